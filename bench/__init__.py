@@ -1,0 +1,1 @@
+"""The bench: topology, launcher, gateway, captures, report and command line."""

@@ -1,0 +1,70 @@
+"""What the gateway is told at its start: one JSON file (``python -m bench.gateway --config FILE``), written by the launcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from proto.process_config import IsoTpConfig, TlsConfig
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EcuEndpoint(_Config):
+    """One ECU as the gateway reaches and knows it (provisioned, not discovered)."""
+
+    name: str
+    bus: dict[str, Any]
+    """Passed on to ``can.Bus``: interface, channel, fd, …"""
+    request_id: int
+    response_id: int
+    functional_id: int = 0x7DF
+    isotp: IsoTpConfig = IsoTpConfig()
+    serial: str
+    hardware_id: str
+    profile: str = "iso14229-ab"
+    security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class GatewayTiming(_Config):
+    """Times of the gateway, in seconds."""
+
+    poll_interval_s: float = 10.0
+    retry_first_s: float = 0.5
+    retry_most_s: float = 10.0
+    later_s: float = 3600.0
+    boot_timeout_s: float = 20.0
+    """How long an ECU may take from reset to running its trial image, failed boots included."""
+    ecu_lost_timeout_s: float = 10.0
+    """How long a silent ECU is tried again before its stage attempt counts as failed."""
+    stage_attempts: int = 3
+    download_min_bytes_per_s: float = 1024.0
+    download_stall_s: float = 10.0
+
+
+class GatewayConfig(_Config):
+    """The gateway of one vehicle."""
+
+    vin: str
+    ecus: tuple[EcuEndpoint, ...]
+    state_dir: Path
+    """Database, downloads and the verified metadata; survives the process."""
+    director_root: Path
+    """The Director's Root, pinned at provisioning."""
+    cloud_grpc: str
+    """host:port"""
+    tls: TlsConfig | None = None
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: int = 1883
+    hmi_host: str = "127.0.0.1"
+    hmi_port: int = 8080
+    line_payload_bytes_per_s: float = 28_000.0
+    """What the bus carries, for the expected time shown to the driver."""
+    timing: GatewayTiming = GatewayTiming()
+    trace: Path | None = None
+    stop_before: str = ""
+    """A job state: the process kills itself (SIGKILL) right after persisting it and before acting. For tests."""

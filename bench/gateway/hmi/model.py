@@ -1,0 +1,88 @@
+"""What the HMI shows and what the driver may decide: the seam between the agent and the page.
+
+``HmiState`` is sent whole on every change (SSE event ``state``, JSON); the page is a function of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from proto.job_states import JobState
+
+
+class Decision(StrEnum):
+    """The driver's answer to WAITING_FOR_APPROVAL."""
+
+    INSTALL = "install"
+    LATER = "later"
+    DECLINE = "decline"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class EcuView(_Model):
+    """One ECU's row."""
+
+    ecu: str
+    hardware_id: str
+    from_version: str = ""
+    to_version: str = ""
+    slot_state: str = ""
+    phase: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_per_s: float = 0.0
+    detail: str = ""
+
+
+class HmiState(_Model):
+    """All the page shows."""
+
+    seq: int
+    """Counts changes; the SSE event's id."""
+    vin: str
+    job_id: str | None = None
+    job_state: JobState | None = None
+    campaign_name: str = ""
+    release_notes: str = ""
+    download_bytes: int = 0
+    download_done_bytes: int = 0
+    expected_duration_s: float = 0.0
+    reason: str = ""
+    """Why the job ended, or what it waits for."""
+    deferred_until: float | None = None
+    """s since 1970, UTC: the driver said Later; asked again from then on."""
+    cloud_reachable: bool = True
+    ecus: tuple[EcuView, ...] = ()
+    history: tuple[str, ...] = ()
+    """Latest first, one line each: "2026-11-23 12:00 UTC: Autumn release: SUCCEEDED"."""
+
+
+class DecisionRefused(Exception):
+    """The decision does not fit: no such job, or it does not wait for one. The message says so to the driver."""
+
+
+class HmiModel(Protocol):
+    """What the page needs of the agent."""
+
+    def snapshot(self) -> HmiState:
+        """The state now."""
+        ...
+
+    def changes(self) -> AsyncIterator[HmiState]:
+        """The state now, and then every later one; slow readers miss states in between, never the last."""
+        ...
+
+    async def decide(self, job_id: str, decision: Decision) -> None:
+        """Takes the driver's decision for the job.
+
+        Raises:
+            DecisionRefused: see there.
+        """
+        ...

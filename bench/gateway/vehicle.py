@@ -1,0 +1,191 @@
+"""The vehicle as the agent sees it: what an ECU is, what is to be flashed, and the one seam behind which flashing happens.
+
+The agent decides *what* is done in which job state; ``Vehicle`` knows *how* it is done on the bus (UDS over ISO-TP:
+``bench.gateway.flashing``). All calls block and are made from worker threads; each may be repeated after a restart of the
+gateway, from whatever state the ECUs are in then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class SlotState(StrEnum):
+    """State of a firmware slot (DID F1A1)."""
+
+    EMPTY = "EMPTY"
+    STAGED = "STAGED"
+    TRIAL = "TRIAL"
+    CONFIRMED = "CONFIRMED"
+    INVALID = "INVALID"
+
+
+class Phase(StrEnum):
+    """Where an ECU is within an update, for progress and HMI."""
+
+    WAITING = "waiting"
+    ERASING = "erasing"
+    TRANSFERRING = "transferring"
+    CHECKING = "checking"
+    STAGED = "staged"
+    ACTIVATING = "activating"
+    TRIAL = "trial"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot of the slot table. ``version`` is empty where the slot holds no readable image."""
+
+    state: SlotState
+    version: str
+    security_counter: int
+
+
+@dataclass(frozen=True)
+class EcuIdentity:
+    """What an ECU says of itself: DIDs F18C, F191, F189, F1A1, F180."""
+
+    ecu: str
+    serial: str
+    hardware_id: str
+    software_version: str
+    active_slot: int
+    boots_left: int
+    slots: tuple[Slot, ...]
+    boot_software_id: str = ""
+
+    @property
+    def active(self) -> Slot:
+        return self.slots[self.active_slot]
+
+
+@dataclass(frozen=True)
+class EcuImage:
+    """What one ECU is to run: verified and downloaded, all files on disk."""
+
+    ecu: str
+    version: str
+    image: Path
+    """The full image; may be absent on disk while ``patch`` is tried first (``fetch_image`` gets it)."""
+    image_length: int
+    metadata: bytes
+    """The Director's signed Targets, for the ECU's partial verification (metadata window)."""
+    patch: Path | None = None
+    patch_length: int = 0
+
+
+@dataclass(frozen=True)
+class EcuProgress:
+    """Progress of one ECU. ``bytes_total`` counts what crosses the bus (the patch, where one is used)."""
+
+    ecu: str
+    phase: Phase
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_per_s: float = 0.0
+    detail: str = ""
+
+
+ProgressListener = Callable[[EcuProgress], None]
+
+
+class FlashError(Exception):
+    """An ECU did not do what the update needs of it.
+
+    Attributes:
+        ecu: its name; "" where it concerns the bus.
+        step: what was tried, e.g. "31 01 FF00 erase memory".
+        nrc: the negative response code, if the ECU gave one.
+        retryable: whether the same call may succeed later (silence, power cut), as against a refusal.
+    """
+
+    def __init__(self, message: str, *, ecu: str, step: str, nrc: int | None = None, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.ecu = ecu
+        self.step = step
+        self.nrc = nrc
+        self.retryable = retryable
+
+
+class FlashCanceled(Exception):
+    """The ``cancel`` event was set; inactive slots may be half written, running slots are untouched."""
+
+
+class Vehicle(Protocol):
+    """All ECUs of the vehicle, for one gateway. Order of the calls within an update: as they stand here."""
+
+    def identify(self) -> Mapping[str, EcuIdentity]:
+        """Reads every ECU's identity.
+
+        Raises:
+            FlashError: an ECU does not answer (retryable) or answers nonsense.
+        """
+        ...
+
+    def stage(
+        self,
+        images: list[EcuImage],
+        *,
+        job_id: str,
+        progress: ProgressListener,
+        cancel: threading.Event,
+        fetch_image: Callable[[str], None],
+    ) -> None:
+        """Programs all inactive slots, up to STAGED. An ECU whose inactive slot already holds the image is left alone.
+
+        A patch that the ECU refuses is followed by the full image; ``fetch_image(ecu)`` then puts it on disk. A lost or
+        power-cycled ECU is tried again, a bounded number of times.
+
+        Raises:
+            FlashError: an ECU could not be staged. Nothing that any ECU runs has changed.
+            FlashCanceled: ``cancel`` was set.
+        """
+        ...
+
+    def activate(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> None:
+        """Checks dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
+
+        Raises:
+            FlashError: an ECU refused or was lost; the caller then reverts all.
+        """
+        ...
+
+    def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """Waits until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot.
+
+        Raises:
+            FlashError: an ECU runs another version (it rolled back) or does not come back in time.
+        """
+        ...
+
+    def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """Confirms the running slot of all ECUs; ECUs already confirmed are left alone.
+
+        Raises:
+            FlashError: an ECU could not be confirmed.
+        """
+        ...
+
+    def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """Brings every ECU that runs its image's version back to the slot it ran before; staged slots are not activated.
+
+        Raises:
+            FlashError: an ECU could not be reverted; the message says which and what it runs.
+        """
+        ...
+
+    def finish(self, *, job_id: str) -> None:
+        """Post-programming on all ECUs: communication and DTC setting on, default session. Never raises for a silent ECU."""
+        ...
+
+    def close(self) -> None:
+        """Closes all sockets."""
+        ...

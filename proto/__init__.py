@@ -1,0 +1,4 @@
+"""What both sides of a wire agree on: the control plane's messages, job states, the manifest's profile, the image format, the trace.
+
+Imports nothing of ours. ``cloud``, ``ecu_firmware_sim`` and ``bench`` import from here and never from each other.
+"""

@@ -1,0 +1,179 @@
+"""The firmware image: MCUboot's format, read.
+
+Decides what is a well-formed image and what it says of itself. It verifies no signature (the bootloader does, the cloud
+does) and writes nothing (imgtool does). Field layout after MCUboot's ``docs/design.md`` and ``bootutil/image.h``:
+
+    header (32 bytes, padded to ``header_size``) | body | protected TLVs (magic 0x6908) | TLVs (magic 0x6907)
+
+All integers are little-endian. The SHA-256 TLV covers header, body and protected TLVs; imgtool's Ed25519 signature
+covers that digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+IMAGE_MAGIC: Final = 0x96F3B83D
+HEADER_FORMAT: Final = struct.Struct("<IIHHIIBBHII")
+HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
+TLV_INFO_MAGIC: Final = 0x6907
+TLV_PROTECTED_INFO_MAGIC: Final = 0x6908
+_TLV_INFO: Final = struct.Struct("<HH")
+
+TLV_KEYHASH: Final = 0x01
+TLV_SHA256: Final = 0x10
+TLV_ED25519: Final = 0x24
+TLV_DEPENDENCY: Final = 0x40
+TLV_SECURITY_COUNTER: Final = 0x50
+TLV_UUID_VENDOR: Final = 0x74
+TLV_UUID_CLASS: Final = 0x75
+
+VENDOR: Final = "otabench"
+"""The vendor name that images are signed with (``imgtool --vid``)."""
+
+
+class ImageFormatError(Exception):
+    """The bytes are not a well-formed MCUboot image. The message says what is wrong and where."""
+
+
+@dataclass(frozen=True, order=True)
+class ImageVersion:
+    """``major.minor.revision+build``; ordered as MCUboot orders it, build number included."""
+
+    major: int
+    minor: int
+    revision: int
+    build: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.major}.{self.minor}.{self.revision}"
+        return f"{text}+{self.build}" if self.build else text
+
+    @classmethod
+    def parse(cls, text: str) -> ImageVersion:
+        """Reads ``2.0.1`` or ``2.0.1+5``.
+
+        Raises:
+            ValueError: not of that form, or a number too large for its field (8, 8, 16, 32 bits).
+        """
+        numbers, _, build = text.partition("+")
+        parts = numbers.split(".")
+        if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"version {text!r}: expected MAJOR.MINOR.REVISION or MAJOR.MINOR.REVISION+BUILD")
+        if build and not (build.isascii() and build.isdigit()):
+            raise ValueError(f"version {text!r}: the build number is not a number")
+        version = cls(int(parts[0]), int(parts[1]), int(parts[2]), int(build or 0))
+        if version.major > 0xFF or version.minor > 0xFF or version.revision > 0xFFFF or version.build > 0xFFFF_FFFF:
+            raise ValueError(f"version {text!r}: a number is too large (8, 8, 16 and 32 bits)")
+        return version
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a well-formed image says of itself, none of it verified but the structure."""
+
+    header_size: int
+    body_size: int
+    protected_tlv_size: int
+    total_size: int
+    version: ImageVersion
+    tlvs: tuple[tuple[int, bytes], ...]
+    protected_tlvs: tuple[tuple[int, bytes], ...]
+
+    @property
+    def hashed_size(self) -> int:
+        """How many bytes from the start the SHA-256 TLV covers."""
+        return self.header_size + self.body_size + self.protected_tlv_size
+
+    def tlv(self, kind: int) -> bytes | None:
+        """The value of the unprotected TLV of that kind, or None."""
+        return next((value for tag, value in self.tlvs if tag == kind), None)
+
+    def protected_tlv(self, kind: int) -> bytes | None:
+        """The value of the protected TLV of that kind, or None."""
+        return next((value for tag, value in self.protected_tlvs if tag == kind), None)
+
+    @property
+    def security_counter(self) -> int | None:
+        value = self.protected_tlv(TLV_SECURITY_COUNTER)
+        return None if value is None or len(value) != 4 else int.from_bytes(value, "little")
+
+    @property
+    def class_id(self) -> bytes | None:
+        """16 bytes, as ``class_id_of`` makes them from a hardware id."""
+        return self.protected_tlv(TLV_UUID_CLASS) or self.tlv(TLV_UUID_CLASS)
+
+
+def class_id_of(hardware_id: str) -> bytes:
+    """The class id TLV's value for a hardware id (the bench file's), as imgtool derives it from vendor and class name."""
+    vendor = uuid.uuid5(uuid.NAMESPACE_DNS, VENDOR)
+    return uuid.uuid5(vendor, hardware_id).bytes
+
+
+def parse(data: bytes | bytearray | memoryview) -> Image:
+    """Reads header and TLVs of an image that starts at offset 0; bytes behind its last TLV are left alone.
+
+    Raises:
+        ImageFormatError: no image, or one whose sizes contradict each other or the data's length.
+    """
+    view = memoryview(data)
+    if len(view) < HEADER_SIZE:
+        raise ImageFormatError(f"{len(view)} bytes are shorter than an image header ({HEADER_SIZE})")
+    magic, _load, header_size, protected_size, body_size, _flags, major, minor, revision, build, _pad = (
+        HEADER_FORMAT.unpack_from(view)
+    )
+    if magic != IMAGE_MAGIC:
+        raise ImageFormatError(f"header magic is 0x{magic:08X}, not 0x{IMAGE_MAGIC:08X}: this is no MCUboot image")
+    if header_size < HEADER_SIZE or header_size + body_size + protected_size > len(view):
+        raise ImageFormatError(
+            f"header claims {header_size} + {body_size} + {protected_size} bytes, there are {len(view)}: the image is cut short"
+        )
+    offset = header_size + body_size
+    protected: tuple[tuple[int, bytes], ...] = ()
+    if protected_size:
+        protected, end = _read_tlvs(view, offset, TLV_PROTECTED_INFO_MAGIC)
+        if end != offset + protected_size:
+            raise ImageFormatError("the protected TLV area's length differs from the header's")
+        offset = end
+    tlvs, end = _read_tlvs(view, offset, TLV_INFO_MAGIC)
+    return Image(
+        header_size=header_size,
+        body_size=body_size,
+        protected_tlv_size=protected_size,
+        total_size=end,
+        version=ImageVersion(major, minor, revision, build),
+        tlvs=tlvs,
+        protected_tlvs=protected,
+    )
+
+
+def digest(data: bytes | bytearray | memoryview, image: Image) -> bytes:
+    """SHA-256 over what the image's SHA-256 TLV covers."""
+    return hashlib.sha256(memoryview(data)[: image.hashed_size]).digest()
+
+
+def _read_tlvs(view: memoryview, offset: int, magic: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
+    if offset + _TLV_INFO.size > len(view):
+        raise ImageFormatError(f"no TLV area at 0x{offset:X}: the image is cut short")
+    found, total = _TLV_INFO.unpack_from(view, offset)
+    end = offset + total
+    if found != magic:
+        raise ImageFormatError(f"TLV magic at 0x{offset:X} is 0x{found:04X}, not 0x{magic:04X}")
+    if end > len(view) or total < _TLV_INFO.size:
+        raise ImageFormatError(f"the TLV area at 0x{offset:X} claims {total} bytes: the image is cut short")
+    entries = []
+    offset += _TLV_INFO.size
+    while offset < end:
+        if offset + _TLV_INFO.size > end:
+            raise ImageFormatError(f"a TLV header at 0x{offset:X} crosses the end of its area")
+        tag, length = _TLV_INFO.unpack_from(view, offset)
+        offset += _TLV_INFO.size
+        if offset + length > end:
+            raise ImageFormatError(f"TLV 0x{tag:02X} at 0x{offset:X} crosses the end of its area")
+        entries.append((tag, bytes(view[offset : offset + length])))
+        offset += length
+    return tuple(entries), end

@@ -1,0 +1,292 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_CREATED: _ClassVar[JobState]
+    JOB_STATE_CONFIRMING: _ClassVar[JobState]
+    JOB_STATE_WAITING_FOR_APPROVAL: _ClassVar[JobState]
+    JOB_STATE_DOWNLOADING: _ClassVar[JobState]
+    JOB_STATE_INSTALLING: _ClassVar[JobState]
+    JOB_STATE_ACTIVATING: _ClassVar[JobState]
+    JOB_STATE_VERIFYING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_ROLLED_BACK: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+    JOB_STATE_REJECTED: _ClassVar[JobState]
+    JOB_STATE_CANCELED: _ClassVar[JobState]
+    JOB_STATE_TIMED_OUT: _ClassVar[JobState]
+
+class SlotState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SLOT_STATE_UNSPECIFIED: _ClassVar[SlotState]
+    SLOT_STATE_EMPTY: _ClassVar[SlotState]
+    SLOT_STATE_STAGED: _ClassVar[SlotState]
+    SLOT_STATE_TRIAL: _ClassVar[SlotState]
+    SLOT_STATE_CONFIRMED: _ClassVar[SlotState]
+    SLOT_STATE_INVALID: _ClassVar[SlotState]
+
+class TransferPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRANSFER_POLICY_UNSPECIFIED: _ClassVar[TransferPolicy]
+    TRANSFER_POLICY_AUTO: _ClassVar[TransferPolicy]
+    TRANSFER_POLICY_FULL: _ClassVar[TransferPolicy]
+    TRANSFER_POLICY_DELTA: _ClassVar[TransferPolicy]
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_CREATED: JobState
+JOB_STATE_CONFIRMING: JobState
+JOB_STATE_WAITING_FOR_APPROVAL: JobState
+JOB_STATE_DOWNLOADING: JobState
+JOB_STATE_INSTALLING: JobState
+JOB_STATE_ACTIVATING: JobState
+JOB_STATE_VERIFYING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_ROLLED_BACK: JobState
+JOB_STATE_FAILED: JobState
+JOB_STATE_REJECTED: JobState
+JOB_STATE_CANCELED: JobState
+JOB_STATE_TIMED_OUT: JobState
+SLOT_STATE_UNSPECIFIED: SlotState
+SLOT_STATE_EMPTY: SlotState
+SLOT_STATE_STAGED: SlotState
+SLOT_STATE_TRIAL: SlotState
+SLOT_STATE_CONFIRMED: SlotState
+SLOT_STATE_INVALID: SlotState
+TRANSFER_POLICY_UNSPECIFIED: TransferPolicy
+TRANSFER_POLICY_AUTO: TransferPolicy
+TRANSFER_POLICY_FULL: TransferPolicy
+TRANSFER_POLICY_DELTA: TransferPolicy
+
+class Slot(_message.Message):
+    __slots__ = ("state", "version", "security_counter")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SECURITY_COUNTER_FIELD_NUMBER: _ClassVar[int]
+    state: SlotState
+    version: str
+    security_counter: int
+    def __init__(self, state: _Optional[_Union[SlotState, str]] = ..., version: _Optional[str] = ..., security_counter: _Optional[int] = ...) -> None: ...
+
+class EcuReport(_message.Message):
+    __slots__ = ("ecu", "serial", "hardware_id", "software_version", "active_slot", "slots", "dtcs")
+    ECU_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_SLOT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    DTCS_FIELD_NUMBER: _ClassVar[int]
+    ecu: str
+    serial: str
+    hardware_id: str
+    software_version: str
+    active_slot: int
+    slots: _containers.RepeatedCompositeFieldContainer[Slot]
+    dtcs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., software_version: _Optional[str] = ..., active_slot: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., dtcs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CheckInRequest(_message.Message):
+    __slots__ = ("vin", "ecus", "job_id")
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    ECUS_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
+    job_id: str
+    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., job_id: _Optional[str] = ...) -> None: ...
+
+class CheckInResponse(_message.Message):
+    __slots__ = ("decision", "job_id", "job_state", "reason", "poll_interval_s")
+    class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DECISION_UNSPECIFIED: _ClassVar[CheckInResponse.Decision]
+        DECISION_NO_UPDATE: _ClassVar[CheckInResponse.Decision]
+        DECISION_UPDATE_AVAILABLE: _ClassVar[CheckInResponse.Decision]
+        DECISION_REFUSED: _ClassVar[CheckInResponse.Decision]
+    DECISION_UNSPECIFIED: CheckInResponse.Decision
+    DECISION_NO_UPDATE: CheckInResponse.Decision
+    DECISION_UPDATE_AVAILABLE: CheckInResponse.Decision
+    DECISION_REFUSED: CheckInResponse.Decision
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    POLL_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    decision: CheckInResponse.Decision
+    job_id: str
+    job_state: JobState
+    reason: str
+    poll_interval_s: float
+    def __init__(self, decision: _Optional[_Union[CheckInResponse.Decision, str]] = ..., job_id: _Optional[str] = ..., job_state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., poll_interval_s: _Optional[float] = ...) -> None: ...
+
+class GetManifestRequest(_message.Message):
+    __slots__ = ("vin", "job_id")
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    job_id: str
+    def __init__(self, vin: _Optional[str] = ..., job_id: _Optional[str] = ...) -> None: ...
+
+class GetManifestResponse(_message.Message):
+    __slots__ = ("metadata", "artifact_base_url")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    metadata: _containers.ScalarMap[str, bytes]
+    artifact_base_url: str
+    def __init__(self, metadata: _Optional[_Mapping[str, bytes]] = ..., artifact_base_url: _Optional[str] = ...) -> None: ...
+
+class EcuProgress(_message.Message):
+    __slots__ = ("ecu", "phase", "bytes_done", "bytes_total", "bytes_per_s")
+    ECU_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    ecu: str
+    phase: str
+    bytes_done: int
+    bytes_total: int
+    bytes_per_s: float
+    def __init__(self, ecu: _Optional[str] = ..., phase: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_s: _Optional[float] = ...) -> None: ...
+
+class UpdateStatusRequest(_message.Message):
+    __slots__ = ("vin", "job_id", "state", "reason", "transition_seq", "progress", "ecus")
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TRANSITION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    ECUS_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    job_id: str
+    state: JobState
+    reason: str
+    transition_seq: int
+    progress: _containers.RepeatedCompositeFieldContainer[EcuProgress]
+    ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
+    def __init__(self, vin: _Optional[str] = ..., job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., transition_seq: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ...) -> None: ...
+
+class UpdateStatusResponse(_message.Message):
+    __slots__ = ("state", "cancel_requested")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    state: JobState
+    cancel_requested: bool
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., cancel_requested: _Optional[bool] = ...) -> None: ...
+
+class RegisterVehicleRequest(_message.Message):
+    __slots__ = ("vin", "ecus")
+    class Ecu(_message.Message):
+        __slots__ = ("ecu", "serial", "hardware_id")
+        ECU_FIELD_NUMBER: _ClassVar[int]
+        SERIAL_FIELD_NUMBER: _ClassVar[int]
+        HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
+        ecu: str
+        serial: str
+        hardware_id: str
+        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ...) -> None: ...
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    ECUS_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    ecus: _containers.RepeatedCompositeFieldContainer[RegisterVehicleRequest.Ecu]
+    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[RegisterVehicleRequest.Ecu, _Mapping]]] = ...) -> None: ...
+
+class RegisterVehicleResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CreateCampaignRequest(_message.Message):
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s")
+    class Image(_message.Message):
+        __slots__ = ("hardware_id", "image", "base_image")
+        HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
+        IMAGE_FIELD_NUMBER: _ClassVar[int]
+        BASE_IMAGE_FIELD_NUMBER: _ClassVar[int]
+        hardware_id: str
+        image: bytes
+        base_image: bytes
+        def __init__(self, hardware_id: _Optional[str] = ..., image: _Optional[bytes] = ..., base_image: _Optional[bytes] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
+    VINS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TRANSFER_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_LIFETIME_S_FIELD_NUMBER: _ClassVar[int]
+    APPROVAL_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    release_notes: str
+    vins: _containers.RepeatedScalarFieldContainer[str]
+    images: _containers.RepeatedCompositeFieldContainer[CreateCampaignRequest.Image]
+    transfer: TransferPolicy
+    manifest_lifetime_s: float
+    approval_timeout_s: float
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    ECUS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    vin: str
+    state: JobState
+    reason: str
+    progress: _containers.RepeatedCompositeFieldContainer[EcuProgress]
+    ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
+    def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ...) -> None: ...
+
+class Campaign(_message.Message):
+    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    name: str
+    release_notes: str
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    created_at: float
+    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ...) -> None: ...
+
+class GetCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+
+class ListCampaignsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListCampaignsResponse(_message.Message):
+    __slots__ = ("campaigns",)
+    CAMPAIGNS_FIELD_NUMBER: _ClassVar[int]
+    campaigns: _containers.RepeatedCompositeFieldContainer[Campaign]
+    def __init__(self, campaigns: _Optional[_Iterable[_Union[Campaign, _Mapping]]] = ...) -> None: ...
+
+class CancelCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id", "reason")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    reason: str
+    def __init__(self, campaign_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...

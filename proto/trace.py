@@ -1,0 +1,108 @@
+"""The trace: ``traces/simulation_trace.jsonl``, one event a line, append only, written by every process of the bench.
+
+Decides the shape of a line (``v, seq, ts, mono_ns, component, event, vin, job_id, ecu, data``) and that a line is written
+whole: one ``write`` on a descriptor opened with O_APPEND, so that lines of several processes never mix. ``seq`` counts
+per writer from 1: a gap means a lost line. ``mono_ns`` is CLOCK_MONOTONIC, which all processes of one machine share: it
+is what events of several components are ordered by.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class TraceEvent:
+    """One line of the trace, read back."""
+
+    v: int
+    seq: int
+    ts: str
+    mono_ns: int
+    component: str
+    event: str
+    vin: str | None = None
+    job_id: str | None = None
+    ecu: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TraceWriter:
+    """Appends events of one component. Safe to share between threads; costs one system call an event.
+
+    Args:
+        path: the trace file, made with its folder if absent; None writes nothing (for tools that have no run).
+        component: "gateway", "cloud.control", "ecu.engine", …
+        vin: put on every line of this writer, if it belongs to one vehicle.
+    """
+
+    def __init__(self, path: Path | None, *, component: str, vin: str | None = None) -> None:
+        self.component = component
+        self.vin = vin
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._fd: int | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def emit(
+        self, event: str, *, job_id: str | None = None, ecu: str | None = None, vin: str | None = None, **data: Any
+    ) -> None:
+        """Appends one event. ``data`` must be JSON; bytes are written as hex."""
+        with self._lock:
+            if self._fd is None:
+                return
+            self._seq += 1
+            line = {
+                "v": VERSION,
+                "seq": self._seq,
+                "ts": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "mono_ns": time.monotonic_ns(),
+                "component": self.component,
+                "event": event,
+                "vin": vin or self.vin,
+                "job_id": job_id,
+                "ecu": ecu,
+                "data": data,
+            }
+            os.write(self._fd, (json.dumps(line, default=_as_json, separators=(",", ":")) + "\n").encode())
+
+    def close(self) -> None:
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return str(value)
+
+
+def read(path: Path) -> Iterator[TraceEvent]:
+    """The events of a trace file in the order of the file; a torn last line (a killed writer) is left out.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a whole line is not a trace event; the message has the line's number.
+    """
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield TraceEvent(**json.loads(line))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}:{number}: not a trace event: {error}") from error

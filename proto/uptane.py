@@ -1,0 +1,57 @@
+"""The profile of the Director's Targets metadata: what stands in ``custom``, for one vehicle's update.
+
+TUF's own fields (path, length, sha256, version, expires, signatures) are python-tuf's. Here are only the fields that
+Uptane adds per vehicle and ECU, and how they are spelt. Whoever reads them has verified the signatures first; whether
+they fit *this* vehicle is judged by the reader (gateway: ``bench.gateway.primary``, ECU: its partial verification).
+
+Targets.signed has an extra member ``custom`` (``ManifestCustom``); every target has ``custom`` (``TargetCustom``). Each
+target is one ECU's full image; a patch that rebuilds the same image stands inside as ``patch``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_CUSTOM_KEY: Final = "custom"
+
+Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PatchCustom(_Model):
+    """A bsdiff4 patch that makes the target from the image the ECU runs now."""
+
+    path: str
+    length: int = Field(ge=1)
+    sha256: Sha256Hex
+    base_version: str
+    base_sha256: Sha256Hex
+    base_length: int = Field(ge=1)
+
+
+class TargetCustom(_Model):
+    """One ECU's part of the manifest."""
+
+    ecu_serial: str
+    hardware_id: str
+    version: str
+    release_counter: int = Field(ge=0)
+    """The image's MCUboot security counter."""
+    patch: PatchCustom | None = None
+
+
+class ManifestCustom(_Model):
+    """The vehicle's part of the manifest."""
+
+    vin: str
+    job_id: str
+    campaign_id: str
+    campaign_name: str = ""
+    release_notes: str = ""
+    approval_timeout_s: float = 0.0
+    """How long the driver may take from the first question on; 0: no limit."""
