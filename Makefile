@@ -1,0 +1,78 @@
+# otabench: everything people and CI run. `make help` lists the targets.
+#
+# Each target sets up what it needs and is missing (apt packages, the virtual environment, a kernel with CAN) and does
+# nothing twice. Work that needs a CAN bus runs under setup/with-can: on this kernel if it has CAN, else in a guest kernel.
+
+SHELL      := /bin/bash
+PYTHON     ?= python3
+VENV       := .venv
+BIN        := $(VENV)/bin
+STAMPS     := $(VENV)/.stamps
+HMI_PORT   ?= 8080
+BENCH      ?=
+CHAOS      ?=
+TRANSFER   ?=
+REQUIRE    ?=
+TESTS      ?=
+ARGS       ?=
+
+BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) $(if $(TRANSFER),--transfer $(TRANSFER)) \
+                --hmi-port $(HMI_PORT) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test bench up test lint fmt proto lock guest-selftest clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make bench CHAOS=engine:boot-fail   the new engine image never boots: watch both ECUs roll back"
+	@echo "  make bench TRANSFER=full            full images instead of patches   (auto, full, delta)"
+	@echo "  make bench BENCH=my.bench.yaml      another bench file               HMI_PORT=8081 another port for the HMI"
+	@echo "  make test  TESTS=tests/ecu          some of the tests                ARGS='-k transfer' more options"
+
+bench: setup  ## the main job: a signed campaign updates two ECUs over vcan0, with a report (exit status tells the result)
+	@setup/with-can --fallback $(BIN)/otabench bench run $(BENCH_OPTIONS)
+
+up: setup  ## the same bench, left running: HMI on http://localhost:8080, Ctrl-C stops everything
+	@setup/with-can --fallback --forward $(HMI_PORT) $(BIN)/otabench up $(BENCH_OPTIONS)
+
+test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes missing capabilities failures)
+	@setup/with-can $(BIN)/pytest $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
+
+lint: $(STAMPS)/python  ## ruff and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(STAMPS)/python  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(STAMPS)/python  ## generate proto/ota_pb2*.py from proto/ota.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/ota.proto
+
+lock: $(STAMPS)/python  ## write requirements.lock from what the virtual environment holds
+	$(BIN)/pip freeze --exclude-editable > requirements.lock
+
+setup: $(STAMPS)/python  ## what `make bench` needs: apt packages, virtual environment, a kernel with CAN
+	@setup/packages.sh run
+	@setup/with-can --fallback --build-only
+
+setup-test: $(STAMPS)/python  ## what `make test` needs
+	@setup/packages.sh test
+	@setup/with-can --build-only
+
+# The virtual environment: made once, brought up to date when requirements.lock or pyproject.toml changed.
+$(STAMPS)/python: requirements.lock pyproject.toml setup/venv.sh
+	@setup/venv.sh $(PYTHON) $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+guest-selftest: $(STAMPS)/python  ## test the guest kernel's runner from the host
+	@setup/guest/selftest.sh
+
+clean:  ## remove runs, traces and caches of the tools
+	rm -rf runs traces .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## and the virtual environment (the guest kernel stays in ~/.cache/otabench)
+	rm -rf $(VENV)
