@@ -1,0 +1,93 @@
+"""Command line of the cloud: ``python -m cloud control|artifacts|events|all --config FILE`` and ``python -m cloud keys init``.
+
+Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or do it (one line on stderr), 2 wrong usage. The
+planes are imported once they are asked for, so that each starts with what it needs only.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+
+def _stop_before_start(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":  # before the slow imports: a signal during them is a clean end too
+    signal.signal(signal.SIGTERM, _stop_before_start)
+    signal.signal(signal.SIGINT, _stop_before_start)
+
+import typer  # noqa: E402  # after the signal handlers
+
+from cloud.errors import CloudError  # noqa: E402
+
+app = typer.Typer(
+    help="The cloud of the bench.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+keys = typer.Typer(help="Keys of a bench.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+_ConfigOption = Annotated[Path, typer.Option("--config", help="CloudConfig as JSON (proto/process_config.py).")]
+
+
+@app.command()
+def control(config: _ConfigOption) -> None:
+    """The control plane: jobs, policy, campaigns over gRPC, and the events it publishes."""
+    _run(config, "control")
+
+
+@app.command()
+def artifacts(config: _ConfigOption) -> None:
+    """The artifact server: images, patches and metadata over HTTP."""
+    _run(config, "artifacts")
+
+
+@app.command()
+def events(config: _ConfigOption) -> None:
+    """The embedded broker (amqtt), for machines without mosquitto."""
+    _run(config, "events")
+
+
+@app.command(name="all")
+def all_planes(config: _ConfigOption) -> None:
+    """All planes in one process; the broker only where the configuration says embedded_broker."""
+    _run(config, "all")
+
+
+@keys.command(name="init")
+def keys_init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if absent; never overwritten.")],
+    vin: Annotated[list[str], typer.Option("--vin", help="A vehicle; may be given several times.")],
+    ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
+) -> None:
+    """Makes the key folder of a bench: Director, image signing, TLS, ECU secrets."""
+    from cloud.keys import init_keys
+
+    try:
+        init_keys(folder, vins=vin, ecus=ecu or [])
+    except (CloudError, ValueError) as error:
+        _give_up(str(error))
+    typer.echo(f"keys: {folder} made")
+
+
+def _run(config: Path, plane: str) -> None:
+    from cloud.process import run_plane
+
+    try:
+        run_plane(config, plane)
+    except CloudError as error:
+        _give_up(str(error))
+
+
+def _give_up(message: str) -> None:
+    one_line = " ".join(message.split())
+    print(f"cloud: {one_line}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m cloud")
