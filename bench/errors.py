@@ -1,0 +1,72 @@
+"""Errors of the bench: what a user reads as one line, and the exit status behind it.
+
+    BenchError                 the bench itself could not run (1)
+    ├── WrongUsage             a wrong argument or combination (2)
+    │   └── BenchFileError     the bench file (2)
+    ├── FirmwareError          an image could not be built, packed or read
+    ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
+    ├── EndpointError          a process is there and does not answer as it should
+    ├── NoRunningBench         a command needs a running bench and there is none
+    └── WaitTimeout            something awaited did not happen in time
+
+Every message says what, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class BenchError(Exception):
+    """The bench could not do what it was asked to. ``exit_status`` is the command line's."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class WrongUsage(BenchError):
+    """An argument, or a combination of arguments, that means nothing."""
+
+    exit_status: ClassVar[int] = 2
+
+
+class BenchFileError(WrongUsage):
+    """The bench file is wrong.
+
+    Attributes:
+        problems: one line each: file, key path, what is wrong, what to do.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class FirmwareError(BenchError):
+    """An image could not be built, packed or read."""
+
+
+class ProcessFailed(BenchError):
+    """A process of the bench did not come up or died.
+
+    Attributes:
+        process: its name in the run's folder.
+        log: its log file.
+    """
+
+    def __init__(self, message: str, *, process: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.process = process
+        self.log = log
+
+
+class EndpointError(BenchError):
+    """A process of the bench answers not at all, or with a refusal."""
+
+
+class NoRunningBench(BenchError):
+    """No running bench was found where one is needed."""
+
+
+class WaitTimeout(BenchError):
+    """What was waited for did not happen in time."""

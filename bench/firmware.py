@@ -1,0 +1,195 @@
+"""Firmware images: made for the bench's ECUs, or wrapped around a user's own binary; and what an image says of itself.
+
+Decides names of files, the security counter that goes with a version, and the parameters that imgtool signs with. The
+format is MCUboot's and is written by imgtool alone, in this process; contents come from ``bench.synthetic_code``.
+
+Rule: the security counter is the major version unless told otherwise. A major release may not be followed by an older one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import synthetic_code
+from bench.errors import FirmwareError
+from bench.topology import Topology
+from proto import image_format
+from proto.image_format import VENDOR, Image, ImageFormatError, ImageVersion
+
+HEADER_SIZE: Final = 0x200
+SLOT_SIZE_BYTES: Final = 0x100000
+ALIGN_BYTES: Final = 8
+BENCH_VERSIONS: Final = ("1.0.0", "2.0.0")
+SIGNING_KEY: Final = Path("image/signing.pem")
+"""Below a keys folder."""
+
+
+@dataclass(frozen=True)
+class FirmwareFile:
+    """One image on disk."""
+
+    ecu: str
+    hardware_id: str
+    version: str
+    path: Path
+    length_bytes: int
+    security_counter: int
+
+
+def parse_version(text: str) -> ImageVersion:
+    """A version as ``2.0.1`` or ``2.0.1+5``.
+
+    Raises:
+        FirmwareError: not of that form.
+    """
+    try:
+        return ImageVersion.parse(text)
+    except ValueError as error:
+        raise FirmwareError(str(error)) from error
+
+
+def build(
+    topology: Topology,
+    *,
+    keys_dir: Path,
+    out_dir: Path,
+    versions: tuple[str, ...] = BENCH_VERSIONS,
+    ecus: tuple[str, ...] = (),
+    size_bytes: int | None = None,
+) -> dict[str, dict[str, FirmwareFile]]:
+    """Makes images for ECUs of the bench: ``out_dir/<hardware id>-<version>.bin``.
+
+    Args:
+        topology: gives hardware ids and sizes.
+        keys_dir: as `otabench keys init` makes it.
+        out_dir: made if absent; files in it are overwritten.
+        versions: which to make.
+        ecus: names; empty: all.
+        size_bytes: of the body; None: the bench file's.
+
+    Returns:
+        By ECU name, then by version.
+
+    Raises:
+        FirmwareError: an unknown ECU, a version or size that does not fit, or a key or folder that cannot be used.
+    """
+    made: dict[str, dict[str, FirmwareFile]] = {}
+    for name in ecus or tuple(topology.ecus):
+        entry = topology.ecus.get(name)
+        if entry is None:
+            raise FirmwareError(f"there is no ECU {name!r} in the bench file; known: {', '.join(topology.ecus)}")
+        for version in versions:
+            parsed = parse_version(version)
+            try:
+                body = synthetic_code.build(
+                    entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=parsed
+                )
+            except ValueError as error:
+                raise FirmwareError(f"firmware of {name}: {error}") from error
+            made.setdefault(name, {})[version] = pack(
+                body,
+                ecu=name,
+                hardware_id=entry.hardware_id,
+                version=version,
+                keys_dir=keys_dir,
+                out=out_dir / f"{entry.hardware_id}-{version}.bin",
+                slot_size_bytes=entry.slot_size_bytes,
+            )
+    return made
+
+
+def pack(
+    body: bytes,
+    *,
+    ecu: str,
+    hardware_id: str,
+    version: str,
+    keys_dir: Path,
+    out: Path,
+    slot_size_bytes: int = SLOT_SIZE_BYTES,
+    security_counter: int | None = None,
+) -> FirmwareFile:
+    """Wraps a raw binary into a signed MCUboot image.
+
+    Raises:
+        FirmwareError: nothing to wrap, too large for the slot, no signing key, or the file cannot be written.
+    """
+    parsed = parse_version(version)
+    counter = parsed.major if security_counter is None else security_counter
+    if not body:
+        raise FirmwareError(f"firmware of {ecu}: the binary is empty; give a file with contents")
+    key = keys_dir / SIGNING_KEY
+    if not key.is_file():
+        raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
+            raw = Path(work) / "body.bin"
+            raw.write_bytes(body)
+            _imgtool_sign(
+                raw, out, key=key, version=parsed, counter=counter, hardware_id=hardware_id, slot_size=slot_size_bytes
+            )
+    except OSError as error:
+        raise FirmwareError(f"{error.filename or out}: {error.strerror}; choose another place with --out") from error
+    return FirmwareFile(ecu, hardware_id, str(parsed), out, out.stat().st_size, counter)
+
+
+def _imgtool_sign(
+    raw: Path, out: Path, *, key: Path, version: ImageVersion, counter: int, hardware_id: str, slot_size: int
+) -> None:
+    import click  # imgtool's own; imported here as it takes its time
+    from imgtool.main import sign
+
+    arguments = ["--key", str(key), "--header-size", hex(HEADER_SIZE), "--pad-header", "--slot-size", hex(slot_size)]
+    arguments += ["--align", str(ALIGN_BYTES), "--version", str(version), "--security-counter", str(counter)]
+    arguments += ["--vid", VENDOR, "--cid", hardware_id, str(raw), str(out)]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print
+            sign.main(arguments, prog_name="imgtool sign", standalone_mode=False)
+    except click.ClickException as error:
+        raise FirmwareError(f"{out.name}: imgtool refuses: {' '.join(error.format_message().split())}") from error
+    except ValueError as error:
+        raise FirmwareError(f"{key}: this is no usable signing key: {error}") from error
+
+
+def read(path: Path) -> tuple[Image, bytes]:
+    """An image file: what it says of itself, and its bytes.
+
+    Raises:
+        FirmwareError: it cannot be read or is no image.
+    """
+    try:
+        data = path.read_bytes()
+        return image_format.parse(data), data
+    except OSError as error:
+        raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
+    except ImageFormatError as error:
+        raise FirmwareError(f"{path}: {error}; `otabench firmware pack` makes an image of a raw binary") from error
+
+
+def describe(path: Path, topology: Topology) -> dict[str, str]:
+    """What `otabench firmware info` shows, by label.
+
+    Raises:
+        FirmwareError: see ``read``.
+    """
+    image, data = read(path)
+    owners = {image_format.class_id_of(ecu.hardware_id): ecu.hardware_id for ecu in topology.ecus.values()}
+    class_id = image.class_id
+    stated = image.tlv(image_format.TLV_SHA256)
+    return {
+        "file": f"{path} ({len(data)} bytes)",
+        "version": str(image.version),
+        "body": f"{image.body_size} bytes behind a header of {image.header_size}",
+        "security counter": "none" if image.security_counter is None else str(image.security_counter),
+        "class id": "none"
+        if class_id is None
+        else f"{class_id.hex()} ({owners.get(class_id, 'no ECU of the bench file')})",
+        "sha-256": f"{stated.hex() if stated else 'none'} ({'correct' if stated == image_format.digest(data, image) else 'WRONG'})",
+        "signature": "Ed25519" if image.tlv(image_format.TLV_ED25519) else "none",
+    }
