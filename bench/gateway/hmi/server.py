@@ -1,0 +1,109 @@
+"""The HMI's web server inside the gateway's own event loop.
+
+Decides how it starts and stops: the port is taken before anything else runs, signals are left to the gateway, and ``close`` ends
+open event streams first, so that stopping takes a moment and not a time-out. What is served is ``create_app``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from bench.gateway.hmi.app import create_app
+from bench.gateway.hmi.model import HmiModel
+
+
+class HmiPortError(Exception):
+    """The HMI cannot listen where it should. The message says where, why and what to do."""
+
+
+class HmiServer:
+    """Serves the HMI; ``async with HmiServer(model, host=…, port=…)`` is up inside the block and gone after it.
+
+    Attributes:
+        host: the address it listens on.
+        port: the port it listens on; the one the system chose where 0 was asked for.
+
+    Raises:
+        HmiPortError: when it is made, before anything runs.
+    """
+
+    def __init__(self, model: HmiModel, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+        self._socket = _listen(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._app = create_app(model)
+        self._server = _Server(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=2,
+                limit_concurrency=64,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    async def run(self) -> None:
+        """Serves until ``close`` is called or the task is cancelled."""
+        async with self:
+            await asyncio.shield(self._running())
+
+    def close(self) -> None:
+        """Asks the server to stop. May be called more than once."""
+        self._app.state.closing.set()
+        self._server.should_exit = True
+
+    async def __aenter__(self) -> HmiServer:
+        task = self._running()
+        while not self._server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if task.done():
+            task.result()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+        await self._running()
+
+    def _running(self) -> asyncio.Task[None]:
+        if self._task is None:
+            self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="hmi")
+        return self._task
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the process that runs the loop, not to one of its parts."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise HmiPortError(
+            f"HMI: cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}; "
+            "stop what uses it, or give the HMI another port (hmi_port)"
+        ) from error
+    return listening

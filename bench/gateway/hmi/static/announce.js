@@ -1,0 +1,22 @@
+// What a screen reader is told: the state, and every quarter of the way; not every byte.
+
+import { percent } from "./format.js";
+import { OUTCOMES, RUNNING, failure, jobState } from "./words.js";
+
+/** One sentence about the state; it changes only when there is something to say. */
+export function announcement(state) {
+  if (!state.job_id) return "The software is up to date.";
+  if (state.job_state === "FAILED") return failure().title;
+  const said = OUTCOMES[state.job_state] ?? RUNNING[state.job_state];
+  if (!said) return jobState(state.job_state);
+  const quarter = Math.floor(progress(state) / 25) * 25;
+  return quarter > 0 ? `${said.title}: ${quarter} percent` : said.title;
+}
+
+/** Percent of the state under way: of the download, or of what crosses the bus; 0 where it has none. */
+export function progress(state) {
+  if (state.job_state === "DOWNLOADING") return percent(state.download_done_bytes, state.download_bytes);
+  if (state.job_state !== "INSTALLING" || state.ecus.some((ecu) => ecu.bytes_total === 0)) return 0;
+  const sum = (name) => state.ecus.reduce((total, ecu) => total + ecu[name], 0);
+  return percent(sum("bytes_done"), sum("bytes_total"));
+}

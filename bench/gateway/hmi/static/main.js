@@ -1,0 +1,79 @@
+// Joins the parts: a state comes in, the page is drawn from it; a button is pressed, the decision goes out.
+// All the page remembers by itself is in `ui`; everything else is the gateway's.
+
+import { confirmDecline, decide } from "./actions.js";
+import { connect } from "./connection.js";
+import { patch } from "./dom.js";
+import { announcement } from "./announce.js";
+import { isFinal } from "./words.js";
+import { links, lostNotice, view } from "./view.js";
+
+const SETTLE_MS = 5000;
+const at = (id) => document.getElementById(id);
+
+let state = null;
+const ui = {
+  linkUp: null, // null until the first answer
+  sending: null, // the decision under way
+  error: "",
+  closedJob: null, // the ended job whose result the driver has put away
+  reached: null, // {job_id, state}: the last state on the way that this page saw
+};
+
+function draw() {
+  const focused = document.activeElement;
+  patch(at("links"), links(state, ui));
+  patch(at("lost"), lostNotice(ui));
+  at("lost").hidden = ui.linkUp !== false;
+  document.body.classList.toggle("stale", ui.linkUp === false);
+  if (!state) return;
+  at("vin").textContent = state.vin;
+  patch(at("view"), view(state, ui, { onDecision: send, onClose: putAway }));
+  if (focused !== document.body && !focused.isConnected) at("job-title")?.focus();
+  const words = announcement(state);
+  if (at("announcer").textContent !== words) at("announcer").textContent = words;
+}
+
+function onState(next) {
+  const before = state;
+  state = next;
+  if (!before || subject(before) !== subject(next)) {
+    ui.sending = null;
+    ui.error = "";
+    at("decline-dialog").close("");
+  }
+  if (next.job_id && !isFinal(next.job_state)) ui.reached = { job_id: next.job_id, state: next.job_state };
+  draw();
+}
+
+const subject = ({ job_id, job_state, deferred_until }) => `${job_id} ${job_state} ${deferred_until}`;
+
+function onLink(up) {
+  if (ui.linkUp === up) return;
+  ui.linkUp = up;
+  draw();
+}
+
+async function send(decision) {
+  if (ui.sending) return;
+  const jobId = state.job_id;
+  if (decision === "decline" && !(await confirmDecline(at("decline-dialog")))) return;
+  if (ui.sending || state.job_id !== jobId) return;
+  ui.sending = decision;
+  ui.error = "";
+  draw();
+  const about = subject(state);
+  const error = await decide(jobId, decision);
+  if (subject(state) !== about) return; // the new state has already answered
+  ui.error = error;
+  if (error) ui.sending = null;
+  else setTimeout(() => subject(state) === about && ((ui.sending = null), draw()), SETTLE_MS);
+  draw();
+}
+
+function putAway() {
+  ui.closedJob = state.job_id;
+  draw();
+}
+
+connect(document.querySelector("meta[name=otabench-run]").content, { onState, onLink });

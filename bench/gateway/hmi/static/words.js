@@ -1,0 +1,75 @@
+// The words of the page: one for each job state, ECU phase and outcome. A state or phase this page does not know is shown as it came.
+
+/** Job states on the way, in order: the stepper. */
+export const STEPS = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"];
+
+const JOB_STATES = {
+  CREATED: "Created",
+  CONFIRMING: "Confirming",
+  WAITING_FOR_APPROVAL: "Waiting for approval",
+  DOWNLOADING: "Downloading",
+  INSTALLING: "Installing",
+  ACTIVATING: "Activating",
+  VERIFYING: "Verifying",
+  SUCCEEDED: "Succeeded",
+  ROLLED_BACK: "Rolled back",
+  FAILED: "Failed",
+  REJECTED: "Rejected",
+  CANCELED: "Canceled",
+  TIMED_OUT: "Timed out",
+};
+
+/** What happens now, for each state on the way. */
+export const RUNNING = {
+  CREATED: { title: "Preparing the update", text: "The vehicle has been told of an update." },
+  CONFIRMING: { title: "Checking the update", text: "Its signature, and whether it is meant for this vehicle, are being verified." },
+  WAITING_FOR_APPROVAL: { title: "Update available", text: "" },
+  DOWNLOADING: { title: "Downloading the update", text: "The vehicle can be used as usual." },
+  INSTALLING: { title: "Installing the update", text: "The new software is written next to the one in use. Please leave the vehicle switched on." },
+  ACTIVATING: { title: "Activating the new software", text: "The control units restart. Please leave the vehicle switched on." },
+  VERIFYING: { title: "Verifying the new software", text: "The control units are checked one by one before the update counts." },
+};
+
+/** How a job ended: what happened, and what the car runs now. FAILED depends on how far it came: see `failure`. */
+export const OUTCOMES = {
+  SUCCEEDED: { tone: "good", title: "Update installed", text: "All control units run the new software and have confirmed it." },
+  ROLLED_BACK: {
+    tone: "warn",
+    title: "Update rolled back",
+    text: "The new software did not start as it should, so the update was undone. Your car runs the previous version, as before.",
+  },
+  REJECTED: { tone: "neutral", title: "Update not installed", text: "The update was declined. Your car keeps the software it has." },
+  CANCELED: { tone: "neutral", title: "Update canceled", text: "The update was withdrawn before it took effect. Your car keeps the software it has." },
+  TIMED_OUT: { tone: "warn", title: "Update timed out", text: "The update was not finished in time. Your car keeps the software it has." },
+};
+
+const FAILED = { tone: "bad", title: "Update failed" };
+
+/** FAILED before ACTIVATING changed nothing that runs; later it means that a control unit could not be brought back. */
+export function failure(reached) {
+  if (reached === "unchanged") return { ...FAILED, text: "The update could not be installed. Nothing has changed: your car runs the previous version." };
+  if (reached === "activated") {
+    return { ...FAILED, text: "The update could not be completed, and not every control unit could be brought back. Please contact your workshop before you drive on." };
+  }
+  return { ...FAILED, text: "The update could not be completed. The versions below are what the control units run." };
+}
+
+const PHASES = {
+  waiting: "Waiting",
+  erasing: "Erasing",
+  transferring: "Transferring",
+  checking: "Checking",
+  staged: "Staged",
+  activating: "Restarting",
+  trial: "Trial run",
+  confirmed: "Confirmed",
+  reverted: "Reverted",
+  failed: "Failed",
+};
+
+const PHASE_TONES = { confirmed: "good", reverted: "warn", failed: "bad", waiting: "idle", "": "idle" };
+
+export const jobState = (state) => JOB_STATES[state] ?? state;
+export const phase = (name) => PHASES[name] ?? name;
+export const phaseTone = (name) => PHASE_TONES[name] ?? "busy";
+export const isFinal = (state) => state === "FAILED" || state in OUTCOMES;
