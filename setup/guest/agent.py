@@ -19,6 +19,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hmac
@@ -32,12 +33,13 @@ import struct
 import sys
 import termios
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 import wire
 from wire import Kind
 
-RUN_DIR = "/run/otabench"
+RUN_DIR = Path("/run/otabench")
 RNDADDENTROPY = 0x40085203
 HELLO_TIMEOUT_S = 10.0
 GRACE_S = 2.0
@@ -48,10 +50,9 @@ DRAIN_READS = 32  # of CHUNK_BYTES: twice the largest pipe
 
 def read_secret() -> bytes:
     """The token; the bytes after it seed the guest's random generator, which starts with nothing."""
-    with open(f"{RUN_DIR}/secret", "rb") as file:
-        secret = file.read()
+    secret = (RUN_DIR / "secret").read_bytes()
     token, seed = secret[: wire.TOKEN_BYTES], secret[wire.TOKEN_BYTES :]
-    with open("/dev/random", "wb", buffering=0) as device:
+    with Path("/dev/random").open("wb", buffering=0) as device:
         fcntl.ioctl(device, RNDADDENTROPY, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
     return token
 
@@ -59,8 +60,7 @@ def read_secret() -> bytes:
 def power_off() -> NoReturn:
     """End the guest. Does not return; the loop only covers the moment until the kernel acts."""
     os.sync()
-    with open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
-        trigger.write("o")
+    Path("/proc/sysrq-trigger").write_text("o")
     while True:
         time.sleep(1)
 
@@ -68,17 +68,16 @@ def power_off() -> NoReturn:
 def other_processes() -> list[int]:
     """Processes other than this one, the first process and the kernel's threads."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) in (1, os.getpid()):
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) in (1, os.getpid()):
             continue
         try:
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-                state_and_on = file.read().rpartition(")")[2].split()
+            state_and_on = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue  # ended meanwhile
         is_kernel_thread = int(state_and_on[6]) & 0x00200000  # PF_KTHREAD
         if state_and_on[0] not in "ZX" and not is_kernel_thread:
-            found.append(int(name))
+            found.append(int(process.name))
     return found
 
 
@@ -184,10 +183,10 @@ class Session:
             what = self.request["argv"][0]
             environment = {os.fsencode(key): os.fsencode(value) for key, value in self.request["env"].items()}
             os.execvpe(argv[0], argv, environment)
-        except BaseException as error:  # this process must not return into the agent's loop
-            number = error.errno if isinstance(error, OSError) else None
-            status = 127 if number == errno.ENOENT else 126
-            reason = os.strerror(number) if number else repr(error)
+        except BaseException as error:  # noqa: BLE001 - this process must not return into the agent's loop
+            code = error.errno if isinstance(error, OSError) else None
+            status = 127 if code == errno.ENOENT else 126
+            reason = os.strerror(code) if code else repr(error)
             os.write(error_write, bytes([status]) + os.fsencode(f"{what}: {reason}"))
         os._exit(127)
 
@@ -198,10 +197,8 @@ class Session:
     def signal_command(self, number: int) -> None:
         """Send a signal to the command's process group, if it still exists."""
         if self.wait_status is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it ended and is not reaped yet
                 os.killpg(self.pid, number)
-            except ProcessLookupError:
-                pass  # ended between its end and our wait
 
     def run(self, early_frames: list[tuple[Kind, bytes]]) -> None:
         """Serve the command to its end."""
@@ -398,10 +395,8 @@ def copy_stream(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, sink):
-            try:
+            with contextlib.suppress(OSError):  # already closed
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # already closed
 
 
 def relay(client: socket.socket, port: int) -> None:
@@ -492,7 +487,7 @@ def serve(connection: socket.socket, token: bytes) -> None:
         if request.get("hostname"):
             socket.sethostname(request["hostname"])
         if request.get("runtime_dir"):
-            os.makedirs(request["runtime_dir"], mode=0o700, exist_ok=True)
+            Path(request["runtime_dir"]).mkdir(mode=0o700, parents=True, exist_ok=True)
         Session(connection, request, reader).run(early_frames)
     finally:
         if request.get("main"):
@@ -526,7 +521,7 @@ def main() -> None:
                     listener.close()
                     serve(connection, token)
                     status = 0
-                except Exception:
+                except Exception:  # noqa: BLE001 - the last resort of this process, said on the console
                     sys.excepthook(*sys.exc_info())
                 finally:
                     os._exit(status)

@@ -3,6 +3,7 @@
 #
 #   build.sh           path of the kernel on stdout; builds it when it is not there
 #   build.sh --cached  0: it is there already
+#   build.sh --target VERSION    the path the kernel of this source version has or would have
 #   build.sh --check   0: there, or can be built here; 3: cannot, the reason is on stdout
 #
 # Decides: which source (the newest /usr/src/linux-source-*), where the result
@@ -78,6 +79,10 @@ why_not() { # prints why a build is impossible here, or nothing
 archive="$(newest_source)"
 kernel="$(cached_kernel "$archive")"
 
+if [[ "${1:-}" == --target ]]; then
+    printf '%s\n' "$cache/kernel-${2:?VERSION is missing}-$hash/linux"
+    exit 0
+fi
 if [[ "${1:-}" == --cached ]]; then
     [[ -n "$kernel" ]]
     exit

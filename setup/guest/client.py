@@ -69,14 +69,22 @@ class Client:
         environment = dict(os.environ)
         environment["OTABENCH_KERNEL"] = "guest"
         environment["PATH"] = with_admin_directories(environment.get("PATH", os.defpath))
-        return wire.encode_request({
-            "argv": argv, "env": environment, "cwd": working_directory(), "umask": umask, "main": main,
-            "tty": self.is_terminal, "stderr_tty": os.isatty(2), "size": self.terminal_size(),
-            "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0] % (1 << 62),
-            "ignored": [int(number) for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN],
-            "hostname": os.uname().nodename if main else None,
-            "runtime_dir": os.environ.get("XDG_RUNTIME_DIR") if main else None,
-        })
+        return wire.encode_request(
+            {
+                "argv": argv,
+                "env": environment,
+                "cwd": working_directory(),
+                "umask": umask,
+                "main": main,
+                "tty": self.is_terminal,
+                "stderr_tty": os.isatty(2),
+                "size": self.terminal_size(),
+                "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[0] % (1 << 62),
+                "ignored": [int(number) for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN],
+                "hostname": os.uname().nodename if main else None,
+                "runtime_dir": os.environ.get("XDG_RUNTIME_DIR") if main else None,
+            }
+        )
 
     def terminal_size(self) -> tuple[int, int]:
         """Rows and columns of the terminal, 0 and 0 without one."""
@@ -157,8 +165,10 @@ class Client:
                 data = b""
             if not data:
                 self.restore_terminal()
-                raise GuestError(f"the guest ended before the command did: killed, out of memory, or its main command "
-                                 f"ended. Its console:\n{console_tail(self.run_dir)}")
+                raise GuestError(
+                    f"the guest ended before the command did: killed, out of memory, or its main command "
+                    f"ended. Its console:\n{console_tail(self.run_dir)}"
+                )
             for kind, payload in reader.feed(data):
                 if kind is Kind.EXIT:
                     return payload[0]
@@ -196,11 +206,11 @@ def write_all(fd: int, data: bytes) -> bool:
 
 def working_directory() -> str:
     """The working directory, by the name the user knows it under where that is right."""
-    logical = os.environ.get("PWD", "")
+    logical = Path(os.environ.get("PWD", ""))
     try:
-        if os.path.isabs(logical) and os.path.samefile(logical, "."):
-            return logical
-        return os.getcwd()
+        if logical.is_absolute() and logical.exists() and logical.samefile("."):
+            return str(logical)
+        return str(Path.cwd())
     except OSError as error:
         raise GuestError(f"the working directory is gone ({error.strerror}): change to one that exists") from error
 

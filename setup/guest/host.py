@@ -59,8 +59,9 @@ def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback
         run_dir, guard = machine.boot(kernel)
     except BootError as error:
         if not fallback:
-            raise GuestError(f"{error}\nwith-can: what to do: see setup/README.md, «When the guest does not "
-                             "start»") from error
+            raise GuestError(
+                f"{error}\nwith-can: what to do: see setup/README.md, «When the guest does not start»"
+            ) from error
         run_without_kernel_can(argv, str(error).partition("\n")[0])
     try:
         return run_in(run_dir, argv, ports, main_command=True)
@@ -70,8 +71,11 @@ def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback
 
 def run_without_kernel_can(argv: list[str], reason: str) -> None:
     """The last resort: become the command, told that there is no kernel with CAN."""
-    print(f"with-can: no kernel with CAN here ({reason.rstrip('.')}): running on python-can's udp_multicast with "
-          "user-space ISO-TP, which is not the kernel's CAN", file=sys.stderr)
+    print(
+        f"with-can: no kernel with CAN here ({reason.rstrip('.')}): using python-can's udp_multicast with "
+        "user-space ISO-TP, which is not the kernel's CAN",
+        file=sys.stderr,
+    )
     try:
         os.execvpe(argv[0], argv, {**os.environ, "OTABENCH_NO_KERNEL_CAN": "1", "OTABENCH_KERNEL": "none"})
     except OSError as error:

@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -38,7 +39,7 @@ import wire
 BOOT_TIMEOUT_S = 60.0
 SOCKET_PATH_LIMIT = 100  # sun_path holds 107 characters
 DEFAULT_MEMORY_MIB = 3072
-STALE_AFTER_S = 120.0
+STALE_AFTER_S = 30.0
 GUEST_FILES = ("init", "agent.py", "wire.py")
 
 
@@ -56,8 +57,8 @@ def run_roots() -> list[Path]:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         roots.append(Path(runtime) / "otabench/guests")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    roots.append(Path(cache) / "otabench/guests")
+    cache = os.environ.get("XDG_CACHE_HOME")
+    roots.append((Path(cache) if cache else Path("~/.cache").expanduser()) / "otabench/guests")
     roots.append(Path(f"/tmp/otabench-{os.getuid()}/guests"))
     return roots
 
@@ -91,14 +92,16 @@ def make_run_dir() -> Path:
             reasons.append(f"{root}: {error.strerror}")
             continue
         return run_dir
-    raise GuestError("no place for the guest's run directory; set XDG_RUNTIME_DIR or XDG_CACHE_HOME to a directory "
-                     "you can write to. Tried " + "; ".join(reasons))
+    raise GuestError(
+        "no place for the guest's run directory; set XDG_RUNTIME_DIR or XDG_CACHE_HOME to a directory "
+        "you can write to. Tried " + "; ".join(reasons)
+    )
 
 
 def is_alive(run_dir: Path) -> bool:
     """Whether the guard of this guest still holds its lock."""
     try:
-        with open(run_dir / "lock", "rb") as file:
+        with (run_dir / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -112,9 +115,24 @@ def sweep(root: Path) -> None:
     for run_dir in root.iterdir():
         try:
             if time.time() - run_dir.stat().st_mtime > STALE_AFTER_S and not is_alive(run_dir):
-                shutil.rmtree(run_dir)
+                remove_remains(run_dir)
         except OSError:
             continue  # somebody else was quicker
+
+
+def remove_remains(run_dir: Path) -> None:
+    """End what is left of a guest whose guard was killed, and remove its directory.
+
+    The kernel ends only the guard's own children; a helper process of User Mode Linux outlives them.
+    """
+    marker = f"OTABENCH_RUN={run_dir}\0".encode()
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and marker in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue  # ended meanwhile
+    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def running_guests() -> list[Path]:
@@ -163,16 +181,24 @@ def memory_dir(size_mib: int, run_dir: Path) -> str:
     Raises:
         GuestError: it fits nowhere.
     """
-    candidates = ["/dev/shm", os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR"), "/tmp", "/var/tmp",
-                  str(run_dir)]
+    candidates = [
+        "/dev/shm",
+        os.environ.get("XDG_RUNTIME_DIR"),
+        os.environ.get("TMPDIR"),
+        "/tmp",
+        "/var/tmp",
+        str(run_dir),
+    ]
     for candidate in candidates:
         if not candidate or not os.access(candidate, os.W_OK | os.X_OK):
             continue
         info = os.statvfs(candidate)
         if info.f_bavail * info.f_frsize >= size_mib << 20 and not info.f_flag & os.ST_NOEXEC:
             return candidate
-    raise GuestError(f"no directory has room for the guest's {size_mib} MiB of memory (tried /dev/shm, TMPDIR, /tmp): "
-                     "set WITH_CAN_MEMORY to less, for example 1G, or TMPDIR to a directory with room")
+    raise GuestError(
+        f"no directory has room for the guest's {size_mib} MiB of memory (tried /dev/shm, TMPDIR, /tmp): "
+        "set WITH_CAN_MEMORY to less, for example 1G, or TMPDIR to a directory with room"
+    )
 
 
 def check_port_is_free(port: int) -> None:
@@ -187,8 +213,10 @@ def check_port_is_free(port: int) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise GuestError(f"port {port} of 127.0.0.1 is in use on this machine: end what uses it (ss -ltnp "
-                             f"'sport = :{port}' names it) or forward another port") from error
+            raise GuestError(
+                f"port {port} of 127.0.0.1 is in use on this machine: end what uses it (ss -ltnp "
+                f"'sport = :{port}' names it) or forward another port"
+            ) from error
 
 
 def python_for_guest() -> str:
@@ -198,22 +226,45 @@ def python_for_guest() -> str:
 
 def slirp_command(run_dir: Path) -> list[str]:
     """User-mode network on a socket, controlled through another one."""
-    return ["setpriv", "--pdeathsig", "KILL", "slirp4netns", "--target-type=bess",
-            f"--api-socket={run_dir}/api", f"{run_dir}/net"]
+    return [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "slirp4netns",
+        "--target-type=bess",
+        f"--api-socket={run_dir}/api",
+        f"{run_dir}/net",
+    ]
 
 
 def kernel_command(kernel: str, run_dir: Path, size_mib: int) -> list[str]:
     """The guest itself."""
-    return ["setpriv", "--pdeathsig", "KILL", kernel, f"mem={size_mib}M", "rootfstype=hostfs", "rootflags=/", "rw",
-            f"init={run_dir}/init", "con=null", "con0=null,fd:1", "quiet", "panic=-1", "vcan.echo=1",
-            f"vec0:transport=bess,dst={run_dir}/net,depth=128,gro=0",
-            f"OTABENCH_RUN={run_dir}", f"OTABENCH_PYTHON={python_for_guest()}"]
+    return [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        kernel,
+        f"mem={size_mib}M",
+        "rootfstype=hostfs",
+        "rootflags=/",
+        "rw",
+        f"init={run_dir}/init",
+        "con=null",
+        "con0=null,fd:1",
+        "quiet",
+        "panic=-1",
+        "vcan.echo=1",
+        f"vec0:transport=bess,dst={run_dir}/net,depth=128,gro=0",
+        f"OTABENCH_RUN={run_dir}",
+        f"OTABENCH_PYTHON={python_for_guest()}",
+    ]
 
 
 class Guard:
     """The owner's handle on a guest's guard process."""
 
     def __init__(self, kernel: str, run_dir: Path) -> None:
+        self._run_dir = run_dir
         size_mib = memory_mib()
         memory = memory_dir(size_mib, run_dir)
         alive_read, self._alive_write = os.pipe()
@@ -239,6 +290,8 @@ class Guard:
             os.close(self._alive_write)
             os.waitpid(self._pid, 0)
             self._pid = 0
+            if self._run_dir.exists():
+                remove_remains(self._run_dir)
 
 
 def guard(command: list[str], run_dir: Path, memory: str, alive_fd: int, ended_fd: int) -> NoReturn:
@@ -248,6 +301,7 @@ def guard(command: list[str], run_dir: Path, memory: str, alive_fd: int, ended_f
         signal.signal(number, signal.SIG_IGN)
     lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    os.write(lock, str(os.getpid()).encode())
     null = os.open(os.devnull, os.O_RDWR)
     console = os.open(run_dir / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for target, fd in enumerate((null, console, console)):
@@ -263,10 +317,8 @@ def guard(command: list[str], run_dir: Path, memory: str, alive_fd: int, ended_f
     except OSError as error:
         os.write(2, f"cannot start the guest: {error}\n".encode())
     for child in children:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # ended by itself
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # ended by itself
         child.wait()
     os.close(ended_fd)
     select.select([alive_fd], [], [])  # the owner may want to read the console log of a guest that died
@@ -312,13 +364,25 @@ def forward(run_dir: Path, host_port: int, guest_port: int) -> int:
     Raises:
         GuestError: slirp4netns refused, as a rule because the port is in use.
     """
-    answer = slirp_call(run_dir, {"execute": "add_hostfwd", "arguments": {
-        "proto": "tcp", "host_addr": "127.0.0.1", "host_port": host_port,
-        "guest_addr": wire.GUEST_ADDRESS, "guest_port": guest_port}})
+    answer = slirp_call(
+        run_dir,
+        {
+            "execute": "add_hostfwd",
+            "arguments": {
+                "proto": "tcp",
+                "host_addr": "127.0.0.1",
+                "host_port": host_port,
+                "guest_addr": wire.GUEST_ADDRESS,
+                "guest_port": guest_port,
+            },
+        },
+    )
     result = answer.get("return")
     if not isinstance(result, dict) or not isinstance(result.get("id"), int):
-        raise GuestError(f"port {host_port} of 127.0.0.1 cannot be forwarded into the guest: it is in use, or not "
-                         f"allowed (slirp4netns: {answer.get('error')})")
+        raise GuestError(
+            f"port {host_port} of 127.0.0.1 cannot be forwarded into the guest: it is in use, or not "
+            f"allowed (slirp4netns: {answer.get('error')})"
+        )
     return int(result["id"])
 
 
@@ -376,8 +440,9 @@ def wait_until_ready(run_dir: Path, guard_of_guest: Guard) -> None:
         if guard_of_guest.has_ended():
             raise BootError(f"the guest kernel ended before it was up. Its last words:\n{console_tail(run_dir)}")
         if time.monotonic() > deadline:
-            raise BootError(f"the guest kernel was not up after {BOOT_TIMEOUT_S:.0f} s. Its last words:\n"
-                            f"{console_tail(run_dir)}")
+            raise BootError(
+                f"the guest kernel was not up after {BOOT_TIMEOUT_S:.0f} s. Its last words:\n{console_tail(run_dir)}"
+            )
         time.sleep(0.004)
 
 
