@@ -1,0 +1,168 @@
+"""The files of a CAN capture: candump's log format, pcap with link type 227 (SocketCAN), and the count of what was on the line.
+
+Decides the bytes of each record. Pure: frames in, bytes out.
+
+Rules:
+
+* A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
+  2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read.
+* A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and
+  0x04 in the flags of a CAN FD frame.
+* Bits are those of ``bench.frame_bits``, counted into intervals of ``BIN_S`` of the wall clock, so that they can be laid
+  beside the trace.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bench import frame_bits
+
+EFF_FLAG: Final = 0x8000_0000
+RTR_FLAG: Final = 0x4000_0000
+ERR_FLAG: Final = 0x2000_0000
+EFF_MASK: Final = 0x1FFF_FFFF
+SFF_MASK: Final = 0x7FF
+FD_BRS: Final = 0x01
+FD_ESI: Final = 0x02
+FD_FDF: Final = 0x04
+LINKTYPE_CAN_SOCKETCAN: Final = 227
+BIN_S: Final = 0.1
+
+_PCAP_MAGIC_MICROSECONDS: Final = 0xA1B2C3D4
+_SNAP_LENGTH_BYTES: Final = 262_144
+_RECORD: Final = struct.Struct("<IIII")
+_CAN_HEADER: Final = struct.Struct(">IBBxx")
+_HEX: Final = "0123456789ABCDEF"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as SocketCAN gives it: ``can_id`` with its flags; ``flags`` are the FD flags, 0x04 set on FD frames."""
+
+    timestamp_us: int
+    can_id: int
+    flags: int
+    data: bytes
+
+
+def pcap_header() -> bytes:
+    """The 24 bytes a pcap file begins with."""
+    return struct.pack("<IHHiIII", _PCAP_MAGIC_MICROSECONDS, 2, 4, 0, 0, _SNAP_LENGTH_BYTES, LINKTYPE_CAN_SOCKETCAN)
+
+
+def pcap_record(frame: Frame) -> bytes:
+    """One record of a pcap file."""
+    length = 8 + len(frame.data)
+    seconds, micros = divmod(frame.timestamp_us, 1_000_000)
+    return (
+        _RECORD.pack(seconds, micros, length, length)
+        + _CAN_HEADER.pack(frame.can_id, len(frame.data), frame.flags)
+        + frame.data
+    )
+
+
+def candump_line(frame: Frame, channel: str) -> str:
+    """One line of a candump log, with its line end."""
+    seconds, micros = divmod(frame.timestamp_us, 1_000_000)
+    if frame.can_id & EFF_FLAG:
+        name = f"{frame.can_id & EFF_MASK:08X}"
+    elif frame.can_id & ERR_FLAG:
+        name = f"{frame.can_id & (EFF_MASK | ERR_FLAG):08X}"
+    else:
+        name = f"{frame.can_id & SFF_MASK:03X}"
+    if frame.flags & FD_FDF:
+        payload = f"##{_HEX[frame.flags & (FD_BRS | FD_ESI)]}{frame.data.hex().upper()}"
+    elif frame.can_id & RTR_FLAG:
+        payload = "#R"
+    else:
+        payload = "#" + frame.data.hex().upper()
+    return f"({seconds:010d}.{micros:06d}) {channel} {name}{payload}\n"
+
+
+@dataclass
+class IdStatistics:
+    """What frames with one identifier amount to. Consecutive frames are full ISO-TP ones (8 or 64 bytes)."""
+
+    frames: int = 0
+    data_bytes: int = 0
+    bits: int = 0
+    consecutive_frames: int = 0
+    consecutive_bits: int = 0
+
+
+@dataclass
+class BusStatistics:
+    """What was on one bus. ``bits`` weighs an FD frame's data phase by the ratio of the two bit rates."""
+
+    bitrate: int
+    data_bitrate: int
+    frames: int = 0
+    data_bytes: int = 0
+    bits: int = 0
+    error_frames: int = 0
+    lost_frames: int = 0
+    """Frames that the kernel dropped because the recorder was too slow."""
+    by_id: dict[int, IdStatistics] = field(default_factory=dict)
+    bins: dict[int, int] = field(default_factory=dict)
+    """Bits by interval; the key is the wall clock over ``BIN_S``."""
+
+    def count(self, frame: Frame) -> None:
+        """Adds one frame."""
+        if frame.can_id & ERR_FLAG:
+            self.error_frames += 1
+            return
+        bits = self._bits(frame)
+        size = len(frame.data)
+        self.frames += 1
+        self.data_bytes += size
+        self.bits += bits
+        key = frame.timestamp_us // 100_000
+        self.bins[key] = self.bins.get(key, 0) + bits
+        can_id = frame.can_id & EFF_MASK
+        entry = self.by_id.get(can_id)
+        if entry is None:
+            entry = self.by_id[can_id] = IdStatistics()
+        entry.frames += 1
+        entry.data_bytes += size
+        entry.bits += bits
+        if size in (8, 64) and frame.data[0] >> 4 == 2:
+            entry.consecutive_frames += 1
+            entry.consecutive_bits += bits
+
+    def _bits(self, frame: Frame) -> int:
+        extended = bool(frame.can_id & EFF_FLAG)
+        can_id = frame.can_id & (EFF_MASK if extended else SFF_MASK)
+        if not frame.flags & FD_FDF:
+            return frame_bits.classic_frame_bits(
+                can_id, frame.data, extended=extended, remote=bool(frame.can_id & RTR_FLAG)
+            )
+        parts = frame_bits.fd_frame_bits(
+            can_id, frame.data, extended=extended, brs=bool(frame.flags & FD_BRS), esi=bool(frame.flags & FD_ESI)
+        )
+        return parts.nominal + round(parts.data * self.bitrate / self.data_bitrate)
+
+    def bits_between(self, start_s: float, end_s: float) -> int:
+        """Bits on the line in an interval of the wall clock (s since 1970), to the resolution of the bins."""
+        first, last = int(start_s / BIN_S), int(end_s / BIN_S)
+        return sum(bits for key, bits in self.bins.items() if first <= key <= last)
+
+    def to_json(self) -> str:
+        """The statistics as JSON; ``from_json`` reads them."""
+        plain: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("by_id", "bins")}
+        plain["by_id"] = {f"{can_id:X}": vars(entry) for can_id, entry in sorted(self.by_id.items())}
+        plain["bin_s"] = BIN_S
+        plain["bins"] = {str(key): bits for key, bits in sorted(self.bins.items())}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> BusStatistics:
+        """Reads what ``to_json`` wrote."""
+        plain = json.loads(text)
+        plain.pop("bin_s")
+        plain["by_id"] = {int(can_id, 16): IdStatistics(**entry) for can_id, entry in plain["by_id"].items()}
+        plain["bins"] = {int(key): bits for key, bits in plain["bins"].items()}
+        return cls(**plain)
