@@ -100,6 +100,20 @@ def load_director_keys(keys_dir: Path) -> DirectorKeys:
     return DirectorKeys(root=root, signers=signers)
 
 
+def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
+    """The Root's later versions, ``N.root.json`` for N > 1, by the names that a TUF client asks for.
+
+    Raises:
+        StartError: one is there and cannot be read.
+    """
+    found = {}
+    for path in (keys_dir / "director").glob("*.root.json"):
+        number = path.name.partition(".")[0]
+        if number.isdigit() and int(number) > 1:
+            found[path.name] = _read(path)
+    return found
+
+
 def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
     """The key that firmware images must be signed by.
 

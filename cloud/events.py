@@ -1,0 +1,101 @@
+"""The event plane's sender: publishes to the MQTT broker, whenever that is there.
+
+Decides what happens when it is not: messages wait in a bounded outbox (the oldest are dropped), and the broker is tried
+again after a pause that doubles and has jitter. Publishing never blocks and never fails, because MQTT only wakes vehicles:
+they poll too. Each message is sent with QoS 1 at least once, not retained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from typing import Final
+
+import aiomqtt
+
+OUTBOX_MOST: Final = 1000
+RETRY_FIRST_S: Final = 0.2
+RETRY_MOST_S: Final = 5.0
+_ACKNOWLEDGE_S: Final = 5.0
+_STOP_S: Final = 0.3
+_log = logging.getLogger(__name__)
+
+
+class EventPublisher:
+    """Sends to one broker from a task of its own; use as ``async with``."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._filled = asyncio.Event()
+        self._dropped = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Takes the message; it is sent when the broker is there."""
+        if len(self._outbox) >= OUTBOX_MOST:
+            self._outbox.popleft()
+            self._dropped += 1
+        self._outbox.append((topic, payload))
+        self._filled.set()
+
+    async def __aenter__(self) -> EventPublisher:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=_STOP_S)
+
+    async def _run(self) -> None:
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                async with aiomqtt.Client(self._host, self._port, timeout=_ACKNOWLEDGE_S) as client:
+                    _log.info("broker %s:%d is there", self._host, self._port)
+                    pause_s = RETRY_FIRST_S
+                    await self._send(client)
+            except aiomqtt.MqttError as error:
+                _log.warning(
+                    "broker %s:%d: %s; %d messages wait, %d dropped; vehicles poll meanwhile; again in about %.1f s",
+                    self._host,
+                    self._port,
+                    error,
+                    len(self._outbox),
+                    self._dropped,
+                    pause_s,
+                )
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, RETRY_MOST_S)
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        """Sends what is in the outbox, and what comes; ends with an error when the connection is lost."""
+        lost = asyncio.create_task(_until_lost(client))
+        try:
+            while True:
+                while self._outbox:
+                    message = self._outbox[0]
+                    await client.publish(message[0], message[1], qos=1, timeout=_ACKNOWLEDGE_S)
+                    if self._outbox and self._outbox[0] is message:  # not dropped meanwhile
+                        self._outbox.popleft()
+                self._filled.clear()
+                filled = asyncio.create_task(self._filled.wait())
+                await asyncio.wait({filled, lost}, return_when=asyncio.FIRST_COMPLETED)
+                filled.cancel()
+                if lost.done():
+                    await lost
+        finally:
+            lost.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
+                await lost
+
+
+async def _until_lost(client: aiomqtt.Client) -> None:
+    """Nothing is subscribed, so this waits until the client raises because its connection is gone."""
+    async for _ in client.messages:
+        pass

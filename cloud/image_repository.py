@@ -1,0 +1,75 @@
+"""The image repository: which verified images and patches the cloud holds, and where.
+
+Decides paths (content-addressed) and which image counts as *the* image of a hardware id and version (the one stored last).
+It is the seam for the second Uptane repository, whose metadata will name the same paths. All functions work inside the
+caller's transaction; the bytes lie in the artifact store and are put there first.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cloud.firmware import Firmware
+from cloud.schema import ImageRow, PatchRow
+
+
+def image_path(firmware: Firmware) -> str:
+    """Where the image is served below ``/artifacts/``."""
+    return f"images/{firmware.sha256}/{firmware.hardware_id}-{firmware.version}.bin"
+
+
+def patch_path(*, sha256: str, hardware_id: str, base_version: str, version: str) -> str:
+    """Where a patch is served below ``/artifacts/``."""
+    return f"patches/{sha256}/{hardware_id}-{base_version}-{version}.bsdiff"
+
+
+def add_image(session: Session, firmware: Firmware, *, now: float) -> None:
+    """Makes a stored image known; one that is known already stays."""
+    if session.get(ImageRow, firmware.sha256) is not None:
+        return
+    session.add(
+        ImageRow(
+            sha256=firmware.sha256,
+            hardware_id=firmware.hardware_id,
+            version=str(firmware.version),
+            security_counter=firmware.security_counter,
+            length=firmware.length,
+            path=image_path(firmware),
+            stored_at=now,
+        )
+    )
+    session.flush()
+
+
+def image(session: Session, sha256: str) -> ImageRow | None:
+    """The image with that digest."""
+    return session.get(ImageRow, sha256)
+
+
+def image_of_version(session: Session, *, hardware_id: str, version: str) -> ImageRow | None:
+    """The image that an ECU of this hardware and version runs, as far as the repository holds it."""
+    return session.scalars(
+        select(ImageRow)
+        .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version)
+        .order_by(ImageRow.stored_at.desc(), ImageRow.sha256)
+    ).first()
+
+
+def patch(session: Session, *, base_sha256: str, target_sha256: str) -> PatchRow | None:
+    """The patch between two images, if it was made."""
+    return session.get(PatchRow, (base_sha256, target_sha256))
+
+
+def add_patch(
+    session: Session, *, base_sha256: str, target_sha256: str, sha256: str, length: int, path: str
+) -> PatchRow:
+    """Makes a patch known; ``path`` is empty where it did not pay and is not stored."""
+    row = patch(session, base_sha256=base_sha256, target_sha256=target_sha256)
+    if row is None:
+        row = PatchRow(base_sha256=base_sha256, target_sha256=target_sha256, sha256=sha256, length=length, path=path)
+        session.add(row)
+    elif path:
+        row.sha256, row.length, row.path = sha256, length, path
+    session.flush()
+    return row

@@ -1,0 +1,186 @@
+"""May this vehicle update? The rules, pure: facts in, a refusal with its reason out.
+
+Rules, in the order in which they are asked:
+
+1. The vehicle is known, and so is at least one ECU of it.
+2. What the vehicle reports agrees with the inventory: no ECU that is not registered, no other serial number or hardware.
+3. Each image fits exactly one ECU: its hardware id is on one ECU of the vehicle (the manifest names one ECU a target).
+4. The vehicle is not busy with another job.
+5. Each image is newer than what its ECU runs, and its security counter is not lower (the bootloader would refuse it).
+
+Rules 1, 3, 4 are asked when a campaign is made, rule 5 too as far as the running versions are known; all are asked when
+the vehicle checks in. Whether driver and vehicle are ready is not decided here: that is the gateway's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proto.image_format import ImageVersion
+from proto.job_states import JobState, is_final
+
+
+class Rule(StrEnum):
+    """By which rule a vehicle is refused."""
+
+    UNKNOWN_VEHICLE = "UNKNOWN_VEHICLE"
+    NO_ECUS = "NO_ECUS"
+    UNKNOWN_ECU = "UNKNOWN_ECU"
+    OTHER_SERIAL = "OTHER_SERIAL"
+    OTHER_HARDWARE = "OTHER_HARDWARE"
+    WRONG_HARDWARE = "WRONG_HARDWARE"
+    AMBIGUOUS_HARDWARE = "AMBIGUOUS_HARDWARE"
+    VEHICLE_BUSY = "VEHICLE_BUSY"
+    VERSION_UNKNOWN = "VERSION_UNKNOWN"
+    NOT_NEWER = "NOT_NEWER"
+    SECURITY_COUNTER = "SECURITY_COUNTER"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The rule that refuses, and why in words."""
+
+    rule: Rule
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class EcuFacts:
+    """One ECU as registered, with what it was last reported to run ("" and None: never reported)."""
+
+    ecu: str
+    serial: str
+    hardware_id: str
+    software_version: str = ""
+    security_counter: int | None = None
+
+
+@dataclass(frozen=True)
+class VehicleFacts:
+    """One vehicle as the inventory has it, and the job it is busy with, if any."""
+
+    vin: str
+    ecus: tuple[EcuFacts, ...]
+    busy_job_id: str = ""
+    busy_state: JobState | None = None
+
+
+@dataclass(frozen=True)
+class ReportedEcu:
+    """One ECU as the vehicle reports it."""
+
+    ecu: str
+    serial: str
+    hardware_id: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One image that a campaign wants on a vehicle."""
+
+    hardware_id: str
+    version: ImageVersion
+    security_counter: int
+
+
+def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
+    """Rules 1 and 2: does what the vehicle says of itself agree with the inventory?"""
+    if not vehicle.ecus:
+        return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
+    known = {ecu.ecu: ecu for ecu in vehicle.ecus}
+    for report in reported:
+        registered = known.get(report.ecu)
+        if registered is None:
+            return Refusal(
+                Rule.UNKNOWN_ECU,
+                f"ECU {report.ecu!r} is not registered for vehicle {vehicle.vin} (registered: {', '.join(known)})",
+            )
+        if report.serial != registered.serial:
+            return Refusal(
+                Rule.OTHER_SERIAL,
+                f"ECU {report.ecu} reports serial number {report.serial!r}, registered is {registered.serial!r}",
+            )
+        if report.hardware_id != registered.hardware_id:
+            return Refusal(
+                Rule.OTHER_HARDWARE,
+                f"ECU {report.ecu} reports hardware {report.hardware_id!r}, registered is {registered.hardware_id!r}",
+            )
+    return None
+
+
+def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
+    """Rules 1 and 3: does each image fit exactly one ECU?"""
+    if not vehicle.ecus:
+        return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
+    for offer in offers:
+        fitting = [ecu.ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id]
+        if not fitting:
+            present = ", ".join(f"{ecu.ecu}: {ecu.hardware_id}" for ecu in vehicle.ecus)
+            return Refusal(
+                Rule.WRONG_HARDWARE,
+                f"vehicle {vehicle.vin} has no ECU with hardware {offer.hardware_id!r} (it has {present})",
+            )
+        if len(fitting) > 1:
+            return Refusal(
+                Rule.AMBIGUOUS_HARDWARE,
+                f"vehicle {vehicle.vin} has several ECUs with hardware {offer.hardware_id!r} ({', '.join(fitting)}): "
+                "a manifest names one ECU an image",
+            )
+    return None
+
+
+def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None:
+    """Rule 4: is another job running?"""
+    state = vehicle.busy_state
+    if state is None or is_final(state) or vehicle.busy_job_id == for_job_id:
+        return None
+    return Refusal(Rule.VEHICLE_BUSY, f"vehicle {vehicle.vin} is busy with job {vehicle.busy_job_id}, which is {state}")
+
+
+def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
+    """Rule 5: is each image newer than what its ECU runs?
+
+    Args:
+        vehicle: must have passed ``judge_fit`` for these offers.
+        offers: the campaign's images.
+        unknown_is_allowed: whether an ECU that never reported a version passes (a campaign may be made before the
+            vehicle's first check-in; the check-in asks again).
+    """
+    for offer in offers:
+        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        if not ecu.software_version:
+            if unknown_is_allowed:
+                continue
+            return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} has not reported which version it runs")
+        try:
+            running = ImageVersion.parse(ecu.software_version)
+        except ValueError as error:
+            return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} reports {error}")
+        if offer.version <= running:
+            return Refusal(Rule.NOT_NEWER, f"ECU {ecu.ecu} runs {running}, the campaign's {offer.version} is not newer")
+        if ecu.security_counter is not None and offer.security_counter < ecu.security_counter:
+            return Refusal(
+                Rule.SECURITY_COUNTER,
+                f"ECU {ecu.ecu} runs security counter {ecu.security_counter}, "
+                f"the campaign's {offer.security_counter} is lower",
+            )
+    return None
+
+
+def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
+    """What can be judged when a campaign is made: rules 1, 3, 4, and 5 as far as versions are known."""
+    return judge_fit(vehicle, offers) or judge_busy(vehicle) or judge_versions(vehicle, offers, unknown_is_allowed=True)
+
+
+def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
+    """What is judged when the vehicle asks for its job; ``vehicle`` holds what it just reported (rule 2 has passed)."""
+    return (
+        judge_fit(vehicle, offers)
+        or judge_busy(vehicle, for_job_id=job_id)
+        or judge_versions(vehicle, offers, unknown_is_allowed=False)
+    )

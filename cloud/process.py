@@ -1,0 +1,146 @@
+"""One process of the cloud: configuration in, planes up, wait for a signal, planes down.
+
+Decides which plane consists of what, in which order they start, and that SIGTERM and SIGINT end the process at once with
+status 0: whatever matters is in the database by then, so nothing is waited for. Libraries of a plane are imported when it
+is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cloud.errors import StartError
+from proto.process_config import CloudConfig
+
+
+def read_config(path: Path) -> CloudConfig:
+    """Reads the process's configuration.
+
+    Raises:
+        StartError: the file cannot be read, is not JSON, or has a wrong or unknown key; the message names it.
+    """
+    try:
+        return CloudConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StartError(f"config {path}: cannot be read: {error.strerror or error}") from error
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise StartError(f"config {path}: {'; '.join(problems)}") from error
+
+
+def run_plane(config_path: Path, plane: str) -> None:
+    """Runs one plane (control, artifacts, events) or all of them until a signal ends the process with status 0.
+
+    Raises:
+        StartError: a plane cannot start.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = read_config(config_path)
+    asyncio.run(_run(config, plane))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # worker threads may be in the middle of a patch: it is made again when it is needed
+
+
+async def _run(config: CloudConfig, plane: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"state_dir {config.state_dir}: {error.strerror or error}") from error
+    async with AsyncExitStack() as planes:
+        if plane == "events" or (plane == "all" and config.embedded_broker):
+            await planes.enter_async_context(_events(config))
+            _say_ready("events", config.mqtt_host, config.mqtt_port)
+        if plane in ("artifacts", "all"):
+            await planes.enter_async_context(_artifacts(config))
+            _say_ready("artifacts", config.artifact_host, config.artifact_port)
+        if plane in ("control", "all"):
+            await planes.enter_async_context(_control(config))
+            _say_ready("control", config.grpc_host, config.grpc_port)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _control(config: CloudConfig) -> AsyncIterator[None]:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; errors are reported by us
+    from cloud.announcer import Announcer
+    from cloud.artifact_store import open_store
+    from cloud.control_plane import ControlPlane
+    from cloud.database import open_database
+    from cloud.director import Director
+    from cloud.events import EventPublisher
+    from cloud.grpc_server import start_grpc_server
+    from cloud.keys import load_director_keys, load_image_public_key, load_root_versions
+    from cloud.operator_service import Operator
+    from cloud.orchestrator import Orchestrator
+
+    director = Director(load_director_keys(config.keys_dir))
+    image_key = load_image_public_key(config.keys_dir)
+    root_versions = load_root_versions(config.keys_dir)
+    store = open_store(config.artifact_store)
+    async with AsyncExitStack() as open_things:
+        database = open_database(config.database_url)
+        open_things.callback(database.close)
+        publisher = await open_things.enter_async_context(EventPublisher(host=config.mqtt_host, port=config.mqtt_port))
+        announcer = Announcer(trace=config.trace, publisher=publisher)
+        open_things.callback(announcer.close)
+        orchestrator = Orchestrator(
+            database=database, store=store, director=director, image_key=image_key, announcer=announcer
+        )
+        open_things.callback(orchestrator.close)
+        tls = config.tls is not None
+        server = await start_grpc_server(
+            host=config.grpc_host,
+            port=config.grpc_port,
+            tls=config.tls,
+            control_plane=ControlPlane(
+                database=database,
+                orchestrator=orchestrator,
+                announcer=announcer,
+                root_versions=root_versions,
+                artifact_base_url=config.artifact_base_url,
+                poll_interval_s=config.poll_interval_s,
+                tls=tls,
+            ),
+            operator=Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=tls),
+        )
+        open_things.push_async_callback(server.stop)
+        await orchestrator.wake_waiting()
+        yield
+
+
+@asynccontextmanager
+async def _artifacts(config: CloudConfig) -> AsyncIterator[None]:
+    from cloud.artifact_store import open_store
+    from cloud.artifacts import serve_artifacts
+
+    store = open_store(config.artifact_store)
+    async with serve_artifacts(store=store, host=config.artifact_host, port=config.artifact_port, trace=config.trace):
+        yield
+
+
+@asynccontextmanager
+async def _events(config: CloudConfig) -> AsyncIterator[None]:
+    if not config.embedded_broker:
+        raise StartError("events: embedded_broker is false: mosquitto is the event plane, there is nothing to run here")
+    from cloud.broker import running_broker
+
+    async with running_broker(config.mqtt_host, config.mqtt_port):
+        yield
+
+
+def _say_ready(plane: str, host: str, port: int) -> None:
+    print(f"cloud: {plane} ready on {host}:{port}", flush=True)

@@ -1,0 +1,141 @@
+"""The tables of the cloud. Decides names, keys and what refers to what; no rule of campaigns or jobs stands here.
+
+Portable SQL only (SQLite, PostgreSQL). Messages that are only ever handed on whole (reports, progress) are kept as their
+protobuf bytes; metadata is kept as the bytes that were signed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA_VERSION: Final = 1
+_ID: Final = String(64)
+_SHA256: Final = String(64)
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+
+class SchemaRow(Base):
+    """Which version of these tables the database holds: one row."""
+
+    __tablename__ = "schema_version"
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class VehicleRow(Base):
+    """A vehicle the cloud knows."""
+
+    __tablename__ = "vehicles"
+    vin: Mapped[str] = mapped_column(_ID, primary_key=True)
+
+
+class EcuRow(Base):
+    """An ECU as registered, and what it was last reported to run."""
+
+    __tablename__ = "ecus"
+    vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
+    ecu: Mapped[str] = mapped_column(_ID, primary_key=True)
+    position: Mapped[int]
+    serial: Mapped[str] = mapped_column(Text)
+    hardware_id: Mapped[str] = mapped_column(_ID)
+    software_version: Mapped[str] = mapped_column(_ID, default="")
+    security_counter: Mapped[int | None] = mapped_column(BigInteger)
+    report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+
+
+class ImageRow(Base):
+    """A verified image in the artifact store."""
+
+    __tablename__ = "images"
+    sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    hardware_id: Mapped[str] = mapped_column(_ID, index=True)
+    version: Mapped[str] = mapped_column(_ID)
+    security_counter: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(Text)
+    stored_at: Mapped[float]
+
+
+class PatchRow(Base):
+    """A patch from one image to another. ``path`` is empty where it was made, found too large, and not stored."""
+
+    __tablename__ = "patches"
+    base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
+    target_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(_SHA256)
+    length: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(Text)
+
+
+class CampaignRow(Base):
+    """A campaign as the operator made it."""
+
+    __tablename__ = "campaigns"
+    campaign_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    release_notes: Mapped[str] = mapped_column(Text)
+    transfer: Mapped[str] = mapped_column(String(16))
+    manifest_lifetime_s: Mapped[float]
+    approval_timeout_s: Mapped[float]
+    created_at: Mapped[float]
+
+
+class CampaignImageRow(Base):
+    """One image of a campaign, and the base that came with it, if one did."""
+
+    __tablename__ = "campaign_images"
+    campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), primary_key=True)
+    hardware_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    image_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"))
+    base_sha256: Mapped[str | None] = mapped_column(_SHA256, ForeignKey("images.sha256"))
+
+
+class JobRow(Base):
+    """One vehicle's part of a campaign."""
+
+    __tablename__ = "jobs"
+    job_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), index=True)
+    vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), index=True)
+    position: Mapped[int]
+    state: Mapped[str] = mapped_column(String(32), index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    taken_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    offered: Mapped[bool] = mapped_column(default=False)
+    cancel_asked: Mapped[bool] = mapped_column(default=False)
+    cancel_reason: Mapped[str] = mapped_column(Text, default="")
+    details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    """An ``ota.v1.Job`` with the last progress and reports only."""
+    updated_at: Mapped[float]
+
+
+class TransitionRow(Base):
+    """What happened to a job, in order."""
+
+    __tablename__ = "transitions"
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    before: Mapped[str] = mapped_column(String(32))
+    after: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[float]
+
+
+class ManifestRow(Base):
+    """The Director's signed metadata, every version of every vehicle."""
+
+    __tablename__ = "manifests"
+    vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), index=True)
+    made_for: Mapped[str] = mapped_column(Text)
+    """JSON: the ECUs' running versions it was made for."""
+    expires_at: Mapped[float]
+    timestamp: Mapped[bytes] = mapped_column(LargeBinary)
+    snapshot: Mapped[bytes] = mapped_column(LargeBinary)
+    targets: Mapped[bytes] = mapped_column(LargeBinary)
