@@ -1,0 +1,237 @@
+"""What follows staging, one ECU at a time: activate, verify, confirm, revert, judged by the slot table alone.
+
+Every act looks first and does only what is still to be done, so that each may be repeated after any interruption:
+
+    active slot          other slot                activate        revert
+    wanted, TRIAL/CONF.  any                       nothing         0212, reset
+    another version      STAGED, wanted            FF01, 0210      nothing
+    another version      TRIAL, wanted (pending)   reset           0212 (cancels it)
+    another version      anything else             error           nothing
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum, auto
+from typing import Final
+
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError, RolledBack
+from bench.gateway.flashing.identity import read_identity, read_slots
+from bench.gateway.flashing.slot_table import SlotTable, same_version
+from bench.gateway.vehicle import EcuIdentity, EcuImage, SlotState
+
+_RUNS: Final = frozenset({SlotState.TRIAL, SlotState.CONFIRMED})
+
+
+class Standing(StrEnum):
+    """Where an ECU stands with regard to one version."""
+
+    TRIAL = auto()
+    CONFIRMED = auto()
+    PENDING = auto()
+    STAGED = auto()
+    ROLLED_BACK = auto()
+    OTHER = auto()
+
+
+def standing(slots: SlotTable, version: str) -> Standing:
+    """Judges a slot table. Pure."""
+    if same_version(slots.active.version, version) and slots.active.state in _RUNS:
+        return Standing.TRIAL if slots.active.state is SlotState.TRIAL else Standing.CONFIRMED
+    if slots.other.state is SlotState.INVALID:
+        return Standing.ROLLED_BACK
+    if same_version(slots.other.version, version):
+        if slots.other.state is SlotState.TRIAL:
+            return Standing.PENDING
+        if slots.other.state is SlotState.STAGED:
+            return Standing.STAGED
+    return Standing.OTHER
+
+
+def describe(slots: SlotTable) -> str:
+    """ "runs 1.0.0 (CONFIRMED), the other slot is INVALID"."""
+    other = f"{slots.other.state} {slots.other.version}".strip()
+    return f"runs {slots.active.version or 'nothing readable'} ({slots.active.state}), the other slot is {other}"
+
+
+def prepare(client: EcuClient, image: EcuImage) -> bool:
+    """Checks dependencies and makes the staged slot the trial slot. False where the ECU runs the version already.
+
+    Raises:
+        FlashError: refused, lost, or the slot table holds no such image.
+    """
+    step = "activate"
+    slots = read_slots(client)
+    where = standing(slots, image.version)
+    if where in (Standing.TRIAL, Standing.CONFIRMED):
+        return False
+    if where is Standing.PENDING:
+        return True
+    if where is not Standing.STAGED:
+        raise EcuContradicts(
+            f"{client.name}: {step}: {image.version} is not staged: it {describe(slots)}: stage it again",
+            ecu=client.name,
+            step=step,
+        )
+    routine = client.profile.routines.check_dependencies
+    if routine is not None and client.routine(routine, "check programming dependencies")[0]:
+        step = f"31 01 {routine:04X} check programming dependencies"
+        raise client.refused(step, "not met: the image needs another version of its own or another ECU's software")
+    return True
+
+
+def make_trial(client: EcuClient, image: EcuImage) -> None:
+    """31 01 0210, where the slot is still STAGED.
+
+    Raises:
+        FlashError: refused or lost.
+    """
+    if standing(read_slots(client), image.version) is Standing.STAGED:
+        _slot_routine(client, client.profile.routines.activate, "activate")
+
+
+def reset(client: EcuClient) -> None:
+    """11 01. An answer that never comes is no error: the ECU may have been faster.
+
+    Raises:
+        EcuRefused: it does not reset.
+    """
+    kind = client.profile.reset.type
+    step = f"11 {kind:02X} reset"
+    for _ in range(2):
+        try:
+            client.request(bytes((0x11, kind)), step=step)
+            break
+        except (EcuLost, EcuContradicts):
+            continue
+    client.close()
+
+
+def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIdentity:
+    """Waits until the ECU runs ``version`` in a TRIAL or CONFIRMED slot.
+
+    Raises:
+        RolledBack: it runs another one and has given this one up.
+        EcuLost: it did not come up before ``deadline`` (monotonic clock).
+        EcuContradicts: it came up with something else.
+    """
+    step = "boot"
+    timing = client.profile.timing
+    seen = ""
+    while True:
+        try:
+            slots = read_slots(client, p2_s=timing.poll_p2_s)
+            where = standing(slots, version)
+            if where in (Standing.TRIAL, Standing.CONFIRMED):
+                return read_identity(client)
+            seen = describe(slots)
+            if where is Standing.ROLLED_BACK:
+                raise RolledBack(
+                    f"{client.name}: {step}: {version} did not come up and was given up by the bootloader: it {seen}",
+                    ecu=client.name,
+                    step=step,
+                )
+        except RolledBack:
+            raise
+        except FlashError as error:
+            seen = seen or str(error)
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(timing.poll_pause_s)
+    text = f"{client.name}: {step}: {version} did not come up in time: {seen}"
+    raise EcuLost(text, ecu=client.name, step=step)
+
+
+def confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
+    """31 01 0211, unless confirmed already, and reads back that it is.
+
+    Raises:
+        FlashError: refused, lost, or not confirmed afterwards.
+    """
+    routine = client.profile.routines.confirm
+    require_running(client, image)
+    if standing(read_slots(client), image.version) is Standing.TRIAL:
+        try:
+            _slot_routine(client, routine, "confirm")
+        except EcuLost:
+            if standing(read_slots(client), image.version) is not Standing.CONFIRMED:
+                raise
+    identity = read_identity(client)
+    if identity.active.state is not SlotState.CONFIRMED:
+        raise client.contradicts(f"31 01 {routine:04X} confirm", f"answered done, and is {identity.active.state}")
+    return identity
+
+
+def require_running(client: EcuClient, image: EcuImage) -> None:
+    """Checks that the ECU runs the image's version in a TRIAL or CONFIRMED slot.
+
+    Raises:
+        RolledBack: it runs another version.
+        FlashError: see ``EcuClient.read``.
+    """
+    slots = read_slots(client)
+    if standing(slots, image.version) not in (Standing.TRIAL, Standing.CONFIRMED):
+        text = f"{client.name}: confirm: {image.version} does not run any more: it {describe(slots)}"
+        raise RolledBack(text, ecu=client.name, step="confirm")
+
+
+def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuIdentity:
+    """Brings an ECU that runs (or is about to run) the image's version back to the slot before.
+
+    Raises:
+        FlashError: it could not be reverted; the message says what it runs.
+    """
+    slots = await_slots(client, deadline=time.monotonic() + boot_timeout_s)
+    where = standing(slots, image.version)
+    routine = client.profile.routines.revert
+    if where in (Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING):
+        try:
+            _slot_routine(client, routine, "revert")
+        except EcuRefused as error:
+            raise EcuRefused(
+                f"{error}: it {describe(slots)}", ecu=client.name, step=error.step, nrc=error.nrc
+            ) from error
+        reset(client)
+    deadline = time.monotonic() + boot_timeout_s
+    while True:
+        slots = await_slots(client, deadline=deadline)
+        if standing(slots, image.version) not in (Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING):
+            return read_identity(client)
+        if time.monotonic() >= deadline:
+            step = f"31 01 {routine:04X} revert"
+            raise client.contradicts(step, f"answered done, and {describe(slots)}")
+        time.sleep(client.profile.timing.poll_pause_s)
+
+
+def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
+    """The slot table, as soon as the ECU tells it.
+
+    Raises:
+        EcuLost: it did not before ``deadline``.
+        BusUnavailable: the bus stayed away as long.
+    """
+    timing = client.profile.timing
+    while True:
+        try:
+            return read_slots(client, p2_s=timing.poll_p2_s)
+        except (EcuLost, BusUnavailable, EcuContradicts, EcuRefused) as error:
+            if time.monotonic() >= deadline:
+                raise EcuLost(
+                    f"{error} (it does not come back)", ecu=client.name, step=error.step, nrc=error.nrc
+                ) from error
+        time.sleep(timing.poll_pause_s)
+
+
+def _slot_routine(client: EcuClient, routine: int, name: str) -> None:
+    step = f"31 01 {routine:04X} {name}"
+    try:
+        status = client.routine(routine, name)[0]
+    except EcuRefused as error:
+        if error.nrc != answers.CONDITIONS_NOT_CORRECT:
+            raise
+        slots = read_slots(client)
+        raise client.refused(step, f"{answers.nrc_text(error.nrc)}: it {describe(slots)}", nrc=error.nrc) from error
+    if status:
+        raise client.refused(step, f"status {status:02X}: not done")

@@ -1,0 +1,110 @@
+"""What an ECU's "no" means, in words, and what to do about it. Pure tables.
+
+Names of negative response codes after ISO 14229-1; statuses of the routines after docs/contracts.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+BUSY_REPEAT_REQUEST: Final = 0x21
+CONDITIONS_NOT_CORRECT: Final = 0x22
+REQUEST_SEQUENCE_ERROR: Final = 0x24
+REQUEST_OUT_OF_RANGE: Final = 0x31
+SECURITY_ACCESS_DENIED: Final = 0x33
+REQUIRED_TIME_DELAY_NOT_EXPIRED: Final = 0x37
+UPLOAD_DOWNLOAD_NOT_ACCEPTED: Final = 0x70
+TRANSFER_DATA_SUSPENDED: Final = 0x71
+GENERAL_PROGRAMMING_FAILURE: Final = 0x72
+WRONG_BLOCK_SEQUENCE_COUNTER: Final = 0x73
+SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION: Final = 0x7E
+SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION: Final = 0x7F
+
+NOT_IN_THIS_SESSION: Final = frozenset(
+    {SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION, SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION}
+)
+FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
+    REQUEST_SEQUENCE_ERROR,
+    SECURITY_ACCESS_DENIED,
+    TRANSFER_DATA_SUSPENDED,
+    WRONG_BLOCK_SEQUENCE_COUNTER,
+}
+"""In the middle of a transfer these say that the ECU has lost session, security or transfer: it must begin anew."""
+
+_NRC: Final[dict[int, tuple[str, str]]] = {
+    0x10: ("generalReject", "look at the ECU's own log"),
+    0x11: ("serviceNotSupported", "the flash profile does not fit this ECU: leave the step out"),
+    0x12: ("subFunctionNotSupported", "the flash profile does not fit this ECU"),
+    0x13: ("incorrectMessageLengthOrInvalidFormat", "the flash profile does not fit this ECU (lengths, identifiers)"),
+    0x14: ("responseTooLong", "the ECU cannot send its answer by this transport"),
+    0x21: ("busyRepeatRequest", "the ECU stayed busy: try again later"),
+    0x22: (
+        "conditionsNotCorrect",
+        "standstill, ignition, supply voltage; a trial that is not yet confirmed; read F1A1",
+    ),
+    0x24: ("requestSequenceError", "the ECU expected another step first: compare the profile's sequence"),
+    0x25: ("noResponseFromSubnetComponent", "something behind the ECU is silent"),
+    0x26: ("failurePreventsExecutionOfRequestedAction", "read the ECU's DTCs (19 02)"),
+    0x31: (
+        "requestOutOfRange",
+        "address, length or identifier is not this ECU's: compare the profile; the image may be larger than the slot",
+    ),
+    0x33: ("securityAccessDenied", "the ECU is locked: the profile unlocks too late or at another level"),
+    0x34: ("authenticationRequired", "the ECU wants service 29, which this profile has not"),
+    0x35: ("invalidKey", "the secret in the bench file (security_secret) is not this ECU's"),
+    0x36: (
+        "exceededNumberOfAttempts",
+        "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
+    ),
+    0x37: ("requiredTimeDelayNotExpired", "the ECU still delays after wrong keys: try again later"),
+    0x70: ("uploadDownloadNotAccepted", "the ECU takes no download now: data format, or the slot is not erased"),
+    0x71: ("transferDataSuspended", "the amount of data does not fit the 34 before"),
+    0x72: (
+        "generalProgrammingFailure",
+        "erasing or programming failed: read the ECU's DTCs (19 02); the flash may be worn",
+    ),
+    0x73: ("wrongBlockSequenceCounter", "a block was lost or counted twice"),
+    0x78: ("requestCorrectlyReceived-ResponsePending", "the ECU never finished: look at its own log"),
+    0x7E: ("subFunctionNotSupportedInActiveSession", "the ECU has left the session, or the profile does not enter it"),
+    0x7F: ("serviceNotSupportedInActiveSession", "the ECU has left the session, or the profile does not enter it"),
+    0x81: ("rpmTooHigh", "switch the engine off"),
+    0x83: ("engineIsRunning", "switch the engine off"),
+    0x88: ("vehicleSpeedTooHigh", "stop the vehicle"),
+    0x92: ("voltageTooHigh", "check the supply"),
+    0x93: ("voltageTooLow", "connect a charger"),
+}
+
+CHECK_MEMORY: Final[dict[int, str]] = {
+    0x01: "there is no whole image in the slot: the transfer was cut short",
+    0x02: "the image's SHA-256 differs from the manifest: it was damaged on its way, or is another file",
+    0x03: "the image is for another ECU (hardware id or class id): check the campaign's assignment",
+    0x04: "the image's signature is wrong: it was not signed with the key this ECU trusts",
+    0x05: "the image's security counter is lower than the ECU's: an older release is not taken (anti-rollback)",
+    0x06: "the manifest's signature is wrong or it is not for this ECU: compare the pinned Director Root",
+    0x07: "the manifest is older than one the ECU accepted before (replay)",
+    0x08: "the patch was refused: wrong base, damaged, or larger than the ECU's RAM",
+}
+PATCH_REFUSED: Final = 0x08
+
+PRECONDITIONS: Final[dict[int, str]] = {
+    0x01: "the vehicle is moving: stop it",
+    0x02: "the engine is running: switch it off",
+    0x03: "the supply voltage is out of range: connect a charger",
+    0x04: "a trial image is not yet confirmed: confirm or revert it first",
+}
+
+
+def nrc_text(nrc: int) -> str:
+    """ "NRC 22 conditionsNotCorrect: remedy"."""
+    name, remedy = _NRC.get(nrc, ("(no name in ISO 14229-1 known here)", "see the ECU's documentation"))
+    return f"NRC {nrc:02X} {name}: {remedy}"
+
+
+def check_memory_text(status: int) -> str:
+    """What a status of 31 01 0202 means."""
+    return f"status {status:02X}: {CHECK_MEMORY.get(status, 'unknown: see the documentation of the ECU')}"
+
+
+def preconditions_text(codes: bytes) -> str:
+    """What the codes of 31 01 0203 mean, joined."""
+    return "; ".join(PRECONDITIONS.get(code, f"unknown precondition {code:02X}") for code in codes)

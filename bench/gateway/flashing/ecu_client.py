@@ -1,0 +1,325 @@
+"""One ECU's UDS client: udsoncan over our connection, with deadlines, repeats and a trace of every exchange.
+
+Decides what an answer means for the caller: the answer's bytes, or an error with a name (``errors``). It repeats only
+where ISO 14229-1 says so by itself (NRC 21, NRC 78) and waits out NRC 37, both bounded. Sessions and security: ``request``
+sends exactly what it is given; ``routine`` unlocks or changes the session once where the ECU asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+from udsoncan.client import Client
+from udsoncan.configs import default_client_config
+from udsoncan.connections import BaseConnection
+from udsoncan.exceptions import (
+    InvalidResponseException,
+    NegativeResponseException,
+    TimeoutException,
+    UnexpectedResponseException,
+)
+from udsoncan.Request import Request
+
+from bench.gateway.config import EcuEndpoint
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError
+from bench.gateway.flashing.profile import Profile
+from bench.gateway.transport import IsoTpConnection, TransportError
+from bench.gateway.transport.errors import ChannelUnavailable, InterfaceDown, InterfaceGone
+from proto.trace import TraceWriter
+
+_TRACED_BYTES: Final = 64
+_TRANSFER_DATA: Final = 0x36
+
+
+class _PendingTooLong(Exception):
+    """The ECU answered 78 past our deadline."""
+
+
+class _Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
+    """The ECU's connection, able to leave the sending out: a functional request has been sent to all ECUs already."""
+
+    def __init__(self, below: IsoTpConnection) -> None:
+        super().__init__(below.name)
+        self.below = below
+        self.is_sent_already = False
+
+    def open(self) -> _Wire:
+        self.below.open()
+        return self
+
+    def close(self) -> None:
+        self.below.close()
+
+    def is_open(self) -> bool:
+        return bool(self.below.is_open())
+
+    def empty_rxqueue(self) -> None:
+        if not self.is_sent_already:
+            self.below.empty_rxqueue()
+
+    def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
+        if not self.is_sent_already:
+            self.below.specific_send(payload)
+
+    def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
+        return self.below.specific_wait_frame(timeout=timeout)
+
+
+class EcuClient:
+    """Requests to one ECU. Used by one thread at a time.
+
+    Attributes:
+        job_id: put on every trace event from then on.
+    """
+
+    def __init__(
+        self, endpoint: EcuEndpoint, profile: Profile, connection: IsoTpConnection, trace: TraceWriter
+    ) -> None:
+        self.endpoint = endpoint
+        self.profile = profile
+        self.name = endpoint.name
+        self.job_id: str | None = None
+        self._trace = trace
+        self._wire = _Wire(connection)
+        self._pending_deadline = 0.0
+        config: dict[str, Any] = dict(default_client_config)
+        config.update(
+            request_timeout=None,  # it would also cap the waiting for the final answer after 78
+            use_server_timing=False,  # taken from 50 xx below, with our margin
+            exception_on_negative_response=True,
+            exception_on_invalid_response=True,
+            exception_on_unexpected_response=True,
+            nrc78_callback=self._on_response_pending,
+        )
+        self._client = Client(self._wire, config=config)  # type: ignore[arg-type]
+        self._default_timing()
+
+    def __enter__(self) -> EcuClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens it again."""
+        self._wire.close()
+
+    def discard_received(self) -> None:
+        """Drops what came before: done before a functional request whose answers are to be collected."""
+        self._open(step="open connection")
+        self._wire.below.empty_rxqueue()
+
+    def request(self, payload: bytes, *, step: str, p2_s: float | None = None, is_sent_already: bool = False) -> bytes:
+        """Sends a request and returns the whole positive answer.
+
+        Args:
+            payload: service identifier and parameters.
+            step: what it is for, for errors and the trace.
+            p2_s: how long to wait for the first answer, instead of the session's P2.
+            is_sent_already: only collects the answer to a functional request.
+
+        Raises:
+            EcuRefused: negative response; ``nrc`` has it.
+            EcuLost: no answer in time, or the message was broken on its way.
+            EcuContradicts: the answer belongs to another service, or is no UDS.
+            BusUnavailable: the interface is down or gone.
+        """
+        repeats = self.profile.timing.busy_repeats
+        while True:
+            try:
+                return self._exchange(payload, step, p2_s, is_sent_already)
+            except EcuRefused as error:
+                if error.nrc != answers.BUSY_REPEAT_REQUEST or repeats == 0:
+                    raise
+            repeats -= 1
+            is_sent_already = False
+            time.sleep(self.profile.timing.busy_pause_s)
+
+    def enter_session(self, session: int, *, step: str, is_sent_already: bool = False) -> None:
+        """10 xx, and takes over the P2 and P2* that the answer reports.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        answer = self.request(bytes((0x10, session)), step=step, is_sent_already=is_sent_already)
+        if len(answer) < 6:
+            return  # ISO 14229-1:2006 had no timing record
+        timing = self.profile.timing
+        self._client.session_timing.p2_server_max = int.from_bytes(answer[2:4], "big") / 1000 + timing.p2_margin_s
+        self._client.session_timing.p2_star_server_max = int.from_bytes(answer[4:6], "big") / 100 + timing.p2_margin_s
+
+    def unlock(self) -> None:
+        """27: nothing is sent as a key where the ECU is unlocked already (seed of zeros). Waits out NRC 37, bounded.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        security = self.profile.security
+        deadline = time.monotonic() + security.delay_most_s
+        step = f"27 {security.request_seed:02X} request seed"
+        while True:
+            try:
+                answer = self.request(bytes((0x27, security.request_seed)), step=step)
+                break
+            except EcuRefused as error:
+                if error.nrc != answers.REQUIRED_TIME_DELAY_NOT_EXPIRED or time.monotonic() + 0.5 > deadline:
+                    raise
+            time.sleep(0.5)
+        seed = answer[2:]
+        if not any(seed):
+            return
+        key = hmac.new(bytes.fromhex(self.endpoint.security_secret), seed, hashlib.sha256).digest()
+        step = f"27 {security.send_key:02X} send key"
+        self.request(bytes((0x27, security.send_key)) + key, step=step)
+
+    def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:
+        """22: one data record.
+
+        Raises:
+            FlashError: as ``request``; EcuContradicts where the answer has another identifier.
+        """
+        wanted = identifier.to_bytes(2, "big")
+        step = f"22 {identifier:04X} read"
+        answer = self.request(b"\x22" + wanted, step=step, p2_s=p2_s)
+        if answer[1:3] != wanted:
+            raise self.contradicts(step, f"answered for {answer[1:3].hex().upper()}")
+        return answer[3:]
+
+    def routine(self, identifier: int, name: str, option: bytes = b"", *, least_bytes: int = 1) -> bytes:
+        """31 01: starts a routine and returns its status record. Unlocks, or enters the extended session, where asked to.
+
+        Raises:
+            FlashError: as ``request``; EcuContradicts where the record is shorter than ``least_bytes``.
+        """
+        wanted = b"\x01" + identifier.to_bytes(2, "big")
+        step = f"31 01 {identifier:04X} {name}"
+        answer = self._with_rights(b"\x31" + wanted + option, step=step)
+        if answer[1:4] != wanted or len(answer) < 4 + least_bytes:
+            raise self.contradicts(step, f"answered {answer.hex(' ').upper()}")
+        return answer[4:]
+
+    def refused(self, step: str, text: str, *, nrc: int | None = None) -> EcuRefused:
+        """The error for an answer that says no by a status."""
+        return EcuRefused(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
+
+    def contradicts(self, step: str, text: str) -> EcuContradicts:
+        """The error for an answer that does not fit."""
+        return EcuContradicts(
+            f"{self.name}: {step}: {text}: the ECU's software or its flash profile is wrong", ecu=self.name, step=step
+        )
+
+    def emit(self, event: str, **data: Any) -> None:
+        """A trace event of this ECU and job."""
+        self._trace.emit(event, job_id=self.job_id, ecu=self.name, **data)
+
+    def _with_rights(self, payload: bytes, *, step: str) -> bytes:
+        remedies: list[Callable[[], None]] = []
+        for _ in range(3):
+            try:
+                return self.request(payload, step=step)
+            except EcuRefused as error:
+                if error.nrc == answers.SECURITY_ACCESS_DENIED and self.unlock not in remedies:
+                    remedies.append(self.unlock)
+                elif error.nrc in answers.NOT_IN_THIS_SESSION and self._enter_extended not in remedies:
+                    remedies.append(self._enter_extended)
+                else:
+                    raise
+            remedies[-1]()
+        return self.request(payload, step=step)
+
+    def _enter_extended(self) -> None:
+        extended = self.profile.sessions.extended
+        self.enter_session(extended, step=f"10 {extended:02X} extended session")
+
+    def _default_timing(self) -> None:
+        timing = self.profile.timing
+        self._client.session_timing.p2_server_max = timing.p2_s + timing.p2_margin_s
+        self._client.session_timing.p2_star_server_max = timing.p2_star_s + timing.p2_margin_s
+
+    def _open(self, *, step: str) -> None:
+        if self._wire.is_open():
+            return
+        self._default_timing()
+        try:
+            self._wire.open()
+        except TransportError as error:
+            raise BusUnavailable(f"{self.name}: {error}", ecu=self.name, step=step) from error
+
+    def _on_response_pending(self) -> None:
+        if time.monotonic() > self._pending_deadline:
+            raise _PendingTooLong
+
+    def _exchange(self, payload: bytes, step: str, p2_s: float | None, is_sent_already: bool) -> bytes:
+        self._open(step=step)
+        timing = self._client.session_timing
+        p2_before = timing.p2_server_max
+        if p2_s is not None:
+            timing.p2_server_max = p2_s
+        self._wire.is_sent_already = is_sent_already
+        self._pending_deadline = time.monotonic() + self.profile.timing.pending_most_s
+        started = time.monotonic()
+        answer = b""
+        problem = ""
+        try:
+            response = self._client.send_request(Request.from_payload(payload))
+            answer = bytes(response.original_payload or b"") if response is not None else b""
+        except NegativeResponseException as error:
+            answer = bytes(error.response.original_payload or b"")
+            nrc = int(error.response.code or 0)
+            raise EcuRefused(
+                f"{self.name}: {step}: {answers.nrc_text(nrc)}", ecu=self.name, step=step, nrc=nrc
+            ) from error
+        except (UnexpectedResponseException, InvalidResponseException) as error:
+            answer = bytes(error.response.original_payload or b"")
+            raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
+        except TimeoutException as error:
+            problem = "no answer"
+            raise self._lost(step, "no answer in time: is it powered, on this bus, with these identifiers?") from error
+        except _PendingTooLong as error:
+            problem = "78 for too long"
+            most_s = self.profile.timing.pending_most_s
+            raise self._lost(step, f"answered 78 (response pending) for more than {most_s:g} s", nrc=0x78) from error
+        except TransportError as error:
+            problem = type(error).__name__
+            raise self._from_transport(step, error) from error
+        finally:
+            duration_s = time.monotonic() - started
+            timing.p2_server_max = p2_before
+            self._wire.is_sent_already = False
+            self._trace_exchange(payload, answer, duration_s, step, problem)
+        return answer
+
+    def _lost(self, step: str, text: str, nrc: int | None = None) -> EcuLost:
+        return EcuLost(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
+
+    def _from_transport(self, step: str, error: TransportError) -> FlashError:
+        if isinstance(error, InterfaceDown | InterfaceGone | ChannelUnavailable):
+            self.close()
+            return BusUnavailable(f"{self.name}: {step}: {error}", ecu=self.name, step=step)
+        return self._lost(step, str(error))
+
+    def _trace_exchange(self, payload: bytes, answer: bytes, duration_s: float, step: str, problem: str) -> None:
+        is_block = payload[0] == _TRANSFER_DATA
+        data: dict[str, Any] = {
+            "service": f"{payload[0]:02X}",
+            "request": payload[: 2 if is_block else _TRACED_BYTES].hex(),
+            "response": answer[:_TRACED_BYTES].hex(),
+            "nrc": answer[2] if answer[:1] == b"\x7f" and len(answer) > 2 else None,
+            "duration_ms": round(duration_s * 1000, 3),
+            "request_bytes": len(payload),
+        }
+        if is_block:
+            data["block_sequence_counter"] = payload[1]
+        else:
+            data["step"] = step
+        if problem:
+            data["problem"] = problem
+        self.emit("uds.exchange", **data)

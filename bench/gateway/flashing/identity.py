@@ -1,0 +1,111 @@
+"""What an ECU says of itself, read by UDS: identity, slot table, and whether it is there at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from bench.gateway.config import EcuEndpoint
+from bench.gateway.flashing import profile as profiles
+from bench.gateway.flashing import slot_table
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError
+from bench.gateway.flashing.slot_table import SlotTable
+from bench.gateway.transport import TransportError, open_channel
+from bench.gateway.vehicle import EcuIdentity, FlashCanceled
+from proto.trace import TraceWriter
+
+
+def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
+    """The slot table.
+
+    Raises:
+        FlashError: see ``EcuClient.read``; EcuContradicts where the record is none.
+    """
+    identifier = client.profile.identifiers.slot_table
+    record = client.read(identifier, p2_s=p2_s)
+    try:
+        return slot_table.parse(record)
+    except ValueError as error:
+        raise client.contradicts(f"22 {identifier:04X} read", str(error)) from error
+
+
+def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentity:
+    """All an ECU says of itself.
+
+    Raises:
+        FlashError: see ``EcuClient.read``.
+    """
+    wanted = client.profile.identifiers
+    slots = read_slots(client, p2_s=p2_s)
+    boot = ""
+    if wanted.boot_software_id is not None:
+        try:
+            boot = _text(client, wanted.boot_software_id, p2_s)
+        except EcuRefused:
+            boot = ""  # not every ECU tells; nothing depends on it
+    return EcuIdentity(
+        ecu=client.name,
+        serial=_text(client, wanted.serial, p2_s),
+        hardware_id=_text(client, wanted.hardware_id, p2_s),
+        software_version=_text(client, wanted.software_version, p2_s),
+        active_slot=slots.active_slot,
+        boots_left=slots.boots_left,
+        slots=slots.slots,
+        boot_software_id=boot,
+    )
+
+
+def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentity:
+    """Asks one ECU who it is, on a bus opened for this only.
+
+    Raises:
+        FlashError: no such bus, no answer, or one that makes no sense.
+    """
+    try:
+        channel = open_channel(endpoint.bus, endpoint.isotp)
+    except TransportError as error:
+        raise BusUnavailable(f"{endpoint.name}: {error}", ecu=endpoint.name) from error
+    try:
+        connection = channel.connection(
+            request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
+        )
+        writer = trace or TraceWriter(None, component="probe")
+        with EcuClient(endpoint, profiles.load(endpoint.profile), connection, writer) as client:
+            return read_identity(client)
+    finally:
+        channel.close()
+
+
+def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event | None = None) -> None:
+    """Waits until the ECU answers anything (3E 00), however it likes.
+
+    Raises:
+        EcuLost: not before ``deadline`` (monotonic clock).
+        BusUnavailable: the bus stayed away as long.
+        FlashCanceled: ``cancel`` was set.
+    """
+    timing = client.profile.timing
+    while True:
+        if cancel is not None and cancel.is_set():
+            raise FlashCanceled(f"{client.name}: canceled while waiting for the ECU")
+        client.close()
+        try:
+            client.request(b"\x3e\x00", step="3E 00 tester present", p2_s=timing.poll_p2_s)
+            return
+        except EcuRefused:
+            return
+        except FlashError as error:
+            if time.monotonic() >= deadline:
+                if isinstance(error, EcuLost | BusUnavailable):
+                    raise
+                return
+        time.sleep(timing.poll_pause_s)
+
+
+def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:
+    record = client.read(identifier, p2_s=p2_s)
+    try:
+        return record.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise client.contradicts(f"22 {identifier:04X} read", f"{record.hex()} is no ASCII") from error

@@ -1,0 +1,184 @@
+"""Programs the ECUs of one bus, one after the other: pre-programming for all, then each up to STAGED.
+
+Decides re-entry: an ECU that goes silent or has lost its session is waited for and programmed anew from the start of its
+sequence, a bounded number of times; a refusal is final at once; a refused patch is followed by the full image.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from bench.gateway.config import GatewayTiming
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.bus_link import BusLink
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError, PatchRefused
+from bench.gateway.flashing.identity import await_answer, read_slots
+from bench.gateway.flashing.profile import Step
+from bench.gateway.flashing.progress import Progress
+from bench.gateway.flashing.slot_table import SlotTable, same_version
+from bench.gateway.flashing.steps import Work, functional_request, programming_step, simple_step, title
+from bench.gateway.vehicle import EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
+
+_TRANSFERRING: Final = frozenset({Step.ERASE, Step.DOWNLOAD_IMAGE})
+_RUNS: Final = frozenset({SlotState.TRIAL, SlotState.CONFIRMED})
+
+
+class BusProgramming:
+    """One run of ``stage`` on one bus."""
+
+    def __init__(
+        self,
+        link: BusLink,
+        *,
+        timing: GatewayTiming,
+        progress: ProgressListener,
+        cancel: threading.Event,
+        fetch_image: Callable[[str], None],
+    ) -> None:
+        self._link = link
+        self._timing = timing
+        self._progress = progress
+        self._cancel = cancel
+        self._fetch_image = fetch_image
+        self._entered: set[str] = set()
+
+    def stage(self, images: list[EcuImage]) -> None:
+        """Programs the ECUs of ``images``, all on this bus.
+
+        Raises:
+            FlashError: see ``Vehicle.stage``.
+            FlashCanceled: ``cancel`` was set.
+        """
+        works = [self._work(image) for image in images]
+        for work in works:
+            work.progress.phase(Phase.WAITING, bytes_total=_bus_bytes(work))
+        needy = [work for work in works if not self._is_done(work)]
+        self._enter_all([work.client for work in needy])
+        for work in needy:
+            self._stage_one(work)
+
+    def _work(self, image: EcuImage) -> Work:
+        client = self._link.client(image.ecu)
+        return Work(
+            client=client,
+            image=image,
+            progress=Progress(client, self._progress),
+            cancel=self._cancel,
+            fetch_image=self._fetch_image,
+            use_patch=image.patch is not None,
+        )
+
+    def _is_done(self, work: Work) -> bool:
+        """Whether the ECU runs the version already. A silent one is not: its own attempts deal with it."""
+        try:
+            slots = read_slots(work.client)
+        except (EcuLost, BusUnavailable):
+            return False
+        if slots.active.state in _RUNS and same_version(slots.active.version, work.image.version):
+            work.progress.phase(Phase.STAGED, detail=f"runs {slots.active.version} already")
+            return True
+        return False
+
+    def _enter_all(self, clients: list[EcuClient]) -> None:
+        """Pre-programming, functional. An ECU that is silent here enters by itself in its own attempt."""
+        if not clients:
+            return
+        here = {client.name: client for client in clients}
+        for step in clients[0].profile.sequence.pre_programming:
+            for name in self._run_on_all(step, here):
+                del here[name]
+        self._entered |= set(here)
+
+    def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
+        """Returns the names of those that did not answer.
+
+        Raises:
+            EcuRefused: one of them refuses the step.
+        """
+        lost = []
+        pending = dict(clients)
+        profile = next(iter(clients.values())).profile if clients else None
+        request = functional_request(step, profile) if profile else None
+        if request is not None:
+            for client in clients.values():
+                client.discard_received()
+            self._link.send_functional(request, step=f"{title(request, step)} (functional)")
+            for name, client in clients.items():
+                try:
+                    simple_step(client, step, is_sent_already=True)
+                    del pending[name]
+                except EcuLost:
+                    continue
+        for name, client in pending.items():
+            try:
+                simple_step(client, step)
+            except EcuLost:
+                lost.append(name)
+        return lost
+
+    def _stage_one(self, work: Work) -> None:
+        attempts = self._timing.stage_attempts
+        last: FlashError | None = None
+        attempt = 1
+        while attempt <= attempts:
+            if self._cancel.is_set():
+                raise FlashCanceled(f"{work.client.name}: canceled before programming")
+            try:
+                self._attempt(work, is_first=last is None)
+                work.progress.phase(Phase.STAGED, bytes_done=_bus_bytes(work), bytes_total=_bus_bytes(work))
+                return
+            except PatchRefused as error:
+                work.use_patch = False
+                work.client.emit("flash.patch_refused", step=error.step, nrc=error.nrc, reason=str(error))
+                last = error
+                continue
+            except (EcuLost, BusUnavailable) as error:
+                last = error
+            except EcuRefused as error:
+                if error.nrc not in answers.FORGOTTEN:
+                    work.progress.phase(Phase.FAILED, detail=str(error))
+                    raise
+                last = error
+            self._entered.discard(work.client.name)
+            work.client.emit("flash.lost", attempt=attempt, of=attempts, step=last.step, reason=str(last))
+            work.progress.phase(Phase.WAITING, detail=f"attempt {attempt} of {attempts} failed: {last}")
+            attempt += 1
+        assert last is not None
+        work.progress.phase(Phase.FAILED, detail=str(last))
+        text = f"{last} (given up after {attempts} attempts; its running slot is untouched)"
+        if last.nrc is None or isinstance(last, EcuLost):
+            raise EcuLost(text, ecu=work.client.name, step=last.step, nrc=last.nrc) from last
+        raise EcuRefused(text, ecu=work.client.name, step=last.step, nrc=last.nrc) from last
+
+    def _attempt(self, work: Work, *, is_first: bool) -> None:
+        client = work.client
+        if client.name not in self._entered:
+            if not is_first:
+                await_answer(client, deadline=time.monotonic() + self._timing.ecu_lost_timeout_s, cancel=self._cancel)
+            for step in client.profile.sequence.pre_programming:
+                simple_step(client, step)
+            self._entered.add(client.name)
+        steps = client.profile.sequence.programming
+        if self._is_staged(read_slots(client), work) and Step.CHECK_MEMORY in steps:
+            try:
+                for step in steps:
+                    if step not in _TRANSFERRING:
+                        programming_step(work, step)
+                return
+            except EcuRefused as error:
+                if error.nrc is not None:
+                    raise
+                client.emit("flash.staged_image_refused", reason=str(error))
+        for step in steps:
+            programming_step(work, step)
+
+    def _is_staged(self, slots: SlotTable, work: Work) -> bool:
+        return slots.other.state is SlotState.STAGED and same_version(slots.other.version, work.image.version)
+
+
+def _bus_bytes(work: Work) -> int:
+    return work.image.patch_length if work.use_patch else work.image.image_length

@@ -1,0 +1,211 @@
+"""The steps that a profile's sequence may name, each one function.
+
+Decides what is sent in each step and what its answer means. Order and whether a step is done at all: the profile. Repeats
+and re-entry: ``programming``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import EcuRefused, FlashError, PatchRefused
+from bench.gateway.flashing.profile import Profile, Step
+from bench.gateway.flashing.progress import Progress
+from bench.gateway.flashing.transfer import Download, download
+from bench.gateway.vehicle import EcuImage, Phase
+
+_PATCH_REFUSALS: Final = frozenset(
+    {answers.REQUEST_OUT_OF_RANGE, answers.UPLOAD_DOWNLOAD_NOT_ACCEPTED, answers.GENERAL_PROGRAMMING_FAILURE}
+)
+
+
+@dataclass
+class Work:
+    """One ECU being programmed. ``use_patch`` turns false when the ECU has refused the patch."""
+
+    client: EcuClient
+    image: EcuImage
+    progress: Progress
+    cancel: threading.Event
+    fetch_image: Callable[[str], None]
+    use_patch: bool
+
+
+def bcd_date(day: date) -> bytes:
+    """YY MM DD, each in BCD, as in the fingerprint F184."""
+    return bytes.fromhex(day.strftime("%y%m%d"))
+
+
+def functional_request(step: Step, profile: Profile) -> bytes | None:
+    """The request of a step that can be sent to all ECUs at once; None for a step that is done ECU by ECU."""
+    communication, dtc = profile.communication, profile.dtc_setting
+    requests: Mapping[Step, bytes] = {
+        Step.EXTENDED_SESSION: bytes((0x10, profile.sessions.extended)),
+        Step.DEFAULT_SESSION: bytes((0x10, profile.sessions.default)),
+        Step.DTC_SETTING_OFF: bytes((0x85, dtc.off)),
+        Step.DTC_SETTING_ON: bytes((0x85, dtc.on)),
+        Step.COMMUNICATION_OFF: bytes((0x28, communication.off, communication.type)),
+        Step.COMMUNICATION_ON: bytes((0x28, communication.on, communication.type)),
+    }
+    return requests.get(step)
+
+
+def title(request: bytes, step: Step) -> str:
+    """ "85 02 dtc setting off", for errors and the trace."""
+    return f"{request[:2].hex(' ').upper()} {step.replace('_', ' ')}"
+
+
+def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False) -> None:
+    """A step without parameters of the update, on one ECU.
+
+    Raises:
+        FlashError: see ``EcuClient.request``.
+    """
+    if step is Step.CHECK_PRECONDITIONS:
+        _check_preconditions(client)
+        return
+    request = functional_request(step, client.profile)
+    assert request is not None
+    if request[0] == 0x10:
+        client.enter_session(request[1], step=title(request, step), is_sent_already=is_sent_already)
+    else:
+        client.request(request, step=title(request, step), is_sent_already=is_sent_already)
+
+
+def _check_preconditions(client: EcuClient) -> None:
+    routine = client.profile.routines.check_preconditions
+    if routine is None:
+        return
+    record = client.routine(routine, "check programming preconditions")
+    if record[0]:
+        step = f"31 01 {routine:04X} check programming preconditions"
+        raise client.refused(step, answers.preconditions_text(record[1:]) or "not met, the ECU does not say which")
+
+
+def _programming_session(work: Work) -> None:
+    session = work.client.profile.sessions.programming
+    work.client.enter_session(session, step=f"10 {session:02X} programming session")
+
+
+def _unlock(work: Work) -> None:
+    work.client.unlock()
+
+
+def _write_fingerprint(work: Work) -> None:
+    profile = work.client.profile
+    identifier = profile.identifiers.fingerprint
+    record = bcd_date(datetime.now(UTC).date()) + profile.fingerprint.tester_serial.encode("ascii")
+    request = b"\x2e" + identifier.to_bytes(2, "big") + record
+    work.client.request(request, step=f"2E {identifier:04X} write fingerprint")
+
+
+def _download_metadata(work: Work) -> None:
+    profile, metadata = work.client.profile, work.image.metadata
+    window = profile.memory.metadata
+    if len(metadata) > window.size_bytes:
+        step = "34 request download (metadata)"
+        raise work.client.refused(step, f"{len(metadata)} bytes are more than the window's {window.size_bytes}")
+    what = Download("metadata", metadata, window.address, len(metadata), profile.data_format.full)
+    download(work.client, what, cancel=work.cancel, on_bytes=lambda _: None)
+
+
+def _erase(work: Work) -> None:
+    profile = work.client.profile
+    if profile.routines.erase is None:
+        return
+    work.progress.phase(Phase.ERASING, bytes_total=work.image.image_length)
+    memory = profile.memory
+    sector = memory.erase_sector_bytes
+    length = -(-work.image.image_length // sector) * sector
+    if length > memory.image.size_bytes:
+        step = f"31 01 {profile.routines.erase:04X} erase memory"
+        raise work.client.refused(
+            step, f"the image ({length} bytes) is larger than the slot ({memory.image.size_bytes})"
+        )
+    option = (
+        bytes((memory.format_identifier,))
+        + memory.image.address.to_bytes(memory.address_bytes, "big")
+        + length.to_bytes(memory.length_bytes, "big")
+    )
+    status = work.client.routine(profile.routines.erase, "erase memory", option)[0]
+    if status:
+        step = f"31 01 {profile.routines.erase:04X} erase memory"
+        raise work.client.refused(step, f"status {status:02X}: erasing failed: read the ECU's DTCs (19 02)")
+
+
+def _download_image(work: Work) -> None:
+    client, image, profile = work.client, work.image, work.client.profile
+    if work.use_patch and image.patch is not None:
+        path, kind, data_format = image.patch, "delta", profile.data_format.patch
+    else:
+        path, kind, data_format = image.image, "full", profile.data_format.full
+        if not path.exists():
+            work.fetch_image(client.name)
+    data = _read(path, client)
+    work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
+    what = Download(kind, data, profile.memory.image.address, image.image_length, data_format)
+    try:
+        download(client, what, cancel=work.cancel, on_bytes=work.progress.bytes)
+    except EcuRefused as error:
+        if kind == "delta" and error.nrc in _PATCH_REFUSALS:
+            raise PatchRefused(str(error), ecu=error.ecu, step=error.step, nrc=error.nrc) from error
+        raise
+
+
+def _check_memory(work: Work) -> None:
+    routine = work.client.profile.routines.check_memory
+    if routine is None:
+        return
+    work.progress.phase(Phase.CHECKING, bytes_done=work.image.image_length, bytes_total=work.image.image_length)
+    status = work.client.routine(routine, "check memory")[0]
+    if not status:
+        return
+    step = f"31 01 {routine:04X} check memory"
+    error = work.client.refused(step, answers.check_memory_text(status))
+    if status == answers.PATCH_REFUSED and work.use_patch:
+        raise PatchRefused(str(error), ecu=error.ecu, step=error.step)
+    raise error
+
+
+def _read(path: Path, client: EcuClient) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        step = f"read {path.name}"
+        text = f"{client.name}: {path}: cannot be read ({error.strerror}): download it again"
+        raise FlashError(text, ecu=client.name, step=step) from error
+    if not data:
+        raise FlashError(f"{client.name}: {path}: is empty", ecu=client.name, step=f"read {path.name}")
+    return data
+
+
+PROGRAMMING: Final[Mapping[Step, Callable[[Work], None]]] = {
+    Step.PROGRAMMING_SESSION: _programming_session,
+    Step.UNLOCK: _unlock,
+    Step.WRITE_FINGERPRINT: _write_fingerprint,
+    Step.DOWNLOAD_METADATA: _download_metadata,
+    Step.ERASE: _erase,
+    Step.DOWNLOAD_IMAGE: _download_image,
+    Step.CHECK_MEMORY: _check_memory,
+}
+
+
+def programming_step(work: Work, step: Step) -> None:
+    """One step of ``programming`` on one ECU.
+
+    Raises:
+        FlashError: see ``EcuClient.request``; PatchRefused where the full image should be tried.
+        FlashCanceled: ``cancel`` was set.
+    """
+    own = PROGRAMMING.get(step)
+    if own is not None:
+        own(work)
+    else:
+        simple_step(work.client, step)

@@ -1,0 +1,118 @@
+"""One download to an ECU: 34, 36…, 37.
+
+Decides block length, counter, and when a block is sent again: a block whose answer was lost, with the same
+blockSequenceCounter, a bounded number of times (the server answers a repeat positively and does not write it again). An
+ECU that refuses (session, security or counter lost, or for good) is not argued with: the caller judges.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import EcuLost, EcuRefused
+from bench.gateway.vehicle import FlashCanceled
+
+
+@dataclass(frozen=True)
+class Download:
+    """What is to be sent where. ``memory_size`` is the size in the ECU, ``data`` what crosses the bus."""
+
+    kind: str
+    """"full", "delta" or "metadata"."""
+    data: bytes
+    address: int
+    memory_size: int
+    data_format: int
+
+
+def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_bytes: Callable[[int], None]) -> None:
+    """Transfers ``what``.
+
+    Args:
+        on_bytes: told the number of bytes that the ECU has acknowledged, after each block.
+
+    Raises:
+        EcuLost: silence that outlasted the repeats.
+        EcuRefused: the ECU does not take it, or has forgotten the transfer (``answers.FORGOTTEN``).
+        EcuContradicts: wrong counter or block length in an answer.
+        FlashCanceled: ``cancel`` was set.
+    """
+    block_bytes = _request_download(client, what) - 2
+    started = time.monotonic()
+    total, done, counter = len(what.data), 0, 1
+    request = _block(what, 0, block_bytes, counter)
+    while done < total:
+        if cancel.is_set():
+            raise FlashCanceled(f"{client.name}: canceled at {done} of {total} bytes")
+        _transfer_data(client, request, counter)
+        done = min(total, done + block_bytes)
+        counter = (counter + 1) & 0xFF
+        request = _block(what, done, block_bytes, counter)
+        on_bytes(done)
+    duration_s = time.monotonic() - started
+    _transfer_exit(client)
+    client.emit(
+        "flash.transfer",
+        kind=what.kind,
+        bytes=total,
+        duration_s=round(duration_s, 6),
+        bytes_per_s=round(total / duration_s, 1) if duration_s > 0 else 0.0,
+        block_bytes=block_bytes,
+    )
+
+
+def _block(what: Download, offset: int, block_bytes: int, counter: int) -> bytes:
+    return bytes((0x36, counter)) + what.data[offset : offset + block_bytes]
+
+
+def _request_download(client: EcuClient, what: Download) -> int:
+    memory = client.profile.memory
+    request = (
+        bytes((0x34, what.data_format, memory.format_identifier))
+        + what.address.to_bytes(memory.address_bytes, "big")
+        + what.memory_size.to_bytes(memory.length_bytes, "big")
+    )
+    step = f"34 request download ({what.kind}, {what.memory_size} bytes at 0x{what.address:08X})"
+    answer = client.request(request, step=step)
+    length_bytes = answer[1] >> 4 if len(answer) > 1 else 0
+    max_number_of_block_length = int.from_bytes(answer[2 : 2 + length_bytes], "big")
+    if not length_bytes or len(answer) < 2 + length_bytes or max_number_of_block_length < 3:
+        raise client.contradicts(step, f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})")
+    return min(max_number_of_block_length, client.profile.transfer.max_block_bytes)
+
+
+def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
+    step = f"36 {counter:02X} transfer data"
+    repeats = client.profile.transfer.block_repeats
+    while True:
+        try:
+            answer = client.request(request, step=step)
+            break
+        except EcuLost:
+            if repeats == 0:
+                raise
+        repeats -= 1
+    if len(answer) < 2 or answer[1] != counter:
+        raise client.contradicts(step, f"acknowledged block {answer[1:2].hex().upper() or 'none'} instead")
+
+
+def _transfer_exit(client: EcuClient) -> None:
+    step = "37 transfer exit"
+    try:
+        client.request(b"\x37", step=step)
+        return
+    except EcuLost as error:
+        lost = error
+    if lost.nrc is not None:
+        raise lost  # 78 without an end: it is not silent, and a repeat would not help
+    try:
+        client.request(b"\x37", step=step)
+    except EcuRefused as error:
+        # 24 to the repeat: the first was taken and only its answer lost. Check memory tells whether all is there.
+        if error.nrc != answers.REQUEST_SEQUENCE_ERROR:
+            raise

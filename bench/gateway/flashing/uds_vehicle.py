@@ -1,0 +1,232 @@
+"""``Vehicle`` by UDS over ISO-TP: all ECUs, on all buses.
+
+Decides what runs at the same time (staging: one worker per bus, the ECUs of a bus one after the other; the rest, a few
+short messages, in order) and how long TesterPresent is kept up (from staging until ``finish``; not after a failed
+staging). What is done with one ECU: ``programming`` and ``activation``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from bench.gateway.config import EcuEndpoint, GatewayConfig
+from bench.gateway.flashing import activation
+from bench.gateway.flashing.bus_link import BusLink
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, FlashError
+from bench.gateway.flashing.identity import read_identity
+from bench.gateway.flashing.profile import load
+from bench.gateway.flashing.programming import BusProgramming
+from bench.gateway.flashing.progress import Progress
+from bench.gateway.flashing.steps import functional_request, title
+from bench.gateway.vehicle import EcuIdentity, EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
+from proto.trace import TraceWriter
+
+
+class UdsVehicle:
+    """Implements ``bench.gateway.vehicle.Vehicle``. Opens nothing before the first call; calls wait for each other.
+
+    Args:
+        config: ECUs and times.
+        trace: gets every UDS exchange.
+    """
+
+    def __init__(self, config: GatewayConfig, trace: TraceWriter) -> None:
+        self._timing = config.timing
+        self._lock = threading.RLock()
+        groups: dict[str, list[EcuEndpoint]] = {}
+        for endpoint in config.ecus:
+            groups.setdefault(_bus_key(endpoint), []).append(endpoint)
+        self._links = [BusLink(endpoints, trace) for endpoints in groups.values()]
+        self._link_of = {name: link for link in self._links for name in link.endpoints}
+
+    def identify(self) -> Mapping[str, EcuIdentity]:
+        """See ``Vehicle.identify``."""
+        with self._job(None):
+            return {name: read_identity(link.client(name)) for name, link in self._link_of.items()}
+
+    def stage(
+        self,
+        images: list[EcuImage],
+        *,
+        job_id: str,
+        progress: ProgressListener,
+        cancel: threading.Event,
+        fetch_image: Callable[[str], None],
+    ) -> None:
+        """See ``Vehicle.stage``."""
+        with self._job(job_id):
+            by_link = [(link, [image for image in images if image.ecu in link.endpoints]) for link in self._links]
+            work = [(link, mine) for link, mine in by_link if mine]
+            self._require_known(images)
+            stop = _Stop(cancel)
+            try:
+                self._keep_sessions()
+                with ThreadPoolExecutor(max_workers=max(1, len(work)), thread_name_prefix="flash") as pool:
+                    jobs = [
+                        pool.submit(self._stage_bus, link, mine, progress, stop, fetch_image) for link, mine in work
+                    ]
+                _raise_first([job.exception() for job in jobs])
+            except BaseException:
+                self._let_sessions_end()
+                raise
+
+    def activate(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> None:
+        """See ``Vehicle.activate``."""
+        with self._job(job_id):
+            self._keep_sessions()
+            pairs = self._pairs(images)
+            changing = [(client, image) for client, image in pairs if activation.prepare(client, image)]
+            for client, _ in changing:
+                Progress(client, progress).phase(Phase.ACTIVATING)
+            for client, image in changing:
+                activation.make_trial(client, image)
+            for client, _ in changing:
+                activation.reset(client)
+
+    def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """See ``Vehicle.verify``."""
+        with self._job(job_id):
+            deadline = time.monotonic() + self._timing.boot_timeout_s
+            found = {}
+            for client, image in self._pairs(images):
+                identity = activation.await_version(client, image.version, deadline=deadline)
+                confirmed = identity.active.state is SlotState.CONFIRMED
+                Progress(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
+                found[client.name] = identity
+            return found
+
+    def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """See ``Vehicle.confirm``."""
+        with self._job(job_id):
+            self._keep_sessions()
+            pairs = self._pairs(images)
+            for client, image in pairs:
+                activation.require_running(client, image)
+            found = {}
+            for client, image in pairs:
+                found[client.name] = activation.confirm(client, image)
+                Progress(client, progress).phase(Phase.CONFIRMED)
+            return found
+
+    def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
+        """See ``Vehicle.revert``."""
+        with self._job(job_id):
+            self._keep_sessions()
+            found: dict[str, EcuIdentity] = {}
+            problems: list[FlashError] = []
+            for client, image in self._pairs(images):
+                try:
+                    found[client.name] = activation.revert(client, image, boot_timeout_s=self._timing.boot_timeout_s)
+                    Progress(client, progress).phase(Phase.REVERTED)
+                except FlashError as error:
+                    Progress(client, progress).phase(Phase.FAILED, detail=str(error))
+                    problems.append(error)
+            if problems:
+                first = problems[0]
+                raise FlashError(
+                    "; ".join(str(problem) for problem in problems),
+                    ecu=first.ecu,
+                    step=first.step,
+                    nrc=first.nrc,
+                    retryable=all(problem.retryable for problem in problems),
+                ) from first
+            return found
+
+    def finish(self, *, job_id: str) -> None:
+        """See ``Vehicle.finish``."""
+        with self._job(job_id):
+            for link in self._links:
+                link.let_sessions_end()
+                try:
+                    self._finish_bus(link)
+                except BusUnavailable:
+                    continue  # traced; with the bus away the ECUs end their sessions by themselves (S3)
+
+    def close(self) -> None:
+        """See ``Vehicle.close``."""
+        with self._lock:
+            for link in self._links:
+                link.close()
+
+    def _stage_bus(
+        self,
+        link: BusLink,
+        images: list[EcuImage],
+        progress: ProgressListener,
+        stop: _Stop,
+        fetch_image: Callable[[str], None],
+    ) -> None:
+        try:
+            BusProgramming(link, timing=self._timing, progress=progress, cancel=stop, fetch_image=fetch_image).stage(
+                images
+            )
+        except BaseException:
+            stop.set()  # the other buses need not finish: all or nothing
+            raise
+
+    @staticmethod
+    def _finish_bus(link: BusLink) -> None:
+        profile = load(next(iter(link.endpoints.values())).profile)
+        for step in profile.sequence.post_programming:
+            request = functional_request(step, profile)
+            if request is not None:
+                suppressed = bytes((request[0], request[1] | 0x80)) + request[2:]
+                link.send_functional(suppressed, step=f"{title(suppressed, step)} (functional)", is_best_effort=True)
+
+    def _pairs(self, images: list[EcuImage]) -> list[tuple[EcuClient, EcuImage]]:
+        self._require_known(images)
+        return [(self._link_of[image.ecu].client(image.ecu), image) for image in images]
+
+    def _require_known(self, images: list[EcuImage]) -> None:
+        for image in images:
+            if image.ecu not in self._link_of:
+                known = ", ".join(self._link_of)
+                raise FlashError(
+                    f"{image.ecu}: no such ECU in the gateway's configuration (it has {known})",
+                    ecu=image.ecu,
+                    step="select ECU",
+                )
+
+    def _keep_sessions(self) -> None:
+        for link in self._links:
+            link.keep_sessions()
+
+    def _let_sessions_end(self) -> None:
+        for link in self._links:
+            link.let_sessions_end()
+
+    @contextmanager
+    def _job(self, job_id: str | None) -> Iterator[None]:
+        with self._lock:
+            for link in self._links:
+                link.set_job(job_id)
+            yield
+
+
+class _Stop(threading.Event):
+    """Set by itself or by the caller's ``cancel``."""
+
+    def __init__(self, cancel: threading.Event) -> None:
+        super().__init__()
+        self._cancel = cancel
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._cancel.is_set()
+
+
+def _bus_key(endpoint: EcuEndpoint) -> str:
+    return json.dumps(endpoint.bus, sort_keys=True, default=str)
+
+
+def _raise_first(problems: list[BaseException | None]) -> None:
+    """Raises the failure that stopped the others rather than their being stopped."""
+    real = [problem for problem in problems if problem is not None]
+    real.sort(key=lambda problem: isinstance(problem, FlashCanceled))
+    if real:
+        raise real[0]

@@ -1,0 +1,1 @@
+"""Flash profiles, as data: ``bench.gateway.flashing.profile`` reads them."""

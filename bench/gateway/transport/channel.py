@@ -1,0 +1,102 @@
+"""One bus as the tester uses it: a connection per ECU, and functional requests to all of them.
+
+Decides which ISO-TP implementation a bus gets. ``auto``: the kernel's where the interface is socketcan and the kernel has
+CAN_ISOTP, else can-isotp in user space (any python-can interface). It opens a channel only when it is asked to.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from udsoncan.connections import BaseConnection
+from udsoncan.exceptions import TimeoutException
+
+from bench.gateway.transport.errors import ChannelUnavailable
+from proto.process_config import IsoTpConfig
+
+
+class IsoTpConnection(BaseConnection, ABC):  # type: ignore[misc, unused-ignore]
+    """Requests to and answers from one ECU. ``open`` may be called again after ``close``.
+
+    ``specific_send`` returns when the last frame has been handed to the bus, so that P2 starts where it should.
+    ``specific_wait_frame`` raises udsoncan's ``TimeoutException`` where nothing came in time. Both raise ``TransportError``.
+    """
+
+
+class Channel(ABC):
+    """One open bus, shared by the connections to its ECUs."""
+
+    name: str
+    """The bus as error messages call it, e.g. "vcan0"."""
+    transport: str
+    """"kernel" or "user"."""
+
+    @abstractmethod
+    def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
+        """A connection to one ECU, not yet open."""
+
+    @abstractmethod
+    def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
+        """Sends one single frame (at most 7 bytes of payload) to all ECUs. Safe to call from another thread.
+
+        Raises:
+            TransportError: it could not be sent.
+            ValueError: the payload does not fit a single frame.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the bus; its connections are closed by those who opened them."""
+
+
+def single_frame(payload: bytes, padding: int | None) -> bytes:
+    """The payload as an ISO 15765-2 single frame, padded to 8 bytes where a padding byte is given.
+
+    Raises:
+        ValueError: empty, or longer than the 7 bytes of a single frame.
+    """
+    if not 1 <= len(payload) <= 7:
+        raise ValueError(f"a functional request has 1 to 7 bytes, not {len(payload)}")
+    frame = bytes((len(payload),)) + payload
+    return frame if padding is None else frame.ljust(8, bytes((padding,)))
+
+
+def no_answer(text: str) -> TimeoutException:
+    """What udsoncan expects of a connection where nothing came in time."""
+    return TimeoutException(text)  # type: ignore[no-untyped-call]
+
+
+def kernel_has_isotp() -> bool:
+    """Whether this kernel gives CAN_ISOTP sockets."""
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
+    """Opens a bus.
+
+    Args:
+        bus: as passed on to ``can.Bus``: interface, channel, fd, …
+        isotp: its ``transport`` chooses the implementation.
+
+    Raises:
+        ChannelUnavailable: the bus cannot be opened; the message says what to do.
+    """
+    from bench.gateway.transport.kernel import KernelChannel
+    from bench.gateway.transport.user import UserChannel
+
+    is_socketcan = bus.get("interface") == "socketcan"
+    if isotp.transport == "kernel" and not is_socketcan:
+        raise ChannelUnavailable(
+            f"bus {bus.get('channel')}: transport kernel needs interface socketcan, not {bus.get('interface')}: "
+            "use transport auto or user"
+        )
+    if isotp.transport == "kernel" or (isotp.transport == "auto" and is_socketcan and kernel_has_isotp()):
+        return KernelChannel(bus)
+    return UserChannel(bus)
