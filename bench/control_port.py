@@ -1,0 +1,143 @@
+"""Client of a simulated ECU's control port (docs/contracts.md): JSON lines over TCP on loopback.
+
+Decides how a fault is written on the command line and which kinds there are; what a fault does is the ECU's.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bench.errors import EndpointError, WrongUsage
+from bench.ports import LOOPBACK
+
+FAULT_KINDS: Final = {
+    "boot-fail": "a new image never comes up",
+    "hang": "a trial image comes up and stops answering",
+    "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
+    "silent": "no answer to so many requests (count=5)",
+    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 off_s=0.5)",
+    "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
+    "slow-flash": "erase and program take longer (factor=10)",
+    "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",
+}
+_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault for one ECU."""
+
+    ecu: str
+    kind: str
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Reads ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
+
+        Raises:
+            WrongUsage: not of that form, or an unknown kind.
+        """
+        ecu, _, rest = text.partition(":")
+        kind, *parameters = rest.split(":")
+        if not ecu or not kind:
+            raise WrongUsage(f"fault {text!r}: expected ECU:KIND, such as engine:boot-fail")
+        return cls(ecu, checked_kind(kind), parse_parameters(parameters))
+
+
+def checked_kind(kind: str) -> str:
+    """The kind, if there is such a one.
+
+    Raises:
+        WrongUsage: there is not.
+    """
+    if kind not in FAULT_KINDS:
+        raise WrongUsage(f"there is no fault {kind!r}; known kinds: {', '.join(FAULT_KINDS)}")
+    return kind
+
+
+def parse_parameters(texts: list[str]) -> dict[str, int | float | str]:
+    """Reads ``key=value`` texts; numbers may be hexadecimal.
+
+    Raises:
+        WrongUsage: one is not of that form.
+    """
+    parameters: dict[str, int | float | str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise WrongUsage(f"{text!r}: expected KEY=VALUE, such as count=3")
+        parameters[key] = _number(value)
+    return parameters
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (lambda value: int(value, 0), float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+@dataclass(frozen=True)
+class ControlPort:
+    """The control port of one ECU."""
+
+    ecu: str
+    port: int
+    host: str = LOOPBACK
+
+    def call(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Sends one request, such as ``call("power", state="cycle")``, and returns the answer.
+
+        Raises:
+            EndpointError: nobody answers, or the ECU refuses.
+        """
+        request = json.dumps({"op": op, **arguments}) + "\n"
+        try:
+            with socket.create_connection((self.host, self.port), timeout=_TIMEOUT_S) as connection:
+                connection.sendall(request.encode())
+                with connection.makefile("r", encoding="utf-8") as lines:
+                    answer = json.loads(lines.readline())
+        except (OSError, ValueError) as error:
+            raise EndpointError(
+                f"ECU {self.ecu}: its control port {self.host}:{self.port} does not answer ({error or 'no answer'}); "
+                "does the simulator still run?"
+            ) from error
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            reason = answer.get("error", "no reason given") if isinstance(answer, dict) else answer
+            raise EndpointError(f"ECU {self.ecu} refuses {op!r}: {reason}")
+        return answer
+
+    def state(self) -> dict[str, Any]:
+        """Power, mode, slots, faults (docs/contracts.md)."""
+        return self.call("state")
+
+    def control(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """The same as ``call``."""
+        return self.call(op, **arguments)
+
+    def power(self, state: str) -> None:
+        """``on``, ``off`` or ``cycle``."""
+        self.call("power", state=state)
+
+    def fault(self, kind: str, **parameters: Any) -> None:
+        """Sets a fault."""
+        self.call("fault", kind=checked_kind(kind), **parameters)
+
+    def clear(self) -> None:
+        """Clears all faults."""
+        self.call("clear")
+
+    def is_up(self) -> bool:
+        """Whether the simulator answers, whatever its power."""
+        try:
+            self.call("state")
+        except EndpointError:
+            return False
+        return True

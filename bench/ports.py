@@ -1,0 +1,54 @@
+"""Ports on loopback: free ones for what only the bench uses, and a clear word where a wished-for one is taken.
+
+Decides nothing else. A port found free may be taken by another program before it is used; the process that then cannot
+bind says so in its log, and the launcher quotes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from bench.errors import BenchError
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of loopback that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for probe in sockets:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]
+    finally:
+        for probe in sockets:
+            probe.close()
+
+
+def require_free(port: int, *, purpose: str, remedy: str) -> None:
+    """Makes sure that nothing listens on the port.
+
+    Raises:
+        BenchError: it is in use, or may not be used by this user.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            why = (
+                "is in use by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}"
+            )
+            raise BenchError(f"port {port} of {LOOPBACK} ({purpose}) {why}; {remedy}") from error
+
+
+def is_listening(port: int, *, host: str = LOOPBACK, timeout_s: float = 0.5) -> bool:
+    """Whether a connection to the port is accepted."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
