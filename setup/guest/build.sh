@@ -14,188 +14,192 @@
 # Exit status: 0 fine, 1 the build failed, 3 it cannot be built on this machine.
 set -euo pipefail
 
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-config="$here/uml.config"
-recipe=1 # raise when the steps below change the result
-source_dir="${WITH_CAN_SOURCE_DIR:-/usr/src}"
-cache="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/otabench"
-# Without these the guest is of no use; the rest of uml.config may be missing in another kernel version.
-essential="HOSTFS CAN_RAW CAN_BCM CAN_GW CAN_ISOTP CAN_VCAN NET_SCH_TBF UML_NET_VECTOR UNIX98_PTYS TMPFS FUTEX"
+main() { # read whole before it runs: a change of this file does not disturb a running build
+    here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+    config="$here/uml.config"
+    recipe=1 # raise when the steps below change the result
+    source_dir="${WITH_CAN_SOURCE_DIR:-/usr/src}"
+    cache="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/otabench"
+    # Without these the guest is of no use; the rest of uml.config may be missing in another kernel version.
+    essential="HOSTFS CAN_RAW CAN_BCM CAN_GW CAN_ISOTP CAN_VCAN NET_SCH_TBF UML_NET_VECTOR UNIX98_PTYS TMPFS FUTEX"
 
-say() { printf 'guest kernel: %s\n' "$*" >&2; }
+    say() { printf 'guest kernel: %s\n' "$*" >&2; }
 
-hash="$({ echo "recipe $recipe"; cat "$config"; } | sha256sum | cut -c1-12)"
+    hash="$({ echo "recipe $recipe"; cat "$config"; } | sha256sum | cut -c1-12)"
 
-newest_source() { # prints the newest source archive, or nothing
-    local found
-    found="$(find "$source_dir" -maxdepth 2 -name 'linux-source-*.tar.*' 2>/dev/null \
-        | awk -F/ '{print $NF "\t" $0}' | sort -V | tail -n 1 | cut -f2-)"
-    printf '%s' "$found"
-}
+    newest_source() { # prints the newest source archive, or nothing
+        local found
+        found="$(find "$source_dir" -maxdepth 2 -name 'linux-source-*.tar.*' 2>/dev/null \
+            | awk -F/ '{print $NF "\t" $0}' | sort -V | tail -n 1 | cut -f2-)"
+        printf '%s' "$found"
+    }
 
-source_version() { # linux-source-6.1.tar.xz -> 6.1
-    local name="${1##*/linux-source-}"
-    printf '%s' "${name%%.tar.*}"
-}
+    source_version() { # linux-source-6.1.tar.xz -> 6.1
+        local name="${1##*/linux-source-}"
+        printf '%s' "${name%%.tar.*}"
+    }
 
-cached_kernel() { # $1: archive or empty. The kernel of this source; without a source the newest with this configuration
-    local found
-    if [[ -n "$1" ]]; then
-        found="$cache/kernel-$(source_version "$1")-$hash/linux"
-    else
-        found="$(find "$cache" -maxdepth 2 -path "*/kernel-*-$hash/linux" 2>/dev/null | sort -V | tail -n 1)"
-    fi
-    if [[ -n "$found" && -x "$found" ]]; then printf '%s' "$found"; fi
-}
+    cached_kernel() { # $1: archive or empty. The kernel of this source; without a source the newest with this configuration
+        local found
+        if [[ -n "$1" ]]; then
+            found="$cache/kernel-$(source_version "$1")-$hash/linux"
+        else
+            found="$(find "$cache" -maxdepth 2 -path "*/kernel-*-$hash/linux" 2>/dev/null | sort -V | tail -n 1)"
+        fi
+        if [[ -n "$found" && -x "$found" ]]; then printf '%s' "$found"; fi
+    }
 
-why_not() { # prints why a build is impossible here, or nothing
-    local machine missing=() tool
-    machine="$(uname -m)"
-    if [[ "$machine" != x86_64 ]]; then
-        printf 'User Mode Linux runs on x86_64 only, this machine is %s' "$machine"
-        return
-    fi
-    if [[ -z "$1" ]]; then
-        printf 'no kernel source in %s (Debian, Ubuntu: setup/packages.sh run)' "$source_dir"
-        return
-    fi
-    for tool in gcc make flex bison bc tar flock; do
-        command -v "$tool" >/dev/null 2>&1 || missing+=("$tool")
-    done
-    case "$1" in
-        *.xz) command -v xz >/dev/null 2>&1 || missing+=(xz) ;;
-        *.bz2) command -v bzip2 >/dev/null 2>&1 || missing+=(bzip2) ;;
-        *.zst) command -v zstd >/dev/null 2>&1 || missing+=(zstd) ;;
-    esac
-    if ((${#missing[@]})); then
-        printf 'building the guest kernel needs %s (Debian, Ubuntu: setup/packages.sh run)' "${missing[*]}"
-        return
-    fi
-    if [[ ! -e /usr/include/stdio.h ]] && ! echo '#include <stdio.h>' | gcc -E - >/dev/null 2>&1; then
-        printf 'the C library headers are missing (Debian, Ubuntu: setup/packages.sh run)'
-    fi
-}
+    why_not() { # prints why a build is impossible here, or nothing
+        local machine missing=() tool
+        machine="$(uname -m)"
+        if [[ "$machine" != x86_64 ]]; then
+            printf 'User Mode Linux runs on x86_64 only, this machine is %s' "$machine"
+            return
+        fi
+        if [[ -z "$1" ]]; then
+            printf 'no kernel source in %s (Debian, Ubuntu: setup/packages.sh run)' "$source_dir"
+            return
+        fi
+        for tool in gcc make flex bison bc tar flock; do
+            command -v "$tool" >/dev/null 2>&1 || missing+=("$tool")
+        done
+        case "$1" in
+            *.xz) command -v xz >/dev/null 2>&1 || missing+=(xz) ;;
+            *.bz2) command -v bzip2 >/dev/null 2>&1 || missing+=(bzip2) ;;
+            *.zst) command -v zstd >/dev/null 2>&1 || missing+=(zstd) ;;
+        esac
+        if ((${#missing[@]})); then
+            printf 'building the guest kernel needs %s (Debian, Ubuntu: setup/packages.sh run)' "${missing[*]}"
+            return
+        fi
+        if [[ ! -e /usr/include/stdio.h ]] && ! echo '#include <stdio.h>' | gcc -E - >/dev/null 2>&1; then
+            printf 'the C library headers are missing (Debian, Ubuntu: setup/packages.sh run)'
+        fi
+    }
 
-archive="$(newest_source)"
-kernel="$(cached_kernel "$archive")"
-
-if [[ "${1:-}" == --target ]]; then
-    printf '%s\n' "$cache/kernel-${2:?VERSION is missing}-$hash/linux"
-    exit 0
-fi
-if [[ "${1:-}" == --cached ]]; then
-    [[ -n "$kernel" ]]
-    exit
-fi
-if [[ "${1:-}" == --check ]]; then
-    if [[ -n "$kernel" ]]; then exit 0; fi
-    reason="$(why_not "$archive")"
-    if [[ -n "$reason" ]]; then
-        printf '%s\n' "$reason"
-        exit 3
-    fi
-    exit 0
-fi
-
-if [[ -n "$kernel" ]]; then
-    printf '%s\n' "$kernel"
-    exit 0
-fi
-
-reason="$(why_not "$archive")"
-if [[ -n "$reason" ]]; then
-    say "cannot be built: $reason"
-    exit 3
-fi
-if ! mkdir -p "$cache" 2>/dev/null || [[ ! -w "$cache" ]]; then
-    say "cannot write to the cache $cache: set XDG_CACHE_HOME to a directory you can write to"
-    exit 3
-fi
-
-# One build at a time. The lock goes with the process, however it ends.
-exec 9>"$cache/build.lock"
-if ! flock -n 9; then
-    say "another build is under way; waiting for it (lock: $cache/build.lock)"
-    flock 9
+    archive="$(newest_source)"
     kernel="$(cached_kernel "$archive")"
+
+    if [[ "${1:-}" == --target ]]; then
+        printf '%s\n' "$cache/kernel-${2:?VERSION is missing}-$hash/linux"
+        exit 0
+    fi
+    if [[ "${1:-}" == --cached ]]; then
+        [[ -n "$kernel" ]]
+        exit
+    fi
+    if [[ "${1:-}" == --check ]]; then
+        if [[ -n "$kernel" ]]; then exit 0; fi
+        reason="$(why_not "$archive")"
+        if [[ -n "$reason" ]]; then
+            printf '%s\n' "$reason"
+            exit 3
+        fi
+        exit 0
+    fi
+
     if [[ -n "$kernel" ]]; then
         printf '%s\n' "$kernel"
         exit 0
     fi
-fi
-rm -rf "$cache"/build.??????   # remains of a build that was killed; the lock says nobody uses them
 
-version="$(source_version "$archive")"
-target="$cache/kernel-$version-$hash"
-log="$target.log"
-parent="$cache"
-if [[ "$cache" == *[[:space:]:]* ]]; then parent="${TMPDIR:-/tmp}"; fi # the kernel's make refuses such a path
-free_kib="$(df -Pk "$parent" | awk 'NR == 2 {print $4}')"
-if ((free_kib < 2200000)); then
-    say "the build needs 2.2 GB in $parent for a few minutes, there are $((free_kib / 1000)) MB: free some, or set XDG_CACHE_HOME"
-    exit 1
-fi
-work="$(mktemp -d "$parent/build.XXXXXX")"
-builder=""
-
-cleanup() {
-    if [[ -n "$builder" ]]; then kill -TERM -- "-$builder" 2>/dev/null || true; fi
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-say "building Linux $version with CAN, once (2 to 4 minutes on two cores); log: $log"
-
-# A clean environment: an outer make's MAKEFLAGS, ARCH or CROSS_COMPILE would change the result.
-jobs="$(nproc)"
-# shellcheck disable=SC2016  # the inner shell expands
-setsid env -i PATH="$PATH" LC_ALL=C KBUILD_BUILD_USER=otabench KBUILD_BUILD_HOST=otabench \
-    nice -n 10 bash -euo pipefail -c '
-        archive="$1" config="$2" work="$3" jobs="$4" essential="$5"
-        cd "$work"
-        tar -xf "$archive" --strip-components=1
-        make ARCH=um tinyconfig
-        scripts/kconfig/merge_config.sh -m .config "$config"
-        make ARCH=um olddefconfig
-        for option in $essential; do
-            grep -qx "CONFIG_$option=y" .config || { echo "error: this source has no CONFIG_$option"; exit 1; }
-        done
-        make ARCH=um -j"$jobs" linux
-        strip -s -o linux.stripped linux
-        mkdir result
-        mv linux.stripped result/linux
-        cp .config result/config
-        ./result/linux --version
-    ' build "$archive" "$config" "$work" "$jobs" "$essential" >"$log" 2>&1 9>&- </dev/null &
-builder=$!
-
-started=$SECONDS
-ticks=0
-while kill -0 "$builder" 2>/dev/null; do
-    sleep 0.5
-    ticks=$((ticks + 1))
-    if ((ticks % 10 == 0)); then
-        compiled="$(grep -cE '^  (CC|AS) ' "$log" || true)"
-        if ((compiled == 0)); then step="unpacking and configuring"; else step="$compiled files compiled"; fi
-        say "$step, $((SECONDS - started)) s"
+    reason="$(why_not "$archive")"
+    if [[ -n "$reason" ]]; then
+        say "cannot be built: $reason"
+        exit 3
     fi
-done
-if ! wait "$builder"; then
-    builder=""
-    say "the build failed; the end of $log:"
-    tail -n 20 "$log" >&2
-    say "what to do: setup/packages.sh run, then again; a full log is in $log"
-    exit 1
-fi
-builder=""
+    if ! mkdir -p "$cache" 2>/dev/null || [[ ! -w "$cache" ]]; then
+        say "cannot write to the cache $cache: set XDG_CACHE_HOME to a directory you can write to"
+        exit 3
+    fi
 
-# mv of a directory is one rename inside one file system; from another one the copy gets a name of its own first.
-staged="$(mktemp -d "$cache/build.XXXXXX")"
-chmod 755 "$staged"
-cp "$work/result/linux" "$work/result/config" "$staged/"
-rm -rf "$target"
-mv "$staged" "$target"
-say "ready after $((SECONDS - started)) s: $target/linux"
-printf '%s\n' "$target/linux"
+    # One build at a time. The lock goes with the process, however it ends.
+    exec 9>"$cache/build.lock"
+    if ! flock -n 9; then
+        say "another build is under way; waiting for it (lock: $cache/build.lock)"
+        flock 9
+        kernel="$(cached_kernel "$archive")"
+        if [[ -n "$kernel" ]]; then
+            printf '%s\n' "$kernel"
+            exit 0
+        fi
+    fi
+    rm -rf "$cache"/build.??????   # remains of a build that was killed; the lock says nobody uses them
+
+    version="$(source_version "$archive")"
+    target="$cache/kernel-$version-$hash"
+    log="$target.log"
+    parent="$cache"
+    if [[ "$cache" == *[[:space:]:]* ]]; then parent="${TMPDIR:-/tmp}"; fi # the kernel's make refuses such a path
+    free_kib="$(df -Pk "$parent" | awk 'NR == 2 {print $4}')"
+    if ((free_kib < 2200000)); then
+        say "the build needs 2.2 GB in $parent for a few minutes, there are $((free_kib / 1000)) MB: free some, or set XDG_CACHE_HOME"
+        exit 1
+    fi
+    work="$(mktemp -d "$parent/build.XXXXXX")"
+    builder=""
+
+    cleanup() {
+        if [[ -n "$builder" ]]; then kill -TERM -- "-$builder" 2>/dev/null || true; fi
+        rm -rf "$work"
+    }
+    trap cleanup EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+
+    say "building Linux $version with CAN, once (2 to 4 minutes on two cores); log: $log"
+
+    # A clean environment: an outer make's MAKEFLAGS, ARCH or CROSS_COMPILE would change the result.
+    jobs="$(nproc)"
+    # shellcheck disable=SC2016  # the inner shell expands
+    setsid env -i PATH="$PATH" LC_ALL=C KBUILD_BUILD_USER=otabench KBUILD_BUILD_HOST=otabench \
+        nice -n 10 bash -euo pipefail -c '
+            archive="$1" config="$2" work="$3" jobs="$4" essential="$5"
+            cd "$work"
+            tar -xf "$archive" --strip-components=1
+            make ARCH=um tinyconfig
+            scripts/kconfig/merge_config.sh -m .config "$config"
+            make ARCH=um olddefconfig
+            for option in $essential; do
+                grep -qx "CONFIG_$option=y" .config || { echo "error: this source has no CONFIG_$option"; exit 1; }
+            done
+            make ARCH=um -j"$jobs" linux
+            strip -s -o linux.stripped linux
+            mkdir result
+            mv linux.stripped result/linux
+            cp .config result/config
+            ./result/linux --version
+        ' build "$archive" "$config" "$work" "$jobs" "$essential" >"$log" 2>&1 9>&- </dev/null &
+    builder=$!
+
+    started=$SECONDS
+    ticks=0
+    while kill -0 "$builder" 2>/dev/null; do
+        sleep 0.5
+        ticks=$((ticks + 1))
+        if ((ticks % 10 == 0)); then
+            compiled="$(grep -cE '^  (CC|AS) ' "$log" || true)"
+            if ((compiled == 0)); then step="unpacking and configuring"; else step="$compiled files compiled"; fi
+            say "$step, $((SECONDS - started)) s"
+        fi
+    done
+    if ! wait "$builder"; then
+        builder=""
+        say "the build failed; the end of $log:"
+        tail -n 20 "$log" >&2
+        say "what to do: setup/packages.sh run, then again; a full log is in $log"
+        exit 1
+    fi
+    builder=""
+
+    # mv of a directory is one rename inside one file system; from another one the copy gets a name of its own first.
+    staged="$(mktemp -d "$cache/build.XXXXXX")"
+    chmod 755 "$staged"
+    cp "$work/result/linux" "$work/result/config" "$staged/"
+    rm -rf "$target"
+    mv "$staged" "$target"
+    say "ready after $((SECONDS - started)) s: $target/linux"
+    printf '%s\n' "$target/linux"
+}
+
+main "$@"

@@ -81,7 +81,7 @@ check_streams() {
     check "standard output alone" out "$("$with_can" bash -c 'echo out; echo err >&2' 2>/dev/null)"
     check "standard error alone" err "$("$with_can" bash -c 'echo out; echo err >&2' 2>&1 >/dev/null)"
     check "input nobody reads" 0 "$(set +o pipefail; yes | head -c 3000000 | status_of "$with_can" true)"
-    (set +o pipefail; { "$with_can" yes 2>/dev/null; echo $? >status; } | head -n 1 >first)
+    (set +o pipefail; { code=0; "$with_can" yes 2>/dev/null || code=$?; echo "$code" >status; } | head -n 1 >first)
     check "a reader that stops: the command gets SIGPIPE" "y 141" "$(cat first) $(cat status)"
     "$with_can" bash -c 'echo first; read -r _' < <(sleep 4) >live 2>/dev/null &
     local pid=$!
