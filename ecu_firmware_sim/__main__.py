@@ -1,0 +1,74 @@
+"""``python -m ecu_firmware_sim --config FILE.json``: one process, one ECU.
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr says why); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ecu_firmware_sim.control import ControlServer
+from ecu_firmware_sim.ecu import Ecu
+from ecu_firmware_sim.errors import ConfigError, EcuSimError
+from ecu_firmware_sim.factory import open_state, provision
+from ecu_firmware_sim.layout import FlashLayout
+from ecu_firmware_sim.transport import Waker, open_transport
+from proto.process_config import EcuConfig
+from proto.trace import TraceWriter
+
+
+def load_config(path: Path) -> EcuConfig:
+    """Reads the configuration. Raises ConfigError."""
+    try:
+        return EcuConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+
+
+def run(config: EcuConfig) -> None:
+    """Runs the ECU until a signal ends it. Raises EcuSimError."""
+    given = provision(config)
+    layout = FlashLayout(slot_bytes=config.slot_size_bytes)
+    with ControlServer(config.control_host, config.control_port) as control:
+        backing = open_state(config, layout, given.policy)
+        open_transport(config, Waker()).close()  # a bus that is absent at the start is an error, later it is a fault
+        trace = TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)
+        ecu = Ecu(config, given, backing, trace)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: ecu.stop())
+        control.start(ecu)
+        ecu.run()
+        control.shutdown()
+        backing.close()
+        trace.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ecu_firmware_sim", description="One simulated ECU on a CAN bus.")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the ECU's configuration, JSON (proto.process_config.EcuConfig)"
+    )
+    config_path = parser.parse_args(arguments).config
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("can").setLevel(logging.WARNING)
+    try:
+        run(load_config(config_path))
+    except EcuSimError as error:
+        print(f"ecu_firmware_sim: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

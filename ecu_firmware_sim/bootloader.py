@@ -1,0 +1,139 @@
+"""The bootloader: what runs after a reset.
+
+Decides which slot is booted, by flash contents and pinned facts only. Rules:
+
+* A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
+* Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.
+* An image that fails verification makes its slot INVALID.
+* If nothing may run, the ECU stays in the bootloader, where it can be programmed.
+* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from ecu_firmware_sim import image
+from ecu_firmware_sim.bootctl import BootControl, BootControlStore
+from ecu_firmware_sim.flash import NorFlash
+from ecu_firmware_sim.image import ImageRefused
+from ecu_firmware_sim.layout import FlashLayout
+from ecu_firmware_sim.slots import SlotEvent, SlotState
+from proto.image_format import Image
+
+VERSION = "otabench-boot 1.0.0"
+
+
+class BootNote(StrEnum):
+    """What the bootloader met on its way."""
+
+    VERIFICATION_FAILED = "verification failed"
+    TRIAL_FAILED = "trial failed"
+    BOOT_CONTROL_LOST = "boot control lost"
+
+
+@dataclass(frozen=True)
+class BootOutcome:
+    """Slot and image that run now, both None in the bootloader.
+
+    Attributes:
+        notes: what was met, in which slot, and why.
+        rolled_back_from: the slot whose trial ended with this boot.
+    """
+
+    slot: int | None
+    image: Image | None
+    notes: tuple[tuple[BootNote, int, str], ...]
+    rolled_back_from: int | None = None
+
+
+@dataclass(frozen=True)
+class BootPolicy:
+    """What is burnt into the bootloader."""
+
+    public_key: Ed25519PublicKey
+    hardware_id: str
+    max_boot_attempts: int = 3
+
+
+class Bootloader:
+    """One boot after the other, over the same flash."""
+
+    def __init__(
+        self, flash: NorFlash, layout: FlashLayout, boot_control: BootControlStore, policy: BootPolicy
+    ) -> None:
+        self._flash = flash
+        self._layout = layout
+        self._boot_control = boot_control
+        self._policy = policy
+        self._notes: list[tuple[BootNote, int, str]] = []
+
+    def boot(self) -> BootOutcome:
+        """Chooses what runs. Raises PowerLost, from which another boot recovers."""
+        self._notes = []
+        control = self._boot_control.load() or self._recover()
+        slot, running = self._boot_trial(control)
+        if running is None:
+            slot, running = self._boot_confirmed(self._boot_control.current)
+        rolled_back_from = control.trial if slot != control.trial else None
+        return BootOutcome(slot, running, tuple(self._notes), rolled_back_from)
+
+    def verify(self, slot: int, *, minimum_security_counter: int) -> Image:
+        """The image of a slot, if it may run. Raises ImageRefused, PowerLost."""
+        return image.check(
+            self._flash.view(self._layout.slot_offset(slot), self._layout.slot_bytes),
+            public_key=self._policy.public_key,
+            hardware_id=self._policy.hardware_id,
+            minimum_security_counter=minimum_security_counter,
+        )
+
+    def _boot_trial(self, control: BootControl) -> tuple[int | None, Image | None]:
+        slot = control.trial
+        if slot is None:
+            return None, None
+        if control.boots_left == 0:
+            self._notes.append((BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time"))
+            self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
+            return None, None
+        running = self._verified(slot, control)
+        if running is not None:
+            self._boot_control.commit(replace(control, boots_left=control.boots_left - 1))
+        return (slot, running) if running is not None else (None, None)
+
+    def _boot_confirmed(self, control: BootControl) -> tuple[int | None, Image | None]:
+        for slot in (control.preferred, 1 - control.preferred):
+            if control.states[slot] is not SlotState.CONFIRMED:
+                continue
+            running = self._verified(slot, control)
+            if running is not None:
+                self._boot_control.commit(replace(self._boot_control.current, preferred=slot))
+                return slot, running
+        return None, None
+
+    def _verified(self, slot: int, control: BootControl) -> Image | None:
+        try:
+            return self.verify(slot, minimum_security_counter=control.minimum_security_counter)
+        except ImageRefused as error:
+            self._notes.append((BootNote.VERIFICATION_FAILED, slot, str(error)))
+            self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
+            return None
+
+    def _recover(self) -> BootControl:
+        found: list[Image | None] = []
+        for slot in (0, 1):
+            try:
+                found.append(self.verify(slot, minimum_security_counter=0))
+            except ImageRefused:
+                found.append(None)
+        counters = [-1 if seen is None else seen.security_counter or 0 for seen in found]
+        best = 1 if counters[1] > counters[0] else 0
+        states = [SlotState.INVALID, SlotState.INVALID]
+        if found[best] is not None:
+            states[best] = SlotState.CONFIRMED
+        self._notes.append((BootNote.BOOT_CONTROL_LOST, best, "neither boot control record was readable"))
+        control = BootControl((states[0], states[1]), best, minimum_security_counter=max(counters[best], 0))
+        self._boot_control.commit(control)
+        return control

@@ -1,0 +1,472 @@
+"""The ECU: power, boot, watchdog, and the server between them, in one loop on one thread.
+
+Decides when what happens: power comes and goes, a boot takes its time, a trial image is watched, a job is announced by 78. What
+is booted decides ``bootloader``, what is answered ``uds``. Every deadline stands in one table.
+
+Without power, and while it boots, the ECU has no transport: it is deaf and mute as a real one. Other threads (control port) come
+in by ``call``, which runs a function on this loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from enum import StrEnum
+from threading import Event
+from typing import Any, Final, TypeVar
+
+from ecu_firmware_sim import bootloader, faults, manifest
+from ecu_firmware_sim.bootctl import BootControlStore
+from ecu_firmware_sim.bootloader import Bootloader, BootNote, BootOutcome
+from ecu_firmware_sim.dtc import Dtc, DtcMemory
+from ecu_firmware_sim.errors import BusUnavailable, PowerLost
+from ecu_firmware_sim.factory import Provision
+from ecu_firmware_sim.faults import Fault, FaultKind, Faults
+from ecu_firmware_sim.firmware import FirmwareMemory
+from ecu_firmware_sim.flash import Cut, FileBacking, NorFlash, Operation
+from ecu_firmware_sim.job import Job
+from ecu_firmware_sim.layout import FlashLayout
+from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
+from ecu_firmware_sim.slots import SlotEvent, SlotState
+from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Waker, open_transport
+from ecu_firmware_sim.uds.codes import Sid, negative
+from ecu_firmware_sim.uds.server import Pending, UdsServer
+from ecu_firmware_sim.uds.state import Device, Identity, Timing
+from proto.process_config import EcuConfig
+from proto.trace import TraceWriter
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+NO_APPLICATION_VERSION: Final = "0.0.0"
+"""F189 while no application runs."""
+HANG_WATCHDOG_S: Final = 1.0
+REOPEN_S: Final = 0.5
+FAULT_OFF_S: Final = 0.5
+NOMINAL_ERASE_SECTOR_S: Final = 0.001
+NOMINAL_PROGRAM_PAGE_S: Final = 0.0001
+"""What slow-flash multiplies where the configuration has no times."""
+
+
+class Mode(StrEnum):
+    """What the ECU is doing."""
+
+    OFF = "off"
+    BOOTING = "booting"
+    APPLICATION = "application"
+    BOOTLOADER = "bootloader"
+
+
+class Due(StrEnum):
+    """What the ECU has a deadline for."""
+
+    POWER_ON = "power on"
+    BOOT = "boot"
+    TRIAL_WATCHDOG = "trial watchdog"
+    HANG = "hang"
+    HANG_WATCHDOG = "hang watchdog"
+    REOPEN = "reopen"
+    ANNOUNCE = "announce"
+
+
+class Ecu:
+    """One ECU over its flash.
+
+    Args:
+        config: its configuration.
+        given: what is pinned in it.
+        backing: its state file.
+        trace: where its events go.
+    """
+
+    def __init__(self, config: EcuConfig, given: Provision, backing: FileBacking, trace: TraceWriter) -> None:
+        self.config = config
+        self.mode = Mode.OFF
+        self.faults = Faults()
+        self._given = given
+        self._trace = trace
+        self.layout = FlashLayout(slot_bytes=config.slot_size_bytes)
+        self._waker = Waker()
+        self._power_gone = Event()
+        self.flash = NorFlash(
+            backing.load(), backing=backing, timed_from=self.layout.metadata_offset, wait=self._wait_flash
+        )
+        self.flash.on_operation = self._before_flash_operation
+        self._cut_at: int | None = None
+        self.boot_control = BootControlStore(self.flash, self.layout, self._slot_changed)
+        self._nvm = NvmStore(self.flash, self.layout)
+        self._bootloader = Bootloader(self.flash, self.layout, self.boot_control, given.policy)
+        self._transport: Transport = NoTransport(self._waker)
+        self._server: UdsServer | None = None
+        self.firmware: FirmwareMemory | None = None
+        self._dtcs: DtcMemory | None = None
+        self._job: Job | None = None
+        self._deadlines: dict[Due, float] = {}
+        self._calls: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._actions: dict[Due, Callable[[], None]] = {
+            Due.POWER_ON: lambda: self.power_on("back after a fault"),
+            Due.BOOT: self._boot,
+            Due.TRIAL_WATCHDOG: self._trial_timed_out,
+            Due.HANG: self._hang,
+            Due.HANG_WATCHDOG: self._hang_watchdog,
+            Due.REOPEN: self._open,
+            Due.ANNOUNCE: self._announce,
+        }
+        self.boot_control.load()
+        for text in config.faults:
+            self.set_fault(faults.parse_short(text))
+
+    # -- from other threads
+
+    def stop(self) -> None:
+        """Ends ``run``; safe from any thread and from a signal handler."""
+        self._stopping = True
+        self._waker.set()
+
+    def call(self, function: Callable[[], _T], *, timeout_s: float = 10.0) -> _T:
+        """Runs a function on the loop and gives its result or exception. Raises TimeoutError."""
+        future: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                future.set_exception(error)
+
+        self._calls.append(run)
+        self._waker.set()
+        return future.result(timeout_s)
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Until ``stop``. Ends without power, its flash as it is."""
+        self.power_on("start")
+        while not self._stopping:
+            try:
+                self._turn()
+            except PowerLost as lost:
+                self._lost_by_fault(str(lost))
+            except TransportDown as down:
+                log.warning("%s: bus: %s; opening it again", self.config.name, down)
+                self._silence()
+                self._deadlines[Due.REOPEN] = time.monotonic() + REOPEN_S
+        self.power_off("stop")
+
+    def _turn(self) -> None:
+        received = self._transport.receive(self._wait_s())
+        while self._calls:
+            self._calls.popleft()()
+        if self._job is not None and self._job.done:
+            self._finish_job(self._job)
+        self._run_due()
+        if received is not None and self._server is not None and self.mode is not Mode.OFF:
+            request, functional = received
+            self._serve(self._server, request, functional=functional)
+
+    def _wait_s(self) -> float | None:
+        if self._calls or self._stopping:
+            return 0.0
+        deadlines = list(self._deadlines.values())
+        if self._server is not None and self._server.next_deadline_s is not None:
+            deadlines.append(self._server.next_deadline_s)
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _run_due(self) -> None:
+        now_s = time.monotonic()
+        for due in sorted(self._deadlines, key=self._deadlines.__getitem__):
+            if self._deadlines.get(due, now_s + 1) <= now_s:
+                del self._deadlines[due]
+                self._actions[due]()
+        if self._server is not None:
+            self._server.tick(now_s)
+
+    # -- requests
+
+    def _serve(self, server: UdsServer, request: bytes, *, functional: bool) -> None:
+        if self._disturbed(server, request):
+            return
+        answer = server.handle(request, functional=functional, now_s=time.monotonic())
+        if isinstance(answer, Pending):
+            self._start_job(answer)
+            return
+        if answer is not None:
+            self._transport.send(answer)
+        self._after_answer(server)
+
+    def _disturbed(self, server: UdsServer, request: bytes) -> bool:
+        if self.faults.act(FaultKind.SILENT) is not None:
+            return True
+        fault = self.faults.act(FaultKind.NRC, service=request[0]) if request else None
+        if fault is not None:
+            self._transport.send(negative(request[0], int(fault.values["nrc"])))
+            return True
+        cycle, transfer = self.faults.find(FaultKind.POWER_CYCLE_AT), server.dialogue.transfer
+        if cycle is None or transfer is None or request[0] != Sid.TRANSFER_DATA:
+            return False
+        arrived = transfer.download.received_bytes + len(request) - 2
+        if arrived < cycle.values["bytes"]:
+            return False
+        self.faults.drop(FaultKind.POWER_CYCLE_AT)
+        self.power_off(f"power-cycle-at: {arrived} bytes had arrived", off_s=float(cycle.values["off_s"]))
+        return True
+
+    def _after_answer(self, server: UdsServer) -> None:
+        if Due.TRIAL_WATCHDOG in self._deadlines and self.firmware is not None and not self.firmware.on_trial:
+            del self._deadlines[Due.TRIAL_WATCHDOG]
+        if server.reset_due is not None:
+            self._restart()
+
+    def _start_job(self, pending: Pending) -> None:
+        job = Job(pending, on_done=self._waker.set)
+        if job.wait(self.config.timing.p2_server_max_s / 2):
+            self._job = job
+            self._finish_job(job)
+            return
+        self._job = job
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._job is not None and not self._job.done:
+            self._job.announced = True
+            self._deadlines[Due.ANNOUNCE] = time.monotonic() + self.config.timing.p2_star_server_max_s / 2
+            self._transport.send(self._job.pending.announcement)
+
+    def _finish_job(self, job: Job) -> None:
+        self._job = None
+        self._deadlines.pop(Due.ANNOUNCE, None)
+        response = job.pending.final(job.result(), announced=job.announced)
+        if self._server is None:
+            return
+        if response is not None:
+            self._transport.send(response)
+        self._server.completed(now_s=time.monotonic())
+        self._after_answer(self._server)
+
+    # -- power and boot
+
+    def power_on(self, reason: str) -> None:
+        """Power comes; the bootloader runs after ``boot_s``."""
+        if self.mode is not Mode.OFF:
+            return
+        self._deadlines.pop(Due.POWER_ON, None)
+        self.flash.powered = True
+        self._power_gone.clear()
+        self._trace.emit("ecu.power", ecu=self.config.name, state="on", reason=reason)
+        self._restart()
+
+    def power_off(self, reason: str, *, off_s: float | None = None) -> None:
+        """Power goes, at once; it comes back after ``off_s``, if given."""
+        was_on = self.mode is not Mode.OFF
+        self.flash.powered = False
+        self._power_gone.set()
+        if self._job is not None:
+            self._job.wait(None)
+            self._job = None
+        self._stop_server()
+        self._deadlines.clear()
+        self.mode = Mode.OFF
+        if was_on:
+            self._trace.emit("ecu.power", ecu=self.config.name, state="off", reason=reason)
+        if off_s is not None:
+            self._deadlines[Due.POWER_ON] = time.monotonic() + off_s
+
+    def _lost_by_fault(self, reason: str) -> None:
+        cut = self.faults.find(FaultKind.POWER_CUT)
+        self.faults.drop(FaultKind.POWER_CUT)
+        self.power_off(reason, off_s=float(cut.values["off_s"]) if cut is not None else FAULT_OFF_S)
+
+    def _restart(self) -> None:
+        self._stop_server()
+        self._deadlines.clear()
+        self.mode = Mode.BOOTING
+        self._deadlines[Due.BOOT] = time.monotonic() + self.config.timing.boot_s
+
+    def _stop_server(self) -> None:
+        self._silence()
+        self._server = None
+        self.firmware = None
+
+    def _boot(self) -> None:
+        outcome = self._bootloader.boot()
+        dtcs = self._load_nvm()
+        self._report_boot(outcome, dtcs)
+        on_trial = outcome.slot is not None and self.boot_control.current.states[outcome.slot] is SlotState.TRIAL
+        if on_trial and self.faults.act(FaultKind.BOOT_FAIL) is not None:
+            self._boot_failed(dtcs, "the image did not come up")
+            return
+        self._start_server(outcome, dtcs)
+        if on_trial:
+            now_s = time.monotonic()
+            self._deadlines[Due.TRIAL_WATCHDOG] = now_s + self.config.timing.trial_confirm_timeout_s
+            hang = self.faults.find(FaultKind.HANG)
+            if hang is not None:
+                self._deadlines[Due.HANG] = now_s + float(hang.values["after_s"])
+
+    def _load_nvm(self) -> DtcMemory:
+        lost = self._nvm.load() is None
+        if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
+            self._nvm.write(
+                NvmData(serial=self.config.serial, vin=self.config.vin, security_attempts=MOST_SECURITY_ATTEMPTS)
+            )
+        dtcs = DtcMemory(self._nvm, utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+        dtcs.start_operation_cycle()
+        if lost:
+            dtcs.set(Dtc.FLASH_ERROR, "neither NVM bank was readable")
+        self._dtcs = dtcs
+        return dtcs
+
+    def _report_boot(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
+        for note, slot, text in outcome.notes:
+            if note is BootNote.VERIFICATION_FAILED:
+                self._emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
+                dtcs.set(Dtc.SLOT_CHECKSUM, text)
+            elif note is BootNote.BOOT_CONTROL_LOST:
+                dtcs.set(Dtc.FLASH_ERROR, text)
+        if outcome.rolled_back_from is not None:
+            reason = next((text for _, slot, text in outcome.notes if slot == outcome.rolled_back_from), "")
+            self._emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
+            dtcs.set(Dtc.ROLLED_BACK, reason)
+
+    def _start_server(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
+        config = self.config
+        version = NO_APPLICATION_VERSION if outcome.image is None else str(outcome.image.version)
+        self.firmware = FirmwareMemory(
+            self.flash,
+            self.layout,
+            boot_control=self.boot_control,
+            bootloader=self._bootloader,
+            nvm=self._nvm,
+            root=self._given.root,
+            hardware_id=config.hardware_id,
+            max_boot_attempts=config.max_boot_attempts,
+            ram_bytes=config.declared_ram_bytes,
+            running=outcome.slot,
+        )
+        timing = Timing(
+            p2_server_max_s=config.timing.p2_server_max_s,
+            p2_star_server_max_s=config.timing.p2_star_server_max_s,
+            s3_server_s=config.timing.s3_server_s,
+            security_delay_s=config.timing.security_delay_s,
+        )
+        device = Device(
+            Identity(config.hardware_id, config.part_number, version, bootloader.VERSION),
+            timing,
+            bytes.fromhex(config.security_secret),
+            self.firmware,
+            self._nvm,
+            dtcs,
+        )
+        in_bootloader = outcome.slot is None
+        self._apply_flash_times()
+        self._server = UdsServer(device, in_bootloader=in_bootloader, now_s=time.monotonic())
+        self.mode = Mode.BOOTLOADER if in_bootloader else Mode.APPLICATION
+        control = self.boot_control.current
+        self._emit(
+            "ecu.boot",
+            mode=str(self.mode),
+            slot=outcome.slot,
+            state=None if outcome.slot is None else control.states[outcome.slot].name,
+            version=version,
+            boots_left=self.firmware.boots_left,
+        )
+        self._open()
+
+    def _boot_failed(self, dtcs: DtcMemory, reason: str) -> None:
+        control = self.boot_control.current
+        self._emit("ecu.boot_failed", slot=control.trial, reason=reason, boots_left=control.boots_left)
+        dtcs.set(Dtc.BOOT_FAILED, reason)
+        self._restart()
+
+    def _trial_timed_out(self) -> None:
+        if self.firmware is None or self._dtcs is None or not self.firmware.on_trial:
+            return
+        self._abandon_job()
+        self.firmware.end_trial()
+        self._boot_failed(self._dtcs, f"not confirmed within {self.config.timing.trial_confirm_timeout_s} s")
+
+    def _hang(self) -> None:
+        if self.firmware is None or not self.firmware.on_trial:
+            return
+        self._silence()
+        self._deadlines[Due.HANG_WATCHDOG] = time.monotonic() + HANG_WATCHDOG_S
+
+    def _hang_watchdog(self) -> None:
+        self._abandon_job()
+        if self._dtcs is not None:
+            self._boot_failed(self._dtcs, "the image hung: the watchdog reset it")
+
+    def _abandon_job(self) -> None:
+        if self._job is not None:
+            self._job.wait(None)
+            self._job = None
+
+    # -- transport
+
+    def _open(self) -> None:
+        if self._server is None:
+            return
+        try:
+            self._transport = open_transport(self.config, self._waker)
+        except BusUnavailable as error:
+            log.warning("%s: %s", self.config.name, error)
+            self._deadlines[Due.REOPEN] = time.monotonic() + REOPEN_S
+
+    def _silence(self) -> None:
+        self._transport.close()
+        self._transport = NoTransport(self._waker)
+
+    # -- faults
+
+    def set_fault(self, fault: Fault) -> None:
+        """Sets a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        if fault.kind is FaultKind.BIT_ROT:
+            values = fault.values
+            self.flash.flip_bit(
+                self.layout.slot_offset(int(values["slot"])) + int(values["offset"]), int(values["bit"])
+            )
+            return
+        self.faults.set(fault)
+        if fault.kind is FaultKind.POWER_CUT:
+            self._cut_at = self.flash.operations + max(1, int(fault.values["flash_operation"]))
+        self._apply_flash_times()
+
+    def clear_faults(self) -> None:
+        self.faults.clear()
+        self._cut_at = None
+        self._apply_flash_times()
+
+    def _apply_flash_times(self) -> None:
+        timing, slow = self.config.timing, self.faults.find(FaultKind.SLOW_FLASH)
+        erase_s, page_s, factor = timing.erase_sector_s, timing.program_page_s, 1.0
+        if slow is not None:
+            factor = float(slow.values["factor"])
+            erase_s, page_s = erase_s or NOMINAL_ERASE_SECTOR_S, page_s or NOMINAL_PROGRAM_PAGE_S
+        self.flash.erase_sector_s, self.flash.program_page_s = erase_s * factor, page_s * factor
+
+    def _before_flash_operation(self, operation: Operation) -> Cut | None:
+        cut = self.faults.find(FaultKind.POWER_CUT)
+        if cut is None or self._cut_at is None or operation.number < self._cut_at:
+            return None
+        return Cut(str(cut.values["mode"]))
+
+    def _wait_flash(self, seconds: float) -> None:
+        if self._power_gone.wait(seconds):
+            raise PowerLost("power went during a flash operation")
+
+    # -- trace
+
+    def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
+        self._emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
+
+    def _emit(self, event: str, **data: Any) -> None:
+        window = self.flash.memory[
+            self.layout.metadata_offset : self.layout.metadata_offset + self.layout.metadata_bytes
+        ]
+        job_id = manifest.announced_job_id(bytes(window).rstrip(b"\xff"))
+        self._trace.emit(event, job_id=job_id, ecu=self.config.name, **data)

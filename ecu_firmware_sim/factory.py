@@ -1,0 +1,117 @@
+"""What an ECU is given before its first start: its flash with the factory image, and the keys burnt into it.
+
+The state file is made once, whole or not at all, and is the ECU's truth from then on: a configuration that names another VIN
+or serial number later does not change it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from tuf.api._payload import Root
+
+from ecu_firmware_sim import image, manifest
+from ecu_firmware_sim.bootctl import BootControl, BootControlStore
+from ecu_firmware_sim.bootloader import BootPolicy
+from ecu_firmware_sim.errors import ConfigError
+from ecu_firmware_sim.flash import ERASED, FileBacking, NorFlash
+from ecu_firmware_sim.image import ImageRefused
+from ecu_firmware_sim.layout import FlashLayout
+from ecu_firmware_sim.nvm import NvmData, NvmStore
+from ecu_firmware_sim.slots import SlotState
+from proto.process_config import EcuConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What is pinned in the ECU."""
+
+    policy: BootPolicy
+    root: Root
+
+
+def provision(config: EcuConfig) -> Provision:
+    """Reads the pinned keys. Raises ConfigError."""
+    try:
+        key = load_pem_public_key(_read("image_public_key", config.image_public_key))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"image_public_key {config.image_public_key}: not a PEM public key") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"image_public_key {config.image_public_key}: not an Ed25519 key")
+    try:
+        root = manifest.parse_root(_read("director_root", config.director_root))
+    except ValueError as error:
+        raise ConfigError(f"director_root {config.director_root}: {error}") from error
+    return Provision(BootPolicy(key, config.hardware_id, config.max_boot_attempts), root)
+
+
+def factory_memory(
+    factory_image: bytes, *, layout: FlashLayout, policy: BootPolicy, vin: str, serial: str
+) -> bytearray:
+    """A new ECU's flash: the image in slot 0, CONFIRMED, its security counter the minimum; identity in NVM.
+
+    Raises:
+        ConfigError: the image may not run on this ECU.
+    """
+    if len(factory_image) > layout.slot_bytes:
+        raise ConfigError(f"factory_image: {len(factory_image)} bytes do not fit into a slot of {layout.slot_bytes}")
+    try:
+        checked = image.check(
+            factory_image, public_key=policy.public_key, hardware_id=policy.hardware_id, minimum_security_counter=0
+        )
+    except ImageRefused as error:
+        raise ConfigError(f"factory_image: {error}") from error
+    flash = NorFlash(bytearray([ERASED]) * layout.total_bytes)
+    flash.program(layout.slot_offset(0), factory_image)
+    NvmStore(flash, layout).write(NvmData(serial=serial, vin=vin))
+    BootControlStore(flash, layout).commit(
+        BootControl((SlotState.CONFIRMED, SlotState.EMPTY), 0, minimum_security_counter=checked.security_counter or 0)
+    )
+    return flash.memory
+
+
+def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> FileBacking:
+    """The state file, made from the factory image if there is none. Raises ConfigError."""
+    path = config.state_file
+    if not path.exists():
+        try:
+            memory = factory_memory(
+                _read("factory_image", config.factory_image),
+                layout=layout,
+                policy=policy,
+                vin=config.vin,
+                serial=config.serial,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({config.factory_image})") from error
+        _write_whole(path, memory)
+        log.info("state file %s made from %s", path, config.factory_image)
+    return FileBacking(path, size_bytes=layout.total_bytes)
+
+
+def _write_whole(path: Path, data: bytes | bytearray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+            new.write(data)
+            new.flush()
+            os.fsync(new.fileno())
+        Path(new.name).replace(path)
+    except OSError as error:
+        raise ConfigError(f"state_file {path}: cannot be made: {error.strerror}") from error
+
+
+def _read(what: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: {error.strerror}") from error

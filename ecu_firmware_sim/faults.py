@@ -1,0 +1,158 @@
+"""Faults that can be set on a simulated ECU: which there are, their parameters, and how often they act.
+
+Pure bookkeeping: the ECU asks, and does what a fault says. Each fault stands until cleared, or until it acted ``count`` times.
+``power-cut``, ``power-cycle-at`` and ``bit-rot`` act once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from ecu_firmware_sim.errors import FaultError
+from ecu_firmware_sim.flash import Cut
+
+
+class FaultKind(StrEnum):
+    """As in docs/contracts.md."""
+
+    BOOT_FAIL = "boot-fail"
+    HANG = "hang"
+    NRC = "nrc"
+    SILENT = "silent"
+    POWER_CUT = "power-cut"
+    POWER_CYCLE_AT = "power-cycle-at"
+    SLOW_FLASH = "slow-flash"
+    BIT_ROT = "bit-rot"
+
+
+_NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
+    FaultKind.BOOT_FAIL: (),
+    FaultKind.HANG: (),
+    FaultKind.NRC: ("service", "nrc"),
+    FaultKind.SILENT: (),
+    FaultKind.POWER_CUT: ("flash_operation",),
+    FaultKind.POWER_CYCLE_AT: ("bytes",),
+    FaultKind.SLOW_FLASH: ("factor",),
+    FaultKind.BIT_ROT: ("slot", "offset"),
+}
+"""What each fault must be given, in the order of its short form (``nrc:0x34:0x70``)."""
+
+_OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
+    FaultKind.HANG: {"after_s": 0.3},
+    FaultKind.POWER_CUT: {"off_s": 0.5, "mode": Cut.TORN},
+    FaultKind.POWER_CYCLE_AT: {"off_s": 0.5},
+    FaultKind.BIT_ROT: {"bit": 0},
+}
+_COUNTED: Final = frozenset({FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL})
+
+
+@dataclass
+class Fault:
+    """A fault that is set. ``left``: how often it still acts, None for always."""
+
+    kind: FaultKind
+    values: dict[str, Any]
+    left: int | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As the control port shows it."""
+        return {"kind": str(self.kind), **self.values} | ({} if self.left is None else {"count": self.left})
+
+
+def parse(message: dict[str, Any]) -> Fault:
+    """A fault from the members of a control message.
+
+    Raises:
+        FaultError: unknown kind, or a member that is missing, unknown or out of range.
+    """
+    given = dict(message)
+    name = given.pop("kind", None)
+    try:
+        kind = FaultKind(str(name))
+    except ValueError:
+        raise FaultError(f"no fault of the kind {name!r}; there are {', '.join(FaultKind)}") from None
+    count = given.pop("count", None)
+    if count is not None and kind not in _COUNTED:
+        raise FaultError(f"{kind} takes no count")
+    values: dict[str, Any] = {key: _number(kind, key, given.pop(key, None)) for key in _NUMBERS[kind]}
+    for key, default in _OPTIONS.get(kind, {}).items():
+        value = given.pop(key, default)
+        values[key] = str(value) if isinstance(default, str) else _number(kind, key, value)
+    if given:
+        raise FaultError(f"{kind} has no parameter {', '.join(sorted(given))}")
+    if values.get("mode", Cut.TORN) not in list(Cut):
+        raise FaultError(f"power-cut: mode {values['mode']!r}; there are {', '.join(Cut)}")
+    return Fault(kind, values, None if count is None else int(_number(kind, "count", count)))
+
+
+def parse_short(text: str) -> Fault:
+    """A fault from its short form: the kind, then its parameters in order, then the count, all by colons.
+
+    Raises:
+        FaultError: as ``parse``.
+    """
+    name, *numbers = text.split(":")
+    try:
+        keys = (*_NUMBERS[FaultKind(name)], "count")
+    except ValueError:
+        keys = ()
+    if len(numbers) > len(keys) and name in list(FaultKind):
+        raise FaultError(f"fault {text!r}: {name} takes at most {len(keys)} parameters ({', '.join(keys)})")
+    return parse({"kind": name, **dict(zip(keys, numbers, strict=False))})
+
+
+class Faults:
+    """The faults of one ECU; one of a kind (and service, for nrc) at a time."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def set(self, fault: Fault) -> None:
+        self._faults = [
+            old
+            for old in self._faults
+            if old.kind is not fault.kind or old.values.get("service") != fault.values.get("service")
+        ]
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        self._faults = []
+
+    def shown(self) -> list[dict[str, Any]]:
+        return [fault.shown() for fault in self._faults]
+
+    def find(self, kind: FaultKind, **wanted: object) -> Fault | None:
+        """The fault of that kind with those values, if it is set."""
+        for fault in self._faults:
+            if fault.kind is kind and all(fault.values.get(key) == value for key, value in wanted.items()):
+                return fault
+        return None
+
+    def act(self, kind: FaultKind, **wanted: object) -> Fault | None:
+        """As ``find``, and counts that it acted."""
+        fault = self.find(kind, **wanted)
+        if fault is not None and fault.left is not None:
+            fault.left -= 1
+            if fault.left <= 0:
+                self._faults.remove(fault)
+        return fault
+
+    def drop(self, kind: FaultKind) -> None:
+        self._faults = [fault for fault in self._faults if fault.kind is not kind]
+
+
+def _number(kind: FaultKind, key: str, value: object) -> float | int:
+    try:
+        if isinstance(value, str):
+            number: float | int = float(value) if "." in value else int(value, 0)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            number = value
+        else:
+            raise ValueError
+    except ValueError:
+        raise FaultError(f"{kind} needs a number {key}, not {value!r}") from None
+    if number < 0 or (key == "slot" and number not in (0, 1)):
+        raise FaultError(f"{kind}: {key} {value!r} is out of range")
+    return number

@@ -1,0 +1,330 @@
+"""The programmable memory of an ECU and what may be done with it while the ECU runs.
+
+Decides which slot may be erased, programmed, checked, activated, confirmed or left; the slot table says in which states. It knows
+no UDS: refusals are ``NotNow`` (the state forbids it) and ``OutOfRange`` (the address does).
+
+Rules:
+
+* Only the slot that does not run can be erased or programmed, and only while the running one is CONFIRMED and will be booted
+  again: there is always an image to fall back to.
+* Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
+* A slot becomes STAGED only if its image is the one that verified Targets name for this ECU and may run here.
+* The minimum security counter rises when an image is confirmed, so that the other one stays bootable until then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from tuf.api._payload import Root
+
+from ecu_firmware_sim import manifest
+from ecu_firmware_sim.bootctl import BootControlStore
+from ecu_firmware_sim.bootloader import Bootloader
+from ecu_firmware_sim.download import Download, MetadataDownload, PatchDownload, RawDownload
+from ecu_firmware_sim.flash import NorFlash
+from ecu_firmware_sim.image import CheckStatus, ImageRefused
+from ecu_firmware_sim.layout import METADATA_WINDOW, SECTOR_BYTES, SLOT_WINDOW, FlashLayout
+from ecu_firmware_sim.manifest import ManifestEntry, ManifestRefused
+from ecu_firmware_sim.nvm import NvmStore
+from ecu_firmware_sim.slots import SlotEvent, SlotState, is_allowed
+from proto import image_format
+from proto.image_format import Image, ImageFormatError, ImageVersion
+
+_DEPENDENCY: Final = struct.Struct("<BBHBBHI")  # image id, slot, padding, version
+PRECONDITION_TRIAL_NOT_CONFIRMED: Final = 0x04
+
+
+class NotNow(Exception):
+    """The ECU's state does not allow it."""
+
+
+class OutOfRange(Exception):
+    """The address or length is outside what may be touched."""
+
+
+@dataclass(frozen=True)
+class SlotInfo:
+    """One slot as DID F1A1 shows it."""
+
+    state: SlotState
+    image: Image | None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What check memory found; ``text`` says it in words."""
+
+    status: CheckStatus
+    text: str
+
+
+class FirmwareMemory:
+    """Slots and metadata window of a running ECU.
+
+    Args:
+        running: the slot that runs; None in the bootloader.
+    """
+
+    def __init__(
+        self,
+        flash: NorFlash,
+        layout: FlashLayout,
+        *,
+        boot_control: BootControlStore,
+        bootloader: Bootloader,
+        nvm: NvmStore,
+        root: Root,
+        hardware_id: str,
+        max_boot_attempts: int,
+        ram_bytes: int,
+        running: int | None,
+    ) -> None:
+        self.flash = flash
+        self.layout = layout
+        self.running = running
+        self._boot_control = boot_control
+        self._bootloader = bootloader
+        self._nvm = nvm
+        self._root = root
+        self._hardware_id = hardware_id
+        self._max_boot_attempts = max_boot_attempts
+        self._ram_bytes = ram_bytes
+        self._patch_refused = ""
+
+    @property
+    def active(self) -> int:
+        """The running slot; in the bootloader the one that should have run."""
+        return self._boot_control.current.preferred if self.running is None else self.running
+
+    @property
+    def target(self) -> int:
+        """The slot behind the slot window."""
+        return 1 - self.active
+
+    @property
+    def boots_left(self) -> int:
+        control = self._boot_control.current
+        return control.boots_left if control.trial is not None else 0
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether the running slot is not yet confirmed."""
+        return self.running is not None and self._state(self.running) is SlotState.TRIAL
+
+    def slot_table(self) -> tuple[SlotInfo, SlotInfo]:
+        """Both slots; ``image`` is what a readable header says, nothing of it verified here."""
+        return SlotInfo(self._state(0), self._readable(0)), SlotInfo(self._state(1), self._readable(1))
+
+    def erase(self, address: int, length: int) -> None:
+        """Erases within the slot window or the metadata window, whole sectors (the length is rounded up).
+
+        Raises:
+            OutOfRange: outside the windows, or not at the start of a sector.
+            NotNow: the other slot must not be touched now.
+            PowerLost: power went; the slot is INVALID.
+        """
+        offset = self._resolve(address, length)
+        if address % SECTOR_BYTES or not length:
+            raise OutOfRange(f"erase of 0x{length:X} bytes at 0x{address:X}")
+        length = -(-length // SECTOR_BYTES) * SECTOR_BYTES
+        if address >= METADATA_WINDOW:
+            self.flash.erase(offset, length)
+            return
+        self._need_free_target()
+        self._patch_refused = ""
+        self._need_event(SlotEvent.ERASE_STARTED)
+        self._boot_control.apply(self.target, SlotEvent.ERASE_STARTED)
+        self.flash.erase(offset, length)
+        self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
+
+    def check_download(self, address: int, size: int, *, is_patch: bool) -> None:
+        """Whether ``begin_download`` would be allowed. Raises OutOfRange, NotNow."""
+        offset = self._resolve(address, size)
+        if not size or (is_patch and address != SLOT_WINDOW) or address > METADATA_WINDOW:
+            raise OutOfRange(f"download of {size} bytes to 0x{address:X}")
+        if address >= METADATA_WINDOW:
+            return
+        self._need_free_target()
+        self._need_event(SlotEvent.DOWNLOAD_STARTED)
+        if not self.flash.is_erased(offset, size):
+            raise NotNow("the memory is not erased")
+        if is_patch and self.running is None:
+            raise NotNow("there is no running image to patch")
+
+    def begin_download(self, address: int, size: int, *, is_patch: bool) -> Download:
+        """Starts a download that ``check_download`` allows. Raises PowerLost."""
+        offset = self._resolve(address, size)
+        if address >= METADATA_WINDOW:
+            return MetadataDownload(self.flash, offset, size, window_bytes=self.layout.metadata_bytes)
+        self._patch_refused = ""
+        self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
+        if is_patch:
+            return PatchDownload(
+                self.flash, offset, size, base=self._base(), entry=self._entry_or_none(), ram_bytes=self._ram_bytes
+            )
+        return RawDownload(self.flash, offset, size)
+
+    def refuse_patch(self, text: str) -> None:
+        """Remembers for check memory that the patch was refused."""
+        self._patch_refused = text
+
+    def check(self) -> CheckResult:
+        """Check memory: partial verification of the Targets, then of the slot's image against them.
+
+        Raises:
+            NotNow: the slot table does not allow it.
+            PowerLost: power went; the slot is STAGED or what it was.
+        """
+        state = self._state(self.target)
+        if state is SlotState.EMPTY:
+            return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty")
+        self._need_event(SlotEvent.CHECK_PASSED)
+        try:
+            entry = self._judge()
+        except (ManifestRefused, ImageRefused) as error:
+            self._boot_control.apply(self.target, SlotEvent.CHECK_FAILED)
+            return CheckResult(error.status, str(error))
+        self._nvm.update(manifest_version=entry.manifest_version, job_id=entry.job_id)
+        self._boot_control.apply(self.target, SlotEvent.CHECK_PASSED)
+        return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")
+
+    def dependencies_met(self) -> bool:
+        """Whether a slot waits to be booted and what its image depends on is there (image 0: this ECU)."""
+        if self._state(self.target) not in (SlotState.STAGED, SlotState.TRIAL):
+            return False
+        staged, running = self._readable(self.target), self._readable(self.active)
+        if staged is None:
+            return False
+        for kind, value in staged.protected_tlvs:
+            if kind != image_format.TLV_DEPENDENCY or len(value) != _DEPENDENCY.size:
+                continue
+            image_id, _slot, _padding, *version = _DEPENDENCY.unpack(value)
+            if image_id != 0 or running is None or running.version < ImageVersion(*version):
+                return False
+        return True
+
+    def unmet_preconditions(self) -> list[int]:
+        """Codes of routine 0203. Vehicle speed, engine and supply are not simulated: they are always in order."""
+        return [PRECONDITION_TRIAL_NOT_CONFIRMED] if self.on_trial else []
+
+    def activate(self) -> None:
+        """Makes the STAGED slot the one that is tried at the next reset. Raises NotNow, PowerLost."""
+        self._need_free_target()
+        self._need_event(SlotEvent.ACTIVATED)
+        self._boot_control.apply(self.target, SlotEvent.ACTIVATED, boots_left=self._max_boot_attempts)
+
+    def confirm(self) -> None:
+        """Confirms the running trial; older images are refused from now on. Raises NotNow, PowerLost."""
+        running = self.running
+        image = None if running is None else self._readable(running)
+        if running is None or image is None or not self.on_trial:
+            raise NotNow("no trial is running")
+        control = self._boot_control.current
+        counter = max(control.minimum_security_counter, image.security_counter or 0)
+        self._boot_control.apply(
+            running, SlotEvent.CONFIRMED, preferred=running, boots_left=0, minimum_security_counter=counter
+        )
+
+    def revert(self) -> None:
+        """Leaves the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
+
+        Raises:
+            NotNow: there is nothing to leave, or the other slot may not be booted.
+            PowerLost: power went.
+        """
+        if self.running is None:
+            raise NotNow("nothing runs")
+        if self._state(self.target) is SlotState.TRIAL:
+            self._boot_control.apply(self.target, SlotEvent.ACTIVATION_CANCELED, boots_left=0)
+            return
+        if self._state(self.target) is not SlotState.CONFIRMED:
+            raise NotNow("the other slot is not CONFIRMED")
+        self._need_bootable(self.target)
+        if self.on_trial:
+            self._boot_control.apply(self.running, SlotEvent.REVERTED, preferred=self.target, boots_left=0)
+            return
+        self._boot_control.prefer(self.target)
+
+    def end_trial(self) -> None:
+        """The watchdog: the running trial has no boots left. Raises PowerLost."""
+        self._boot_control.forfeit_trial()
+
+    def _judge(self) -> ManifestEntry:
+        if self._patch_refused:
+            raise ImageRefused(CheckStatus.PATCH_REFUSED, self._patch_refused)
+        entry = self._entry()
+        offset = self.layout.slot_offset(self.target)
+        if entry.length > self.layout.slot_bytes:
+            raise ImageRefused(CheckStatus.NO_IMAGE, f"the image's {entry.length} bytes exceed the slot")
+        if self._readable(self.target) is None:
+            raise ImageRefused(CheckStatus.NO_IMAGE, "the slot holds no complete image")
+        if hashlib.sha256(self.flash.view(offset, entry.length)).hexdigest() != entry.sha256:
+            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the manifest's")
+        minimum = self._boot_control.current.minimum_security_counter
+        image = self._bootloader.verify(self.target, minimum_security_counter=minimum)
+        if image.total_size > entry.length:
+            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
+        return entry
+
+    def _entry(self) -> ManifestEntry:
+        data = self.flash.read(self.layout.metadata_offset, self.layout.metadata_bytes).rstrip(b"\xff")
+        stored = self._nvm.current
+        return manifest.accept(
+            data,
+            root=self._root,
+            vin=stored.vin,
+            serial=stored.serial,
+            hardware_id=self._hardware_id,
+            last_accepted_version=stored.manifest_version,
+        )
+
+    def _entry_or_none(self) -> ManifestEntry | None:
+        try:
+            return self._entry()
+        except ManifestRefused:
+            return None  # check memory will say why
+
+    def _base(self) -> memoryview:
+        image = self._readable(self.active)
+        return self.flash.view(self.layout.slot_offset(self.active), 0 if image is None else image.total_size)
+
+    def _state(self, slot: int) -> SlotState:
+        return self._boot_control.current.states[slot]
+
+    def _readable(self, slot: int) -> Image | None:
+        try:
+            return image_format.parse(self.flash.view(self.layout.slot_offset(slot), self.layout.slot_bytes))
+        except ImageFormatError:
+            return None
+
+    def _need_event(self, event: SlotEvent) -> None:
+        state = self._state(self.target)
+        if not is_allowed(state, event):
+            raise NotNow(f"slot {self.target} is {state.name}")
+
+    def _need_free_target(self) -> None:
+        if self.running is None:
+            return
+        if self.on_trial:
+            raise NotNow("the running image is on trial: the other slot is its way back")
+        if self._boot_control.current.preferred != self.running:
+            raise NotNow("the other slot is booted at the next reset")
+
+    def _need_bootable(self, slot: int) -> None:
+        minimum = self._boot_control.current.minimum_security_counter
+        try:
+            self._bootloader.verify(slot, minimum_security_counter=minimum)
+        except ImageRefused as error:
+            raise NotNow(f"the other slot may not be booted: {error}") from error
+
+    def _resolve(self, address: int, length: int) -> int:
+        slot, window = self.layout.slot_offset(self.target), self.layout.slot_bytes
+        if address >= SLOT_WINDOW and address + length <= SLOT_WINDOW + window:
+            return slot + address - SLOT_WINDOW
+        if address >= METADATA_WINDOW and address + length <= METADATA_WINDOW + self.layout.metadata_bytes:
+            return self.layout.metadata_offset + address - METADATA_WINDOW
+        raise OutOfRange(f"0x{length:X} bytes at 0x{address:X} are outside the windows")

@@ -1,0 +1,316 @@
+"""ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One seam, two implementations.
+
+* ``KernelTransport``: the kernel's CAN_ISOTP socket, and a CAN_RAW socket filtered to the functional identifier.
+* ``UserTransport``: can-isotp's NotifierBasedCanStack over any python-can bus, and a listener for the functional identifier.
+
+Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged and survived; a bus that goes away is
+``TransportDown``, after which the caller opens it anew. Functional requests are single frames. Nothing here polls: ``receive``
+sleeps until a request, a wake-up or its deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import struct
+from collections import deque
+from threading import Thread
+from typing import Any, Final, Protocol
+
+import can
+import isotp
+
+from ecu_firmware_sim.errors import BusUnavailable
+from proto.process_config import EcuConfig, IsoTpConfig
+
+log = logging.getLogger(__name__)
+
+Received = tuple[bytes, bool]
+"""A request, and whether it was functionally addressed."""
+
+_LONGEST_PDU: Final = 8301  # one more than the kernel's default max_pdu_size
+_SEND_PATIENCE_S: Final = 2.0
+
+# linux/can/isotp.h
+_SOL_CAN_ISOTP: Final = 106
+_OPT_OPTS, _OPT_RECV_FC, _OPT_LL_OPTS = 1, 2, 5
+_FLAG_TX_PADDING: Final = 0x004
+_OPTS: Final = struct.Struct("=IIBBBB")  # flags, frame_txtime, ext_address, txpad, rxpad, rx_ext_address
+_FC_OPTS: Final = struct.Struct("=BBB")  # bs, stmin, wftmax
+_LL_OPTS: Final = struct.Struct("=BBB")  # mtu, tx_dl, tx_flags
+_CAN_MTU, _CANFD_MTU = 16, 72
+
+_CAN_FRAME: Final = struct.Struct("=IB3x")  # identifier, length; 8 or 64 bytes of data follow
+_GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EBADF})
+
+
+class TransportDown(Exception):
+    """The bus is gone; open it anew."""
+
+
+class Waker:
+    """Ends a ``receive`` from another thread."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def set(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+            os.write(self._writer, b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+
+
+class Transport(Protocol):
+    """One end of an ISO-TP connection, and the functional identifier."""
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        """The next request, or None at a wake-up or the timeout. Raises TransportDown."""
+        ...
+
+    def send(self, response: bytes) -> None:
+        """Sends to the tester. A response that the tester does not take is logged and lost."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class NoTransport:
+    """An ECU without power, or one that boots: deaf and mute."""
+
+    def __init__(self, waker: Waker) -> None:
+        self._waker = waker
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        select.select([self._waker], [], [], timeout_s)
+        self._waker.clear()
+        return None
+
+    def send(self, response: bytes) -> None:
+        raise TransportDown(f"{len(response)} bytes were to be sent while the ECU was silent")
+
+    def close(self) -> None:
+        return None
+
+
+class KernelTransport:
+    """The kernel's ISO-TP. Frames are answered by the kernel (flow control) while the sockets are open."""
+
+    def __init__(self, config: EcuConfig, waker: Waker) -> None:
+        self._waker = waker
+        channel = str(config.bus["channel"])
+        fd = config.isotp.fd or bool(config.bus.get("fd"))
+        try:
+            self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+            self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        except OSError as error:
+            raise BusUnavailable(
+                f"this kernel has no CAN ({error.strerror}): run setup/vcan.sh or setup/with-can"
+            ) from error
+        try:
+            _set_options(self._isotp, config.isotp, fd=fd)
+            self._isotp.bind((channel, _with_flag(config.request_id), _with_flag(config.response_id)))
+            self._isotp.settimeout(_SEND_PATIENCE_S)
+            wanted = _with_flag(config.functional_id)
+            mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
+            self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", wanted, mask))
+            if fd:
+                self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            self._raw.bind((channel,))
+        except OSError as error:
+            self.close()
+            raise _unavailable(channel, error) from error
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        sources: list[socket.socket | Waker] = [self._isotp, self._raw, self._waker]
+        readable, _, _ = select.select(sources, [], [], timeout_s)
+        if self._waker in readable:
+            self._waker.clear()
+        try:
+            if self._isotp in readable:
+                return self._isotp.recv(_LONGEST_PDU), False
+            if self._raw in readable:
+                frame = self._raw.recv(_CANFD_MTU)
+                _identifier, length = _CAN_FRAME.unpack_from(frame)
+                return _functional(frame[_CAN_FRAME.size : _CAN_FRAME.size + length])
+        except OSError as error:
+            _survive(error, "receiving")
+        return None
+
+    def send(self, response: bytes) -> None:
+        try:
+            self._isotp.send(response)
+        except OSError as error:
+            _survive(error, f"sending {response[:3].hex()}")
+            with contextlib.suppress(OSError):  # the error was of the response before: this one gets its own chance
+                self._isotp.send(response)
+
+    def close(self) -> None:
+        self._isotp.close()
+        self._raw.close()
+
+
+class UserTransport(can.Listener):
+    """can-isotp over a python-can bus. One notifier a bus; a response is sent by the stack's own thread, and waited for."""
+
+    def __init__(self, config: EcuConfig, waker: Waker) -> None:
+        self._waker = waker
+        self._functional_id = config.functional_id
+        self._queue: deque[Received] = deque()
+        self._error: Exception | None = None
+        try:
+            self._bus = can.Bus(**config.bus)
+        except (can.CanError, OSError) as error:
+            raise _unavailable(str(config.bus.get("channel", "")), error) from error
+        except (TypeError, ValueError) as error:
+            raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
+        self._notifier = can.Notifier(self._bus, [self], timeout=0.2)
+        self._stack = isotp.NotifierBasedCanStack(
+            self._bus,
+            self._notifier,
+            address=_address(config),
+            params=_stack_parameters(config.isotp, fd=config.isotp.fd or bool(config.bus.get("fd"))),
+            error_handler=lambda error: log.warning("ISO-TP: %s", error),
+        )
+        self._stack.start()
+        self._open = True
+        self._pump = Thread(target=self._pump_requests, name="isotp", daemon=True)
+        self._pump.start()
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        if not self._queue:
+            if self._error is not None:
+                raise TransportDown(str(self._error))
+            select.select([self._waker], [], [], timeout_s)
+            self._waker.clear()
+        return self._queue.popleft() if self._queue else None
+
+    def send(self, response: bytes) -> None:
+        try:
+            self._stack.send(response, send_timeout=_SEND_PATIENCE_S)
+        except isotp.BlockingSendFailure as error:
+            log.warning("ISO-TP, sending %s: %s", response[:3].hex(), error)
+
+    def close(self) -> None:
+        self._open = False
+        self._stack.rx_queue.put(bytearray())  # wakes the pump
+        self._pump.join(timeout=1.0)
+        self._stack.stop()
+        self._notifier.stop(timeout=1.0)
+        self._bus.shutdown()
+
+    def on_message_received(self, msg: can.Message) -> None:
+        """A frame of the functional identifier; all others are the stack's."""
+        if msg.arbitration_id != self._functional_id or msg.is_error_frame or msg.is_remote_frame or not msg.is_rx:
+            return
+        received = _functional(bytes(msg.data))
+        if received is not None:
+            self._put(received)
+
+    def on_error(self, exc: Exception) -> None:
+        """The notifier's receiving thread failed: the ECU must notice rather than go deaf."""
+        self._error = exc
+        self._waker.set()
+
+    def _pump_requests(self) -> None:
+        while self._open:
+            request = self._stack.recv(block=True, timeout=None)
+            if request:
+                self._put((bytes(request), False))
+
+    def _put(self, received: Received) -> None:
+        self._queue.append(received)
+        self._waker.set()
+
+
+def open_transport(config: EcuConfig, waker: Waker) -> Transport:
+    """Opens the transport that ``config.isotp.transport`` names; auto takes the kernel's where it is.
+
+    Raises:
+        BusUnavailable: the interface is absent or cannot be opened.
+    """
+    if config.isotp.transport == "kernel" or (config.isotp.transport == "auto" and _kernel_has(config)):
+        if config.bus.get("interface") != "socketcan":
+            raise BusUnavailable(
+                f"isotp.transport kernel needs the interface socketcan, not {config.bus.get('interface')}"
+            )
+        return KernelTransport(config, waker)
+    return UserTransport(config, waker)
+
+
+def _kernel_has(config: EcuConfig) -> bool:
+    if config.bus.get("interface") != "socketcan" or not hasattr(socket, "CAN_ISOTP"):
+        return False
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            raise BusUnavailable("this kernel has no CAN: run setup/vcan.sh or setup/with-can") from error
+        return False
+    return True
+
+
+def _functional(data: bytes) -> Received | None:
+    """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte)."""
+    if not data or data[0] >> 4:
+        return None
+    length, start = data[0] & 0x0F, 1
+    if length == 0 and len(data) > 8:
+        length, start = data[1], 2
+    if not 0 < length <= len(data) - start:
+        return None
+    return data[start : start + length], True
+
+
+def _survive(error: OSError, what: str) -> None:
+    if error.errno in _GONE:
+        raise TransportDown(error.strerror or str(error)) from error
+    log.warning("ISO-TP, %s: %s (%s)", what, error.strerror or error, errno.errorcode.get(error.errno or 0, "?"))
+
+
+def _unavailable(channel: str, error: Exception) -> BusUnavailable:
+    number = getattr(error, "errno", None) or getattr(error, "error_code", None)
+    if number in (errno.ENODEV, errno.ENXIO) or "No such device" in str(error):
+        return BusUnavailable(f"{channel}: no such interface: run setup/vcan.sh or setup/with-can")
+    if number == errno.EAFNOSUPPORT or "not supported by protocol" in str(error):
+        return BusUnavailable("this kernel has no CAN: run setup/vcan.sh or setup/with-can")
+    return BusUnavailable(f"{channel}: the CAN interface cannot be opened: {error}")
+
+
+def _with_flag(identifier: int) -> int:
+    return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
+
+
+def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, *, fd: bool) -> None:
+    flags, pad = (_FLAG_TX_PADDING, config.padding) if config.padding is not None else (0, 0)
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, _OPTS.pack(flags, 0, 0, pad, 0, 0))
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_RECV_FC, _FC_OPTS.pack(config.block_size, config.st_min_ms, 0))
+    if fd:
+        isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_LL_OPTS, _LL_OPTS.pack(_CANFD_MTU, 64, 0))
+
+
+def _address(config: EcuConfig) -> isotp.Address:
+    wide = config.request_id > 0x7FF or config.response_id > 0x7FF
+    mode = isotp.AddressingMode.Normal_29bits if wide else isotp.AddressingMode.Normal_11bits
+    return isotp.Address(mode, txid=config.response_id, rxid=config.request_id)
+
+
+def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
+    return {
+        "stmin": config.st_min_ms,
+        "blocksize": config.block_size,
+        "tx_padding": config.padding,
+        "tx_data_length": 64 if fd else 8,
+        "can_fd": fd,
+        "max_frame_size": 4095,
+        "blocking_send": True,
+    }

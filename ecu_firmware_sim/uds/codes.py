@@ -1,0 +1,118 @@
+"""Numbers of ISO 14229-1 that this server speaks, and the identifiers of the profile ``iso14229-ab``."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Sid(IntEnum):
+    """Service identifiers."""
+
+    DIAGNOSTIC_SESSION_CONTROL = 0x10
+    ECU_RESET = 0x11
+    CLEAR_DIAGNOSTIC_INFORMATION = 0x14
+    READ_DTC_INFORMATION = 0x19
+    READ_DATA_BY_IDENTIFIER = 0x22
+    SECURITY_ACCESS = 0x27
+    COMMUNICATION_CONTROL = 0x28
+    WRITE_DATA_BY_IDENTIFIER = 0x2E
+    ROUTINE_CONTROL = 0x31
+    REQUEST_DOWNLOAD = 0x34
+    TRANSFER_DATA = 0x36
+    REQUEST_TRANSFER_EXIT = 0x37
+    TESTER_PRESENT = 0x3E
+    CONTROL_DTC_SETTING = 0x85
+
+
+class Nrc(IntEnum):
+    """Negative response codes."""
+
+    SERVICE_NOT_SUPPORTED = 0x11
+    SUB_FUNCTION_NOT_SUPPORTED = 0x12
+    INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT = 0x13
+    RESPONSE_TOO_LONG = 0x14
+    BUSY_REPEAT_REQUEST = 0x21
+    CONDITIONS_NOT_CORRECT = 0x22
+    REQUEST_SEQUENCE_ERROR = 0x24
+    REQUEST_OUT_OF_RANGE = 0x31
+    SECURITY_ACCESS_DENIED = 0x33
+    INVALID_KEY = 0x35
+    EXCEEDED_NUMBER_OF_ATTEMPTS = 0x36
+    REQUIRED_TIME_DELAY_NOT_EXPIRED = 0x37
+    UPLOAD_DOWNLOAD_NOT_ACCEPTED = 0x70
+    TRANSFER_DATA_SUSPENDED = 0x71
+    GENERAL_PROGRAMMING_FAILURE = 0x72
+    WRONG_BLOCK_SEQUENCE_COUNTER = 0x73
+    RESPONSE_PENDING = 0x78
+    SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION = 0x7E
+    SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION = 0x7F
+
+
+SILENT_WHEN_FUNCTIONAL: Final = frozenset(
+    {
+        Nrc.SERVICE_NOT_SUPPORTED,
+        Nrc.SUB_FUNCTION_NOT_SUPPORTED,
+        Nrc.REQUEST_OUT_OF_RANGE,
+        Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION,
+        Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION,
+    }
+)
+"""A functionally addressed request is not answered with these."""
+
+
+class Session(IntEnum):
+    """Diagnostic sessions."""
+
+    DEFAULT = 0x01
+    PROGRAMMING = 0x02
+    EXTENDED = 0x03
+
+
+class ResetType(IntEnum):
+    """Sub-functions of ECUReset."""
+
+    HARD = 0x01
+    SOFT = 0x03
+
+
+class Did(IntEnum):
+    """Data identifiers; F1Ax are the manufacturer's."""
+
+    BOOT_SOFTWARE_ID = 0xF180
+    APPLICATION_FINGERPRINT = 0xF184
+    ACTIVE_SESSION = 0xF186
+    PART_NUMBER = 0xF187
+    SOFTWARE_VERSION = 0xF189
+    SERIAL_NUMBER = 0xF18C
+    VIN = 0xF190
+    HARDWARE_ID = 0xF191
+    SUPPLIER_SOFTWARE_VERSION = 0xF195
+    RXSWIN = 0xF1A0
+    SLOT_TABLE = 0xF1A1
+
+
+class RoutineId(IntEnum):
+    """Routine identifiers; 02xx but check memory are the manufacturer's."""
+
+    CHECK_MEMORY = 0x0202
+    CHECK_PROGRAMMING_PRECONDITIONS = 0x0203
+    ACTIVATE = 0x0210
+    CONFIRM = 0x0211
+    REVERT = 0x0212
+    ERASE_MEMORY = 0xFF00
+    CHECK_PROGRAMMING_DEPENDENCIES = 0xFF01
+
+
+SUPPRESS_POSITIVE_RESPONSE: Final = 0x80
+POSITIVE: Final = 0x40
+NEGATIVE: Final = 0x7F
+ADDRESS_AND_LENGTH_FORMAT: Final = 0x44
+MAX_NUMBER_OF_BLOCK_LENGTH: Final = 0xFFF
+"""Of one 36 request, SID and counter included: what ISO-TP's 12-bit length carries."""
+LONGEST_RESPONSE_BYTES: Final = 4095
+
+
+def negative(sid: int, nrc: int) -> bytes:
+    """A negative response."""
+    return bytes((NEGATIVE, sid, nrc))

@@ -1,0 +1,116 @@
+"""Services 22 ReadDataByIdentifier and 2E WriteDataByIdentifier; layouts in docs/contracts.md.
+
+Rules:
+
+* Several identifiers in one request are answered together; unknown ones are left out, only if none is known it is 31.
+* F184 (fingerprint) is written in the programming session; F190 (VIN) once, while it is empty. Both need an unlocked ECU and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ecu_firmware_sim.firmware import SlotInfo
+from ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc, Session, Sid
+from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
+
+VIN_BYTES: Final = 17
+_DATE_BYTES: Final = 3
+_TESTER_SERIAL_MOST_BYTES: Final = 32
+
+
+def _slot(info: SlotInfo) -> bytes:
+    image = info.image
+    if image is None:
+        return bytes((info.state,)) + bytes(12)
+    version = image.version
+    return (
+        bytes((info.state, version.major, version.minor))
+        + version.revision.to_bytes(2, "big")
+        + version.build.to_bytes(4, "big")
+        + (image.security_counter or 0).to_bytes(4, "big")
+    )
+
+
+def _slot_table(request: Request) -> bytes:
+    firmware = request.device.firmware
+    first, second = firmware.slot_table()
+    return bytes((firmware.active, firmware.boots_left)) + _slot(first) + _slot(second)
+
+
+READERS: Final[dict[int, Callable[[Request], bytes]]] = {
+    Did.BOOT_SOFTWARE_ID: lambda request: request.device.identity.boot_software_id.encode(),
+    Did.APPLICATION_FINGERPRINT: lambda request: request.device.nvm.current.fingerprint,
+    Did.ACTIVE_SESSION: lambda request: bytes((request.dialogue.session,)),
+    Did.PART_NUMBER: lambda request: request.device.identity.part_number.encode(),
+    Did.SOFTWARE_VERSION: lambda request: request.device.identity.software_version.encode(),
+    Did.SERIAL_NUMBER: lambda request: request.device.nvm.current.serial.encode(),
+    Did.VIN: lambda request: request.device.nvm.current.vin.encode(),
+    Did.HARDWARE_ID: lambda request: request.device.identity.hardware_id.encode(),
+    Did.SUPPLIER_SOFTWARE_VERSION: lambda request: request.device.identity.supplier_software_version.encode(),
+    Did.RXSWIN: lambda request: request.device.identity.rxswin.encode(),
+    Did.SLOT_TABLE: _slot_table,
+}
+
+
+def read_data_by_identifier(request: Request) -> bytes:
+    if len(request.data) % 2 == 0:
+        raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    response = b"\x62"
+    for position in range(1, len(request.data), 2):
+        identifier = request.data[position : position + 2]
+        reader = READERS.get(int.from_bytes(identifier, "big"))
+        if reader is not None:
+            response += identifier + reader(request)
+        if len(response) > LONGEST_RESPONSE_BYTES:
+            raise Negative(Nrc.RESPONSE_TOO_LONG)
+    if len(response) == 1:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    return response
+
+
+def write_data_by_identifier(request: Request) -> bytes:
+    identifier = int.from_bytes(request.data[1:3], "big")
+    record = request.data[3:]
+    writer = _WRITERS.get(identifier)
+    if writer is None:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    writer(request, record)
+    return b"\x6e" + request.data[1:3]
+
+
+def _write_fingerprint(request: Request, record: bytes) -> None:
+    if request.dialogue.session is not Session.PROGRAMMING:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    if not _DATE_BYTES < len(record) <= _DATE_BYTES + _TESTER_SERIAL_MOST_BYTES:
+        raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    date, tester = record[:_DATE_BYTES], record[_DATE_BYTES:]
+    if not date.hex().isdigit() or not _is_printable(tester):
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    request.device.nvm.update(fingerprint=record)
+
+
+def _write_vin(request: Request, record: bytes) -> None:
+    if len(record) != VIN_BYTES:
+        raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    if request.device.nvm.current.vin:
+        raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
+    if not record.isalnum():
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    request.device.nvm.update(vin=record.decode("ascii"))
+
+
+def _is_printable(data: bytes) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in data)
+
+
+_WRITERS: Final[dict[int, Callable[[Request, bytes], None]]] = {
+    Did.APPLICATION_FINGERPRINT: _write_fingerprint,
+    Did.VIN: _write_vin,
+}
+
+SERVICES: Final = {
+    Sid.READ_DATA_BY_IDENTIFIER: Service(read_data_by_identifier, shortest=3),
+    Sid.WRITE_DATA_BY_IDENTIFIER: Service(write_data_by_identifier, NOT_DEFAULT, unlocked=True, shortest=4),
+}

@@ -1,0 +1,122 @@
+"""Service 31 RoutineControl, sub-function 01 start: the routines of the profile; layouts in docs/contracts.md.
+
+Rules, after the general ones: routine known in this session 31, security 33, length 13, then conditions 22 and range 31.
+Erase memory and check memory may take longer than P2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ecu_firmware_sim.dtc import Dtc
+from ecu_firmware_sim.firmware import NotNow, OutOfRange
+from ecu_firmware_sim.image import CheckStatus
+from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, Nrc, RoutineId, Session, Sid
+from ecu_firmware_sim.uds.rules import (
+    NOT_DEFAULT,
+    ONLY_PROGRAMMING,
+    Later,
+    Negative,
+    Request,
+    Service,
+    SubFunction,
+)
+
+START: Final = 0x01
+_HEADER_BYTES: Final = 4
+_DONE: Final = b"\x00"
+
+
+@dataclass(frozen=True)
+class Routine:
+    """One routine: where it may be started, and what it gives as status record."""
+
+    run: Callable[[Request], bytes]
+    sessions: frozenset[Session]
+    unlocked: bool = False
+    option_bytes: int = 0
+    may_take_long: bool = False
+
+
+def routine_control(request: Request) -> bytes | Later:
+    routine = ROUTINES.get(int.from_bytes(request.data[2:4], "big"))
+    if routine is None or request.dialogue.session not in routine.sessions:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    if routine.unlocked and not request.dialogue.unlocked:
+        raise Negative(Nrc.SECURITY_ACCESS_DENIED)
+    if len(request.data) != _HEADER_BYTES + routine.option_bytes:
+        raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    if routine.may_take_long:
+        return Later(lambda: _answer(request, routine))
+    return _answer(request, routine)
+
+
+def _answer(request: Request, routine: Routine) -> bytes:
+    try:
+        status = routine.run(request)
+    except NotNow as error:
+        raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
+    except OutOfRange as error:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE) from error
+    return bytes((0x71, START)) + request.data[2:4] + status
+
+
+def _erase_memory(request: Request) -> bytes:
+    option = request.data[_HEADER_BYTES:]
+    if option[0] != ADDRESS_AND_LENGTH_FORMAT:
+        raise OutOfRange(f"addressAndLengthFormatIdentifier {option[0]:02X}")
+    request.dialogue.transfer = None
+    request.device.firmware.erase(int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big"))
+    return _DONE
+
+
+def _check_memory(request: Request) -> bytes:
+    if request.dialogue.transfer is not None:
+        raise NotNow("a transfer is under way")
+    result = request.device.firmware.check()
+    if result.status is not CheckStatus.CORRECT:
+        request.device.dtcs.set(Dtc.IMAGE_REFUSED, result.text)
+    return bytes((result.status,))
+
+
+def _check_programming_dependencies(request: Request) -> bytes:
+    return _DONE if request.device.firmware.dependencies_met() else b"\x01"
+
+
+def _check_programming_preconditions(request: Request) -> bytes:
+    unmet = request.device.firmware.unmet_preconditions()
+    return bytes((len(unmet), *unmet))
+
+
+def _activate(request: Request) -> bytes:
+    request.device.firmware.activate()
+    return _DONE
+
+
+def _confirm(request: Request) -> bytes:
+    request.device.firmware.confirm()
+    return _DONE
+
+
+def _revert(request: Request) -> bytes:
+    request.device.firmware.revert()
+    return _DONE
+
+
+ROUTINES: Final[dict[int, Routine]] = {
+    RoutineId.ERASE_MEMORY: Routine(_erase_memory, ONLY_PROGRAMMING, True, option_bytes=9, may_take_long=True),
+    RoutineId.CHECK_MEMORY: Routine(_check_memory, ONLY_PROGRAMMING, True, may_take_long=True),
+    RoutineId.CHECK_PROGRAMMING_DEPENDENCIES: Routine(_check_programming_dependencies, ONLY_PROGRAMMING),
+    RoutineId.CHECK_PROGRAMMING_PRECONDITIONS: Routine(_check_programming_preconditions, NOT_DEFAULT),
+    RoutineId.ACTIVATE: Routine(_activate, ONLY_PROGRAMMING, True),
+    RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT),
+    RoutineId.REVERT: Routine(_revert, NOT_DEFAULT),
+}
+
+SERVICES: Final = {
+    Sid.ROUTINE_CONTROL: Service(
+        routine_control, NOT_DEFAULT, shortest=_HEADER_BYTES, sub_functions={START: SubFunction(None)}
+    )
+}

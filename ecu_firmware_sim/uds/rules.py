@@ -1,0 +1,140 @@
+"""The rules every request passes before its service looks at it, in the standard's order; each gives a code or None.
+
+Order (ISO 14229-1, general server response behaviour): service supported 11, service in this session 7F, security 33, length 13,
+sub-function supported 12, sub-function in this session 7E, its length 13. What follows (sequence, conditions, range) differs
+by service and stands with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ecu_firmware_sim.uds.codes import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
+from ecu_firmware_sim.uds.state import Device, Dialogue
+
+ALL_SESSIONS: Final = frozenset(Session)
+NOT_DEFAULT: Final = frozenset({Session.PROGRAMMING, Session.EXTENDED})
+ONLY_PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
+
+
+class Negative(Exception):
+    """The request is answered negatively.
+
+    Attributes:
+        nrc: the negative response code.
+    """
+
+    def __init__(self, nrc: Nrc) -> None:
+        super().__init__(f"{nrc:02X} {nrc.name}")
+        self.nrc = nrc
+
+
+@dataclass(frozen=True)
+class Later:
+    """An answer that may take longer than P2: the work to do for it, which gives the response or raises as a service does."""
+
+    work: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request within a dialogue."""
+
+    data: bytes
+    now_s: float
+    device: Device
+    dialogue: Dialogue
+
+    @property
+    def sub_function(self) -> int:
+        return self.data[1] & ~SUPPRESS_POSITIVE_RESPONSE
+
+
+@dataclass(frozen=True)
+class SubFunction:
+    """One sub-function. ``length``: of the whole request in bytes, None where the service looks itself."""
+
+    length: int | None
+    sessions: frozenset[Session] = ALL_SESSIONS
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: what the rules need to know, and what is done in the end. Lengths are of the whole request in bytes."""
+
+    perform: Callable[[Request], bytes | Later]
+    sessions: frozenset[Session] = ALL_SESSIONS
+    unlocked: bool = False
+    shortest: int = 1
+    longest: int = 4095
+    sub_functions: Mapping[int, SubFunction] | None = None
+
+
+Services = Mapping[int, Service]
+Rule = Callable[[Request, Service], Nrc | None]
+
+
+def service_allowed_in_session(request: Request, service: Service) -> Nrc | None:
+    if request.dialogue.session not in service.sessions:
+        return Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION
+    return None
+
+
+def service_allowed_while_locked(request: Request, service: Service) -> Nrc | None:
+    if service.unlocked and not request.dialogue.unlocked:
+        return Nrc.SECURITY_ACCESS_DENIED
+    return None
+
+
+def length_fits_service(request: Request, service: Service) -> Nrc | None:
+    shortest = max(service.shortest, 2 if service.sub_functions is not None else 1)
+    if not shortest <= len(request.data) <= service.longest:
+        return Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT
+    return None
+
+
+def sub_function_supported(request: Request, service: Service) -> Nrc | None:
+    if service.sub_functions is not None and request.sub_function not in service.sub_functions:
+        return Nrc.SUB_FUNCTION_NOT_SUPPORTED
+    return None
+
+
+def sub_function_allowed_in_session(request: Request, service: Service) -> Nrc | None:
+    if service.sub_functions is None:
+        return None
+    if request.dialogue.session not in service.sub_functions[request.sub_function].sessions:
+        return Nrc.SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION
+    return None
+
+
+def length_fits_sub_function(request: Request, service: Service) -> Nrc | None:
+    if service.sub_functions is None:
+        return None
+    length = service.sub_functions[request.sub_function].length
+    if length is not None and len(request.data) != length:
+        return Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT
+    return None
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    service_allowed_in_session,
+    service_allowed_while_locked,
+    length_fits_service,
+    sub_function_supported,
+    sub_function_allowed_in_session,
+    length_fits_sub_function,
+)
+
+
+def judge(request: Request, services: Services) -> Service | Nrc:
+    """The service that shall perform the request, or why none does."""
+    service = services.get(request.data[0])
+    if service is None:
+        return Nrc.SERVICE_NOT_SUPPORTED
+    for rule in RULES:
+        nrc = rule(request, service)
+        if nrc is not None:
+            return nrc
+    return service

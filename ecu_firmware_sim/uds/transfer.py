@@ -1,0 +1,108 @@
+"""Services 34 RequestDownload, 36 TransferData, 37 RequestTransferExit.
+
+Rules:
+
+* 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22).
+* maxNumberOfBlockLength counts SID and block sequence counter.
+* 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
+  any other counter is 73. Without a download 24; more data than announced, or a patch larger than the RAM, 71: the download ends.
+* 37: too early 24. A patch is rebuilt now; a refused patch is 72 and check memory says 08.
+* A flash error is 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ecu_firmware_sim.delta import PatchRefused
+from ecu_firmware_sim.download import PatchDownload, TooMuchData
+from ecu_firmware_sim.dtc import Dtc
+from ecu_firmware_sim.errors import FlashError
+from ecu_firmware_sim.firmware import NotNow, OutOfRange
+from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
+from ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
+from ecu_firmware_sim.uds.state import Transfer
+
+RAW_PLAIN: Final = 0x00
+PATCH_PLAIN: Final = 0x10
+
+
+def request_download(request: Request) -> bytes:
+    data, dialogue, firmware = request.data, request.dialogue, request.device.firmware
+    if data[1] not in (RAW_PLAIN, PATCH_PLAIN) or data[2] != ADDRESS_AND_LENGTH_FORMAT:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    if dialogue.transfer is not None:
+        raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
+    address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")
+    is_patch = data[1] == PATCH_PLAIN
+    try:
+        firmware.check_download(address, size, is_patch=is_patch)
+    except OutOfRange as error:
+        raise Negative(Nrc.REQUEST_OUT_OF_RANGE) from error
+    except NotNow as error:
+        raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
+    dialogue.transfer = Transfer(firmware.begin_download(address, size, is_patch=is_patch))
+    return b"\x74\x20" + MAX_NUMBER_OF_BLOCK_LENGTH.to_bytes(2, "big")
+
+
+def transfer_data(request: Request) -> bytes | Later:
+    transfer = _transfer(request)
+    counter = request.data[1]
+    if transfer.blocks and counter == transfer.last_counter:
+        return bytes((0x76, counter))
+    if counter != (transfer.last_counter + 1) & 0xFF:
+        raise Negative(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
+    if request.device.firmware.flash.takes_time:
+        return Later(lambda: _take_block(request, transfer))
+    return _take_block(request, transfer)
+
+
+def request_transfer_exit(request: Request) -> bytes | Later:
+    transfer = _transfer(request)
+    if not transfer.download.complete:
+        raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
+    if isinstance(transfer.download, PatchDownload) or request.device.firmware.flash.takes_time:
+        return Later(lambda: _finish(request, transfer))
+    return _finish(request, transfer)
+
+
+def _transfer(request: Request) -> Transfer:
+    if request.dialogue.transfer is None:
+        raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
+    return request.dialogue.transfer
+
+
+def _take_block(request: Request, transfer: Transfer) -> bytes:
+    try:
+        transfer.download.write(request.data[2:])
+    except TooMuchData as error:
+        request.dialogue.transfer = None
+        if isinstance(transfer.download, PatchDownload):
+            request.device.firmware.refuse_patch(str(error))
+        raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
+    except FlashError:
+        request.dialogue.transfer = None
+        raise
+    transfer.last_counter = request.data[1]
+    transfer.blocks += 1
+    return bytes((0x76, request.data[1]))
+
+
+def _finish(request: Request, transfer: Transfer) -> bytes:
+    request.dialogue.transfer = None
+    try:
+        transfer.download.finish()
+    except PatchRefused as error:
+        request.device.firmware.refuse_patch(str(error))
+        request.device.dtcs.set(Dtc.IMAGE_REFUSED, str(error))
+        raise Negative(Nrc.GENERAL_PROGRAMMING_FAILURE) from error
+    return b"\x77"
+
+
+SERVICES: Final = {
+    Sid.REQUEST_DOWNLOAD: Service(request_download, ONLY_PROGRAMMING, unlocked=True, shortest=11, longest=11),
+    Sid.TRANSFER_DATA: Service(
+        transfer_data, ONLY_PROGRAMMING, unlocked=True, shortest=3, longest=MAX_NUMBER_OF_BLOCK_LENGTH
+    ),
+    Sid.REQUEST_TRANSFER_EXIT: Service(request_transfer_exit, ONLY_PROGRAMMING, unlocked=True, shortest=1, longest=1),
+}
