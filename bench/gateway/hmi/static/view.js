@@ -1,0 +1,65 @@
+// The page as a function of the state: view(state, ui) describes everything, and touches nothing.
+
+import { h } from "./dom.js";
+import { icon } from "./icons.js";
+import { ecuSection } from "./view_ecus.js";
+import { jobSection } from "./view_job.js";
+import { isFinal, jobState } from "./words.js";
+
+/** The main part: the job, the control units, what was before. */
+export function view(state, ui, actions) {
+  const shown = shownJob(state, ui);
+  return [
+    jobSection(shown, ui, actions),
+    h("div", { id: "side", class: "side" }, ecuSection(shown), historySection(state.history)),
+  ];
+}
+
+/** A result that the driver has put away leaves the idle page, with the versions it left behind. */
+function shownJob(state, ui) {
+  if (!state.job_id || state.job_id !== ui.closedJob || !isFinal(state.job_state)) return state;
+  const updated = state.job_state === "SUCCEEDED";
+  const ecus = state.ecus.map((ecu) => ({ ...ecu, from_version: (updated && ecu.to_version) || ecu.from_version, to_version: "", detail: "" }));
+  return { ...state, job_id: null, job_state: null, ecus };
+}
+
+/** The two links this display depends on: page to gateway, gateway to cloud. */
+export function links(state, ui) {
+  const gateway = ui.linkUp === null ? ["idle", "Connecting"] : ui.linkUp ? ["good", "Gateway connected"] : ["bad", "Gateway lost"];
+  const cloud = !state ? ["idle", "Cloud"] : state.cloud_reachable ? ["good", "Cloud connected"] : ["warn", "Cloud not reachable"];
+  return [link("gateway-link", gateway), link("cloud-link", cloud)];
+}
+
+const link = (id, [tone, text]) => h("p", { id, "data-testid": id, class: `link tone-${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), text);
+
+/** Shown while the stream of states is down. */
+export function lostNotice(ui) {
+  if (ui.linkUp !== false) return [];
+  return [icon("warn"), h("p", {}, h("strong", {}, "Connection to the gateway lost. "), "What you see may be out of date. Reconnecting…")];
+}
+
+const HISTORY_LINE = /^(.+?): (.+): ([A-Z_]+)$/;
+const TONES = { SUCCEEDED: "good", ROLLED_BACK: "warn", FAILED: "bad" };
+
+function historySection(lines) {
+  if (lines.length === 0) return null;
+  return h(
+    "section",
+    { id: "history", "data-testid": "history", class: "card", "aria-labelledby": "history-title" },
+    h("h2", { id: "history-title", class: "section-title" }, "Earlier updates"),
+    h("ul", { class: "history" }, lines.map(historyLine)),
+  );
+}
+
+function historyLine(line) {
+  const [, when, name, outcome] = HISTORY_LINE.exec(line) ?? [];
+  if (!when) return h("li", {}, line);
+  return h(
+    "li",
+    { class: `tone-${TONES[outcome] ?? "idle"}` },
+    h("span", { class: "dot", "aria-hidden": "true" }),
+    h("span", { class: "history-name" }, name),
+    h("span", { class: "history-outcome" }, jobState(outcome)),
+    h("span", { class: "history-when" }, when),
+  );
+}

@@ -1,0 +1,138 @@
+// The job: what is offered, what happens, how it ended; or that there is nothing to do.
+
+import { progress } from "./announce.js";
+import { h } from "./dom.js";
+import { bytes, duration, moment } from "./format.js";
+import { icon } from "./icons.js";
+import { OUTCOMES, RUNNING, STEPS, failure, isFinal, jobState } from "./words.js";
+
+/** The large card. */
+export function jobSection(state, ui, actions) {
+  const [kind, ...content] = !state.job_id
+    ? idle(state)
+    : isFinal(state.job_state)
+      ? result(state, ui, actions)
+      : state.job_state === "WAITING_FOR_APPROVAL"
+        ? offer(state, ui, actions)
+        : running(state);
+  return h("section", { id: "job", class: `card job job-${kind}`, "aria-labelledby": "job-title" }, content);
+}
+
+const badge = (state, tone, words) =>
+  h("p", { id: "job-state", "data-testid": "job-state", "data-state": state, class: `badge tone-${tone}` }, h("span", { class: "dot", "aria-hidden": "true" }), words);
+
+const title = (words) => h("h1", { id: "job-title", tabindex: "-1" }, words);
+
+const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
+
+function idle(state) {
+  return [
+    "idle",
+    badge("IDLE", "good", "Up to date"),
+    h("div", { id: "job-body", class: "job-body centred" },
+      h("span", { class: "emblem tone-good" }, icon("good")),
+      title("Your vehicle is up to date"),
+      h("p", { class: "lead" }, state.cloud_reachable ? "New software is offered here as soon as it is released for this vehicle." : "The cloud cannot be reached at the moment. New software is offered once it can."),
+      state.reason && h("p", { class: "lead" }, state.reason),
+    ),
+    car(),
+  ];
+}
+
+function offer(state, ui, actions) {
+  const deferred = state.deferred_until !== null;
+  const busy = ui.sending !== null;
+  const button = (decision, label, look) =>
+    h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: busy, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
+      ui.sending === decision ? "One moment…" : label);
+  return [
+    "offer",
+    badge(state.job_state, deferred ? "idle" : "busy", deferred ? "Postponed" : jobState(state.job_state)),
+    h("div", { id: "job-body", class: "job-body" },
+      title(deferred ? "Update postponed" : RUNNING.WAITING_FOR_APPROVAL.title),
+      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+      deferred && h("p", { class: "lead", "data-testid": "deferred" }, icon("clock"), `You will be asked again at ${moment(state.deferred_until)}.`),
+      !deferred && state.reason && h("p", { class: "lead" }, state.reason),
+      h("dl", { class: "facts" },
+        fact("download", "Download", bytes(state.download_bytes)),
+        state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
+        fact("chip", "Control units", String(state.ecus.length)),
+      ),
+      state.release_notes && h("div", { class: "notes-frame" },
+        h("h2", { id: "notes-title", class: "section-title" }, "What is new"),
+        h("div", { id: "notes", "data-testid": "notes", class: "notes", tabindex: "0", role: "region", "aria-labelledby": "notes-title" }, state.release_notes),
+      ),
+    ),
+    ui.error && h("p", { id: "decision-error", "data-testid": "decision-error", class: "error", role: "alert" }, icon("warn"), ui.error),
+    h("div", { id: "actions", class: "actions" },
+      button("install", "Install now", "button-primary"),
+      !deferred && button("later", "Later", ""),
+      button("decline", "Decline", "button-quiet"),
+    ),
+  ];
+}
+
+const fact = (sign, name, value) => h("div", { class: "fact" }, icon(sign), h("dt", {}, name), h("dd", {}, value));
+
+function running(state) {
+  const words = RUNNING[state.job_state] ?? { title: jobState(state.job_state), text: "" };
+  const done = progress(state);
+  const downloading = state.job_state === "DOWNLOADING";
+  return [
+    "running",
+    badge(state.job_state, "busy", jobState(state.job_state)),
+    h("div", { id: "job-body", class: "job-body" },
+      title(words.title),
+      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+      h("p", { class: "lead" }, words.text),
+      state.reason && h("p", { class: "lead", "data-testid": "reason" }, icon("clock"), state.reason),
+    ),
+    car(),
+    (downloading || done > 0) && h("div", { id: "overall", class: "overall" },
+      h("p", { class: "overall-percent", "aria-hidden": "true" }, h("span", { "data-testid": "overall-percent" }, done), h("small", {}, "%")),
+      downloading && h("p", { class: "overall-bytes" }, `${bytes(state.download_done_bytes)} of ${bytes(state.download_bytes)}`),
+      h("progress", { class: "bar", max: "100", value: done, "aria-label": downloading ? "Download" : "Installation of all control units" }),
+    ),
+    !(downloading || done > 0) && h("progress", { id: "overall-busy", class: "bar", "aria-label": words.title }),
+    stepper(STEPS.indexOf(state.job_state), "busy"),
+  ];
+}
+
+function result(state, ui, actions) {
+  const reached = ui.reached?.job_id === state.job_id ? ui.reached.state : null;
+  const said = state.job_state === "FAILED" ? failure(reachOfFailure(state, reached)) : OUTCOMES[state.job_state];
+  const at = state.job_state === "SUCCEEDED" ? STEPS.length : STEPS.indexOf(reached);
+  return [
+    "result",
+    badge(state.job_state, said.tone, jobState(state.job_state)),
+    h("div", { id: "result", "data-testid": "result", "data-state": state.job_state, class: "job-body centred" },
+      h("span", { class: `emblem tone-${said.tone}` }, icon(state.job_state === "ROLLED_BACK" ? "undo" : said.tone)),
+      title(said.title),
+      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+      h("p", { class: "lead" }, said.text),
+      state.reason && h("p", { class: `reason tone-${said.tone}`, "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", state.reason),
+    ),
+    at >= 0 && stepper(at, said.tone),
+    h("div", { id: "actions", class: "actions actions-single" },
+      h("button", { id: "close-result", "data-testid": "close-result", type: "button", class: "button", onClick: actions.onClose }, "Close")),
+  ];
+}
+
+/** How far a failed job came: from ACTIVATING on, what runs may have changed. */
+function reachOfFailure(state, reached) {
+  const activated = ["activating", "trial", "confirmed", "reverted"];
+  if (["ACTIVATING", "VERIFYING"].includes(reached) || state.ecus.some((ecu) => activated.includes(ecu.phase))) return "activated";
+  return reached ? "unchanged" : "unknown";
+}
+
+/** The states on the way; those before `at` are done, the one at `at` is where the job is or stopped. */
+function stepper(at, tone) {
+  const step = (state, index) => {
+    const look = index < at ? "done" : index === at ? `here tone-${tone}` : "ahead";
+    const said = index < at ? "done" : index === at ? (tone === "busy" ? "under way" : "stopped here") : "not reached";
+    return h("li", { class: `step ${look}`, "data-step": state, "aria-current": index === at ? "step" : null },
+      h("span", { class: "step-mark", "aria-hidden": "true" }, index < at ? icon("good") : index === at && tone !== "busy" ? icon("bad") : null),
+      h("span", { class: "step-name" }, jobState(state), h("span", { class: "visually-hidden" }, `: ${said}`)));
+  };
+  return h("ol", { id: "steps", "data-testid": "steps", class: "steps", "aria-label": "Steps of the update" }, STEPS.map(step));
+}
