@@ -21,7 +21,7 @@ from typing import Final
 
 from tuf.api._payload import Root
 
-from ecu_firmware_sim import manifest
+from ecu_firmware_sim import delta, manifest
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import Bootloader
 from ecu_firmware_sim.download import Download, MetadataDownload, PatchDownload, RawDownload
@@ -152,8 +152,8 @@ class FirmwareMemory:
         self._need_event(SlotEvent.DOWNLOAD_STARTED)
         if not self.flash.is_erased(offset, size):
             raise NotNow("the memory is not erased")
-        if is_patch and self.running is None:
-            raise NotNow("there is no running image to patch")
+        if is_patch and (self.running is None or delta.most_patch_bytes(self._ram_bytes) <= 0):
+            raise OutOfRange("there is no running image to patch, or no RAM to do it in")
 
     def begin_download(self, address: int, size: int, *, is_patch: bool) -> Download:
         """Starts a download that ``check_download`` allows. Raises PowerLost."""

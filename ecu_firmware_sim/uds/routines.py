@@ -108,11 +108,11 @@ def _revert(request: Request) -> bytes:
 ROUTINES: Final[dict[int, Routine]] = {
     RoutineId.ERASE_MEMORY: Routine(_erase_memory, ONLY_PROGRAMMING, True, option_bytes=9, may_take_long=True),
     RoutineId.CHECK_MEMORY: Routine(_check_memory, ONLY_PROGRAMMING, True, may_take_long=True),
-    RoutineId.CHECK_PROGRAMMING_DEPENDENCIES: Routine(_check_programming_dependencies, ONLY_PROGRAMMING),
+    RoutineId.CHECK_PROGRAMMING_DEPENDENCIES: Routine(_check_programming_dependencies, NOT_DEFAULT),
     RoutineId.CHECK_PROGRAMMING_PRECONDITIONS: Routine(_check_programming_preconditions, NOT_DEFAULT),
-    RoutineId.ACTIVATE: Routine(_activate, ONLY_PROGRAMMING, True),
+    RoutineId.ACTIVATE: Routine(_activate, NOT_DEFAULT, True),
     RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT),
-    RoutineId.REVERT: Routine(_revert, NOT_DEFAULT),
+    RoutineId.REVERT: Routine(_revert, NOT_DEFAULT, True),
 }
 
 SERVICES: Final = {

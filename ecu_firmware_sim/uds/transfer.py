@@ -5,7 +5,7 @@ Rules:
 * 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22).
 * maxNumberOfBlockLength counts SID and block sequence counter.
 * 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
-  any other counter is 73. Without a download 24; more data than announced, or a patch larger than the RAM, 71: the download ends.
+  any other counter is 73. Without a download 24; more data than announced 71, a patch larger than the RAM 72: the download ends.
 * 37: too early 24. A patch is rebuilt now; a refused patch is 72 and check memory says 08.
 * A flash error is 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
 """
@@ -77,9 +77,9 @@ def _take_block(request: Request, transfer: Transfer) -> bytes:
         transfer.download.write(request.data[2:])
     except TooMuchData as error:
         request.dialogue.transfer = None
-        if isinstance(transfer.download, PatchDownload):
-            request.device.firmware.refuse_patch(str(error))
-        raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
+        if not isinstance(transfer.download, PatchDownload):
+            raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
+        raise _patch_refused(request, str(error)) from error
     except FlashError:
         request.dialogue.transfer = None
         raise
@@ -93,10 +93,14 @@ def _finish(request: Request, transfer: Transfer) -> bytes:
     try:
         transfer.download.finish()
     except PatchRefused as error:
-        request.device.firmware.refuse_patch(str(error))
-        request.device.dtcs.set(Dtc.IMAGE_REFUSED, str(error))
-        raise Negative(Nrc.GENERAL_PROGRAMMING_FAILURE) from error
+        raise _patch_refused(request, str(error)) from error
     return b"\x77"
+
+
+def _patch_refused(request: Request, text: str) -> Negative:
+    request.device.firmware.refuse_patch(text)
+    request.device.dtcs.set(Dtc.IMAGE_REFUSED, text)
+    return Negative(Nrc.GENERAL_PROGRAMMING_FAILURE)
 
 
 SERVICES: Final = {
