@@ -175,6 +175,11 @@ def fd_frame_bits(
 _FD_DLC: Final = {size: dlc for dlc, size in enumerate((0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64))}
 
 
+def consecutive_payload(*, fd: bool) -> int:
+    """Payload bytes of a full ISO-TP consecutive frame with normal addressing."""
+    return FD_CONSECUTIVE_FRAME_PAYLOAD_BYTES if fd else CONSECUTIVE_FRAME_PAYLOAD_BYTES
+
+
 def consecutive_frames(payload: bytes, *, limit: int = 1024) -> Iterable[bytes]:
     """Data fields of the classic ISO-TP consecutive frames that carry ``payload``, evenly sampled to at most ``limit``."""
     size = CONSECUTIVE_FRAME_PAYLOAD_BYTES

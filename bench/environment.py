@@ -1,0 +1,67 @@
+"""What this machine's kernel offers the bench: whether its CAN interfaces are there, and what is done where there are none.
+
+Decides between SocketCAN and python-can's ``udp_multicast``, and says why a bench cannot come up for lack of an interface.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench.errors import BenchError
+from bench.topology import Topology
+
+NO_KERNEL_CAN: Final = "OTABENCH_NO_KERNEL_CAN"
+NO_KERNEL_CAN_LINE: Final = (
+    "this is not the kernel's CAN: frames go over UDP multicast on this machine, with ISO-TP in user space; "
+    "no candump, no pacing"
+)
+_INTERFACES: Final = Path("/sys/class/net")
+_IFF_UP: Final = 1
+
+
+def usable_topology(
+    topology: Topology, *, kernel_can: bool | None = None, say: Callable[[str], None] = lambda _: None
+) -> tuple[Topology, bool]:
+    """The topology as this machine can run it, and whether it runs on the kernel's CAN.
+
+    Args:
+        topology: the bench file's.
+        kernel_can: None: unless OTABENCH_NO_KERNEL_CAN is 1.
+        say: told, in one line, where it is not the kernel's CAN.
+
+    Raises:
+        BenchError: an interface is not there or is down.
+    """
+    wanted = os.environ.get(NO_KERNEL_CAN) != "1" if kernel_can is None else kernel_can
+    if not any(bus.interface == "socketcan" for bus in topology.buses.values()):
+        return topology, False
+    if not wanted:
+        say(NO_KERNEL_CAN_LINE)
+        return topology.without_kernel_can(), False
+    for name, bus in topology.buses.items():
+        if bus.interface != "socketcan":
+            continue
+        problem = interface_problem(str(bus.channel))
+        if problem:
+            raise BenchError(f"bus {name}: {problem}")
+    return topology, True
+
+
+def interface_problem(channel: str) -> str:
+    """Why a SocketCAN interface cannot be used, with the remedy; empty where it can."""
+    device = _INTERFACES / channel
+    if not device.exists():
+        remedy = (
+            "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
+            if channel.startswith("vcan")
+            else "plug the adapter in and set it up: `ip link set {0} type can bitrate 500000 && ip link set {0} up`"
+        )
+        return f"there is no CAN interface {channel} on this kernel; {remedy.format(channel)}"
+    try:
+        up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
+    except (OSError, ValueError):
+        up = _IFF_UP
+    return "" if up else f"the CAN interface {channel} is down; `ip link set {channel} up`"

@@ -1,0 +1,260 @@
+"""What each process of the bench is told: its configuration file and its command line, from bench file and options.
+
+Decides ports, paths and parameters. Starts nothing; the one thing it does is write the configuration files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from bench.control_port import ControlPort
+from bench.errors import BenchError
+from bench.firmware import FirmwareFile
+from bench.gateway.config import EcuEndpoint, GatewayConfig, GatewayTiming
+from bench.hmi_client import HmiClient
+from bench.options import BenchOptions
+from bench.ports import LOOPBACK, is_listening
+from bench.processes import ProcessSpec
+from bench.run_folder import RunFolder
+from bench.topology import Topology
+from proto.process_config import CloudConfig, EcuConfig, TlsConfig
+
+BROKER: Final = "broker"
+CLOUD_CONTROL: Final = "cloud-control"
+CLOUD_ARTIFACTS: Final = "cloud-artifacts"
+GATEWAY: Final = "gateway"
+PYTHON: Final = (sys.executable, "-P", "-m")
+"""-P: a folder the user stands in cannot put itself in the place of our packages."""
+
+
+def ecu_process(ecu: str) -> str:
+    """The process's name of a simulated ECU."""
+    return f"ecu-{ecu}"
+
+
+def capture_process(bus: str) -> str:
+    """The process's name of a bus's capture."""
+    return f"can-{bus}"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports of loopback that the processes serve."""
+
+    grpc: int
+    artifacts: int
+    mqtt: int
+    hmi: int
+    control: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ProcessSetup:
+    """Makes the specifications of all processes of one run."""
+
+    topology: Topology
+    options: BenchOptions
+    folder: RunFolder
+    keys_dir: Path
+    ports: Ports
+
+    @property
+    def embedded_broker(self) -> bool:
+        """Whether the cloud's event plane runs the broker itself."""
+        if self.options.embedded_broker is not None:
+            return self.options.embedded_broker
+        return find_mosquitto() is None
+
+    def tls(self, who: str) -> TlsConfig:
+        """Certificate of ``cloud``, ``operator`` or ``vehicle-<VIN>``."""
+        tls = self.keys_dir / "tls"
+        return TlsConfig(ca=tls / "ca.pem", certificate=tls / f"{who}.pem", key=tls / f"{who}.key")
+
+    def secret(self, ecu: str) -> str:
+        """The ECU's security access secret: the bench file's, else the key folder's.
+
+        Raises:
+            BenchError: there is none.
+        """
+        given = self.topology.ecus[ecu].security.secret
+        if given is not None:
+            return given
+        path = self.keys_dir / "ecu" / f"{ecu}.secret"
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise BenchError(
+                f"{path}: the security access secret of {ecu} cannot be read: {error.strerror}; "
+                "make the keys anew for this bench file"
+            ) from error
+
+    def broker(self) -> ProcessSpec:
+        """mosquitto, or the cloud's embedded broker where that is not installed."""
+        if self.embedded_broker:
+            return self._cloud(BROKER, "events", port=self.ports.mqtt)
+        config = self.folder.root / "config" / "mosquitto.conf"
+        config.write_text(
+            f"listener {self.ports.mqtt} {LOOPBACK}\nallow_anonymous true\npersistence false\nuser root\nlog_dest stderr\n",
+            encoding="utf-8",
+        )
+        mosquitto = find_mosquitto() or "mosquitto"
+        return self._spec(BROKER, [mosquitto, "-c", str(config)], port=self.ports.mqtt)
+
+    def cloud_control(self) -> ProcessSpec:
+        """The control plane."""
+        return self._cloud(CLOUD_CONTROL, "control", port=self.ports.grpc)
+
+    def cloud_artifacts(self) -> ProcessSpec:
+        """The artifact server."""
+        return self._cloud(CLOUD_ARTIFACTS, "artifacts", port=self.ports.artifacts)
+
+    def ecu(self, name: str, factory: FirmwareFile) -> ProcessSpec:
+        """A simulated ECU, delivered with ``factory``."""
+        entry = self.topology.ecus[name]
+        process = ecu_process(name)
+        config = EcuConfig(
+            name=name,
+            vin=self.topology.vehicle.vin,
+            serial=self.topology.serial_of(name),
+            hardware_id=entry.hardware_id,
+            part_number=self.topology.part_number_of(name),
+            bus=self.topology.buses[entry.bus].can_arguments(),
+            request_id=entry.request_id,
+            response_id=entry.response_id,
+            functional_id=entry.functional_id,
+            isotp=self.topology.isotp_of(name),
+            timing=entry.timing.model_validate({**entry.timing.model_dump(), **self.options.ecu_timing}),
+            security_secret=self.secret(name),
+            state_file=self.folder.state / f"{process}.bin",
+            factory_image=factory.path,
+            image_public_key=self.keys_dir / "image" / "signing.pub.pem",
+            director_root=self.keys_dir / "director" / "root.json",
+            slot_size_bytes=entry.slot_size_bytes,
+            declared_ram_bytes=entry.declared_ram_bytes,
+            control_port=self.ports.control[name],
+            trace=self.folder.trace,
+        )
+        control = ControlPort(name, self.ports.control[name])
+        return ProcessSpec(
+            name=process,
+            argv=[*PYTHON, "ecu_firmware_sim", "--config", str(self._write(process, config))],
+            log=self.folder.log(process),
+            ready=control.is_up,
+        )
+
+    def gateway(self, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
+        """The gateway of the vehicle."""
+        timing = {"poll_interval_s": self.options.poll_interval_s, **self.options.gateway_timing}
+        config = GatewayConfig(
+            vin=self.topology.vehicle.vin,
+            ecus=tuple(
+                EcuEndpoint(
+                    name=name,
+                    bus=self.topology.buses[entry.bus].can_arguments(),
+                    request_id=entry.request_id,
+                    response_id=entry.response_id,
+                    functional_id=entry.functional_id,
+                    isotp=self.topology.isotp_of(name),
+                    serial=self.topology.serial_of(name),
+                    hardware_id=entry.hardware_id,
+                    profile=entry.profile,
+                    security_secret=self.secret(name),
+                )
+                for name, entry in self.topology.ecus.items()
+            ),
+            state_dir=self.folder.state / GATEWAY,
+            director_root=self.keys_dir / "director" / "root.json",
+            cloud_grpc=f"{LOOPBACK}:{self.ports.grpc}",
+            tls=self.tls(f"vehicle-{self.topology.vehicle.vin}"),
+            mqtt_host=LOOPBACK,
+            mqtt_port=self.ports.mqtt,
+            hmi_host=LOOPBACK,
+            hmi_port=self.ports.hmi,
+            line_payload_bytes_per_s=line_payload_bytes_per_s,
+            timing=GatewayTiming.model_validate(timing),
+            trace=self.folder.trace,
+            stop_before=stop_before,
+        )
+        return ProcessSpec(
+            name=GATEWAY,
+            argv=[*PYTHON, "bench.gateway", "--config", str(self._write(GATEWAY, config))],
+            log=self.folder.log(GATEWAY),
+            ready=HmiClient(self.ports.hmi).is_up,
+        )
+
+    def capture(self, bus: str) -> ProcessSpec:
+        """The capture of a bus."""
+        entry = self.topology.buses[bus]
+        process = capture_process(bus)
+        told = {
+            "can": entry.can_arguments(),
+            "bitrate": entry.bitrate,
+            "data_bitrate": entry.data_bitrate or entry.bitrate,
+        }
+        out = self.folder.can / bus
+        return ProcessSpec(
+            name=process,
+            argv=[*PYTHON, "bench.captures", "--bus", json.dumps(told), "--out", str(out)],
+            log=self.folder.log(process),
+            ready=out.with_name(out.name + ".pcap").exists,
+        )
+
+    def _cloud(self, process: str, plane: str, *, port: int) -> ProcessSpec:
+        state = self.folder.state / "cloud"
+        config = CloudConfig(
+            state_dir=state,
+            database_url=f"sqlite:///{state / 'cloud.db'}",
+            artifact_store=(state / "artifacts").as_uri(),
+            keys_dir=self.keys_dir,
+            grpc_host=LOOPBACK,
+            grpc_port=self.ports.grpc,
+            tls=self.tls("cloud"),
+            artifact_host=LOOPBACK,
+            artifact_port=self.ports.artifacts,
+            artifact_base_url=f"http://{LOOPBACK}:{self.ports.artifacts}/artifacts/",
+            mqtt_host=LOOPBACK,
+            mqtt_port=self.ports.mqtt,
+            embedded_broker=self.embedded_broker,
+            poll_interval_s=self.options.poll_interval_s,
+            trace=self.folder.trace,
+        )
+        return self._spec(process, [*PYTHON, "cloud", plane, "--config", str(self._write(process, config))], port=port)
+
+    def _spec(self, process: str, argv: list[str], *, port: int) -> ProcessSpec:
+        return ProcessSpec(name=process, argv=argv, log=self.folder.log(process), ready=lambda: is_listening(port))
+
+    def _write(self, process: str, config: BaseModel) -> Path:
+        path = self.folder.config(process)
+        path.touch(mode=0o600)  # it may hold secrets
+        path.write_text(config.model_dump_json(indent=1), encoding="utf-8")
+        return path
+
+    def endpoints(self) -> dict[str, Any]:
+        """What bench.json says of where everything is."""
+        operator = self.tls("operator")
+        return {
+            "vin": self.topology.vehicle.vin,
+            "hmi": f"http://localhost:{self.ports.hmi}",
+            "hmi_port": self.ports.hmi,
+            "cloud": {
+                "grpc": f"{LOOPBACK}:{self.ports.grpc}",
+                "artifacts": f"http://{LOOPBACK}:{self.ports.artifacts}/artifacts/",
+                "operator_tls": {key: str(value) for key, value in operator.model_dump().items()},
+            },
+            "mqtt": f"{LOOPBACK}:{self.ports.mqtt}",
+            "control_ports": self.ports.control,
+            "trace": str(self.folder.trace),
+            "keys": str(self.keys_dir),
+        }
+
+
+def find_mosquitto() -> str | None:
+    """The broker's program; Debian puts it where only root looks."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
