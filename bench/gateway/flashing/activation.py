@@ -7,6 +7,7 @@ Every act looks first and does only what is still to be done, so that each may b
     another version      STAGED, wanted            FF01, 0210      nothing
     another version      TRIAL, wanted (pending)   reset           0212 (cancels it)
     another version      anything else             error           nothing
+    wanted, INVALID      CONFIRMED (left already)  error           reset
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from bench.gateway.flashing.identity import read_identity, read_slots
 from bench.gateway.flashing.slot_table import SlotTable, same_version
 from bench.gateway.vehicle import EcuIdentity, EcuImage, SlotState
 
-_RUNS: Final = frozenset({SlotState.TRIAL, SlotState.CONFIRMED})
-
 
 class Standing(StrEnum):
     """Where an ECU stands with regard to one version."""
@@ -32,14 +31,24 @@ class Standing(StrEnum):
     CONFIRMED = auto()
     PENDING = auto()
     STAGED = auto()
+    LEFT = auto()
+    """Runs still, given up by 0212: the next reset leaves it."""
     ROLLED_BACK = auto()
     OTHER = auto()
 
 
+_ACTIVE: Final = {
+    SlotState.TRIAL: Standing.TRIAL,
+    SlotState.CONFIRMED: Standing.CONFIRMED,
+    SlotState.INVALID: Standing.LEFT,
+}
+_TO_BE_LEFT: Final = frozenset({Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING})
+
+
 def standing(slots: SlotTable, version: str) -> Standing:
     """Judges a slot table. Pure."""
-    if same_version(slots.active.version, version) and slots.active.state in _RUNS:
-        return Standing.TRIAL if slots.active.state is SlotState.TRIAL else Standing.CONFIRMED
+    if same_version(slots.active.version, version) and slots.active.state in _ACTIVE:
+        return _ACTIVE[slots.active.state]
     if slots.other.state is SlotState.INVALID:
         return Standing.ROLLED_BACK
     if same_version(slots.other.version, version):
@@ -76,7 +85,7 @@ def prepare(client: EcuClient, image: EcuImage) -> bool:
             step=step,
         )
     routine = client.profile.routines.check_dependencies
-    if routine is not None and client.routine(routine, "check programming dependencies")[0]:
+    if routine is not None and client.routine(routine, "check programming dependencies", find_session=True)[0]:
         step = f"31 01 {routine:04X} check programming dependencies"
         raise client.refused(step, "not met: the image needs another version of its own or another ECU's software")
     return True
@@ -186,18 +195,19 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     slots = await_slots(client, deadline=time.monotonic() + boot_timeout_s)
     where = standing(slots, image.version)
     routine = client.profile.routines.revert
-    if where in (Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING):
+    if where in _TO_BE_LEFT:
         try:
             _slot_routine(client, routine, "revert")
         except EcuRefused as error:
             raise EcuRefused(
                 f"{error}: it {describe(slots)}", ecu=client.name, step=error.step, nrc=error.nrc
             ) from error
+    if where in _TO_BE_LEFT or where is Standing.LEFT:
         reset(client)
     deadline = time.monotonic() + boot_timeout_s
     while True:
         slots = await_slots(client, deadline=deadline)
-        if standing(slots, image.version) not in (Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING):
+        if standing(slots, image.version) not in _TO_BE_LEFT | {Standing.LEFT}:
             return read_identity(client)
         if time.monotonic() >= deadline:
             step = f"31 01 {routine:04X} revert"
@@ -227,7 +237,7 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
 def _slot_routine(client: EcuClient, routine: int, name: str) -> None:
     step = f"31 01 {routine:04X} {name}"
     try:
-        status = client.routine(routine, name)[0]
+        status = client.routine(routine, name, find_session=True)[0]
     except EcuRefused as error:
         if error.nrc != answers.CONDITIONS_NOT_CORRECT:
             raise

@@ -2,7 +2,7 @@
 
 Decides what an answer means for the caller: the answer's bytes, or an error with a name (``errors``). It repeats only
 where ISO 14229-1 says so by itself (NRC 21, NRC 78) and waits out NRC 37, both bounded. Sessions and security: ``request``
-sends exactly what it is given; ``routine`` unlocks or changes the session once where the ECU asks for it.
+sends exactly what it is given; ``routine`` can unlock and change the session where the ECU asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
@@ -42,12 +41,21 @@ class _PendingTooLong(Exception):
 
 
 class _Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
-    """The ECU's connection, able to leave the sending out: a functional request has been sent to all ECUs already."""
+    """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
+    passes over answers to other services: they are late ones, to a request that was given up.
+    """
 
     def __init__(self, below: IsoTpConnection) -> None:
         super().__init__(below.name)
         self.below = below
         self.is_sent_already = False
+        self.service = 0
+        self.stray = b""
+        """The last answer that was passed over since ``expect``."""
+
+    def expect(self, service: int, *, is_sent_already: bool) -> None:
+        """Before each request: whose answers are wanted."""
+        self.service, self.is_sent_already, self.stray = service, is_sent_already, b""
 
     def open(self) -> _Wire:
         self.below.open()
@@ -68,7 +76,16 @@ class _Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             self.below.specific_send(payload)
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
-        return self.below.specific_wait_frame(timeout=timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            answer = self.below.specific_wait_frame(timeout=left_s)
+            if answer is None or self._is_wanted(answer):
+                return answer
+            self.stray = answer
+
+    def _is_wanted(self, answer: bytes) -> bool:
+        return answer[0] == self.service | 0x40 or (answer[0] == 0x7F and answer[1:2] == bytes((self.service,)))
 
 
 class EcuClient:
@@ -193,16 +210,21 @@ class EcuClient:
             raise self.contradicts(step, f"answered for {answer[1:3].hex().upper()}")
         return answer[3:]
 
-    def routine(self, identifier: int, name: str, option: bytes = b"", *, least_bytes: int = 1) -> bytes:
-        """31 01: starts a routine and returns its status record. Unlocks, or enters the extended session, where asked to.
+    def routine(self, identifier: int, name: str, option: bytes = b"", *, find_session: bool = False) -> bytes:
+        """31 01: starts a routine and returns its status record (at least one byte).
+
+        Args:
+            find_session: where the ECU says that it is locked or in the wrong session, unlock or change the session and
+                ask again. For use outside the programming sequence, which has its own order.
 
         Raises:
-            FlashError: as ``request``; EcuContradicts where the record is shorter than ``least_bytes``.
+            FlashError: as ``request``; EcuContradicts where the record is missing or of another routine.
         """
         wanted = b"\x01" + identifier.to_bytes(2, "big")
         step = f"31 01 {identifier:04X} {name}"
-        answer = self._with_rights(b"\x31" + wanted + option, step=step)
-        if answer[1:4] != wanted or len(answer) < 4 + least_bytes:
+        request = b"\x31" + wanted + option
+        answer = self._with_rights(request, step=step) if find_session else self.request(request, step=step)
+        if answer[1:4] != wanted or len(answer) < 5:
             raise self.contradicts(step, f"answered {answer.hex(' ').upper()}")
         return answer[4:]
 
@@ -221,23 +243,27 @@ class EcuClient:
         self._trace.emit(event, job_id=self.job_id, ecu=self.name, **data)
 
     def _with_rights(self, payload: bytes, *, step: str) -> bytes:
-        remedies: list[Callable[[], None]] = []
-        for _ in range(3):
+        untried = [self._enter_extended, self._enter_programming]
+        may_unlock = True
+        while True:
             try:
                 return self.request(payload, step=step)
             except EcuRefused as error:
-                if error.nrc == answers.SECURITY_ACCESS_DENIED and self.unlock not in remedies:
-                    remedies.append(self.unlock)
-                elif error.nrc in answers.NOT_IN_THIS_SESSION and self._enter_extended not in remedies:
-                    remedies.append(self._enter_extended)
+                if error.nrc == answers.SECURITY_ACCESS_DENIED and may_unlock:
+                    remedy, may_unlock = self.unlock, False
+                elif error.nrc in answers.WRONG_SESSION_FOR_ROUTINE and untried:
+                    remedy, may_unlock = untried.pop(0), True
                 else:
                     raise
-            remedies[-1]()
-        return self.request(payload, step=step)
+            remedy()
 
     def _enter_extended(self) -> None:
-        extended = self.profile.sessions.extended
-        self.enter_session(extended, step=f"10 {extended:02X} extended session")
+        session = self.profile.sessions.extended
+        self.enter_session(session, step=f"10 {session:02X} extended session")
+
+    def _enter_programming(self) -> None:
+        session = self.profile.sessions.programming
+        self.enter_session(session, step=f"10 {session:02X} programming session")
 
     def _default_timing(self) -> None:
         timing = self.profile.timing
@@ -263,7 +289,7 @@ class EcuClient:
         p2_before = timing.p2_server_max
         if p2_s is not None:
             timing.p2_server_max = p2_s
-        self._wire.is_sent_already = is_sent_already
+        self._wire.expect(payload[0], is_sent_already=is_sent_already)
         self._pending_deadline = time.monotonic() + self.profile.timing.pending_most_s
         started = time.monotonic()
         answer = b""
@@ -281,6 +307,9 @@ class EcuClient:
             answer = bytes(error.response.original_payload or b"")
             raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
         except TimeoutException as error:
+            if self._wire.stray:
+                answer = self._wire.stray
+                raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
             problem = "no answer"
             raise self._lost(step, "no answer in time: is it powered, on this bus, with these identifiers?") from error
         except _PendingTooLong as error:
@@ -293,7 +322,6 @@ class EcuClient:
         finally:
             duration_s = time.monotonic() - started
             timing.p2_server_max = p2_before
-            self._wire.is_sent_already = False
             self._trace_exchange(payload, answer, duration_s, step, problem)
         return answer
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
 
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.flashing import profile as profiles
 from bench.gateway.flashing import slot_table
 from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError
+from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused
 from bench.gateway.flashing.slot_table import SlotTable
 from bench.gateway.transport import TransportError, open_channel
 from bench.gateway.vehicle import EcuIdentity, FlashCanceled
 from proto.trace import TraceWriter
+
+AWAIT_STEP: Final = "3E 00 tester present"
 
 
 def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
@@ -86,20 +89,22 @@ def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event 
         FlashCanceled: ``cancel`` was set.
     """
     timing = client.profile.timing
+    lost: EcuLost | BusUnavailable
     while True:
         if cancel is not None and cancel.is_set():
             raise FlashCanceled(f"{client.name}: canceled while waiting for the ECU")
         client.close()
         try:
-            client.request(b"\x3e\x00", step="3E 00 tester present", p2_s=timing.poll_p2_s)
+            client.request(b"\x3e\x00", step=AWAIT_STEP, p2_s=timing.poll_p2_s)
             return
         except EcuRefused:
             return
-        except FlashError as error:
-            if time.monotonic() >= deadline:
-                if isinstance(error, EcuLost | BusUnavailable):
-                    raise
-                return
+        except EcuContradicts as error:
+            lost = EcuLost(str(error), ecu=error.ecu, step=error.step)
+        except (EcuLost, BusUnavailable) as error:
+            lost = error
+        if time.monotonic() >= deadline:
+            raise lost
         time.sleep(timing.poll_pause_s)
 
 

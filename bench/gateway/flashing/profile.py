@@ -130,13 +130,13 @@ class Transfer(_Model):
 
 class Communication(_Model):
     type: _Byte
-    off: _Byte
-    on: _Byte
+    disable: _Byte
+    enable: _Byte
 
 
 class DtcSetting(_Model):
-    on: _Byte
-    off: _Byte
+    enable: _Byte
+    disable: _Byte
 
 
 class Reset(_Model):

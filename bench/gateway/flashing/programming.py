@@ -16,7 +16,7 @@ from bench.gateway.flashing import answers
 from bench.gateway.flashing.bus_link import BusLink
 from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError, PatchRefused
-from bench.gateway.flashing.identity import await_answer, read_slots
+from bench.gateway.flashing.identity import AWAIT_STEP, await_answer, read_slots
 from bench.gateway.flashing.profile import Step
 from bench.gateway.flashing.progress import Progress
 from bench.gateway.flashing.slot_table import SlotTable, same_version
@@ -137,7 +137,7 @@ class BusProgramming:
                 last = error
                 continue
             except (EcuLost, BusUnavailable) as error:
-                last = error
+                last = last if last is not None and error.step == AWAIT_STEP else error
             except EcuRefused as error:
                 if error.nrc not in answers.FORGOTTEN:
                     work.progress.phase(Phase.FAILED, detail=str(error))

@@ -49,10 +49,10 @@ def functional_request(step: Step, profile: Profile) -> bytes | None:
     requests: Mapping[Step, bytes] = {
         Step.EXTENDED_SESSION: bytes((0x10, profile.sessions.extended)),
         Step.DEFAULT_SESSION: bytes((0x10, profile.sessions.default)),
-        Step.DTC_SETTING_OFF: bytes((0x85, dtc.off)),
-        Step.DTC_SETTING_ON: bytes((0x85, dtc.on)),
-        Step.COMMUNICATION_OFF: bytes((0x28, communication.off, communication.type)),
-        Step.COMMUNICATION_ON: bytes((0x28, communication.on, communication.type)),
+        Step.DTC_SETTING_OFF: bytes((0x85, dtc.disable)),
+        Step.DTC_SETTING_ON: bytes((0x85, dtc.enable)),
+        Step.COMMUNICATION_OFF: bytes((0x28, communication.disable, communication.type)),
+        Step.COMMUNICATION_ON: bytes((0x28, communication.enable, communication.type)),
     }
     return requests.get(step)
 

@@ -1,0 +1,185 @@
+"""The flashing client against real ECU processes, on the kernel's vcan0 and over udp_multicast."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bsdiff4
+import pytest
+
+from bench.gateway.config import GatewayConfig, GatewayTiming
+from bench.gateway.flashing import UdsVehicle
+from bench.gateway.flashing.errors import EcuRefused, RolledBack
+from bench.gateway.vehicle import EcuImage, EcuProgress, Phase, SlotState
+from proto import trace
+from proto.process_config import IsoTpConfig
+from proto.trace import TraceWriter
+from tests.ecu.factory import VIN, ImageMaker, Keys
+from tests.gateway.real_ecu import RealEcu
+
+VCAN = {"interface": "socketcan", "channel": "vcan0"}
+
+
+def multicast() -> dict[str, Any]:
+    """Of its own for each test process: multicast reaches all of this machine."""
+    return {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43200 + os.getpid() % 2000}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def make_image(keys: Keys) -> ImageMaker:
+    return ImageMaker(keys)
+
+
+class Rig:
+    def __init__(self, folder: Path, ecus: list[RealEcu]) -> None:
+        self.folder = folder
+        self.ecus = {ecu.name: ecu for ecu in ecus}
+        self.seen: list[EcuProgress] = []
+        self.fetched: list[str] = []
+        config = GatewayConfig(
+            vin=VIN,
+            ecus=tuple(ecu.endpoint() for ecu in ecus),
+            state_dir=folder,
+            director_root=folder / "root.json",
+            cloud_grpc="127.0.0.1:1",
+            timing=GatewayTiming(boot_timeout_s=15.0, ecu_lost_timeout_s=5.0),
+        )
+        self.vehicle = UdsVehicle(config, TraceWriter(folder / "trace.jsonl", component="gateway"))
+
+    def stage(self, images: list[EcuImage]) -> None:
+        self.vehicle.stage(
+            images,
+            job_id="job-1",
+            progress=self.seen.append,
+            cancel=threading.Event(),
+            fetch_image=self.fetched.append,
+        )
+
+    def update(self, images: list[EcuImage]) -> None:
+        """Up to a verified trial."""
+        self.stage(images)
+        self.vehicle.activate(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.verify(images, job_id="job-1", progress=self.seen.append)
+
+    def confirm(self, images: list[EcuImage]) -> None:
+        self.vehicle.confirm(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.finish(job_id="job-1")
+
+    def revert(self, images: list[EcuImage]) -> None:
+        self.vehicle.revert(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.finish(job_id="job-1")
+
+    def standings(self) -> dict[str, tuple[str, SlotState]]:
+        return {name: (of.software_version, of.active.state) for name, of in self.vehicle.identify().items()}
+
+    def transfers(self) -> list[tuple[str | None, str]]:
+        events = trace.read(self.folder / "trace.jsonl")
+        return [(event.ecu, event.data["kind"]) for event in events if event.event == "flash.transfer"]
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., Rig]]:
+    with ExitStack() as stack:
+
+        def make(*names: str, bus: dict[str, Any], isotp: IsoTpConfig | None = None) -> Rig:
+            ecus = [
+                RealEcu(name, number, tmp_path, bus, keys, make_image, isotp or IsoTpConfig())
+                for number, name in enumerate(names)
+            ]
+            for ecu in ecus:
+                stack.enter_context(ecu)
+            rig = Rig(tmp_path, ecus)
+            stack.callback(rig.vehicle.close)
+            return rig
+
+        yield make
+
+
+def test_both_ecus_are_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", "adas", bus=multicast(), isotp=IsoTpConfig(block_size=8))
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    rig.update(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.TRIAL)}
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+
+
+@pytest.mark.vcan
+@pytest.mark.parametrize("transport", ["kernel", "user"])
+def test_both_ecus_are_updated_on_vcan(make_rig: Callable[..., Rig], transport: str) -> None:
+    rig = make_rig("engine", "adas", bus=VCAN, isotp=IsoTpConfig(transport=transport, block_size=8))  # type: ignore[arg-type]
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    rig.update(images)
+    rig.stage(images)  # repeated after a restart: they run it on trial, so nothing is sent
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    assert rig.transfers() == [(ecu, kind) for ecu in ("engine", "adas") for kind in ("metadata", "full")]
+
+
+@pytest.mark.vcan
+def test_both_ecus_are_updated_by_can_fd(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus={**VCAN, "fd": True}, isotp=IsoTpConfig(fd=True))
+    images = [rig.ecus["engine"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.CONFIRMED)}
+
+
+@pytest.mark.vcan
+def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", "adas", bus=VCAN)
+    engine, adas = rig.ecus["engine"], rig.ecus["adas"]
+    foreign = bsdiff4.diff(b"some other base" * 500, adas.new)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign)]
+    rig.update(images)
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    kinds = rig.transfers()
+    assert ("engine", "delta") in kinds and ("engine", "full") not in kinds and ("adas", "full") in kinds
+
+
+@pytest.mark.vcan
+def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus=VCAN)
+    assert rig.ecus["engine"].control(op="fault", kind="power-cycle-at", bytes=5000, off_s=0.3)["ok"]
+    images = [rig.ecus["engine"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.CONFIRMED)}
+    assert any("attempt 1 of 3 failed" in seen.detail for seen in rig.seen)
+
+
+@pytest.mark.vcan
+def test_a_refusal_leaves_the_running_slot_and_is_named(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus=VCAN)
+    engine = rig.ecus["engine"]
+    with pytest.raises(EcuRefused, match="status 06: the manifest's signature is wrong or it is not for this ECU"):
+        rig.stage([engine.image(serial="SOME-OTHER")])
+    assert engine.control(op="fault", kind="nrc", service=0x36, nrc=0x72, count=1)["ok"]
+    with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
+        rig.stage([engine.image()])
+    rig.vehicle.finish(job_id="job-1")
+    assert rig.standings() == {"engine": ("1.0.0", SlotState.CONFIRMED)}
+    rig.stage([engine.image()])
+    assert rig.seen[-1].phase is Phase.STAGED
+
+
+@pytest.mark.vcan
+def test_a_boot_that_fails_is_rolled_back_and_the_other_ecu_is_reverted(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", "adas", bus=VCAN)
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    assert rig.ecus["engine"].control(op="fault", kind="boot-fail")["ok"]
+    with pytest.raises(RolledBack, match=r"engine: .*runs 1\.0\.0 \(CONFIRMED\), the other slot is INVALID"):
+        rig.update(images)
+    rig.revert(images)
+    assert set(rig.standings().values()) == {("1.0.0", SlotState.CONFIRMED)}
