@@ -39,6 +39,21 @@ is_right() {
 
 echo_state() { value_of /sys/module/vcan/parameters/echo; } # Y, N, or nothing while vcan is not loaded
 
+remedy() { # where the missing module is to be had
+    if grep -qs '^ID=ubuntu' /etc/os-release; then
+        say "Ubuntu keeps it in a package of its own: apt-get install linux-modules-extra-$(uname -r)."
+    elif [[ "$(uname -r)" == *cloud* ]]; then
+        say "Debian's cloud kernel leaves it out, linux-image-amd64 has it."
+    fi
+    say "Without it, setup/with-can runs a command in a guest kernel that has it."
+}
+
+probe() { # whether the kernel can make a vcan, by making one: in a container the modules are not to be seen
+    local trial="vcp$$"
+    "${as_root[@]}" ip link add dev "$trial" type vcan 2>/dev/null || return 1
+    "${as_root[@]}" ip link del "$trial"
+}
+
 module_exists() { # loaded, built in, or to be found on disk
     [[ -d "/sys/module/${1//-/_}" ]] || modprobe --dry-run --quiet "$1" 2>/dev/null
 }
@@ -59,7 +74,7 @@ fi
 
 if [[ "$check_only" == yes ]]; then
     if is_right; then exit 0; fi
-    if ! is_can && ! module_exists vcan; then
+    if ! is_can && ! module_exists vcan && ! { can_become_root no && probe; }; then
         echo "no vcan in this kernel ($(uname -r))"
         exit 3
     fi
@@ -83,6 +98,11 @@ if is_right; then
 fi
 
 if ! can_become_root yes; then
+    if ! is_can && ! module_exists vcan; then
+        say "this kernel ($(uname -r)) has no vcan, or this is a container without its modules."
+        remedy
+        exit 3
+    fi
     say "making $name needs root. Run this as root, then try again: $(readlink -f "$0") $name"
     exit 4
 fi
@@ -104,8 +124,7 @@ if ! is_can && ! message="$(run ip link add dev "$name" type vcan 2>&1)"; then
         exit 4
     else
         say "this kernel ($(uname -r)) has no vcan ($message)."
-        say "Ubuntu keeps it in a package of its own: apt-get install linux-modules-extra-$(uname -r)."
-        say "Without it, setup/with-can runs a command in a guest kernel that has it."
+        remedy
         exit 3
     fi
 fi

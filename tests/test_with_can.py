@@ -8,6 +8,7 @@ in `setup/guest/selftest.sh`.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import shared_memory
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,6 +223,34 @@ class TestBeforeAGuestBoots:
         answer = run(WITH_CAN, "--fallback", "sh", "-c", "echo $OTABENCH_NO_KERNEL_CAN", **fake)
         assert (answer.returncode, answer.stdout) == (0, "1\n")
         assert len(answer.stderr.splitlines()) == 1
+
+
+class TestFrames:
+    """The protocol between host and guest."""
+
+    @pytest.fixture
+    def wire(self) -> Any:
+        spec = importlib.util.spec_from_file_location("otabench_setup_wire", SETUP / "guest/wire.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def test_frames_survive_every_cut(self, wire: Any) -> None:
+        request = {"argv": ["a b", "\udcff\n"], "main": True}
+        sent = wire.encode_request(request) + wire.frame(wire.Kind.STDIN_EOF) + wire.frame(wire.Kind.STDIN, b"\0" * 9)
+        for cut in range(len(sent) + 1):
+            reader = wire.FrameReader()
+            frames = reader.feed(sent[:cut]) + reader.feed(sent[cut:])
+            assert [kind.name for kind, _ in frames] == ["REQUEST", "STDIN_EOF", "STDIN"]
+            assert wire.decode_request(frames[0][1]) == request
+            assert frames[2][1] == b"\0" * 9
+
+    @pytest.mark.parametrize("sent", [b"\x63\0\0\0\0", b"\x02\xff\xff\xff\xff"])
+    def test_what_is_no_frame_is_an_error(self, wire: Any, sent: bytes) -> None:
+        with pytest.raises(wire.ProtocolError):
+            wire.FrameReader().feed(sent)
 
 
 class TestPackages:

@@ -153,6 +153,7 @@ main() { # read whole before it runs: a change of this file does not disturb a r
     jobs="$(nproc)"
     # shellcheck disable=SC2016  # the inner shell expands
     setsid env -i PATH="$PATH" LC_ALL=C KBUILD_BUILD_USER=otabench KBUILD_BUILD_HOST=otabench \
+        KBUILD_BUILD_TIMESTAMP=2024-01-01 KBUILD_BUILD_VERSION=1 \
         nice -n 10 bash -euo pipefail -c '
             archive="$1" config="$2" work="$3" jobs="$4" essential="$5"
             cd "$work"

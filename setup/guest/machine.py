@@ -23,6 +23,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -255,6 +256,7 @@ def kernel_command(kernel: str, run_dir: Path, size_mib: int) -> list[str]:
         "panic=-1",
         "vcan.echo=1",
         f"vec0:transport=bess,dst={run_dir}/net,depth=128,gro=0",
+        f"uml_dir={run_dir}/",  # else it makes ~/.uml, and panics where it cannot
         f"OTABENCH_RUN={run_dir}",
         f"OTABENCH_PYTHON={python_for_guest()}",
     ]
@@ -399,7 +401,7 @@ def console_tail(run_dir: Path, lines: int = 15) -> str:
         text = (run_dir / "console.log").read_text(errors="replace")
     except OSError as error:
         return f"(no console log: {error.strerror})"
-    return "\n".join(text.replace("\r", "").splitlines()[-lines:])
+    return "\n".join(re.sub(r"^<\d>", "", line) for line in text.replace("\r", "").splitlines()[-lines:])
 
 
 def boot(kernel: str) -> tuple[Path, Guard]:

@@ -130,7 +130,7 @@ check_terminal() {
     # script(1) gives the command a terminal.
     out="$(printf '' | script -qec "stty rows 33 cols 77; $with_can bash -c 'tty -s && stty size'" /dev/null | tr -d '\r')"
     check "terminal with its size" "33 77" "$out"
-    check "Ctrl-C in a terminal" 130 "$(python3 "$here/selftest_terminal.py" "$with_can")"
+    check "a terminal that changes its size; Ctrl-C" "130 resized" "$(python3 "$here/selftest_terminal.py" "$with_can")"
 }
 
 check_files() {
@@ -170,6 +170,23 @@ check_join() {
     kill -TERM "$main"
     wait "$main" 2>/dev/null || true
     check "afterwards nothing is left" "0" "$(processes_of "$id")"
+}
+
+check_user() { # a user without a home, in a guest of its own; only root can become one
+    if ((EUID != 0)); then
+        check "runs without root" "$EUID" "$(id -u)"
+        return
+    fi
+    mkdir -p cache/otabench
+    cp -r "$(dirname "$("$with_can" --build-only)")" cache/otabench/
+    chmod -R a+rX "$work"
+    as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nonexistent XDG_CACHE_HOME="$work/cache")
+    unset XDG_RUNTIME_DIR
+    check "root in the guest, nobody on the host" "0 nobody" "$(cd / && file="/tmp/with-can-nobody.$$"
+        "${as_nobody[@]}" "$with_can" bash -c "id -u; touch $file; tc qdisc add dev vcan0 root tbf rate 500kbit burst 200 limit 99999" |
+            tr '\n' ' '
+        stat -c %U "$file"
+        rm -f "$file")"
 }
 
 check_forward() {
@@ -212,7 +229,7 @@ check_death() {
     check "its guard killed: 125, and the guest is gone" "125 0" "$status $(processes_of "$id")"
 }
 
-names=(arguments surroundings bus streams status signals terminal files two join forward death)
+names=(arguments surroundings bus streams status signals terminal files user two join forward death)
 "$with_can" --build-only >/dev/null
 for name in "${names[@]}"; do
     if (($#)); then
