@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from selenium import webdriver
@@ -62,16 +63,21 @@ def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
 
 def console_errors(browser: webdriver.Chrome) -> list[str]:
     """Errors and warnings of the page's console since the last call."""
-    return [str(entry["message"]) for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    return [str(entry["message"]) for entry in _log(browser, "browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
 def requested_hosts(browser: webdriver.Chrome) -> set[str]:
     """``host:port`` of all that the page asked the network for since the last call."""
     hosts = set()
-    for entry in browser.get_log("performance"):
+    for entry in _log(browser, "performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
             url = urlsplit(message["params"]["request"]["url"])
             if url.scheme in ("http", "https", "ws", "wss"):
                 hosts.add(url.netloc)
     return hosts
+
+
+def _log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
+    return entries

@@ -59,8 +59,10 @@ class HmiServer:
 
     async def run(self) -> None:
         """Serves until ``close`` is called or the task is cancelled."""
-        async with self:
+        try:
             await asyncio.shield(self._running())
+        finally:
+            await self.__aexit__()
 
     def close(self) -> None:
         """Asks the server to stop. May be called more than once."""
@@ -69,8 +71,12 @@ class HmiServer:
 
     async def __aenter__(self) -> HmiServer:
         task = self._running()
-        while not self._server.started and not task.done():
-            await asyncio.sleep(0.005)
+        try:
+            while not self._server.started and not task.done():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            await self.__aexit__()
+            raise
         if task.done():
             task.result()
         return self

@@ -5,7 +5,7 @@ import { OUTCOMES, RUNNING, failure, jobState } from "./words.js";
 
 /** One sentence about the state; it changes only when there is something to say. */
 export function announcement(state) {
-  if (!state.job_id) return "The software is up to date.";
+  if (!state.job_id) return state.cloud_reachable ? "The software is up to date." : "No update waiting.";
   if (state.job_state === "FAILED") return failure().title;
   const said = OUTCOMES[state.job_state] ?? RUNNING[state.job_state];
   if (!said) return jobState(state.job_state);

@@ -36,9 +36,11 @@ function row(ecu, job) {
   );
 }
 
-/** From → to while it is offered or under way and after success; else the version that stayed. */
+const TOOK_EFFECT = ["activating", "trial", "confirmed"];
+
+/** From → to while it is offered or under way, and where it took effect; else the version that stayed. */
 function versions(ecu, job) {
-  const changes = ecu.to_version !== "" && (!isFinal(job) || job === "SUCCEEDED" || job === "FAILED");
+  const changes = ecu.to_version !== "" && (!isFinal(job) || job === "SUCCEEDED" || (job === "FAILED" && TOOK_EFFECT.includes(ecu.phase)));
   return h(
     "p",
     { class: "versions", "data-testid": "versions" },

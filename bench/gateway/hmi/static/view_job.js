@@ -23,16 +23,18 @@ const badge = (state, tone, words) =>
 
 const title = (words) => h("h1", { id: "job-title", tabindex: "-1" }, words);
 
+const headline = (tone, sign, words) => h("div", { class: "headline" }, h("span", { class: `emblem tone-${tone}` }, icon(sign)), title(words));
+
 const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
 
 function idle(state) {
+  const known = state.cloud_reachable; // without the cloud nobody knows whether there is something newer
   return [
     "idle",
-    badge("IDLE", "good", "Up to date"),
+    badge("IDLE", known ? "good" : "idle", known ? "Up to date" : "No update waiting"),
     h("div", { id: "job-body", class: "job-body centred" },
-      h("span", { class: "emblem tone-good" }, icon("good")),
-      title("Your vehicle is up to date"),
-      h("p", { class: "lead" }, state.cloud_reachable ? "New software is offered here as soon as it is released for this vehicle." : "The cloud cannot be reached at the moment. New software is offered once it can."),
+      headline(known ? "good" : "idle", known ? "good" : "neutral", known ? "Your vehicle is up to date" : "No update waiting"),
+      h("p", { class: "lead" }, known ? "New software is offered here as soon as it is released for this vehicle." : "The cloud cannot be reached at the moment. New software is offered here once it can."),
       state.reason && h("p", { class: "lead" }, state.reason),
     ),
     car(),
@@ -41,7 +43,7 @@ function idle(state) {
 
 function offer(state, ui, actions) {
   const deferred = state.deferred_until !== null;
-  const busy = ui.sending !== null;
+  const busy = ui.sending !== null || ui.linkUp === false;
   const button = (decision, label, look) =>
     h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: busy, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
       ui.sending === decision ? "One moment…" : label);
@@ -56,7 +58,7 @@ function offer(state, ui, actions) {
       h("dl", { class: "facts" },
         fact("download", "Download", bytes(state.download_bytes)),
         state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
-        fact("chip", "Control units", String(state.ecus.length)),
+        fact("chip", "Control units", String(state.ecus.length), "fact fact-more"),
       ),
       state.release_notes && h("div", { class: "notes-frame" },
         h("h2", { id: "notes-title", class: "section-title" }, "What is new"),
@@ -72,7 +74,7 @@ function offer(state, ui, actions) {
   ];
 }
 
-const fact = (sign, name, value) => h("div", { class: "fact" }, icon(sign), h("dt", {}, name), h("dd", {}, value));
+const fact = (sign, name, value, look = "fact") => h("div", { class: look }, icon(sign), h("dt", {}, name), h("dd", {}, value));
 
 function running(state) {
   const words = RUNNING[state.job_state] ?? { title: jobState(state.job_state), text: "" };
@@ -106,8 +108,7 @@ function result(state, ui, actions) {
     "result",
     badge(state.job_state, said.tone, jobState(state.job_state)),
     h("div", { id: "result", "data-testid": "result", "data-state": state.job_state, class: "job-body centred" },
-      h("span", { class: `emblem tone-${said.tone}` }, icon(state.job_state === "ROLLED_BACK" ? "undo" : said.tone)),
-      title(said.title),
+      headline(said.tone, state.job_state === "ROLLED_BACK" ? "undo" : said.tone, said.title),
       h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
       h("p", { class: "lead" }, said.text),
       state.reason && h("p", { class: `reason tone-${said.tone}`, "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", state.reason),
