@@ -1,0 +1,144 @@
+"""One bench shared by many end-to-end tests: each test takes the vehicle one version further, or proves that it stayed.
+
+A bench takes seconds to come up, so the tests share it. What makes that safe: firmware is made in many versions, every
+test asks for the next one, and after every test all processes run, faults are cleared, no job is open, and all ECUs are
+proven to run one confirmed version.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.job_watch import JobView
+from bench.launcher import Bench
+from bench.options import BenchOptions
+from proto.image_format import ImageVersion
+from proto.job_states import JobState, to_wire
+from proto.trace import TraceEvent, read
+
+IMAGE_SIZE_BYTES: Final = 24 * 1024
+VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 41))
+QUICK_GATEWAY: Final = {"retry_first_s": 0.1, "retry_most_s": 0.5, "boot_timeout_s": 12.0, "ecu_lost_timeout_s": 6.0}
+QUICK_ECU: Final = {"boot_s": 0.05, "security_delay_s": 1.0}
+
+
+def quick_options(runs_dir: Path, **overrides: Any) -> BenchOptions:
+    """Small images, short times, no pacing."""
+    options: dict[str, Any] = {
+        "runs_dir": runs_dir,
+        "image_size_bytes": IMAGE_SIZE_BYTES,
+        "gateway_timing": QUICK_GATEWAY,
+        "ecu_timing": QUICK_ECU,
+        "poll_interval_s": 1.0,
+        "capture": False,
+    }
+    return BenchOptions(**(options | overrides))
+
+
+@dataclass(frozen=True)
+class EcuState:
+    """What an ECU's control port says, in the words of the tests."""
+
+    running: str
+    slot: str
+
+
+def states(bench: Bench) -> dict[str, EcuState]:
+    """Version and state of each ECU's active slot."""
+    found = {}
+    for name, state in bench.ecu_states().items():
+        slot = state["slots"][state["active_slot"]]
+        found[name] = EcuState(slot["version"], slot["state"])
+    return found
+
+
+def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = 15.0) -> None:
+    """Waits until all ECUs are up, in their application, and run that version in a CONFIRMED slot."""
+    deadline = time.monotonic() + timeout_s
+    wanted = dict.fromkeys(bench.topology.simulated(), EcuState(version, "CONFIRMED"))
+    while True:
+        raw = bench.ecu_states()
+        if states(bench) == wanted and all(state["mode"] == "application" for state in raw.values()):
+            return
+        assert time.monotonic() < deadline, f"not all on confirmed {version}: {raw}"
+        time.sleep(0.05)
+
+
+class LivingBench:
+    """The shared bench, and where its vehicle stands."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.version = VERSIONS[0]
+
+    @property
+    def next_version(self) -> str:
+        return VERSIONS[VERSIONS.index(self.version) + 1]
+
+    def start_campaign(self, **arguments: Any) -> str:
+        """Offers the next version; the job's id."""
+        bench = self.bench
+        return bench.start_campaign(version=self.next_version, **arguments).job_id
+
+    def approve(self, *, timeout_s: float = 30.0) -> None:
+        """Waits for the question and answers Install."""
+        self.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
+        self.bench.decide("install")
+
+    def expect_updated(self, *, timeout_s: float = 60.0) -> JobView:
+        """The job succeeds, and every ECU runs the offered version, confirmed."""
+        wanted = self.next_version
+        job = self.bench.wait_for_end(timeout_s=timeout_s)
+        assert job.state is JobState.SUCCEEDED, f"{job.state}: {job.reason}"
+        wait_until_confirmed(self.bench, wanted)
+        self.version = wanted
+        return job
+
+    def expect_unchanged(self, ended: JobState, *, timeout_s: float = 60.0) -> JobView:
+        """The job ends as said, and every ECU runs the version it had, confirmed."""
+        job = self.bench.wait_for_end(timeout_s=timeout_s)
+        assert job.state is ended, f"{job.state}: {job.reason}"
+        wait_until_confirmed(self.bench, self.version)
+        return job
+
+    def expect_cloud_knows(self, state: JobState, *, timeout_s: float = 20.0) -> None:
+        """The cloud has heard how the last campaign's only job ended, and that nothing else is told of it."""
+        assert self.bench.campaign is not None
+        deadline = time.monotonic() + timeout_s
+        wanted = [to_wire(state)]
+        while True:
+            jobs = self.bench.operator.get_campaign(self.bench.campaign.campaign_id).jobs
+            if [job.state for job in jobs] == wanted:
+                return
+            assert time.monotonic() < deadline, f"the cloud knows {jobs}, not {state}"
+            time.sleep(0.1)
+
+    def events(self, job_id: str, names: Iterable[str] = ()) -> list[TraceEvent]:
+        """The job's events in the trace, in order."""
+        wanted = set(names)
+        found = [event for event in read(self.bench.folder.trace) if event.job_id == job_id]
+        return sorted(
+            (event for event in found if not wanted or event.event in wanted), key=lambda event: event.mono_ns
+        )
+
+    def heal(self) -> None:
+        """After a test: everything runs, no fault is set, all ECUs run one confirmed version.
+
+        The version is what the vehicle says, so that one failed test does not fail those behind it.
+        """
+        bench = self.bench
+        for name in bench.process_names:
+            if not name.startswith("can-") and not bench.is_running(name):
+                bench.start_process(name)
+        for name in bench.topology.simulated():
+            bench.ecu(name).clear()
+            if bench.ecu(name).state()["power"] == "off":
+                bench.ecu(name).power("on")
+        running = {state.running for state in states(bench).values()}
+        newest = max(running, key=ImageVersion.parse)
+        wait_until_confirmed(bench, newest)
+        self.version = newest

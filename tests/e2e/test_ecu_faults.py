@@ -1,0 +1,109 @@
+"""An ECU that fails in the middle: the vehicle ends on one confirmed version, and the reason names ECU and step."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.launcher import make_keys
+from bench.options import Transfer
+from proto.job_states import JobState
+from tests.e2e.living_bench import LivingBench
+
+pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+
+
+@pytest.mark.parametrize("ecu", ["engine", "adas"])
+@pytest.mark.parametrize("fault", ["boot-fail", "hang"])
+def test_a_new_image_that_does_not_run_rolls_both_ecus_back(living: LivingBench, ecu: str, fault: str) -> None:
+    living.bench.ecu(ecu).fault(fault)
+    living.start_campaign()
+    living.approve()
+    job = living.expect_unchanged(JobState.ROLLED_BACK)
+    assert ecu in job.reason
+
+
+def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) -> None:
+    living.bench.ecu("engine").fault("boot-fail")
+    living.start_campaign()
+    living.approve()
+    living.expect_unchanged(JobState.ROLLED_BACK)
+    living.bench.ecu("engine").clear()
+    living.start_campaign()
+    living.approve()
+    living.expect_updated()
+
+
+@pytest.mark.parametrize("transferred", [1, 9000, 20000])
+def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: LivingBench, transferred: int) -> None:
+    living.bench.ecu("adas").fault("power-cycle-at", bytes=transferred, off_s=0.3)
+    living.start_campaign(transfer=Transfer.FULL)
+    living.approve()
+    living.expect_updated()
+
+
+def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
+    living.bench.ecu("engine").fault("power-cut", flash_operation=25, off_s=0.3)
+    living.start_campaign(transfer=Transfer.FULL)
+    living.approve()
+    living.expect_updated()
+
+
+def test_a_refusal_ends_the_job_with_ecu_step_and_response_code(living: LivingBench) -> None:
+    living.bench.ecu("adas").fault("nrc", service=0x34, nrc=0x70)
+    living.start_campaign()
+    living.approve()
+    job = living.expect_unchanged(JobState.FAILED)
+    assert "adas" in job.reason
+    assert "0x70" in job.reason or "uploadDownloadNotAccepted" in job.reason.replace(" ", "")
+
+
+def test_a_silent_ecu_ends_the_job_by_name(living: LivingBench) -> None:
+    living.start_campaign()
+    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.ecu("engine").fault("silent")
+    living.bench.decide("install")
+    job = living.bench.wait_for_end(timeout_s=90)
+    assert job.state is JobState.FAILED, job.reason
+    assert "engine" in job.reason
+
+
+def test_an_ecu_silent_for_a_moment_does_not_matter(living: LivingBench) -> None:
+    living.start_campaign()
+    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.ecu("engine").fault("silent", count=4)
+    living.bench.decide("install")
+    living.expect_updated()
+
+
+def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: LivingBench, tmp_path: Path) -> None:
+    """The cloud is talked into another image key; the ECUs hold on to theirs."""
+    bench = living.bench
+    other = tmp_path / "keys"
+    make_keys(other, bench.topology, log=tmp_path / "keys.log")
+    public_key = bench.folder.keys / "image" / "signing.pub.pem"
+    kept = public_key.read_bytes()
+    from bench import firmware
+
+    images = firmware.build(
+        bench.topology,
+        keys_dir=other,
+        out_dir=tmp_path / "firmware",
+        versions=(living.next_version,),
+        size_bytes=8192,
+    )
+    try:
+        shutil.copy(other / "image" / "signing.pub.pem", public_key)
+        bench.restart("cloud-control")
+        living.start_campaign(
+            images={ecu: made[living.next_version].path.read_bytes() for ecu, made in images.items()},
+            transfer=Transfer.FULL,
+        )
+        living.approve()
+        job = living.expect_unchanged(JobState.FAILED)
+    finally:
+        public_key.write_bytes(kept)
+        bench.restart("cloud-control")
+    assert "signature" in job.reason

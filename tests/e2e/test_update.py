@@ -1,0 +1,75 @@
+"""The main job: a signed campaign updates both ECUs, by patch and by full image, and whatever the driver says is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.options import Transfer
+from proto.job_states import JobState
+from tests.e2e.living_bench import LivingBench
+
+pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+
+IN_ORDER = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize(("transfer", "kind"), [(Transfer.FULL, "full"), (Transfer.DELTA, "delta")])
+def test_both_ecus_run_the_confirmed_new_version(living: LivingBench, transfer: Transfer, kind: str) -> None:
+    job_id = living.start_campaign(transfer=transfer)
+    living.approve()
+    living.expect_updated()
+    transfers = [event for event in living.events(job_id, ["flash.transfer"]) if event.data["kind"] != "metadata"]
+    assert {(event.ecu, event.data["kind"]) for event in transfers} == {("engine", kind), ("adas", kind)}
+
+
+def test_gateway_and_cloud_tell_the_same_states_in_the_same_order(living: LivingBench) -> None:
+    job_id = living.start_campaign()
+    living.approve()
+    living.expect_updated()
+    living.expect_cloud_knows(JobState.SUCCEEDED)
+    for component in ("gateway", "cloud.control"):
+        events = living.events(job_id, ["job.state"])
+        told = [event.data["to"] for event in events if event.component == component]
+        assert [state for state in told if state != "CREATED"] == IN_ORDER
+
+
+def test_every_uds_step_of_the_programming_sequence_is_in_the_trace(living: LivingBench) -> None:
+    job_id = living.start_campaign()
+    living.approve()
+    living.expect_updated()
+    exchanges = living.events(job_id, ["uds.exchange"])
+    for ecu in ("engine", "adas"):
+        services = {str(event.data["request"])[:2] for event in exchanges if event.ecu == ecu and event.data["request"]}
+        assert {"10", "27", "2e", "31", "34", "37", "11", "22"} <= services
+        assert any(event.data["request_bytes"] > 2 for event in exchanges if event.ecu == ecu)
+
+
+def test_the_drivers_no_is_a_no(living: LivingBench) -> None:
+    living.start_campaign()
+    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.decide("decline")
+    job = living.expect_unchanged(JobState.REJECTED)
+    assert "driver" in job.reason
+
+
+def test_later_keeps_the_offer_and_install_still_works(living: LivingBench) -> None:
+    living.start_campaign()
+    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.decide("later")
+    state = living.bench.hmi.state()
+    assert state["job_state"] == "WAITING_FOR_APPROVAL"
+    assert state["deferred_until"] is not None
+    living.bench.decide("install")
+    living.expect_updated()
+
+
+def test_a_driver_who_never_answers_times_the_job_out(living: LivingBench) -> None:
+    living.start_campaign(approval_timeout_s=1.0)
+    living.expect_unchanged(JobState.TIMED_OUT)
+
+
+def test_the_operator_cancels_while_the_driver_is_asked(living: LivingBench) -> None:
+    living.start_campaign()
+    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.operator.cancel_campaign(living.bench.campaign.campaign_id, reason="wrong release")  # type: ignore[union-attr]
+    living.expect_unchanged(JobState.CANCELED)
