@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cloud.check_in import CheckInOutcome
 from cloud.director import SignedManifest
 from cloud.jobs import Transition
 from proto import ota_pb2
 from proto.trace import TraceWriter
+
+_log = logging.getLogger(__name__)
 
 TOPIC_ROOT: Final = "otabench/v1/vehicles"
 
@@ -40,7 +43,8 @@ class Announcer:
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
         """A campaign and its jobs are made."""
-        self._orchestrator.emit(
+        _emit(
+            self._orchestrator,
             "campaign.created",
             campaign_id=campaign.campaign_id,
             name=campaign.name,
@@ -50,7 +54,8 @@ class Announcer:
 
     def manifest_signed(self, signed: SignedManifest, *, vin: str, job_id: str, patches: dict[str, int]) -> None:
         """A manifest version of a vehicle is made; ``patches``: bytes by hardware id."""
-        self._director.emit(
+        _emit(
+            self._director,
             "manifest.signed",
             vin=vin,
             job_id=job_id,
@@ -63,7 +68,8 @@ class Announcer:
         """A vehicle checked in and was answered."""
         decision = ota_pb2.CheckInResponse.Decision.Name(outcome.decision).removeprefix("DECISION_")
         versions = {ecu.ecu: ecu.software_version for ecu in request.ecus}
-        self._control.emit(
+        _emit(
+            self._control,
             "vehicle.check_in",
             vin=request.vin,
             job_id=outcome.job_id or None,
@@ -76,7 +82,8 @@ class Announcer:
 
     def job_moved(self, transition: Transition) -> None:
         """A job is in another state."""
-        self._control.emit(
+        _emit(
+            self._control,
             "job.state",
             vin=transition.vin,
             job_id=transition.job_id,
@@ -118,3 +125,11 @@ class Announcer:
 
     def _publish(self, vin: str, leaf: str, fields: dict[str, str]) -> None:
         self._publisher.publish(f"{TOPIC_ROOT}/{vin}/{leaf}", json.dumps(fields, separators=(",", ":")).encode())
+
+
+def _emit(writer: TraceWriter, event: str, *, vin: str | None = None, job_id: str | None = None, **data: Any) -> None:
+    """A trace that cannot be written (disk full) is a warning; what it tells of is done already."""
+    try:
+        writer.emit(event, vin=vin, job_id=job_id, **data)
+    except OSError as error:
+        _log.warning("trace: %s is not written: %s", event, error)

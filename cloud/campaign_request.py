@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -17,6 +18,10 @@ from cloud.firmware import Firmware, FirmwareRefused, verify
 from cloud.names import checked
 from cloud.policy import Offer
 from proto import ota_pb2
+
+NAME_MOST_BYTES: Final = 200
+NOTES_MOST_BYTES: Final = 8 * 1024
+"""The manifest must fit an ECU's metadata window (64 KiB), and crosses the bus once an ECU."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,12 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise InvalidRequest(f"{what} {', '.join(twice)} is given twice")
+    for field, most in (("name", NAME_MOST_BYTES), ("release_notes", NOTES_MOST_BYTES)):
+        size = len(getattr(request, field).encode())
+        if size > most:
+            raise InvalidRequest(
+                f"{field}: {size} bytes are more than {most}: every ECU is sent the manifest it stands in"
+            )
     for field in ("manifest_lifetime_s", "approval_timeout_s"):
         value = getattr(request, field)
         if not math.isfinite(value) or not 0 <= value <= 10 * 365 * 86_400:

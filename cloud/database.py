@@ -66,7 +66,10 @@ def open_database(url: str) -> Database:
     """
     try:
         parsed = make_url(url)
-        shown = parsed.render_as_string(hide_password=True)
+    except ArgumentError as error:  # its message has the whole text, password and all
+        raise StartError("database_url is not an SQLAlchemy URL, such as sqlite:///cloud.db") from error
+    shown = parsed.render_as_string(hide_password=True)
+    try:
         if parsed.get_backend_name() == "sqlite":
             if parsed.database and parsed.database != ":memory:":
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def open_database(url: str) -> Database:
         else:
             engine = create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=1)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise StartError(f"database_url {url!r}: {error}") from error
+        raise StartError(f"database_url {shown}: {error}") from error
     except ImportError as error:
         raise StartError(f"database_url {shown}: the driver {error.name!r} is not installed") from error
     except OSError as error:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from cloud.errors import StartError
 from proto.process_config import CloudConfig
+from proto.trace import TraceWriter
 
 
 def read_config(path: Path) -> CloudConfig:
@@ -60,6 +61,10 @@ async def _run(config: CloudConfig, plane: str) -> None:
         config.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"state_dir {config.state_dir}: {error.strerror or error}") from error
+    try:
+        TraceWriter(config.trace, component="cloud").close()
+    except OSError as error:
+        raise StartError(f"trace {config.trace}: cannot be written: {error.strerror or error}") from error
     async with AsyncExitStack() as planes:
         if plane == "events" or (plane == "all" and config.embedded_broker):
             await planes.enter_async_context(_events(config))

@@ -1,0 +1,301 @@
+"""What the tests here drive a cloud with: its process, a vehicle that speaks gRPC, and an image maker (imgtool)."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import grpc
+from imgtool.main import imgtool
+
+from proto import ota_pb2, ota_pb2_grpc
+from proto.trace import TraceEvent, read
+
+ENGINE, ADAS = "engine-mcu-a", "adas-soc-b"
+START_S = 60.0
+CALL_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ImageMaker:
+    """Signed images by imgtool, each made once."""
+
+    def __init__(self, key: Path, folder: Path) -> None:
+        self._key = key
+        self._folder = folder
+        self._made: dict[tuple[Any, ...], bytes] = {}
+
+    def __call__(
+        self,
+        hardware_id: str = ENGINE,
+        version: str = "2.0.0",
+        *,
+        counter: int = 2,
+        seed: int = 1,
+        key: Path | None = None,
+    ) -> bytes:
+        """``seed``: bodies of one seed differ between versions in a few places only; others share nothing."""
+        wanted = (hardware_id, version, counter, seed, key)
+        if wanted not in self._made:
+            self._made[wanted] = self._make(hardware_id, version, counter, seed, key or self._key)
+        return self._made[wanted]
+
+    def _make(self, hardware_id: str, version: str, counter: int, seed: int, key: Path) -> bytes:
+        body = bytearray(random.Random(seed).randbytes(48 * 1024))
+        changes = random.Random(version)
+        for _ in range(8):
+            offset = changes.randrange(len(body))
+            body[offset:offset] = changes.randbytes(16)
+        raw, signed = self._folder / "raw.bin", self._folder / "signed.bin"
+        raw.write_bytes(body)
+        arguments = f"sign --header-size 0x200 --pad-header --slot-size 0x100000 --align 8 --version {version}"
+        arguments += f" --security-counter {counter} --vid otabench --cid {hardware_id}"
+        imgtool([*arguments.split(), "-k", str(key), str(raw), str(signed)], standalone_mode=False)
+        return signed.read_bytes()
+
+
+@dataclass
+class Peer:
+    """One end's stubs, with its certificate."""
+
+    channel: grpc.Channel
+
+    @cached_property
+    def control(self) -> Any:
+        return ota_pb2_grpc.ControlPlaneStub(self.channel)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def operator(self) -> Any:
+        return ota_pb2_grpc.OperatorStub(self.channel)  # type: ignore[no-untyped-call]
+
+
+class Cloud:
+    """A cloud process, with mutual TLS unless told otherwise."""
+
+    def __init__(
+        self,
+        folder: Path,
+        keys_dir: Path,
+        *,
+        plane: str = "control",
+        tls: bool = True,
+        mqtt_port: int | None = None,
+        embedded_broker: bool = False,
+        poll_interval_s: float = 7.0,
+    ) -> None:
+        self.folder, self.keys_dir, self.plane, self.tls = folder, keys_dir, plane, tls
+        self.grpc_port, self.artifact_port = free_port(), free_port()
+        self.mqtt_port = mqtt_port or free_port()
+        self.trace_file = folder / "trace.jsonl"
+        self.process: subprocess.Popen[str] | None = None
+        self._channels: dict[str, grpc.Channel] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        certificates = {"ca": "ca.pem", "certificate": "cloud.pem", "key": "cloud.key"}
+        self.config: dict[str, Any] = {
+            "state_dir": str(folder / "state"),
+            "database_url": f"sqlite:///{folder}/state/cloud.db",
+            "artifact_store": f"file://{folder}/artifacts",
+            "keys_dir": str(keys_dir),
+            "grpc_port": self.grpc_port,
+            "tls": {name: str(keys_dir / "tls" / file) for name, file in certificates.items()} if tls else None,
+            "artifact_port": self.artifact_port,
+            "artifact_base_url": f"http://127.0.0.1:{self.artifact_port}/artifacts/",
+            "mqtt_port": self.mqtt_port,
+            "embedded_broker": embedded_broker,
+            "poll_interval_s": poll_interval_s,
+            "trace": str(self.trace_file),
+        }
+
+    def __enter__(self) -> Cloud:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def artifacts_url(self) -> str:
+        return str(self.config["artifact_base_url"])
+
+    def write_config(self) -> Path:
+        """The configuration file."""
+        config = self.folder / "config.json"
+        config.write_text(json.dumps(self.config))
+        return config
+
+    def launch(self) -> subprocess.Popen[str]:
+        """Starts the process and does not wait for it."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cloud", self.plane, "--config", str(self.write_config())],
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "log").open("a"),
+            text=True,
+        )
+        return self.process
+
+    def start(self) -> None:
+        """Starts the process and waits until its last plane says that it is ready."""
+        process = self.launch()
+        last = {"all": "control"}.get(self.plane, self.plane)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"cloud: {last} ready"):
+                return
+        raise AssertionError(f"the cloud did not start: {self.log()}")
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal and gives the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=20)
+        self._close_channels()
+        return status
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._close_channels()
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+    def peer(self, certificate: str) -> Peer:
+        """Stubs with the certificate of that name in the keys folder's tls/; without TLS the name does not matter."""
+        if certificate not in self._channels:
+            options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+            address = f"localhost:{self.grpc_port}"
+            if self.tls:
+                tls = self.keys_dir / "tls"
+                credentials = grpc.ssl_channel_credentials(
+                    (tls / "ca.pem").read_bytes(),
+                    (tls / f"{certificate}.key").read_bytes(),
+                    (tls / f"{certificate}.pem").read_bytes(),
+                )
+                self._channels[certificate] = grpc.secure_channel(address, credentials, options)
+            else:
+                self._channels[certificate] = grpc.insecure_channel(address, options)
+        return Peer(self._channels[certificate])
+
+    @property
+    def operator(self) -> Any:
+        return self.peer("operator").operator
+
+    def trace(self, event: str, *, vin: str | None = None) -> list[TraceEvent]:
+        return [line for line in read(self.trace_file) if line.event == event and vin in (None, line.vin)]
+
+    def _close_channels(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+
+
+@dataclass
+class Vehicle:
+    """A vehicle's side of the wire, with an engine and an adas ECU."""
+
+    vin: str
+    versions: dict[str, str] = field(default_factory=lambda: {"engine": "1.0.0", "adas": "1.0.0"})
+    counters: dict[str, int] = field(default_factory=lambda: {"engine": 1, "adas": 1})
+    hardware: dict[str, str] = field(default_factory=lambda: {"engine": ENGINE, "adas": ADAS})
+    seq: int = 0
+
+    def register(self, cloud: Cloud) -> None:
+        ecus = [
+            ota_pb2.RegisterVehicleRequest.Ecu(ecu=name, serial=self.serial(name), hardware_id=hardware_id)
+            for name, hardware_id in self.hardware.items()
+        ]
+        cloud.operator.RegisterVehicle(ota_pb2.RegisterVehicleRequest(vin=self.vin, ecus=ecus), timeout=CALL_S)
+
+    def serial(self, ecu: str) -> str:
+        return f"{self.vin[-4:]}-{ecu}"
+
+    def reports(self) -> list[ota_pb2.EcuReport]:
+        confirmed = ota_pb2.SLOT_STATE_CONFIRMED
+        return [
+            ota_pb2.EcuReport(
+                ecu=name,
+                serial=self.serial(name),
+                hardware_id=hardware_id,
+                software_version=self.versions[name],
+                active_slot=0,
+                slots=[
+                    ota_pb2.Slot(state=confirmed, version=self.versions[name], security_counter=self.counters[name]),
+                    ota_pb2.Slot(state=ota_pb2.SLOT_STATE_EMPTY),
+                ],
+            )
+            for name, hardware_id in self.hardware.items()
+        ]
+
+    def control(self, cloud: Cloud) -> Any:
+        return cloud.peer(f"vehicle-{self.vin}").control
+
+    def check_in(
+        self, cloud: Cloud, *, job_id: str = "", ecus: list[ota_pb2.EcuReport] | None = None
+    ) -> ota_pb2.CheckInResponse:
+        """Checks in, and again while the manifest is being made."""
+        request = ota_pb2.CheckInRequest(vin=self.vin, ecus=self.reports() if ecus is None else ecus, job_id=job_id)
+        deadline = time.monotonic() + CALL_S
+        while True:
+            answer = self.control(cloud).CheckIn(request, timeout=CALL_S)
+            assert isinstance(answer, ota_pb2.CheckInResponse)
+            if "is being made" not in answer.reason or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.2)
+
+    def update(
+        self, cloud: Cloud, job_id: str, state: str, *, seq: int | None = None, **fields: Any
+    ) -> ota_pb2.UpdateStatusResponse:
+        """Reports a state; without ``seq`` as the next transition."""
+        if seq is None:
+            self.seq += 1
+            seq = self.seq
+        answer = self.control(cloud).UpdateStatus(
+            ota_pb2.UpdateStatusRequest(
+                vin=self.vin,
+                job_id=job_id,
+                state=f"JOB_STATE_{state}",
+                transition_seq=seq,
+                **fields,
+            ),
+            timeout=CALL_S,
+        )
+        assert isinstance(answer, ota_pb2.UpdateStatusResponse)
+        return answer
+
+
+def campaign_request(vehicle: Vehicle, *files: tuple[str, bytes], **fields: Any) -> ota_pb2.CreateCampaignRequest:
+    """A campaign of (hardware id, image) for one vehicle."""
+    return ota_pb2.CreateCampaignRequest(
+        name="Autumn release",
+        release_notes="Smoother.",
+        vins=[vehicle.vin],
+        images=[ota_pb2.CreateCampaignRequest.Image(hardware_id=hardware, image=image) for hardware, image in files],
+        **fields,
+    )
+
+
+def state_name(value: int) -> str:
+    return ota_pb2.JobState.Name(value).removeprefix("JOB_STATE_")
+
+
+def words_of(error: grpc.RpcError) -> str:
+    """The status' detail."""
+    return error.details() or ""

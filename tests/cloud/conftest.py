@@ -1,0 +1,65 @@
+"""A real cloud process for the tests of this folder, its keys, and signed images to feed it.
+
+One process with mutual TLS serves most tests, each with a vehicle of its own; tests that stop or break a cloud start their
+own (``start_cloud``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud.keys import init_keys
+from tests.cloud.bench import Cloud, ImageMaker, Vehicle
+
+VINS = [f"W0TCLOUD{number:09d}" for number in range(80)]
+
+
+@pytest.fixture(scope="session")
+def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    init_keys(folder, vins=VINS, ecus=["engine", "adas"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(keys_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageMaker:
+    return ImageMaker(keys_dir / "image" / "signing.pem", tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def shared_cloud(keys_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with Cloud(tmp_path_factory.mktemp("cloud"), keys_dir, plane="all") as running:
+        running.start()
+        yield running
+
+
+@pytest.fixture
+def make_cloud(keys_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
+    made: list[Cloud] = []
+
+    def make(**settings: object) -> Cloud:
+        cloud = Cloud(tmp_path / f"cloud{len(made)}", keys_dir, **settings)  # type: ignore[arg-type]
+        made.append(cloud)
+        return cloud
+
+    yield make
+    for cloud in made:
+        cloud.kill()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def vehicle() -> Vehicle:
+    """A vehicle that no other test uses, not registered yet."""
+    return Vehicle(VINS[next(_numbers)])
+
+
+@pytest.fixture
+def other_vehicle() -> Vehicle:
+    return Vehicle(VINS[next(_numbers)])
