@@ -222,6 +222,10 @@ class Bench:
                     pacing.remove(self.topology.buses[name])
         self._processes.clear()
 
+    def stop_captures(self) -> None:
+        """Ends the captures, so that their files are whole; the rest goes on."""
+        stop_all([process for name, process in self._processes.items() if name.startswith("can-")])
+
     # Processes, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>.
 
     @property

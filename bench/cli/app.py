@@ -1,0 +1,249 @@
+"""All commands of ``otabench`` with their options. Each hands over to a module that is imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.options import Transfer
+
+
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+app = typer.Typer(
+    help="A hardware-in-the-loop bench for over-the-air updates, from signed campaign to CAN frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+bench_group = _group("Bring up a bench, or look at a bench file.")
+firmware_group = _group("Make, wrap and read firmware images.")
+campaign_group = _group("Campaigns of the running bench.")
+keys_group = _group("Keys of a bench.")
+app.add_typer(bench_group, name="bench")
+app.add_typer(firmware_group, name="firmware")
+app.add_typer(campaign_group, name="campaign")
+app.add_typer(keys_group, name="keys")
+
+_BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; the default has two simulated ECUs.")]
+_Faults = Annotated[
+    list[str] | None, typer.Option("--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail.")
+]
+_TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
+_NoPace = Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as this machine can.")]
+_HmiPort = Annotated[int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the HMI.")]
+_RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")]
+_RunDir = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")]
+_KeysDir = Annotated[Path, typer.Option("--keys", metavar="DIR", help="Keys, as `otabench keys init` makes them.")]
+_LATEST = Path("runs/latest")
+
+
+@bench_group.command("run")
+def bench_run(
+    bench: _BenchFile = None,
+    chaos: _Faults = None,
+    transfer: _TransferOption = Transfer.AUTO,
+    no_pace: _NoPace = False,
+    hmi_port: _HmiPort = 8080,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
+    runs_dir: _RunsDir = Path("runs"),
+) -> None:
+    """The main job: a signed campaign updates all ECUs, with consent given by the bench, and a report.
+
+    Exit status: 0 every ECU runs the confirmed new version; 3 rolled back; 4 failed; 5 rejected; 6 canceled or timed out;
+    1 the bench could not run; 2 wrong usage or bench file.
+    """
+    from bench.cli.run_bench import options_from, run
+
+    options = options_from(bench, chaos, transfer, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir)
+    raise typer.Exit(run(options, timeout_s=timeout))
+
+
+@app.command("up")
+def up(
+    bench: _BenchFile = None,
+    chaos: _Faults = None,
+    transfer: _TransferOption = Transfer.AUTO,
+    no_pace: _NoPace = False,
+    hmi_port: _HmiPort = 8080,
+    runs_dir: _RunsDir = Path("runs"),
+) -> None:
+    """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
+    from bench.cli.run_bench import keep_up, options_from
+
+    options = options_from(bench, chaos, transfer, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir)
+    raise typer.Exit(keep_up(options))
+
+
+@bench_group.command("check")
+def bench_check(
+    file: Annotated[Path | None, typer.Argument(help="Bench file; the default where not given.")] = None,
+) -> None:
+    """Tells whether a bench file is right, and what is in it."""
+    from bench.cli.bench_files import check
+
+    check(file)
+
+
+@bench_group.command("init")
+def bench_init(file: Annotated[Path, typer.Argument(help="Written; never overwritten.")]) -> None:
+    """Writes the default bench file to start from."""
+    from bench.cli.bench_files import init
+
+    init(file)
+
+
+@keys_group.command("init")
+def keys_init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if absent; never overwritten.")],
+    bench: _BenchFile = None,
+) -> None:
+    """Makes all keys of a bench: Director, image signing, TLS, ECU secrets."""
+    from bench.cli.images import make_keys
+
+    make_keys(folder, bench_file=bench)
+
+
+@firmware_group.command("build")
+def firmware_build(
+    keys: _KeysDir = Path("keys"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images are written.")] = Path("firmware"),
+    ecu: Annotated[list[str] | None, typer.Option("--ecu", help="Only this ECU; repeatable.")] = None,
+    version: Annotated[list[str] | None, typer.Option("--version", help="1.0.0 and 2.0.0 where not given.")] = None,
+    bench: _BenchFile = None,
+) -> None:
+    """Makes images whose contents behave like compiled code, for the ECUs of a bench."""
+    from bench.cli.images import build
+
+    build(keys_dir=keys, out_dir=out, ecus=tuple(ecu or ()), versions=tuple(version or ()), bench_file=bench)
+
+
+@firmware_group.command("pack")
+def firmware_pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE.bin", help="A raw binary.")],
+    ecu: Annotated[str, typer.Option("--ecu", help="The bench file's name of the ECU it is for.")],
+    version: Annotated[str, typer.Option("--version", help="As 2.0.0 or 2.0.0+5.")],
+    keys: _KeysDir = Path("keys"),
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="<hardware id>-<version>.bin if not given.")
+    ] = None,
+    security_counter: Annotated[int | None, typer.Option(min=0, help="The major version where not given.")] = None,
+    bench: _BenchFile = None,
+) -> None:
+    """Wraps a raw binary into a signed MCUboot image for one ECU."""
+    from bench.cli.images import pack
+
+    pack(file, ecu=ecu, version=version, keys_dir=keys, out=out, security_counter=security_counter, bench_file=bench)
+
+
+@firmware_group.command("info")
+def firmware_info(file: Annotated[Path, typer.Argument(metavar="IMAGE")], bench: _BenchFile = None) -> None:
+    """What an image says of itself."""
+    from bench.cli.images import info
+
+    info(file, bench_file=bench)
+
+
+@campaign_group.command("create")
+def campaign_create(
+    name: Annotated[str, typer.Option("--name", help="Shown to the driver.")] = "Bench campaign",
+    notes: Annotated[str, typer.Option("--notes", help="Release notes, shown to the driver.")] = "",
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="ECU=FILE", help="Repeatable; the bench's newest firmware where not given."),
+    ] = None,
+    transfer: _TransferOption = Transfer.AUTO,
+    run: _RunDir = _LATEST,
+) -> None:
+    """Makes a campaign for the running bench's vehicle."""
+    from bench.cli import campaigns
+
+    campaigns.create(run, name=name, notes=notes, images=image or [], transfer=transfer)
+
+
+@campaign_group.command("list")
+def campaign_list(run: _RunDir = _LATEST) -> None:
+    """All campaigns, one line a job."""
+    from bench.cli import campaigns
+
+    campaigns.list_all(run)
+
+
+@campaign_group.command("show")
+def campaign_show(
+    campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
+) -> None:
+    """One campaign with its jobs and ECUs."""
+    from bench.cli import campaigns
+
+    campaigns.show(run, campaign)
+
+
+@campaign_group.command("watch")
+def campaign_watch(
+    campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
+) -> None:
+    """Follows a campaign until all its jobs have ended."""
+    from bench.cli import campaigns
+
+    campaigns.watch(run, campaign)
+
+
+@campaign_group.command("cancel")
+def campaign_cancel(
+    campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Told to the vehicle.")] = "canceled by the operator",
+    run: _RunDir = _LATEST,
+) -> None:
+    """Cancels what has not gone too far."""
+    from bench.cli import campaigns
+
+    campaigns.cancel(run, campaign, reason=reason)
+
+
+@app.command("status")
+def status(run: _RunDir = _LATEST) -> None:
+    """What the running bench is doing: processes, ECUs, job."""
+    from bench.cli import campaigns
+
+    campaigns.status(run)
+
+
+@app.command("fault")
+def fault(
+    ecu: Annotated[str, typer.Argument(help="Name of a simulated ECU.")],
+    kind: Annotated[
+        str, typer.Argument(help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds.")
+    ],
+    parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    run: _RunDir = _LATEST,
+) -> None:
+    """Sets a fault of a simulated ECU of the running bench, or clears all."""
+    from bench.cli import campaigns
+
+    campaigns.fault(run, ecu, kind, parameters or [])
+
+
+@app.command("trace")
+def trace(
+    job: Annotated[str | None, typer.Argument(help="The last one where not given.")] = None,
+    run: _RunDir = _LATEST,
+    exchanges: Annotated[bool, typer.Option("--uds", help="Every UDS exchange too.")] = False,
+) -> None:
+    """One job's story in order, from the trace."""
+    from bench.cli.trace_story import tell
+
+    tell(run, job, exchanges=exchanges)
+
+
+@app.command("doctor")
+def doctor() -> None:
+    """Looks at this machine: one line each, what is there, what is missing and what to do."""
+    from bench.cli.doctor import examine
+
+    raise typer.Exit(examine())

@@ -1,0 +1,91 @@
+"""``otabench keys init`` and ``otabench firmware build | pack | info``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from bench import firmware, topology
+from bench.errors import FirmwareError
+
+
+def make_keys(folder: Path, *, bench_file: Path | None) -> None:
+    """Makes the keys of a bench file's vehicle.
+
+    Raises:
+        BenchError: the bench file is wrong, or the keys could not be made.
+    """
+    from bench import launcher
+
+    with tempfile.TemporaryDirectory(prefix="otabench-keys-") as work:
+        launcher.make_keys(folder, topology.load(bench_file), log=Path(work) / "keys.log")
+    print(f"keys made in {folder}; keep them secret, they sign what your ECUs take")
+
+
+def build(
+    *, keys_dir: Path, out_dir: Path, ecus: tuple[str, ...], versions: tuple[str, ...], bench_file: Path | None
+) -> None:
+    """Makes images.
+
+    Raises:
+        BenchError: see ``firmware.build``.
+    """
+    made = firmware.build(
+        topology.load(bench_file),
+        keys_dir=keys_dir,
+        out_dir=out_dir,
+        ecus=ecus,
+        versions=versions or firmware.BENCH_VERSIONS,
+    )
+    for by_version in made.values():
+        for file in by_version.values():
+            print(
+                f"{file.path}  {file.length_bytes:,} bytes  {file.ecu} {file.version}, security counter {file.security_counter}"
+            )
+
+
+def pack(
+    file: Path,
+    *,
+    ecu: str,
+    version: str,
+    keys_dir: Path,
+    out: Path | None,
+    security_counter: int | None,
+    bench_file: Path | None,
+) -> None:
+    """Wraps a raw binary.
+
+    Raises:
+        BenchError: see ``firmware.pack``.
+    """
+    entry = topology.load(bench_file).ecus.get(ecu)
+    if entry is None:
+        raise FirmwareError(
+            f"there is no ECU {ecu!r} in the bench file; known: {', '.join(topology.load(bench_file).ecus)}"
+        )
+    try:
+        body = file.read_bytes()
+    except OSError as error:
+        raise FirmwareError(f"{file}: {error.strerror}; check the path") from error
+    made = firmware.pack(
+        body,
+        ecu=ecu,
+        hardware_id=entry.hardware_id,
+        version=version,
+        keys_dir=keys_dir,
+        out=out or Path(f"{entry.hardware_id}-{version}.bin"),
+        slot_size_bytes=entry.slot_size_bytes,
+        security_counter=security_counter,
+    )
+    print(f"{made.path}  {made.length_bytes:,} bytes  {ecu} {made.version}, security counter {made.security_counter}")
+
+
+def info(file: Path, *, bench_file: Path | None) -> None:
+    """Prints what an image says of itself.
+
+    Raises:
+        BenchError: see ``firmware.describe``.
+    """
+    for label, text in firmware.describe(file, topology.load(bench_file)).items():
+        print(f"{label:<17} {text}")

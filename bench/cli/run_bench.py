@@ -1,0 +1,226 @@
+"""``otabench bench run`` and ``otabench up``: the same bench, once with consent given by itself and a report, once left running.
+
+Decides the order of a run and its exit status: the report's verdict, or 1 where the bench itself could not go on.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+
+from bench import report, report_view
+from bench.cli.progress import follow
+from bench.control_port import Fault
+from bench.errors import BenchError, EndpointError
+from bench.job_watch import JobView
+from bench.launcher import Bench
+from bench.options import BenchOptions, Transfer
+from bench.report import EcuState, Report
+from proto import job_states, trace
+from proto.job_states import JobState
+
+CAMPAIGN_NAME: Final = "Autumn release"
+RELEASE_NOTES: Final = (
+    "Engine: smoother start-stop, corrected plausibility check of the lambda sensor.\n"
+    "Driver assistance: lane keeping on narrow roads, fewer false object warnings."
+)
+_CONSENT_TIMEOUT_S: Final = 120.0
+_CLOUD_CATCHES_UP_S: Final = 5.0
+_LOOK_INTERVAL_S: Final = 0.5
+
+
+def options_from(
+    bench_file: Path | None,
+    faults: list[str] | None,
+    transfer: Transfer,
+    *,
+    no_pace: bool,
+    hmi_port: int,
+    runs_dir: Path,
+) -> BenchOptions:
+    """Options of a bench for people.
+
+    Raises:
+        WrongUsage: a fault that cannot be read.
+    """
+    texts = [text for given in faults or () for text in given.split(",") if text]
+    return BenchOptions(
+        bench_file=bench_file,
+        runs_dir=runs_dir,
+        hmi_port=hmi_port,
+        pace=not no_pace,
+        transfer=transfer,
+        faults=tuple(Fault.parse(text) for text in texts),
+    )
+
+
+def run(options: BenchOptions, *, timeout_s: float) -> int:
+    """The main job. Returns the exit status.
+
+    Raises:
+        BenchError: the bench could not run.
+    """
+    console = Console(highlight=False)
+    started = time.monotonic()
+    with _terminated_as_interrupt(), Bench(options, say=lambda line: _say(console, line)) as bench:
+        before = _ecu_states(bench)
+        bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+        notes = []
+        try:
+            bench.wait_for_job([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
+            job = bench.job()
+            if job is not None and job.state is JobState.WAITING_FOR_APPROVAL:
+                _say(console, "consent: given by the bench, through the HMI")
+                bench.decide("install")
+            job = follow(bench, console, timeout_s=timeout_s)
+        except BenchError as error:
+            job = bench.job()
+            notes.append(str(error))
+        notes += _cloud_notes(bench, job)
+        made = make_report(bench, before=before, job=job, duration_s=time.monotonic() - started, notes=notes)
+        write_report(made, bench)
+        console.print(report_view.render(made), soft_wrap=True)
+    if made.exit_status == report.BENCH_FAILED:
+        raise BenchError("; ".join([*notes, made.reason]) if made.reason not in notes else "; ".join(notes))
+    return made.exit_status
+
+
+def keep_up(options: BenchOptions) -> int:
+    """The bench left running until Ctrl-C. Returns the exit status.
+
+    Raises:
+        BenchError: the bench could not run, or one of its processes died.
+    """
+    console = Console(highlight=False)
+    with _terminated_as_interrupt():
+        try:
+            with Bench(options, say=lambda line: _say(console, line)) as bench:
+                bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+                console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
+                console.print(
+                    "frames   setup/with-can --join candump vcan0" if bench.kernel_can else "frames   (no candump here)"
+                )
+                console.print("status   otabench status · otabench campaign watch · otabench trace")
+                console.print(f"files    {_short(bench.folder.root)}\nCtrl-C stops everything.\n")
+                _stay(bench, console)
+        except KeyboardInterrupt:
+            console.print("stopped")
+    return 0
+
+
+def _stay(bench: Bench, console: Console) -> None:
+    shown: tuple[str, str] | None = None
+    while True:
+        bench.check_processes()
+        job = bench.job()
+        if job is not None and (job.job_id, str(job.state)) != shown:
+            shown = (job.job_id, str(job.state))
+            _say(console, f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}")
+        time.sleep(_LOOK_INTERVAL_S)
+
+
+def make_report(
+    bench: Bench, *, before: dict[str, EcuState], job: JobView | None, duration_s: float, notes: list[str] | None = None
+) -> Report:
+    """The report of the last campaign's job. Ends the captures, whose files it needs."""
+    after = _ecu_states(bench)
+    bench.stop_captures()
+    statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
+    events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
+    target = bench.options.versions[-1]
+    result, exit_status, reason = report.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
+    job_id = job.job_id if job else ""
+    return Report(
+        result=result,
+        exit_status=exit_status,
+        reason=reason,
+        vin=bench.topology.vehicle.vin,
+        job_id=job_id,
+        campaign_id=bench.campaign.campaign_id if bench.campaign else "",
+        target_version=target,
+        transfer_policy=str(bench.options.transfer),
+        kernel_can=bench.kernel_can,
+        faults=tuple(f"{fault.ecu}:{fault.kind}" for fault in bench.options.faults),
+        duration_s=duration_s,
+        phases=report.phases(events, job_id),
+        before=before,
+        after=after,
+        transfers=report.transfers(
+            events,
+            job_id,
+            topology=bench.topology,
+            statistics=statistics,
+            full_image_bytes={ecu: made[target].length_bytes for ecu, made in bench.firmware.items()},
+        ),
+        buses=report.bus_reports(bench.topology, statistics, bench.pacings),
+        files={
+            "report": _short(bench.folder.report_txt),
+            "trace": _short(bench.folder.trace),
+            "capture": _short(bench.folder.can),
+            "logs": _short(bench.folder.root / "logs"),
+        },
+        notes=tuple(notes or ()),
+    )
+
+
+def write_report(made: Report, bench: Bench) -> None:
+    """Writes report.json and report.txt."""
+    bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
+    bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
+
+
+def _ecu_states(bench: Bench) -> dict[str, EcuState]:
+    return {name: EcuState.from_control_port(answer) for name, answer in bench.ecu_states().items()}
+
+
+def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
+    """What the cloud thinks of the job, where that differs after it had time to hear of it."""
+    if job is None or bench.campaign is None:
+        return []
+    deadline = time.monotonic() + _CLOUD_CATCHES_UP_S
+    seen = ""
+    while True:
+        try:
+            campaign = bench.operator.get_campaign(bench.campaign.campaign_id)
+            seen = str(job_states.from_wire(campaign.jobs[0].state))
+        except (EndpointError, ValueError) as error:
+            seen = f"unknown: {error}"
+        if seen == job.state:
+            return []
+        if time.monotonic() > deadline:
+            return [f"the cloud has the job as {seen}"]
+        time.sleep(0.1)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
+
+
+def _short(path: Path) -> str:
+    """Relative to the working directory where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the bench as Ctrl-C does: everything is stopped."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
