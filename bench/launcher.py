@@ -10,6 +10,7 @@ an error, named with its last line, wherever the bench waits for something.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -243,6 +244,10 @@ class Bench:
             raise WrongUsage(f"no process {name!r} was started; this bench has: {', '.join(self._specs)}")
         return self._processes[name]
 
+    def is_running(self, name: str) -> bool:
+        """Whether that process was started and has not ended."""
+        return name in self._processes and self._processes[name].running
+
     def kill(self, name: str) -> None:
         """SIGKILL: what a crash does."""
         self.process(name).kill()
@@ -383,9 +388,7 @@ class Bench:
                 CampaignImage(
                     hardware_id=self.topology.ecus[ecu].hardware_id,
                     image=(images or {}).get(ecu) or self.firmware[ecu][wanted].path.read_bytes(),
-                    base_image=b""
-                    if policy is Transfer.FULL
-                    else self.firmware[ecu][self.options.versions[0]].path.read_bytes(),
+                    base_image=b"" if policy is Transfer.FULL else self._running_image(ecu),
                 )
                 for ecu in chosen
             ],
@@ -456,6 +459,16 @@ class Bench:
         return self.wait_for_end(timeout_s=timeout_s)
 
     # Details.
+
+    def _running_image(self, ecu: str) -> bytes:
+        """The image that an ECU runs now; what it was delivered with, where it cannot be asked."""
+        made = self.firmware[ecu]
+        running = self.options.versions[0]
+        if ecu in self.setup.ports.control:
+            with contextlib.suppress(EndpointError):  # it is off: the cloud may hold its image already
+                state = self.ecu(ecu).state()
+                running = str(state["slots"][state["active_slot"]]["version"])
+        return made[running].path.read_bytes() if running in made else b""
 
     def _register_vehicle(self) -> None:
         if CLOUD_CONTROL in self._processes:
