@@ -35,6 +35,8 @@ from proto import image_format
 from proto.image_format import Image, ImageFormatError, ImageVersion
 
 _DEPENDENCY: Final = struct.Struct("<BBHBBHI")  # image id, slot, padding, version
+_TAIL_BYTES: Final = 16
+"""An image ends in a signature: as many erased bytes at its end mean that they never came."""
 PRECONDITION_TRIAL_NOT_CONFIRMED: Final = 0x04
 
 
@@ -260,7 +262,7 @@ class FirmwareMemory:
         offset = self.layout.slot_offset(self.target)
         if entry.length > self.layout.slot_bytes:
             raise ImageRefused(CheckStatus.NO_IMAGE, f"the image's {entry.length} bytes exceed the slot")
-        if self._readable(self.target) is None:
+        if self._readable(self.target) is None or self._is_cut_short(offset, entry.length):
             raise ImageRefused(CheckStatus.NO_IMAGE, "the slot holds no complete image")
         if hashlib.sha256(self.flash.view(offset, entry.length)).hexdigest() != entry.sha256:
             raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the manifest's")
@@ -269,6 +271,10 @@ class FirmwareMemory:
         if image.total_size > entry.length:
             raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
         return entry
+
+    def _is_cut_short(self, offset: int, length: int) -> bool:
+        tail = min(length, _TAIL_BYTES)
+        return self.flash.is_erased(offset + length - tail, tail)
 
     def _entry(self) -> ManifestEntry:
         data = self.flash.read(self.layout.metadata_offset, self.layout.metadata_bytes).rstrip(b"\xff")

@@ -210,7 +210,7 @@ class UserTransport(can.Listener):
 
     def on_message_received(self, msg: can.Message) -> None:
         """A frame of the functional identifier; all others are the stack's."""
-        if msg.arbitration_id != self._functional_id or msg.is_error_frame or msg.is_remote_frame or not msg.is_rx:
+        if msg.arbitration_id != self._functional_id or msg.is_error_frame or msg.is_remote_frame:
             return
         received = _functional(bytes(msg.data))
         if received is not None:

@@ -1,0 +1,69 @@
+"""Faults: their parameters, how often they act, and the functional single frame."""
+
+from __future__ import annotations
+
+import pytest
+
+from ecu_firmware_sim import faults
+from ecu_firmware_sim.errors import FaultError
+from ecu_firmware_sim.faults import FaultKind, Faults
+from ecu_firmware_sim.transport import _functional
+
+
+@pytest.mark.parametrize(
+    ("short", "shown"),
+    [
+        ("boot-fail", {"kind": "boot-fail"}),
+        ("nrc:0x34:0x70", {"kind": "nrc", "service": 0x34, "nrc": 0x70}),
+        ("nrc:0x34:0x70:2", {"kind": "nrc", "service": 0x34, "nrc": 0x70, "count": 2}),
+        ("silent:3", {"kind": "silent", "count": 3}),
+        ("slow-flash:2.5", {"kind": "slow-flash", "factor": 2.5}),
+        ("power-cut:17", {"kind": "power-cut", "flash_operation": 17, "off_s": 0.5, "mode": "torn"}),
+    ],
+)
+def test_the_short_form_names_kind_parameters_and_count(short: str, shown: dict[str, object]) -> None:
+    assert faults.parse_short(short).shown() == shown
+
+
+@pytest.mark.parametrize("short", ["flood", "nrc", "nrc:0x34", "nrc:x:y", "bit-rot:2:0", "power-cut:-1", "nrc:1:2:3:4"])
+def test_a_wrong_short_form_is_refused(short: str) -> None:
+    with pytest.raises(FaultError):
+        faults.parse_short(short)
+
+
+def test_an_unknown_parameter_or_mode_is_refused() -> None:
+    with pytest.raises(FaultError, match="no parameter color"):
+        faults.parse({"kind": "silent", "color": 1})
+    with pytest.raises(FaultError, match="mode"):
+        faults.parse({"kind": "power-cut", "flash_operation": 1, "mode": "soft"})
+
+
+def test_a_counted_fault_acts_so_often() -> None:
+    active = Faults()
+    active.set(faults.parse_short("silent:2"))
+    assert [active.act(FaultKind.SILENT) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_nrc_faults_of_several_services_stand_side_by_side() -> None:
+    active = Faults()
+    active.set(faults.parse_short("nrc:0x34:0x70"))
+    active.set(faults.parse_short("nrc:0x36:0x72"))
+    active.set(faults.parse_short("nrc:0x36:0x71"))
+    assert [fault["nrc"] for fault in active.shown()] == [0x70, 0x71]
+    assert active.act(FaultKind.NRC, service=0x22) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "request_"),
+    [
+        ("02 3E 80 CC CC CC CC CC", "3E 80"),
+        ("00 0A" + " 22 F1 89" * 3 + " 01 CC CC", "22 F1 89" * 3 + "01"),
+        ("10 14 22 F1 89 F1 8C F1", None),
+        ("05 3E", None),
+        ("00", None),
+        ("", None),
+    ],
+)
+def test_a_functional_request_is_a_single_frame(frame: str, request_: str | None) -> None:
+    received = _functional(bytes.fromhex(frame))
+    assert received == (None if request_ is None else (bytes.fromhex(request_), True))

@@ -1,0 +1,99 @@
+"""Services 22, 2E, 14 and 19."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ecu_firmware_sim.dtc import Dtc
+from tests.ecu.factory import HARDWARE_ID, SERIAL, VIN, Bench
+
+RECORDS = [
+    ("F1 80", b"boot 1"),
+    ("F1 84", b""),
+    ("F1 86", b"\x01"),
+    ("F1 87", b"PN-1"),
+    ("F1 89", b"1.0.0"),
+    ("F1 8C", SERIAL.encode()),
+    ("F1 90", VIN.encode()),
+    ("F1 91", HARDWARE_ID.encode()),
+    ("F1 95", b"otabench-ecu 1"),
+    ("F1 A0", b"R156 OTABENCH 1"),
+]
+
+
+@pytest.mark.parametrize(("identifier", "record"), RECORDS)
+def test_22_reads(ecu: Bench, identifier: str, record: bytes) -> None:
+    assert ecu.must(f"22 {identifier}") == b"\x62" + bytes.fromhex(identifier) + record
+
+
+def test_22_slot_table_has_28_bytes_as_in_the_contract(ecu: Bench) -> None:
+    table = ecu.must("22 F1 A1")[3:]
+    assert table[:2] == b"\x00\x00"
+    assert table[2:15] == b"\x03\x01\x00" + bytes(2) + bytes(4) + b"\x00\x00\x00\x01"
+    assert table[15:] == bytes(13)
+
+
+def test_22_answers_several_identifiers_and_leaves_out_unknown_ones(ecu: Bench) -> None:
+    assert ecu.must("22 F1 86 AB CD F1 89") == b"\x62\xf1\x86\x01\xf1\x891.0.0"
+
+
+def test_22_with_only_unknown_identifiers_is_31(ecu: Bench) -> None:
+    assert ecu.ask("22 AB CD 12 34") == "7F 22 31"
+
+
+def test_22_whose_answer_would_be_too_long_is_14(ecu: Bench) -> None:
+    assert ecu.ask(b"\x22" + b"\xf1\x90" * 300) == "7F 22 14"
+
+
+def test_2e_fingerprint_is_kept(ecu: Bench) -> None:
+    ecu.unlock()
+    assert ecu.ask("2E F1 84 26 11 23 54 45 53 54") == "6E F1 84"
+    ecu.boot()
+    assert ecu.must("22 F1 84")[3:] == bytes.fromhex("26 11 23 54 45 53 54")
+
+
+@pytest.mark.parametrize(
+    ("record", "nrc"), [("26 11 23", "13"), ("26 11 23" + " 41" * 33, "13"), ("2A 11 23 41", "31")]
+)
+def test_2e_fingerprint_of_another_form_is_refused(ecu: Bench, record: str, nrc: str) -> None:
+    ecu.unlock()
+    assert ecu.ask("2E F1 84 " + record) == f"7F 2E {nrc}"
+
+
+def test_2e_of_what_cannot_be_written_is_31(ecu: Bench) -> None:
+    ecu.unlock()
+    assert ecu.ask("2E F1 8C 41") == "7F 2E 31"
+
+
+def test_2e_vin_is_written_once(new_ecu: Callable[..., Bench]) -> None:
+    ecu = new_ecu(vin="")
+    ecu.unlock()
+    assert ecu.ask(b"\x2e\xf1\x90SHORT") == "7F 2E 13"
+    assert ecu.ask(b"\x2e\xf1\x90" + VIN.encode()) == "6E F1 90"
+    assert ecu.ask(b"\x2e\xf1\x90" + VIN.encode()) == "7F 2E 22"
+    ecu.boot()
+    assert ecu.must("22 F1 90")[3:] == VIN.encode()
+
+
+def test_19_02_gives_codes_by_status_mask_and_they_stay(ecu: Bench) -> None:
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "seen")
+    assert ecu.ask("19 02 08") == "59 02 2F 16 01 00 2F"
+    ecu.boot()
+    assert ecu.ask("19 02 01") == "59 02 2F"
+    assert ecu.ask("19 02 08") == "59 02 2F 16 01 00 2C"
+
+
+def test_19_0a_gives_all_supported_codes(ecu: Bench) -> None:
+    assert len(ecu.must("19 0A")) == 3 + 4 * len(Dtc)
+
+
+def test_14_clears_all_one_or_is_31(ecu: Bench) -> None:
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "seen")
+    ecu.dtcs.set(Dtc.ROLLED_BACK, "seen")
+    assert ecu.ask("14 16 01 00") == "54"
+    assert ecu.ask("19 02 FF") == "59 02 2F 16 02 00 2F"
+    assert ecu.ask("14 12 34 56") == "7F 14 31"
+    assert ecu.ask("14 FF FF FF") == "54"
+    assert ecu.ask("19 02 FF") == "59 02 2F"

@@ -1,0 +1,231 @@
+"""Services 34, 36, 37 and routine FF00: counters, bounds, and what state a broken transfer leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import bsdiff4
+import pytest
+
+from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
+from tests.ecu.factory import Bench, Manifest
+
+
+@pytest.fixture
+def ready(ecu: Bench) -> Bench:
+    """Unlocked, its other slot erased."""
+    ecu.unlock()
+    ecu.erase()
+    return ecu
+
+
+def slot(ecu: Bench, number: int) -> bytes:
+    return bytes(ecu.flash.memory[ecu.layout.slot_offset(number) :][: ecu.layout.slot_bytes])
+
+
+def test_34_offers_blocks_of_4095_bytes(ready: Bench) -> None:
+    assert ready.request_download(1000) == bytes.fromhex("74 20 0F FF")
+
+
+OUT_OF_RANGE = [
+    (SLOT_WINDOW - 1, 16),
+    (SLOT_WINDOW, 0x4001),
+    (SLOT_WINDOW + 0x4000, 1),
+    (SLOT_WINDOW, 0),
+    (METADATA_WINDOW, 0x1001),
+    (METADATA_WINDOW + 0x100, 16),
+    (0, 16),
+    (0xFFFFFFFF, 0xFFFFFFFF),
+]
+
+
+@pytest.mark.parametrize(("address", "size"), OUT_OF_RANGE)
+def test_34_outside_the_windows_is_31(ready: Bench, address: int, size: int) -> None:
+    assert ready.request_download(size, address=address) == b"\x7f\x34\x31"
+
+
+@pytest.mark.parametrize("data_format", [0x01, 0x11, 0x20, 0xFF])
+def test_34_with_an_unknown_data_format_is_31(ready: Bench, data_format: int) -> None:
+    assert ready.request_download(1000, data_format=data_format) == b"\x7f\x34\x31"
+
+
+def test_34_with_another_address_format_is_31(ready: Bench) -> None:
+    assert ready.ask("34 00 33 00 10 00 00 00 00 10 00") == "7F 34 31"
+
+
+def test_34_on_a_slot_that_is_not_erased_is_22(ecu: Bench) -> None:
+    ecu.unlock()
+    ecu.erase(0x1000)
+    ecu.flash.program(ecu.layout.slot_offset(1), b"\0")
+    assert ecu.request_download(1000) == b"\x7f\x34\x22"
+
+
+def test_34_during_a_transfer_is_22_and_the_transfer_goes_on(ready: Bench) -> None:
+    ready.request_download(100)
+    assert ready.request_download(100) == b"\x7f\x34\x22"
+    ready.transfer(bytes(100))
+    ready.must("37")
+
+
+def test_36_and_37_without_a_download_are_24(ready: Bench) -> None:
+    assert ready.ask("36 01 00") == "7F 36 24"
+    assert ready.ask("37") == "7F 37 24"
+
+
+def test_36_counts_from_01_and_wraps_from_ff_to_00(ready: Bench) -> None:
+    ready.request_download(600)
+    for number in range(1, 601):
+        counter = number & 0xFF
+        assert ready.send(bytes((0x36, counter, number % 251))) == bytes((0x76, counter))
+    ready.must("37")
+    assert slot(ready, 1)[:600] == bytes(number % 251 for number in range(1, 601))
+
+
+def test_36_that_repeats_the_last_counter_is_positive_and_not_written_again(ready: Bench) -> None:
+    ready.request_download(8)
+    assert ready.ask(b"\x36\x01ABCD") == "76 01"
+    assert ready.ask(b"\x36\x01WXYZ") == "76 01"
+    assert ready.ask(b"\x36\x02EFGH") == "76 02"
+    ready.must("37")
+    assert slot(ready, 1)[:8] == b"ABCDEFGH"
+
+
+@pytest.mark.parametrize("counter", ["00", "02", "FF"])
+def test_36_with_a_wrong_counter_is_73_and_the_transfer_goes_on(ready: Bench, counter: str) -> None:
+    ready.request_download(4)
+    assert ready.ask(f"36 {counter} 00") == "7F 36 73"
+    assert ready.ask(b"\x36\x01ABCD") == "76 01"
+    ready.must("37")
+
+
+def test_36_with_more_than_announced_is_71_and_ends_the_transfer(ready: Bench) -> None:
+    ready.request_download(4)
+    assert ready.ask(b"\x36\x01ABCDE") == "7F 36 71"
+    assert ready.ask(b"\x36\x01ABCD") == "7F 36 24"
+    assert ready.states == "CONFIRMED INVALID"
+
+
+def test_36_longer_than_offered_is_13(ready: Bench) -> None:
+    ready.request_download(0x4000)
+    assert ready.send(bytes((0x36, 0x01)) + bytes(4094)) == b"\x7f\x36\x13"
+    assert ready.send(bytes((0x36, 0x01)) + bytes(4093)) == b"\x76\x01"
+
+
+def test_37_before_all_bytes_came_is_24_and_the_transfer_goes_on(ready: Bench) -> None:
+    ready.request_download(8)
+    ready.must(b"\x36\x01ABCD")
+    assert ready.ask("37") == "7F 37 24"
+    ready.must(b"\x36\x02EFGH")
+    assert ready.ask("37") == "77"
+
+
+def test_a_flash_error_is_72_sets_a_dtc_and_ends_the_transfer(ready: Bench) -> None:
+    ready.request_download(0x1000)
+    ready.flash.memory[ready.layout.slot_offset(1) + 0x200] = 0
+    assert ready.send(bytes((0x36, 0x01)) + bytes(0x800)) == b"\x7f\x36\x72"
+    assert ready.ask("37") == "7F 37 24"
+    assert ready.ask("19 02 08") == "59 02 2F 06 2F 00 2F"
+
+
+def test_the_slot_is_invalid_from_34_until_check_memory(ready: Bench, new_image: bytes) -> None:
+    assert ready.states == "CONFIRMED EMPTY"
+    ready.request_download(len(new_image))
+    assert ready.states == "CONFIRMED INVALID"
+    ready.transfer(new_image)
+    ready.must("37")
+    assert ready.states == "CONFIRMED INVALID"
+
+
+def test_pages_are_programmed_once_and_the_running_slot_never(ready: Bench, new_image: bytes) -> None:
+    ready.flash.log.clear()
+    ready.download_image(new_image)
+    other = ready.layout.slot_offset(1)
+    pages = [step.offset // 256 for step in ready.flash.log if step.offset >= other]
+    assert pages == list(range(other // 256, (other + len(new_image) - 1) // 256 + 1))
+    assert not [step for step in ready.flash.log if ready.layout.slot_offset(0) <= step.offset < other]
+
+
+ERASE_OUT_OF_RANGE = [(SLOT_WINDOW, 0x5000), (SLOT_WINDOW + 1, 0x1000), (SLOT_WINDOW, 0), (0, 0x1000), (0xF02000, 1)]
+
+
+@pytest.mark.parametrize(("address", "length"), ERASE_OUT_OF_RANGE)
+def test_erase_outside_the_window_or_inside_a_sector_is_31(ready: Bench, address: int, length: int) -> None:
+    option = b"\x44" + address.to_bytes(4, "big") + length.to_bytes(4, "big")
+    assert ready.send(b"\x31\x01\xff\x00" + option) == b"\x7f\x31\x31"
+
+
+def test_erase_on_a_running_trial_is_22_because_the_other_slot_is_the_way_back(ecu: Bench, new_image: bytes) -> None:
+    ecu.trial(new_image)
+    ecu.unlock()
+    option = b"\x44" + SLOT_WINDOW.to_bytes(4, "big") + (0x1000).to_bytes(4, "big")
+    assert ecu.send(b"\x31\x01\xff\x00" + option) == b"\x7f\x31\x22"
+
+
+def test_metadata_window_takes_one_document_after_the_other(ready: Bench) -> None:
+    ready.download_metadata(b"A" * 500)
+    ready.download_metadata(b"B" * 10)
+    window = ready.flash.read(ready.layout.metadata_offset, 600)
+    assert window.rstrip(b"\xff") == b"B" * 10
+
+
+# -- patches
+
+
+def patch_facts(old: bytes, new: bytes, patch: bytes) -> dict[str, object]:
+    return {
+        "path": "patches/p",
+        "length": len(patch),
+        "sha256": hashlib.sha256(patch).hexdigest(),
+        "base_version": "1.0.0",
+        "base_sha256": hashlib.sha256(old).hexdigest(),
+        "base_length": len(old),
+    }
+
+
+def send_patch(ecu: Bench, patch: bytes, size: int) -> bytes | None:
+    assert ecu.request_download(size, data_format=0x10)[0] == 0x74
+    ecu.transfer(patch, block_bytes=4093)
+    return ecu.send("37")
+
+
+def test_37_rebuilds_a_patch_into_the_other_slot(ecu: Bench, old_image: bytes, new_image: bytes) -> None:
+    patch = bsdiff4.diff(old_image, new_image)
+    ecu.unlock()
+    manifest = Manifest(new_image, patch=patch_facts(old_image, new_image, patch))
+    ecu.download_metadata(manifest.signed(ecu.keys.targets))
+    ecu.erase()
+    assert send_patch(ecu, patch, len(new_image)) == b"\x77"
+    assert ecu.pending
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 00"
+    assert slot(ecu, 1)[: len(new_image)] == new_image
+
+
+def test_a_patch_for_another_base_is_72_and_check_memory_says_08(
+    ecu: Bench, old_image: bytes, new_image: bytes
+) -> None:
+    foreign = bytes(reversed(old_image))
+    patch = bsdiff4.diff(foreign, new_image)
+    ecu.unlock()
+    manifest = Manifest(new_image, patch=patch_facts(foreign, new_image, patch))
+    ecu.download_metadata(manifest.signed(ecu.keys.targets))
+    ecu.erase()
+    ecu.flash.log.clear()
+    assert send_patch(ecu, patch, len(new_image)) == b"\x7f\x37\x72"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+    assert slot(ecu, 1).count(0xFF) == ecu.layout.slot_bytes
+
+
+def test_after_a_refused_patch_the_full_image_is_taken(ready: Bench, new_image: bytes) -> None:
+    assert send_patch(ready, b"BSDIFF40 and nonsense", len(new_image)) == b"\x7f\x37\x72"
+    assert ready.stage(new_image) == 0
+    assert ready.states == "CONFIRMED STAGED"
+
+
+def test_a_patch_larger_than_the_ram_is_72_and_check_memory_says_08(new_ecu: Callable[..., Bench]) -> None:
+    ecu = new_ecu(ram_bytes=510_000)
+    ecu.unlock()
+    ecu.erase()
+    assert ecu.request_download(5000, data_format=0x10)[0] == 0x74
+    assert ecu.send(b"\x36\x01" + bytes(2000)) == b"\x7f\x36\x72"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
