@@ -54,8 +54,9 @@ class HmiServer:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        """Where this machine finds the page."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def run(self) -> None:
         """Serves until ``close`` is called or the task is cancelled."""

@@ -17,6 +17,7 @@ const ui = {
   sending: null, // the decision under way
   error: "",
   closedJob: null, // the ended job whose result the driver has put away
+  acting: null, // the button that had the focus when it was pressed: a disabled button loses it
   reached: null, // {job_id, state}: the last state on the way that this page saw
 };
 
@@ -29,9 +30,17 @@ function draw() {
   if (!state) return;
   at("vin").textContent = state.vin;
   patch(at("view"), view(state, ui, { onDecision: send, onClose: putAway }));
-  if (focused !== document.body && !focused.isConnected) at("job-title")?.focus();
+  keepFocus(focused);
   const words = announcement(state);
   if (at("announcer").textContent !== words) at("announcer").textContent = words;
+}
+
+/** A keyboard's place survives: on the button once it works again, else at the top of what came instead. */
+function keepFocus(before) {
+  const button = ui.acting && at(ui.acting);
+  if (button?.disabled) return;
+  if (document.activeElement === document.body && (ui.acting || before !== document.body)) (button ?? at("job-title")).focus();
+  ui.acting = null;
 }
 
 function onState(next) {
@@ -60,6 +69,7 @@ async function send(decision) {
   if (decision === "decline" && !(await confirmDecline(at("decline-dialog")))) return;
   if (ui.sending || state.job_id !== jobId) return;
   ui.sending = decision;
+  ui.acting = decision;
   ui.error = "";
   draw();
   const about = subject(state);
