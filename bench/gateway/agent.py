@@ -1,0 +1,252 @@
+"""The gateway's agent: its parts, wired, and the two things it does all the time: check in, and run the job there is.
+
+Decides when the cloud is asked: at start, when woken, and at the poll's interval, only while no job runs and only once every
+ECU has said who it is. A cloud, broker or ECU that is away is a state that is shown, not an error: it is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from bench.gateway.actions import Actions, describe
+from bench.gateway.backoff import Backoff, jittered
+from bench.gateway.cloud_link import CloudLink
+from bench.gateway.config import GatewayConfig
+from bench.gateway.dashboard import Dashboard
+from bench.gateway.downloads import OUTAGE_LIMIT_S, Downloader, DownloadLimits
+from bench.gateway.errors import CloudRefused, CloudUnreachable
+from bench.gateway.identities import Identities
+from bench.gateway.job_runner import JobRunner, Persisted, kill_before
+from bench.gateway.manifest import KnownEcu
+from bench.gateway.primary import Primary
+from bench.gateway.reporter import Reporter
+from bench.gateway.states import Event
+from bench.gateway.store import Store
+from bench.gateway.vehicle import FlashError, Vehicle
+from bench.gateway.wakeup import listen
+from bench.gateway.worker import Worker
+from proto import ota_pb2
+from proto.job_states import JobState, from_wire
+from proto.trace import TraceWriter
+
+_log = logging.getLogger("gateway")
+_LEAST_POLL_S: Final = 0.1
+_CLOSE_WITHIN_S: Final = 1.0
+
+VehicleFactory = Callable[[GatewayConfig, TraceWriter], Vehicle]
+
+
+class Agent:
+    """One vehicle's gateway without its HMI server; ``dashboard`` is what that serves.
+
+    Args:
+        config: see there.
+        vehicle: the ECUs.
+        trace: gets the agent's events.
+        persisted: called after a job state is on disk; by default ``config.stop_before``.
+        outage_limit_s: how long the artifact server may stay away.
+
+    Raises:
+        StartError: the state folder, the pinned Root or a certificate cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        vehicle: Vehicle,
+        trace: TraceWriter,
+        persisted: Persisted | None = None,
+        outage_limit_s: float = OUTAGE_LIMIT_S,
+    ) -> None:
+        timing = config.timing
+        known = [KnownEcu(ecu.name, ecu.serial, ecu.hardware_id) for ecu in config.ecus]
+        self._config = config
+        self._vehicle = vehicle
+        self._trace = trace
+        self._worker = Worker()
+        self._woken = asyncio.Event()
+        self._offered = asyncio.Event()
+        self._told = ""
+        primary = Primary(
+            vin=config.vin,
+            known=known,
+            director_root=config.director_root,
+            metadata_dir=config.state_dir / "director",
+        )
+        self.dashboard = Dashboard(vin=config.vin, hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus})
+        self._cloud = CloudLink(
+            target=config.cloud_grpc,
+            vin=config.vin,
+            tls=config.tls,
+            on_reachable=self._reachable,
+            retry_most_s=timing.retry_most_s,
+        )
+        self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard)
+        self.store = Store(config.state_dir / "gateway.db")
+        self._reporter = Reporter(
+            vin=config.vin,
+            store=self.store,
+            cloud=self._cloud,
+            answered=self._answered,
+            identities=lambda: self._identities.known,
+            backoff=self._backoff(),
+            heartbeat_s=timing.poll_interval_s,
+            trace=trace,
+        )
+        limits = DownloadLimits(
+            min_bytes_per_s=timing.download_min_bytes_per_s,
+            stall_s=timing.download_stall_s,
+            outage_limit_s=outage_limit_s,
+            retry_first_s=timing.retry_first_s,
+            retry_most_s=timing.retry_most_s,
+        )
+        self._actions = Actions(
+            config=config,
+            vehicle=vehicle,
+            worker=self._worker,
+            cloud=self._cloud,
+            primary=primary,
+            downloader=Downloader(config.state_dir / "downloads", limits),
+            dashboard=self.dashboard,
+            identities=self._identities,
+            store=self.store,
+            progressed=lambda progress: self._runner.progressed(progress),
+            trace=trace,
+        )
+        self._runner = JobRunner(
+            vin=config.vin,
+            store=self.store,
+            actions=self._actions,
+            reporter=self._reporter,
+            dashboard=self.dashboard,
+            identities=self._identities,
+            trace=trace,
+            persisted=persisted or kill_before(config.stop_before),
+        )
+
+    async def run(self) -> None:
+        """Runs until cancelled; whatever runs then is taken up again from disk by the next process."""
+        self.dashboard.show_history(self.store.ended_jobs())
+        config = self._config
+        self._trace.emit("gateway.started", ecus=[ecu.name for ecu in config.ecus], cloud=config.cloud_grpc)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._run_jobs(), name="jobs")
+                tasks.create_task(self._check_in_forever(), name="check-in")
+                tasks.create_task(self._reporter.run(), name="reporter")
+                tasks.create_task(
+                    listen(
+                        host=config.mqtt_host,
+                        port=config.mqtt_port,
+                        vin=config.vin,
+                        wake=self._woken.set,
+                        backoff=self._backoff(),
+                    ),
+                    name="wake-up",
+                )
+        finally:
+            self._actions.is_stopping = True
+
+    def stopping(self) -> None:
+        """To be called before ``run`` is cancelled: a running flash is left alone."""
+        self._actions.is_stopping = True
+
+    async def close(self) -> None:
+        """Closes connections and files; a flash that still runs is given up after a moment."""
+        self.stopping()
+        await self._cloud.close()
+        self.store.close()
+        closing = Worker("close")
+        with contextlib.suppress(TimeoutError, FlashError, OSError):
+            await asyncio.wait_for(asyncio.shield(closing.submit(self._vehicle.close)), _CLOSE_WITHIN_S)
+        self._worker.close()
+        self._trace.emit("gateway.stopped")
+
+    async def _run_jobs(self) -> None:
+        is_resumed = True
+        while True:
+            self._offered.clear()
+            job = self.store.open_job()
+            if job is None:
+                await self._offered.wait()
+            else:
+                await self._runner.run(job, is_resumed=is_resumed)
+                self._woken.set()
+            is_resumed = False
+
+    async def _check_in_forever(self) -> None:
+        backoff = self._backoff()
+        while True:
+            self._woken.clear()
+            wait_s = jittered(self._config.timing.poll_interval_s)
+            if self.store.open_job() is None:
+                try:
+                    if not self._identities.is_fresh:
+                        await self._identities.refresh()
+                    wait_s = await self._check_in()
+                    backoff.reset()
+                except FlashError as error:
+                    self._say(describe(error))
+                    wait_s = backoff.next_s()
+                except CloudRefused as error:
+                    self._say(f"the cloud refuses this vehicle: {error}")
+                except CloudUnreachable:
+                    wait_s = backoff.next_s()
+            try:
+                async with asyncio.timeout(max(wait_s, _LEAST_POLL_S)):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _check_in(self) -> float:
+        """Asks the cloud once; returns when to ask again."""
+        answer = await self._cloud.check_in(self._identities.known)
+        if self.store.first_report() is None:  # else the cloud does not know yet how the last job ended
+            if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:
+                self._take_offer(answer)
+            elif answer.decision == ota_pb2.CheckInResponse.DECISION_REFUSED:
+                self._say(f"the cloud refuses an update: {answer.reason}")
+            else:
+                self._say("")
+        poll_s = self._config.timing.poll_interval_s
+        return jittered(min(poll_s, answer.poll_interval_s) if answer.poll_interval_s > 0 else poll_s)
+
+    def _take_offer(self, answer: ota_pb2.CheckInResponse) -> None:
+        try:
+            state = from_wire(answer.job_state)
+        except ValueError:
+            state = JobState.CREATED
+        if self._runner.adopt(answer.job_id, state) is not None:
+            self._told = ""
+            self._offered.set()
+
+    def _say(self, sentence: str) -> None:
+        """Shows, and logs once, why nothing goes on; the result of the last job stays where there is nothing to say."""
+        if sentence == self._told:
+            return
+        self._told = sentence
+        if sentence:
+            _log.warning("%s", sentence)
+            self.dashboard.show(reason=sentence)
+        else:
+            ended = self.store.job(self.dashboard.snapshot().job_id or "")
+            self.dashboard.show(reason=ended.reason if ended else "")
+
+    def _answered(self, job_id: str, state: JobState, cancel_requested: bool) -> None:
+        if cancel_requested or state is JobState.CANCELED:
+            self._runner.give_up(job_id, Event.CANCELED, "canceled by the operator")
+        elif state is JobState.TIMED_OUT:
+            self._runner.give_up(job_id, Event.TIME_RAN_OUT, "the cloud says that time has run out")
+
+    def _reachable(self, reachable: bool) -> None:
+        self.dashboard.show(cloud_reachable=reachable)
+        self._trace.emit("cloud.reachable" if reachable else "cloud.unreachable")
+
+    def _backoff(self) -> Backoff:
+        timing = self._config.timing
+        return Backoff(first_s=timing.retry_first_s, most_s=timing.retry_most_s)

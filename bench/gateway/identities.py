@@ -1,0 +1,52 @@
+"""What the vehicle's ECUs say of themselves, as last read.
+
+Decides when that is too old to be told to the cloud. Reading is the vehicle's, on the worker's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from bench.gateway.dashboard import Dashboard
+from bench.gateway.vehicle import EcuIdentity, Vehicle
+from bench.gateway.worker import Worker
+
+_FRESH_S: Final = 60.0
+"""An idle gateway reads its ECUs again after that time, not at every poll: other testers use the bus too."""
+
+
+class Identities:
+    """The last reading."""
+
+    def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard) -> None:
+        self._vehicle = vehicle
+        self._worker = worker
+        self._dashboard = dashboard
+        self._read_at_s: float | None = None
+        self.known: Mapping[str, EcuIdentity] = {}
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last reading may be told to the cloud."""
+        return self._read_at_s is not None and time.monotonic() - self._read_at_s < _FRESH_S
+
+    async def refresh(self) -> Mapping[str, EcuIdentity]:
+        """Reads all ECUs.
+
+        Raises:
+            FlashError: an ECU does not answer or answers nonsense.
+        """
+        self.learned(await self._worker.submit(self._vehicle.identify))
+        return self.known
+
+    def learned(self, identities: Mapping[str, EcuIdentity]) -> None:
+        """Takes a reading that came with something else."""
+        self.known = {**self.known, **identities}
+        self._read_at_s = time.monotonic()
+        self._dashboard.show_identities(self.known)
+
+    def forget(self) -> None:
+        """What was read is not true any more: read again before it is told."""
+        self._read_at_s = None

@@ -1,0 +1,59 @@
+"""One thread for everything that blocks on the bus, so that the calls of a ``Vehicle`` never overlap.
+
+Decides nothing. The thread is a daemon: a process that is told to end does not wait for a flash transfer; what was
+persisted is where the next one goes on from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Worker:
+    """Runs calls one after the other, in the order they were submitted."""
+
+    def __init__(self, name: str = "vehicle") -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
+        """Runs the call on the thread; the future is of the running event loop.
+
+        Cancelling the future takes back a call that has not begun, and only that.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        outcome: Future[_T] = Future()
+        self._calls.put((partial(call, *args, **kwargs), outcome))
+        return asyncio.wrap_future(outcome)
+
+    def close(self, wait_s: float = 0.0) -> bool:
+        """Lets the thread end after the call it is in; True if it has within ``wait_s``."""
+        if self._thread is None:
+            return True
+        self._calls.put(None)
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None:
+            call, outcome = item
+            if not outcome.set_running_or_notify_cancel():
+                continue
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001  # it is raised again where the future is awaited
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(result)
