@@ -53,8 +53,8 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
     """
     known = facts(session, request.vin)
     if known is not None:
-        given = [(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in request.ecus]
-        if given == [(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in known.ecus]:
+        given = {(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in request.ecus}
+        if given == {(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in known.ecus}:
             return
         if known.busy_state is not None:
             raise NotAllowed(

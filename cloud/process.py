@@ -46,10 +46,10 @@ def run_plane(config_path: Path, plane: str) -> None:
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = read_config(config_path)
-    asyncio.run(_run(config, plane))
+    asyncio.new_event_loop().run_until_complete(_run(config, plane))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # worker threads may be in the middle of a patch: it is made again when it is needed
+    os._exit(0)  # worker threads may be in the middle of a patch or of a connect: nothing is lost with them
 
 
 async def _run(config: CloudConfig, plane: str) -> None:
