@@ -160,12 +160,12 @@ def fd_frame_bits(
     arbitration, length = (arbitration << 2 | 0b10) << 1 | brs, length + 3  # FDF, res, BRS
     stuffed, state = _stuff_bits(arbitration, length, _AFTER_SOF)
     nominal = 1 + length + stuffed + _TRAILER_BITS - 1
-    more, state = _stuff_bits(esi << 4 | dlc, 5, state)
+    more, state = _stuff_bits(esi << 4 | dlc, 5, state) if data else _stuff_bits(esi << 3, 4, state)
     fast = 5 + more + 8 * len(data)
     for byte in data[:-1]:
         more, state = _STUFF_8[state][byte]
         fast += more
-    if data:  # stuffed up to, not after, the last bit: the first fixed stuff bit stands there
+    if data:  # stuffed up to, not after, the last bit before the CRC field: the first fixed stuff bit stands there
         more, state = _STUFF_7[state][data[-1] >> 1]
         fast += more
     fast += (4 + 17 + 6 if len(data) <= 16 else 4 + 21 + 7) + 1  # stuff count, CRC, fixed stuff bits, CRC delimiter

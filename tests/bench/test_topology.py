@@ -1,0 +1,132 @@
+"""The bench file's mistakes: each gives one line that names file, key and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import topology
+from bench.errors import BenchFileError
+
+FILE = "my.bench.yaml"
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(BenchFileError) as caught:
+        topology.parse(text, name=FILE)
+    return caught.value.problems
+
+
+def changed(before: str, after: str) -> str:
+    text = topology.default_text()
+    assert before in text
+    return text.replace(before, after, 1)
+
+
+def test_the_default_bench_is_the_documented_one() -> None:
+    bench = topology.load()
+    assert bench.vehicle.vin == "W0TABENCH00000001"
+    assert bench.buses["powertrain"].can_arguments() == {"interface": "socketcan", "channel": "vcan0", "fd": False}
+    assert bench.buses["powertrain"].bitrate == 500_000
+    ids = {name: (ecu.request_id, ecu.response_id, ecu.hardware_id) for name, ecu in bench.ecus.items()}
+    assert ids == {"engine": (0x7E0, 0x7E8, "engine-mcu-a"), "adas": (0x7E1, 0x7E9, "adas-soc-b")}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("fd: false", "fd: false, bitrat: 1", "buses.powertrain.bitrat: unknown key; did you mean 'bitrate'?"),
+        ("kind: simulated", "kint: simulated", "ecus.engine.kint: unknown key; did you mean 'kind'?"),
+        ("{vin:", "{xyz: 1, vin:", "vehicle.xyz: unknown key; known keys here: vin"),
+        ("vehicle:", "vehcle: {}\nvehicle:", "vehcle: unknown key; did you mean 'vehicle'?"),
+        (
+            "profile: iso14229-ab",
+            "profile: iso14229-ab, timing: {boot: 1}",
+            "ecus.engine.timing.boot: unknown key; did you mean 'boot_s'?",
+        ),
+        ("hardware_id: engine-mcu-a,", "", "ecus.engine.hardware_id: this key is missing; add it"),
+        ("0x7E8", "fast", "ecus.engine.response_id: input should be a valid integer"),
+        ("W0TABENCH00000001", "SHORT", "vehicle.vin: 'SHORT' does not fit; expected 17 capital letters and digits"),
+        ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: input should be greater than or equal to 10000"),
+        ("kind: simulated", "kind: real", "ecus.engine.kind: input should be 'simulated' or 'board', found 'real'"),
+        ("bus: powertrain", "bus: body", "ecus.engine.bus: there is no bus 'body'; known buses: powertrain"),
+        ("engine:", "Engine:", "ecus.Engine: 'Engine' is no ECU name"),
+        ("0x7E0", "0x7DF", "ecus.engine.request_id: 0x7DF is the functional request identifier"),
+        ("0x7E9", "0x7E8", "ecus.adas.response_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
+        ("0x7E1", "0x7E8", "ecus.adas.request_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
+        ("adas-soc-b", "engine-mcu-a", "ecus.adas.hardware_id: 'engine-mcu-a' is already that of 'engine'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_remedy(before: str, after: str, expected: str) -> None:
+    found = problems_of(changed(before, after))
+    assert any(line.startswith(f"{FILE}: {expected}") for line in found), found
+    assert all("\n" not in line for line in found)
+
+
+def test_every_mistake_is_told_not_only_the_first() -> None:
+    text = changed("kind: simulated", "kint: simulated").replace("fd: false", "fd: false, bitrat: 1")
+    assert len(problems_of(text)) == 2
+
+
+def test_the_same_identifier_on_another_bus_is_no_mistake() -> None:
+    text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
+        "adas:   {kind: simulated, bus: powertrain", "adas: {bus: body"
+    )
+    bench = topology.parse(text.replace("0x7E1", "0x7E0"), name=FILE)
+    assert bench.ecus["adas"].request_id == bench.ecus["engine"].request_id
+
+
+def test_two_buses_on_one_interface_are_a_mistake() -> None:
+    text = changed("buses:", "buses:\n  body: {channel: vcan0}")
+    assert problems_of(text) == [f"{FILE}: buses.powertrain.channel: 'vcan0' is already bus 'body'; one entry a bus"]
+
+
+def test_a_board_needs_its_serial_and_secret() -> None:
+    found = problems_of(changed("kind: simulated", "kind: board"))
+    assert [line.split(": ")[1] for line in found] == ["ecus.engine.serial", "ecus.engine.security.secret"]
+
+
+def test_a_key_that_stands_twice_names_its_line() -> None:
+    text = topology.default_text() + "vehicle: {vin: W0TABENCH00000002}\n"
+    line = len(text.splitlines())
+    assert problems_of(text) == [f"{FILE}: line {line}, column 1: the key 'vehicle' stands twice; correct that line"]
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words"])
+def test_what_is_no_mapping_is_refused(text: str) -> None:
+    assert problems_of(text) == [f"{FILE}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"]
+
+
+def test_broken_yaml_names_line_and_column() -> None:
+    (line,) = problems_of("vehicle: {vin: [\n")
+    assert line.startswith(f"{FILE}: line 2, column 1: ")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchFileError, match=r"absent\.yaml: the bench file cannot be read: No such file"):
+        topology.load(tmp_path / "absent.yaml")
+
+
+def test_without_kernel_can_each_bus_has_its_own_group_and_user_space_iso_tp() -> None:
+    text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
+        "fd: false}", "fd: false, options: {receive_own_messages: false}}"
+    )
+    bench = topology.parse(text, name=FILE).without_kernel_can()
+    assert {bus.interface for bus in bench.buses.values()} == {"udp_multicast"}
+    assert len({bus.channel for bus in bench.buses.values()}) == 2
+    isotp = bench.isotp_of("engine")
+    assert (isotp.transport, isotp.block_size) == ("user", 8)
+
+
+def test_options_of_a_bus_reach_the_bus_as_they_are() -> None:
+    text = changed(
+        "interface: socketcan, channel: vcan0", "interface: pcan, channel: PCAN_USBBUS1, options: {state: 1}"
+    )
+    assert topology.parse(text, name=FILE).buses["powertrain"].can_arguments() == {
+        "interface": "pcan",
+        "channel": "PCAN_USBBUS1",
+        "fd": False,
+        "bitrate": 500_000,
+        "state": 1,
+    }
