@@ -184,7 +184,7 @@ def consecutive_frames(payload: bytes, *, limit: int = 1024) -> Iterable[bytes]:
     """Data fields of the classic ISO-TP consecutive frames that carry ``payload``, evenly sampled to at most ``limit``."""
     size = CONSECUTIVE_FRAME_PAYLOAD_BYTES
     count = len(payload) // size
-    step = max(1, count // limit)
+    step = max(1, count // limit) | 1  # odd, so that all sequence numbers are sampled
     for index in range(0, count, step):
         yield bytes((0x20 | (index + 1) & 0xF,)) + payload[index * size : (index + 1) * size]
 

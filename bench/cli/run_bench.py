@@ -67,7 +67,7 @@ def run(options: BenchOptions, *, timeout_s: float) -> int:
     Raises:
         BenchError: the bench could not run.
     """
-    console = Console(highlight=False)
+    console = _console()
     started = time.monotonic()
     with _terminated_as_interrupt(), Bench(options, say=lambda line: _say(console, line)) as bench:
         before = _ecu_states(bench)
@@ -98,7 +98,7 @@ def keep_up(options: BenchOptions) -> int:
     Raises:
         BenchError: the bench could not run, or one of its processes died.
     """
-    console = Console(highlight=False)
+    console = _console()
     with _terminated_as_interrupt():
         try:
             with Bench(options, say=lambda line: _say(console, line)) as bench:
@@ -197,6 +197,12 @@ def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
         if time.monotonic() > deadline:
             return [f"the cloud has the job as {seen}"]
         time.sleep(0.1)
+
+
+def _console() -> Console:
+    """The screen; where it is none, as wide as report.txt."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=report_view.WIDTH)
 
 
 def _say(console: Console, line: str) -> None:
