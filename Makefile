@@ -37,7 +37,7 @@ up: setup  ## the same bench, left running: HMI on http://localhost:8080, Ctrl-C
 	@setup/with-can --fallback --forward $(HMI_PORT) $(BIN)/otabench up $(BENCH_OPTIONS)
 
 test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes missing capabilities failures)
-	@setup/with-can $(BIN)/pytest $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
+	@setup/run-tests $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
 
 lint: $(STAMPS)/python  ## ruff and mypy (strict)
 	$(BIN)/ruff check .
@@ -60,7 +60,7 @@ setup: $(STAMPS)/python  ## what `make bench` needs: apt packages, virtual envir
 
 setup-test: $(STAMPS)/python  ## what `make test` needs
 	@setup/packages.sh test
-	@setup/with-can --build-only
+	@setup/with-can --fallback --build-only
 
 # The virtual environment: made once, brought up to date when requirements.lock or pyproject.toml changed.
 $(STAMPS)/python: requirements.lock pyproject.toml setup/venv.sh
