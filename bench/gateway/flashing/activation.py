@@ -162,6 +162,7 @@ def confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
     routine = client.profile.routines.confirm
     require_running(client, image)
     if standing(read_slots(client), image.version) is Standing.TRIAL:
+        _enter_extended(client)
         try:
             _slot_routine(client, routine, "confirm")
         except EcuLost:
@@ -196,6 +197,7 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     where = standing(slots, image.version)
     routine = client.profile.routines.revert
     if where in _TO_BE_LEFT:
+        _enter_extended(client)
         try:
             _slot_routine(client, routine, "revert")
         except EcuRefused as error:
@@ -232,6 +234,11 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
                     f"{error} (it does not come back)", ecu=client.name, step=error.step, nrc=error.nrc
                 ) from error
         time.sleep(timing.poll_pause_s)
+
+
+def _enter_extended(client: EcuClient) -> None:
+    session = client.profile.sessions.extended
+    client.enter_session(session, step=f"10 {session:02X} extended session")
 
 
 def _slot_routine(client: EcuClient, routine: int, name: str) -> None:

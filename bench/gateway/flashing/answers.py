@@ -87,7 +87,8 @@ CHECK_MEMORY: Final[dict[int, str]] = {
     0x07: "the manifest is older than one the ECU accepted before (replay)",
     0x08: "the patch was refused: wrong base, damaged, or larger than the ECU's RAM",
 }
-PATCH_REFUSED: Final = 0x08
+PATCH_REFUSED: Final = frozenset({0x01, 0x02, 0x08})
+"""Where a patch was sent, a missing or different result means that it did not fit the base; the full image may."""
 
 PRECONDITIONS: Final[dict[int, str]] = {
     0x01: "the vehicle is moving: stop it",

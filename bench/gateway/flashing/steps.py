@@ -169,7 +169,7 @@ def _check_memory(work: Work) -> None:
         return
     step = f"31 01 {routine:04X} check memory"
     error = work.client.refused(step, answers.check_memory_text(status))
-    if status == answers.PATCH_REFUSED and work.use_patch:
+    if work.use_patch and status in answers.PATCH_REFUSED:
         raise PatchRefused(str(error), ecu=error.ecu, step=error.step)
     raise error
 

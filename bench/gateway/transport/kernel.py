@@ -1,16 +1,23 @@
 """ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
 
-The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. ``send`` waits until the
-last frame is out (CAN_ISOTP_WAIT_TX_DONE). The kernel reports an error of a message on the next call, as an errno: here
-each becomes an error with a name. Layouts after the kernel's ``linux/can/isotp.h`` and ``linux/can.h``.
+The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an
+error of a message on the next call, as an errno: here each becomes an error with a name. Layouts after the kernel's
+``linux/can/isotp.h`` and ``linux/can.h``.
+
+``send`` waits until the last frame is out: by looking at ``poll``, bounded by what the slowest STmin explains, because the kernel
+itself honours any number of wait frames; on kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and
+6.1.22 of the long-term line) by CAN_ISOTP_WAIT_TX_DONE, which an ECU that never stops asking to wait can block.
 """
 
 from __future__ import annotations
 
 import errno
+import platform
+import re
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -36,6 +43,12 @@ _CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
 _RECEIVE_BYTES: Final = 0x10000
 _MOST_STALE_MESSAGES: Final = 16
 _QUEUE_FULL_WAIT_S: Final = 1.0
+_LEAST_SEND_S: Final = 2.5
+_LOOK_EVERY_MS: Final = 40
+_SLOWEST_FRAME_S: Final = 0.13
+"""STmin is at most 127 ms (ISO 15765-2)."""
+_INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
+_RECEIVING_ERRORS: Final = frozenset({errno.EILSEQ, errno.ETIMEDOUT})
 
 _NAMED: Final[dict[int, tuple[type[errors.TransportError], str]]] = {
     errno.ECOMM: (errors.NoFlowControl, "the ECU sent no flow control: it is off, or listens to another identifier"),
@@ -62,6 +75,12 @@ def named(error: OSError, where: str) -> errors.TransportError:
     return kind(f"{where}: {text}")
 
 
+def polls_transmission(release: str) -> bool:
+    """Whether the kernel of that release tells by POLLOUT that a message is out."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:3])
+    return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
+
+
 class KernelConnection(IsoTpConnection):
     """One CAN_ISOTP socket."""
 
@@ -71,8 +90,10 @@ class KernelConnection(IsoTpConnection):
         self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
         self._ids = (_with_flag(response_id), _with_flag(request_id))
         self._isotp = isotp
+        self._polls = polls_transmission(platform.release())
         self._socket: socket.socket | None = None
-        self._poll = select.poll()
+        self._readable = select.poll()
+        self._writable = select.poll()
 
     def open(self) -> KernelConnection:
         self.close()
@@ -83,14 +104,15 @@ class KernelConnection(IsoTpConnection):
                 f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
             ) from error
         try:
-            _configure(made, self._isotp)
+            _configure(made, self._isotp, waits=not self._polls)
             made.bind((self._interface, *self._ids))
         except OSError as error:
             made.close()
             raise _cannot_open(error, self._interface, self._isotp.fd) from error
         self._socket = made
-        self._poll = select.poll()
-        self._poll.register(made, select.POLLIN | select.POLLERR)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(made, select.POLLIN)
+        self._writable.register(made, select.POLLOUT)
         return self
 
     def close(self) -> None:
@@ -118,15 +140,38 @@ class KernelConnection(IsoTpConnection):
         while True:
             try:
                 self._socket.send(payload)
-                return
+                break
             except OSError as error:
                 if error.errno != errno.ENOBUFS or time.monotonic() > deadline:
                     raise named(error, self._where) from error
             time.sleep(0.002)
+        if self._polls:
+            self._await_transmission(self._socket, len(payload))
+
+    def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
+        """Until the message is out, or an answer is in (then it was). POLLOUT is looked at, not slept on: the kernel
+        would wake us for each frame."""
+        frames = payload_bytes // (63 if self._isotp.fd else 7) + 1
+        deadline = time.monotonic() + _LEAST_SEND_S + frames * _SLOWEST_FRAME_S
+        while not self._writable.poll(0):
+            if self._readable.poll(_LOOK_EVERY_MS):
+                break
+            if time.monotonic() > deadline:
+                self._abandon(sender)
+                raise errors.TooManyWaitFrames(f"{self._where}: the ECU went on asking to wait (flow status wait)")
+        number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number and number not in _RECEIVING_ERRORS:
+            raise named(OSError(number, ""), self._where)
+
+    def _abandon(self, sender: socket.socket) -> None:
+        """Leaves a socket in the middle of a message: closing it blocks until the ECU stops asking to wait."""
+        self._socket = None
+        threading.Thread(target=sender.close, name="close abandoned ISO-TP socket", daemon=True).start()
+        self.open()
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes:
         assert self._socket is not None
-        if not self._poll.poll(None if timeout is None else max(0.0, timeout * 1000)):
+        if not self._readable.poll(None if timeout is None else max(0.0, timeout * 1000)):
             raise no_answer(f"{self._where}: no answer within {timeout:.3f} s")
         try:
             return self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
@@ -144,16 +189,22 @@ class KernelChannel(Channel):
     def __init__(self, bus: Mapping[str, Any]) -> None:
         self.name = str(bus.get("channel", ""))
         self._fd = bool(bus.get("fd", False))
-        self._raw: socket.socket | None = None
+        self._raw: socket.socket | None = self._open_raw()
+
+    def _open_raw(self) -> socket.socket:
         try:
-            self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
-            self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
-            if self._fd:
-                self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-            self._raw.bind((self.name,))
+            raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except OSError as error:
-            self.close()
             raise _cannot_open(error, self.name, self._fd) from error
+        try:
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
+            if self._fd:
+                raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            raw.bind((self.name,))
+        except OSError as error:
+            raw.close()
+            raise _cannot_open(error, self.name, self._fd) from error
+        return raw
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
         return KernelConnection(self.name, request_id=request_id, response_id=response_id, isotp=isotp)
@@ -173,7 +224,12 @@ class KernelChannel(Channel):
                 self._raw.send(frame)
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
+                    raise named(error, where) from error
+                if error.errno in _INTERFACE_IS_GONE:  # it may be there again: a socket stays bound to the old one
+                    self._raw.close()
+                    self._raw = self._open_raw()
+                elif error.errno != errno.ENOBUFS:
                     raise named(error, where) from error
             time.sleep(0.002)
 
@@ -187,8 +243,8 @@ def _with_flag(can_id: int) -> int:
     return can_id | socket.CAN_EFF_FLAG if can_id > socket.CAN_SFF_MASK else can_id
 
 
-def _configure(made: socket.socket, isotp: IsoTpConfig) -> None:
-    flags = _FLAG_WAIT_TX_DONE | (0 if isotp.padding is None else _FLAG_TX_PADDING)
+def _configure(made: socket.socket, isotp: IsoTpConfig, *, waits: bool) -> None:
+    flags = (_FLAG_WAIT_TX_DONE if waits else 0) | (0 if isotp.padding is None else _FLAG_TX_PADDING)
     made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, _OPTS.pack(flags, 0, 0, isotp.padding or 0, 0, 0))
     made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
     link = (_CANFD_MTU, 64, _CANFD_BRS) if isotp.fd else (_CAN_MTU, 8, 0)

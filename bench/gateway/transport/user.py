@@ -96,6 +96,7 @@ class UserConnection(IsoTpConnection):
 
     def open(self) -> UserConnection:
         self.close()
+        self._channel.forget_error()
         self._stack = isotp.NotifierBasedCanStack(
             self._channel.bus,
             self._channel.notifier,
@@ -174,13 +175,18 @@ class UserChannel(Channel):
         self.notifier = can.Notifier(self.bus, [self._supervisor], timeout=_NOTIFIER_TIMEOUT_S)
 
     def check(self) -> None:
-        """Raises what the bus's receiving thread met.
+        """Raises what the bus's receiving thread met, once: a bus that stays away is met again.
 
         Raises:
-            InterfaceDown: the bus cannot be read any more.
+            InterfaceDown: the bus could not be read.
         """
-        if self._supervisor.error is not None:
-            raise errors.InterfaceDown(f"{self.name}: {self._supervisor.error}")
+        error, self._supervisor.error = self._supervisor.error, None
+        if error is not None:
+            raise errors.InterfaceDown(f"{self.name}: {error}") from error
+
+    def forget_error(self) -> None:
+        """What was met before a connection is opened is not its concern."""
+        self._supervisor.error = None
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
         return UserConnection(self, request_id=request_id, response_id=response_id, config=isotp)
