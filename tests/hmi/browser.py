@@ -27,6 +27,11 @@ _FLAGS = (
     "--disable-sync",
     "--force-color-profile=srgb",
     "--hide-scrollbars",
+    # few processes: each costs seconds where the kernel is a guest
+    "--no-zygote",
+    "--disable-site-isolation-trials",
+    "--renderer-process-limit=1",
+    "--disable-features=IsolateOrigins,site-per-process,BackForwardCache,OptimizationHints,MediaRouter,Translate",
 )
 
 

@@ -54,6 +54,13 @@ class MemoryModel:
                 loop.call_soon_threadsafe(fresh.set)
             return self._state
 
+    def reset(self) -> None:
+        """No job, no decisions: as new, but for ``seq``, which goes on."""
+        self.decisions.clear()
+        self.refuse_with = ""
+        nothing = MemoryModel().snapshot()
+        self.show(**{name: getattr(nothing, name) for name in HmiState.model_fields if name != "seq"})
+
     def ecu(self, name: str, **changes: Any) -> HmiState:
         """Changes one ECU's row."""
         ecus = self.snapshot().ecus
