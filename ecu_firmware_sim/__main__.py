@@ -9,6 +9,7 @@ import argparse
 import logging
 import signal
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -39,18 +40,17 @@ def run(config: EcuConfig) -> None:
     """Runs the ECU until a signal ends it. Raises EcuSimError."""
     given = provision(config)
     layout = FlashLayout(slot_bytes=config.slot_size_bytes)
-    with ControlServer(config.control_host, config.control_port) as control:
-        backing = open_state(config, layout, given.policy)
+    with ExitStack() as opened:
+        control = opened.enter_context(ControlServer(config.control_host, config.control_port))
+        backing = opened.enter_context(closing(open_state(config, layout, given.policy)))
         open_transport(config, Waker()).close()  # a bus that is absent at the start is an error, later it is a fault
-        trace = TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)
+        trace = opened.enter_context(closing(TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)))
         ecu = Ecu(config, given, backing, trace)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: ecu.stop())
         control.start(ecu)
         ecu.run()
         control.shutdown()
-        backing.close()
-        trace.close()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,14 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from enum import StrEnum
 from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from ecu_firmware_sim import bootloader, faults, manifest
+from ecu_firmware_sim import faults
 from ecu_firmware_sim.bootctl import BootControlStore
-from ecu_firmware_sim.bootloader import Bootloader, BootNote, BootOutcome
+from ecu_firmware_sim.bootloader import BootOutcome
 from ecu_firmware_sim.dtc import Dtc, DtcMemory
 from ecu_firmware_sim.errors import BusUnavailable, PowerLost
 from ecu_firmware_sim.factory import Provision
@@ -30,20 +29,17 @@ from ecu_firmware_sim.firmware import FirmwareMemory
 from ecu_firmware_sim.flash import Cut, FileBacking, NorFlash, Operation
 from ecu_firmware_sim.job import Job
 from ecu_firmware_sim.layout import FlashLayout
-from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
-from ecu_firmware_sim.slots import SlotEvent, SlotState
+from ecu_firmware_sim.slots import SlotState
+from ecu_firmware_sim.startup import Startup
 from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Waker, open_transport
 from ecu_firmware_sim.uds.codes import Sid, negative
 from ecu_firmware_sim.uds.server import Pending, UdsServer
-from ecu_firmware_sim.uds.state import Device, Identity, Timing
 from proto.process_config import EcuConfig
 from proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-NO_APPLICATION_VERSION: Final = "0.0.0"
-"""F189 while no application runs."""
 HANG_WATCHDOG_S: Final = 1.0
 REOPEN_S: Final = 0.5
 FAULT_OFF_S: Final = 0.5
@@ -87,7 +83,6 @@ class Ecu:
         self.config = config
         self.mode = Mode.OFF
         self.faults = Faults()
-        self._given = given
         self._trace = trace
         self.layout = FlashLayout(slot_bytes=config.slot_size_bytes)
         self._waker = Waker()
@@ -97,9 +92,7 @@ class Ecu:
         )
         self.flash.on_operation = self._before_flash_operation
         self._cut_at: int | None = None
-        self.boot_control = BootControlStore(self.flash, self.layout, self._slot_changed)
-        self._nvm = NvmStore(self.flash, self.layout)
-        self._bootloader = Bootloader(self.flash, self.layout, self.boot_control, given.policy)
+        self._startup = Startup(config, given, self.flash, self.layout, trace)
         self._transport: Transport = NoTransport(self._waker)
         self._server: UdsServer | None = None
         self.firmware: FirmwareMemory | None = None
@@ -120,6 +113,10 @@ class Ecu:
         self.boot_control.load()
         for text in config.faults:
             self.set_fault(faults.parse_short(text))
+
+    @property
+    def boot_control(self) -> BootControlStore:
+        return self._startup.boot_control
 
     # -- from other threads
 
@@ -293,9 +290,8 @@ class Ecu:
         self.firmware = None
 
     def _boot(self) -> None:
-        outcome = self._bootloader.boot()
-        dtcs = self._load_nvm()
-        self._report_boot(outcome, dtcs)
+        outcome, dtcs = self._startup.boot()
+        self._dtcs = dtcs
         on_trial = outcome.slot is not None and self.boot_control.current.states[outcome.slot] is SlotState.TRIAL
         if on_trial and self.faults.act(FaultKind.BOOT_FAIL) is not None:
             self._boot_failed(dtcs, "the image did not come up")
@@ -308,78 +304,19 @@ class Ecu:
             if hang is not None:
                 self._deadlines[Due.HANG] = now_s + float(hang.values["after_s"])
 
-    def _load_nvm(self) -> DtcMemory:
-        lost = self._nvm.load() is None
-        if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
-            self._nvm.write(
-                NvmData(serial=self.config.serial, vin=self.config.vin, security_attempts=MOST_SECURITY_ATTEMPTS)
-            )
-        dtcs = DtcMemory(self._nvm, utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-        dtcs.start_operation_cycle()
-        if lost:
-            dtcs.set(Dtc.FLASH_ERROR, "neither NVM bank was readable")
-        self._dtcs = dtcs
-        return dtcs
-
-    def _report_boot(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
-        for note, slot, text in outcome.notes:
-            if note is BootNote.VERIFICATION_FAILED:
-                self._emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
-                dtcs.set(Dtc.SLOT_CHECKSUM, text)
-            elif note is BootNote.BOOT_CONTROL_LOST:
-                dtcs.set(Dtc.FLASH_ERROR, text)
-        if outcome.rolled_back_from is not None:
-            reason = next((text for _, slot, text in outcome.notes if slot == outcome.rolled_back_from), "")
-            self._emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
-            dtcs.set(Dtc.ROLLED_BACK, reason)
-
     def _start_server(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
-        config = self.config
-        version = NO_APPLICATION_VERSION if outcome.image is None else str(outcome.image.version)
-        self.firmware = FirmwareMemory(
-            self.flash,
-            self.layout,
-            boot_control=self.boot_control,
-            bootloader=self._bootloader,
-            nvm=self._nvm,
-            root=self._given.root,
-            hardware_id=config.hardware_id,
-            max_boot_attempts=config.max_boot_attempts,
-            ram_bytes=config.declared_ram_bytes,
-            running=outcome.slot,
-        )
-        timing = Timing(
-            p2_server_max_s=config.timing.p2_server_max_s,
-            p2_star_server_max_s=config.timing.p2_star_server_max_s,
-            s3_server_s=config.timing.s3_server_s,
-            security_delay_s=config.timing.security_delay_s,
-        )
-        device = Device(
-            Identity(config.hardware_id, config.part_number, version, bootloader.VERSION),
-            timing,
-            bytes.fromhex(config.security_secret),
-            self.firmware,
-            self._nvm,
-            dtcs,
-        )
-        in_bootloader = outcome.slot is None
         self._apply_flash_times()
+        device = self._startup.device(outcome, dtcs)
+        self.firmware = device.firmware
+        in_bootloader = outcome.slot is None
         self._server = UdsServer(device, in_bootloader=in_bootloader, now_s=time.monotonic())
         self.mode = Mode.BOOTLOADER if in_bootloader else Mode.APPLICATION
-        control = self.boot_control.current
-        self._emit(
-            "ecu.boot",
-            mode=str(self.mode),
-            slot=outcome.slot,
-            state=None if outcome.slot is None else control.states[outcome.slot].name,
-            version=version,
-            boots_left=self.firmware.boots_left,
-        )
+        self._startup.report_running(outcome, mode=str(self.mode))
         self._open()
 
     def _boot_failed(self, dtcs: DtcMemory, reason: str) -> None:
         control = self.boot_control.current
-        self._emit("ecu.boot_failed", slot=control.trial, reason=reason, boots_left=control.boots_left)
+        self._startup.emit("ecu.boot_failed", slot=control.trial, reason=reason, boots_left=control.boots_left)
         dtcs.set(Dtc.BOOT_FAILED, reason)
         self._restart()
 
@@ -458,15 +395,3 @@ class Ecu:
     def _wait_flash(self, seconds: float) -> None:
         if self._power_gone.wait(seconds):
             raise PowerLost("power went during a flash operation")
-
-    # -- trace
-
-    def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
-        self._emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
-
-    def _emit(self, event: str, **data: Any) -> None:
-        window = self.flash.memory[
-            self.layout.metadata_offset : self.layout.metadata_offset + self.layout.metadata_bytes
-        ]
-        job_id = manifest.announced_job_id(bytes(window).rstrip(b"\xff"))
-        self._trace.emit(event, job_id=job_id, ecu=self.config.name, **data)

@@ -1,7 +1,7 @@
 """ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One seam, two implementations.
 
 * ``KernelTransport``: the kernel's CAN_ISOTP socket, and a CAN_RAW socket filtered to the functional identifier.
-* ``UserTransport``: can-isotp's NotifierBasedCanStack over any python-can bus, and a listener for the functional identifier.
+* ``user_transport.UserTransport``: can-isotp over any python-can bus; imported only where it is used, as python-can takes its time.
 
 Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged and survived; a bus that goes away is
 ``TransportDown``, after which the caller opens it anew. Functional requests are single frames. Nothing here polls: ``receive``
@@ -17,12 +17,7 @@ import os
 import select
 import socket
 import struct
-from collections import deque
-from threading import Thread
-from typing import Any, Final, Protocol
-
-import can
-import isotp
+from typing import Final, Protocol
 
 from ecu_firmware_sim.errors import BusUnavailable
 from proto.process_config import EcuConfig, IsoTpConfig
@@ -33,7 +28,7 @@ Received = tuple[bytes, bool]
 """A request, and whether it was functionally addressed."""
 
 _LONGEST_PDU: Final = 8301  # one more than the kernel's default max_pdu_size
-_SEND_PATIENCE_S: Final = 2.0
+SEND_PATIENCE_S: Final = 2.0
 
 # linux/can/isotp.h
 _SOL_CAN_ISOTP: Final = 106
@@ -119,7 +114,7 @@ class KernelTransport:
         try:
             _set_options(self._isotp, config.isotp, fd=fd)
             self._isotp.bind((channel, _with_flag(config.request_id), _with_flag(config.response_id)))
-            self._isotp.settimeout(_SEND_PATIENCE_S)
+            self._isotp.settimeout(SEND_PATIENCE_S)
             wanted = _with_flag(config.functional_id)
             mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
             self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", wanted, mask))
@@ -128,7 +123,7 @@ class KernelTransport:
             self._raw.bind((channel,))
         except OSError as error:
             self.close()
-            raise _unavailable(channel, error) from error
+            raise unavailable(channel, error) from error
 
     def receive(self, timeout_s: float | None) -> Received | None:
         sources: list[socket.socket | Waker] = [self._isotp, self._raw, self._waker]
@@ -141,7 +136,7 @@ class KernelTransport:
             if self._raw in readable:
                 frame = self._raw.recv(_CANFD_MTU)
                 _identifier, length = _CAN_FRAME.unpack_from(frame)
-                return _functional(frame[_CAN_FRAME.size : _CAN_FRAME.size + length])
+                return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length])
         except OSError as error:
             _survive(error, "receiving")
         return None
@@ -159,79 +154,6 @@ class KernelTransport:
         self._raw.close()
 
 
-class UserTransport(can.Listener):
-    """can-isotp over a python-can bus. One notifier a bus; a response is sent by the stack's own thread, and waited for."""
-
-    def __init__(self, config: EcuConfig, waker: Waker) -> None:
-        self._waker = waker
-        self._functional_id = config.functional_id
-        self._queue: deque[Received] = deque()
-        self._error: Exception | None = None
-        try:
-            self._bus = can.Bus(**config.bus)
-        except (can.CanError, OSError) as error:
-            raise _unavailable(str(config.bus.get("channel", "")), error) from error
-        except (TypeError, ValueError) as error:
-            raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
-        self._notifier = can.Notifier(self._bus, [self], timeout=0.2)
-        self._stack = isotp.NotifierBasedCanStack(
-            self._bus,
-            self._notifier,
-            address=_address(config),
-            params=_stack_parameters(config.isotp, fd=config.isotp.fd or bool(config.bus.get("fd"))),
-            error_handler=lambda error: log.warning("ISO-TP: %s", error),
-        )
-        self._stack.start()
-        self._open = True
-        self._pump = Thread(target=self._pump_requests, name="isotp", daemon=True)
-        self._pump.start()
-
-    def receive(self, timeout_s: float | None) -> Received | None:
-        if not self._queue:
-            if self._error is not None:
-                raise TransportDown(str(self._error))
-            select.select([self._waker], [], [], timeout_s)
-            self._waker.clear()
-        return self._queue.popleft() if self._queue else None
-
-    def send(self, response: bytes) -> None:
-        try:
-            self._stack.send(response, send_timeout=_SEND_PATIENCE_S)
-        except isotp.BlockingSendFailure as error:
-            log.warning("ISO-TP, sending %s: %s", response[:3].hex(), error)
-
-    def close(self) -> None:
-        self._open = False
-        self._stack.rx_queue.put(bytearray())  # wakes the pump
-        self._pump.join(timeout=1.0)
-        self._stack.stop()
-        self._notifier.stop(timeout=1.0)
-        self._bus.shutdown()
-
-    def on_message_received(self, msg: can.Message) -> None:
-        """A frame of the functional identifier; all others are the stack's."""
-        if msg.arbitration_id != self._functional_id or msg.is_error_frame or msg.is_remote_frame:
-            return
-        received = _functional(bytes(msg.data))
-        if received is not None:
-            self._put(received)
-
-    def on_error(self, exc: Exception) -> None:
-        """The notifier's receiving thread failed: the ECU must notice rather than go deaf."""
-        self._error = exc
-        self._waker.set()
-
-    def _pump_requests(self) -> None:
-        while self._open:
-            request = self._stack.recv(block=True, timeout=None)
-            if request:
-                self._put((bytes(request), False))
-
-    def _put(self, received: Received) -> None:
-        self._queue.append(received)
-        self._waker.set()
-
-
 def open_transport(config: EcuConfig, waker: Waker) -> Transport:
     """Opens the transport that ``config.isotp.transport`` names; auto takes the kernel's where it is.
 
@@ -244,6 +166,8 @@ def open_transport(config: EcuConfig, waker: Waker) -> Transport:
                 f"isotp.transport kernel needs the interface socketcan, not {config.bus.get('interface')}"
             )
         return KernelTransport(config, waker)
+    from ecu_firmware_sim.user_transport import UserTransport
+
     return UserTransport(config, waker)
 
 
@@ -259,7 +183,7 @@ def _kernel_has(config: EcuConfig) -> bool:
     return True
 
 
-def _functional(data: bytes) -> Received | None:
+def functional_request(data: bytes) -> Received | None:
     """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte)."""
     if not data or data[0] >> 4:
         return None
@@ -277,7 +201,7 @@ def _survive(error: OSError, what: str) -> None:
     log.warning("ISO-TP, %s: %s (%s)", what, error.strerror or error, errno.errorcode.get(error.errno or 0, "?"))
 
 
-def _unavailable(channel: str, error: Exception) -> BusUnavailable:
+def unavailable(channel: str, error: Exception) -> BusUnavailable:
     number = getattr(error, "errno", None) or getattr(error, "error_code", None)
     if number in (errno.ENODEV, errno.ENXIO) or "No such device" in str(error):
         return BusUnavailable(f"{channel}: no such interface: run setup/vcan.sh or setup/with-can")
@@ -296,21 +220,3 @@ def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, *, fd: bool) 
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_RECV_FC, _FC_OPTS.pack(config.block_size, config.st_min_ms, 0))
     if fd:
         isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_LL_OPTS, _LL_OPTS.pack(_CANFD_MTU, 64, 0))
-
-
-def _address(config: EcuConfig) -> isotp.Address:
-    wide = config.request_id > 0x7FF or config.response_id > 0x7FF
-    mode = isotp.AddressingMode.Normal_29bits if wide else isotp.AddressingMode.Normal_11bits
-    return isotp.Address(mode, txid=config.response_id, rxid=config.request_id)
-
-
-def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
-    return {
-        "stmin": config.st_min_ms,
-        "blocksize": config.block_size,
-        "tx_padding": config.padding,
-        "tx_data_length": 64 if fd else 8,
-        "can_fd": fd,
-        "max_frame_size": 4095,
-        "blocking_send": True,
-    }

@@ -7,7 +7,7 @@ import pytest
 from ecu_firmware_sim import faults
 from ecu_firmware_sim.errors import FaultError
 from ecu_firmware_sim.faults import FaultKind, Faults
-from ecu_firmware_sim.transport import _functional
+from ecu_firmware_sim.transport import functional_request
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_nrc_faults_of_several_services_stand_side_by_side() -> None:
     ],
 )
 def test_a_functional_request_is_a_single_frame(frame: str, request_: str | None) -> None:
-    received = _functional(bytes.fromhex(frame))
+    received = functional_request(bytes.fromhex(frame))
     assert received == (None if request_ is None else (bytes.fromhex(request_), True))

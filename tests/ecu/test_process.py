@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,10 @@ from typing import Any
 import bsdiff4
 import pytest
 
+from ecu_firmware_sim.__main__ import main
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto import trace
+from proto.process_config import EcuTiming
 from tests.ecu.factory import ImageMaker, Keys, Manifest, code
 from tests.ecu.process import EcuProcess, KernelWire, Tester, UserWire, make_config
 
@@ -21,7 +21,7 @@ VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
 MULTICAST: dict[str, Any] = {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43211}
 
 Rig = tuple[EcuProcess, Tester]
-IMAGE_BYTES = 40_000
+IMAGE_BYTES = 12_000
 
 
 @pytest.fixture
@@ -96,17 +96,20 @@ def test_an_update_is_staged_tried_and_confirmed(
     assert {event.job_id for event in events} == {"job-1"}
 
 
-@pytest.mark.parametrize(("transport", "bus"), BUSES[:1] + BUSES[2:])
+@pytest.mark.parametrize(
+    "fault", [{"kind": "power-cycle-at", "bytes": 6_000}, {"kind": "power-cut", "flash_operation": 310}]
+)
 def test_power_lost_in_a_transfer_leaves_the_slot_invalid_and_the_confirmed_one_running(
-    rig: Callable[..., Rig], keys: Keys, update: bytes, transport: str, bus: dict[str, Any]
+    rig: Callable[..., Rig], keys: Keys, update: bytes, fault: dict[str, Any]
 ) -> None:
-    process, tester = rig(transport, bus)
-    assert process.control(op="fault", kind="power-cycle-at", bytes=20_000, off_s=0.2)["ok"]
+    process, tester = rig(*QUICKEST)
+    assert process.control(op="fault", off_s=0.1, **fault)["ok"]
     with pytest.raises((AssertionError, OSError)):
         stage(Tester(Quick(tester)), keys, update)
     state = process.await_mode("application")
     assert [slot["state"] for slot in state["slots"]] == ["CONFIRMED", "INVALID"]
     assert state["active_slot"] == 0 and state["faults"] == []
+    assert stage(tester, keys, update) == b"\x77"
 
 
 class Quick:
@@ -157,13 +160,27 @@ def test_faults_of_the_control_port_act_and_are_cleared(rig: Callable[..., Rig])
     assert process.control(op="power", state="on")["power"] == "on"
     process.await_mode("application")
     assert tester.ask("3E 00") == b"\x7e\x00"
+    assert process.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
+    assert process.control(op="power", state="cycle")["ok"]
+    assert process.await_mode("bootloader")["slots"][0]["state"] == "INVALID"
+    assert tester.ask("22 F1 86") == b"\x62\xf1\x86\x02"
 
 
-@pytest.mark.parametrize("fault", ["boot-fail", "hang"])
-def test_a_trial_that_never_comes_up_or_hangs_is_rolled_back(
-    rig: Callable[..., Rig], keys: Keys, update: bytes, fault: str
+IMPATIENT = EcuTiming(boot_s=0.05, trial_confirm_timeout_s=0.3)
+
+
+@pytest.mark.parametrize(
+    ("more", "failed_boots"),
+    [
+        pytest.param({"faults": ("boot-fail",), "max_boot_attempts": 2}, 2, id="boot-fail"),
+        pytest.param({"faults": ("hang",), "max_boot_attempts": 1}, 1, id="hang"),
+        pytest.param({"timing": IMPATIENT}, 1, id="not-confirmed-in-time"),
+    ],
+)
+def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
+    rig: Callable[..., Rig], keys: Keys, update: bytes, more: dict[str, Any], failed_boots: int
 ) -> None:
-    process, tester = rig(*QUICKEST, faults=(fault,), max_boot_attempts=2)
+    process, tester = rig(*QUICKEST, **more)
     assert stage(tester, keys, update) == b"\x77"
     assert tester.ask("31 01 02 02")[-1] == 0
     assert tester.ask("31 01 02 10")[-1] == 0
@@ -174,7 +191,7 @@ def test_a_trial_that_never_comes_up_or_hangs_is_rolled_back(
     codes = tester.ask("19 02 08")
     assert bytes.fromhex("160100") in codes and bytes.fromhex("160200") in codes
     events = [event.event for event in trace.read(process.config.trace or Path())]
-    assert events.count("ecu.boot_failed") == 2 and events.count("ecu.rollback") == 1
+    assert events.count("ecu.boot_failed") == failed_boots and events.count("ecu.rollback") == 1
 
 
 def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, update: bytes) -> None:
@@ -186,33 +203,42 @@ def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, up
     assert process.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
 
 
-def run_once(config_path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ecu_firmware_sim", "--config", str(config_path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
-
-
-def test_an_absent_interface_a_used_port_and_a_wrong_key_are_one_clear_line(
-    rig: Callable[..., Rig], tmp_path: Path, keys: Keys, old_image: bytes
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"bus": {"interface": "socketcan", "channel": "vcan99"}}, "setup/vcan.sh or setup/with-can"),
+        ({"bus": {"interface": "carrier-pigeon", "channel": "1"}}, "carrier-pigeon"),
+        ({"factory_image": Path("/nowhere.bin")}, "factory_image /nowhere.bin"),
+        ({"director_root": Path(__file__)}, "not TUF Root metadata"),
+        ({"image_public_key": Path(__file__)}, "not a PEM public key"),
+        ({"slot_size_bytes": 1000}, "multiple of the 4096-byte sector"),
+        ({"hardware_id": "adas-soc-b"}, "factory_image: the image's class id is not that of adas-soc-b"),
+        ({"faults": ("flood",)}, "no fault of the kind 'flood'"),
+    ],
+)
+def test_a_wrong_world_is_one_clear_line_and_exit_status_1(
+    tmp_path: Path, keys: Keys, old_image: bytes, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], line: str
 ) -> None:
-    absent = {"interface": "socketcan", "channel": "vcan99"}
-    folder = tmp_path / "second"
-    folder.mkdir()
+    config = make_config(tmp_path, keys, old_image, **{"bus": MULTICAST, "transport": "auto", **wrong})
+    assert ends_with_one_line(config.model_dump_json(), tmp_path, capsys, line)
+
+
+def test_a_used_control_port_and_an_unknown_key_are_one_clear_line(
+    tmp_path: Path, keys: Keys, old_image: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = make_config(tmp_path, keys, old_image, bus=MULTICAST, transport="user", control_port=port)
+        text = config.model_dump_json()
+        assert ends_with_one_line(text, tmp_path, capsys, f"control port 127.0.0.1:{port}")
+    assert ends_with_one_line(text.replace('"vin"', '"wheels": 4, "vin"', 1), tmp_path, capsys, "wheels")
+    assert ends_with_one_line("{", tmp_path, capsys, "ecu.json")
+
+
+def ends_with_one_line(config: str, folder: Path, capsys: pytest.CaptureFixture[str], line: str) -> bool:
     path = folder / "ecu.json"
-
-    path.write_text(make_config(folder, keys, old_image, bus=absent, transport="auto").model_dump_json())
-    ended = run_once(path)
-    assert ended.returncode == 1
-    assert "setup/vcan.sh or setup/with-can" in ended.stderr and "Traceback" not in ended.stderr
-
-    process, _ = rig(*QUICKEST)
-    port = process.config.control_port
-    used = make_config(folder, keys, old_image, bus=MULTICAST, transport="user", control_port=port)
-    path.write_text(used.model_dump_json())
-    ended = run_once(path)
-    assert (
-        ended.returncode == 1 and f"control port 127.0.0.1:{port}" in ended.stderr and "Traceback" not in ended.stderr
-    )
-
-    path.write_text(used.model_dump_json().replace('"vin"', '"wheels": 4, "vin"', 1))
-    ended = run_once(path)
-    assert ended.returncode == 1 and "wheels" in ended.stderr and "Traceback" not in ended.stderr
+    path.write_text(config)
+    capsys.readouterr()
+    assert main(["--config", str(path)]) == 1
+    said = [text for text in capsys.readouterr().err.splitlines() if text.startswith("ecu_firmware_sim: ")]
+    return len(said) == 1 and line in said[0]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from tests.ecu.factory import Bench, ImageMaker, Manifest, code
+from tests.ecu.factory import SERIAL, VIN, Bench, ImageMaker, Manifest, code
 
 
 def check_status(ecu: Bench, image: bytes, *, manifest: Manifest | None = None) -> int:
@@ -74,11 +72,11 @@ def test_check_memory_05_security_counter_below_the_confirmed_one(ecu: Bench, ma
     assert check_status(ecu, make_image("2.0.0", counter=0)) == 5
 
 
-@pytest.mark.parametrize("wrong", [{"vin": "W0TABENCH00000002"}, {"serial": "ENG-9999"}])
+@pytest.mark.parametrize(("vin", "serial"), [("W0TABENCH00000002", SERIAL), (VIN, "ENG-9999")])
 def test_check_memory_06_manifest_for_another_vehicle_or_ecu(
-    ecu: Bench, new_image: bytes, wrong: dict[str, str]
+    ecu: Bench, new_image: bytes, vin: str, serial: str
 ) -> None:
-    assert check_status(ecu, new_image, manifest=dataclasses.replace(Manifest(new_image), **wrong)) == 6
+    assert check_status(ecu, new_image, manifest=Manifest(new_image, vin=vin, serial=serial)) == 6
 
 
 @pytest.mark.parametrize("damage", ["other key", "changed", "none", "nonsense", "root"])

@@ -1,0 +1,125 @@
+"""From reset to a running server: boot, read NVM, tell what happened, put the parts together.
+
+Decides nothing that ``bootloader`` does not; it makes DTCs and trace events of what that found. Nothing here waits or sends.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ecu_firmware_sim import bootloader, manifest
+from ecu_firmware_sim.bootctl import BootControlStore
+from ecu_firmware_sim.bootloader import Bootloader, BootNote, BootOutcome
+from ecu_firmware_sim.dtc import Dtc, DtcMemory
+from ecu_firmware_sim.factory import Provision
+from ecu_firmware_sim.firmware import FirmwareMemory
+from ecu_firmware_sim.flash import NorFlash
+from ecu_firmware_sim.layout import FlashLayout
+from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
+from ecu_firmware_sim.slots import SlotEvent, SlotState
+from ecu_firmware_sim.uds.state import Device, Identity, Timing
+from proto.process_config import EcuConfig
+from proto.trace import TraceWriter
+
+NO_APPLICATION_VERSION: Final = "0.0.0"
+"""F189 while no application runs."""
+
+
+class Startup:
+    """Boots one ECU, again and again, over its flash."""
+
+    def __init__(
+        self, config: EcuConfig, given: Provision, flash: NorFlash, layout: FlashLayout, trace: TraceWriter
+    ) -> None:
+        self._config = config
+        self._given = given
+        self._flash = flash
+        self._layout = layout
+        self._trace = trace
+        self.boot_control = BootControlStore(flash, layout, self._slot_changed)
+        self._nvm = NvmStore(flash, layout)
+        self._bootloader = Bootloader(flash, layout, self.boot_control, given.policy)
+
+    def boot(self) -> tuple[BootOutcome, DtcMemory]:
+        """The bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
+        outcome = self._bootloader.boot()
+        dtcs = self._load_nvm()
+        for note, slot, text in outcome.notes:
+            if note is BootNote.VERIFICATION_FAILED:
+                self.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
+                dtcs.set(Dtc.SLOT_CHECKSUM, text)
+            elif note is BootNote.BOOT_CONTROL_LOST:
+                dtcs.set(Dtc.FLASH_ERROR, text)
+        if outcome.rolled_back_from is not None:
+            reason = next((text for _, slot, text in outcome.notes if slot == outcome.rolled_back_from), "")
+            self.emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
+            dtcs.set(Dtc.ROLLED_BACK, reason)
+        return outcome, dtcs
+
+    def device(self, outcome: BootOutcome, dtcs: DtcMemory) -> Device:
+        """What the UDS server serves."""
+        config, timing = self._config, self._config.timing
+        firmware = FirmwareMemory(
+            self._flash,
+            self._layout,
+            boot_control=self.boot_control,
+            bootloader=self._bootloader,
+            nvm=self._nvm,
+            root=self._given.root,
+            hardware_id=config.hardware_id,
+            max_boot_attempts=config.max_boot_attempts,
+            ram_bytes=config.declared_ram_bytes,
+            running=outcome.slot,
+        )
+        return Device(
+            Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION),
+            Timing(
+                p2_server_max_s=timing.p2_server_max_s,
+                p2_star_server_max_s=timing.p2_star_server_max_s,
+                s3_server_s=timing.s3_server_s,
+                security_delay_s=timing.security_delay_s,
+            ),
+            bytes.fromhex(config.security_secret),
+            firmware,
+            self._nvm,
+            dtcs,
+        )
+
+    def report_running(self, outcome: BootOutcome, *, mode: str) -> None:
+        """Says in the trace what runs now."""
+        control = self.boot_control.current
+        self.emit(
+            "ecu.boot",
+            mode=mode,
+            slot=outcome.slot,
+            state=None if outcome.slot is None else control.states[outcome.slot].name,
+            version=_version(outcome),
+            boots_left=control.boots_left if control.trial is not None else 0,
+        )
+
+    def emit(self, event: str, **data: Any) -> None:
+        """A trace event, with the job that the metadata window names."""
+        start = self._layout.metadata_offset
+        window = bytes(self._flash.memory[start : start + self._layout.metadata_bytes])
+        job_id = manifest.announced_job_id(window.rstrip(b"\xff"))
+        self._trace.emit(event, job_id=job_id, ecu=self._config.name, **data)
+
+    def _load_nvm(self) -> DtcMemory:
+        lost = self._nvm.load() is None
+        if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
+            self._nvm.write(
+                NvmData(serial=self._config.serial, vin=self._config.vin, security_attempts=MOST_SECURITY_ATTEMPTS)
+            )
+        dtcs = DtcMemory(self._nvm, utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+        dtcs.start_operation_cycle()
+        if lost:
+            dtcs.set(Dtc.FLASH_ERROR, "neither NVM bank was readable")
+        return dtcs
+
+    def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
+        self.emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
+
+
+def _version(outcome: BootOutcome) -> str:
+    return NO_APPLICATION_VERSION if outcome.image is None else str(outcome.image.version)
