@@ -53,7 +53,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _ecus(report: Report) -> Table:
     table = _table(f"ECUs of {report.vin}", "ECU", "before", "after", "slot 0", "slot 1", "active")
-    for name in sorted(set(report.before) | set(report.after)):
+    for name in dict.fromkeys([*report.before, *report.after]):
         before, after = report.before.get(name), report.after.get(name)
         slots = after.slots if after else ("?", "?")
         table.add_row(

@@ -161,17 +161,17 @@ def campaign_create(
     run: _RunDir = _LATEST,
 ) -> None:
     """Makes a campaign for the running bench's vehicle."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import create
 
-    campaigns.create(run, name=name, notes=notes, images=image or [], transfer=transfer)
+    create(run, name=name, notes=notes, images=image or [], transfer=transfer)
 
 
 @campaign_group.command("list")
 def campaign_list(run: _RunDir = _LATEST) -> None:
     """All campaigns, one line a job."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import list_all
 
-    campaigns.list_all(run)
+    list_all(run)
 
 
 @campaign_group.command("show")
@@ -179,9 +179,9 @@ def campaign_show(
     campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
 ) -> None:
     """One campaign with its jobs and ECUs."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import show
 
-    campaigns.show(run, campaign)
+    show(run, campaign)
 
 
 @campaign_group.command("watch")
@@ -189,9 +189,9 @@ def campaign_watch(
     campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
 ) -> None:
     """Follows a campaign until all its jobs have ended."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import watch
 
-    campaigns.watch(run, campaign)
+    watch(run, campaign)
 
 
 @campaign_group.command("cancel")
@@ -201,17 +201,17 @@ def campaign_cancel(
     run: _RunDir = _LATEST,
 ) -> None:
     """Cancels what has not gone too far."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import cancel
 
-    campaigns.cancel(run, campaign, reason=reason)
+    cancel(run, campaign, reason=reason)
 
 
 @app.command("status")
 def status(run: _RunDir = _LATEST) -> None:
     """What the running bench is doing: processes, ECUs, job."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import status as show_status
 
-    campaigns.status(run)
+    show_status(run)
 
 
 @app.command("fault")
@@ -224,9 +224,9 @@ def fault(
     run: _RunDir = _LATEST,
 ) -> None:
     """Sets a fault of a simulated ECU of the running bench, or clears all."""
-    from bench.cli import campaigns
+    from bench.cli.campaigns import fault as set_fault
 
-    campaigns.fault(run, ecu, kind, parameters or [])
+    set_fault(run, ecu, kind, parameters or [])
 
 
 @app.command("trace")
