@@ -259,6 +259,30 @@ def test_keyboard_alone_installs_and_keeps_its_place(display: Display) -> None:
     assert announcer.get_attribute("aria-live") == "polite"
 
 
+def test_up_to_date_is_said_only_when_it_is_known(display: Display) -> None:
+    assert "up to date" in display.find("job-state").text.lower()
+    display.model.show(cloud_reachable=False)
+    display.wait(lambda: "No update waiting" in display.browser.find_element(By.ID, "job").text)
+    assert "up to date" not in display.browser.find_element(By.ID, "job").text.lower()
+    display.model.show(cloud_reachable=True)
+    display.model.ecu("adas", from_version="", slot_state="")
+    display.wait(lambda: "Not all control units" in display.browser.find_element(By.ID, "job").text)
+
+
+def test_history_says_what_and_why(display: Display) -> None:
+    undone = "2026-11-02 08:14 UTC: Release: one: ROLLED_BACK (engine: 2.0.0 did not start: FAILED (3 boots))"
+    display.model.show(history=(undone, "2026-09-14 17:40 UTC: Summer release: SUCCEEDED", "as it came"))
+    display.wait(lambda: display.has("history"))
+    first, second, third = (line.text for line in display.find("history").find_elements(By.TAG_NAME, "li"))
+    assert first.splitlines() == [
+        "Release: one",
+        "Rolled back",
+        "2026-11-02 08:14 UTC · engine: 2.0.0 did not start: FAILED (3 boots)",
+    ]
+    assert second.splitlines() == ["Summer release", "Succeeded", "2026-09-14 17:40 UTC"]
+    assert third == "as it came"
+
+
 def test_text_from_the_cloud_stays_text(display: Display) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\nsecond line"
     ecus = (EcuView(ecu="<i>'x\"", hardware_id=attack, from_version=attack, to_version="2", detail=attack),)

@@ -38,7 +38,8 @@ export function lostNotice(ui) {
   return [icon("warn"), h("p", {}, h("strong", {}, "Connection to the gateway lost. "), "What you see may be out of date. Reconnecting…")];
 }
 
-const HISTORY_LINE = /^(.+?): (.+): ([A-Z_]+)$/;
+// "2026-11-23 12:00 UTC: Autumn release: ROLLED_BACK (engine did not start)"; any other line is shown as it came
+const HISTORY_LINE = /^(.+?): (.+?): (SUCCEEDED|ROLLED_BACK|FAILED|REJECTED|CANCELED|TIMED_OUT)(?: \((.+)\))?$/s;
 const TONES = { SUCCEEDED: "good", ROLLED_BACK: "warn", FAILED: "bad" };
 
 function historySection(lines) {
@@ -52,7 +53,7 @@ function historySection(lines) {
 }
 
 function historyLine(line) {
-  const [, when, name, outcome] = HISTORY_LINE.exec(line) ?? [];
+  const [, when, name, outcome, reason] = HISTORY_LINE.exec(line) ?? [];
   if (!when) return h("li", {}, line);
   return h(
     "li",
@@ -60,6 +61,6 @@ function historyLine(line) {
     h("span", { class: "dot", "aria-hidden": "true" }),
     h("span", { class: "history-name" }, name),
     h("span", { class: "history-outcome" }, jobState(outcome)),
-    h("span", { class: "history-when" }, when),
+    h("span", { class: "history-when" }, when, reason && ` · ${reason}`),
   );
 }

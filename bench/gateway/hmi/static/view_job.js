@@ -28,13 +28,19 @@ const headline = (tone, sign, words) => h("div", { class: "headline" }, h("span"
 const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
 
 function idle(state) {
-  const known = state.cloud_reachable; // without the cloud nobody knows whether there is something newer
+  const silent = state.ecus.some((ecu) => ecu.from_version === "");
+  const known = state.cloud_reachable && !silent; // else nobody knows whether there is something newer
+  const words = silent
+    ? "Not all control units have said yet what they run."
+    : known
+      ? "New software is offered here as soon as it is released for this vehicle."
+      : "The cloud cannot be reached at the moment. New software is offered here once it can.";
   return [
     "idle",
     badge("IDLE", known ? "good" : "idle", known ? "Up to date" : "No update waiting"),
     h("div", { id: "job-body", class: "job-body centred" },
       headline(known ? "good" : "idle", known ? "good" : "neutral", known ? "Your vehicle is up to date" : "No update waiting"),
-      h("p", { class: "lead" }, known ? "New software is offered here as soon as it is released for this vehicle." : "The cloud cannot be reached at the moment. New software is offered here once it can."),
+      h("p", { class: "lead" }, words),
       state.reason && h("p", { class: "lead" }, state.reason),
     ),
     car(),
