@@ -5,13 +5,16 @@ import { OUTCOMES, RUNNING, failure, jobState } from "./words.js";
 
 /** One sentence about the state; it changes only when there is something to say. */
 export function announcement(state) {
-  if (!state.job_id) return state.cloud_reachable ? "The software is up to date." : "No update waiting.";
+  if (!state.job_id) return isUpToDate(state) ? "Your vehicle is up to date" : "No update waiting";
   if (state.job_state === "FAILED") return failure().title;
   const said = OUTCOMES[state.job_state] ?? RUNNING[state.job_state];
   if (!said) return jobState(state.job_state);
   const quarter = Math.floor(progress(state) / 25) * 25;
   return quarter > 0 ? `${said.title}: ${quarter} percent` : said.title;
 }
+
+/** Whether there is nothing newer: without the cloud, or while a control unit is silent, nobody knows. */
+export const isUpToDate = (state) => state.cloud_reachable && state.ecus.every((ecu) => ecu.from_version !== "");
 
 /** Percent of the state under way: of the download, or of what crosses the bus; 0 where it has none. */
 export function progress(state) {

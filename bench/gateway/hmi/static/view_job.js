@@ -1,6 +1,6 @@
 // The job: what is offered, what happens, how it ended; or that there is nothing to do.
 
-import { progress } from "./announce.js";
+import { isUpToDate, progress } from "./announce.js";
 import { h } from "./dom.js";
 import { bytes, duration, moment } from "./format.js";
 import { icon } from "./icons.js";
@@ -28,12 +28,11 @@ const headline = (tone, sign, words) => h("div", { class: "headline" }, h("span"
 const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
 
 function idle(state) {
-  const silent = state.ecus.some((ecu) => ecu.from_version === "");
-  const known = state.cloud_reachable && !silent; // else nobody knows whether there is something newer
-  const words = silent
-    ? "Not all control units have said yet what they run."
-    : known
-      ? "New software is offered here as soon as it is released for this vehicle."
+  const known = isUpToDate(state);
+  const words = known
+    ? "New software is offered here as soon as it is released for this vehicle."
+    : state.cloud_reachable
+      ? "Not all control units have said yet what they run."
       : "The cloud cannot be reached at the moment. New software is offered here once it can.";
   return [
     "idle",
