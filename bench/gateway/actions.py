@@ -108,7 +108,7 @@ class Actions:
             if job.state in NEEDS_MANIFEST:
                 if job.manifest is None:
                     return Outcome(way_out, "the gateway has lost its record of this job")
-                self._show_plan(job, self._plan(job))
+                self._plan(job)
             if job.resumes > RESUMES_MOST and job.state in (JobState.ACTIVATING, JobState.VERIFYING):
                 return await self._revert(job, f"the gateway was restarted {job.resumes} times in {job.state}")
             if job.resumes > RESUMES_MOST and job.state is JobState.INSTALLING:
@@ -120,6 +120,29 @@ class Actions:
             return Outcome(Event.UNABLE, f"download refused: {error}")
         except DownloadTimedOut as error:
             return Outcome(Event.TIME_RAN_OUT, f"download timed out: {error}")
+
+    def show(self, job: JobRecord) -> None:
+        """Shows the driver a job as it stands, with what its manifest says."""
+        try:
+            plan = self._plan(job) if job.manifest is not None else None
+        except ManifestRefused:
+            plan = None  # ``act`` ends the job with the reason
+        if plan is None:
+            self._dashboard.show_job(job, versions={})
+            return
+        transfers = choose_transfers(plan, job.from_versions)
+        self._dashboard.show_job(
+            job,
+            versions={each.ecu: (job.from_versions.get(each.ecu, ""), each.version) for each in plan.ecus},
+            release_notes=plan.custom.release_notes,
+            download_bytes=sum(transfer.file.length for transfer in transfers),
+            expected_duration_s=expected_duration_s(
+                transfers,
+                metadata_bytes=len(job.manifest or b""),
+                bus_of={ecu.name: json.dumps(ecu.bus, sort_keys=True, default=str) for ecu in self._config.ecus},
+                line_payload_bytes_per_s=self._config.line_payload_bytes_per_s,
+            ),
+        )
 
     async def finish(self, job: JobRecord) -> None:
         """What follows every end: post-programming, a fresh look at the ECUs, and an empty downloads folder."""
@@ -361,23 +384,6 @@ class Actions:
     def _images(self, job: JobRecord) -> list[EcuImage]:
         return ecu_images(
             self._plan(job), job.from_versions, metadata=job.manifest or b"", path_of=self._downloader.path_of
-        )
-
-    def _show_plan(self, job: JobRecord, plan: Plan) -> None:
-        transfers = choose_transfers(plan, job.from_versions)
-        buses = {ecu.name: json.dumps(ecu.bus, sort_keys=True, default=str) for ecu in self._config.ecus}
-        self._dashboard.show_versions(
-            {each.ecu: (job.from_versions.get(each.ecu, ""), each.version) for each in plan.ecus}
-        )
-        self._dashboard.show(
-            release_notes=plan.custom.release_notes,
-            download_bytes=sum(transfer.file.length for transfer in transfers),
-            expected_duration_s=expected_duration_s(
-                transfers,
-                metadata_bytes=len(job.manifest or b""),
-                bus_of=buses,
-                line_payload_bytes_per_s=self._config.line_payload_bytes_per_s,
-            ),
         )
 
     def _lack_of_room(self, plan: Plan, from_versions: Mapping[str, str]) -> str:

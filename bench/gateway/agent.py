@@ -151,6 +151,7 @@ class Agent:
                 )
         finally:
             self._actions.is_stopping = True
+            self.dashboard.end_decision("The gateway is stopping; ask again in a moment.")
 
     def stopping(self) -> None:
         """To be called before ``run`` is cancelled: a running flash is left alone."""
@@ -164,6 +165,7 @@ class Agent:
         closing = Worker("close")
         with contextlib.suppress(TimeoutError, FlashError, OSError):
             await asyncio.wait_for(asyncio.shield(closing.submit(self._vehicle.close)), _CLOSE_WITHIN_S)
+        closing.close()
         self._worker.close()
         self._trace.emit("gateway.stopped")
 

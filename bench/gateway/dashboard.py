@@ -106,11 +106,20 @@ class Dashboard:
         if any(getattr(self._state, name) != value for name, value in fields.items()):
             self._publish(**fields)
 
-    def show_job(self, job: JobRecord, **fields: Any) -> None:
-        """Shows a job as it stands."""
+    def show_job(self, job: JobRecord, *, versions: Mapping[str, tuple[str, str]] | None = None, **fields: Any) -> None:
+        """Shows a job as it stands.
+
+        Args:
+            job: it.
+            versions: what each ECU ran before and is to run; None: as shown already.
+            fields: further fields of ``HmiState``.
+        """
         if job.job_id != self._state.job_id:
             self._progress.clear()
-            fields = {"download_bytes": 0, "download_done_bytes": 0, "expected_duration_s": 0.0} | fields
+            empty = {"download_bytes": 0, "download_done_bytes": 0, "expected_duration_s": 0.0, "release_notes": ""}
+            fields = empty | fields
+        if versions is not None:
+            self._versions = dict(versions)
         self._publish(
             **{
                 "job_id": job.job_id,
@@ -121,11 +130,6 @@ class Dashboard:
             }
             | fields
         )
-
-    def show_versions(self, versions: Mapping[str, tuple[str, str]]) -> None:
-        """What each ECU runs now and is to run, by ECU; the rest is taken from the identities."""
-        self._versions = dict(versions)
-        self._publish()
 
     def show_identities(self, identities: Mapping[str, EcuIdentity]) -> None:
         """What the ECUs say of themselves."""

@@ -123,7 +123,7 @@ class JobRunner:
             self._trace.emit("job.resumed", job_id=job.job_id, state=str(job.state), resumes=job.resumes)
             _log.info("job %s goes on in %s", job.job_id, job.state)
         self._current = job
-        self._dashboard.show_job(job)
+        self._actions.show(job)
         while not is_final(job.state):
             job = await self._move(job, await self._act(job))
         await self._close(job)
@@ -177,7 +177,7 @@ class JobRunner:
         )
         _log.info("job %s: %s to %s%s", job.job_id, job.state, after, f": {outcome.reason}" if outcome.reason else "")
         self._persisted(after)
-        self._dashboard.show_job(moved)
+        self._actions.show(moved)
         self._dashboard.end_decision("" if outcome.event in (Event.APPROVED, Event.DECLINED) else _too_late(moved))
         self._reporter.transition_written()
         return moved

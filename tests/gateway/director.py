@@ -1,0 +1,85 @@
+"""A Director for tests: keys, a Root, and manifests as they should be, or as an attacker would like them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+_ROLES = ("root", "timestamp", "snapshot", "targets")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that a manifest promises."""
+
+    path: str
+    content: bytes
+    custom: dict[str, Any]
+
+
+@dataclass
+class Director:
+    """Signs for one vehicle."""
+
+    signers: dict[str, CryptoSigner] = field(
+        default_factory=lambda: {role: CryptoSigner.generate_ed25519() for role in _ROLES}
+    )
+
+    def root(self) -> bytes:
+        """Root version 1."""
+        root = Root(version=1, expires=datetime.now(UTC) + timedelta(days=365), consistent_snapshot=False)
+        for role, signer in self.signers.items():
+            root.add_key(signer.public_key, role)
+        metadata = Metadata(root)
+        metadata.sign(self.signers["root"])
+        return metadata.to_bytes()
+
+    def bundle(
+        self, artifacts: Sequence[Artifact], *, custom: dict[str, Any], version: int = 1, lifetime_s: float = 3600.0
+    ) -> dict[str, bytes]:
+        """A manifest as GetManifest hands it out."""
+        expires = (datetime.now(UTC) + timedelta(seconds=lifetime_s)).replace(microsecond=0)
+        files = {each.path: _target(each) for each in artifacts}
+        targets = self._signed(
+            Targets(version=version, expires=expires, targets=files, unrecognized_fields={"custom": custom}), "targets"
+        )
+        snapshot = self._signed(
+            Snapshot(version=version, expires=expires, meta={"targets.json": _meta(version, targets)}), "snapshot"
+        )
+        timestamp = self._signed(
+            Timestamp(version=version, expires=expires, snapshot_meta=_meta(version, snapshot)), "timestamp"
+        )
+        return {"timestamp.json": timestamp, "snapshot.json": snapshot, "targets.json": targets}
+
+    def _signed(self, signed: Any, role: str) -> bytes:
+        metadata: Metadata[Any] = Metadata(signed)
+        metadata.sign(self.signers[role])
+        return metadata.to_bytes()
+
+
+def _target(artifact: Artifact) -> TargetFile:
+    digest = hashlib.sha256(artifact.content).hexdigest()
+    return TargetFile(
+        length=len(artifact.content),
+        hashes={"sha256": digest},
+        path=artifact.path,
+        unrecognized_fields={"custom": artifact.custom},
+    )
+
+
+def _meta(version: int, content: bytes) -> MetaFile:
+    return MetaFile(version=version, length=len(content), hashes={"sha256": hashlib.sha256(content).hexdigest()})
