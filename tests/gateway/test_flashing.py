@@ -249,29 +249,29 @@ def test_silence_for_good_in_the_transfer_is_a_retryable_loss(make_rig: Callable
     assert rig.ecus["engine"].slots[0].state == CONFIRMED and rig.seen[-1].phase is Phase.FAILED
 
 
-@pytest.mark.parametrize(
-    ("service", "nrc", "names"),
-    [
-        (0x34, 0x70, "uploadDownloadNotAccepted"),
-        (0x36, 0x92, "voltageTooHigh.*supply"),
-        (0x36, 0x72, "generalProgrammingFailure"),
-        (0x27, 0x36, "exceededNumberOfAttempts.*security_secret"),
-        (0x27, 0x35, "invalidKey.*security_secret"),
-        (0x27, 0x37, "requiredTimeDelayNotExpired"),
-        (0x28, 0x22, "conditionsNotCorrect.*standstill"),
-        (0x31, 0x22, "conditionsNotCorrect"),
-        (0x2E, 0x31, "requestOutOfRange"),
-        (0x10, 0x22, "conditionsNotCorrect"),
-    ],
-)
-def test_a_refusal_is_final_and_says_what_to_do(
-    make_rig: Callable[..., Rig], service: int, nrc: int, names: str
-) -> None:
-    rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(service, bytes((0x7F, service, nrc)), times=99)))
-    with pytest.raises(EcuRefused, match=f"engine: {service:02X} .*NRC {nrc:02X} {names}") as caught:
-        rig.stage()
-    assert (caught.value.nrc, caught.value.retryable) == (nrc, False)
-    assert rig.ecus["engine"].slots[0].state == CONFIRMED and rig.ecus["engine"].slots[1].state != STAGED
+REFUSALS = [
+    (0x34, 0x70, "uploadDownloadNotAccepted"),
+    (0x36, 0x92, "voltageTooHigh.*supply"),
+    (0x36, 0x72, "generalProgrammingFailure"),
+    (0x27, 0x36, "exceededNumberOfAttempts.*security_secret"),
+    (0x27, 0x35, "invalidKey.*security_secret"),
+    (0x27, 0x37, "requiredTimeDelayNotExpired"),
+    (0x28, 0x22, "conditionsNotCorrect.*standstill"),
+    (0x31, 0x22, "conditionsNotCorrect"),
+    (0x2E, 0x31, "requestOutOfRange"),
+    (0x10, 0x22, "conditionsNotCorrect"),
+]
+
+
+def test_a_refusal_is_final_and_says_what_to_do(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    ecu = rig.ecus["engine"]
+    for service, nrc, names in REFUSALS:
+        ecu.script = answer_once(service, bytes((0x7F, service, nrc)), times=99)
+        with pytest.raises(EcuRefused, match=f"engine: {service:02X} .*NRC {nrc:02X} {names}") as caught:
+            rig.stage()
+        assert (caught.value.nrc, caught.value.retryable) == (nrc, False)
+        assert ecu.slots[0].state == CONFIRMED and ecu.slots[1].state != STAGED
 
 
 def test_a_delay_after_wrong_keys_is_waited_out(make_rig: Callable[..., Rig]) -> None:

@@ -1,6 +1,6 @@
 """One behaviour of both transports, against a peer that writes its frames by hand.
 
-``virtual``: can-isotp on a bus of this process; ``kernel`` and ``user``: CAN_ISOTP sockets and can-isotp on vcan0.
+``user``: can-isotp on a bus of this process; ``kernel``: CAN_ISOTP sockets on vcan0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.gateway.transport.errors import (
     TransportError,
     WrongSequenceNumber,
 )
-from bench.gateway.transport.kernel import polls_transmission
+from bench.gateway.transport.kernel_socket import polls_transmission
 from proto.process_config import IsoTpConfig
 
 REQUEST_ID, RESPONSE_ID = 0x6E0, 0x6E8
@@ -94,10 +94,10 @@ class Peer:
 
 
 @pytest.fixture(
-    params=["virtual", pytest.param("kernel", marks=pytest.mark.vcan), pytest.param("user", marks=pytest.mark.vcan)]
+    params=["user", pytest.param("kernel", marks=pytest.mark.vcan)],
 )
 def medium(request: pytest.FixtureRequest) -> Iterator[Medium]:
-    if request.param == "virtual":
+    if request.param == "user":
         made = Medium({"interface": "virtual", "channel": f"transport-{next(_buses)}"}, "user")
     else:
         made = Medium({"interface": "socketcan", "channel": "vcan0"}, request.param)

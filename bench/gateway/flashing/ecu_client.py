@@ -11,11 +11,10 @@ import hashlib
 import hmac
 import time
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from udsoncan.client import Client
 from udsoncan.configs import default_client_config
-from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import (
     InvalidResponseException,
     NegativeResponseException,
@@ -28,64 +27,14 @@ from bench.gateway.config import EcuEndpoint
 from bench.gateway.flashing import answers
 from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError
 from bench.gateway.flashing.profile import Profile
+from bench.gateway.flashing.wire import Wire, exchange_record
 from bench.gateway.transport import IsoTpConnection, TransportError
 from bench.gateway.transport.errors import ChannelUnavailable, InterfaceDown, InterfaceGone
 from proto.trace import TraceWriter
 
-_TRACED_BYTES: Final = 64
-_TRANSFER_DATA: Final = 0x36
-
 
 class _PendingTooLong(Exception):
     """The ECU answered 78 past our deadline."""
-
-
-class _Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
-    """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
-    passes over answers to other services: they are late ones, to a request that was given up.
-    """
-
-    def __init__(self, below: IsoTpConnection) -> None:
-        super().__init__(below.name)
-        self.below = below
-        self.is_sent_already = False
-        self.service = 0
-        self.stray = b""
-        """The last answer that was passed over since ``expect``."""
-
-    def expect(self, service: int, *, is_sent_already: bool) -> None:
-        """Before each request: whose answers are wanted."""
-        self.service, self.is_sent_already, self.stray = service, is_sent_already, b""
-
-    def open(self) -> _Wire:
-        self.below.open()
-        return self
-
-    def close(self) -> None:
-        self.below.close()
-
-    def is_open(self) -> bool:
-        return bool(self.below.is_open())
-
-    def empty_rxqueue(self) -> None:
-        if not self.is_sent_already:
-            self.below.empty_rxqueue()
-
-    def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
-        if not self.is_sent_already:
-            self.below.specific_send(payload)
-
-    def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            answer = self.below.specific_wait_frame(timeout=left_s)
-            if answer is None or self._is_wanted(answer):
-                return answer
-            self.stray = answer
-
-    def _is_wanted(self, answer: bytes) -> bool:
-        return answer[0] == self.service | 0x40 or (answer[0] == 0x7F and answer[1:2] == bytes((self.service,)))
 
 
 class EcuClient:
@@ -103,7 +52,7 @@ class EcuClient:
         self.name = endpoint.name
         self.job_id: str | None = None
         self._trace = trace
-        self._wire = _Wire(connection)
+        self._wire = Wire(connection)
         self._pending_deadline = 0.0
         config: dict[str, Any] = dict(default_client_config)
         config.update(
@@ -322,7 +271,7 @@ class EcuClient:
         finally:
             duration_s = time.monotonic() - started
             timing.p2_server_max = p2_before
-            self._trace_exchange(payload, answer, duration_s, step, problem)
+            self.emit("uds.exchange", **exchange_record(payload, answer, duration_s, step=step, problem=problem))
         return answer
 
     def _lost(self, step: str, text: str, nrc: int | None = None) -> EcuLost:
@@ -333,21 +282,3 @@ class EcuClient:
             self.close()
             return BusUnavailable(f"{self.name}: {step}: {error}", ecu=self.name, step=step)
         return self._lost(step, str(error))
-
-    def _trace_exchange(self, payload: bytes, answer: bytes, duration_s: float, step: str, problem: str) -> None:
-        is_block = payload[0] == _TRANSFER_DATA
-        data: dict[str, Any] = {
-            "service": f"{payload[0]:02X}",
-            "request": payload[: 2 if is_block else _TRACED_BYTES].hex(),
-            "response": answer[:_TRACED_BYTES].hex(),
-            "nrc": answer[2] if answer[:1] == b"\x7f" and len(answer) > 2 else None,
-            "duration_ms": round(duration_s * 1000, 3),
-            "request_bytes": len(payload),
-        }
-        if is_block:
-            data["block_sequence_counter"] = payload[1]
-        else:
-            data["step"] = step
-        if problem:
-            data["problem"] = problem
-        self.emit("uds.exchange", **data)

@@ -1,8 +1,7 @@
 """ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
 
 The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an
-error of a message on the next call, as an errno: here each becomes an error with a name. Layouts after the kernel's
-``linux/can/isotp.h`` and ``linux/can.h``.
+error of a message on the next call, as an errno: here each becomes an error with a name (``kernel_socket``).
 
 ``send`` waits until the last frame is out: by looking at ``poll``, bounded by what the slowest STmin explains, because the kernel
 itself honours any number of wait frames; on kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import platform
-import re
 import select
 import socket
 import struct
@@ -24,20 +22,16 @@ from typing import Any, Final
 
 from bench.gateway.transport import errors
 from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame
+from bench.gateway.transport.kernel_socket import (
+    CANFD_BRS,
+    cannot_open,
+    configure,
+    named,
+    polls_transmission,
+    with_flag,
+)
 from proto.process_config import IsoTpConfig
 
-_SOL_CAN_ISOTP: Final = 106
-_CAN_ISOTP_OPTS: Final = 1
-_CAN_ISOTP_RECV_FC: Final = 2
-_CAN_ISOTP_LL_OPTS: Final = 5
-_FLAG_TX_PADDING: Final = 0x004
-_FLAG_WAIT_TX_DONE: Final = 0x400
-_CAN_MTU: Final = 16
-_CANFD_MTU: Final = 72
-_CANFD_BRS: Final = 1
-_OPTS: Final = struct.Struct("=IIBBBB")
-_RECV_FC: Final = struct.Struct("=BBB")
-_LL_OPTS: Final = struct.Struct("=BBB")
 _CAN_FRAME: Final = struct.Struct("=IB3x8s")
 _CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
 _RECEIVE_BYTES: Final = 0x10000
@@ -45,40 +39,10 @@ _MOST_STALE_MESSAGES: Final = 16
 _QUEUE_FULL_WAIT_S: Final = 1.0
 _LEAST_SEND_S: Final = 2.5
 _LOOK_EVERY_MS: Final = 40
-_SLOWEST_FRAME_S: Final = 0.13
-"""STmin is at most 127 ms (ISO 15765-2)."""
 _INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
 _RECEIVING_ERRORS: Final = frozenset({errno.EILSEQ, errno.ETIMEDOUT})
-
-_NAMED: Final[dict[int, tuple[type[errors.TransportError], str]]] = {
-    errno.ECOMM: (errors.NoFlowControl, "the ECU sent no flow control: it is off, or listens to another identifier"),
-    errno.EILSEQ: (errors.WrongSequenceNumber, "a frame of the answer was lost (wrong sequence number)"),
-    errno.ETIMEDOUT: (errors.ConsecutiveFrameTimeout, "the ECU stopped in the middle of its answer"),
-    errno.EMSGSIZE: (errors.ReceiverOverflow, "the ECU cannot take a message of that length (flow status overflow)"),
-    errno.EBADMSG: (errors.MalformedFrame, "a frame was padded or formed wrongly"),
-    errno.EPROTO: (errors.MalformedFrame, "a flow control frame was formed wrongly"),
-    errno.ENOBUFS: (
-        errors.TransmitQueueFull,
-        "the transmit queue stayed full: ip link set DEV txqueuelen 1000; is the bus terminated?",
-    ),
-    errno.ENETDOWN: (errors.InterfaceDown, "the interface is down: ip link set DEV up"),
-    errno.ENETUNREACH: (errors.InterfaceDown, "the interface is down: ip link set DEV up"),
-    errno.ENODEV: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
-    errno.ENXIO: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
-    errno.EADDRNOTAVAIL: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
-}
-
-
-def named(error: OSError, where: str) -> errors.TransportError:
-    """The kernel's errno as an error with a name."""
-    kind, text = _NAMED.get(error.errno or 0, (errors.TransportError, str(error)))
-    return kind(f"{where}: {text}")
-
-
-def polls_transmission(release: str) -> bool:
-    """Whether the kernel of that release tells by POLLOUT that a message is out."""
-    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:3])
-    return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
+_SLOWEST_FRAME_S: Final = 0.13
+"""STmin is at most 127 ms (ISO 15765-2)."""
 
 
 class KernelConnection(IsoTpConnection):
@@ -88,7 +52,7 @@ class KernelConnection(IsoTpConnection):
         super().__init__(f"{interface} 0x{request_id:X}")
         self._interface = interface
         self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
-        self._ids = (_with_flag(response_id), _with_flag(request_id))
+        self._ids = (with_flag(response_id), with_flag(request_id))
         self._isotp = isotp
         self._polls = polls_transmission(platform.release())
         self._socket: socket.socket | None = None
@@ -104,11 +68,11 @@ class KernelConnection(IsoTpConnection):
                 f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
             ) from error
         try:
-            _configure(made, self._isotp, waits=not self._polls)
+            configure(made, self._isotp, waits=not self._polls)
             made.bind((self._interface, *self._ids))
         except OSError as error:
             made.close()
-            raise _cannot_open(error, self._interface, self._isotp.fd) from error
+            raise cannot_open(error, self._interface, self._isotp.fd) from error
         self._socket = made
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(made, select.POLLIN)
@@ -195,7 +159,7 @@ class KernelChannel(Channel):
         try:
             raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except OSError as error:
-            raise _cannot_open(error, self.name, self._fd) from error
+            raise cannot_open(error, self.name, self._fd) from error
         try:
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
             if self._fd:
@@ -203,7 +167,7 @@ class KernelChannel(Channel):
             raw.bind((self.name,))
         except OSError as error:
             raw.close()
-            raise _cannot_open(error, self.name, self._fd) from error
+            raise cannot_open(error, self.name, self._fd) from error
         return raw
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
@@ -212,9 +176,9 @@ class KernelChannel(Channel):
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
         data = single_frame(payload, isotp.padding)
         if isotp.fd and self._fd:
-            frame = _CANFD_FRAME.pack(_with_flag(can_id), len(data), _CANFD_BRS, data)
+            frame = _CANFD_FRAME.pack(with_flag(can_id), len(data), CANFD_BRS, data)
         else:
-            frame = _CAN_FRAME.pack(_with_flag(can_id), len(data), data)
+            frame = _CAN_FRAME.pack(with_flag(can_id), len(data), data)
         where = f"{self.name}, functional request 0x{can_id:X}"
         if self._raw is None:
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")
@@ -237,29 +201,3 @@ class KernelChannel(Channel):
         if self._raw is not None:
             self._raw.close()
             self._raw = None
-
-
-def _with_flag(can_id: int) -> int:
-    return can_id | socket.CAN_EFF_FLAG if can_id > socket.CAN_SFF_MASK else can_id
-
-
-def _configure(made: socket.socket, isotp: IsoTpConfig, *, waits: bool) -> None:
-    flags = (_FLAG_WAIT_TX_DONE if waits else 0) | (0 if isotp.padding is None else _FLAG_TX_PADDING)
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, _OPTS.pack(flags, 0, 0, isotp.padding or 0, 0, 0))
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
-    link = (_CANFD_MTU, 64, _CANFD_BRS) if isotp.fd else (_CAN_MTU, 8, 0)
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_LL_OPTS, _LL_OPTS.pack(*link))
-
-
-def _cannot_open(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
-    if error.errno == errno.ENODEV:
-        why = "there is no such interface: run setup/vcan.sh, or run by setup/with-can"
-    elif error.errno == errno.EAFNOSUPPORT:
-        why = "this kernel has no CAN: run by setup/with-can"
-    elif error.errno == errno.EINVAL and fd:
-        why = "its MTU is too small for CAN FD: ip link set DEV mtu 72"
-    elif error.errno == errno.ENETDOWN:
-        why = "the interface is down: ip link set DEV up"
-    else:
-        why = str(error)
-    return errors.ChannelUnavailable(f"{interface}: cannot be opened: {why}")

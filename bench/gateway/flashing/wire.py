@@ -1,0 +1,85 @@
+"""Between udsoncan and the transport: which answers reach the client, and what the trace says of an exchange."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from udsoncan.connections import BaseConnection
+
+from bench.gateway.transport import IsoTpConnection
+
+_TRACED_BYTES: Final = 64
+_TRANSFER_DATA: Final = 0x36
+
+
+class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
+    """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
+    passes over answers to other services: they are late ones, to a request that was given up.
+    """
+
+    def __init__(self, below: IsoTpConnection) -> None:
+        super().__init__(below.name)
+        self.below = below
+        self.is_sent_already = False
+        self.service = 0
+        self.stray = b""
+        """The last answer that was passed over since ``expect``."""
+
+    def expect(self, service: int, *, is_sent_already: bool) -> None:
+        """Before each request: whose answers are wanted."""
+        self.service, self.is_sent_already, self.stray = service, is_sent_already, b""
+
+    def open(self) -> Wire:
+        self.below.open()
+        return self
+
+    def close(self) -> None:
+        self.below.close()
+
+    def is_open(self) -> bool:
+        return bool(self.below.is_open())
+
+    def empty_rxqueue(self) -> None:
+        if not self.is_sent_already:
+            self.below.empty_rxqueue()
+
+    def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
+        if not self.is_sent_already:
+            self.below.specific_send(payload)
+
+    def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            answer = self.below.specific_wait_frame(timeout=left_s)
+            if answer is None or self._is_wanted(answer):
+                return answer
+            self.stray = answer
+
+    def _is_wanted(self, answer: bytes) -> bool:
+        return answer[0] == self.service | 0x40 or (answer[0] == 0x7F and answer[1:2] == bytes((self.service,)))
+
+
+def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:
+    """The data of a ``uds.exchange`` event (docs/contracts.md). A block of 36 is told by its first two bytes only.
+
+    Args:
+        problem: why there is no answer, or nothing.
+    """
+    is_block = payload[0] == _TRANSFER_DATA
+    data: dict[str, Any] = {
+        "service": f"{payload[0]:02X}",
+        "request": payload[: 2 if is_block else _TRACED_BYTES].hex(),
+        "response": answer[:_TRACED_BYTES].hex(),
+        "nrc": answer[2] if answer[:1] == b"\x7f" and len(answer) > 2 else None,
+        "duration_ms": round(duration_s * 1000, 3),
+        "request_bytes": len(payload),
+    }
+    if is_block:
+        data["block_sequence_counter"] = payload[1]
+    else:
+        data["step"] = step
+    if problem:
+        data["problem"] = problem
+    return data
