@@ -62,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     config_path = parser.parse_args(arguments).config
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("can").setLevel(logging.WARNING)
+    logging.getLogger("isotp").setLevel(logging.CRITICAL)  # its errors come by error_handler as well
     try:
         run(load_config(config_path))
     except EcuSimError as error:

@@ -124,10 +124,13 @@ class Wire(Protocol):
 class KernelWire:
     """The kernel's ISO-TP socket, and a raw one for functional requests."""
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, *, fd: bool = False, listen: bool = True) -> None:
         self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+        if fd:
+            self._isotp.setsockopt(106, 5, struct.pack("=BBB", 72, 64, 0))
         self._isotp.setsockopt(106, 1, struct.pack("=IIBBBB", 0x404, 0, 0, 0xCC, 0, 0))  # padding, WAIT_TX_DONE
-        self._isotp.bind((channel, RESPONSE_ID, REQUEST_ID))
+        if listen:  # else the kernel gives no flow control
+            self._isotp.bind((channel, RESPONSE_ID, REQUEST_ID))
         self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         self._raw.bind((channel,))
 
@@ -142,8 +145,11 @@ class KernelWire:
             return None
 
     def broadcast(self, request: bytes) -> None:
-        data = (bytes((len(request),)) + request).ljust(8, b"\xcc")
-        self._raw.send(struct.pack("=IB3x8s", FUNCTIONAL_ID, 8, data))
+        self.frame(FUNCTIONAL_ID, bytes((len(request),)) + request)
+
+    def frame(self, identifier: int, data: bytes) -> None:
+        """One classic frame, padded."""
+        self._raw.send(struct.pack("=IB3x8s", identifier, 8, data.ljust(8, b"\xcc")))
 
     def close(self) -> None:
         self._isotp.close()
@@ -186,6 +192,9 @@ class Tester:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.pending = 0
+
+    def close(self) -> None:
+        self._wire.close()
 
     def ask(self, request: bytes | str, *, timeout_s: float = ANSWER_S) -> bytes:
         data = bytes.fromhex(request) if isinstance(request, str) else request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto import trace
 from proto.process_config import EcuTiming
 from tests.ecu.factory import ImageMaker, Keys, Manifest, code
-from tests.ecu.process import EcuProcess, KernelWire, Tester, UserWire, make_config
+from tests.ecu.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
 
 VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
 MULTICAST: dict[str, Any] = {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43211}
@@ -34,7 +35,8 @@ def rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable
         process = EcuProcess(make_config(tmp_path, keys, old, bus=bus, transport=transport, **more), tmp_path)
         process.start()
         opened.append(process.kill)
-        wire = KernelWire(str(bus["channel"])) if transport == "kernel" else UserWire(bus)
+        fd = bool(bus.get("fd"))
+        wire = KernelWire(str(bus["channel"]), fd=fd) if transport == "kernel" else UserWire(bus)
         opened.append(wire.close)
         return process, Tester(wire)
 
@@ -54,6 +56,7 @@ QUICKEST: tuple[str, dict[str, Any]] = ("kernel", VCAN) if HAS_VCAN else ("user"
 
 BUSES = [
     pytest.param("kernel", VCAN, marks=pytest.mark.vcan, id="kernel-vcan"),
+    pytest.param("kernel", VCAN | {"fd": True}, marks=pytest.mark.vcan, id="kernel-vcan-fd"),
     pytest.param("user", VCAN, marks=pytest.mark.vcan, id="user-vcan"),
     pytest.param("user", MULTICAST, id="user-multicast"),
 ]
@@ -164,6 +167,25 @@ def test_faults_of_the_control_port_act_and_are_cleared(rig: Callable[..., Rig])
     assert process.control(op="power", state="cycle")["ok"]
     assert process.await_mode("bootloader")["slots"][0]["state"] == "INVALID"
     assert tester.ask("22 F1 86") == b"\x62\xf1\x86\x02"
+
+
+@pytest.mark.vcan
+@pytest.mark.parametrize("transport", ["kernel", "user"])
+def test_a_tester_that_stops_in_the_middle_or_gives_no_flow_control_does_not_make_the_ecu_deaf(
+    rig: Callable[..., Rig], transport: str
+) -> None:
+    _process, tester = rig(transport, VCAN)
+    tester.close()
+    rude = KernelWire("vcan0", listen=False)
+    rude.frame(REQUEST_ID, bytes.fromhex("10 14 22 F1 89 F1 89 F1"))  # and no consecutive frame
+    rude.frame(REQUEST_ID, bytes.fromhex("03 22 F1 A1"))  # answered by a first frame, which nobody lets go on
+    rude.close()
+    time.sleep(1.2)  # N_Cr and N_Bs of the ECU
+    polite = KernelWire("vcan0")
+    try:
+        assert Tester(polite).ask("22 F1 89") == b"\x62\xf1\x891.0.0"
+    finally:
+        polite.close()
 
 
 IMPATIENT = EcuTiming(boot_s=0.05, trial_confirm_timeout_s=0.3)
