@@ -264,7 +264,10 @@ def test_up_to_date_is_said_only_when_it_is_known(display: Display) -> None:
     display.model.show(cloud_reachable=False)
     display.wait(lambda: "No update waiting" in display.browser.find_element(By.ID, "job").text)
     assert "up to date" not in display.browser.find_element(By.ID, "job").text.lower()
-    display.model.show(cloud_reachable=True)
+    display.model.show(cloud_reachable=True, reason="the cloud refuses an update: this vehicle is not registered")
+    display.wait(lambda: "not registered" in display.find("reason").text)
+    assert "No update waiting" in display.browser.find_element(By.ID, "job").text
+    display.model.show(reason="")
     display.model.ecu("adas", from_version="", slot_state="")
     display.wait(lambda: "Not all control units" in display.browser.find_element(By.ID, "job").text)
 

@@ -13,8 +13,8 @@ export function announcement(state) {
   return quarter > 0 ? `${said.title}: ${quarter} percent` : said.title;
 }
 
-/** Whether there is nothing newer: without the cloud, or while a control unit is silent, nobody knows. */
-export const isUpToDate = (state) => state.cloud_reachable && state.ecus.every((ecu) => ecu.from_version !== "");
+/** Whether there is nothing newer: without the cloud, after its refusal, or while a control unit is silent, nobody knows. */
+export const isUpToDate = (state) => state.cloud_reachable && state.reason === "" && state.ecus.every((ecu) => ecu.from_version !== "");
 
 /** Percent of the state under way: of the download, or of what crosses the bus; 0 where it has none. */
 export function progress(state) {

@@ -20,7 +20,7 @@ function shownJob(state, ui) {
   if (!state.job_id || state.job_id !== ui.closedJob || !isFinal(state.job_state)) return state;
   const updated = state.job_state === "SUCCEEDED";
   const ecus = state.ecus.map((ecu) => ({ ...ecu, from_version: (updated && ecu.to_version) || ecu.from_version, to_version: "", detail: "" }));
-  return { ...state, job_id: null, job_state: null, ecus };
+  return { ...state, job_id: null, job_state: null, reason: "", ecus };
 }
 
 /** The two links this display depends on: page to gateway, gateway to cloud. */

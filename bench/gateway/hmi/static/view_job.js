@@ -31,16 +31,16 @@ function idle(state) {
   const known = isUpToDate(state);
   const words = known
     ? "New software is offered here as soon as it is released for this vehicle."
-    : state.cloud_reachable
-      ? "Not all control units have said yet what they run."
-      : "The cloud cannot be reached at the moment. New software is offered here once it can.";
+    : !state.cloud_reachable
+      ? "The cloud cannot be reached at the moment. New software is offered here once it can."
+      : state.ecus.some((ecu) => ecu.from_version === "") && "Not all control units have said yet what they run.";
   return [
     "idle",
     badge("IDLE", known ? "good" : "idle", known ? "Up to date" : "No update waiting"),
     h("div", { id: "job-body", class: "job-body centred" },
       headline(known ? "good" : "idle", known ? "good" : "neutral", known ? "Your vehicle is up to date" : "No update waiting"),
-      h("p", { class: "lead" }, words),
-      state.reason && h("p", { class: "lead" }, state.reason),
+      words && h("p", { class: "lead" }, words),
+      state.reason && h("p", { class: "reason tone-warn", "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", state.reason),
     ),
     car(),
   ];
