@@ -132,7 +132,6 @@ class Bench:
         self._make_firmware(keys_dir)
         self._pace()
         self._start_late()
-        self._register_vehicle()
         for fault in options.faults:
             self._say(f"fault: {fault.ecu} {fault.kind}")
             self.ecu(fault.ecu).fault(fault.kind, **fault.parameters)
@@ -186,8 +185,14 @@ class Bench:
             ecus.append(process_setup.ecu_process(name))
             self._specs[ecus[-1]] = partial(self.setup.ecu, name, self.firmware[name][factory])
         self._specs[GATEWAY] = self._gateway_spec(stop_before=self.options.gateway_stop_before)
-        late = [CLOUD_CONTROL, *ecus, GATEWAY, CLOUD_ARTIFACTS]
-        self._say(f"starting: {', '.join(self._start_unless_absent([BROKER, *late]) or ['nothing'])}")
+        started = self._start_unless_absent([BROKER, CLOUD_CONTROL, *ecus, CLOUD_ARTIFACTS])
+        self._say(f"starting: {', '.join([*started, *({GATEWAY} - self.options.absent)]) or 'nothing'}")
+        if CLOUD_CONTROL in self._processes:  # before the gateway asks for it for the first time
+            wait_ready(
+                [self._processes[CLOUD_CONTROL]], timeout_s=self.options.ready_timeout_s, watch=self.check_processes
+            )
+            self.register_vehicle()
+        self._start_unless_absent([GATEWAY])
         wait_ready(list(self._processes.values()), timeout_s=self.options.ready_timeout_s)
         if self.options.gateway_stop_before and GATEWAY in self._processes:
             self._processes[GATEWAY].expected_to_run = False  # it ends itself
@@ -469,10 +474,6 @@ class Bench:
                 state = self.ecu(ecu).state()
                 running = str(state["slots"][state["active_slot"]]["version"])
         return made[running].path.read_bytes() if running in made else b""
-
-    def _register_vehicle(self) -> None:
-        if CLOUD_CONTROL in self._processes:
-            self.register_vehicle()
 
     def register_vehicle(self) -> None:
         """Makes the vehicle known to the cloud; done at start where the control plane is there."""
