@@ -36,7 +36,7 @@ export const OUTCOMES = {
   ROLLED_BACK: {
     tone: "warn",
     title: "Update rolled back",
-    text: "The new software did not start as it should, so the update was undone. Your car runs the previous version, as before.",
+    text: "The new software could not be put into use, so the update was undone. Your car runs the previous version, as before.",
   },
   REJECTED: { tone: "neutral", title: "Update not installed", text: "The update was declined. Your car keeps the software it has." },
   CANCELED: { tone: "neutral", title: "Update canceled", text: "The update was withdrawn before it took effect. Your car keeps the software it has." },
