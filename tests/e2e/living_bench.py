@@ -17,7 +17,8 @@ from bench.job_watch import JobView
 from bench.launcher import Bench
 from bench.options import BenchOptions
 from proto.image_format import ImageVersion
-from proto.job_states import JobState, to_wire
+from proto.job_states import JobState, from_wire, is_final, to_wire
+from proto.ota_pb2 import Campaign
 from proto.trace import TraceEvent, read
 
 IMAGE_SIZE_BYTES: Final = 24 * 1024
@@ -138,7 +139,26 @@ class LivingBench:
             bench.ecu(name).clear()
             if bench.ecu(name).state()["power"] == "off":
                 bench.ecu(name).power("on")
+        self._wait_until_no_job_is_open()
         running = {state.running for state in states(bench).values()}
         newest = max(running, key=ImageVersion.parse)
         wait_until_confirmed(bench, newest)
         self.version = newest
+
+    def _wait_until_no_job_is_open(self, *, timeout_s: float = 20.0) -> None:
+        """The cloud has heard the end of every job; what a failed test left open is cancelled."""
+        operator = self.bench.operator
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left = {campaign.campaign_id for campaign in operator.list_campaigns() if not _has_ended(campaign)}
+            if not left:
+                return
+            assert time.monotonic() < deadline, f"still open: {left}"
+            if time.monotonic() > deadline - timeout_s / 2:
+                for campaign_id in left:
+                    operator.cancel_campaign(campaign_id, reason="the test is over")
+            time.sleep(0.1)
+
+
+def _has_ended(campaign: Campaign) -> bool:
+    return all(is_final(from_wire(job.state)) for job in campaign.jobs)

@@ -16,9 +16,11 @@ pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
 
 
 @pytest.mark.parametrize("ecu", ["engine", "adas"])
-@pytest.mark.parametrize("fault", ["boot-fail", "hang"])
-def test_a_new_image_that_does_not_run_rolls_both_ecus_back(living: LivingBench, ecu: str, fault: str) -> None:
-    living.bench.ecu(ecu).fault(fault)
+@pytest.mark.parametrize(("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0})])
+def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
+    living: LivingBench, ecu: str, fault: str, parameters: dict[str, float]
+) -> None:
+    living.bench.ecu(ecu).fault(fault, **parameters)
     living.start_campaign()
     living.approve()
     job = living.expect_unchanged(JobState.ROLLED_BACK)
