@@ -27,7 +27,9 @@ from bench import frame_bits
 from bench.topology import BusEntry
 
 CLASSIC_BURST_BYTES: Final = 200
-FD_BURST_BYTES: Final = 4 * 72
+FD_BURST_BYTES: Final = 8 * 72
+_FD_SAMPLE: Final = 7
+"""Every so manieth frame is taken for the mean."""
 QUEUE_BYTES: Final = 100_000
 _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
 
@@ -57,11 +59,14 @@ def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -
         frames = [frame for payload in payloads for frame in frame_bits.consecutive_frames(payload)]
         return frame_bits.mean_classic_bits(request_id, frames)
     size = frame_bits.FD_CONSECUTIVE_FRAME_PAYLOAD_BYTES
-    lengths = []
-    for payload in payloads:
-        for start in range(0, len(payload) - size, size * 16):
-            bits = frame_bits.fd_frame_bits(request_id, b"\x21" + payload[start : start + size], brs=False)
-            lengths.append(bits.duration_s(bus.bitrate) * bus.bitrate)
+    lengths = [
+        frame_bits.fd_frame_bits(
+            request_id, bytes((0x20 | index % 16,)) + payload[start : start + size], brs=bus.data_bitrate is not None
+        ).duration_s(bus.bitrate, bus.data_bitrate)
+        * bus.bitrate
+        for payload in payloads
+        for index, start in enumerate(range(0, len(payload) - size, size * _FD_SAMPLE))
+    ]
     return sum(lengths) / len(lengths)
 
 
