@@ -40,7 +40,7 @@ class Rig:
             state_dir=folder,
             director_root=folder / "root.json",
             cloud_grpc="127.0.0.1:1",
-            timing=GatewayTiming(boot_timeout_s=2.0, ecu_lost_timeout_s=1.0, stage_attempts=2),
+            timing=GatewayTiming(boot_timeout_s=1.2, ecu_lost_timeout_s=0.7, stage_attempts=2),
         )
         self.vehicle = UdsVehicle(config, TraceWriter(self.trace_path, component="gateway"))
         self.images = [self.image(name) for name in ecus]

@@ -132,8 +132,9 @@ def test_all_ecus_are_updated_on_vcan(
 
 
 @pytest.mark.vcan
-def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig]) -> None:
-    rig = make_rig("engine", bus={**VCAN, "fd": True}, isotp=IsoTpConfig(fd=True))
+@pytest.mark.parametrize("said", [True, False])
+def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -> None:
+    rig = make_rig("engine", bus={**VCAN, "fd": True}, isotp=IsoTpConfig(fd=said), size=5000)
     images = [rig.ecus["engine"].image()]
     rig.update(images)
     rig.confirm(images)
@@ -165,7 +166,7 @@ def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., Rig]
 
 
 @pytest.mark.vcan
-def test_a_refusal_leaves_the_running_slot_and_is_named(make_rig: Callable[..., Rig]) -> None:
+def test_a_refusal_leaves_the_running_slot_and_the_next_try_goes_on(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("engine", bus=VCAN)
     engine = rig.ecus["engine"]
     with pytest.raises(EcuRefused, match="status 06: the manifest's signature is wrong or it is not for this ECU"):
@@ -177,6 +178,14 @@ def test_a_refusal_leaves_the_running_slot_and_is_named(make_rig: Callable[..., 
     assert rig.standings() == {"engine": ("1.0.0", SlotState.CONFIRMED)}
     rig.stage([engine.image()])
     assert rig.seen[-1].phase is Phase.STAGED
+    full = rig.transfers().count(("engine", "full"))
+    rig.vehicle.close()  # a gateway that was restarted: it checks what is staged and sends no image again
+    rig.stage([engine.image(version=2)])
+    assert rig.seen[-1].phase is Phase.STAGED and rig.transfers().count(("engine", "full")) == full
+    rig.vehicle.finish(job_id="job-1")
+    rig.vehicle.activate([engine.image()], job_id="job-1", progress=rig.seen.append)  # from the default session
+    rig.vehicle.verify([engine.image()], job_id="job-1", progress=rig.seen.append)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
 
 
 @pytest.mark.vcan

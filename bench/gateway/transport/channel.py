@@ -64,6 +64,11 @@ def single_frame(payload: bytes, padding: int | None) -> bytes:
     return frame if padding is None else frame.ljust(8, bytes((padding,)))
 
 
+def with_fd_of(bus_is_fd: bool, isotp: IsoTpConfig) -> IsoTpConfig:
+    """The parameters as they hold on a bus: on a CAN FD bus ISO-TP uses FD frames, whatever else is said."""
+    return isotp.model_copy(update={"fd": True}) if bus_is_fd else isotp
+
+
 def no_answer(text: str) -> TimeoutException:
     """What udsoncan expects of a connection where nothing came in time."""
     return TimeoutException(text)  # type: ignore[no-untyped-call]

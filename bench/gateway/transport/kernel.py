@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.gateway.transport import errors
-from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame
+from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame, with_fd_of
 from bench.gateway.transport.kernel_socket import (
     CANFD_BRS,
     cannot_open,
@@ -162,8 +162,7 @@ class KernelChannel(Channel):
             raise cannot_open(error, self.name, self._fd) from error
         try:
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
-            if self._fd:
-                raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
             raw.bind((self.name,))
         except OSError as error:
             raw.close()
@@ -171,11 +170,12 @@ class KernelChannel(Channel):
         return raw
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
+        isotp = with_fd_of(self._fd, isotp)
         return KernelConnection(self.name, request_id=request_id, response_id=response_id, isotp=isotp)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
         data = single_frame(payload, isotp.padding)
-        if isotp.fd and self._fd:
+        if isotp.fd or self._fd:
             frame = _CANFD_FRAME.pack(with_flag(can_id), len(data), CANFD_BRS, data)
         else:
             frame = _CAN_FRAME.pack(with_flag(can_id), len(data), data)

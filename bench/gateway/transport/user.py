@@ -16,7 +16,7 @@ import can
 import isotp
 
 from bench.gateway.transport import errors
-from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame
+from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame, with_fd_of
 from proto.process_config import IsoTpConfig
 
 _LEAST_BLOCK_SIZE: Final = 8
@@ -164,6 +164,7 @@ class UserChannel(Channel):
 
     def __init__(self, bus: Mapping[str, Any]) -> None:
         self.name = str(bus.get("channel", bus.get("interface", "")))
+        self._fd = bool(bus.get("fd", False))
         try:
             self.bus = can.Bus(**{key: value for key, value in bus.items() if key != "bitrate" or _takes_bitrate(bus)})
         except (can.CanError, OSError, ValueError, TypeError, NotImplementedError) as error:
@@ -189,15 +190,16 @@ class UserChannel(Channel):
         self._supervisor.error = None
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
-        return UserConnection(self, request_id=request_id, response_id=response_id, config=isotp)
+        config = with_fd_of(self._fd, isotp)
+        return UserConnection(self, request_id=request_id, response_id=response_id, config=config)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
         message = can.Message(
             arbitration_id=can_id,
             data=single_frame(payload, isotp.padding),
             is_extended_id=can_id > 0x7FF,
-            is_fd=isotp.fd,
-            bitrate_switch=isotp.fd,
+            is_fd=isotp.fd or self._fd,
+            bitrate_switch=isotp.fd or self._fd,
         )
         deadline = time.monotonic() + 1.0
         while True:
