@@ -145,10 +145,14 @@ class BusStatistics:
         )
         return parts.nominal + round(parts.data * self.bitrate / self.data_bitrate)
 
-    def bits_between(self, start_s: float, end_s: float) -> int:
-        """Bits on the line in an interval of the wall clock (s since 1970), to the resolution of the bins."""
-        first, last = int(start_s / BIN_S), int(end_s / BIN_S)
-        return sum(bits for key, bits in self.bins.items() if first <= key <= last)
+    def bits_between(self, start_s: float, end_s: float) -> float:
+        """Bits on the line in an interval of the wall clock (s since 1970); bins at its ends count by their share."""
+        first, last = start_s / BIN_S, end_s / BIN_S
+        return sum(
+            bits * (min(key + 1, last) - max(key, first))
+            for key, bits in self.bins.items()
+            if key + 1 > first and key < last
+        )
 
     def to_json(self) -> str:
         """The statistics as JSON; ``from_json`` reads them."""

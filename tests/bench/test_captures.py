@@ -102,7 +102,9 @@ def test_bits_are_counted_by_identifier_and_by_time() -> None:
     assert statistics.by_id[0x7E0].consecutive_bits == expected
     assert statistics.by_id[0x7E8].consecutive_frames == 0
     assert statistics.bits == expected + frame_bits.classic_frame_bits(0x7E8, answer.data)
-    assert statistics.bits_between(T0_US / 1e6, T0_US / 1e6 + 1) == expected
+    bin_start = T0_US // 100_000 / 10
+    assert statistics.bits_between(bin_start, bin_start + 1) == pytest.approx(expected)
+    assert statistics.bits_between(bin_start + 0.05, bin_start + 1) == pytest.approx(expected / 2, rel=1e-4)
     assert BusStatistics.from_json(statistics.to_json()) == statistics
 
 
