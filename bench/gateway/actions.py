@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -403,7 +404,9 @@ def describe(error: FlashError) -> str:
         text = f"{error.step}: {text}"
     if error.ecu and error.ecu not in text:
         text = f"{error.ecu}: {text}"
-    if error.nrc is not None and f"{error.nrc:02x}" not in text.lower():
+    if error.nrc is not None and not re.search(
+        rf"(NRC|negative response)\W*(0x)?{error.nrc:02X}\b", text, re.IGNORECASE
+    ):
         text = f"{text} (NRC 0x{error.nrc:02X})"
     return text
 

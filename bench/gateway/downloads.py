@@ -101,7 +101,7 @@ class Downloader:
                 on_bytes(file.length)
                 return done
             self._folder.mkdir(parents=True, exist_ok=True)
-            async with _client(self._limits) as client:
+            async with _client(self._limits, is_tls=base_url.startswith("https:")) as client:
                 await self._fetch(client, file, base_url=base_url, on_bytes=on_bytes)
             return done
 
@@ -250,12 +250,13 @@ class _Attempt:
 
 
 @asynccontextmanager
-async def _client(limits: DownloadLimits) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(limits: DownloadLimits, *, is_tls: bool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without redirects and proxies; without TLS it need not load the system's certificates, which takes long."""
     import httpx
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     timeout = httpx.Timeout(limits.stall_s)
-    async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False, verify=is_tls) as client:
         yield client
 
 

@@ -62,7 +62,7 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
         config_path: GatewayConfig as JSON.
         vehicle_factory: makes the vehicle; by default the one on the bus (``bench.gateway.flashing``).
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     status = 0
     try:
         config = read_config(config_path)
@@ -131,6 +131,13 @@ def _own(state_dir: Path) -> Iterator[None]:
         except OSError as error:
             raise StartError(f"state_dir {state_dir}: another gateway runs on it; stop that one first") from error
         yield
+
+
+def _log_to_stderr() -> None:
+    """The gateway's own lines, and warnings of libraries; each UDS exchange is in the trace, not here."""
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form)
+    logging.getLogger("gateway").setLevel(logging.INFO)
 
 
 def _give_up(message: str) -> int:

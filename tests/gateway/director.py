@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
     Metadata,
     MetaFile,
