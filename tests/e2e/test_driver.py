@@ -1,0 +1,57 @@
+"""The driver in front of the real page: Install now is clicked in Chromium, progress and result are seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from bench.options import Transfer
+from proto.job_states import JobState
+from tests.e2e.living_bench import LivingBench
+from tests.hmi.browser import console_errors, requested_hosts, start_browser
+
+pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto, pytest.mark.browser]
+
+RECORD_WHAT_IS_SHOWN = """
+window.shown = [];
+new MutationObserver(() => {
+  const state = document.querySelector('[data-testid="job-state"]')?.dataset.state;
+  const phase = document.querySelector('[data-testid="ecu-row-adas"]')?.dataset.phase;
+  const bytes = document.querySelector('[data-testid="ecu-row-adas"] [data-testid="percent"]')?.textContent;
+  window.shown.push([state, phase, bytes].join("|"));
+}).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+"""
+
+
+def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingBench, tmp_path: Path) -> None:
+    bench = living.bench
+    wanted = living.next_version
+    bench.ecu("adas").fault("slow-flash", factor=100)
+    living.start_campaign(transfer=Transfer.FULL, name="Autumn release", release_notes="Smoother cold start.")
+    bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    browser = start_browser(tmp_path)
+    try:
+        browser.get(bench.hmi.url)
+        wait = WebDriverWait(browser, 60)
+        install = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, '[data-testid="install"]'))
+        assert "Smoother cold start." in browser.find_element(By.TAG_NAME, "body").text
+        browser.execute_script(RECORD_WHAT_IS_SHOWN)
+        install.click()
+        result = wait.until(
+            lambda page: page.find_element(By.CSS_SELECTOR, '[data-testid="result"][data-state="SUCCEEDED"]')
+        )
+        assert result.is_displayed()
+        row = browser.find_element(By.CSS_SELECTOR, '[data-testid="ecu-row-adas"]')
+        assert wanted in row.text
+        shown = [str(line).split("|") for line in browser.execute_script("return window.shown")]
+        assert "INSTALLING" in {state for state, _, _ in shown}
+        assert "transferring" in {phase for _, phase, _ in shown}
+        assert len({percent for state, _, percent in shown if state == "INSTALLING"}) >= 3, shown
+        assert console_errors(browser) == []
+        assert {host.split(":")[0] for host in requested_hosts(browser)} <= {"localhost"}
+    finally:
+        browser.quit()
+    living.expect_updated()
