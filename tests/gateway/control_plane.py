@@ -66,6 +66,8 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
     async def UpdateStatus(self, request: ota_pb2.UpdateStatusRequest, context: Any) -> ota_pb2.UpdateStatusResponse:
         self.updates.append(request)
         reported = from_wire(request.state)
+        if request.job_id != self.job_id:  # the end of a job before, told late
+            return ota_pb2.UpdateStatusResponse(state=request.state)
         if reported is not self.state and request.transition_seq > self.taken_seq:
             if not is_allowed(self.state, reported):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{self.state} to {reported} is not allowed")
