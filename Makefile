@@ -56,11 +56,11 @@ lock: $(STAMPS)/python  ## write requirements.lock from what the virtual environ
 
 setup: $(STAMPS)/python  ## what `make bench` needs: apt packages, virtual environment, a kernel with CAN
 	@setup/packages.sh run
-	@setup/with-can --fallback --build-only
+	@setup/with-can --fallback --build-only >/dev/null
 
 setup-test: $(STAMPS)/python  ## what `make test` needs
 	@setup/packages.sh test
-	@setup/with-can --fallback --build-only
+	@setup/with-can --fallback --build-only >/dev/null
 
 # The virtual environment: made once, brought up to date when requirements.lock or pyproject.toml changed.
 $(STAMPS)/python: requirements.lock pyproject.toml setup/venv.sh
