@@ -1,7 +1,7 @@
 """One download: where the bytes of 36 go, and what 37 makes of them.
 
 Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is kept in RAM and rebuilt at
-the end. They count bytes and know no block counter (the UDS service does).
+the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter (the UDS service does).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Download(Protocol):
 
     received_bytes: int
     is_slot: bool
+    is_rebuilt: bool
+    """Whether ``finish`` makes the image, and may take long."""
 
     @property
     def complete(self) -> bool:
@@ -32,11 +34,11 @@ class Download(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises TooMuchData, FlashError, PowerLost."""
+        """Takes the next bytes. Raises TooMuchData, DecryptionRefused, FlashError, PowerLost."""
         ...
 
     def finish(self) -> None:
-        """Programs what is left. Raises PatchRefused, FlashError, PowerLost."""
+        """Programs what is left. Raises PatchRefused, DecryptionRefused, FlashError, PowerLost."""
         ...
 
 
@@ -70,6 +72,7 @@ class RawDownload:
     """The image itself."""
 
     is_slot = True
+    is_rebuilt = False
 
     def __init__(self, flash: NorFlash, offset: int, size: int) -> None:
         self.received_bytes = 0
@@ -118,6 +121,7 @@ class PatchDownload:
     """
 
     is_slot = True
+    is_rebuilt = True
 
     def __init__(
         self, flash: NorFlash, offset: int, size: int, *, base: memoryview, entry: ManifestEntry | None, ram_bytes: int

@@ -7,7 +7,8 @@ EcuSimError                 wrong world: said in one line, exit status 1
 └── FlashError              the flash refused an operation (unerased page, out of bounds, unaligned)
 PowerLost                   power went while something was being done; only the power supply may catch it
 SlotTransitionError         the slot table has no such transition
-ImageRefused (image.py), ManifestRefused (manifest.py), PatchRefused (delta.py), Negative (uds/rules.py): verdicts
+ImageRefused (image.py), ManifestRefused (manifest.py), PatchRefused (delta.py), DecryptionRefused (decryption.py),
+Negative (uds/rules.py): verdicts
 """
 
 from __future__ import annotations

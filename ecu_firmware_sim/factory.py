@@ -15,11 +15,13 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from nacl.public import PrivateKey
 from tuf.api._payload import Root
 
 from ecu_firmware_sim import image, manifest
 from ecu_firmware_sim.bootctl import BootControl, BootControlStore
 from ecu_firmware_sim.bootloader import BootPolicy
+from ecu_firmware_sim.decryption import parse_private_key
 from ecu_firmware_sim.errors import ConfigError
 from ecu_firmware_sim.flash import ERASED, FileBacking, NorFlash
 from ecu_firmware_sim.image import ImageRefused
@@ -37,6 +39,7 @@ class Provision:
 
     policy: BootPolicy
     root: Root
+    decryption_key: PrivateKey | None = None
 
 
 def provision(config: EcuConfig) -> Provision:
@@ -51,7 +54,18 @@ def provision(config: EcuConfig) -> Provision:
         root = manifest.parse_root(_read("director_root", config.director_root))
     except ValueError as error:
         raise ConfigError(f"director_root {config.director_root}: {error}") from error
-    return Provision(BootPolicy(key, config.hardware_id, config.max_boot_attempts), root)
+    return Provision(
+        BootPolicy(key, config.hardware_id, config.max_boot_attempts), root, _read_decryption_key(config.decryption_key)
+    )
+
+
+def _read_decryption_key(path: Path | None) -> PrivateKey | None:
+    if path is None:
+        return None
+    try:
+        return parse_private_key(_read("decryption_key", path).decode("ascii"))
+    except ValueError as error:
+        raise ConfigError(f"decryption_key {path}: not an X25519 private key as 64 hexadecimal digits") from error
 
 
 def factory_memory(

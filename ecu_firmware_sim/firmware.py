@@ -19,11 +19,13 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from nacl.public import PrivateKey
 from tuf.api._payload import Root
 
 from ecu_firmware_sim import delta, manifest
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import Bootloader
+from ecu_firmware_sim.decryption import DecryptingDownload
 from ecu_firmware_sim.download import Download, MetadataDownload, PatchDownload, RawDownload
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.image import CheckStatus, ImageRefused
@@ -69,6 +71,7 @@ class FirmwareMemory:
 
     Args:
         running: the slot that runs; None in the bootloader.
+        decryption_key: opens encrypted downloads; None: this ECU takes none.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class FirmwareMemory:
         max_boot_attempts: int,
         ram_bytes: int,
         running: int | None,
+        decryption_key: PrivateKey | None = None,
     ) -> None:
         self.flash = flash
         self.layout = layout
@@ -95,7 +99,8 @@ class FirmwareMemory:
         self._hardware_id = hardware_id
         self._max_boot_attempts = max_boot_attempts
         self._ram_bytes = ram_bytes
-        self._patch_refused = ""
+        self._decryption_key = decryption_key
+        self._refused: ImageRefused | None = None
 
     @property
     def active(self) -> int:
@@ -137,17 +142,19 @@ class FirmwareMemory:
             self.flash.erase(offset, length)
             return
         self._need_free_target()
-        self._patch_refused = ""
+        self._refused = None
         self._need_event(SlotEvent.ERASE_STARTED)
         self._boot_control.apply(self.target, SlotEvent.ERASE_STARTED)
         self.flash.erase(offset, length)
         self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
 
-    def check_download(self, address: int, size: int, *, is_patch: bool) -> None:
+    def check_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> None:
         """Whether ``begin_download`` would be allowed. Raises OutOfRange, NotNow."""
         offset = self._resolve(address, size)
         if not size or (is_patch and address != SLOT_WINDOW) or address > METADATA_WINDOW:
             raise OutOfRange(f"download of {size} bytes to 0x{address:X}")
+        if is_encrypted and (self._decryption_key is None or address >= METADATA_WINDOW):
+            raise OutOfRange("there is no key to decrypt with, or metadata, which is never encrypted")
         if address >= METADATA_WINDOW:
             return
         self._need_free_target()
@@ -157,22 +164,25 @@ class FirmwareMemory:
         if is_patch and (self.running is None or delta.most_patch_bytes(self._ram_bytes) <= 0):
             raise OutOfRange("there is no running image to patch, or no RAM to do it in")
 
-    def begin_download(self, address: int, size: int, *, is_patch: bool) -> Download:
+    def begin_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> Download:
         """Starts a download that ``check_download`` allows. Raises PowerLost."""
         offset = self._resolve(address, size)
         if address >= METADATA_WINDOW:
             return MetadataDownload(self.flash, offset, size, window_bytes=self.layout.metadata_bytes)
-        self._patch_refused = ""
+        self._refused = None
         self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
+        download: Download = RawDownload(self.flash, offset, size)
         if is_patch:
-            return PatchDownload(
+            download = PatchDownload(
                 self.flash, offset, size, base=self._base(), entry=self._entry_or_none(), ram_bytes=self._ram_bytes
             )
-        return RawDownload(self.flash, offset, size)
+        if not is_encrypted or self._decryption_key is None:
+            return download
+        return DecryptingDownload(download, self._decryption_key, plaintext_bytes=None if is_patch else size)
 
-    def refuse_patch(self, text: str) -> None:
-        """Remembers for check memory that the patch was refused."""
-        self._patch_refused = text
+    def refuse_download(self, status: CheckStatus, text: str) -> None:
+        """Remembers for check memory why what was downloaded is not an image (PATCH_REFUSED, DECRYPTION_FAILED)."""
+        self._refused = ImageRefused(status, text)
 
     def check(self) -> CheckResult:
         """Check memory: partial verification of the Targets, then of the slot's image against them.
@@ -256,8 +266,8 @@ class FirmwareMemory:
         self._boot_control.forfeit_trial()
 
     def _judge(self) -> ManifestEntry:
-        if self._patch_refused:
-            raise ImageRefused(CheckStatus.PATCH_REFUSED, self._patch_refused)
+        if self._refused is not None:
+            raise self._refused
         entry = self._entry()
         offset = self.layout.slot_offset(self.target)
         if entry.length > self.layout.slot_bytes:

@@ -32,6 +32,7 @@ class CheckStatus(IntEnum):
     MANIFEST_REFUSED = 0x06
     MANIFEST_TOO_OLD = 0x07
     PATCH_REFUSED = 0x08
+    DECRYPTION_FAILED = 0x09
 
 
 class ImageRefused(Exception):

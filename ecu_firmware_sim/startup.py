@@ -71,6 +71,7 @@ class Startup:
             max_boot_attempts=config.max_boot_attempts,
             ram_bytes=config.declared_ram_bytes,
             running=outcome.slot,
+            decryption_key=self._given.decryption_key,
         )
         return Device(
             Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION),

@@ -65,6 +65,8 @@ class EcuConfig(_Config):
     """PEM, Ed25519: firmware images must be signed by it."""
     director_root: Path
     """The Director's Root metadata (JSON), pinned: its Targets key signs what may be installed."""
+    decryption_key: Path | None = None
+    """X25519 private key, 64 hexadecimal digits: opens artifacts encrypted for this ECU. None: it takes none."""
     slot_size_bytes: int = 0x100000
     max_boot_attempts: int = 3
     declared_ram_bytes: int = 4 * 1024 * 1024

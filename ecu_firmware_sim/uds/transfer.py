@@ -7,41 +7,61 @@ Rules:
 * 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
   any other counter is 73. Without a download 24; more data than announced 71, a patch larger than the RAM 72: the download ends.
 * 37: too early 24. A patch is rebuilt now; a refused patch is 72 and check memory says 08.
+* dataFormatIdentifier x1: only with a key and not for metadata (31). What cannot be decrypted is 72 to 36, or to 37 where it is
+  cut short; check memory says 09.
 * A flash error is 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
+from ecu_firmware_sim.decryption import DecryptionRefused
 from ecu_firmware_sim.delta import PatchRefused
-from ecu_firmware_sim.download import PatchDownload, TooMuchData
+from ecu_firmware_sim.download import TooMuchData
 from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.errors import FlashError
 from ecu_firmware_sim.firmware import NotNow, OutOfRange
+from ecu_firmware_sim.image import CheckStatus
 from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
 from ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
 from ecu_firmware_sim.uds.state import Transfer
 
-RAW_PLAIN: Final = 0x00
-PATCH_PLAIN: Final = 0x10
+
+@dataclass(frozen=True)
+class DataFormat:
+    """What follows by 36, as dataFormatIdentifier names it."""
+
+    is_patch: bool
+    is_encrypted: bool
+
+
+DATA_FORMATS: Final = {
+    0x00: DataFormat(is_patch=False, is_encrypted=False),
+    0x10: DataFormat(is_patch=True, is_encrypted=False),
+    0x01: DataFormat(is_patch=False, is_encrypted=True),
+    0x11: DataFormat(is_patch=True, is_encrypted=True),
+}
 
 
 def request_download(request: Request) -> bytes:
     data, dialogue, firmware = request.data, request.dialogue, request.device.firmware
-    if data[1] not in (RAW_PLAIN, PATCH_PLAIN) or data[2] != ADDRESS_AND_LENGTH_FORMAT:
+    data_format = DATA_FORMATS.get(data[1])
+    if data_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     if dialogue.transfer is not None:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")
-    is_patch = data[1] == PATCH_PLAIN
+    is_patch, is_encrypted = data_format.is_patch, data_format.is_encrypted
     try:
-        firmware.check_download(address, size, is_patch=is_patch)
+        firmware.check_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
     except OutOfRange as error:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE) from error
     except NotNow as error:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
-    dialogue.transfer = Transfer(firmware.begin_download(address, size, is_patch=is_patch))
+    download = firmware.begin_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
+    dialogue.transfer = Transfer(download)
     return b"\x74\x20" + MAX_NUMBER_OF_BLOCK_LENGTH.to_bytes(2, "big")
 
 
@@ -61,7 +81,7 @@ def request_transfer_exit(request: Request) -> bytes | Later:
     transfer = _transfer(request)
     if not transfer.download.complete:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
-    if isinstance(transfer.download, PatchDownload) or request.device.firmware.flash.takes_time:
+    if transfer.download.is_rebuilt or request.device.firmware.flash.takes_time:
         return Later(lambda: _finish(request, transfer))
     return _finish(request, transfer)
 
@@ -77,9 +97,12 @@ def _take_block(request: Request, transfer: Transfer) -> bytes:
         transfer.download.write(request.data[2:])
     except TooMuchData as error:
         request.dialogue.transfer = None
-        if not isinstance(transfer.download, PatchDownload):
+        if not transfer.download.is_rebuilt:
             raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
-        raise _patch_refused(request, str(error)) from error
+        raise _refused(request, CheckStatus.PATCH_REFUSED, str(error)) from error
+    except DecryptionRefused as error:
+        request.dialogue.transfer = None
+        raise _refused(request, CheckStatus.DECRYPTION_FAILED, str(error)) from error
     except FlashError:
         request.dialogue.transfer = None
         raise
@@ -93,12 +116,14 @@ def _finish(request: Request, transfer: Transfer) -> bytes:
     try:
         transfer.download.finish()
     except PatchRefused as error:
-        raise _patch_refused(request, str(error)) from error
+        raise _refused(request, CheckStatus.PATCH_REFUSED, str(error)) from error
+    except DecryptionRefused as error:
+        raise _refused(request, CheckStatus.DECRYPTION_FAILED, str(error)) from error
     return b"\x77"
 
 
-def _patch_refused(request: Request, text: str) -> Negative:
-    request.device.firmware.refuse_patch(text)
+def _refused(request: Request, status: CheckStatus, text: str) -> Negative:
+    request.device.firmware.refuse_download(status, text)
     request.device.dtcs.set(Dtc.IMAGE_REFUSED, text)
     return Negative(Nrc.GENERAL_PROGRAMMING_FAILURE)
 

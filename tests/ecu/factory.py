@@ -13,6 +13,7 @@ import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from imgtool.main import imgtool
+from nacl.public import PrivateKey
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from tuf.api._payload import Root, TargetFile, Targets
 from tuf.api.metadata import Metadata
@@ -168,10 +169,12 @@ class Bench:
         vin: str = VIN,
         ram_bytes: int = 8_000_000,
         memory: bytearray | None = None,
+        decryption_key: PrivateKey | None = None,
     ) -> None:
         self.keys = keys
         self.layout = layout
         self.ram_bytes = ram_bytes
+        self.decryption_key = decryption_key
         self.now_s = 1000.0
         self.policy = BootPolicy(keys.image.public_key(), HARDWARE_ID, 3)
         if memory is None:
@@ -200,6 +203,7 @@ class Bench:
             max_boot_attempts=3,
             ram_bytes=self.ram_bytes,
             running=outcome.slot,
+            decryption_key=self.decryption_key,
         )
         version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
         identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")

@@ -9,11 +9,15 @@ from collections.abc import Callable
 
 import bsdiff4
 import pytest
+from nacl.public import PrivateKey
 
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut
 from ecu_firmware_sim.slots import SlotState
 from tests.ecu.factory import Bench, Keys, Manifest
+from tests.ecu.sealing import seal
+
+KEY = PrivateKey(bytes(range(32)))
 
 
 def update(ecu: Bench, image: bytes, patch: bytes | None) -> None:
@@ -32,14 +36,16 @@ def update(ecu: Bench, image: bytes, patch: bytes | None) -> None:
 
 
 def _stage(ecu: Bench, image: bytes, patch: bytes | None) -> None:
-    if patch is None:
+    if patch is None and ecu.decryption_key is None:
         assert ecu.stage(image) == 0
         return
+    data_format = (0x00 if patch is None else 0x10) | (0x00 if ecu.decryption_key is None else 0x01)
+    plain = image if patch is None else patch
     ecu.unlock()
     ecu.download_metadata(Manifest(image).signed(ecu.keys.targets))
     ecu.erase()
-    assert ecu.request_download(len(image), data_format=0x10)[0] == 0x74
-    ecu.transfer(patch)
+    assert ecu.request_download(len(image), data_format=data_format)[0] == 0x74
+    ecu.transfer(plain if ecu.decryption_key is None else seal(plain, ecu.decryption_key.public_key).data)
     ecu.must("37")
     assert ecu.must("31 01 02 02")[4] == 0
 
@@ -64,15 +70,16 @@ def prove_alive(ecu: Bench) -> None:
 
 
 @pytest.mark.parametrize("cut", list(Cut))
-@pytest.mark.parametrize("kind", ["full", "delta"])
+@pytest.mark.parametrize("kind", ["full", "delta", "encrypted", "encrypted delta"])
 def test_a_cut_at_every_operation_of_an_update_bricks_nothing(
     keys: Keys, old_image: bytes, new_image: bytes, kind: str, cut: Cut
 ) -> None:
-    patch = bsdiff4.diff(old_image, new_image) if kind == "delta" else None
+    patch = bsdiff4.diff(old_image, new_image) if kind.endswith("delta") else None
+    key = KEY if kind.startswith("encrypted") else None
     start = bytes(Bench(keys, old_image).flash.memory)
     points = 0
     while True:
-        ecu = Bench(keys, old_image, memory=bytearray(start))
+        ecu = Bench(keys, old_image, memory=bytearray(start), decryption_key=key)
         ecu.boot()
         if not cut_at(ecu, points + 1, cut, lambda: update(ecu, new_image, patch)):  # noqa: B023
             break
