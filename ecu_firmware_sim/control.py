@@ -12,7 +12,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any, Final
 
-from ecu_firmware_sim import faults
+from ecu_firmware_sim import faults, unforeseen
 from ecu_firmware_sim.ecu import Ecu, Mode
 from ecu_firmware_sim.errors import ConfigError, EcuSimError, FaultError
 from proto import image_format
@@ -150,3 +150,6 @@ class ControlServer(socketserver.ThreadingTCPServer):
             return {"ok": False, "error": f"not JSON: {error}"}
         except (EcuSimError, TimeoutError) as error:
             return {"ok": False, "error": str(error) or "the ECU's loop did not answer in time"}
+        except Exception as error:  # noqa: BLE001 - the port goes on
+            unforeseen.report(error, ecu=ecu.config.name, doing=f"control port, {line[:80]!r}")
+            return {"ok": False, "error": f"unforeseen {type(error).__name__}: {error}; see the ECU's log"}

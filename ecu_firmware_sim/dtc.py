@@ -2,7 +2,10 @@
 
 Codes are three bytes, after ISO 15031-6 where a code fits (P06xx: internal control module) and manufacturer-specific where none
 does (P16xx). Status bits after ISO 14229-1 annex D: testFailed 01, testFailedThisOperationCycle 02, pendingDTC 04,
-confirmedDTC 08, testFailedSinceLastClear 20. While DTC setting is off (85 02) nothing is stored.
+confirmedDTC 08, testFailedSinceLastClear 20.
+
+While DTC setting is off (85 02) no status moves. A failure that was found meanwhile is still there when setting is on again
+(85 01, default session) and is stored then, with that moment's time; a reset forgets it, as the boot tests anew.
 """
 
 from __future__ import annotations
@@ -39,13 +42,29 @@ class DtcMemory:
 
     Args:
         nvm: loaded.
-        utc: the time as text, for the record.
+        utc: the time as text (ISO 8601), for the record.
+        job_id: the job under way; None: that of the last accepted manifest.
     """
 
-    def __init__(self, nvm: NvmStore, *, utc: Callable[[], str]) -> None:
+    def __init__(self, nvm: NvmStore, *, utc: Callable[[], str], job_id: Callable[[], str] | None = None) -> None:
         self._nvm = nvm
         self._utc = utc
-        self.setting_on = True
+        self._job_id = job_id or (lambda: nvm.current.job_id)
+        self._setting_on = True
+        self._failing: dict[Dtc, str] = {}
+
+    @property
+    def setting_on(self) -> bool:
+        """Whether status bits move."""
+        return self._setting_on
+
+    @setting_on.setter
+    def setting_on(self, is_on: bool) -> None:
+        self._setting_on = is_on
+        if is_on:
+            failing, self._failing = self._failing, {}
+            for dtc, text in failing.items():
+                self.set(dtc, text)
 
     def start_operation_cycle(self) -> None:
         """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
@@ -53,8 +72,9 @@ class DtcMemory:
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:
-        """Stores a code with time and job, unless setting is off. Raises PowerLost."""
-        if not self.setting_on:
+        """Stores a code with time and job; once setting is on, where it is off. Raises PowerLost."""
+        if not self._setting_on:
+            self._failing[dtc] = text
             return
         stored = {entry.code: entry for entry in self._nvm.current.dtcs}
         count = stored[dtc].count + 1 if dtc in stored else 1
@@ -62,7 +82,7 @@ class DtcMemory:
             code=dtc,
             status=_FAILED,
             count=min(count, 0xFF),
-            job_id=self._nvm.current.job_id[:64],
+            job_id=self._job_id()[:64],
             text=text[:160],
             set_at=self._utc(),
         )
@@ -70,6 +90,8 @@ class DtcMemory:
 
     def clear(self, group: int) -> bool:
         """Clears a code or all of them; False if there is no such code or group. Raises PowerLost."""
+        if group == ALL_GROUPS or group in Dtc.__members__.values():
+            self._failing = {dtc: text for dtc, text in self._failing.items() if group not in (ALL_GROUPS, dtc)}
         if group == ALL_GROUPS:
             self._nvm.update(dtcs=())
             return True
@@ -81,6 +103,13 @@ class DtcMemory:
     def with_status(self, mask: int) -> list[tuple[int, int]]:
         """Codes and statuses of which a bit of ``mask`` is set."""
         return [(entry.code, entry.status) for entry in self._nvm.current.dtcs if entry.status & mask]
+
+    def find(self, code: int) -> tuple[int, StoredDtc | None] | None:
+        """Status and record of one code; None if this ECU has no such code."""
+        if code not in Dtc.__members__.values():
+            return None
+        stored = next((entry for entry in self._nvm.current.dtcs if entry.code == code), None)
+        return (0 if stored is None else stored.status), stored
 
     def supported(self) -> list[tuple[int, int]]:
         """All codes with their status, 0 where never set."""

@@ -18,7 +18,7 @@ from enum import StrEnum
 from threading import Event
 from typing import Final, TypeVar
 
-from ecu_firmware_sim import faults
+from ecu_firmware_sim import faults, unforeseen
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import BootOutcome
 from ecu_firmware_sim.dtc import Dtc, DtcMemory
@@ -32,7 +32,8 @@ from ecu_firmware_sim.layout import FlashLayout
 from ecu_firmware_sim.slots import SlotState
 from ecu_firmware_sim.startup import Startup
 from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Waker, open_transport
-from ecu_firmware_sim.uds.codes import Sid, negative
+from ecu_firmware_sim.uds.codes import Nrc, Sid, negative
+from ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
 from ecu_firmware_sim.uds.server import Pending, UdsServer
 from proto.process_config import EcuConfig
 from proto.trace import TraceWriter
@@ -65,6 +66,7 @@ class Due(StrEnum):
     TRIAL_WATCHDOG = "trial watchdog"
     HANG = "hang"
     HANG_WATCHDOG = "hang watchdog"
+    CRASH = "crash"
     REOPEN = "reopen"
     ANNOUNCE = "announce"
 
@@ -107,6 +109,7 @@ class Ecu:
             Due.TRIAL_WATCHDOG: self._trial_timed_out,
             Due.HANG: self._hang,
             Due.HANG_WATCHDOG: self._hang_watchdog,
+            Due.CRASH: self._crash,
             Due.REOPEN: self._open,
             Due.ANNOUNCE: self._announce,
         }
@@ -153,7 +156,16 @@ class Ecu:
                 log.warning("%s: bus: %s; opening it again", self.config.name, down)
                 self._silence()
                 self._deadlines[Due.REOPEN] = time.monotonic() + REOPEN_S
+            except Exception as error:  # noqa: BLE001 - the ECU goes on
+                self._go_on_after(error)
         self.power_off("stop")
+
+    def _go_on_after(self, error: Exception) -> None:
+        """What no request has caused, and nobody foresaw: a pause, so that it is no busy loop, then on."""
+        unforeseen.report(error, ecu=self.config.name, doing=f"in its loop, {self.mode}")
+        self._silence()
+        due = Due.BOOT if self.mode is Mode.BOOTING else Due.REOPEN
+        self._deadlines[due] = time.monotonic() + REOPEN_S
 
     def _turn(self) -> None:
         received = self._transport.receive(self._wait_s())
@@ -188,7 +200,13 @@ class Ecu:
     def _serve(self, server: UdsServer, request: bytes, *, functional: bool) -> None:
         if self._disturbed(server, request):
             return
-        answer = server.handle(request, functional=functional, now_s=time.monotonic())
+        try:
+            answer = server.handle(request, functional=functional, now_s=time.monotonic())
+        except PowerLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - the ECU goes on
+            unforeseen.report(error, ecu=self.config.name, doing=f"request {request[:16].hex(' ')}")
+            answer = server.reject(request, now_s=time.monotonic())
         if isinstance(answer, Pending):
             self._start_job(answer)
             return
@@ -216,6 +234,9 @@ class Ecu:
     def _after_answer(self, server: UdsServer) -> None:
         if Due.TRIAL_WATCHDOG in self._deadlines and self.firmware is not None and not self.firmware.on_trial:
             del self._deadlines[Due.TRIAL_WATCHDOG]
+            crash = self.faults.act(FaultKind.CRASH_AFTER_CONFIRM)
+            if crash is not None:
+                self._deadlines[Due.CRASH] = time.monotonic() + float(crash.values["after_s"])
         if server.reset_due is not None:
             self._restart()
 
@@ -237,13 +258,22 @@ class Ecu:
     def _finish_job(self, job: Job) -> None:
         self._job = None
         self._deadlines.pop(Due.ANNOUNCE, None)
-        response = job.pending.final(job.result(), announced=job.announced)
+        response = job.pending.final(self._result_of(job), announced=job.announced)
         if self._server is None:
             return
         if response is not None:
             self._transport.send(response)
         self._server.completed(now_s=time.monotonic())
         self._after_answer(self._server)
+
+    def _result_of(self, job: Job) -> bytes:
+        try:
+            return job.result()
+        except PowerLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - the ECU goes on
+            unforeseen.report(error, ecu=self.config.name, doing=f"service {job.pending.sid:02X}")
+            return negative(job.pending.sid, Nrc.GENERAL_REJECT)
 
     # -- power and boot
 
@@ -338,6 +368,11 @@ class Ecu:
         if self._dtcs is not None:
             self._boot_failed(self._dtcs, "the image hung: the watchdog reset it")
 
+    def _crash(self) -> None:
+        self._abandon_job()
+        self._startup.emit("ecu.crash", slot=self.boot_control.current.preferred, reason="the confirmed image crashed")
+        self._restart()
+
     def _abandon_job(self) -> None:
         if self._job is not None:
             self._job.wait(None)
@@ -372,11 +407,20 @@ class Ecu:
         if fault.kind is FaultKind.POWER_CUT:
             self._cut_at = self.flash.operations + max(1, int(fault.values["flash_operation"]))
         self._apply_flash_times()
+        self._apply_conditions()
 
     def clear_faults(self) -> None:
         self.faults.clear()
         self._cut_at = None
         self._apply_flash_times()
+        self._apply_conditions()
+
+    def _apply_conditions(self) -> None:
+        conditions, find = self._startup.conditions, self.faults.find
+        voltage, speed = find(FaultKind.VOLTAGE), find(FaultKind.SPEED)
+        conditions.supply_v = NOMINAL_SUPPLY_V if voltage is None else float(voltage.values["volts"])
+        conditions.speed_km_h = 0.0 if speed is None else float(speed.values["km_h"])
+        conditions.engine_running = find(FaultKind.ENGINE_RUNNING) is not None
 
     def _apply_flash_times(self) -> None:
         timing, slow = self.config.timing, self.faults.find(FaultKind.SLOW_FLASH)

@@ -19,33 +19,42 @@ class FaultKind(StrEnum):
 
     BOOT_FAIL = "boot-fail"
     HANG = "hang"
+    CRASH_AFTER_CONFIRM = "crash-after-confirm"
     NRC = "nrc"
     SILENT = "silent"
     POWER_CUT = "power-cut"
     POWER_CYCLE_AT = "power-cycle-at"
     SLOW_FLASH = "slow-flash"
     BIT_ROT = "bit-rot"
+    VOLTAGE = "voltage"
+    SPEED = "speed"
+    ENGINE_RUNNING = "engine-running"
 
 
 _NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
     FaultKind.BOOT_FAIL: (),
     FaultKind.HANG: (),
+    FaultKind.CRASH_AFTER_CONFIRM: (),
     FaultKind.NRC: ("service", "nrc"),
     FaultKind.SILENT: (),
     FaultKind.POWER_CUT: ("flash_operation",),
     FaultKind.POWER_CYCLE_AT: ("bytes",),
     FaultKind.SLOW_FLASH: ("factor",),
     FaultKind.BIT_ROT: ("slot", "offset"),
+    FaultKind.VOLTAGE: ("volts",),
+    FaultKind.SPEED: ("km_h",),
+    FaultKind.ENGINE_RUNNING: (),
 }
 """What each fault must be given, in the order of its short form (``nrc:0x34:0x70``)."""
 
 _OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
     FaultKind.HANG: {"after_s": 0.3},
+    FaultKind.CRASH_AFTER_CONFIRM: {"after_s": 0.3},
     FaultKind.POWER_CUT: {"off_s": 0.5, "mode": Cut.TORN},
     FaultKind.POWER_CYCLE_AT: {"off_s": 0.5},
     FaultKind.BIT_ROT: {"bit": 0},
 }
-_COUNTED: Final = frozenset({FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL})
+_COUNTED: Final = frozenset({FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH_AFTER_CONFIRM})
 
 
 @dataclass

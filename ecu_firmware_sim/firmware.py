@@ -220,7 +220,7 @@ class FirmwareMemory:
         return True
 
     def unmet_preconditions(self) -> list[int]:
-        """Codes of routine 0203. Vehicle speed, engine and supply are not simulated: they are always in order."""
+        """Codes of routine 0203 that the memory knows; those of the vehicle are ``uds.conditions``'."""
         return [PRECONDITION_TRIAL_NOT_CONFIRMED] if self.on_trial else []
 
     def activate(self) -> None:

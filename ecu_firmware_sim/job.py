@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event, Thread
 
-from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.uds.server import Pending
 
 
@@ -22,7 +21,7 @@ class Job:
         self._on_done = on_done
         self._done = Event()
         self._response: bytes | None = None
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._thread = Thread(target=self._run, name="job", daemon=True)
         self._thread.start()
 
@@ -35,7 +34,7 @@ class Job:
         return self._done.wait(timeout_s)
 
     def result(self) -> bytes:
-        """The response. Raises PowerLost if power went meanwhile."""
+        """The response. Raises PowerLost if power went meanwhile, else what nobody foresaw."""
         if self._failure is not None:
             raise self._failure
         if self._response is None:
@@ -45,11 +44,8 @@ class Job:
     def _run(self) -> None:
         try:
             self._response = self.pending.work()
-        except PowerLost as lost:
-            self._failure = lost
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - raised by ``result``, on the ECU's loop
             self._failure = error
-            raise
         finally:
             self._done.set()
             self._on_done()

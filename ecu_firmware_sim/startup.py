@@ -12,14 +12,18 @@ from ecu_firmware_sim import bootloader, manifest
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import Bootloader, BootNote, BootOutcome
 from ecu_firmware_sim.dtc import Dtc, DtcMemory
+from ecu_firmware_sim.errors import ConfigError
 from ecu_firmware_sim.factory import Provision
 from ecu_firmware_sim.firmware import FirmwareMemory
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.layout import FlashLayout
 from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
 from ecu_firmware_sim.slots import SlotEvent, SlotState
+from ecu_firmware_sim.uds.conditions import Conditions
 from ecu_firmware_sim.uds.state import Device, Identity, Timing
+from proto import security_algorithm
 from proto.process_config import EcuConfig
+from proto.security_algorithm import AlgorithmError
 from proto.trace import TraceWriter
 
 NO_APPLICATION_VERSION: Final = "0.0.0"
@@ -27,7 +31,11 @@ NO_APPLICATION_VERSION: Final = "0.0.0"
 
 
 class Startup:
-    """Boots one ECU, again and again, over its flash."""
+    """Boots one ECU, again and again, over its flash.
+
+    Raises:
+        ConfigError: the security algorithm cannot be used.
+    """
 
     def __init__(
         self, config: EcuConfig, given: Provision, flash: NorFlash, layout: FlashLayout, trace: TraceWriter
@@ -37,6 +45,13 @@ class Startup:
         self._flash = flash
         self._layout = layout
         self._trace = trace
+        self.conditions = Conditions()
+        try:
+            self._security = security_algorithm.load(
+                config.security_algorithm, secret=bytes.fromhex(config.security_secret)
+            )
+        except AlgorithmError as error:
+            raise ConfigError(f"security_algorithm: {error}") from error
         self.boot_control = BootControlStore(flash, layout, self._slot_changed)
         self._nvm = NvmStore(flash, layout)
         self._bootloader = Bootloader(flash, layout, self.boot_control, given.policy)
@@ -81,10 +96,11 @@ class Startup:
                 s3_server_s=timing.s3_server_s,
                 security_delay_s=timing.security_delay_s,
             ),
-            bytes.fromhex(config.security_secret),
+            self._security,
             firmware,
             self._nvm,
             dtcs,
+            self.conditions,
         )
 
     def report_running(self, outcome: BootOutcome, *, mode: str) -> None:
@@ -101,10 +117,12 @@ class Startup:
 
     def emit(self, event: str, **data: Any) -> None:
         """A trace event, with the job that the metadata window names."""
+        self._trace.emit(event, job_id=self._announced_job_id(), ecu=self._config.name, **data)
+
+    def _announced_job_id(self) -> str | None:
         start = self._layout.metadata_offset
         window = bytes(self._flash.memory[start : start + self._layout.metadata_bytes])
-        job_id = manifest.announced_job_id(window.rstrip(b"\xff"))
-        self._trace.emit(event, job_id=job_id, ecu=self._config.name, **data)
+        return manifest.announced_job_id(window.rstrip(b"\xff"))
 
     def _load_nvm(self) -> DtcMemory:
         lost = self._nvm.load() is None
@@ -112,7 +130,11 @@ class Startup:
             self._nvm.write(
                 NvmData(serial=self._config.serial, vin=self._config.vin, security_attempts=MOST_SECURITY_ATTEMPTS)
             )
-        dtcs = DtcMemory(self._nvm, utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+        dtcs = DtcMemory(
+            self._nvm,
+            utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"),
+            job_id=lambda: self._announced_job_id() or self._nvm.current.job_id,
+        )
         dtcs.start_operation_cycle()
         if lost:
             dtcs.set(Dtc.FLASH_ERROR, "neither NVM bank was readable")

@@ -19,7 +19,8 @@ import socket
 import struct
 from typing import Final, Protocol
 
-from ecu_firmware_sim.errors import BusUnavailable
+from ecu_firmware_sim.errors import BusUnavailable, ConfigError
+from proto.isotp_address import ConnectionAddress, FrameAddress, connection_address, functional_address
 from proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ SEND_PATIENCE_S: Final = 2.0
 # linux/can/isotp.h
 _SOL_CAN_ISOTP: Final = 106
 _OPT_OPTS, _OPT_RECV_FC, _OPT_LL_OPTS = 1, 2, 5
-_FLAG_TX_PADDING: Final = 0x004
+_FLAG_EXTEND_ADDR, _FLAG_TX_PADDING, _FLAG_RX_EXT_ADDR = 0x002, 0x004, 0x200
+_CANFD_BRS: Final = 1
 _OPTS: Final = struct.Struct("=IIBBBB")  # flags, frame_txtime, ext_address, txpad, rxpad, rx_ext_address
 _FC_OPTS: Final = struct.Struct("=BBB")  # bs, stmin, wftmax
 _LL_OPTS: Final = struct.Struct("=BBB")  # mtu, tx_dl, tx_flags
@@ -103,7 +105,8 @@ class KernelTransport:
     def __init__(self, config: EcuConfig, waker: Waker) -> None:
         self._waker = waker
         channel = str(config.bus["channel"])
-        fd = config.isotp.fd or bool(config.bus.get("fd"))
+        fd = uses_fd(config)
+        address, self._functional = addresses(config)
         try:
             self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
             self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
@@ -112,10 +115,10 @@ class KernelTransport:
                 f"this kernel has no CAN ({error.strerror}): run setup/vcan.sh or setup/with-can"
             ) from error
         try:
-            _set_options(self._isotp, config.isotp, fd=fd)
-            self._isotp.bind((channel, _with_flag(config.request_id), _with_flag(config.response_id)))
+            _set_options(self._isotp, config.isotp, address, fd=fd)
+            self._isotp.bind((channel, _with_flag(address.request.can_id), _with_flag(address.response.can_id)))
             self._isotp.settimeout(SEND_PATIENCE_S)
-            wanted = _with_flag(config.functional_id)
+            wanted = _with_flag(self._functional.can_id)
             mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
             self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", wanted, mask))
             if fd:
@@ -136,7 +139,7 @@ class KernelTransport:
             if self._raw in readable:
                 frame = self._raw.recv(_CANFD_MTU)
                 _identifier, length = _CAN_FRAME.unpack_from(frame)
-                return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length])
+                return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length], self._functional)
         except OSError as error:
             _survive(error, "receiving")
         return None
@@ -183,12 +186,35 @@ def _kernel_has(config: EcuConfig) -> bool:
     return True
 
 
-def functional_request(data: bytes) -> Received | None:
-    """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte)."""
+def uses_fd(config: EcuConfig) -> bool:
+    """Whether ISO-TP runs in CAN FD frames."""
+    return config.isotp.fd or bool(config.bus.get("fd"))
+
+
+def addresses(config: EcuConfig) -> tuple[ConnectionAddress, FrameAddress]:
+    """Of the physical connection and of functional requests. Raises ConfigError."""
+    try:
+        return (
+            connection_address(config.isotp, request_id=config.request_id, response_id=config.response_id),
+            functional_address(config.isotp, functional_id=config.functional_id),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def functional_request(data: bytes, address: FrameAddress) -> Received | None:
+    """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte).
+
+    With extended addressing the receiver's address stands in front; frames to another one are nothing to us.
+    """
+    is_long = len(data) > 8
+    if not data.startswith(address.prefix):
+        return None
+    data = data[len(address.prefix) :]
     if not data or data[0] >> 4:
         return None
     length, start = data[0] & 0x0F, 1
-    if length == 0 and len(data) > 8:
+    if length == 0 and is_long and len(data) > 1:
         length, start = data[1], 2
     if not 0 < length <= len(data) - start:
         return None
@@ -214,9 +240,13 @@ def _with_flag(identifier: int) -> int:
     return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
 
 
-def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, *, fd: bool) -> None:
+def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, address: ConnectionAddress, *, fd: bool) -> None:
     flags, pad = (_FLAG_TX_PADDING, config.padding) if config.padding is not None else (0, 0)
-    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, _OPTS.pack(flags, 0, 0, pad, 0, 0))
+    if address.request.extension is not None:
+        flags |= _FLAG_EXTEND_ADDR | _FLAG_RX_EXT_ADDR
+    to_tester, to_us = address.response.extension or 0, address.request.extension or 0
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, _OPTS.pack(flags, 0, to_tester, pad, 0, to_us))
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_RECV_FC, _FC_OPTS.pack(config.block_size, config.st_min_ms, 0))
     if fd:
-        isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_LL_OPTS, _LL_OPTS.pack(_CANFD_MTU, 64, 0))
+        link = _LL_OPTS.pack(_CANFD_MTU, config.frame_bytes(fd=True), _CANFD_BRS)
+        isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_LL_OPTS, link)

@@ -15,7 +15,17 @@ import can
 import isotp
 
 from ecu_firmware_sim.errors import BusUnavailable
-from ecu_firmware_sim.transport import SEND_PATIENCE_S, Received, TransportDown, Waker, functional_request, unavailable
+from ecu_firmware_sim.transport import (
+    SEND_PATIENCE_S,
+    Received,
+    TransportDown,
+    Waker,
+    addresses,
+    functional_request,
+    unavailable,
+    uses_fd,
+)
+from proto.isotp_address import ConnectionAddress, FrameAddress
 from proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
@@ -26,11 +36,12 @@ class UserTransport(can.Listener):
 
     def __init__(self, config: EcuConfig, waker: Waker) -> None:
         self._waker = waker
-        self._functional_id = config.functional_id
+        fd = uses_fd(config)
+        address, self._functional = addresses(config)
         self._queue: deque[Received] = deque()
         self._error: Exception | None = None
         try:
-            self._bus = can.Bus(**config.bus)
+            self._bus = can.Bus(**(config.bus | {"fd": True} if fd else config.bus))
         except (can.CanError, OSError) as error:
             raise unavailable(str(config.bus.get("channel", "")), error) from error
         except (TypeError, ValueError) as error:
@@ -39,8 +50,8 @@ class UserTransport(can.Listener):
         self._stack = isotp.NotifierBasedCanStack(
             self._bus,
             self._notifier,
-            address=_address(config),
-            params=_stack_parameters(config.isotp, fd=config.isotp.fd or bool(config.bus.get("fd"))),
+            address=_stack_address(address),
+            params=_stack_parameters(config.isotp, fd=fd),
             error_handler=lambda error: log.warning("ISO-TP: %s", error),
         )
         self._stack.start()
@@ -72,9 +83,12 @@ class UserTransport(can.Listener):
 
     def on_message_received(self, msg: can.Message) -> None:
         """A frame of the functional identifier; all others are the stack's."""
-        if msg.arbitration_id != self._functional_id or msg.is_error_frame or msg.is_remote_frame:
+        wanted = self._functional
+        if msg.arbitration_id != wanted.can_id or msg.is_extended_id is not wanted.is_29_bit:
             return
-        received = functional_request(bytes(msg.data))
+        if msg.is_error_frame or msg.is_remote_frame:
+            return
+        received = functional_request(bytes(msg.data), wanted)
         if received is not None:
             self._put(received)
 
@@ -94,10 +108,19 @@ class UserTransport(can.Listener):
         self._waker.set()
 
 
-def _address(config: EcuConfig) -> isotp.Address:
-    wide = config.request_id > 0x7FF or config.response_id > 0x7FF
-    mode = isotp.AddressingMode.Normal_29bits if wide else isotp.AddressingMode.Normal_11bits
-    return isotp.Address(mode, txid=config.response_id, rxid=config.request_id)
+def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
+    request, response = address.request, address.response
+    return isotp.AsymmetricAddress(
+        tx_addr=isotp.Address(_mode(response), txid=response.can_id, target_address=response.extension, tx_only=True),
+        rx_addr=isotp.Address(_mode(request), rxid=request.can_id, source_address=request.extension, rx_only=True),
+    )
+
+
+def _mode(address: FrameAddress) -> isotp.AddressingMode:
+    modes = isotp.AddressingMode
+    if address.extension is None:
+        return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
+    return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
 
 
 def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
@@ -105,8 +128,9 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "stmin": config.st_min_ms,
         "blocksize": config.block_size,
         "tx_padding": config.padding,
-        "tx_data_length": 64 if fd else 8,
+        "tx_data_length": config.frame_bytes(fd=fd),
         "can_fd": fd,
+        "bitrate_switch": fd,
         "max_frame_size": 4095,
         "blocking_send": True,
     }

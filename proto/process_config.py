@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Config(BaseModel):
@@ -25,6 +25,31 @@ class IsoTpConfig(_Config):
     st_min_ms: int = Field(default=0, ge=0, le=127)
     padding: int | None = Field(default=0xCC, ge=0, le=0xFF)
     fd: bool = False
+    tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
+    """Bytes of a full frame (CAN FD). None: 64 with CAN FD, else 8."""
+    addressing: Literal["normal", "normal_fixed", "extended"] = "normal"
+    """How frames are addressed: ``proto.isotp_address``. The addresses below are the same at both ends."""
+    target_address: int | None = Field(default=None, ge=0, le=0xFF)
+    """The ECU's address (N_TA of a request); normal_fixed and extended need it."""
+    source_address: int | None = Field(default=None, ge=0, le=0xFF)
+    """The tester's address (N_SA of a request); normal_fixed and extended need it."""
+    functional_address: int = Field(default=0x33, ge=0, le=0xFF)
+    """N_TA of functional requests, with normal_fixed and extended."""
+
+    @model_validator(mode="after")
+    def _addresses_fit(self) -> IsoTpConfig:
+        given = self.target_address is not None, self.source_address is not None
+        if self.addressing == "normal" and any(given):
+            raise ValueError("target_address and source_address need addressing normal_fixed or extended")
+        if self.addressing != "normal" and not all(given):
+            raise ValueError(f"addressing {self.addressing} needs target_address (ECU) and source_address (tester)")
+        if self.addressing != "normal" and self.target_address in (self.source_address, self.functional_address):
+            raise ValueError("target_address must differ from source_address and functional_address")
+        return self
+
+    def frame_bytes(self, *, fd: bool) -> int:
+        """Bytes of a full frame on a bus that is CAN FD or not."""
+        return (self.tx_dl or 64) if fd else 8
 
 
 class EcuTiming(_Config):
@@ -58,6 +83,8 @@ class EcuConfig(_Config):
     timing: EcuTiming = EcuTiming()
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     """32 bytes, hex: the key of the seed's HMAC-SHA-256."""
+    security_algorithm: str = "hmac-sha256"
+    """``proto.security_algorithm``: the built-in one, or ``module:function``."""
     state_file: Path
     """The ECU's flash, made at the first start from factory_image, kept from then on."""
     factory_image: Path

@@ -64,6 +64,9 @@ def _answer(request: Request, routine: Routine) -> bytes:
 
 
 def _erase_memory(request: Request) -> bytes:
+    supply = request.device.conditions.supply_nrc()
+    if supply is not None:
+        raise Negative(supply)
     option = request.data[_HEADER_BYTES:]
     if option[0] != ADDRESS_AND_LENGTH_FORMAT:
         raise OutOfRange(f"addressAndLengthFormatIdentifier {option[0]:02X}")
@@ -86,7 +89,7 @@ def _check_programming_dependencies(request: Request) -> bytes:
 
 
 def _check_programming_preconditions(request: Request) -> bytes:
-    unmet = request.device.firmware.unmet_preconditions()
+    unmet = request.device.conditions.unmet() + request.device.firmware.unmet_preconditions()
     return bytes((len(unmet), *unmet))
 
 

@@ -1,4 +1,5 @@
-"""Service 27 SecurityAccess, level 01/02: seed of 16 random bytes, key = HMAC-SHA-256(ECU secret, seed).
+"""Service 27 SecurityAccess, level 01/02: seed of 16 random bytes; the key by the ECU's algorithm (a plug-in, by default
+HMAC-SHA-256 of the seed with the ECU's secret).
 
 Rules:
 
@@ -11,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from typing import Final
@@ -19,16 +19,17 @@ from typing import Final
 from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS
 from ecu_firmware_sim.uds.codes import Nrc, Sid
 from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
+from proto import security_algorithm
 
 SEED_BYTES: Final = 16
-KEY_BYTES: Final = 32
 REQUEST_SEED: Final = 0x01
 SEND_KEY: Final = 0x02
+_HEADER_BYTES: Final = 2
 
 
 def key_for(seed: bytes, secret: bytes) -> bytes:
-    """The key that unlocks."""
-    return hmac.new(secret, seed, hashlib.sha256).digest()
+    """The built-in algorithm's key."""
+    return security_algorithm.hmac_sha256(seed, secret=secret, level=REQUEST_SEED)
 
 
 def security_access(request: Request) -> bytes:
@@ -48,13 +49,15 @@ def _request_seed(request: Request) -> bytes:
 
 
 def _send_key(request: Request) -> bytes:
-    dialogue, nvm = request.dialogue, request.device.nvm
+    dialogue, nvm, algorithm = request.dialogue, request.device.nvm, request.device.security
+    if len(request.data) != _HEADER_BYTES + algorithm.key_bytes:
+        raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
     seed, dialogue.seed = dialogue.seed, None
     if seed is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
     attempts = nvm.current.security_attempts + 1
     nvm.update(security_attempts=attempts)
-    if not hmac.compare_digest(request.data[2:], key_for(seed, request.device.secret)):
+    if not hmac.compare_digest(request.data[_HEADER_BYTES:], algorithm.key_for(seed, level=REQUEST_SEED)):
         if attempts < MOST_SECURITY_ATTEMPTS:
             raise Negative(Nrc.INVALID_KEY)
         dialogue.delay_until_s = request.now_s + request.device.timing.security_delay_s
@@ -68,6 +71,6 @@ SERVICES: Final = {
     Sid.SECURITY_ACCESS: Service(
         security_access,
         NOT_DEFAULT,
-        sub_functions={REQUEST_SEED: SubFunction(2), SEND_KEY: SubFunction(2 + KEY_BYTES)},
+        sub_functions={REQUEST_SEED: SubFunction(2), SEND_KEY: SubFunction(None)},
     )
 }

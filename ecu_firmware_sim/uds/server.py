@@ -97,6 +97,11 @@ class UdsServer:
             self._restart_s3(now_s)
         return answer
 
+    def reject(self, request: bytes, *, now_s: float) -> bytes:
+        """generalReject, for a request that could not be performed for a reason which nobody foresaw."""
+        self.completed(now_s=now_s)
+        return negative(request[0], Nrc.GENERAL_REJECT)
+
     def completed(self, *, now_s: float) -> None:
         """The work of the last Pending is done and answered."""
         self._busy = False

@@ -20,6 +20,9 @@ def diagnostic_session_control(request: Request) -> bytes:
     session = Session(request.sub_function)
     if dialogue.in_bootloader and session is not Session.PROGRAMMING:
         raise Negative(Nrc.SUB_FUNCTION_NOT_SUPPORTED)  # the bootloader has this session only
+    refusal = request.device.conditions.programming_session_nrc()
+    if session is Session.PROGRAMMING and dialogue.session is not session and refusal is not None:
+        raise Negative(refusal)
     dialogue.enter(session)
     if session is Session.DEFAULT:
         request.device.dtcs.setting_on = True

@@ -9,6 +9,8 @@ from ecu_firmware_sim.dtc import DtcMemory
 from ecu_firmware_sim.firmware import FirmwareMemory
 from ecu_firmware_sim.nvm import NvmStore
 from ecu_firmware_sim.uds.codes import ResetType, Session
+from ecu_firmware_sim.uds.conditions import Conditions
+from proto.security_algorithm import SecurityAlgorithm
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Device:
 
     identity: Identity
     timing: Timing
-    secret: bytes
+    security: SecurityAlgorithm
     firmware: FirmwareMemory
     nvm: NvmStore
     dtcs: DtcMemory
+    conditions: Conditions = field(default_factory=Conditions)
 
 
 @dataclass

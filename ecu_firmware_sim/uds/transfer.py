@@ -50,6 +50,7 @@ def request_download(request: Request) -> bytes:
     data_format = DATA_FORMATS.get(data[1])
     if data_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
+    _need_supply(request)
     if dialogue.transfer is not None:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")
@@ -72,6 +73,7 @@ def transfer_data(request: Request) -> bytes | Later:
         return bytes((0x76, counter))
     if counter != (transfer.last_counter + 1) & 0xFF:
         raise Negative(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
+    _need_supply(request)
     if request.device.firmware.flash.takes_time:
         return Later(lambda: _take_block(request, transfer))
     return _take_block(request, transfer)
@@ -90,6 +92,12 @@ def _transfer(request: Request) -> Transfer:
     if request.dialogue.transfer is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
     return request.dialogue.transfer
+
+
+def _need_supply(request: Request) -> None:
+    refusal = request.device.conditions.supply_nrc()
+    if refusal is not None:
+        raise Negative(refusal)
 
 
 def _take_block(request: Request, transfer: Transfer) -> bytes:

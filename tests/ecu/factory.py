@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,15 +27,21 @@ from ecu_firmware_sim.firmware import FirmwareMemory
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW, FlashLayout
 from ecu_firmware_sim.nvm import NvmStore
-from ecu_firmware_sim.uds.security import key_for
 from ecu_firmware_sim.uds.server import Pending, UdsServer
 from ecu_firmware_sim.uds.state import Device, Identity, Timing
+from proto import security_algorithm
 
 VIN = "W0TABENCH00000001"
 SERIAL = "ENG-0001"
 HARDWARE_ID = "engine-mcu-a"
 SECRET = bytes(range(32))
+ALGORITHM = security_algorithm.load(security_algorithm.DEFAULT, secret=SECRET)
 SMALL = FlashLayout(slot_bytes=0x4000, metadata_bytes=0x1000, nvm_bank_bytes=0x1000)
+
+
+def key_for(seed: bytes, secret: bytes) -> bytes:
+    """The key of the built-in algorithm, made by the test itself."""
+    return hmac.new(secret, seed, hashlib.sha256).digest()
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ class Bench:
         )
         version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
         identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")
-        device = Device(identity, Timing(), SECRET, self.firmware, self.nvm, self.dtcs)
+        device = Device(identity, Timing(), ALGORITHM, self.firmware, self.nvm, self.dtcs)
         self.server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=self.now_s)
         return outcome
 

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 import can
 import isotp
 
-from ecu_firmware_sim.uds.security import key_for
 from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
-from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, VIN, Keys
+from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, VIN, Keys, key_for
 
 REQUEST_ID, RESPONSE_ID, FUNCTIONAL_ID = 0x7E0, 0x7E8, 0x7DF
 ANSWER_S = 8.0

@@ -8,6 +8,7 @@ from ecu_firmware_sim import faults
 from ecu_firmware_sim.errors import FaultError
 from ecu_firmware_sim.faults import FaultKind, Faults
 from ecu_firmware_sim.transport import functional_request
+from proto.isotp_address import FrameAddress
 
 
 @pytest.mark.parametrize(
@@ -65,5 +66,20 @@ def test_nrc_faults_of_several_services_stand_side_by_side() -> None:
     ],
 )
 def test_a_functional_request_is_a_single_frame(frame: str, request_: str | None) -> None:
-    received = functional_request(bytes.fromhex(frame))
+    received = functional_request(bytes.fromhex(frame), FrameAddress(0x7DF))
+    assert received == (None if request_ is None else (bytes.fromhex(request_), True))
+
+
+@pytest.mark.parametrize(
+    ("frame", "request_"),
+    [
+        ("33 02 3E 80 CC CC CC CC", "3E 80"),
+        ("33 00 09" + " 22 F1 89" * 3, "22 F1 89" * 3),
+        ("34 02 3E 80 CC CC CC CC", None),
+        ("33", None),
+        ("33 02 3E", None),
+    ],
+)
+def test_with_extended_addressing_the_functional_address_stands_in_front(frame: str, request_: str | None) -> None:
+    received = functional_request(bytes.fromhex(frame), FrameAddress(0x7DF, 0x33))
     assert received == (None if request_ is None else (bytes.fromhex(request_), True))

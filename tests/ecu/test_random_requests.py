@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecu_firmware_sim.slots import SlotState
-from ecu_firmware_sim.uds.security import key_for
-from tests.ecu.factory import SECRET, Bench
+from tests.ecu.factory import SECRET, Bench, key_for
 
 SENSIBLE = [
     "10 01", "10 02", "10 03", "10 82", "14 FF FF FF", "19 02 FF", "19 0A", "22 F1 89", "22 F1 A1", "27 01", "28 03 01",

@@ -6,8 +6,7 @@ import pytest
 
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut
-from ecu_firmware_sim.uds.security import key_for
-from tests.ecu.factory import SECRET, Bench
+from tests.ecu.factory import SECRET, Bench, key_for
 
 WRONG_KEY = b"\x27\x02" + bytes(32)
 

@@ -15,6 +15,7 @@ from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import TimeoutException
 
 from bench.gateway.transport.errors import ChannelUnavailable
+from proto.isotp_address import ConnectionAddress, FrameAddress, connection_address, functional_address
 from proto.process_config import IsoTpConfig
 
 
@@ -40,7 +41,8 @@ class Channel(ABC):
 
     @abstractmethod
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
-        """Sends one single frame (at most 7 bytes of payload) to all ECUs. Safe to call from another thread.
+        """Sends one single frame to all ECUs: at most 7 bytes of payload, 6 with extended addressing. Safe to call from
+        another thread.
 
         Raises:
             TransportError: it could not be sent.
@@ -52,16 +54,36 @@ class Channel(ABC):
         """Closes the bus; its connections are closed by those who opened them."""
 
 
-def single_frame(payload: bytes, padding: int | None) -> bytes:
+def single_frame(payload: bytes, padding: int | None, *, prefix: bytes = b"") -> bytes:
     """The payload as an ISO 15765-2 single frame, padded to 8 bytes where a padding byte is given.
 
+    Args:
+        prefix: the address in front, with extended addressing.
+
     Raises:
-        ValueError: empty, or longer than the 7 bytes of a single frame.
+        ValueError: empty, or longer than a single frame carries.
     """
-    if not 1 <= len(payload) <= 7:
-        raise ValueError(f"a functional request has 1 to 7 bytes, not {len(payload)}")
-    frame = bytes((len(payload),)) + payload
+    most = 7 - len(prefix)
+    if not 1 <= len(payload) <= most:
+        raise ValueError(f"a functional request has 1 to {most} bytes, not {len(payload)}")
+    frame = prefix + bytes((len(payload),)) + payload
     return frame if padding is None else frame.ljust(8, bytes((padding,)))
+
+
+def addressed(isotp: IsoTpConfig, *, request_id: int, response_id: int, name: str) -> ConnectionAddress:
+    """The addresses of a connection. Raises ChannelUnavailable where identifiers and addresses contradict each other."""
+    try:
+        return connection_address(isotp, request_id=request_id, response_id=response_id)
+    except ValueError as error:
+        raise ChannelUnavailable(f"{name}: {error}") from error
+
+
+def functionally_addressed(isotp: IsoTpConfig, *, functional_id: int, name: str) -> FrameAddress:
+    """The address of functional requests. Raises ChannelUnavailable, as ``addressed``."""
+    try:
+        return functional_address(isotp, functional_id=functional_id)
+    except ValueError as error:
+        raise ChannelUnavailable(f"{name}: {error}") from error
 
 
 def with_fd_of(bus_is_fd: bool, isotp: IsoTpConfig) -> IsoTpConfig:
@@ -104,4 +126,4 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
         )
     if isotp.transport == "kernel" or (isotp.transport == "auto" and is_socketcan and kernel_has_isotp()):
         return KernelChannel(bus)
-    return UserChannel(bus)
+    return UserChannel({**bus, "fd": True} if isotp.fd else bus)

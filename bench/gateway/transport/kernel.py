@@ -21,7 +21,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.gateway.transport import errors
-from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame, with_fd_of
+from bench.gateway.transport.channel import (
+    Channel,
+    IsoTpConnection,
+    addressed,
+    functionally_addressed,
+    no_answer,
+    single_frame,
+    with_fd_of,
+)
 from bench.gateway.transport.kernel_socket import (
     CANFD_BRS,
     cannot_open,
@@ -52,6 +60,7 @@ class KernelConnection(IsoTpConnection):
         super().__init__(f"{interface} 0x{request_id:X}")
         self._interface = interface
         self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
+        self._address = addressed(isotp, request_id=request_id, response_id=response_id, name=interface)
         self._ids = (with_flag(response_id), with_flag(request_id))
         self._isotp = isotp
         self._polls = polls_transmission(platform.release())
@@ -68,7 +77,7 @@ class KernelConnection(IsoTpConnection):
                 f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
             ) from error
         try:
-            configure(made, self._isotp, waits=not self._polls)
+            configure(made, self._isotp, self._address, waits=not self._polls)
             made.bind((self._interface, *self._ids))
         except OSError as error:
             made.close()
@@ -115,7 +124,8 @@ class KernelConnection(IsoTpConnection):
     def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
         """Until the message is out, or an answer is in (then it was). POLLOUT is looked at, not slept on: the kernel
         would wake us for each frame."""
-        frames = payload_bytes // (63 if self._isotp.fd else 7) + 1
+        in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.request.prefix)
+        frames = payload_bytes // in_a_frame + 1
         deadline = time.monotonic() + _LEAST_SEND_S + frames * _SLOWEST_FRAME_S
         while not self._writable.poll(0):
             if self._readable.poll(_LOOK_EVERY_MS):
@@ -174,12 +184,13 @@ class KernelChannel(Channel):
         return KernelConnection(self.name, request_id=request_id, response_id=response_id, isotp=isotp)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
-        data = single_frame(payload, isotp.padding)
+        address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
+        data = single_frame(payload, isotp.padding, prefix=address.prefix)
         if isotp.fd or self._fd:
-            frame = _CANFD_FRAME.pack(with_flag(can_id), len(data), CANFD_BRS, data)
+            frame = _CANFD_FRAME.pack(with_flag(address.can_id), len(data), CANFD_BRS, data)
         else:
-            frame = _CAN_FRAME.pack(with_flag(can_id), len(data), data)
-        where = f"{self.name}, functional request 0x{can_id:X}"
+            frame = _CAN_FRAME.pack(with_flag(address.can_id), len(data), data)
+        where = f"{self.name}, functional request 0x{address.can_id:X}"
         if self._raw is None:
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")
         deadline = time.monotonic() + _QUEUE_FULL_WAIT_S

@@ -16,7 +16,16 @@ import can
 import isotp
 
 from bench.gateway.transport import errors
-from bench.gateway.transport.channel import Channel, IsoTpConnection, no_answer, single_frame, with_fd_of
+from bench.gateway.transport.channel import (
+    Channel,
+    IsoTpConnection,
+    addressed,
+    functionally_addressed,
+    no_answer,
+    single_frame,
+    with_fd_of,
+)
+from proto.isotp_address import ConnectionAddress, FrameAddress
 from proto.process_config import IsoTpConfig
 
 _LEAST_BLOCK_SIZE: Final = 8
@@ -75,9 +84,9 @@ class UserConnection(IsoTpConnection):
         super().__init__(f"{channel.name} 0x{request_id:X}")
         self._channel = channel
         self._where = f"{channel.name}, request 0x{request_id:X}, response 0x{response_id:X}"
-        extended = max(request_id, response_id) > 0x7FF
-        mode = isotp.AddressingMode.Normal_29bits if extended else isotp.AddressingMode.Normal_11bits
-        self._address = isotp.Address(mode, txid=request_id, rxid=response_id)
+        self._address = _stack_address(
+            addressed(config, request_id=request_id, response_id=response_id, name=channel.name)
+        )
         self._params = {
             "blocking_send": True,
             "blocksize": config.block_size or _LEAST_BLOCK_SIZE,
@@ -86,7 +95,7 @@ class UserConnection(IsoTpConnection):
             "wftmax": _MOST_WAIT_FRAMES,
             "can_fd": config.fd,
             "bitrate_switch": config.fd,
-            "tx_data_length": 64 if config.fd else 8,
+            "tx_data_length": config.frame_bytes(fd=config.fd),
             "max_frame_size": _MOST_MESSAGE_BYTES,
         }
         self._stack: isotp.NotifierBasedCanStack | None = None
@@ -194,10 +203,11 @@ class UserChannel(Channel):
         return UserConnection(self, request_id=request_id, response_id=response_id, config=config)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
+        address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
         message = can.Message(
-            arbitration_id=can_id,
-            data=single_frame(payload, isotp.padding),
-            is_extended_id=can_id > 0x7FF,
+            arbitration_id=address.can_id,
+            data=single_frame(payload, isotp.padding, prefix=address.prefix),
+            is_extended_id=address.is_29_bit,
             is_fd=isotp.fd or self._fd,
             bitrate_switch=isotp.fd or self._fd,
         )
@@ -208,12 +218,29 @@ class UserChannel(Channel):
                 return
             except can.CanError as error:
                 if time.monotonic() > deadline:
-                    raise errors.TransmitQueueFull(f"{self.name}, functional request 0x{can_id:X}: {error}") from error
+                    raise errors.TransmitQueueFull(
+                        f"{self.name}, functional request 0x{address.can_id:X}: {error}"
+                    ) from error
             time.sleep(0.002)
 
     def close(self) -> None:
         self.notifier.stop()
         self.bus.shutdown()
+
+
+def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
+    request, response = address.request, address.response
+    return isotp.AsymmetricAddress(
+        tx_addr=isotp.Address(_mode(request), txid=request.can_id, target_address=request.extension, tx_only=True),
+        rx_addr=isotp.Address(_mode(response), rxid=response.can_id, source_address=response.extension, rx_only=True),
+    )
+
+
+def _mode(address: FrameAddress) -> isotp.AddressingMode:
+    modes = isotp.AddressingMode
+    if address.extension is None:
+        return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
+    return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
 
 
 def _takes_bitrate(bus: Mapping[str, Any]) -> bool:

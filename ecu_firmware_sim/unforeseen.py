@@ -1,0 +1,31 @@
+"""Exceptions that nobody foresaw: what is told of them, in one line, so that the ECU can go on and its mistake be found."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_FRAMES: Final = 4
+
+
+def report(error: Exception, *, ecu: str, doing: str) -> None:
+    """Logs the exception with its place; the whole traceback stands in the log at level DEBUG only."""
+    log.error(
+        "%s: %s: unforeseen %s: %s (at %s); this is a mistake of the simulator, which goes on",
+        ecu,
+        doing,
+        type(error).__name__,
+        error,
+        place(error),
+    )
+    log.debug("traceback", exc_info=error)
+
+
+def place(error: Exception) -> str:
+    """Where it was raised, innermost frame first: "security.py:52 _send_key < server.py:131 _perform"."""
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

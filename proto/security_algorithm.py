@@ -1,0 +1,97 @@
+"""The algorithm of SecurityAccess (service 27): which key answers a seed. A plug-in, named in the bench file.
+
+``hmac-sha256`` is built in: key = HMAC-SHA-256(secret, seed). ``module:function`` is the user's own, importable by ECU and
+gateway alike: ``function(seed: bytes, *, secret: bytes, level: int) -> bytes``, where ``level`` is requestSeed's
+sub-function. It must give the same key for the same seed, and keys of one length.
+
+It is loaded and tried once at the start, so that a wrong name or a function that does not work is an error then, and not
+in the middle of an update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+DEFAULT: Final = "hmac-sha256"
+NAME_PATTERN: Final = r"^(hmac-sha256|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+_LONGEST_KEY_BYTES: Final = 255
+_TRIED_WITH: Final = bytes(range(1, 17))
+
+
+class AlgorithmError(Exception):
+    """The algorithm cannot be used. The message names it, and says why and what to do."""
+
+
+@dataclass(frozen=True)
+class SecurityAlgorithm:
+    """One algorithm with the ECU's secret. ``key_bytes``: how long its keys are."""
+
+    name: str
+    key_bytes: int
+    _function: Callable[..., Any]
+    _secret: bytes
+
+    def key_for(self, seed: bytes, *, level: int) -> bytes:
+        """The key that unlocks.
+
+        Raises:
+            AlgorithmError: the plug-in failed, or gave something else than a key of its length.
+        """
+        key = _call(self.name, self._function, seed, self._secret, level)
+        if len(key) != self.key_bytes:
+            raise AlgorithmError(
+                f"security algorithm {self.name}: gave a key of {len(key)} bytes, and one of {self.key_bytes} before: "
+                "all keys must have one length"
+            )
+        return key
+
+
+def hmac_sha256(seed: bytes, *, secret: bytes, level: int) -> bytes:
+    """The built-in algorithm."""
+    return hmac.new(secret, seed, hashlib.sha256).digest()
+
+
+def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
+    """The algorithm of that name, tried once.
+
+    Raises:
+        AlgorithmError: there is no such module or function, or it does not work.
+    """
+    function = hmac_sha256 if name == DEFAULT else _find(name)
+    return SecurityAlgorithm(name, len(_call(name, function, _TRIED_WITH, secret, 1)), function, secret)
+
+
+def _find(name: str) -> Callable[..., Any]:
+    module_name, separator, function_name = name.partition(":")
+    if not separator or not module_name or not function_name:
+        raise AlgorithmError(f"security algorithm {name!r}: expected {DEFAULT} or module:function")
+    try:
+        function = pkgutil.resolve_name(name)
+    except AttributeError as error:
+        raise AlgorithmError(f"security algorithm {name}: {module_name} has no function {function_name}") from error
+    except Exception as error:
+        raise AlgorithmError(
+            f"security algorithm {name}: module {module_name} cannot be imported ({type(error).__name__}: {error}): "
+            "install it, or put its folder into PYTHONPATH"
+        ) from error
+    if not callable(function):
+        raise AlgorithmError(f"security algorithm {name}: {function_name} of {module_name} is no function")
+    return function  # type: ignore[no-any-return]
+
+
+def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, level: int) -> bytes:
+    try:
+        key = function(seed, secret=secret, level=level)
+    except Exception as error:
+        raise AlgorithmError(
+            f"security algorithm {name}: failed ({type(error).__name__}: {error}): "
+            "it is called as function(seed, secret=…, level=…)"
+        ) from error
+    if not isinstance(key, bytes) or not 0 < len(key) <= _LONGEST_KEY_BYTES:
+        raise AlgorithmError(f"security algorithm {name}: gave {key!r:.60}, not 1 to {_LONGEST_KEY_BYTES} bytes")
+    return key
