@@ -116,6 +116,7 @@ class NorFlash:
         backing: written through, if given.
         timed_from: operations at or above this offset take time.
         wait: called with the seconds an operation takes; may raise PowerLost.
+        noise_seed: of what a cut with garbage leaves behind.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class NorFlash:
         backing: Backing | None = None,
         timed_from: int = 0,
         wait: Callable[[float], None] | None = None,
+        noise_seed: int = 0,
     ) -> None:
         self.memory = memory
         self.erase_sector_s = 0.0
@@ -137,7 +139,7 @@ class NorFlash:
         self._timed_from = timed_from
         self._wait = wait
         self._owed_s = 0.0
-        self._random = random.Random(0)
+        self._random = random.Random(noise_seed)
 
     @property
     def takes_time(self) -> bool:

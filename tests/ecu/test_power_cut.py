@@ -1,137 +1,166 @@
-"""Power is cut at every flash operation of a whole update, in every way a write can break.
+"""Power is cut at every flash operation of a whole update, in every way a write can break, and again in the recovery.
 
-After each cut: the ECU boots a valid image that is the old or the new one, and the update then succeeds.
+After each cut: the ECU boots a valid image that is the old or the new one, and the update then succeeds. The sweep is
+``ecu_firmware_sim.powercut``; `otabench perf powercut` runs it over more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import bsdiff4
 import pytest
 from nacl.public import PrivateKey
 
+from ecu_firmware_sim.bare_ecu import BareEcu, Kind, Update
+from ecu_firmware_sim.bootctl import BootControlStore
+from ecu_firmware_sim.bootloader import BootPolicy
 from ecu_firmware_sim.errors import PowerLost
+from ecu_firmware_sim.factory import Provision
 from ecu_firmware_sim.flash import Cut
+from ecu_firmware_sim.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep
 from ecu_firmware_sim.slots import SlotState
-from tests.ecu.factory import Bench, Keys, Manifest
+from proto.process_config import EcuConfig
+from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, Keys, Manifest
 from tests.ecu.sealing import seal
 
 KEY = PrivateKey(bytes(range(32)))
+NO_SECOND = SecondCuts(0)
 
 
-def update(ecu: Bench, image: bytes, patch: bytes | None) -> None:
-    """A whole update as a tester does it, from whatever state the ECU is in."""
-    running = ecu.must("22 F1 89")[3:].decode()
-    if running != "2.0.0":
-        _stage(ecu, image, patch)
-        ecu.must("31 01 02 10")
-        ecu.must("11 01")
-        ecu.boot()
-    if ecu.firmware.on_trial:
-        ecu.must("10 03")
-        ecu.must("31 01 02 11")
-    assert ecu.must("22 F1 89")[3:] == b"2.0.0"
-    assert ecu.boot_control.current.states[ecu.firmware.active] is SlotState.CONFIRMED
+@pytest.fixture(scope="module")
+def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
+    config = EcuConfig(
+        name="engine",
+        vin=VIN,
+        serial=SERIAL,
+        hardware_id=HARDWARE_ID,
+        part_number="PN-1",
+        bus={},
+        request_id=0x7E0,
+        response_id=0x7E8,
+        security_secret=SECRET.hex(),
+        state_file=Path("none"),
+        factory_image=Path("none"),
+        image_public_key=Path("none"),
+        director_root=Path("none"),
+        control_port=0,
+    )
+    given = Provision(BootPolicy(keys.image.public_key(), HARDWARE_ID, 3), keys.root_metadata().signed, KEY)
+    patch = bsdiff4.diff(old_image, new_image)
+    return Update(
+        config,
+        given,
+        SMALL,
+        old_image,
+        new_image,
+        {
+            Kind.FULL: new_image,
+            Kind.DELTA: patch,
+            Kind.ENCRYPTED: seal(new_image, KEY.public_key).data,
+            Kind.ENCRYPTED_DELTA: seal(patch, KEY.public_key).data,
+        },
+        Manifest(new_image).signed(keys.targets),
+    )
 
 
-def _stage(ecu: Bench, image: bytes, patch: bytes | None) -> None:
-    if patch is None and ecu.decryption_key is None:
-        assert ecu.stage(image) == 0
-        return
-    data_format = (0x00 if patch is None else 0x10) | (0x00 if ecu.decryption_key is None else 0x01)
-    plain = image if patch is None else patch
-    ecu.unlock()
-    ecu.download_metadata(Manifest(image).signed(ecu.keys.targets))
-    ecu.erase()
-    assert ecu.request_download(len(image), data_format=data_format)[0] == 0x74
-    ecu.transfer(plain if ecu.decryption_key is None else seal(plain, ecu.decryption_key.public_key).data)
-    ecu.must("37")
-    assert ecu.must("31 01 02 02")[4] == 0
+@pytest.mark.parametrize("scenario", list(Scenario))
+def test_a_cut_at_every_operation_bricks_nothing(update: Update, scenario: Scenario) -> None:
+    sweep = Sweep(update, scenario, second=NO_SECOND)
+    tally = sweep.run(list(Cut))
+    assert tally.findings == []
+    assert tally.cut_points == len(list(Cut)) * sweep.operations
+    least = 45 if scenario.startswith("update") else 4
+    assert sweep.operations >= least, f"only {sweep.operations} flash operations: {scenario} does less than it should"
 
 
-def cut_at(ecu: Bench, operation: int, cut: Cut, act: Callable[[], object]) -> bool:
-    """Whether power was cut in ``act`` before it ended."""
-    first = ecu.flash.operations
-    ecu.flash.on_operation = lambda step: cut if step.number == first + operation else None
+@pytest.mark.parametrize("scenario", [Scenario.UPDATE_FULL, Scenario.UPDATE_ENCRYPTED_DELTA])
+def test_a_second_cut_in_the_recovery_bricks_nothing(update: Update, scenario: Scenario) -> None:
+    """Some operations of each recovery; `otabench perf powercut` cuts all of them."""
+    tally = Sweep(update, scenario, second=SecondCuts(3, seed=1)).run([Cut.TORN, Cut.GARBAGE])
+    assert tally.findings == []
+    assert tally.second_cut_points > 2 * tally.cut_points
+
+
+def test_a_second_cut_at_every_operation_of_the_recovery_from_a_rollback_bricks_nothing(update: Update) -> None:
+    tally = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=SecondCuts()).run([Cut.TORN])
+    assert tally.findings == []
+    assert tally.second_cut_points > 40
+
+
+@pytest.mark.parametrize("scenario", list(Scenario))
+def test_a_replay_ends_in_the_memory_that_the_sweep_judged(update: Update, scenario: Scenario) -> None:
+    sweep = Sweep(update, scenario, second=NO_SECOND)
+    for operation in range(1, sweep.operations + 1, 7):
+        for cut in Cut:
+            memory, reason = sweep.replay(Sequence(scenario, (CutPoint(operation, cut),)))
+            assert reason == ""
+            assert memory == swept_memory(sweep, operation, cut)
+
+
+def swept_memory(sweep: Sweep, operation: int, cut: Cut) -> bytes:
+    judged: list[bytes] = []
+    sweep._judge = lambda memory, sequence, tally: (  # type: ignore[method-assign]
+        judged.append(memory) if sequence.cuts == (CutPoint(operation, cut),) else None
+    )
     try:
-        act()
-    except PowerLost:
-        return True
+        sweep.run([cut])
     finally:
-        ecu.flash.on_operation = None
-    return False
+        del sweep._judge
+    return judged[0]
 
 
-def prove_alive(ecu: Bench) -> None:
-    outcome = ecu.boot()
-    assert outcome.slot is not None, "bricked: the ECU stays in its bootloader"
-    assert str(outcome.image.version) in ("1.0.0", "2.0.0") if outcome.image else False
+def test_the_sweep_finds_an_ecu_that_can_be_bricked(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boot control in one copy instead of two."""
+    load = BootControlStore.load
+
+    def one_copy(self: BootControlStore) -> object:
+        first, _ = SMALL.boot_control_offsets
+        self._record._offsets = (first, first)
+        return load(self)
+
+    monkeypatch.setattr(BootControlStore, "load", one_copy)
+    monkeypatch.setattr("ecu_firmware_sim.bootloader.Bootloader._recover", _no_recovery)
+    sweep = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=NO_SECOND)
+    findings = sweep.run(CUTS).findings
+    assert findings
+    assert Sequence.parse(str(findings[0].sequence)) == findings[0].sequence
+    assert sweep.replay(findings[0].sequence)[1] == findings[0].reason
 
 
-@pytest.mark.parametrize("cut", list(Cut))
-@pytest.mark.parametrize("kind", ["full", "delta", "encrypted", "encrypted delta"])
-def test_a_cut_at_every_operation_of_an_update_bricks_nothing(
-    keys: Keys, old_image: bytes, new_image: bytes, kind: str, cut: Cut
-) -> None:
-    patch = bsdiff4.diff(old_image, new_image) if kind.endswith("delta") else None
-    key = KEY if kind.startswith("encrypted") else None
-    start = bytes(Bench(keys, old_image).flash.memory)
-    points = 0
-    while True:
-        ecu = Bench(keys, old_image, memory=bytearray(start), decryption_key=key)
-        ecu.boot()
-        if not cut_at(ecu, points + 1, cut, lambda: update(ecu, new_image, patch)):  # noqa: B023
-            break
-        points += 1
-        prove_alive(ecu)
-        update(ecu, new_image, patch)
-    assert points >= 70, f"only {points} cut points: the update does less than it should"
+def _no_recovery(self: object) -> object:
+    raise RuntimeError("neither boot control record is readable")
 
 
-@pytest.mark.parametrize("cut", [Cut.TORN, Cut.GARBAGE])
-def test_a_second_cut_at_every_operation_of_the_recovery_bricks_nothing(
-    keys: Keys, old_image: bytes, new_image: bytes, cut: Cut
-) -> None:
-    """First cuts at the operations that change boot control; second cuts until the recovering boot does no more."""
-    start = bytes(Bench(keys, old_image).flash.memory)
-    first, seconds = 0, 0
-    while True:
-        first += 1
-        ecu = Bench(keys, old_image, memory=bytearray(start))
-        ecu.boot()
-        if not cut_at(ecu, first, cut, lambda: update(ecu, new_image, None)):  # noqa: B023
-            break
-        after_first = bytes(ecu.flash.memory)
-        second = 1
-        while True:
-            ecu = Bench(keys, old_image, memory=bytearray(after_first))
-            if not cut_at(ecu, second, cut, ecu.boot):
-                break
-            prove_alive(ecu)
-            second += 1
-            seconds += 1
-    assert seconds > 10
+@pytest.mark.parametrize("text", ["", "update-full", "update-full:torn", "fly:torn@3", "update-full:torn@x"])
+def test_a_sequence_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as update-full:torn@37"):
+        Sequence.parse(text)
 
 
 @pytest.mark.parametrize("cut", list(Cut))
-def test_a_cut_at_every_operation_of_a_rollback_bricks_nothing(
-    keys: Keys, old_image: bytes, new_image: bytes, cut: Cut
+def test_a_cut_at_every_operation_of_a_rollback_leaves_the_old_version(
+    keys: Keys, old_image: bytes, new_image: bytes, cut: Cut, update: Update
 ) -> None:
     ready = Bench(keys, old_image)
     ready.boot()
     ready.trial(new_image)
     ready.firmware.end_trial()
-    start = bytes(ready.flash.memory)
-    points = 0
-    while True:
-        ecu = Bench(keys, old_image, memory=bytearray(start))
-        if not cut_at(ecu, points + 1, cut, ecu.boot):
-            break
-        points += 1
-        outcome = ecu.boot()
-        assert outcome.slot == 0 and ecu.states == "CONFIRMED INVALID"
-    assert points >= 4
+    ecu = BareEcu(update, bytes(ready.flash.memory))
+    first = ecu.flash.operations
+    for point in range(1, 20):
+        ecu = BareEcu(update, bytes(ready.flash.memory))
+        ecu.flash.on_operation = lambda step, at=first + point: cut if step.number == at else None
+        try:
+            ecu.boot()
+        except PowerLost:
+            ecu.flash.on_operation = None
+            outcome = ecu.boot()
+            assert outcome.slot == 0 and ecu.running_state is SlotState.CONFIRMED
+        else:
+            assert point > 4
+            return
+    raise AssertionError("the boot never ended")
 
 
 @pytest.mark.parametrize("cut", list(Cut))
@@ -146,8 +175,13 @@ def test_a_cut_at_every_operation_of_confirm_leaves_trial_or_confirmed_with_its_
     while True:
         ecu = Bench(keys, old_image, memory=bytearray(start))
         ecu.boot()
-        if not cut_at(ecu, points + 1, cut, ecu.firmware.confirm):
+        first = ecu.flash.operations
+        ecu.flash.on_operation = lambda step, at=first + points + 1: cut if step.number == at else None
+        try:
+            ecu.firmware.confirm()
             break
+        except PowerLost:
+            ecu.flash.on_operation = None
         points += 1
         ecu.boot()
         control = ecu.boot_control.current
