@@ -9,9 +9,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from cloud.errors import NotReady, StartError
+
+PRIVATE_FOLDER: Final = "private"
+"""What lies in it is not for the artifact server: plain images and patches of campaigns that encrypt."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ class ArtifactStore:
         if not is_plain(path):
             raise ValueError(f"{path!r} is not a path inside the store")
         return f"{self._root}/{path}"
+
+
+def is_private(path: str) -> bool:
+    """Whether the path leads into the private folder."""
+    return PurePosixPath(path).parts[:1] == (PRIVATE_FOLDER,)
 
 
 def is_plain(path: str) -> bool:

@@ -1,7 +1,8 @@
 """The artifact server: GET and HEAD of images, patches and metadata over HTTP.
 
 Decides headers and status; ``http_range`` decides which part is sent. The entity tag is the SHA-256 of what the store holds
-now, computed once a revision of the file. Everything here is public: what is fetched is verified by who fetches it.
+now, computed once a revision of the file. Everything here is public: what is fetched is verified by who fetches it. The store's
+private folder is not here: to who asks, nothing is there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
 from cloud import http_range
-from cloud.artifact_store import ArtifactStore, StoredFile
+from cloud.artifact_store import ArtifactStore, StoredFile, is_private
 from cloud.errors import NotReady
 from cloud.ports import bind_port
 from proto.trace import TraceWriter
@@ -67,7 +68,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
     @app.api_route("/artifacts/{path:path}", methods=["GET", "HEAD"])
     def artifact(path: str, request: Request) -> Response:
         try:
-            file = store.find(path)
+            file = None if is_private(path) else store.find(path)
             if file is None:
                 raise HTTPException(404, f"there is no artifact {path!r}")
             etag = tags.of(file)

@@ -32,6 +32,7 @@ class GivenImage:
     content: bytes
     base: Firmware | None
     base_content: bytes
+    encrypt: bool = False
 
     def __str__(self) -> str:
         return f"{self.firmware.hardware_id} {self.firmware.version}"
@@ -43,6 +44,7 @@ class GivenImage:
             hardware_id=self.firmware.hardware_id,
             version=self.firmware.version,
             security_counter=self.firmware.security_counter,
+            is_encrypted=self.encrypt,
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:
@@ -89,11 +91,12 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         if not math.isfinite(value) or not 0 <= value <= 10 * 365 * 86_400:
             raise InvalidRequest(f"{field} {value}: a number of seconds from 0 to ten years")
     return CheckedCampaign(
-        images=[_check_image(image, key) for image in request.images], transfer=_transfer(request.transfer)
+        images=[_check_image(image, key, encrypt=request.encrypt) for image in request.images],
+        transfer=_transfer(request.transfer),
     )
 
 
-def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey) -> GivenImage:
+def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey, *, encrypt: bool) -> GivenImage:
     try:
         checked(given.hardware_id, "images: hardware id")
     except ValueError as error:
@@ -103,6 +106,7 @@ def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicK
         content=given.image,
         base=_verified(given.base_image, given.hardware_id, key, what="base image") if given.base_image else None,
         base_content=given.base_image,
+        encrypt=encrypt,
     )
 
 

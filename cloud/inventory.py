@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from cloud.encryption import check_public_key
 from cloud.errors import InvalidRequest, NotAllowed
 from cloud.names import checked
 from cloud.policy import EcuFacts, ReportedEcu, VehicleFacts
@@ -32,6 +33,7 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> None:
             checked(ecu.hardware_id, f"hardware id of {ecu.ecu}")
             if not ecu.serial or not ecu.serial.isprintable() or len(ecu.serial) > 64:
                 raise ValueError(f"serial number of {ecu.ecu} {ecu.serial!r}: 1 to 64 printable characters")
+            _check_key(ecu)
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
     if not request.ecus:
@@ -53,8 +55,8 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
     """
     known = facts(session, request.vin)
     if known is not None:
-        given = {(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in request.ecus}
-        if given == {(ecu.ecu, ecu.serial, ecu.hardware_id) for ecu in known.ecus}:
+        given = {(ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key.hex()) for ecu in request.ecus}
+        if given == {(ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key) for ecu in known.ecus}:
             return
         if known.busy_state is not None:
             raise NotAllowed(
@@ -69,7 +71,7 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
     for position, ecu in enumerate(request.ecus):
         row = session.get(EcuRow, (request.vin, ecu.ecu))
         if row is not None and (row.serial, row.hardware_id) == (ecu.serial, ecu.hardware_id):
-            row.position = position
+            row.position, row.public_key = position, ecu.public_key.hex()
             continue
         if row is not None:
             session.delete(row)
@@ -83,8 +85,18 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
                 hardware_id=ecu.hardware_id,
                 software_version="",
                 report=b"",
+                public_key=ecu.public_key.hex(),
             )
         )
+
+
+def _check_key(ecu: ota_pb2.RegisterVehicleRequest.Ecu) -> None:
+    if not ecu.HasField("public_key"):
+        return
+    try:
+        check_public_key(ecu.public_key)
+    except ValueError as error:
+        raise ValueError(f"public key of {ecu.ecu}: {error}") from error
 
 
 def facts(session: Session, vin: str) -> VehicleFacts | None:
@@ -104,6 +116,7 @@ def facts(session: Session, vin: str) -> VehicleFacts | None:
                 hardware_id=row.hardware_id,
                 software_version=row.software_version,
                 security_counter=row.security_counter,
+                public_key=row.public_key,
             )
             for row in ecus
         ),

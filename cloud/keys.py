@@ -26,6 +26,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
 from tuf.api.serialization.json import JSONSerializer
 
+from cloud.encryption import make_key_pair
 from cloud.errors import StartError
 from cloud.names import checked
 from cloud.tls import CertificateAuthority
@@ -51,7 +52,7 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
     Args:
         folder: where; must not exist, or be empty.
         vins: each gets a client certificate.
-        ecus: each gets a security access secret.
+        ecus: each gets a security access secret and a key pair that artifacts are encrypted for.
 
     Raises:
         StartError: the folder has something in it, or cannot be written.
@@ -161,6 +162,9 @@ def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
 
     for ecu in ecus:
         _write(folder / "ecu" / f"{ecu}.secret", secrets.token_hex(32).encode() + b"\n", _PRIVATE)
+        pair = make_key_pair()
+        _write(folder / "ecu" / f"{ecu}.x25519", pair.private_key.encode() + b"\n", _PRIVATE)
+        _write(folder / "ecu" / f"{ecu}.x25519.pub", pair.public_key.encode() + b"\n", _PUBLIC)
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:

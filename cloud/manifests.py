@@ -18,10 +18,11 @@ from sqlalchemy.orm import Session
 from cloud import image_repository as images
 from cloud.campaign import Transfer, patch_is_kept
 from cloud.director import Director, SignedManifest, TargetEntry
+from cloud.errors import NotReady
 from cloud.policy import EcuFacts, Offer, VehicleFacts
-from cloud.schema import CampaignImageRow, CampaignRow, ImageRow, JobRow, ManifestRow
+from cloud.schema import CampaignImageRow, CampaignRow, ImageRow, JobRow, ManifestRow, PatchRow
 from proto.image_format import ImageVersion
-from proto.uptane import ManifestCustom, PatchCustom, TargetCustom
+from proto.uptane import EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
 
 DEFAULT_LIFETIME_S: Final = 86_400.0
 
@@ -38,13 +39,26 @@ class PatchNeed:
     """None: the repository does not hold the image that the ECU runs."""
 
 
+@dataclass(frozen=True)
+class EncryptionNeed:
+    """An image or patch that a manifest needs encrypted for one ECU."""
+
+    plain_sha256: str
+    plain_path: str
+    location: str
+    """Where the plain file lies in the store."""
+    public_key: str
+
+
 def offers(session: Session, campaign_id: str) -> list[Offer]:
     """The campaign's images, for the policy."""
+    encrypt = session.get_one(CampaignRow, campaign_id).encrypt
     return [
         Offer(
             hardware_id=image.hardware_id,
             version=ImageVersion.parse(image.version),
             security_counter=image.security_counter,
+            is_encrypted=encrypt,
         )
         for _, image in _campaign_images(session, campaign_id)
     ]
@@ -75,6 +89,23 @@ def patch_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) -> li
     return needs
 
 
+def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EncryptionNeed]:
+    """What has yet to be encrypted for this vehicle's ECUs, once its patches are made; nothing where the campaign is plain."""
+    campaign = session.get_one(CampaignRow, campaign_id)
+    if not campaign.encrypt:
+        return []
+    needs = []
+    for row, image in _campaign_images(session, campaign_id):
+        ecu = _ecu_for(vehicle, row.hardware_id)
+        found = _kept_patch(session, row, image, ecu, Transfer(campaign.transfer))
+        files: list[ImageRow | PatchRow] = [image, found[0]] if found else [image]
+        for file in files:
+            if images.encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key) is None:
+                where = images.location(file.path, is_public=file.is_public)
+                needs.append(EncryptionNeed(file.sha256, file.path, where, ecu.public_key))
+    return needs
+
+
 def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: float) -> bool:
     """Whether the job has a manifest that may be offered to the vehicle as it is now."""
     manifest = latest(session, job)
@@ -96,7 +127,11 @@ def latest(session: Session, job: JobRow) -> ManifestRow | None:
 
 
 def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Director, *, now: float) -> SignedManifest:
-    """Makes the vehicle's next manifest version for this job, with the patches that are there, and keeps it."""
+    """Makes the vehicle's next manifest version for this job, with the patches that are there, and keeps it.
+
+    Raises:
+        NotReady: the campaign encrypts, and an image is not encrypted for its ECU yet.
+    """
     campaign = session.get_one(CampaignRow, job.campaign_id)
     newest = session.scalar(select(func.max(ManifestRow.version)).where(ManifestRow.vin == job.vin)) or 0
     signed = director.sign(
@@ -111,7 +146,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             approval_timeout_s=campaign.approval_timeout_s,
         ),
         targets=[
-            _target(session, row, image, _ecu_for(vehicle, row.hardware_id), Transfer(campaign.transfer))
+            _target(session, row, image, _ecu_for(vehicle, row.hardware_id), campaign)
             for row, image in _campaign_images(session, job.campaign_id)
         ],
     )
@@ -131,7 +166,12 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
     return signed
 
 
-def _target(session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, transfer: Transfer) -> TargetEntry:
+def _target(
+    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, campaign: CampaignRow
+) -> TargetEntry:
+    encryption = _encryption(session, image, ecu) if campaign.encrypt else None
+    if campaign.encrypt and encryption is None:
+        raise NotReady(f"{image.path} is not encrypted for {ecu.ecu} yet: try again")
     return TargetEntry(
         path=image.path,
         length=image.length,
@@ -141,21 +181,21 @@ def _target(session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFa
             hardware_id=image.hardware_id,
             version=image.version,
             release_counter=image.security_counter,
-            patch=_patch(session, row, image, ecu, transfer),
+            patch=_patch(session, row, image, ecu, campaign),
+            encryption=encryption,
         ),
     )
 
 
 def _patch(
-    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, transfer: Transfer
+    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, campaign: CampaignRow
 ) -> PatchCustom | None:
-    base = _base_image(session, row, ecu)
-    if base is None:
+    found = _kept_patch(session, row, image, ecu, Transfer(campaign.transfer))
+    if found is None:
         return None
-    patch = images.patch(session, base_sha256=base.sha256, target_sha256=image.sha256)
-    if patch is None or not patch.path:
-        return None
-    if not patch_is_kept(transfer, patch_bytes=patch.length, image_bytes=image.length):
+    patch, base = found
+    encryption = _encryption(session, patch, ecu) if campaign.encrypt else None
+    if encryption is None if campaign.encrypt else not patch.is_public:
         return None
     return PatchCustom(
         path=patch.path,
@@ -164,7 +204,30 @@ def _patch(
         base_version=base.version,
         base_sha256=base.sha256,
         base_length=base.length,
+        encryption=encryption,
     )
+
+
+def _kept_patch(
+    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, transfer: Transfer
+) -> tuple[PatchRow, ImageRow] | None:
+    """The patch that this ECU can use, with its base, if it was made and pays."""
+    base = _base_image(session, row, ecu)
+    if base is None:
+        return None
+    patch = images.patch(session, base_sha256=base.sha256, target_sha256=image.sha256)
+    if patch is None or not patch.path:
+        return None
+    if not patch_is_kept(transfer, patch_bytes=patch.length, image_bytes=image.length):
+        return None
+    return patch, base
+
+
+def _encryption(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> EncryptionCustom | None:
+    row = images.encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key)
+    if row is None:
+        return None
+    return EncryptionCustom(path=row.path, length=row.length, sha256=row.sha256, public_key=row.public_key)
 
 
 def _base_image(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:

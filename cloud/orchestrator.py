@@ -5,7 +5,8 @@ Steps of a new campaign; whatever stops it before step 3 leaves no campaign:
 1. The request is checked in itself, and every image is verified (``cloud.firmware``).
 2. Every vehicle is judged by the policy, as far as it can be without it.
 3. Images go to the artifact store, then campaign and jobs to the database, in one transaction.
-4. Where the inventory knows what a vehicle runs, its manifest is made at once, with patches; else at its first check-in.
+4. Where the inventory knows what a vehicle runs, its manifest is made at once, with patches, and all of it encrypted for its
+   ECUs if the campaign says so; else at its first check-in.
 5. The vehicles are woken.
 
 A process killed between 3 and 5 loses nothing: manifests that are missing are made at check-in, and vehicles poll.
@@ -34,10 +35,11 @@ from cloud.campaign_request import GivenImage, check_campaign
 from cloud.database import Database
 from cloud.deltas import make_patch
 from cloud.director import Director, SignedManifest
+from cloud.encryption import encrypt
 from cloud.errors import NotAllowed, NotReady, RequestError, UnknownThing
-from cloud.manifests import PatchNeed
+from cloud.manifests import EncryptionNeed, PatchNeed
 from cloud.policy import Offer, VehicleFacts, judge_campaign
-from cloud.schema import CampaignImageRow, CampaignRow, JobRow
+from cloud.schema import CampaignImageRow, CampaignRow, ImageRow, JobRow, PatchRow
 from proto import ota_pb2
 from proto.job_states import JobState
 
@@ -131,7 +133,7 @@ class Orchestrator:
         self._maker.shutdown(wait=False, cancel_futures=True)
 
     async def _prepare(self, job_id: str, vin: str, when_versions_are_known: bool) -> None:
-        def look(session: Session) -> tuple[list[PatchNeed], Transfer] | None:
+        def look(session: Session) -> tuple[list[PatchNeed], CampaignRow] | None:
             job = jobs.job_of(session, vin=vin, job_id=job_id)
             vehicle = inventory.facts(session, vin)
             assert vehicle is not None  # a job's vehicle is a foreign key
@@ -139,15 +141,16 @@ class Orchestrator:
             current = manifests.is_current(session, job, vehicle, now=time.time())
             if job.state != JobState.CREATED or current or (when_versions_are_known and not known):
                 return None
-            transfer = Transfer(session.get_one(CampaignRow, job.campaign_id).transfer)
-            return manifests.patch_needs(session, job.campaign_id, vehicle), transfer
+            campaign = session.get_one(CampaignRow, job.campaign_id)
+            return manifests.patch_needs(session, job.campaign_id, vehicle), campaign
 
         found = await self._database.run(look)
         if found is None:
             return
-        needs, transfer = found
+        needs, campaign = found
         for need in needs:
-            await self._make_patch(need, transfer)
+            await self._make_patch(need, Transfer(campaign.transfer), is_public=not campaign.encrypt)
+        await self._encrypt_for(vin, campaign.campaign_id)
 
         def sign(session: Session) -> SignedManifest | None:
             job = jobs.job_of(session, vin=vin, job_id=job_id)
@@ -165,7 +168,36 @@ class Orchestrator:
         except NotReady as error:
             _log.warning("manifest %d of %s is not on the artifact server: %s", signed.version, vin, error)
 
-    async def _make_patch(self, need: PatchNeed, transfer: Transfer) -> None:
+    async def _encrypt_for(self, vin: str, campaign_id: str) -> None:
+        """Encrypts what the vehicle's ECUs need, one file after the other."""
+
+        def look(session: Session) -> list[EncryptionNeed]:
+            vehicle = inventory.facts(session, vin)
+            return manifests.encryption_needs(session, campaign_id, vehicle) if vehicle is not None else []
+
+        for need in await self._database.run(look):
+            await self._encrypt(need)
+
+    async def _encrypt(self, need: EncryptionNeed) -> None:
+        def make() -> tuple[str, int, str]:
+            made = encrypt(self._store.read(need.location), public_key=bytes.fromhex(need.public_key))
+            path = repository.encrypted_path(sha256=made.sha256, plain_path=need.plain_path)
+            self._store.put(path, made.content)
+            return made.sha256, len(made.content), path
+
+        sha256, length, path = await self._in_maker(make)
+        await self._database.run(
+            lambda session: repository.add_encrypted(
+                session,
+                plain_sha256=need.plain_sha256,
+                public_key=need.public_key,
+                sha256=sha256,
+                length=length,
+                path=path,
+            )
+        )
+
+    async def _make_patch(self, need: PatchNeed, transfer: Transfer, *, is_public: bool) -> None:
         target, base = need.target, need.base
         if base is None:
             if transfer is Transfer.DELTA:
@@ -173,11 +205,11 @@ class Orchestrator:
             return
         keys = {"base_sha256": base.sha256, "target_sha256": target.sha256}
         row = await self._database.run(lambda session: repository.patch(session, **keys))
-        if row is not None and (row.path or transfer is not Transfer.DELTA):
+        if row is not None and _is_enough(row, transfer, is_public=is_public):
             return
 
         def make() -> tuple[str, int, str]:
-            patch = make_patch(self._store.read(base.path), self._store.read(target.path))
+            patch = make_patch(*(self._store.read(_location(image)) for image in (base, target)))
             if not patch_is_kept(transfer, patch_bytes=len(patch.content), image_bytes=target.length):
                 return patch.sha256, len(patch.content), ""
             path = repository.patch_path(
@@ -186,18 +218,21 @@ class Orchestrator:
                 base_version=base.version,
                 version=target.version,
             )
-            self._store.put(path, patch.content)
+            self._store.put(repository.location(path, is_public=is_public), patch.content)
             return patch.sha256, len(patch.content), path
 
         sha256, length, path = await self._in_maker(make)
         await self._database.run(
-            lambda session: repository.add_patch(session, **keys, sha256=sha256, length=length, path=path)
+            lambda session: repository.add_patch(
+                session, **keys, sha256=sha256, length=length, path=path, is_public=is_public
+            )
         )
 
     def _store_images(self, images: list[GivenImage]) -> None:
         for image in images:
             for firmware, content in image.files():
-                self._store.put(repository.image_path(firmware), content)
+                path = repository.location(repository.image_path(firmware), is_public=not image.encrypt)
+                self._store.put(path, content)
 
     def _store_metadata(self, vin: str, signed: SignedManifest) -> None:
         for name, content in signed.files().items():
@@ -238,13 +273,14 @@ def _insert(
             transfer=transfer,
             manifest_lifetime_s=request.manifest_lifetime_s,
             approval_timeout_s=request.approval_timeout_s,
+            encrypt=request.encrypt,
             created_at=now,
         )
     )
     session.flush()
     for image in given:
         for firmware, _ in image.files():
-            repository.add_image(session, firmware, now=now)
+            repository.add_image(session, firmware, now=now, is_public=not image.encrypt)
         session.add(
             CampaignImageRow(
                 campaign_id=campaign_id,
@@ -278,6 +314,16 @@ def _insert(
         )
     session.flush()
     return jobs.campaign_message(session, campaign_id)
+
+
+def _is_enough(row: PatchRow, transfer: Transfer, *, is_public: bool) -> bool:
+    if not row.path:
+        return transfer is not Transfer.DELTA
+    return row.is_public or not is_public
+
+
+def _location(image: ImageRow) -> str:
+    return repository.location(image.path, is_public=image.is_public)
 
 
 def _no_base(need: PatchNeed) -> str:

@@ -7,8 +7,9 @@ Rules, in the order in which they are asked:
 3. Each image fits exactly one ECU: its hardware id is on one ECU of the vehicle (the manifest names one ECU a target).
 4. The vehicle is not busy with another job.
 5. Each image is newer than what its ECU runs, and its security counter is not lower (the bootloader would refuse it).
+6. Where the campaign encrypts, each ECU has a key to encrypt for.
 
-Rules 1, 3, 4 are asked when a campaign is made, rule 5 too as far as the running versions are known; all are asked when
+Rules 1, 3, 4, 6 are asked when a campaign is made, rule 5 too as far as the running versions are known; all are asked when
 the vehicle checks in. Whether driver and vehicle are ready is not decided here: that is the gateway's.
 """
 
@@ -36,6 +37,7 @@ class Rule(StrEnum):
     VERSION_UNKNOWN = "VERSION_UNKNOWN"
     NOT_NEWER = "NOT_NEWER"
     SECURITY_COUNTER = "SECURITY_COUNTER"
+    NO_ENCRYPTION_KEY = "NO_ENCRYPTION_KEY"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class EcuFacts:
     hardware_id: str
     software_version: str = ""
     security_counter: int | None = None
+    public_key: str = ""
+    """X25519, hex; "" where it takes nothing encrypted."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Offer:
     hardware_id: str
     version: ImageVersion
     security_counter: int
+    is_encrypted: bool = False
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
@@ -172,9 +177,27 @@ def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is
     return None
 
 
+def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
+    """Rule 6: can each image that is to be encrypted be? ``vehicle`` has passed ``judge_fit``."""
+    for offer in offers:
+        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        if offer.is_encrypted and not ecu.public_key:
+            return Refusal(
+                Rule.NO_ENCRYPTION_KEY,
+                f"ECU {ecu.ecu} of vehicle {vehicle.vin} is registered without a public key: register it with one, "
+                "or send the campaign unencrypted",
+            )
+    return None
+
+
 def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """What can be judged when a campaign is made: rules 1, 3, 4, and 5 as far as versions are known."""
-    return judge_fit(vehicle, offers) or judge_busy(vehicle) or judge_versions(vehicle, offers, unknown_is_allowed=True)
+    """What can be judged when a campaign is made: rules 1, 3, 4, 6, and 5 as far as versions are known."""
+    return (
+        judge_fit(vehicle, offers)
+        or judge_busy(vehicle)
+        or judge_keys(vehicle, offers)
+        or judge_versions(vehicle, offers, unknown_is_allowed=True)
+    )
 
 
 def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
@@ -182,5 +205,6 @@ def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: st
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle, for_job_id=job_id)
+        or judge_keys(vehicle, offers)
         or judge_versions(vehicle, offers, unknown_is_allowed=False)
     )

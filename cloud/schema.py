@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _ID: Final = String(64)
 _SHA256: Final = String(64)
 
@@ -46,6 +46,8 @@ class EcuRow(Base):
     software_version: Mapped[str] = mapped_column(_ID, default="")
     security_counter: Mapped[int | None] = mapped_column(BigInteger)
     report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    public_key: Mapped[str] = mapped_column(_SHA256, default="")
+    """X25519, as hexadecimal digits; empty where it takes nothing encrypted."""
 
 
 class ImageRow(Base):
@@ -59,6 +61,8 @@ class ImageRow(Base):
     length: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(Text)
     stored_at: Mapped[float]
+    is_public: Mapped[bool] = mapped_column(default=True)
+    """False: only campaigns that encrypt brought it; the artifact server does not serve it."""
 
 
 class PatchRow(Base):
@@ -67,6 +71,19 @@ class PatchRow(Base):
     __tablename__ = "patches"
     base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
     target_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(_SHA256)
+    length: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(Text)
+    is_public: Mapped[bool] = mapped_column(default=True)
+    """As an image's."""
+
+
+class EncryptedRow(Base):
+    """An image or patch (by its digest) encrypted for the ECU with that key."""
+
+    __tablename__ = "encrypted_artifacts"
+    plain_sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    public_key: Mapped[str] = mapped_column(_SHA256, primary_key=True)
     sha256: Mapped[str] = mapped_column(_SHA256)
     length: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(Text)
@@ -82,6 +99,7 @@ class CampaignRow(Base):
     transfer: Mapped[str] = mapped_column(String(16))
     manifest_lifetime_s: Mapped[float]
     approval_timeout_s: Mapped[float]
+    encrypt: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[float]
 
 

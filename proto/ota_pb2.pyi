@@ -192,14 +192,16 @@ class UpdateStatusResponse(_message.Message):
 class RegisterVehicleRequest(_message.Message):
     __slots__ = ("vin", "ecus")
     class Ecu(_message.Message):
-        __slots__ = ("ecu", "serial", "hardware_id")
+        __slots__ = ("ecu", "serial", "hardware_id", "public_key")
         ECU_FIELD_NUMBER: _ClassVar[int]
         SERIAL_FIELD_NUMBER: _ClassVar[int]
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
+        PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
         ecu: str
         serial: str
         hardware_id: str
-        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ...) -> None: ...
+        public_key: bytes
+        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ...) -> None: ...
     VIN_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
     vin: str
@@ -211,7 +213,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +230,7 @@ class CreateCampaignRequest(_message.Message):
     TRANSFER_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_LIFETIME_S_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    ENCRYPT_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
     vins: _containers.RepeatedScalarFieldContainer[str]
@@ -235,7 +238,8 @@ class CreateCampaignRequest(_message.Message):
     transfer: TransferPolicy
     manifest_lifetime_s: float
     approval_timeout_s: float
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ...) -> None: ...
+    encrypt: bool
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")

@@ -5,12 +5,13 @@ Uptane adds per vehicle and ECU, and how they are spelt. Whoever reads them has 
 they fit *this* vehicle is judged by the reader (gateway: ``bench.gateway.primary``, ECU: its partial verification).
 
 Targets.signed has an extra member ``custom`` (``ManifestCustom``); every target has ``custom`` (``TargetCustom``). Each
-target is one ECU's full image; a patch that rebuilds the same image stands inside as ``patch``.
+target is one ECU's full image; a patch that rebuilds the same image stands inside as ``patch``. Where a campaign is encrypted,
+``encryption`` stands beside the facts of image and patch, which stay those of the plain ones: what the ECU checks does not change.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,17 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class EncryptionCustom(_Model):
+    """The file that is downloaded instead, encrypted for this ECU (``proto.encrypted_artifact``)."""
+
+    path: str
+    length: int = Field(ge=1)
+    sha256: Sha256Hex
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """The ECU's X25519 key that it is sealed for."""
+    format: Literal["OTAE-1"] = "OTAE-1"
+
+
 class PatchCustom(_Model):
     """A bsdiff4 patch that makes the target from the image the ECU runs now."""
 
@@ -32,6 +44,7 @@ class PatchCustom(_Model):
     base_version: str
     base_sha256: Sha256Hex
     base_length: int = Field(ge=1)
+    encryption: EncryptionCustom | None = None
 
 
 class TargetCustom(_Model):
@@ -43,6 +56,7 @@ class TargetCustom(_Model):
     release_counter: int = Field(ge=0)
     """The image's MCUboot security counter."""
     patch: PatchCustom | None = None
+    encryption: EncryptionCustom | None = None
 
 
 class ManifestCustom(_Model):

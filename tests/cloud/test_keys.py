@@ -39,10 +39,9 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
         "tls/ca.pem",
         "tls/ca.key",
         *(f"tls/{name}.{kind}" for name in ("cloud", "operator", f"vehicle-{VIN}") for kind in ("pem", "key")),
-        "ecu/engine.secret",
-        "ecu/adas.secret",
+        *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
     }
-    private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret") or p.name == "signing.pem"]
+    private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".x25519") or p.name == "signing.pem"]
     private += list((folder / "director").glob("*.pem"))
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     assert len(bytes.fromhex((folder / "ecu" / "engine.secret").read_text().strip())) == 32
