@@ -6,7 +6,7 @@ Decides how long a call may take and how a refusal reads. The one importer of gr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,15 +82,17 @@ class OperatorClient:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def register_vehicle(self, vin: str, ecus: Sequence[tuple[str, str, str]]) -> None:
-        """Makes a vehicle known. ``ecus``: name, serial, hardware id of each.
+    def register_vehicle(
+        self, vin: str, ecus: Sequence[tuple[str, str, str]], *, public_keys: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Makes a vehicle known. ``ecus``: name, serial, hardware id of each; ``public_keys``: X25519, by name.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
         request = ota_pb2.RegisterVehicleRequest(vin=vin)
         for name, serial, hardware_id in ecus:
-            request.ecus.add(ecu=name, serial=serial, hardware_id=hardware_id)
+            request.ecus.add(ecu=name, serial=serial, hardware_id=hardware_id, public_key=(public_keys or {}).get(name))
         with self._explained("RegisterVehicle"):
             self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
 
@@ -102,10 +104,11 @@ class OperatorClient:
         vins: Sequence[str],
         images: Sequence[CampaignImage],
         transfer: str = "auto",
+        encrypt: bool = False,
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
     ) -> ota_pb2.Campaign:
-        """Makes a campaign; ``transfer`` is auto, full or delta.
+        """Makes a campaign; ``transfer`` is auto, full or delta, ``encrypt``: every file for the ECU it is for.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -115,6 +118,7 @@ class OperatorClient:
             release_notes=release_notes,
             vins=list(vins),
             transfer=f"TRANSFER_POLICY_{transfer.upper()}",
+            encrypt=encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
             approval_timeout_s=approval_timeout_s,
         )

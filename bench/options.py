@@ -36,6 +36,7 @@ class BenchOptions:
         pace: make virtual buses as slow as their bit rate.
         capture: record the buses.
         transfer: of campaigns that name none.
+        encrypt: every file for the ECU it is for, in campaigns that do not say.
         faults: set once the ECUs are up.
         image_size_bytes: of all firmware bodies; None: the bench file's.
         versions: firmware versions made; the first is what the ECUs are delivered with.
@@ -57,6 +58,7 @@ class BenchOptions:
     pace: bool = False
     capture: bool = True
     transfer: Transfer = Transfer.AUTO
+    encrypt: bool = False
     faults: tuple[Fault, ...] = ()
     image_size_bytes: int | None = None
     versions: tuple[str, ...] = ("1.0.0", "2.0.0")

@@ -346,7 +346,7 @@ class Actions:
     def _image_fetcher(self, job: JobRecord, cancel: threading.Event) -> Callable[[str], None]:
         """``fetch_image`` of ``Vehicle.stage``: downloads on the event loop, waits on the caller's thread."""
         loop = asyncio.get_running_loop()
-        images = {planned.ecu: planned.image for planned in self._plan(job).ecus}
+        images = {planned.ecu: planned.download for planned in self._plan(job).ecus}
 
         def fetch_image(ecu: str) -> None:
             fetching = asyncio.run_coroutine_threadsafe(

@@ -9,6 +9,7 @@ file, network or clock. Rules, in this order; the first that is broken is the re
 4. The ECU that answers is the one that was provisioned.
 5. The image's release counter is not lower than the running slot's (rollback), and its version is newer.
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
+7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
 
 The images themselves are verified by the ECUs; length and digest by ``downloads``.
 """
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from bench.gateway.errors import ManifestRefused
 from bench.gateway.vehicle import EcuIdentity
 from proto.image_format import ImageVersion
-from proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
+from proto.uptane import MANIFEST_CUSTOM_KEY, EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -55,6 +56,7 @@ class PlannedPatch:
     """A patch that rebuilds the target's image from ``base_version``."""
 
     file: RemoteFile
+    """What is downloaded: the patch, or the file that it is encrypted in."""
     base_version: str
 
 
@@ -69,6 +71,18 @@ class PlannedEcu:
     release_counter: int
     image: RemoteFile
     patch: PlannedPatch | None
+    encrypted_image: RemoteFile | None = None
+    """Where the campaign is encrypted: what is downloaded instead of ``image``; ``patch`` is encrypted, too."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the ECU gets its image, or patch, encrypted."""
+        return self.encrypted_image is not None
+
+    @property
+    def download(self) -> RemoteFile:
+        """The full image as it is downloaded and sent to the ECU."""
+        return self.encrypted_image or self.image
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class Plan:
 
 
 def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
-    """Reads the signed Targets: rules 1, 3 (known ECU) and 6.
+    """Reads the signed Targets: rules 1, 3 (known ECU), 6 and 7.
 
     Args:
         targets: the file ``targets.json``, its signatures verified.
@@ -173,6 +187,8 @@ def _planned(
     hashes = entry.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
     patch = custom.patch
+    if patch is not None and (patch.encryption is None) != (custom.encryption is None):
+        raise ManifestRefused(f"it encrypts only one of image and patch for {known.name}")
     return PlannedEcu(
         ecu=known.name,
         serial=custom.ecu_serial,
@@ -182,8 +198,13 @@ def _planned(
         image=_file(path, entry.get("length"), sha256),
         patch=None
         if patch is None
-        else PlannedPatch(_file(patch.path, patch.length, patch.sha256), base_version=patch.base_version),
+        else PlannedPatch(_facts(patch.encryption or patch), base_version=patch.base_version),
+        encrypted_image=_facts(custom.encryption) if custom.encryption is not None else None,
     )
+
+
+def _facts(custom: EncryptionCustom | PatchCustom) -> RemoteFile:
+    return _file(custom.path, custom.length, custom.sha256)
 
 
 def _file(path: str, length: object, sha256: object) -> RemoteFile:

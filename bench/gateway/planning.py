@@ -32,7 +32,7 @@ def choose_transfer(planned: PlannedEcu, *, from_version: str) -> Transfer:
     patch = planned.patch
     if patch is not None and patch.base_version == from_version:
         return Transfer(planned.ecu, patch.file, is_patch=True)
-    return Transfer(planned.ecu, planned.image, is_patch=False)
+    return Transfer(planned.ecu, planned.download, is_patch=False)
 
 
 def choose_transfers(plan: Plan, from_versions: Mapping[str, str]) -> list[Transfer]:
@@ -44,7 +44,7 @@ def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
     """What the downloads folder must have room for: all transfers, and the full images that patches may fall back to."""
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return sum(
-        planned.image.length + (transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0)
+        planned.download.length + (transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0)
         for planned in plan.ecus
     )
 
@@ -58,11 +58,13 @@ def ecu_images(
         EcuImage(
             ecu=planned.ecu,
             version=planned.version,
-            image=path_of(planned.image),
+            image=path_of(planned.download),
             image_length=planned.image.length,
             metadata=metadata,
             patch=path_of(transfers[planned.ecu].file) if transfers[planned.ecu].is_patch else None,
             patch_length=transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0,
+            is_encrypted=planned.is_encrypted,
+            file_length=planned.download.length,
         )
         for planned in plan.ecus
     ]

@@ -76,10 +76,15 @@ class EcuImage:
     image: Path
     """The full image; may be absent on disk while ``patch`` is tried first (``fetch_image`` gets it)."""
     image_length: int
+    """Of the image in the ECU; the file may be longer (``file_length``)."""
     metadata: bytes
     """The Director's signed Targets, for the ECU's partial verification (metadata window)."""
     patch: Path | None = None
     patch_length: int = 0
+    is_encrypted: bool = False
+    """Whether ``image`` and ``patch`` are encrypted for the ECU, which decrypts them."""
+    file_length: int | None = None
+    """Of the file ``image``; None: the image's own."""
 
 
 @dataclass(frozen=True)

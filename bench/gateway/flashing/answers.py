@@ -86,9 +86,12 @@ CHECK_MEMORY: Final[dict[int, str]] = {
     0x06: "the manifest's signature is wrong or it is not for this ECU: compare the pinned Director Root",
     0x07: "the manifest is older than one the ECU accepted before (replay)",
     0x08: "the patch was refused: wrong base, damaged, or larger than the ECU's RAM",
+    0x09: "decryption failed: damaged, or encrypted for another ECU: compare the public key registered for it",
 }
 PATCH_REFUSED: Final = frozenset({0x01, 0x02, 0x08})
 """Where a patch was sent, a missing or different result means that it did not fit the base; the full image may."""
+REFUSED_ON_ARRIVAL: Final = frozenset({0x08, 0x09})
+"""What an ECU found before there was an image to check: it has answered 72 in the transfer."""
 
 PRECONDITIONS: Final[dict[int, str]] = {
     0x01: "the vehicle is moving: stop it",

@@ -121,6 +121,15 @@ class Memory(_Model):
 class DataFormat(_Model):
     full: _Byte
     patch: _Byte
+    encrypted_full: _Byte | None = None
+    encrypted_patch: _Byte | None = None
+    """None: this kind of ECU takes nothing encrypted."""
+
+    def of(self, *, is_patch: bool, is_encrypted: bool) -> int | None:
+        """dataFormatIdentifier; None where there is none for it."""
+        if is_encrypted:
+            return self.encrypted_patch if is_patch else self.encrypted_full
+        return self.patch if is_patch else self.full
 
 
 class Transfer(_Model):

@@ -181,4 +181,5 @@ class BusProgramming:
 
 
 def _bus_bytes(work: Work) -> int:
-    return work.image.patch_length if work.use_patch else work.image.image_length
+    image = work.image
+    return image.patch_length if work.use_patch else image.file_length or image.image_length

@@ -143,20 +143,43 @@ def _erase(work: Work) -> None:
 def _download_image(work: Work) -> None:
     client, image, profile = work.client, work.image, work.client.profile
     if work.use_patch and image.patch is not None:
-        path, kind, data_format = image.patch, "delta", profile.data_format.patch
+        path, kind = image.patch, "delta"
     else:
-        path, kind, data_format = image.image, "full", profile.data_format.full
+        path, kind = image.image, "full"
         if not path.exists():
             work.fetch_image(client.name)
+    data_format = profile.data_format.of(is_patch=kind == "delta", is_encrypted=image.is_encrypted)
+    if data_format is None:
+        text = f"the file is encrypted, and flash profile {profile.name} has no data format for that"
+        unknown = client.refused(f"34 request download ({kind})", text)
+        raise PatchRefused(str(unknown), ecu=unknown.ecu, step=unknown.step) if kind == "delta" else unknown
     data = _read(path, client)
     work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
-    what = Download(kind, data, profile.memory.image.address, image.image_length, data_format)
+    address, size = profile.memory.image.address, image.image_length
+    what = Download(kind, data, address, size, data_format, is_encrypted=image.is_encrypted)
     try:
         download(client, what, cancel=work.cancel, on_bytes=work.progress.bytes)
-    except EcuRefused as error:
+    except EcuRefused as refused:
+        error = _explained(work, refused) if image.is_encrypted else refused
         if kind == "delta" and error.nrc in _PATCH_REFUSALS:
-            raise PatchRefused(str(error), ecu=error.ecu, step=error.step, nrc=error.nrc) from error
-        raise
+            raise PatchRefused(str(error), ecu=error.ecu, step=error.step, nrc=error.nrc) from refused
+        if error is refused:
+            raise
+        raise error from refused
+
+
+def _explained(work: Work, error: EcuRefused) -> EcuRefused:
+    """72 says that programming failed; check memory says whether that was decryption."""
+    routine = work.client.profile.routines.check_memory
+    if error.nrc != answers.GENERAL_PROGRAMMING_FAILURE or routine is None:
+        return error
+    try:
+        status = work.client.routine(routine, "check memory")[0]
+    except FlashError:
+        return error  # what it answered before is the reason
+    if status not in answers.REFUSED_ON_ARRIVAL:
+        return error
+    return EcuRefused(f"{error}; {answers.check_memory_text(status)}", ecu=error.ecu, step=error.step, nrc=error.nrc)
 
 
 def _check_memory(work: Work) -> None:

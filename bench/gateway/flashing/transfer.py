@@ -28,6 +28,7 @@ class Download:
     address: int
     memory_size: int
     data_format: int
+    is_encrypted: bool = False
 
 
 def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_bytes: Callable[[int], None]) -> None:
@@ -63,6 +64,7 @@ def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_b
         duration_s=round(duration_s, 6),
         bytes_per_s=round(total / duration_s, 1) if duration_s > 0 else 0.0,
         block_bytes=block_bytes,
+        **({"encrypted": True} if what.is_encrypted else {}),
     )
 
 
