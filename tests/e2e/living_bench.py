@@ -60,7 +60,7 @@ def states(bench: Bench) -> dict[str, EcuState]:
 def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = 15.0) -> None:
     """Waits until all ECUs are up, in their application, and run that version in a CONFIRMED slot."""
     deadline = time.monotonic() + timeout_s
-    wanted = dict.fromkeys(bench.topology.simulated(), EcuState(version, "CONFIRMED"))
+    wanted = dict.fromkeys(bench.topology.ecus, EcuState(version, "CONFIRMED"))
     while True:
         raw = bench.ecu_states()
         if states(bench) == wanted and all(state["mode"] == "application" for state in raw.values()):
@@ -81,7 +81,8 @@ class LivingBench:
         return VERSIONS[VERSIONS.index(self.version) + 1]
 
     def start_campaign(self, **arguments: Any) -> str:
-        """Offers the next version; the job's id."""
+        """Offers the next version, once the cloud has heard the end of the job before; the job's id."""
+        self._wait_until_no_job_is_open()
         bench = self.bench
         return bench.start_campaign(version=self.next_version, **arguments).job_id
 
@@ -135,10 +136,10 @@ class LivingBench:
         for name in bench.process_names:
             if not name.startswith("can-") and not bench.is_running(name):
                 bench.start_process(name)
-        for name in bench.topology.simulated():
+        for name in bench.topology.with_control_port():
             bench.ecu(name).clear()
             if bench.ecu(name).state()["power"] == "off":
-                bench.ecu(name).power("on")
+                bench.power(name).on()
         self._wait_until_no_job_is_open()
         running = {state.running for state in states(bench).values()}
         newest = max(running, key=ImageVersion.parse)
