@@ -92,6 +92,8 @@ class IdStatistics:
     bits: int = 0
     consecutive_frames: int = 0
     consecutive_bits: int = 0
+    bins: dict[int, int] = field(default_factory=dict)
+    """Bits by interval, as those of the bus."""
 
 
 @dataclass
@@ -129,6 +131,7 @@ class BusStatistics:
         entry.frames += 1
         entry.data_bytes += size
         entry.bits += bits
+        entry.bins[key] = entry.bins.get(key, 0) + bits
         if size in (8, 64) and frame.data[0] >> 4 == 2:
             entry.consecutive_frames += 1
             entry.consecutive_bits += bits
@@ -157,9 +160,12 @@ class BusStatistics:
     def to_json(self) -> str:
         """The statistics as JSON; ``from_json`` reads them."""
         plain: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("by_id", "bins")}
-        plain["by_id"] = {f"{can_id:X}": vars(entry) for can_id, entry in sorted(self.by_id.items())}
+        plain["by_id"] = {
+            f"{can_id:X}": {**vars(entry), "bins": _bins_to_json(entry.bins)}
+            for can_id, entry in sorted(self.by_id.items())
+        }
         plain["bin_s"] = BIN_S
-        plain["bins"] = {str(key): bits for key, bits in sorted(self.bins.items())}
+        plain["bins"] = _bins_to_json(self.bins)
         return json.dumps(plain)
 
     @classmethod
@@ -167,6 +173,17 @@ class BusStatistics:
         """Reads what ``to_json`` wrote."""
         plain = json.loads(text)
         plain.pop("bin_s")
-        plain["by_id"] = {int(can_id, 16): IdStatistics(**entry) for can_id, entry in plain["by_id"].items()}
-        plain["bins"] = {int(key): bits for key, bits in plain["bins"].items()}
+        plain["by_id"] = {
+            int(can_id, 16): IdStatistics(**{**entry, "bins": _bins_from_json(entry.get("bins", {}))})
+            for can_id, entry in plain["by_id"].items()
+        }
+        plain["bins"] = _bins_from_json(plain["bins"])
         return cls(**plain)
+
+
+def _bins_to_json(bins: dict[int, int]) -> dict[str, int]:
+    return {str(key): bits for key, bits in sorted(bins.items())}
+
+
+def _bins_from_json(bins: dict[str, int]) -> dict[int, int]:
+    return {int(key): bits for key, bits in bins.items()}

@@ -19,25 +19,13 @@ from types import FrameType
 from typing import Any, BinaryIO, Final, Protocol, TextIO
 
 from bench.batch_socket import BatchCanSocket
-from bench.capture_files import (
-    EFF_FLAG,
-    ERR_FLAG,
-    FD_BRS,
-    FD_ESI,
-    FD_FDF,
-    RTR_FLAG,
-    BusStatistics,
-    Frame,
-    candump_line,
-    pcap_header,
-    pcap_record,
-)
+from bench.capture_files import BusStatistics, Frame, candump_line, pcap_header, pcap_record
 
 BATCH_INTERVAL_S: Final = 0.02
 SMALL_BUFFER_INTERVAL_S: Final = 0.004
 """Where the receive buffer could not be made large: a few hundred frames must not pile up."""
 _IDLE_WAIT_S: Final = 0.2
-_FLUSH_INTERVAL_S: Final = 1.0
+_FLUSH_INTERVAL_S: Final = 0.2
 _LAST_LOOK_S: Final = 0.05
 
 
@@ -88,7 +76,10 @@ class PythonCanSource:
     def __init__(self, arguments: dict[str, Any]) -> None:
         import can
 
+        from bench.pcap_io import frame_of
+
         self._bus = can.Bus(**arguments)
+        self._frame_of = frame_of
         self._first: list[Frame] = []
 
     def wait(self, timeout_s: float) -> None:
@@ -106,14 +97,7 @@ class PythonCanSource:
         message = self._bus.recv(timeout_s)
         if message is None:
             return []
-        can_id = message.arbitration_id | (EFF_FLAG if message.is_extended_id else 0)
-        can_id |= (RTR_FLAG if message.is_remote_frame else 0) | (ERR_FLAG if message.is_error_frame else 0)
-        flags = 0
-        if message.is_fd:
-            flags = (
-                FD_FDF | (FD_BRS if message.bitrate_switch else 0) | (FD_ESI if message.error_state_indicator else 0)
-            )
-        return [Frame(int(message.timestamp * 1_000_000), can_id, flags, bytes(message.data))]
+        return [self._frame_of(message)]
 
     def close(self) -> None:
         self._bus.shutdown()

@@ -63,6 +63,17 @@ class EcuState:
 
 
 @dataclass(frozen=True)
+class EcuOnBus:
+    """Where an ECU is."""
+
+    bus: str
+    kind: str
+    hardware_id: str
+    request_id: int
+    response_id: int
+
+
+@dataclass(frozen=True)
 class Transfer:
     """One transfer of firmware over the bus."""
 
@@ -123,6 +134,7 @@ class Report:
     buses: Mapping[str, BusReport]
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ecus: Mapping[str, EcuOnBus] = field(default_factory=dict)
 
     def to_json(self) -> str:
         plain = asdict(self)
@@ -257,6 +269,14 @@ def verdict(
     if wrong:
         return str(job.state), BENCH_FAILED, f"the job says SUCCEEDED, but {', '.join(wrong)}"
     return str(job.state), EXIT_STATUS[job.state], job.reason
+
+
+def ecus_on_buses(topology: Topology) -> dict[str, EcuOnBus]:
+    """Where each ECU of the bench is."""
+    return {
+        name: EcuOnBus(ecu.bus, ecu.kind, ecu.hardware_id, ecu.request_id, ecu.response_id)
+        for name, ecu in topology.ecus.items()
+    }
 
 
 def read_statistics(folder: Path, buses: Sequence[str]) -> dict[str, BusStatistics]:

@@ -32,6 +32,10 @@ class RunFolder:
         return self.root / "report.txt"
 
     @property
+    def report_html(self) -> Path:
+        return self.root / "report.html"
+
+    @property
     def trace(self) -> Path:
         return self.root / "traces" / "simulation_trace.jsonl"
 

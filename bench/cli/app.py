@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import evidence
 from bench.options import Transfer
 
 
@@ -229,21 +230,4 @@ def fault(
     set_fault(run, ecu, kind, parameters or [])
 
 
-@app.command("trace")
-def trace(
-    job: Annotated[str | None, typer.Argument(help="The last one where not given.")] = None,
-    run: _RunDir = _LATEST,
-    exchanges: Annotated[bool, typer.Option("--uds", help="Every UDS exchange too.")] = False,
-) -> None:
-    """One job's story in order, from the trace."""
-    from bench.cli.trace_story import tell
-
-    tell(run, job, exchanges=exchanges)
-
-
-@app.command("doctor")
-def doctor() -> None:
-    """Looks at this machine: one line each, what is there, what is missing and what to do."""
-    from bench.cli.doctor import examine
-
-    raise typer.Exit(examine())
+evidence.add_to(app)

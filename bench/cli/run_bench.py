@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
 from bench import report, report_view
+from bench.cli import run_report
 from bench.cli.progress import follow
 from bench.control_port import Fault
 from bench.errors import BenchError, EndpointError
@@ -70,7 +71,7 @@ def run(options: BenchOptions, *, timeout_s: float) -> int:
     console = _console()
     started = time.monotonic()
     with _terminated_as_interrupt(), Bench(options, say=lambda line: _say(console, line)) as bench:
-        before = _ecu_states(bench)
+        before = _said(bench.ecu_states())
         bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
         try:
@@ -130,7 +131,7 @@ def make_report(
     bench: Bench, *, before: dict[str, EcuState], job: JobView | None, duration_s: float, notes: list[str] | None = None
 ) -> Report:
     """The report of the last campaign's job. Ends the captures, whose files it needs."""
-    after = _ecu_states(bench)
+    after = _said(bench.settled_ecu_states(since_ns=job.changed_ns if job else 0))
     bench.stop_captures()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
     events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
@@ -162,22 +163,25 @@ def make_report(
         buses=report.bus_reports(bench.topology, statistics, bench.pacings),
         files={
             "report": _short(bench.folder.report_txt),
+            "page": _short(bench.folder.report_html),
             "trace": _short(bench.folder.trace),
             "capture": _short(bench.folder.can),
             "logs": _short(bench.folder.root / "logs"),
         },
         notes=tuple(notes or ()),
+        ecus=report.ecus_on_buses(bench.topology),
     )
 
 
 def write_report(made: Report, bench: Bench) -> None:
-    """Writes report.json and report.txt."""
+    """Writes report.json, report.txt and report.html."""
     bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
     bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
+    run_report.write_page(bench.folder.root)
 
 
-def _ecu_states(bench: Bench) -> dict[str, EcuState]:
-    return {name: EcuState.from_control_port(answer) for name, answer in bench.ecu_states().items()}
+def _said(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
+    return {name: EcuState.from_control_port(answer) for name, answer in states.items()}
 
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:

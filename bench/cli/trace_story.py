@@ -1,16 +1,20 @@
-"""``otabench trace``: one job's story in order, from the trace.
+"""``otabench trace``: one job's story in order, from the trace, with the CAN frames of the run's captures if wished.
 
 Decides which events belong to a job (those that carry its id, and what its ECUs did meanwhile), their order (the
-monotonic clock, which all processes share) and how each is told in one line.
+monotonic clock, which all processes share; ``bench.frame_story`` leads the captures to it) and how each is told in one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import frame_story
 from bench.errors import BenchError
+from bench.frame_story import ToldFrame
+from bench.uds_names import NEGATIVE_RESPONSES, describe
 from proto import trace
 from proto.trace import TraceEvent
 
@@ -18,11 +22,11 @@ _ECU_COMPONENT: Final = "ecu."
 _NOISE: Final = frozenset({"uds.exchange"})
 
 
-def tell(run: Path, job_id: str | None, *, exchanges: bool) -> None:
+def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False) -> None:
     """Prints the story.
 
     Raises:
-        BenchError: no trace, or no such job in it.
+        BenchError: no trace, or no such job in it; frames are wished for and there is no capture.
     """
     path = run / "traces" / "simulation_trace.jsonl"
     try:
@@ -34,7 +38,7 @@ def tell(run: Path, job_id: str | None, *, exchanges: bool) -> None:
     chosen = job_id or last_job(events)
     if chosen is None:
         raise BenchError(f"{path}: no job in it yet; see logs/gateway.log of that run")
-    lines = story(events, chosen, exchanges=exchanges)
+    lines = story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
     if not lines:
         known = ", ".join(dict.fromkeys(event.job_id for event in events if event.job_id))
         raise BenchError(f"{path}: there is no job {chosen!r} in it; known: {known or 'none'}")
@@ -48,8 +52,66 @@ def last_job(events: Sequence[TraceEvent]) -> str | None:
     return jobs[-1] if jobs else None
 
 
-def story(events: Sequence[TraceEvent], job_id: str, *, exchanges: bool = False) -> list[str]:
-    """One line an event: seconds since the job's first, component, what happened."""
+def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str, list[ToldFrame]]:
+    """What was on each captured bus of a run during a job.
+
+    Raises:
+        BenchError: there is no capture, or one cannot be read.
+    """
+    own = [event for event in events if event.job_id == job_id]
+    if not own:
+        return {}
+    logs = sorted((run / "can").glob("*.log"))
+    if not logs:
+        raise BenchError(f"{run / 'can'}: no capture there; a bench records one where its buses can be read")
+    offset_ns = frame_story.wall_to_mono_ns(own)
+    first_ns, last_ns = min(event.mono_ns for event in own), max(event.mono_ns for event in own)
+    found = {}
+    for log in logs:
+        try:
+            with log.open(encoding="ascii") as lines:
+                found[log.stem] = frame_story.tell(
+                    frame_story.parse_log(lines),
+                    names=_names(run, log.stem),
+                    offset_ns=offset_ns,
+                    first_ns=first_ns,
+                    last_ns=last_ns,
+                )
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{log}: cannot be read: {error}; the file was changed by something else") from error
+    return found
+
+
+def _names(run: Path, bus: str) -> dict[int, str]:
+    """Whose the diagnostic identifiers of a bus are, as bench.json has it; nothing where that is absent or older."""
+    try:
+        content = json.loads((run / "bench.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    names = {}
+    for ecu, entry in content.get("ecus", {}).items():
+        if entry["bus"] == bus:
+            names[int(entry["functional_id"])] = "-> all ECUs"
+            names[int(entry["request_id"])] = f"-> {ecu}"
+            names[int(entry["response_id"])] = f"<- {ecu}"
+    return names
+
+
+def story(
+    events: Sequence[TraceEvent],
+    job_id: str,
+    *,
+    exchanges: bool = False,
+    frames: Mapping[str, Sequence[ToldFrame]] | None = None,
+) -> list[str]:
+    """One line an event: seconds since the job's first, component, what happened.
+
+    Args:
+        events: the whole trace.
+        job_id: whose story it is.
+        exchanges: whether UDS exchanges are told too.
+        frames: of each bus, what was on it.
+    """
     own = [event for event in events if event.job_id == job_id]
     if not own:
         return []
@@ -60,12 +122,16 @@ def story(events: Sequence[TraceEvent], job_id: str, *, exchanges: bool = False)
         if event.job_id == job_id
         or (event.job_id is None and event.component.startswith(_ECU_COMPONENT) and first <= event.mono_ns <= last)
     ]
-    told.sort(key=lambda event: event.mono_ns)
-    return [
-        f"{(event.mono_ns - first) / 1e9:9.3f} s  {event.component:<16} {_told(event)}"
+    lines = [
+        (event.mono_ns, f"{event.component:<16} {_told(event)}")
         for event in told
         if exchanges or event.event not in _NOISE
     ]
+    for bus, each in (frames or {}).items():
+        lines += [(frame.mono_ns, f"{f'can.{bus}':<16} {frame.words}") for frame in each]
+    lines.sort(key=lambda line: line[0])
+    digits = 6 if frames else 3
+    return [f"{(mono_ns - first) / 1e9:{digits + 6}.{digits}f} s  {words}" for mono_ns, words in lines]
 
 
 def _told(event: TraceEvent) -> str:
@@ -96,9 +162,14 @@ def _transfer(data: Any) -> str:
 
 
 def _exchange(data: Any) -> str:
-    request, response = str(data.get("request", "")), str(data.get("response") or "no answer")
-    nrc = f" NRC {data['nrc']}" if data.get("nrc") else ""
-    return f"{request[:32]} -> {response[:32]}{nrc} ({data.get('duration_ms', 0):.1f} ms)"
+    request = str(data.get("request", ""))
+    nothing = "to all, not waited for" if "functional_id" in data else "no answer"
+    response = str(data.get("response") or data.get("problem") or nothing)
+    code = data.get("nrc")
+    nrc = f" NRC {code:02X} {NEGATIVE_RESPONSES.get(code, '')}".rstrip() if isinstance(code, int) else ""
+    size = f" of {data['request_bytes']:,} bytes" if int(data.get("request_bytes") or 0) > len(request) // 2 else ""
+    name = describe(bytes.fromhex(request))
+    return f"{name} {request[:32]}{size} -> {response[:32]}{nrc} ({data.get('duration_ms', 0):.1f} ms)".lstrip()
 
 
 _TELLERS: Final[dict[str, Callable[[Any], str]]] = {

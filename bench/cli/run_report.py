@@ -1,0 +1,70 @@
+"""``otabench report``: a run's page, ``report.html``, made of what the run left in its folder.
+
+Decides where the page's parts come from: report.json, trace, statistics of the captures. A run whose captures are gone has a
+page without bus load.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import report, report_page, report_series
+from bench.cli import trace_story
+from bench.errors import BenchError
+from bench.run_folder import RunFolder
+from proto import trace
+
+
+def show(run: Path, *, out: Path | None = None) -> None:
+    """Writes the page and says where it is.
+
+    Raises:
+        BenchError: the folder has no report, or the page cannot be written.
+    """
+    path = write_page(run, out=out)
+    print(path)
+
+
+def write_page(run: Path, *, out: Path | None = None) -> Path:
+    """Writes the page of a run to ``out``, or as report.html into its folder.
+
+    Raises:
+        BenchError: the folder has no report, or the page cannot be written.
+    """
+    folder = RunFolder(run)
+    content = _report_of(folder)
+    try:
+        events = list(trace.read(folder.trace)) if folder.trace.exists() else []
+    except ValueError as error:
+        raise BenchError(f"{error}; the file was changed by something else") from error
+    job_id = str(content["job_id"])
+    ids = {
+        ecu: (str(entry["bus"]), (int(entry["request_id"]), int(entry["response_id"])))
+        for ecu, entry in content["ecus"].items()
+    }
+    statistics = report.read_statistics(folder.can, list(content["buses"]))
+    series = report_series.make(events, job_id, ids=ids, statistics=statistics)
+    page = report_page.render(content, series, trace_story.story(events, job_id) if job_id else [])
+    path = out or folder.report_html
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place by --out") from error
+    return path
+
+
+def _report_of(folder: RunFolder) -> dict[str, Any]:
+    path = folder.report_json
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchError(
+            f"{path}: {error.strerror}; `otabench bench run` writes it at its end: give the folder of such a run"
+        ) from error
+    except ValueError as error:
+        raise BenchError(f"{path}: not JSON: {error}; run the bench again") from error
+    if not isinstance(content, dict) or "result" not in content or "ecus" not in content:
+        raise BenchError(f"{path}: not a report of this version; run the bench again")
+    return content

@@ -1,0 +1,122 @@
+"""USB-CAN adapters as sysfs shows them: which, by which driver, with which serial number, as which interface.
+
+Decides which USB devices are CAN adapters (by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial
+port), and whether one can be used. Reads only below the folder that it is given; judges what it read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.doctor.finding import Finding, ok, warn
+
+USB_DEVICES: Final = Path("/sys/bus/usb/devices")
+_SERIAL_DRIVER: Final = "cdc_acm"
+_BY_PRODUCT: Final[dict[tuple[str, str], tuple[str, str]]] = {
+    ("1d50", "606f"): ("candleLight / gs_usb", "gs_usb"),
+    ("1209", "2323"): ("candleLight", "gs_usb"),
+    ("1cd2", "606f"): ("CANext FD", "gs_usb"),
+    ("16d0", "10b8"): ("CANdebugger FD", "gs_usb"),
+    ("0c72", "000c"): ("PCAN-USB", "peak_usb"),
+    ("0c72", "000d"): ("PCAN-USB Pro", "peak_usb"),
+    ("0c72", "0011"): ("PCAN-USB Pro FD", "peak_usb"),
+    ("0c72", "0012"): ("PCAN-USB FD", "peak_usb"),
+    ("0c72", "0013"): ("PCAN-Chip USB", "peak_usb"),
+    ("0c72", "0014"): ("PCAN-USB X6", "peak_usb"),
+    ("16d0", "117e"): ("CANable (slcan)", _SERIAL_DRIVER),
+    ("ad50", "60c4"): ("CANable (slcan)", _SERIAL_DRIVER),
+}
+_BY_VENDOR: Final = {"0bfd": ("Kvaser", "kvaser_usb"), "0c72": ("PEAK", "peak_usb")}
+
+
+@dataclass(frozen=True)
+class UsbAdapter:
+    """One adapter."""
+
+    path: str
+    """Its place on the USB, as 1-1.4."""
+    name: str
+    wanted_driver: str
+    serial: str
+    driver: str
+    interfaces: tuple[str, ...]
+    """CAN interfaces, or serial ports."""
+
+
+def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
+    """The adapters that are plugged in. An absent folder (no USB) has none."""
+    if not devices.is_dir():
+        return []
+    found = []
+    for device in sorted(devices.iterdir()):
+        vendor, product = _text(device / "idVendor").lower(), _text(device / "idProduct").lower()
+        known = _BY_PRODUCT.get((vendor, product)) or _BY_VENDOR.get(vendor)
+        if known is None:
+            continue
+        parts = sorted(devices.glob(f"{device.name}:*"))
+        drivers = [part.joinpath("driver").resolve().name for part in parts if part.joinpath("driver").exists()]
+        interfaces = [entry.name for part in parts for entry in [*part.glob("net/*"), *part.glob("tty/*")]]
+        found.append(
+            UsbAdapter(
+                path=device.name,
+                name=known[0],
+                wanted_driver=known[1],
+                serial=_text(device / "serial"),
+                driver=drivers[0] if drivers else "",
+                interfaces=tuple(sorted(interfaces)),
+            )
+        )
+    return found
+
+
+def judge(adapters: Sequence[UsbAdapter], *, needed: bool) -> list[Finding]:
+    """One line an adapter.
+
+    Args:
+        adapters: as ``find`` gives them.
+        needed: whether the bench file names an interface that only an adapter brings.
+    """
+    if not adapters:
+        if needed:
+            return [
+                warn(
+                    "USB adapter",
+                    "none is plugged in, and the bench file names a real bus",
+                    "plug it in; `lsusb` must show it",
+                )
+            ]
+        return [ok("USB adapter", "none; a bench of simulated ECUs needs none")]
+    same = Counter(adapter.serial for adapter in adapters if adapter.serial)
+    found = []
+    for adapter in adapters:
+        about = f"USB {adapter.path}"
+        words = f"{adapter.name}, serial {adapter.serial or 'none'}"
+        if not adapter.driver:
+            found.append(warn(about, f"{words}, no driver", f"modprobe {adapter.wanted_driver}"))
+        elif adapter.wanted_driver == _SERIAL_DRIVER:
+            port = f"/dev/{adapter.interfaces[0]}" if adapter.interfaces else "no serial port"
+            found.append(ok(about, f"{words}, driver {adapter.driver}, {port}: for `slcand` or python-can's slcan"))
+        elif not adapter.interfaces:
+            found.append(
+                warn(about, f"{words}, driver {adapter.driver}, no CAN interface", "unplug it and plug it in again")
+            )
+        else:
+            found.append(ok(about, f"{words}, driver {adapter.driver}, {', '.join(adapter.interfaces)}"))
+        if same[adapter.serial] > 1:
+            found.append(
+                warn(
+                    about, f"its serial number {adapter.serial} is another adapter's too", "name them by their USB path"
+                )
+            )
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

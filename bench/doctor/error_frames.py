@@ -1,0 +1,74 @@
+"""Judges the error frames of a CAN interface (linux/can/error.h): only node, wrong bit rate, no termination. Pure.
+
+Decides by classes and counts. Error frames come only from adapters that report bus errors (`berr-reporting on`, or always).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from bench.doctor.finding import Finding, fail, ok, warn
+
+CLASSES: Final[dict[int, str]] = {
+    0x001: "send timeout",
+    0x002: "lost arbitration",
+    0x004: "controller",
+    0x008: "protocol violation",
+    0x010: "transceiver",
+    0x020: "no acknowledgement",
+    0x040: "bus-off",
+    0x080: "bus error",
+    0x100: "restarted",
+}
+_ACK: Final = 0x020
+_PROTOCOL: Final = 0x008
+_TRANSCEIVER: Final = 0x010
+_ACK_SLOT: Final = 0x19
+"""data[3] where the violation was seen in the acknowledgement slot."""
+_FEW: Final = 3
+
+
+def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: int, seconds: float) -> list[Finding]:
+    """What was heard in ``seconds``.
+
+    Args:
+        name: the interface's.
+        error_frames: identifier without the error flag, and the eight bytes.
+        data_frames: how many good frames of other nodes came meanwhile.
+        seconds: how long was listened.
+    """
+    classes: Counter[int] = Counter()
+    unacknowledged = violations = 0
+    for can_id, data in error_frames:
+        classes.update(bit for bit in CLASSES if can_id & bit)
+        is_ack = bool(can_id & _ACK) or (len(data) > 3 and data[3] == _ACK_SLOT)
+        unacknowledged += is_ack
+        violations += bool(can_id & _PROTOCOL) and not is_ack
+    heard = f"{data_frames} frames in {seconds:.1f} s"
+    if not classes:
+        return [ok(name, f"heard {heard}, no error frame")]
+    told = ", ".join(f"{CLASSES[bit]} {count}" for bit, count in sorted(classes.items()))
+    if classes[_TRANSCEIVER]:
+        return [
+            fail(name, f"transceiver errors ({told})", "a short or a broken wire on CAN_H or CAN_L: look at the cable")
+        ]
+    if unacknowledged > violations and data_frames == 0:
+        return [
+            fail(
+                name,
+                f"nobody acknowledges its frames ({told}): it is the only node, or the others are off",
+                "connect and power another node; a bus needs two",
+            )
+        ]
+    if violations >= _FEW:
+        what = "every frame is destroyed" if data_frames == 0 else "frames are destroyed"
+        return [
+            fail(
+                name,
+                f"{what} ({told}; {heard})",
+                "a wrong bit rate where nothing gets through, else no termination: 60 ohm between CAN_H and CAN_L",
+            )
+        ]
+    return [warn(name, f"error frames ({told}; {heard})", "now and then is no harm; if it goes on, look at the wiring")]

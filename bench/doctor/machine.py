@@ -1,0 +1,267 @@
+"""What the doctor reads from this machine: kernel, rights, interfaces, tools, ports, folders, libraries.
+
+Decides what is looked at, in which order. Changes nothing, sends no frame; it listens to real CAN interfaces for a moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from bench import environment, ports, process_setup
+from bench.doctor import adapters, error_frames, links
+from bench.doctor.finding import Finding, fail, ok, warn
+from bench.errors import BenchError
+from bench.topology import Topology
+
+LISTEN_S: Final = 0.5
+LEAST_DISK_BYTES: Final = 200 * 1024 * 1024
+_LIBRARIES: Final = (
+    "python-can", "can-isotp", "udsoncan", "tuf", "securesystemslib", "pynacl", "cryptography", "grpcio", "protobuf",
+    "fastapi", "uvicorn", "sqlalchemy", "pydantic", "imgtool", "bsdiff4",
+)  # fmt: skip
+_MODULES: Final = (
+    "can",
+    "can_raw",
+    "can_isotp",
+    "can_gw",
+    "vcan",
+    "vxcan",
+    "slcan",
+    "gs_usb",
+    "peak_usb",
+    "kvaser_usb",
+)
+_ECHO: Final = Path("/sys/module/vcan/parameters/echo")
+_CAP_NET_ADMIN: Final = 12
+_ERR_FLAG: Final = 0x2000_0000
+_CAN_RAW_ERR_FILTER: Final = 2
+_WITH_CAN: Final = "run by `setup/with-can`, which brings a kernel that has CAN"
+
+
+def examine(topology: Topology) -> list[Finding]:
+    """All findings about this machine and the buses of a bench file."""
+    checks: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
+        _kernel, _rights, _modules, _interfaces, _named_buses, _adapters, _tools, _database, _ports, _keys, _disk, _versions,
+    )  # fmt: skip
+    return [finding for check in checks for finding in check(topology)]
+
+
+def _kernel(_: Topology) -> Iterator[Finding]:
+    where = os.environ.get("OTABENCH_KERNEL", "this machine's")
+    yield ok("kernel", f"{platform.release()} {platform.machine()} ({where})")
+    raw, isotp = _socket_problem("SOCK_RAW", "CAN_RAW"), _socket_problem("SOCK_DGRAM", "CAN_ISOTP")
+    yield fail("can-raw", f"not in this kernel ({raw})", _WITH_CAN) if raw else ok("can-raw", "can be opened")
+    if isotp:
+        yield warn(
+            "can-isotp", f"not in this kernel ({isotp})", "modprobe can-isotp; ISO-TP runs in user space until then"
+        )
+    else:
+        yield ok("can-isotp", "can be opened")
+
+
+def _socket_problem(kind: str, protocol: str) -> str:
+    try:
+        socket.socket(socket.AF_CAN, getattr(socket, kind), getattr(socket, protocol)).close()
+    except (OSError, AttributeError) as error:
+        return str(error)
+    return ""
+
+
+def _rights(_: Topology) -> Iterator[Finding]:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        capabilities = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
+    except (OSError, StopIteration, ValueError):
+        return
+    if capabilities >> _CAP_NET_ADMIN & 1:
+        yield ok("rights", "CAP_NET_ADMIN: interfaces can be set up and paced")
+    else:
+        yield warn(
+            "rights",
+            "no CAP_NET_ADMIN: interfaces cannot be set up or paced by this user",
+            "`sudo setup/vcan.sh` once after each boot, or setup/with-can",
+        )
+
+
+def _modules(_: Topology) -> Iterator[Finding]:
+    present = [name for name in _MODULES if Path("/sys/module", name).is_dir()]
+    yield ok("modules", ", ".join(present) if present else "no CAN module is loaded, or all are built in")
+    if "vcan" in present and _ECHO.exists():
+        if _ECHO.read_text(encoding="ascii").strip() == "Y":
+            yield ok("vcan", "echo=1: can be paced")
+        else:
+            yield warn("vcan", "loaded with echo=0: cannot be paced", "sudo modprobe -r vcan; setup/vcan.sh")
+
+
+def _interfaces(topology: Topology) -> Iterator[Finding]:
+    if not shutil.which("ip", path=_path()):
+        yield warn("interfaces", "`ip` is not installed: states and counters cannot be read", "setup/packages.sh run")
+        return
+    wanted = {
+        str(bus.channel): bus.bitrate
+        for bus in topology.buses.values()
+        if bus.interface == "socketcan" and not bus.is_vcan
+    }
+    found = [link for kind in ("can", "vcan", "vxcan") for link in _links(kind)]
+    yield from links.judge(found, bitrates=wanted)
+    for link in found:
+        if (link.get("linkinfo") or {}).get("info_kind") == "can" and "UP" in link.get("flags", ()):
+            yield from _heard(str(link["ifname"]))
+
+
+def _links(kind: str) -> list[Mapping[str, Any]]:
+    done = subprocess.run(
+        ["ip", "-j", "-d", "-s", "link", "show", "type", kind],
+        capture_output=True, text=True, check=False, env={**os.environ, "PATH": _path()}, timeout=10,
+    )  # fmt: skip
+    try:
+        content = json.loads(done.stdout or "[]")
+    except ValueError:
+        return []
+    return [entry for entry in content if entry]
+
+
+def _heard(name: str) -> list[Finding]:
+    errors, frames, until = [], 0, time.monotonic() + LISTEN_S
+    try:
+        with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as listener:
+            listener.setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_ERR_FILTER, struct.pack("=I", 0x1FFF_FFFF))
+            listener.bind((name,))
+            while (left := until - time.monotonic()) > 0:
+                listener.settimeout(left)
+                try:
+                    frame = listener.recv(16)
+                except TimeoutError:
+                    break
+                can_id = struct.unpack_from("=I", frame)[0]
+                if can_id & _ERR_FLAG:
+                    errors.append((can_id & ~_ERR_FLAG, frame[8:16]))
+                else:
+                    frames += 1
+    except OSError as error:
+        return [warn(name, f"cannot be listened to: {error.strerror}", f"ip link set {name} up")]
+    return error_frames.judge(name, errors, data_frames=frames, seconds=LISTEN_S)
+
+
+def _named_buses(topology: Topology) -> Iterator[Finding]:
+    for name, bus in topology.buses.items():
+        about = f"bus {name}"
+        if bus.interface != "socketcan":
+            yield ok(about, f"{bus.interface} {bus.channel}: opened by python-can when a bench runs")
+            continue
+        problem = environment.interface_problem(str(bus.channel))
+        what, _, remedy = problem.partition("; ")
+        yield fail(about, what, remedy) if problem else ok(about, f"{bus.channel} is there and up")
+
+
+def _adapters(topology: Topology) -> Iterator[Finding]:
+    needed = any(bus.interface == "socketcan" and not bus.is_vcan for bus in topology.buses.values())
+    yield from adapters.judge(adapters.find(), needed=needed)
+
+
+def _tools(_: Topology) -> Iterator[Finding]:
+    broker = process_setup.find_mosquitto()
+    if broker:
+        yield ok("broker", broker)
+    else:
+        yield warn("broker", "mosquitto is not installed, amqtt stands in", "setup/packages.sh run")
+    for tool, use, packages in (
+        ("tc", "pacing", "run"),
+        ("candump", "a look at the frames", "run"),
+        ("setpriv", "no orphan processes", "run"),
+        ("tshark", "a look into captures", "test"),
+    ):
+        found = shutil.which(tool, path=_path())
+        yield ok(tool, found) if found else warn(tool, f"is not installed ({use})", f"setup/packages.sh {packages}")
+
+
+def _database(_: Topology) -> Iterator[Finding]:
+    """SQLite where runs are made: a commit needs file locks, which some network file systems do not have."""
+    folder = _runs_folder()
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as scratch:
+            connection = sqlite3.connect(Path(scratch, "cloud.db"))
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("CREATE TABLE probe (x)")
+                connection.commit()
+            finally:
+                connection.close()
+    except (OSError, sqlite3.Error) as error:
+        yield fail(
+            "database", f"SQLite cannot write in {folder}: {error}", "run from a folder on a local disk, or --runs-dir"
+        )
+    else:
+        yield ok("database", f"SQLite {sqlite3.sqlite_version} writes in {folder}")
+
+
+def _ports(_: Topology) -> Iterator[Finding]:
+    given = os.environ.get("HMI_PORT", "8080")
+    if not given.isascii() or not given.isdigit() or not 0 < int(given) < 65536:
+        yield fail("HMI port", f"HMI_PORT={given} is no port", "HMI_PORT=8080")
+        return
+    try:
+        ports.require_free(int(given), purpose="the HMI", remedy="")
+    except BenchError as error:
+        yield warn("HMI port", str(error).rstrip("; "), "end that program, or HMI_PORT=8081")
+    else:
+        yield ok("HMI port", f"{given} is free")
+
+
+def _keys(topology: Topology) -> Iterator[Finding]:
+    folder = Path("keys")
+    if not folder.is_dir():
+        yield ok("keys", "none in ./keys: every run makes its own")
+        return
+    names = ["director/root.json", "director/targets.pem", "image/signing.pem", "tls/ca.pem"]
+    names += [f"ecu/{name}.secret" for name in topology.ecus]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        yield warn("keys", f"{folder.resolve()} lacks {', '.join(missing)}", "otabench keys init another folder")
+        return
+    loose = [path.name for path in folder.glob("*/*.pem") if path.name == "signing.pem" and path.stat().st_mode & 0o077]
+    if loose:
+        yield warn("keys", f"{', '.join(loose)} can be read by others", f"chmod 600 {folder}/image/signing.pem")
+    else:
+        yield ok("keys", str(folder.resolve()))
+
+
+def _disk(_: Topology) -> Iterator[Finding]:
+    folder = _runs_folder()
+    free = shutil.disk_usage(folder).free
+    words = f"{free / 1024**3:.1f} GiB free in {folder}"
+    yield ok("disk", words) if free >= LEAST_DISK_BYTES else warn("disk", words, "remove old runs: make clean")
+
+
+def _versions(_: Topology) -> Iterator[Finding]:
+    yield ok("python", f"{platform.python_version()} at {sys.executable}")
+    found = []
+    for library in _LIBRARIES:
+        try:
+            found.append(f"{library} {metadata.version(library)}")
+        except metadata.PackageNotFoundError:
+            yield fail(library, "is not installed", "`make setup` makes the virtual environment")
+    yield ok("libraries", ", ".join(found))
+
+
+def _runs_folder() -> Path:
+    folder = Path("runs")
+    return folder.resolve() if folder.is_dir() else Path.cwd()
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

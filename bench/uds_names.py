@@ -1,0 +1,82 @@
+"""Names of the profile's UDS services, identifiers and routines, for reports, traces and Wireshark.
+
+Decides no behaviour. Names are ISO 14229-1's; those of our own identifiers end in OEM.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SERVICES: Final[dict[int, str]] = {
+    0x10: "DiagnosticSessionControl",
+    0x11: "ECUReset",
+    0x14: "ClearDiagnosticInformation",
+    0x19: "ReadDTCInformation",
+    0x22: "ReadDataByIdentifier",
+    0x27: "SecurityAccess",
+    0x28: "CommunicationControl",
+    0x2E: "WriteDataByIdentifier",
+    0x31: "RoutineControl",
+    0x34: "RequestDownload",
+    0x36: "TransferData",
+    0x37: "RequestTransferExit",
+    0x3E: "TesterPresent",
+    0x85: "ControlDTCSetting",
+}
+DATA_IDENTIFIERS: Final[dict[int, str]] = {
+    0xF180: "bootSoftwareIdentification",
+    0xF184: "applicationSoftwareFingerprint",
+    0xF186: "activeDiagnosticSession",
+    0xF187: "vehicleManufacturerSparePartNumber",
+    0xF189: "vehicleManufacturerECUSoftwareVersionNumber",
+    0xF18C: "ECUSerialNumber",
+    0xF190: "VIN",
+    0xF191: "vehicleManufacturerECUHardwareNumber",
+    0xF195: "systemSupplierECUSoftwareVersionNumber",
+    0xF1A0: "RXSWIN (OEM)",
+    0xF1A1: "slotTable (OEM)",
+    0xF1A2: "versionReport (OEM)",
+}
+ROUTINES: Final[dict[int, str]] = {
+    0x0202: "checkMemory (OEM)",
+    0x0203: "checkProgrammingPreconditions (OEM)",
+    0x0210: "activateStagedSlot (OEM)",
+    0x0211: "confirmRunningSlot (OEM)",
+    0x0212: "revertToOtherSlot (OEM)",
+    0xFF00: "eraseMemory",
+    0xFF01: "checkProgrammingDependencies",
+}
+NEGATIVE_RESPONSES: Final[dict[int, str]] = {
+    0x10: "generalReject",
+    0x11: "serviceNotSupported",
+    0x12: "subFunctionNotSupported",
+    0x13: "incorrectMessageLengthOrInvalidFormat",
+    0x14: "responseTooLong",
+    0x21: "busyRepeatRequest",
+    0x22: "conditionsNotCorrect",
+    0x24: "requestSequenceError",
+    0x31: "requestOutOfRange",
+    0x33: "securityAccessDenied",
+    0x35: "invalidKey",
+    0x36: "exceededNumberOfAttempts",
+    0x37: "requiredTimeDelayNotExpired",
+    0x70: "uploadDownloadNotAccepted",
+    0x71: "transferDataSuspended",
+    0x72: "generalProgrammingFailure",
+    0x73: "wrongBlockSequenceCounter",
+    0x78: "requestCorrectlyReceived-ResponsePending",
+    0x7E: "subFunctionNotSupportedInActiveSession",
+    0x7F: "serviceNotSupportedInActiveSession",
+}
+
+
+def describe(request: bytes) -> str:
+    """A request in words: service, and identifier or routine where it names one; empty where it is no known service."""
+    service = SERVICES.get(request[0]) if request else None
+    if service is None:
+        return ""
+    names, at = {0x22: (DATA_IDENTIFIERS, 1), 0x2E: (DATA_IDENTIFIERS, 1), 0x31: (ROUTINES, 2)}.get(
+        request[0], ({}, len(request))
+    )
+    what = names.get(int.from_bytes(request[at : at + 2], "big"), "")
+    return f"{service} {what}".rstrip()
