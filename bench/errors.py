@@ -7,7 +7,9 @@
     ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
     ├── EndpointError          a process is there and does not answer as it should
     ├── NoRunningBench         a command needs a running bench and there is none
-    └── WaitTimeout            something awaited did not happen in time
+    ├── WaitTimeout            something awaited did not happen in time
+    ├── PowerError             an ECU's supply could not be switched; carries the ECU
+    └── BoardError             a real board is silent, or is another one; carries the ECU
 
 Every message says what, where, and what to do.
 """
@@ -70,3 +72,19 @@ class NoRunningBench(BenchError):
 
 class WaitTimeout(BenchError):
     """What was waited for did not happen in time."""
+
+
+class PowerError(BenchError):
+    """An ECU's supply could not be switched."""
+
+    def __init__(self, message: str, *, ecu: str) -> None:
+        super().__init__(message)
+        self.ecu = ecu
+
+
+class BoardError(BenchError):
+    """A real board does not answer, or is not the one the bench file says."""
+
+    def __init__(self, message: str, *, ecu: str) -> None:
+        super().__init__(message)
+        self.ecu = ecu

@@ -42,6 +42,8 @@ class JobView:
     state: JobState = JobState.CREATED
     reason: str = ""
     history: list[JobState] = field(default_factory=list)
+    changed_ns: int = 0
+    """When it came to its state, on the monotonic clock."""
 
     @property
     def ended(self) -> bool:
@@ -71,5 +73,6 @@ class JobWatch:
             job = self.jobs.setdefault(event.job_id, JobView(event.job_id))
             job.state, job.reason = state, str(event.data.get("reason") or "")
             job.history.append(state)
+            job.changed_ns = event.mono_ns
             self.latest = job
         return events

@@ -1,58 +1,48 @@
 """Brings a bench up, keeps it, and takes it down again: ``with Bench(options) as bench``.
 
 Decides the order in which things start and end, and that nothing outlives the bench. What each process is told is
-``bench.process_setup``'s, how it is started and stopped ``bench.processes``'.
+``bench.process_setup``'s, how it is started and stopped ``bench.processes``'; what may be asked of a running bench is in
+``bench.bench_processes``, ``bench.bench_ecus`` and ``bench.bench_jobs``.
 
-Order: folder, keys, firmware; broker and captures beside them; then cloud, ECUs and gateway at once; then the vehicle is
-registered and faults are set. Captures see the first frame and the last. A process that ends though nobody asked it to is
-an error, named with its last line, wherever the bench waits for something.
+Order: folder, keys, firmware; broker and captures beside them; then cloud and ECUs, and boards are switched on and asked
+who they are; the vehicle is registered before its gateway starts; faults are set at last. Captures see the first frame and
+the last. A process that ends though nobody asked it to is an error, named with its last line, wherever the bench waits.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from bench import environment, frame_bits, pacing, ports, process_setup, run_folder, topology
-from bench.control_port import ControlPort
-from bench.errors import EndpointError, ProcessFailed, WaitTimeout, WrongUsage
-from bench.firmware import FirmwareFile
-from bench.hmi_client import HmiClient
-from bench.job_watch import JobView, JobWatch
-from bench.options import BenchOptions, Transfer
+from bench import boards, environment, frame_bits, pacing, ports, process_setup, run_folder, topology
+from bench.bench_jobs import BenchJobs, CampaignHandle
+from bench.boards import BoardFacts
+from bench.errors import WrongUsage
+from bench.job_watch import JobWatch
+from bench.keys import make_keys
+from bench.options import BenchOptions
 from bench.pacing import Pacing
 from bench.process_setup import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY, Ports, ProcessSetup
-from bench.processes import Process, ProcessSpec, stop_all, wait_ready
+from bench.processes import ProcessSpec, wait_ready
 from bench.run_folder import RunFolder
 from bench.topology import Topology
-from proto.job_states import FINAL_STATES, JobState
 
-if TYPE_CHECKING:
-    from bench.operator_client import OperatorClient
+__all__ = ["Bench", "CampaignHandle", "make_keys"]
 
-_KEYS_TIMEOUT_S: Final = 60.0
 _WAIT_INTERVAL_S: Final = 0.05
 _CONTROL_PLANE_READY_S: Final = 20.0
+_BOARD_BOOTS_S: Final = 10.0
+"""A board that was switched on may take that long until it answers."""
 
 
-@dataclass(frozen=True)
-class CampaignHandle:
-    """A campaign made on this bench; one vehicle, so one job."""
-
-    campaign_id: str
-    job_id: str
-
-
-class Bench:
+class Bench(BenchJobs):
     """A running bench. Enter it to bring it up; leaving it stops everything, whatever happened.
 
     Args:
@@ -64,19 +54,14 @@ class Bench:
     """
 
     def __init__(self, options: BenchOptions | None = None, *, say: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__()
         self.options = options or BenchOptions()
         self.topology: Topology = self.options.topology or topology.load(self.options.bench_file)
         self.kernel_can = True
         self.pacings: dict[str, Pacing] = {}
-        self.firmware: dict[str, dict[str, FirmwareFile]] = {}
         self.folder: RunFolder
         self.setup: ProcessSetup
-        self.campaign: CampaignHandle | None = None
         self._say = say
-        self._processes: dict[str, Process] = {}
-        self._specs: dict[str, Callable[[], ProcessSpec]] = {}
-        self._operator: OperatorClient | None = None
-        self._watch: JobWatch | None = None
 
     def __enter__(self) -> Bench:
         try:
@@ -96,9 +81,10 @@ class Bench:
     def _bring_up(self) -> None:
         options = self.options
         for fault in options.faults:
-            if fault.ecu not in self.topology.simulated():
+            if fault.ecu not in self.topology.with_control_port():
+                known = ", ".join(self.topology.with_control_port())
                 raise WrongUsage(
-                    f"fault {fault.kind}: there is no simulated ECU {fault.ecu!r}; known: {', '.join(self.topology.simulated())}"
+                    f"fault {fault.kind}: there is no simulated ECU {fault.ecu!r}; known: {known or 'none'}"
                 )
         self.topology, self.kernel_can = environment.usable_topology(
             self.topology, kernel_can=options.kernel_can, say=self._say
@@ -109,7 +95,11 @@ class Bench:
             )
         self.folder = run_folder.create(options.runs_dir)
         keys_dir = options.keys_dir.resolve() if options.keys_dir else self.folder.keys
-        grpc, artifacts, mqtt, hmi, *control = ports.free_ports(4 + len(self.topology.ecus))
+        grpc, artifacts, mqtt, hmi, *free = ports.free_ports(4 + len(self.topology.ecus))
+        control = {
+            name: self.topology.ecus[name].control_port or port
+            for name, port in zip(self.topology.with_control_port(), free, strict=False)
+        }
         self.setup = ProcessSetup(
             topology=self.topology,
             options=options,
@@ -120,10 +110,11 @@ class Bench:
                 artifacts=artifacts,
                 mqtt=mqtt,
                 hmi=options.hmi_port or hmi,
-                control=dict(zip(self.topology.simulated(), control, strict=False)),
+                control=control,
             ),
         )
         self._watch = JobWatch(self.folder.trace)
+        self.boards = BoardFacts(self.folder.trace, self.topology.boards())
         self._start_early()
         if options.keys_dir is None:
             self._say("keys: director, images, TLS, ECU secrets")
@@ -187,6 +178,7 @@ class Bench:
         self._specs[GATEWAY] = self._gateway_spec(stop_before=self.options.gateway_stop_before)
         started = self._start_unless_absent([BROKER, CLOUD_CONTROL, *ecus, CLOUD_ARTIFACTS])
         self._say(f"starting: {', '.join([*started, *({GATEWAY} - self.options.absent)]) or 'nothing'}")
+        self._meet_boards()
         if CLOUD_CONTROL in self._processes:  # before the gateway asks for it for the first time
             wait_ready(
                 [self._processes[CLOUD_CONTROL]], timeout_s=self.options.ready_timeout_s, watch=self.check_processes
@@ -197,283 +189,39 @@ class Bench:
         if self.options.gateway_stop_before and GATEWAY in self._processes:
             self._processes[GATEWAY].expected_to_run = False  # it ends itself
 
-    def _start_unless_absent(self, names: Iterable[str]) -> list[str]:
-        started = []
-        for name in names:
-            if name not in self.options.absent and name not in self._processes:
-                self._start(name)
-                started.append(name)
-        return started
-
-    def _start(self, name: str) -> Process:
-        process = self._processes[name] = Process(self._specs[name]())
-        process.start()
-        return process
+    def _meet_boards(self) -> None:
+        """Switches the boards on and asks each who it is, while nobody else does: the gateway is not up yet."""
+        for name in self.topology.boards():
+            entry = self.topology.ecus[name]
+            if entry.power.driver == "command":
+                self._say(f"board {name}: power on")
+                self.power(name).on()
+            found = boards.ask(self.setup.endpoint(name), within_s=_BOARD_BOOTS_S)
+            self.boards.learn(name, found)
+            self._say(f"board {name}: {self.topology.serial_of(name)} on {entry.bus} runs {found['software_version']}")
 
     def stop(self) -> None:
         """Stops everything: gateway, then ECUs, cloud and broker, then the captures. May be called twice."""
         if self._operator is not None:
             self._operator.close()
             self._operator = None
-        captures = [process for name, process in self._processes.items() if name.startswith("can-")]
-        gateway = [process for name, process in self._processes.items() if name == GATEWAY]
-        others = [process for process in self._processes.values() if process not in (*captures, *gateway)]
         try:
-            stop_all(gateway)
-            stop_all(others)
+            self._stop_in_order(GATEWAY)
         finally:
-            stop_all(captures)
             for name, done in self.pacings.items():
                 if done.applied:
                     pacing.remove(self.topology.buses[name])
-        self._processes.clear()
 
-    def stop_captures(self) -> None:
-        """Ends the captures, so that their files are whole; the rest goes on."""
-        stop_all([process for name, process in self._processes.items() if name.startswith("can-")])
+    # Hooks of the processes.
 
-    # Processes, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>.
-
-    @property
-    def process_names(self) -> tuple[str, ...]:
-        """All that this bench can run, started or not."""
-        return tuple(self._specs)
-
-    def process(self, name: str) -> Process:
-        """A started process.
-
-        Raises:
-            WrongUsage: there is no such process, or it was not started.
-        """
-        if name not in self._processes:
-            raise WrongUsage(f"no process {name!r} was started; this bench has: {', '.join(self._specs)}")
-        return self._processes[name]
-
-    def is_running(self, name: str) -> bool:
-        """Whether that process was started and has not ended."""
-        return name in self._processes and self._processes[name].running
-
-    def kill(self, name: str) -> None:
-        """SIGKILL: what a crash does."""
-        self.process(name).kill()
-
-    def stop_process(self, name: str) -> None:
-        """SIGTERM, and SIGKILL if that is not heeded."""
-        self.process(name).stop()
-
-    def start_process(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
-        """Starts a process that is absent or was stopped, and waits until it is ready.
-
-        Args:
-            name: see above.
-            timeout_s: until it is ready.
-            stop_before: for the gateway: see ``BenchOptions.gateway_stop_before``.
-
-        Raises:
-            ProcessFailed: it does not come up.
-            WrongUsage: there is no such process, or it runs.
-        """
-        if name not in self._specs:
-            raise WrongUsage(f"there is no process {name!r}; this bench has: {', '.join(self._specs)}")
-        if name in self._processes and self._processes[name].running:
-            raise WrongUsage(f"{name} runs already; stop it first")
+    def _before_start(self, name: str, *, stop_before: str) -> None:
         if name == GATEWAY:
             self._specs[name] = self._gateway_spec(stop_before=stop_before)
-        process = self._start(name)
-        wait_ready([process], timeout_s=timeout_s)
-        if stop_before:
-            process.expected_to_run = False
+
+    def _bench_changed(self) -> None:
         self._write_bench_json()
-
-    def restart(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
-        """Stops a process, if it runs, and starts it again."""
-        if name in self._processes:
-            self.stop_process(name)
-        self.start_process(name, timeout_s=timeout_s, stop_before=stop_before)
-
-    def wait_exit(self, name: str, *, timeout_s: float = 30.0) -> int:
-        """Waits until a process ends by itself; its exit status (negative: the signal).
-
-        Raises:
-            WaitTimeout: it goes on.
-        """
-        process = self.process(name)
-        if not process.wait(timeout_s):
-            raise WaitTimeout(f"{name} still runs after {timeout_s:.0f} s; see {process.spec.log}")
-        process.expected_to_run = False
-        status = process.exit_status
-        assert status is not None
-        return status
-
-    def check_processes(self) -> None:
-        """Raises for the first process that ended though nobody asked it to.
-
-        Raises:
-            ProcessFailed: with its name and last line.
-        """
-        for process in self._processes.values():
-            death = process.death()
-            if death is not None:
-                raise death
-
-    # What the bench speaks with.
-
-    @property
-    def operator(self) -> OperatorClient:
-        """The operator's connection to the cloud."""
-        if self._operator is None:
-            from bench.operator_client import OperatorClient
-
-            self._operator = OperatorClient(f"{ports.LOOPBACK}:{self.setup.ports.grpc}", self.setup.tls("operator"))
-        return self._operator
-
-    @property
-    def hmi(self) -> HmiClient:
-        """The gateway's HMI."""
-        return HmiClient(self.setup.ports.hmi)
-
-    def ecu(self, name: str) -> ControlPort:
-        """The control port of a simulated ECU.
-
-        Raises:
-            WrongUsage: there is no such simulated ECU.
-        """
-        port = self.setup.ports.control.get(name)
-        if port is None:
-            raise WrongUsage(f"there is no simulated ECU {name!r}; known: {', '.join(self.setup.ports.control)}")
-        return ControlPort(name, port)
-
-    def ecu_states(self) -> dict[str, dict[str, Any]]:
-        """The control port's state of every simulated ECU that answers."""
-        states = {}
-        for name in self.topology.simulated():
-            try:
-                states[name] = self.ecu(name).state()
-            except EndpointError:
-                continue
-        return states
-
-    # Campaigns and jobs.
-
-    def start_campaign(
-        self,
-        *,
-        version: str | None = None,
-        name: str = "Bench campaign",
-        release_notes: str = "Made by the bench.",
-        images: Mapping[str, bytes] | None = None,
-        transfer: Transfer | None = None,
-        manifest_lifetime_s: float = 0.0,
-        approval_timeout_s: float = 0.0,
-        ecus: Collection[str] | None = None,
-    ) -> CampaignHandle:
-        """Makes a campaign for this vehicle.
-
-        Args:
-            version: of the firmware made with the bench; None: the newest.
-            name, release_notes: shown to the driver.
-            images: ECU name to MCUboot image, instead of the bench's own.
-            transfer: None: the options'.
-            manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
-            ecus: only these; None: all.
-
-        Raises:
-            EndpointError: the cloud does not answer or refuses.
-        """
-        from bench.operator_client import CampaignImage
-
-        policy = transfer or self.options.transfer
-        wanted = version or self.options.versions[-1]
-        chosen = [ecu for ecu in self.topology.ecus if ecus is None or ecu in ecus]
-        campaign = self.operator.create_campaign(
-            name=name,
-            release_notes=release_notes,
-            vins=[self.topology.vehicle.vin],
-            images=[
-                CampaignImage(
-                    hardware_id=self.topology.ecus[ecu].hardware_id,
-                    image=(images or {}).get(ecu) or self.firmware[ecu][wanted].path.read_bytes(),
-                    base_image=b"" if policy is Transfer.FULL else self._running_image(ecu),
-                )
-                for ecu in chosen
-            ],
-            transfer=policy,
-            manifest_lifetime_s=manifest_lifetime_s,
-            approval_timeout_s=approval_timeout_s,
-        )
-        self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)
-        self._write_bench_json()
-        return self.campaign
-
-    def job(self) -> JobView | None:
-        """The job whose state changed last, as the gateway told it; None before the first."""
-        assert self._watch is not None
-        self._watch.update()
-        return self._watch.latest
-
-    def wait_for_job(
-        self, states: JobState | str | Collection[JobState | str], *, timeout_s: float = 60.0, job_id: str | None = None
-    ) -> JobView:
-        """Waits until a job is, or has been, in one of the states.
-
-        Args:
-            states: one or several.
-            timeout_s: until then.
-            job_id: None: the last campaign's job.
-
-        Raises:
-            WaitTimeout: it does not come there, or it ended elsewhere.
-            ProcessFailed: a process died meanwhile.
-        """
-        wanted = {JobState(states)} if isinstance(states, str) else {JobState(state) for state in states}
-        wanted_id = job_id or (self.campaign.job_id if self.campaign else None)
-        names = ", ".join(sorted(wanted))
-        deadline = time.monotonic() + timeout_s
-        assert self._watch is not None
-        while True:
-            self._watch.update()
-            job = self._watch.jobs.get(wanted_id) if wanted_id else self._watch.latest
-            if job is not None and not wanted.isdisjoint(job.history):
-                return job
-            self.check_processes()
-            at = f"is {job.state} ({job.reason or 'no reason given'})" if job else "is not known to the gateway"
-            if job is not None and job.ended:
-                raise WaitTimeout(f"job {wanted_id} {at}: it cannot come to {names} any more; see {self.folder.trace}")
-            if time.monotonic() > deadline:
-                raise WaitTimeout(f"job {wanted_id} {at} after {timeout_s:.0f} s, not {names}; see {self.folder.trace}")
-            time.sleep(_WAIT_INTERVAL_S)
-
-    def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
-        """Waits until the last campaign's job has ended, wherever."""
-        return self.wait_for_job(FINAL_STATES, timeout_s=timeout_s)
-
-    def decide(self, decision: str = "install", *, job_id: str | None = None) -> None:
-        """Answers in the driver's place, through the HMI's API.
-
-        Raises:
-            EndpointError: the HMI does not answer or refuses.
-        """
-        chosen = job_id or (self.campaign.job_id if self.campaign else None) or self.hmi.state().get("job_id")
-        self.hmi.decide(decision, job_id=str(chosen))
-
-    def update(self, *, timeout_s: float = 120.0, **campaign: Any) -> JobView:
-        """A whole update: campaign, consent, end. Takes the arguments of ``start_campaign``."""
-        self.start_campaign(**campaign)
-        self.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
-        self.decide()
-        return self.wait_for_end(timeout_s=timeout_s)
 
     # Details.
-
-    def _running_image(self, ecu: str) -> bytes:
-        """The image that an ECU runs now; what it was delivered with, where it cannot be asked."""
-        made = self.firmware[ecu]
-        running = self.options.versions[0]
-        if ecu in self.setup.ports.control:
-            with contextlib.suppress(EndpointError):  # it is off: the cloud may hold its image already
-                state = self.ecu(ecu).state()
-                running = str(state["slots"][state["active_slot"]]["version"])
-        return made[running].path.read_bytes() if running in made else b""
 
     def register_vehicle(self) -> None:
         """Makes the vehicle known to the cloud; done at start where the control plane is there."""
@@ -517,27 +265,3 @@ class Bench:
         fresh = self.folder.bench_json.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
         fresh.replace(self.folder.bench_json)
-
-
-def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
-    """Makes the bench's keys by ``python -m cloud keys init``.
-
-    Raises:
-        ProcessFailed: that went wrong; the message quotes it.
-    """
-    argv = [*process_setup.PYTHON, "cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
-    for name in topology.ecus:
-        argv += ["--ecu", name]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_KEYS_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProcessFailed(
-            f"keys: making them took more than {_KEYS_TIMEOUT_S:.0f} s; is the machine overloaded?", process="keys"
-        ) from error
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
-        raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)

@@ -6,6 +6,7 @@ Decides ports, paths and parameters. Starts nothing; the one thing it does is wr
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -83,17 +84,23 @@ class ProcessSetup:
         Raises:
             BenchError: there is none.
         """
-        given = self.topology.ecus[ecu].security.secret
-        if given is not None:
-            return given
-        path = self.keys_dir / "ecu" / f"{ecu}.secret"
+        security = self.topology.ecus[ecu].security
+        if security.secret is not None:
+            return security.secret
+        path = security.secret_file or self.keys_dir / "ecu" / f"{ecu}.secret"
+        remedy = (
+            f"ecus.{ecu}.security.secret_file names it" if security.secret_file else "make the keys anew for this file"
+        )
         try:
-            return path.read_text(encoding="ascii").strip()
-        except OSError as error:
+            secret = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise BenchError(
-                f"{path}: the security access secret of {ecu} cannot be read: {error.strerror}; "
-                "make the keys anew for this bench file"
+                f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}"
             ) from error
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", secret):
+            raise BenchError(f"{path}: the security access secret of {ecu} is not 64 hexadecimal digits; {remedy}")
+        return secret.lower()
 
     def broker(self) -> ProcessSpec:
         """mosquitto, or the cloud's embedded broker where that is not installed."""
@@ -149,26 +156,32 @@ class ProcessSetup:
             ready=control.is_up,
         )
 
+    def endpoint(self, name: str) -> EcuEndpoint:
+        """An ECU as the gateway reaches it.
+
+        Raises:
+            BenchError: its secret cannot be read.
+        """
+        entry = self.topology.ecus[name]
+        return EcuEndpoint(
+            name=name,
+            bus=self.topology.buses[entry.bus].can_arguments(),
+            request_id=entry.request_id,
+            response_id=entry.response_id,
+            functional_id=entry.functional_id,
+            isotp=self.topology.isotp_of(name),
+            serial=self.topology.serial_of(name),
+            hardware_id=entry.hardware_id,
+            profile=entry.profile,
+            security_secret=self.secret(name),
+        )
+
     def gateway(self, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
         """The gateway of the vehicle."""
         timing = {"poll_interval_s": self.options.poll_interval_s, **self.options.gateway_timing}
         config = GatewayConfig(
             vin=self.topology.vehicle.vin,
-            ecus=tuple(
-                EcuEndpoint(
-                    name=name,
-                    bus=self.topology.buses[entry.bus].can_arguments(),
-                    request_id=entry.request_id,
-                    response_id=entry.response_id,
-                    functional_id=entry.functional_id,
-                    isotp=self.topology.isotp_of(name),
-                    serial=self.topology.serial_of(name),
-                    hardware_id=entry.hardware_id,
-                    profile=entry.profile,
-                    security_secret=self.secret(name),
-                )
-                for name, entry in self.topology.ecus.items()
-            ),
+            ecus=tuple(self.endpoint(name) for name in self.topology.ecus),
             state_dir=self.folder.state / GATEWAY,
             director_root=self.keys_dir / "director" / "root.json",
             cloud_grpc=f"{LOOPBACK}:{self.ports.grpc}",
@@ -250,6 +263,15 @@ class ProcessSetup:
             },
             "mqtt": f"{LOOPBACK}:{self.ports.mqtt}",
             "control_ports": self.ports.control,
+            "ecus": {
+                name: {
+                    "bus": entry.bus,
+                    "request_id": entry.request_id,
+                    "response_id": entry.response_id,
+                    "functional_id": entry.functional_id,
+                }
+                for name, entry in self.topology.ecus.items()
+            },
             "trace": str(self.folder.trace),
             "keys": str(self.keys_dir),
         }

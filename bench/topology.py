@@ -1,116 +1,38 @@
-"""The bench file: which vehicle, which buses, which ECUs. Its model, its rules, and its messages.
+"""The bench file: which vehicle, which buses, which ECUs.
 
-Decides whether a bench file is right and says of every mistake: the file, the key's path, what is wrong, what to do. It
-opens no bus and starts nothing.
+Decides what a whole file means: defaults that come from several entries, and that every mistake is told with file, key, what
+is wrong and what to do (``bench.topology_rules``). Its entries are ``bench.topology_entries``. It opens no bus and starts nothing.
 
 Rules:
 
 * Unknown keys are mistakes; the nearest known key is named.
 * Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier.
 * A real board (``kind: board``) needs its serial number and its security access secret, as nobody made them for it.
+* Files that the bench file names are relative to it.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from bench import bus_settings, topology_rules
 from bench.errors import BenchFileError
-from proto.process_config import EcuTiming, IsoTpConfig
+from bench.topology_entries import BusEntry, EcuEntry, Entry, PowerEntry, SecurityEntry, VehicleEntry
+from proto.process_config import IsoTpConfig
 
-FUNCTIONAL_ID = 0x7DF
+__all__ = ["BusEntry", "EcuEntry", "PowerEntry", "SecurityEntry", "Topology", "VehicleEntry", "load", "parse"]
+
 DEFAULT_NAME = "default.bench.yaml"
 USER_SPACE_BLOCK_SIZE = 8
 """Block size where ISO-TP runs in user space: with 0 the receiver's buffer overflows and frames are lost."""
-NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VehicleEntry(_Model):
-    """The vehicle."""
-
-    vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
-
-
-class BusEntry(_Model):
-    """One CAN bus, as ``can.Bus`` opens it."""
-
-    interface: str = "socketcan"
-    channel: str | int
-    bitrate: int = Field(default=500_000, ge=10_000, le=1_000_000)
-    """Nominal bit rate: a virtual bus is paced to it, a real one must be set to it."""
-    data_bitrate: int | None = Field(default=None, ge=10_000, le=12_000_000)
-    """CAN FD's data phase; None: the nominal rate."""
-    fd: bool = False
-    options: dict[str, Any] = {}
-    """Further keyword arguments of ``can.Bus`` for this interface, passed on as they are."""
-
-    def can_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for ``can.Bus``."""
-        arguments: dict[str, Any] = {"interface": self.interface, "channel": self.channel, "fd": self.fd}
-        if self.interface not in ("socketcan", "udp_multicast", "virtual"):
-            arguments["bitrate"] = self.bitrate
-            if self.data_bitrate is not None:
-                arguments["data_bitrate"] = self.data_bitrate
-        return arguments | self.options
-
-    @property
-    def is_vcan(self) -> bool:
-        """Whether this is a virtual SocketCAN interface by its name, which can be paced."""
-        return self.interface == "socketcan" and str(self.channel).startswith("vcan")
-
-
-class PowerEntry(_Model):
-    """How a real board's supply is switched."""
-
-    driver: Literal["none", "command", "manual"] = "none"
-    on: str = ""
-    off: str = ""
-
-
-class SecurityEntry(_Model):
-    """Security access of an ECU."""
-
-    algorithm: Literal["hmac-sha256"] = "hmac-sha256"
-    secret: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """32 bytes, hex. None: made by `otabench keys init` (simulated ECUs only)."""
-
-
-class EcuEntry(_Model):
-    """One ECU."""
-
-    kind: Literal["simulated", "board"] = "simulated"
-    bus: str
-    request_id: int = Field(ge=0, le=0x1FFF_FFFF)
-    response_id: int = Field(ge=0, le=0x1FFF_FFFF)
-    functional_id: int = Field(default=FUNCTIONAL_ID, ge=0, le=0x1FFF_FFFF)
-    hardware_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
-    profile: Literal["iso14229-ab"] = "iso14229-ab"
-    serial: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
-    part_number: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
-    image_size_bytes: int = Field(default=262_144, ge=4096, le=1_000_000)
-    """Size of the firmware that `otabench firmware build` makes for it."""
-    slot_size_bytes: int = Field(default=0x100000, ge=0x2000, le=0x100000)
-    declared_ram_bytes: int = Field(default=4 * 1024 * 1024, ge=4096)
-    isotp: IsoTpConfig | None = None
-    """None: by the bus."""
-    timing: EcuTiming = EcuTiming()
-    features: tuple[str, ...] = ()
-    power: PowerEntry = PowerEntry()
-    security: SecurityEntry = SecurityEntry()
-
-
-class Topology(_Model):
+class Topology(Entry):
     """A whole bench file."""
 
     vehicle: VehicleEntry
@@ -138,6 +60,16 @@ class Topology(_Model):
     def simulated(self) -> list[str]:
         """Names of the simulated ECUs, in the file's order."""
         return [name for name, entry in self.ecus.items() if entry.kind == "simulated"]
+
+    def boards(self) -> list[str]:
+        """Names of the real boards, in the file's order."""
+        return [name for name, entry in self.ecus.items() if entry.kind == "board"]
+
+    def with_control_port(self) -> list[str]:
+        """Names of the ECUs that faults can be set at: the simulated ones, and boards with a fault injector."""
+        return [
+            name for name, entry in self.ecus.items() if entry.kind == "simulated" or entry.control_port is not None
+        ]
 
     def without_kernel_can(self) -> Topology:
         """The same bench on python-can's ``udp_multicast``, one group a bus, with user-space ISO-TP."""
@@ -179,11 +111,16 @@ def load(path: Path | None = None) -> Topology:
         raise BenchFileError(
             [f"{name}: the bench file cannot be read: {reason}; `otabench bench init FILE` writes one to start from"]
         ) from error
-    return parse(text, name=name)
+    return parse(text, name=name, folder=path.parent if path is not None else None)
 
 
-def parse(text: str, *, name: str) -> Topology:
-    """Reads a bench file's text; ``name`` stands in the messages.
+def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
+    """Reads a bench file's text.
+
+    Args:
+        text: YAML.
+        name: stands in the messages.
+        folder: what relative paths in it are relative to; None: the working directory.
 
     Raises:
         BenchFileError: one line for each mistake.
@@ -191,17 +128,40 @@ def parse(text: str, *, name: str) -> Topology:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise BenchFileError([f"{name}: {_yaml_problem(error)}"]) from error
+        raise BenchFileError([f"{name}: {topology_rules.yaml_problem(error)}"]) from error
     if not isinstance(content, dict):
         raise BenchFileError([f"{name}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"])
+    problems = [problem for at in _mappings(content.get("buses")) for problem in bus_settings.complete(*at)]
+    if problems:
+        raise BenchFileError([f"{name}: {problem}" for problem in problems])
+    for _, ecu in _mappings(content.get("ecus")):
+        _make_absolute(ecu, (folder or Path()).resolve())
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        raise BenchFileError([f"{name}: {_field_problem(dict(detail))}" for detail in error.errors()]) from error
-    problems = _cross_problems(topology)
+        raise BenchFileError(
+            [f"{name}: {topology_rules.field_problem(dict(detail))}" for detail in error.errors()]
+        ) from error
+    problems = topology_rules.cross_problems(topology)
     if problems:
         raise BenchFileError([f"{name}: {problem}" for problem in problems])
     return topology
+
+
+def _mappings(section: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of a section that are mappings; what is none is for the model to refuse."""
+    if not isinstance(section, dict):
+        return []
+    return [(str(key), value) for key, value in section.items() if isinstance(value, dict)]
+
+
+def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
+    profile = ecu.get("profile")
+    if isinstance(profile, str) and ("/" in profile or profile.endswith(".yaml")):
+        ecu["profile"] = str(folder / profile)
+    security = ecu.get("security")
+    if isinstance(security, dict) and isinstance(security.get("secret_file"), str):
+        security["secret_file"] = str(folder / security["secret_file"])
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -215,94 +175,3 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
-    return f"not YAML: {' '.join(str(error).split())}"
-
-
-def _field_problem(detail: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    value = detail.get("input")
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(detail["loc"])
-        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
-        return f"{where}: unknown key; {remedy}"
-    if detail["type"] == "missing":
-        return f"{where}: this key is missing; add it"
-    if detail["type"] == "string_pattern_mismatch":
-        expected = {"vin": "17 capital letters and digits without I, O, Q"}.get(
-            str(detail["loc"][-1]), f"the form {detail['ctx']['pattern']}"
-        )
-        return f"{where}: {value!r} does not fit; expected {expected}"
-    message = str(detail["msg"])
-    return f"{where}: {message[:1].lower()}{message[1:]}, found {value!r}; correct the value"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the model has where ``location``'s last part stands."""
-    model: type[BaseModel] | None = Topology
-    parts = list(location[:-1])
-    while parts and model is not None:
-        key = str(parts.pop(0))
-        if model is Topology and key in ("buses", "ecus"):
-            model = BusEntry if key == "buses" else EcuEntry
-            parts = parts[1:]
-            continue
-        model = _SUBMODELS.get(key)
-    return list(model.model_fields) if model is not None else []
-
-
-_SUBMODELS: dict[str, type[BaseModel]] = {
-    "vehicle": VehicleEntry,
-    "isotp": IsoTpConfig,
-    "timing": EcuTiming,
-    "power": PowerEntry,
-    "security": SecurityEntry,
-}
-
-
-def _cross_problems(topology: Topology) -> list[str]:
-    """What is wrong between entries that are each right."""
-    problems = []
-    used: dict[tuple[str, int], str] = {}
-    hardware: dict[str, str] = {}
-    for name, ecu in topology.ecus.items():
-        at = f"ecus.{name}"
-        if not re.fullmatch(NAME_PATTERN, name):
-            problems.append(f"{at}: {name!r} is no ECU name; use a small letter, then small letters, digits, - and _")
-        if ecu.bus not in topology.buses:
-            problems.append(
-                f"{at}.bus: there is no bus {ecu.bus!r}; known buses: {', '.join(topology.buses)} (add it below `buses`)"
-            )
-        for key, can_id in (("request_id", ecu.request_id), ("response_id", ecu.response_id)):
-            if can_id == ecu.functional_id:
-                problems.append(f"{at}.{key}: 0x{can_id:X} is the functional request identifier; give the ECU its own")
-                continue
-            other = used.setdefault((ecu.bus, can_id), f"{at}.{key}")
-            if other != f"{at}.{key}":
-                problems.append(
-                    f"{at}.{key}: 0x{can_id:X} is already {other} on bus {ecu.bus!r}; give each ECU its own identifiers"
-                )
-        other_ecu = hardware.setdefault(ecu.hardware_id, name)
-        if other_ecu != name:
-            problems.append(
-                f"{at}.hardware_id: {ecu.hardware_id!r} is already that of {other_ecu!r}; a campaign names its images by it"
-            )
-        if ecu.kind == "board":
-            if ecu.serial is None:
-                problems.append(f"{at}.serial: a board's serial number (DID F18C) is missing; add it")
-            if ecu.security.secret is None:
-                problems.append(
-                    f"{at}.security.secret: a board's security access secret is missing; add it (64 hex digits)"
-                )
-    channels: dict[tuple[str, str], str] = {}
-    for name, bus in topology.buses.items():
-        other_bus = channels.setdefault((bus.interface, str(bus.channel)), name)
-        if other_bus != name:
-            problems.append(f"buses.{name}.channel: {bus.channel!r} is already bus {other_bus!r}; one entry a bus")
-    return problems

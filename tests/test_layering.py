@@ -91,4 +91,4 @@ def test_no_import_is_computed() -> None:
 
 def test_the_rule_sees_every_package() -> None:
     assert all(len(list(sources(package))) > 3 for package in PACKAGES)
-    assert "proto" in imports_of(ROOT / "bench" / "launcher.py")
+    assert "proto" in imports_of(ROOT / "bench" / "bench_jobs.py")

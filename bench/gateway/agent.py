@@ -86,7 +86,7 @@ class Agent:
             on_reachable=self._reachable,
             retry_most_s=timing.retry_most_s,
         )
-        self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard)
+        self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
         self.store = Store(config.state_dir / "gateway.db")
         self._reporter = Reporter(
             vin=config.vin,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from bench.gateway.dashboard import Dashboard
 from bench.gateway.vehicle import EcuIdentity, Vehicle
 from bench.gateway.worker import Worker
+from proto.trace import TraceWriter
 
 _FRESH_S: Final = 60.0
 """An idle gateway reads its ECUs again after that time, not at every poll: other testers use the bus too."""
@@ -20,10 +21,11 @@ _FRESH_S: Final = 60.0
 class Identities:
     """The last reading."""
 
-    def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard) -> None:
+    def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard, trace: TraceWriter) -> None:
         self._vehicle = vehicle
         self._worker = worker
         self._dashboard = dashboard
+        self._trace = trace
         self._read_at_s: float | None = None
         self.known: Mapping[str, EcuIdentity] = {}
 
@@ -46,7 +48,24 @@ class Identities:
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()
         self._dashboard.show_identities(self.known)
+        for name, identity in identities.items():
+            self._trace.emit("ecu.identity", ecu=name, **_told(identity))
 
     def forget(self) -> None:
         """What was read is not true any more: read again before it is told."""
         self._read_at_s = None
+
+
+def _told(identity: EcuIdentity) -> dict[str, Any]:
+    """What an ``ecu.identity`` event says (docs/contracts.md)."""
+    return {
+        "serial": identity.serial,
+        "hardware_id": identity.hardware_id,
+        "software_version": identity.software_version,
+        "active_slot": identity.active_slot,
+        "boots_left": identity.boots_left,
+        "slots": [
+            {"state": str(slot.state), "version": slot.version, "security_counter": slot.security_counter}
+            for slot in identity.slots
+        ],
+    }

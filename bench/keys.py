@@ -1,0 +1,37 @@
+"""Makes the keys of a bench, by the cloud's own command: the bench never imports it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from bench.errors import ProcessFailed
+from bench.process_setup import PYTHON
+from bench.topology import Topology
+
+_KEYS_TIMEOUT_S: Final = 60.0
+
+
+def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
+    """Makes the bench's keys by ``python -m cloud keys init``.
+
+    Raises:
+        ProcessFailed: that went wrong; the message quotes it.
+    """
+    argv = [*PYTHON, "cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
+    for name in topology.ecus:
+        argv += ["--ecu", name]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_KEYS_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProcessFailed(
+            f"keys: making them took more than {_KEYS_TIMEOUT_S:.0f} s; is the machine overloaded?", process="keys"
+        ) from error
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
+        raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)

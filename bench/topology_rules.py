@@ -1,0 +1,142 @@
+"""What is wrong with a bench file, one line each: where, what, what to do. Pure.
+
+Decides the rules between entries that are each right, and the words for what pydantic found in one entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel
+
+from bench.topology_entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from proto.isotp_address import connection_address, functional_address
+from proto.process_config import EcuTiming, IsoTpConfig
+
+if TYPE_CHECKING:
+    from bench.topology import Topology
+
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
+_TOP_KEYS = ("vehicle", "buses", "ecus")
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What keeps the text from being YAML, with line and column."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
+    return f"not YAML: {' '.join(str(error).split())}"
+
+
+def field_problem(detail: Mapping[str, Any]) -> str:
+    """One of pydantic's findings."""
+    where = ".".join(str(part) for part in detail["loc"])
+    value = detail.get("input")
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(detail["loc"])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
+        return f"{where}: unknown key; {remedy}"
+    if detail["type"] == "missing":
+        return f"{where}: this key is missing; add it"
+    if detail["type"] == "string_pattern_mismatch":
+        expected = {"vin": "17 capital letters and digits without I, O, Q"}.get(
+            str(detail["loc"][-1]), f"the form {detail['ctx']['pattern']}"
+        )
+        return f"{where}: {value!r} does not fit; expected {expected}"
+    message = str(detail["msg"])
+    if detail["type"] == "value_error":
+        return f"{where}: {message.removeprefix('Value error, ')}; correct it"
+    return f"{where}: {message[:1].lower()}{message[1:]}, found {value!r}; correct the value"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that the model has where ``location``'s last part stands."""
+    parts = [str(part) for part in location[:-1]]
+    if not parts:
+        return list(_TOP_KEYS)
+    model: type[BaseModel] | None = _SUBMODELS.get(parts[0])
+    for key in parts[2:] if parts[0] in ("buses", "ecus") else parts[1:]:
+        model = _SUBMODELS.get(key)
+    return list(model.model_fields) if model is not None else []
+
+
+_SUBMODELS: dict[str, type[BaseModel]] = {
+    "vehicle": VehicleEntry,
+    "buses": BusEntry,
+    "ecus": EcuEntry,
+    "isotp": IsoTpConfig,
+    "timing": EcuTiming,
+    "power": PowerEntry,
+    "security": SecurityEntry,
+}
+
+
+def cross_problems(topology: Topology) -> list[str]:
+    """What is wrong between entries that are each right."""
+    return [*_identifier_problems(topology), *_ecu_problems(topology), *_bus_problems(topology)]
+
+
+def _identifier_problems(topology: Topology) -> Iterator[str]:
+    """No two connections of a bus share an identifier (with extended addressing: identifier and address)."""
+    used: dict[tuple[str, int, int | None], str] = {}
+    for name, ecu in topology.ecus.items():
+        if ecu.bus not in topology.buses:
+            continue
+        isotp = topology.isotp_of(name)
+        try:
+            address = connection_address(isotp, request_id=ecu.request_id, response_id=ecu.response_id)
+            functional = functional_address(isotp, functional_id=ecu.functional_id)
+        except ValueError as error:
+            yield f"ecus.{name}.{error}"
+            continue
+        for key, frame in (("request_id", address.request), ("response_id", address.response)):
+            at = f"ecus.{name}.{key}"
+            if frame == functional:
+                yield f"{at}: 0x{frame.can_id:X} is the functional request identifier; give the ECU its own"
+                continue
+            other = used.setdefault((ecu.bus, frame.can_id, frame.extension), at)
+            if other != at:
+                yield f"{at}: 0x{frame.can_id:X} is already {other} on bus {ecu.bus!r}; give each ECU its own identifiers"
+
+
+def _ecu_problems(topology: Topology) -> Iterator[str]:
+    hardware: dict[str, str] = {}
+    for name, ecu in topology.ecus.items():
+        at = f"ecus.{name}"
+        if not re.fullmatch(NAME_PATTERN, name):
+            yield f"{at}: {name!r} is no ECU name; use a small letter, then small letters, digits, - and _"
+        if ecu.bus not in topology.buses:
+            known = ", ".join(topology.buses)
+            yield f"{at}.bus: there is no bus {ecu.bus!r}; known buses: {known} (add it below `buses`)"
+        other = hardware.setdefault(ecu.hardware_id, name)
+        if other != name:
+            yield f"{at}.hardware_id: {ecu.hardware_id!r} is already that of {other!r}; a campaign names its images by it"
+        yield from _board_problems(name, ecu) if ecu.kind == "board" else _simulator_problems(name, ecu)
+
+
+def _board_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
+    at = f"ecus.{name}"
+    if ecu.serial is None:
+        yield f"{at}.serial: a board's serial number (DID F18C) is missing; add it"
+    if ecu.security.secret is None and ecu.security.secret_file is None:
+        yield f"{at}.security.secret: a board's security access secret is missing; add it (64 hex digits), or secret_file"
+    if ecu.power.driver == "simulated":
+        yield f"{at}.power.driver: a board is not simulated; use command or none"
+
+
+def _simulator_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
+    if ecu.control_port is not None:
+        yield f"ecus.{name}.control_port: a simulated ECU gets its own; remove it (it is for kind: board)"
+
+
+def _bus_problems(topology: Topology) -> Iterator[str]:
+    channels: dict[tuple[str, str], str] = {}
+    for name, bus in topology.buses.items():
+        other = channels.setdefault((bus.interface, str(bus.channel)), name)
+        if other != name:
+            yield f"buses.{name}.channel: {bus.channel!r} is already bus {other!r}; one entry a bus"
