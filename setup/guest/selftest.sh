@@ -108,7 +108,7 @@ check_signals() {
             "$with_can" bash -c "trap 'echo got >got; exit 42' $name; echo up >up; sync; echo up; for i in {1..100}; do sleep 0.1; done" \
             >up.log 2>&1 &
         pid=$!
-        wait_for 10 grep -q up up.log || true
+        wait_for 90 grep -q up up.log || true
         kill -s "$name" "$pid"
         status=0
         wait "$pid" || status=$?
@@ -117,7 +117,7 @@ check_signals() {
     python3 -c 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])' \
         "$with_can" bash -c 'echo up; sleep 20; echo late' >up.log 2>&1 &
     pid=$!
-    wait_for 10 grep -q up up.log || true
+    wait_for 90 grep -q up up.log || true
     kill -INT "$pid"
     status=0
     wait "$pid" || status=$?
@@ -210,7 +210,7 @@ check_death() {
     local pid id status
     "$with_can" bash -c 'echo up; sleep 60' >up.log 2>&1 &
     pid=$!
-    wait_for 10 grep -q up up.log || true
+    wait_for 90 grep -q up up.log || true
     id="$(guests | head -n 1)"
     check "a guest runs" yes "$([[ -n "$id" && "$(processes_of "$id")" -gt 0 ]] && echo yes || echo no)"
     kill -KILL "$pid"
@@ -221,7 +221,7 @@ check_death() {
 
     "$with_can" bash -c 'echo up; sleep 60' >up.log 2>&1 &
     pid=$!
-    wait_for 10 grep -q up up.log || true
+    wait_for 90 grep -q up up.log || true
     id="$(guests | head -n 1)"
     kill -KILL "$(guard_of "$id")"
     status=0
