@@ -1,7 +1,7 @@
 """The programmable memory of an ECU and what may be done with it while the ECU runs.
 
 Decides which slot may be erased, programmed, checked, activated, confirmed or left; the slot table says in which states. It knows
-no UDS: refusals are ``NotNow`` (the state forbids it) and ``OutOfRange`` (the address does).
+no UDS: refusals are ``NotNow`` (the state forbids it), ``OutOfRange`` (the address does) and ``NotAccepted`` (it cannot be done).
 
 Rules:
 
@@ -48,6 +48,10 @@ class NotNow(Exception):
 
 class OutOfRange(Exception):
     """The address or length is outside what may be touched."""
+
+
+class NotAccepted(Exception):
+    """The download is in order, and this ECU cannot do it."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class FirmwareMemory:
         self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
 
     def check_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> None:
-        """Whether ``begin_download`` would be allowed. Raises OutOfRange, NotNow."""
+        """Whether ``begin_download`` would be allowed. Raises OutOfRange, NotNow, NotAccepted."""
         offset = self._resolve(address, size)
         if not size or (is_patch and address != SLOT_WINDOW) or address > METADATA_WINDOW:
             raise OutOfRange(f"download of {size} bytes to 0x{address:X}")
@@ -162,7 +166,7 @@ class FirmwareMemory:
         if not self.flash.is_erased(offset, size):
             raise NotNow("the memory is not erased")
         if is_patch and (self.running is None or delta.most_patch_bytes(self._ram_bytes) <= 0):
-            raise OutOfRange("there is no running image to patch, or no RAM to do it in")
+            raise NotAccepted("there is no running image to patch, or no RAM to do it in")
 
     def begin_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> Download:
         """Starts a download that ``check_download`` allows. Raises PowerLost."""

@@ -11,6 +11,7 @@ sleeps until a request, a wake-up or its deadline.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -41,6 +42,8 @@ _FC_OPTS: Final = struct.Struct("=BBB")  # bs, stmin, wftmax
 _LL_OPTS: Final = struct.Struct("=BBB")  # mtu, tx_dl, tx_flags
 _CAN_MTU, _CANFD_MTU = 16, 72
 
+_BPF: Final = struct.Struct("=HBBI")
+_SO_ATTACH_FILTER: Final = 26
 _CAN_FRAME: Final = struct.Struct("=IB3x")  # identifier, length; 8 or 64 bytes of data follow
 _GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EBADF})
 
@@ -121,6 +124,7 @@ class KernelTransport:
             wanted = _with_flag(self._functional.can_id)
             mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
             self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", wanted, mask))
+            _hear_only(self._raw, self._functional)
             if fd:
                 self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
             self._raw.bind((channel,))
@@ -134,12 +138,12 @@ class KernelTransport:
         if self._waker in readable:
             self._waker.clear()
         try:
-            if self._isotp in readable:
-                return self._isotp.recv(_LONGEST_PDU), False
-            if self._raw in readable:
+            if self._raw in readable:  # first, so that a busy tester does not starve the functional requests
                 frame = self._raw.recv(_CANFD_MTU)
                 _identifier, length = _CAN_FRAME.unpack_from(frame)
                 return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length], self._functional)
+            if self._isotp in readable:
+                return self._isotp.recv(_LONGEST_PDU), False
         except OSError as error:
             _survive(error, "receiving")
         return None
@@ -238,6 +242,23 @@ def unavailable(channel: str, error: Exception) -> BusUnavailable:
 
 def _with_flag(identifier: int) -> int:
     return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
+
+
+def _hear_only(raw_socket: socket.socket, address: FrameAddress) -> None:
+    """Keeps frames with another address in front out of the socket, where physical requests may have the same identifier:
+    a long one would fill its queue."""
+    if address.extension is None:
+        return
+    load_first_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
+    program = (
+        _BPF.pack(load_first_byte, 0, 0, _CAN_FRAME.size)
+        + _BPF.pack(equal, 0, 1, address.extension)
+        + _BPF.pack(give_back, 0, 0, 0xFFFF)
+        + _BPF.pack(give_back, 0, 0, 0)
+    )
+    code = ctypes.create_string_buffer(program)
+    length = len(program) // _BPF.size
+    raw_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", length, ctypes.addressof(code)))
 
 
 def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, address: ConnectionAddress, *, fd: bool) -> None:

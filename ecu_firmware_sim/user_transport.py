@@ -9,7 +9,7 @@ import logging
 import select
 from collections import deque
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 import can
 import isotp
@@ -30,6 +30,9 @@ from proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
 
+MOST_WAIT_FRAMES: Final = 16
+"""How often a tester may ask to wait within one response."""
+
 
 class UserTransport(can.Listener):
     """can-isotp over a python-can bus. One notifier a bus; a response is sent by the stack's own thread, and waited for."""
@@ -46,7 +49,7 @@ class UserTransport(can.Listener):
             raise unavailable(str(config.bus.get("channel", "")), error) from error
         except (TypeError, ValueError) as error:
             raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
-        self._notifier = can.Notifier(self._bus, [self], timeout=0.2)
+        self._notifier = can.Notifier(self._bus, [self], timeout=0.05)
         self._stack = isotp.NotifierBasedCanStack(
             self._bus,
             self._notifier,
@@ -133,4 +136,5 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "bitrate_switch": fd,
         "max_frame_size": 4095,
         "blocking_send": True,
+        "wftmax": MOST_WAIT_FRAMES,
     }

@@ -12,6 +12,8 @@ from ecu_firmware_sim.uds.codes import Nrc, ResetType, Session, Sid
 from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
 
 _DTC_SETTING_ON: Final = 0x01
+_NOT_PROGRAMMING: Final = frozenset({Session.DEFAULT, Session.EXTENDED})
+"""A soft reset restarts the application; while it is being programmed only a hard reset leaves a known state."""
 
 
 def diagnostic_session_control(request: Request) -> bytes:
@@ -58,7 +60,9 @@ SERVICES: Final = {
     Sid.DIAGNOSTIC_SESSION_CONTROL: Service(
         diagnostic_session_control, sub_functions={session: SubFunction(2) for session in Session}
     ),
-    Sid.ECU_RESET: Service(ecu_reset, sub_functions={kind: SubFunction(2) for kind in ResetType}),
+    Sid.ECU_RESET: Service(
+        ecu_reset, sub_functions={ResetType.HARD: SubFunction(2), ResetType.SOFT: SubFunction(2, _NOT_PROGRAMMING)}
+    ),
     Sid.COMMUNICATION_CONTROL: Service(
         communication_control, NOT_DEFAULT, sub_functions={kind: SubFunction(3) for kind in range(4)}
     ),

@@ -2,7 +2,8 @@
 
 Rules:
 
-* 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22).
+* 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22),
+  with a supply in range (92, 93); a patch needs a running image and RAM (70).
 * maxNumberOfBlockLength counts SID and block sequence counter.
 * 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
   any other counter is 73. Without a download 24; more data than announced 71, a patch larger than the RAM 72: the download ends.
@@ -22,7 +23,7 @@ from ecu_firmware_sim.delta import PatchRefused
 from ecu_firmware_sim.download import TooMuchData
 from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.errors import FlashError
-from ecu_firmware_sim.firmware import NotNow, OutOfRange
+from ecu_firmware_sim.firmware import NotAccepted, NotNow, OutOfRange
 from ecu_firmware_sim.image import CheckStatus
 from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
 from ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
@@ -61,6 +62,8 @@ def request_download(request: Request) -> bytes:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE) from error
     except NotNow as error:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
+    except NotAccepted as error:
+        raise Negative(Nrc.UPLOAD_DOWNLOAD_NOT_ACCEPTED) from error
     download = firmware.begin_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
     dialogue.transfer = Transfer(download)
     return b"\x74\x20" + MAX_NUMBER_OF_BLOCK_LENGTH.to_bytes(2, "big")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 
@@ -96,4 +97,47 @@ def test_14_clears_all_one_or_is_31(ecu: Bench) -> None:
     assert ecu.ask("19 02 FF") == "59 02 2F 16 02 00 2F"
     assert ecu.ask("14 12 34 56") == "7F 14 31"
     assert ecu.ask("14 FF FF FF") == "54"
+    assert ecu.ask("19 02 FF") == "59 02 2F"
+
+
+def extended(time: str, *, count: int, job: str, text: str) -> str:
+    seconds = int(datetime.fromisoformat(time).timestamp()).to_bytes(4, "big")
+    records = b"\x01" + bytes((count,)) + seconds
+    records += b"\x02" + bytes((len(job),)) + job.encode() + b"\x03" + bytes((len(text),)) + text.encode()
+    return records.hex(" ").upper()
+
+
+def test_19_06_gives_count_time_job_and_text_of_a_code(ecu: Bench) -> None:
+    ecu.nvm.update(job_id="job-7")
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "first")
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "it did not come up")
+    records = extended("2026-01-01T00:00:00+00:00", count=2, job="job-7", text="it did not come up")
+    assert ecu.ask("19 06 16 01 00 FF") == f"59 06 16 01 00 2F {records}"
+    assert ecu.ask("19 06 16 01 00 02") == "59 06 16 01 00 2F 02 05 6A 6F 62 2D 37"
+
+
+def test_19_06_of_a_code_that_was_never_set_has_no_record(ecu: Bench) -> None:
+    assert ecu.ask("19 06 16 01 00 FF") == "59 06 16 01 00 00"
+
+
+@pytest.mark.parametrize("request_", ["19 06 12 34 56 FF", "19 06 16 01 00 04"])
+def test_19_06_of_an_unknown_code_or_record_is_31(ecu: Bench, request_: str) -> None:
+    assert ecu.ask(request_) == "7F 19 31"
+
+
+def test_what_failed_while_dtc_setting_was_off_is_stored_once_it_is_on(ecu: Bench) -> None:
+    ecu.must("10 03")
+    ecu.must("85 02")
+    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "wrong signature")
+    assert ecu.ask("19 02 FF") == "59 02 2F"
+    ecu.must("10 01")
+    assert ecu.ask("19 02 FF") == "59 02 2F 06 02 00 2F"
+
+
+def test_what_was_cleared_while_dtc_setting_was_off_stays_cleared(ecu: Bench) -> None:
+    ecu.must("10 03")
+    ecu.must("85 02")
+    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "wrong signature")
+    ecu.must("14 FF FF FF")
+    ecu.must("85 01")
     assert ecu.ask("19 02 FF") == "59 02 2F"
