@@ -12,12 +12,13 @@ HMI_PORT   ?= 8080
 BENCH      ?=
 CHAOS      ?=
 TRANSFER   ?=
+ENCRYPT    ?=
 REQUIRE    ?=
 TESTS      ?=
 ARGS       ?=
 
 BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) $(if $(TRANSFER),--transfer $(TRANSFER)) \
-                --hmi-port $(HMI_PORT) $(ARGS)
+                $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test bench up test lint fmt proto lock guest-selftest clean distclean
@@ -27,6 +28,7 @@ help:  ## list the targets
 	@echo
 	@echo "  make bench CHAOS=engine:boot-fail   the new engine image never boots: watch both ECUs roll back"
 	@echo "  make bench TRANSFER=full            full images instead of patches   (auto, full, delta)"
+	@echo "  make bench ENCRYPT=1                every file encrypted for the ECU it is for"
 	@echo "  make bench BENCH=my.bench.yaml      another bench file               HMI_PORT=8081 another port for the HMI"
 	@echo "  make test  TESTS=tests/ecu          some of the tests                ARGS='-k transfer' more options"
 

@@ -70,6 +70,7 @@ class BenchJobs(BenchEcus):
         release_notes: str = "Made by the bench.",
         images: Mapping[str, bytes] | None = None,
         transfer: Transfer | None = None,
+        encrypt: bool | None = None,
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
         ecus: Collection[str] | None = None,
@@ -80,7 +81,7 @@ class BenchJobs(BenchEcus):
             version: of the firmware made with the bench; None: the newest.
             name, release_notes: shown to the driver.
             images: ECU name to MCUboot image, instead of the bench's own.
-            transfer: None: the options'.
+            transfer, encrypt: None: the options'.
             manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
             ecus: only these; None: all.
 
@@ -105,6 +106,7 @@ class BenchJobs(BenchEcus):
                 for ecu in chosen
             ],
             transfer=policy,
+            encrypt=self.options.encrypt if encrypt is None else encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
             approval_timeout_s=approval_timeout_s,
         )

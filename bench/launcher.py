@@ -234,6 +234,7 @@ class Bench(BenchJobs):
         self.operator.register_vehicle(
             self.topology.vehicle.vin,
             [(name, self.topology.serial_of(name), ecu.hardware_id) for name, ecu in self.topology.ecus.items()],
+            public_keys=self.setup.public_keys(),
         )
 
     def _gateway_spec(self, *, stop_before: str) -> Callable[[], ProcessSpec]:

@@ -102,6 +102,30 @@ class ProcessSetup:
             raise BenchError(f"{path}: the security access secret of {ecu} is not 64 hexadecimal digits; {remedy}")
         return secret.lower()
 
+    def decryption_key(self, ecu: str) -> Path | None:
+        """The ECU's private key for encrypted files; None where the key folder, made earlier, has none."""
+        path = self.keys_dir / "ecu" / f"{ecu}.x25519"
+        return path if path.exists() else None
+
+    def public_keys(self) -> dict[str, bytes]:
+        """What files are encrypted for, by ECU, as far as the key folder has it.
+
+        Raises:
+            BenchError: a key cannot be read.
+        """
+        found = {}
+        for ecu in self.topology.ecus:
+            path = self.keys_dir / "ecu" / f"{ecu}.x25519.pub"
+            if not path.exists():
+                continue
+            try:
+                found[ecu] = bytes.fromhex(path.read_text(encoding="ascii").strip())
+            except (OSError, ValueError) as error:
+                raise BenchError(
+                    f"{path}: the public key of {ecu} cannot be read: {error}; make the keys anew"
+                ) from error
+        return found
+
     def broker(self) -> ProcessSpec:
         """mosquitto, or the cloud's embedded broker where that is not installed."""
         if self.embedded_broker:
@@ -143,6 +167,7 @@ class ProcessSetup:
             factory_image=factory.path,
             image_public_key=self.keys_dir / "image" / "signing.pub.pem",
             director_root=self.keys_dir / "director" / "root.json",
+            decryption_key=self.decryption_key(name),
             slot_size_bytes=entry.slot_size_bytes,
             declared_ram_bytes=entry.declared_ram_bytes,
             control_port=self.ports.control[name],

@@ -36,6 +36,7 @@ _Faults = Annotated[
     list[str] | None, typer.Option("--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail.")
 ]
 _TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
+_Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the ECU it is for.")]
 _NoPace = Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as this machine can.")]
 _HmiPort = Annotated[int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the HMI.")]
 _RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")]
@@ -49,6 +50,7 @@ def bench_run(
     bench: _BenchFile = None,
     chaos: _Faults = None,
     transfer: _TransferOption = Transfer.AUTO,
+    encrypt: _Encrypt = False,
     no_pace: _NoPace = False,
     hmi_port: _HmiPort = 8080,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
@@ -61,7 +63,9 @@ def bench_run(
     """
     from bench.cli.run_bench import options_from, run
 
-    options = options_from(bench, chaos, transfer, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir)
+    options = options_from(
+        bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
+    )
     raise typer.Exit(run(options, timeout_s=timeout))
 
 
@@ -70,6 +74,7 @@ def up(
     bench: _BenchFile = None,
     chaos: _Faults = None,
     transfer: _TransferOption = Transfer.AUTO,
+    encrypt: _Encrypt = False,
     no_pace: _NoPace = False,
     hmi_port: _HmiPort = 8080,
     runs_dir: _RunsDir = Path("runs"),
@@ -77,7 +82,9 @@ def up(
     """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
     from bench.cli.run_bench import keep_up, options_from
 
-    options = options_from(bench, chaos, transfer, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir)
+    options = options_from(
+        bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
+    )
     raise typer.Exit(keep_up(options))
 
 
@@ -159,12 +166,13 @@ def campaign_create(
         typer.Option("--image", metavar="ECU=FILE", help="Repeatable; the bench's newest firmware where not given."),
     ] = None,
     transfer: _TransferOption = Transfer.AUTO,
+    encrypt: _Encrypt = False,
     run: _RunDir = _LATEST,
 ) -> None:
     """Makes a campaign for the running bench's vehicle."""
     from bench.cli.campaigns import create
 
-    create(run, name=name, notes=notes, images=image or [], transfer=transfer)
+    create(run, name=name, notes=notes, images=image or [], transfer=transfer, encrypt=encrypt)
 
 
 @campaign_group.command("list")

@@ -18,7 +18,7 @@ from proto import image_format, job_states, ota_pb2
 _POWER: Final = ("on", "off", "cycle")
 
 
-def create(run: Path, *, name: str, notes: str, images: list[str], transfer: Transfer) -> None:
+def create(run: Path, *, name: str, notes: str, images: list[str], transfer: Transfer, encrypt: bool = False) -> None:
     """Makes a campaign.
 
     Raises:
@@ -42,7 +42,7 @@ def create(run: Path, *, name: str, notes: str, images: list[str], transfer: Tra
                 CampaignImage(hardware[ecu], data, base.read_bytes() if base and transfer is not Transfer.FULL else b"")
             )
         campaign = operator.create_campaign(
-            name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer
+            name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt
         )
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:

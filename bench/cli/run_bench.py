@@ -42,6 +42,7 @@ def options_from(
     faults: list[str] | None,
     transfer: Transfer,
     *,
+    encrypt: bool = False,
     no_pace: bool,
     hmi_port: int,
     runs_dir: Path,
@@ -58,6 +59,7 @@ def options_from(
         hmi_port=hmi_port,
         pace=not no_pace,
         transfer=transfer,
+        encrypt=encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
     )
 
@@ -146,7 +148,7 @@ def make_report(
         job_id=job_id,
         campaign_id=bench.campaign.campaign_id if bench.campaign else "",
         target_version=target,
-        transfer_policy=str(bench.options.transfer),
+        transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
         kernel_can=bench.kernel_can,
         faults=tuple(f"{fault.ecu}:{fault.kind}" for fault in bench.options.faults),
         duration_s=duration_s,

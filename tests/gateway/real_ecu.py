@@ -36,6 +36,7 @@ class RealEcu:
     make_image: ImageMaker
     isotp: IsoTpConfig = field(default_factory=IsoTpConfig)
     size: int = 9000
+    decryption_key: Path | None = None
 
     def __post_init__(self) -> None:
         self.serial = f"{self.name.upper()}-0001"
@@ -68,6 +69,7 @@ class RealEcu:
             image_public_key=self.keys.folder / "image.pub.pem",
             director_root=self.keys.folder / "root.json",
             control_port=self.port,
+            decryption_key=self.decryption_key,
             trace=self.folder / "trace.jsonl",
         )
         path = self.folder / f"{self.name}.json"

@@ -1,0 +1,144 @@
+"""Encrypted campaigns in the gateway: which files are fetched, what the ECU is told, and what its refusal means."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import bsdiff4
+import pytest
+from nacl.public import PrivateKey
+
+from bench.gateway.config import GatewayConfig, GatewayTiming
+from bench.gateway.errors import ManifestRefused
+from bench.gateway.flashing import UdsVehicle
+from bench.gateway.flashing import profile as profiles
+from bench.gateway.flashing.errors import EcuRefused
+from bench.gateway.manifest import KnownEcu, Plan, PlannedEcu, read_plan
+from bench.gateway.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
+from bench.gateway.vehicle import EcuImage
+from proto.trace import TraceWriter, read
+from tests.ecu.factory import VIN, ImageMaker, Keys
+from tests.ecu.sealing import seal
+from tests.gateway.real_ecu import RealEcu
+from tests.gateway.test_flashing_ecu import multicast
+
+KNOWN = (KnownEcu("engine", "E1", "mcu"),)
+KEY = PrivateKey(bytes(range(32)))
+
+
+def encryption(path: str, digit: str, **facts: Any) -> dict[str, Any]:
+    return {"path": path, "length": 1124, "sha256": digit * 64, "public_key": "0" * 64, **facts}
+
+
+def targets(**changes: Any) -> bytes:
+    """Targets of one ECU, image and patch encrypted; ``changes`` of the target's custom, ``patch_…`` of the patch's."""
+    patch = {"path": "p", "length": 100, "sha256": "b" * 64, "base_version": "1.0.0", "base_sha256": "d" * 64}
+    patch |= {"base_length": 1000, "encryption": encryption("pe", "e", length=241)}
+    patch |= {key.removeprefix("patch_"): value for key, value in changes.items() if key.startswith("patch_")}
+    custom = {"ecu_serial": "E1", "hardware_id": "mcu", "version": "2.0.0", "release_counter": 2, "patch": patch}
+    custom |= {"encryption": encryption("ie", "f")}
+    custom |= {key: value for key, value in changes.items() if not key.startswith("patch_")}
+    target = {"length": 1000, "hashes": {"sha256": "a" * 64}, "custom": custom}
+    vehicle = {"vin": "V", "job_id": "j", "campaign_id": "c"}
+    signed = {"expires": "2099-01-01T00:00:00+00:00", "targets": {"i": target}, "custom": vehicle}
+    return json.dumps({"signed": signed}).encode()
+
+
+def plan_of(**changes: Any) -> tuple[Plan, PlannedEcu]:
+    plan = read_plan(targets(**changes), KNOWN)
+    return plan, plan.ecus[0]
+
+
+def test_only_encrypted_files_are_chosen_and_counted() -> None:
+    plan, engine = plan_of()
+    assert engine.is_encrypted
+    assert [(t.file.path, t.is_patch) for t in choose_transfers(plan, {"engine": "1.0.0"})] == [("pe", True)]
+    assert [(t.file.path, t.is_patch) for t in choose_transfers(plan, {"engine": "0.9.0"})] == [("ie", False)]
+    assert needed_bytes(plan, {"engine": "1.0.0"}) == 1124 + 241
+    full = choose_transfers(plan, {"engine": "0.9.0"})
+    assert expected_duration_s(full, metadata_bytes=0, bus_of={}, line_payload_bytes_per_s=1124.0) == 3.0
+
+
+def test_the_ecu_is_told_the_plain_image_s_size() -> None:
+    plan, _ = plan_of()
+    (image,) = ecu_images(plan, {"engine": "1.0.0"}, metadata=b"", path_of=lambda file: Path(file.path))
+    assert (image.image, image.patch, image.is_encrypted) == (Path("ie"), Path("pe"), True)
+    assert (image.image_length, image.file_length, image.patch_length) == (1000, 1124, 241)
+
+
+@pytest.mark.parametrize("change", [{"patch_encryption": None}, {"encryption": None}])
+def test_a_manifest_that_encrypts_only_one_of_image_and_patch_is_refused(change: dict[str, None]) -> None:
+    with pytest.raises(ManifestRefused, match="only one of image and patch for engine"):
+        plan_of(**change)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"path": "../x"}, {"path": "/x"}, {"length": 0}, {"sha256": "short"}, {"format": "OTAE-2"}, {"public_key": "x"}],
+)
+def test_encryption_facts_that_are_wrong_are_refused(facts: dict[str, Any]) -> None:
+    with pytest.raises(ManifestRefused):
+        plan_of(encryption=encryption("ie", "f") | facts)
+
+
+def test_a_profile_without_encrypted_formats_has_none() -> None:
+    formats = profiles.load("iso14229-ab").data_format
+    assert [formats.of(is_patch=p, is_encrypted=e) for e in (False, True) for p in (False, True)] == [0, 0x10, 1, 0x11]
+    plain = profiles.DataFormat(full=0, patch=0x10)
+    assert plain.of(is_patch=False, is_encrypted=True) is None
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+def stage(vehicle: UdsVehicle, image: EcuImage) -> None:
+    vehicle.stage(
+        [image], job_id="job-1", progress=lambda _: None, cancel=threading.Event(), fetch_image=lambda _: None
+    )
+
+
+def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path: Path, keys: Keys) -> None:
+    (tmp_path / "engine.x25519").write_text(bytes(KEY).hex() + "\n")
+    engine = RealEcu(
+        name="engine",
+        number=0,
+        folder=tmp_path,
+        bus=multicast(),
+        keys=keys,
+        make_image=ImageMaker(keys),
+        decryption_key=tmp_path / "engine.x25519",
+    )
+    with engine:
+        config = GatewayConfig(
+            vin=VIN,
+            ecus=(engine.endpoint(),),
+            state_dir=tmp_path,
+            director_root=tmp_path / "root.json",
+            cloud_grpc="127.0.0.1:1",
+            timing=GatewayTiming(ecu_lost_timeout_s=5.0),
+        )
+        vehicle = UdsVehicle(config, TraceWriter(tmp_path / "gateway.jsonl", component="gateway"))
+        try:
+            full = replace(engine.image(), is_encrypted=True)
+            good, wrong = (seal(engine.new, key.public_key).data for key in (KEY, PrivateKey.generate()))
+
+            full.image.write_bytes(wrong)
+            with pytest.raises(EcuRefused, match=r"72.*status 09: decryption failed") as refused:
+                stage(vehicle, full)
+            assert (refused.value.ecu, refused.value.nrc) == ("engine", 0x72)
+
+            patch = seal(bsdiff4.diff(engine.old, engine.new), KEY.public_key).data
+            delta = replace(engine.image(patch), is_encrypted=True)
+            delta.image.write_bytes(good)
+            stage(vehicle, delta)
+            assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
+        finally:
+            vehicle.close()
+    sent = [event.data for event in read(tmp_path / "gateway.jsonl") if event.event == "flash.transfer"]
+    assert [(data["kind"], data["bytes"]) for data in sent if data.get("encrypted")] == [("delta", len(patch))]
