@@ -1,7 +1,8 @@
 """An ECU without its loop, transport and time: flash in memory, bootloader, UDS server, and a tester's whole update over it.
 
 For sweeps, which boot thousands of ECUs. Nothing here is simulated differently: what boots is ``Startup``, what answers is
-the UDS server, what is swept is the flash they write. Work that an ECU announces by 78 is done at once.
+the UDS server, what is swept is the flash they write. Work that an ECU announces by 78 is done at once, and time stands still:
+no session ends while a sweep looks at something else.
 
 Decides what a tester does next from what the ECU says of itself, so that ``update`` goes on from wherever a power cut left it.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +27,8 @@ from proto import image_format
 from proto.process_config import EcuConfig
 from proto.trace import TraceWriter
 
-BLOCK_BYTES = 1024
+BLOCK_BYTES: Final = 1024
+NOW_S: Final = 1000.0
 _ACTIVATE, _CONFIRM, _REVERT = b"\x31\x01\x02\x10", b"\x31\x01\x02\x11", b"\x31\x01\x02\x12"
 
 
@@ -110,7 +111,7 @@ class BareEcu:
         device = self._startup.device(outcome, dtcs)
         self.firmware = device.firmware
         self._running = outcome.slot
-        self._server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=time.monotonic())
+        self._server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=NOW_S)
         return outcome
 
     @property
@@ -130,10 +131,10 @@ class BareEcu:
             UpdateRefused: it was answered negatively, or not at all.
             PowerLost: power went meanwhile.
         """
-        handled = self._server.handle(request, functional=False, now_s=time.monotonic())
+        handled = self._server.handle(request, functional=False, now_s=NOW_S)
         answer = handled.final(handled.work(), announced=False) if isinstance(handled, Pending) else handled
         if isinstance(handled, Pending):
-            self._server.completed(now_s=time.monotonic())
+            self._server.completed(now_s=NOW_S)
         if answer is None or answer[0] == 0x7F:
             raise UpdateRefused(
                 f"{request[:12].hex(' ').upper()} was answered {answer.hex(' ').upper() if answer else 'not at all'}"

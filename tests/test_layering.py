@@ -26,7 +26,7 @@ ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
         "ecu_firmware_sim": ("ecu_firmware_sim/user_transport.py",),
     },
     "imgtool": {"bench": ("bench/firmware.py",), "cloud": (), "ecu_firmware_sim": ()},
-    "bsdiff4": {"bench": (), "cloud": ("cloud/deltas.py",), "ecu_firmware_sim": ("ecu_firmware_sim/delta.py",)},
+    "bsdiff4": {"bench": ("bench/perf/material.py",), "cloud": ("cloud/deltas.py",), "ecu_firmware_sim": ("ecu_firmware_sim/delta.py",)},
     "fastapi": {"bench": ("bench/gateway/hmi/",), "cloud": ("cloud/artifacts.py",), "ecu_firmware_sim": ()},
     "aiomqtt": {"bench": ("bench/gateway/wakeup.py",), "cloud": ("cloud/events.py",), "ecu_firmware_sim": ()},
     "amqtt": {"bench": (), "cloud": ("cloud/broker.py",), "ecu_firmware_sim": ()},

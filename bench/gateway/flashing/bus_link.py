@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.flashing import profile as profiles
@@ -10,16 +11,23 @@ from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable
 from bench.gateway.flashing.tester_present import TesterPresent, send_functional
 from bench.gateway.transport import Channel, TransportError, open_channel
+from proto.process_config import IsoTpConfig
 from proto.trace import TraceWriter
+
+ChannelOpener = Callable[[Mapping[str, Any], IsoTpConfig], Channel]
+"""``open_channel``, or what stands in its place."""
 
 
 class BusLink:
     """The ECUs on one bus. Used by one thread at a time (TesterPresent has its own and shares only the channel)."""
 
-    def __init__(self, endpoints: Sequence[EcuEndpoint], trace: TraceWriter) -> None:
+    def __init__(
+        self, endpoints: Sequence[EcuEndpoint], trace: TraceWriter, *, opener: ChannelOpener = open_channel
+    ) -> None:
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._first = endpoints[0]
         self._trace = trace
+        self._opener = opener
         self._channel: Channel | None = None
         self._clients: dict[str, EcuClient] = {}
         self._tester_present: TesterPresent | None = None
@@ -103,7 +111,7 @@ class BusLink:
     def _open(self) -> Channel:
         if self._channel is None:
             try:
-                self._channel = open_channel(self._first.bus, self._first.isotp)
+                self._channel = self._opener(self._first.bus, self._first.isotp)
             except TransportError as error:
                 raise BusUnavailable(str(error), ecu="", step="open bus") from error
         return self._channel

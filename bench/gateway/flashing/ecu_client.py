@@ -147,14 +147,23 @@ class EcuClient:
         self.request(bytes((0x27, security.send_key)) + key, step=step)
 
     def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:
-        """22: one data record.
+        """22: one data record. Reading changes nothing in the ECU, so a lost answer is asked for once more.
+
+        Args:
+            identifier: the data identifier.
+            p2_s: as ``request``; given by callers that poll, who ask again by themselves.
 
         Raises:
             FlashError: as ``request``; EcuContradicts where the answer has another identifier.
         """
         wanted = identifier.to_bytes(2, "big")
         step = f"22 {identifier:04X} read"
-        answer = self.request(b"\x22" + wanted, step=step, p2_s=p2_s)
+        try:
+            answer = self.request(b"\x22" + wanted, step=step, p2_s=p2_s)
+        except EcuLost as error:
+            if p2_s is not None or error.nrc is not None:
+                raise
+            answer = self.request(b"\x22" + wanted, step=step)
         if answer[1:3] != wanted:
             raise self.contradicts(step, f"answered for {answer[1:3].hex().upper()}")
         return answer[3:]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from bench.gateway.config import EcuEndpoint, GatewayConfig
 from bench.gateway.flashing import activation
-from bench.gateway.flashing.bus_link import BusLink
+from bench.gateway.flashing.bus_link import BusLink, ChannelOpener
 from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable, FlashError
 from bench.gateway.flashing.identity import read_identity
@@ -24,6 +24,7 @@ from bench.gateway.flashing.profile import load
 from bench.gateway.flashing.programming import BusProgramming
 from bench.gateway.flashing.progress import Progress
 from bench.gateway.flashing.steps import functional_request, title
+from bench.gateway.transport import open_channel
 from bench.gateway.vehicle import EcuIdentity, EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
 from proto.trace import TraceWriter
 
@@ -34,15 +35,16 @@ class UdsVehicle:
     Args:
         config: ECUs and times.
         trace: gets every UDS exchange.
+        opener: opens the buses.
     """
 
-    def __init__(self, config: GatewayConfig, trace: TraceWriter) -> None:
+    def __init__(self, config: GatewayConfig, trace: TraceWriter, *, opener: ChannelOpener = open_channel) -> None:
         self._timing = config.timing
         self._lock = threading.RLock()
         groups: dict[str, list[EcuEndpoint]] = {}
         for endpoint in config.ecus:
             groups.setdefault(_bus_key(endpoint), []).append(endpoint)
-        self._links = [BusLink(endpoints, trace) for endpoints in groups.values()]
+        self._links = [BusLink(endpoints, trace, opener=opener) for endpoints in groups.values()]
         self._link_of = {name: link for link in self._links for name in link.endpoints}
 
     def identify(self) -> Mapping[str, EcuIdentity]:

@@ -1,0 +1,95 @@
+"""``otabench perf``: sweeps of faults and measurements of the flash path. Options only; each hands over to ``bench.perf``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+perf_group = typer.Typer(
+    help="Sweep faults through updates, and measure the flash path.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_Seed = Annotated[int, typer.Option("--seed", help="Of everything random; printed at the end.")]
+
+_Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point.")]
+_Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")]
+
+
+@perf_group.command("powercut")
+def powercut(
+    image_size: Annotated[int | None, typer.Option("--image-size", metavar="BYTES", help="Of the firmware.")] = None,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="256 KiB of firmware; second cuts are sampled then.")
+    ] = False,
+    second_cut: Annotated[
+        bool, typer.Option("--second-cut/--no-second-cut", help="Cut the recovery too, at every operation.")
+    ] = True,
+    seed: _Seed = 0,
+    replay: Annotated[str, typer.Option("--replay", metavar="SEQUENCE", help="Only this one.")] = "",
+) -> None:
+    """Cuts the power at every flash operation of a whole update. Prints `N cut points, 0 bricked`; exit status 1 otherwise."""
+    from bench.perf.powercut import FULL_SIZE_BODY_BYTES, FULL_SIZE_SECOND_CUTS, SMALL_BODY_BYTES, PowercutOptions, run
+
+    body = image_size or (FULL_SIZE_BODY_BYTES if full_size else SMALL_BODY_BYTES)
+    sampled = FULL_SIZE_SECOND_CUTS if full_size else None
+    options = PowercutOptions(body, sampled if second_cut else 0, seed, replay)
+    raise typer.Exit(1 if run(options, _console()).findings else 0)
+
+
+@perf_group.command("message-cut")
+def message_cut(
+    every: _Every = 1,
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, as ecu:after@7; repeatable.")
+    ] = None,
+    json_file: _Json = None,
+) -> None:
+    """Power-cycles the ECU, and kills the gateway, at every UDS message of an update. Exit status 1 if one is bricked or stuck."""
+    from bench.perf import message_cut as sweep
+    from bench.perf.show import SweepView, write_json
+
+    console = _console()
+    points = [sweep.Point.parse(text) for text in point or ()]
+    view = SweepView(console, command="otabench perf message-cut")
+    runs = sweep.sweep(lambda messages: points or sweep.points_of(len(messages), step=every), on_run=view.on_run)
+    console.print(runs.sentence("cut points"))
+    if json_file is not None:
+        write_json(json_file, runs)
+    raise typer.Exit(1 if runs.wrong else 0)
+
+
+@perf_group.command("frames")
+def frames(
+    every: _Every = 1,
+    point: Annotated[
+        list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, as drop@17; repeatable.")
+    ] = None,
+    seed: _Seed = 0,
+    json_file: _Json = None,
+) -> None:
+    """Drops, doubles and corrupts every CAN frame of an update, one run each. Exit status 1 if one is bricked or stuck."""
+    from bench.perf import frames as sweep
+    from bench.perf.show import SweepView, write_json
+
+    console = _console()
+    points = [sweep.Point.parse(text) for text in point or ()]
+    view = SweepView(console, command=f"otabench perf frames --seed {seed}")
+    runs = sweep.sweep(lambda number: points or sweep.points_of(number, step=every), seed=seed, on_run=view.on_run)
+    console.print(f"{runs.sentence('disturbed frames')}   (seed {seed})")
+    if json_file is not None:
+        write_json(json_file, runs, seed=seed)
+    raise typer.Exit(1 if runs.wrong else 0)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)

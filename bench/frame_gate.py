@@ -1,0 +1,265 @@
+"""``python -m bench.frame_gate``: a gate between two CAN interfaces, which does to frames what ``frame_faults`` says.
+
+The near side is the bus that everybody sees (gateway, captures, pacing); on the far side, a virtual interface that the gate makes
+and removes, sit the simulated ECUs. The kernel's ISO-TP runs at both ends, so no end could drop a frame itself.
+
+Decides nothing but the order of frames: those of one direction never overtake each other, so that a delayed frame holds up
+those behind it. A transmit queue that is full is waited for.
+
+Control port: as an ECU's (docs/contracts.md), operations ``state``, ``fault``, ``clear`` and ``seed``.
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import select
+import signal
+import socket
+import socketserver
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from bench import virtual_can
+from bench.errors import BenchError, WrongUsage
+from bench.frame_faults import Direction, FrameFault, FrameFaults
+from bench.ports import LOOPBACK
+
+_HEADER: Final = struct.Struct("=IBBBB")
+_CAN_MTU, _CANFD_MTU = 16, 72
+_SO_RCVBUFFORCE: Final = 33
+_BUFFER_BYTES: Final = 16 * 1024 * 1024
+_BURST_FRAMES: Final = 64
+"""Frames taken from one side before the other is looked at."""
+_QUEUE_FULL_WAIT_S: Final = 0.0005
+_LOOK_S: Final = 0.2
+_ID_MASK: Final = 0x1FFF_FFFF
+
+
+def far_channel(near: str) -> str:
+    """The name of the interface behind a gate (Linux has 15 characters for it)."""
+    return f"{near[:11]}-ecu"
+
+
+def open_raw(channel: str) -> socket.socket:
+    """A CAN_RAW socket for classic and FD frames, with a large buffer.
+
+    Raises:
+        BenchError: this kernel has no CAN, or there is no such interface.
+    """
+    try:
+        raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+    except OSError as error:
+        raise BenchError("frame gate: this kernel has no CAN; run the command by setup/with-can") from error
+    try:
+        raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+        try:
+            raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        except PermissionError:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        raw.bind((channel,))
+    except OSError as error:
+        raw.close()
+        raise BenchError(f"frame gate: {channel}: {error.strerror}; make it by setup/vcan.sh {channel}") from error
+    raw.setblocking(False)
+    return raw
+
+
+class FrameGate:
+    """Forwards between two open sockets. ``faults`` is shared with the control port; ``lock`` guards it."""
+
+    def __init__(self, near: socket.socket, far: socket.socket, faults: FrameFaults) -> None:
+        self.faults = faults
+        self.lock = threading.Lock()
+        self._routes = {near: (Direction.RX, far), far: (Direction.TX, near)}
+        self._late: dict[Direction, deque[tuple[float, bytes]]] = {direction: deque() for direction in Direction}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends ``run``; safe from a signal handler and from another thread."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until ``stop``. Raises BenchError when an interface goes away."""
+        try:
+            while not self._stopping:
+                readable, _, _ = select.select(list(self._routes), [], [], self._patience_s())
+                for source in readable:
+                    self._forward(source)
+                self._send_late()
+        except OSError as error:
+            raise BenchError(f"frame gate: an interface is gone or down: {error.strerror}") from error
+
+    def _patience_s(self) -> float:
+        due = [queue[0][0] for queue in self._late.values() if queue]
+        return min(_LOOK_S, max(0.0, min(due) - time.monotonic())) if due else _LOOK_S
+
+    def _forward(self, source: socket.socket) -> None:
+        direction, target = self._routes[source]
+        for _ in range(_BURST_FRAMES):
+            try:
+                frame = source.recv(_CANFD_MTU)
+            except BlockingIOError:
+                return
+            identifier, length, *_ = _HEADER.unpack_from(frame)
+            data = frame[_HEADER.size : _HEADER.size + length]
+            with self.lock:
+                verdict = self.faults.judge(direction, identifier & _ID_MASK, data)
+            if verdict.data is not data:
+                frame = frame[: _HEADER.size] + verdict.data + frame[_HEADER.size + length :]
+            queue = self._late[direction]
+            for _ in range(verdict.copies):
+                if verdict.delay_s or queue:
+                    due = max(time.monotonic() + verdict.delay_s, queue[-1][0] if queue else 0.0)
+                    queue.append((due, frame))
+                else:
+                    _send(target, frame)
+
+    def _send_late(self) -> None:
+        now = time.monotonic()
+        for direction, target in self._routes.values():
+            queue = self._late[direction]
+            while queue and queue[0][0] <= now:
+                _send(target, queue.popleft()[1])
+
+
+def _send(target: socket.socket, frame: bytes) -> None:
+    while True:
+        try:
+            target.send(frame)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOBUFS, errno.EAGAIN):
+                raise
+        time.sleep(_QUEUE_FULL_WAIT_S)
+
+
+class GateControl(socketserver.ThreadingTCPServer):
+    """The control port of a gate.
+
+    Raises:
+        BenchError: the port is in use.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, gate: FrameGate, *, port: int, name: str) -> None:
+        self._gate = gate
+        self._name = name
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except OSError as error:
+            raise BenchError(f"frame gate: control port {port}: {error.strerror}; choose another") from error
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """The answer to one line."""
+        try:
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise WrongUsage("a line must be one JSON object")
+            with self._gate.lock:
+                return {"ok": True, **self._perform(message)}
+        except ValueError as error:
+            return {"ok": False, "error": f"not JSON: {error}"}
+        except BenchError as error:
+            return {"ok": False, "error": str(error)}
+
+    def _perform(self, message: dict[str, Any]) -> dict[str, Any]:
+        faults = self._gate.faults
+        operation = message.pop("op", None)
+        if operation == "seed" or (operation == "fault" and "seed" in message):
+            seed = message.pop("seed", None)
+            if not isinstance(seed, int):
+                raise WrongUsage(f"seed {seed!r}: expected a whole number")
+            faults.reseed(seed)
+        if operation == "fault":
+            faults.set(FrameFault.parse(message))
+        elif operation == "clear":
+            faults.clear()
+        elif operation not in ("state", "seed"):
+            raise WrongUsage(f"no operation {operation!r}; there are state, fault, clear, seed")
+        return {
+            "name": self._name,
+            "seed": faults.seed,
+            "frames": {str(direction): number for direction, number in faults.frames.items()},
+            "acted": faults.acted,
+            "faults": faults.shown(),
+        }
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: GateControl
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while line := self.rfile.readline(65536):
+                self.wfile.write((json.dumps(self.server.answer(line)) + "\n").encode())
+
+
+@contextmanager
+def _far_interface(name: str) -> Iterator[None]:
+    made = virtual_can.ensure(name)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(BenchError):  # somebody removed it first
+                virtual_can.remove(name)
+
+
+def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[[FrameGate], None]) -> None:
+    """Opens both sides and forwards; ``on_gate`` gets the gate before it starts. Raises BenchError."""
+    with (
+        _far_interface(far),
+        contextlib.closing(open_raw(near)) as near_socket,
+        contextlib.closing(open_raw(far)) as far_socket,
+    ):
+        gate = FrameGate(near_socket, far_socket, FrameFaults(seed))
+        with GateControl(gate, port=control_port, name=near) as control:
+            threading.Thread(target=control.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
+            on_gate(gate)
+            print(f"frame gate: {near} to {far}, control port {control_port}, seed {seed}", flush=True)
+            gate.run()
+            control.shutdown()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.frame_gate", description="A gate for faults of CAN frames.")
+    parser.add_argument("--near", default="vcan0", help="the bus that is there (vcan0)")
+    parser.add_argument("--far", help="the virtual interface behind it, made if absent (NEAR-ecu)")
+    parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+
+    def stop_by_signal(gate: FrameGate) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: gate.stop())
+
+    try:
+        run(
+            near=given.near,
+            far=given.far or far_channel(given.near),
+            control_port=given.control_port,
+            seed=given.seed,
+            on_gate=stop_by_signal,
+        )
+    except BenchError as error:
+        print(f"bench.frame_gate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

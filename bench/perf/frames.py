@@ -1,0 +1,116 @@
+"""`otabench perf frames`: every n-th CAN frame of an update is dropped, sent twice or corrupted in one bit, one run each.
+
+Decides the points: every frame of an undisturbed update, in both directions, as the frame gate counts them. The bus is paced by
+nothing; the tester's patience is short, the transport's timeouts (1 s) are the kernel's own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import ports
+from bench.control_port import ControlPort
+from bench.errors import WrongUsage
+from bench.frame_faults import FrameFaultKind
+from bench.frame_gate import far_channel
+from bench.gateway.vehicle import EcuImage
+from bench.perf.rig import Rig, RigOptions, update
+from bench.perf.verdict import Run, Runs, judge
+from bench.process_setup import PYTHON
+from bench.processes import ProcessSpec
+
+SWEPT: Final = (FrameFaultKind.DROP, FrameFaultKind.DUPLICATE, FrameFaultKind.CORRUPT)
+LIMIT_S: Final = 60.0
+BODY_BYTES: Final = 256
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: what happens to which frame (from 1, both directions counted together)."""
+
+    kind: FrameFaultKind
+    frame: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}@{self.frame}"
+
+    @classmethod
+    def parse(cls, text: str) -> Point:
+        """Reads what ``str`` wrote.
+
+        Raises:
+            WrongUsage: not of that form.
+        """
+        kind, _, number = text.partition("@")
+        try:
+            return cls(FrameFaultKind(kind), int(number))
+        except ValueError as error:
+            raise WrongUsage(f"point {text!r}: expected KIND@FRAME, such as drop@17") from error
+
+
+def points_of(frames: int, *, step: int = 1) -> list[Point]:
+    """All points of an update of so many frames; with ``step``, every so manieth frame, other ones for each kind."""
+    return [
+        Point(kind, frame) for offset, kind in enumerate(SWEPT) for frame in range(1 + offset % step, frames + 1, step)
+    ]
+
+
+def sweep(
+    choose: Callable[[int], Iterable[Point]],
+    *,
+    seed: int = 0,
+    channel: str = "vcan0",
+    on_run: Callable[[Run, int], None] = lambda _run, _of: None,
+) -> Runs:
+    """One run for each point.
+
+    Args:
+        choose: gets the number of frames of an undisturbed update; says which points.
+        seed: of the bits that are corrupted.
+        channel: the bus.
+        on_run: told of each run, and of how many there are.
+
+    Raises:
+        BenchError: the rig could not run.
+    """
+    with tempfile.TemporaryDirectory(prefix="otabench-frames-") as folder:
+        gate = ControlPort("frame gate", ports.free_ports(1)[0])
+        options = RigOptions(body_bytes=BODY_BYTES, p2_margin_s=0.3, ecu_channel=far_channel(channel))
+        with Rig(Path(folder), options, others=[gate_spec(gate, channel, seed, Path(folder))]) as rig:
+            points = list(choose(frames(rig, gate)))
+            runs = Runs()
+            for point in points:
+                runs.runs.append(_run(rig, gate, point, seed))
+                on_run(runs.runs[-1], len(points))
+            return runs
+
+
+def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> ProcessSpec:
+    """The frame gate as a process."""
+    argv = [*PYTHON, "bench.frame_gate", "--near", channel, "--control-port", str(gate.port), "--seed", str(seed)]
+    return ProcessSpec(name="frame-gate", argv=argv, log=folder / "frame-gate.log", ready=gate.is_up)
+
+
+def frames(rig: Rig, gate: ControlPort) -> int:
+    """The number of frames of an undisturbed update."""
+    before = sum(gate.state()["frames"].values())
+    _update(rig, rig.next_image())
+    return int(sum(gate.state()["frames"].values()) - before)
+
+
+def _run(rig: Rig, gate: ControlPort, point: Point, seed: int) -> Run:
+    image = rig.next_image()
+    gate.call("fault", kind=str(point.kind), first=point.frame, every=0, seed=seed + point.frame)
+    return judge(rig, str(point), image, lambda image: _update(rig, image), gate.clear, LIMIT_S)
+
+
+def _update(rig: Rig, image: EcuImage) -> None:
+    vehicle = rig.vehicle()
+    try:
+        update(vehicle, image)
+    finally:
+        vehicle.close()

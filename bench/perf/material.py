@@ -1,0 +1,206 @@
+"""Signed images, Director metadata and the configuration of one ECU, for updates that need no cloud.
+
+Decides nothing about trust: images are imgtool's, metadata is python-tuf's, keys are made for one run and thrown away with
+its folder. An ECU that takes these takes a campaign's.
+
+Versions ``1.0.N`` share the major version and so the security counter: a sweep may go to and fro between two of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import bsdiff4
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from securesystemslib.signer._crypto_signer import CryptoSigner
+from tuf.api._payload import Root, TargetFile, Targets
+from tuf.api.metadata import Metadata
+
+from bench import firmware, ports, synthetic_code
+from bench.errors import FirmwareError
+from bench.gateway.config import EcuEndpoint
+from bench.gateway.vehicle import EcuImage
+from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
+
+VIN = "W0TABENCH00000001"
+REQUEST_ID, RESPONSE_ID = 0x7E0, 0x7E8
+SECTOR_BYTES = 4096
+LEAST_BODY_BYTES = 2048
+"""What synthetic code needs at least."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Keys and facts of one ECU; files below ``folder``.
+
+    Args:
+        folder: made if absent.
+        slot_size_bytes: of the ECU; whole sectors.
+    """
+
+    folder: Path
+    ecu: str = "engine"
+    slot_size_bytes: int = 0x100000
+    _image_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    _root: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    _targets: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+
+    def __post_init__(self) -> None:
+        for name in ("image", "director"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        private = self._image_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = self._image_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        key = self.folder / firmware.SIGNING_KEY
+        key.touch(mode=0o600)
+        key.write_bytes(private)
+        self._public_key.write_bytes(public)
+        root = Root(expires=_later(), consistent_snapshot=False)
+        root.add_key(self._root.public_key, "root")
+        for role in ("targets", "snapshot", "timestamp"):
+            root.add_key(self._targets.public_key, role)
+        signed = Metadata(root)
+        signed.sign(self._root)
+        self._root_file.write_bytes(signed.to_bytes())
+
+    @property
+    def serial(self) -> str:
+        return f"{self.ecu.upper()}-0001"
+
+    @property
+    def hardware_id(self) -> str:
+        return f"{self.ecu}-mcu"
+
+    @property
+    def secret(self) -> str:
+        """Of security access, hex."""
+        return hashlib.sha256(self.ecu.encode()).hexdigest()
+
+    @property
+    def _public_key(self) -> Path:
+        return self.folder / "image" / "signing.pub.pem"
+
+    @property
+    def _root_file(self) -> Path:
+        return self.folder / "director" / "root.json"
+
+    def image(self, version: str, *, body_bytes: int, body: bytes | None = None) -> Path:
+        """A signed image. ``body`` instead of synthetic code, where given.
+
+        Raises:
+            FirmwareError: it does not fit the slot, or a size too small for code.
+        """
+        if body is None:
+            try:
+                body = synthetic_code.build(
+                    self.hardware_id, size_bytes=body_bytes, version=firmware.parse_version(version)
+                )
+            except ValueError as error:
+                raise FirmwareError(f"firmware of {self.ecu}: {error}") from error
+        out = self.folder / f"{self.hardware_id}-{version}.bin"
+        made = firmware.pack(
+            body,
+            ecu=self.ecu,
+            hardware_id=self.hardware_id,
+            version=version,
+            keys_dir=self.folder,
+            out=out,
+        )
+        return made.path
+
+    def patch(self, old: Path, new: Path) -> Path:
+        """A bsdiff4 patch that makes ``new`` of ``old``."""
+        out = self.folder / f"{old.stem}-{new.stem}.bsdiff"
+        out.write_bytes(bsdiff4.diff(old.read_bytes(), new.read_bytes()))
+        return out
+
+    def targets(self, image: Path, version: str, *, number: int) -> bytes:
+        """The Director's signed Targets (version ``number``) that name the image for this ECU."""
+        data = image.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"images/{digest}/{self.hardware_id}-{version}.bin"
+        custom = {
+            "ecu_serial": self.serial,
+            "hardware_id": self.hardware_id,
+            "version": version,
+            "release_counter": 1,
+            "patch": None,
+        }
+        target = TargetFile(len(data), {"sha256": digest}, path, {"custom": custom})
+        targets = Targets(version=number, expires=_later(), targets={path: target})
+        targets.unrecognized_fields["custom"] = {"vin": VIN, "job_id": f"job-{number}", "campaign_id": "perf"}
+        signed = Metadata(targets)
+        signed.sign(self._targets)
+        return signed.to_bytes()
+
+    def ecu_config(
+        self,
+        factory_image: Path,
+        *,
+        bus: dict[str, Any],
+        isotp: IsoTpConfig | None = None,
+        control_port: int | None = None,
+        timing: EcuTiming | None = None,
+    ) -> EcuConfig:
+        """What the ECU's process is told."""
+        return EcuConfig(
+            name=self.ecu,
+            vin=VIN,
+            serial=self.serial,
+            hardware_id=self.hardware_id,
+            part_number="PERF-1",
+            bus=bus,
+            request_id=REQUEST_ID,
+            response_id=RESPONSE_ID,
+            isotp=isotp or IsoTpConfig(),
+            timing=timing or EcuTiming(boot_s=0.05, security_delay_s=1.0),
+            security_secret=self.secret,
+            state_file=self.folder / f"{self.ecu}.flash",
+            factory_image=factory_image,
+            image_public_key=self._public_key,
+            director_root=self._root_file,
+            slot_size_bytes=self.slot_size_bytes,
+            control_port=ports.free_ports(1)[0] if control_port is None else control_port,
+            trace=self.folder / "trace.jsonl",
+        )
+
+    def endpoint(
+        self, *, bus: dict[str, Any], isotp: IsoTpConfig | None = None, profile: str = "iso14229-ab"
+    ) -> EcuEndpoint:
+        """The ECU as the gateway knows it."""
+        return EcuEndpoint(
+            name=self.ecu,
+            bus=bus,
+            request_id=REQUEST_ID,
+            response_id=RESPONSE_ID,
+            isotp=isotp or IsoTpConfig(),
+            serial=self.serial,
+            hardware_id=self.hardware_id,
+            profile=profile,
+            security_secret=self.secret,
+        )
+
+    def ecu_image(self, image: Path, version: str, *, number: int, patch: Path | None = None) -> EcuImage:
+        """The update of this ECU to ``version``, as the agent hands it to the vehicle."""
+        return EcuImage(
+            ecu=self.ecu,
+            version=version,
+            image=image,
+            image_length=image.stat().st_size,
+            metadata=self.targets(image, version, number=number),
+            patch=patch,
+            patch_length=patch.stat().st_size if patch else 0,
+        )
+
+
+def whole_sectors(length: int) -> int:
+    """The length rounded up to whole sectors, and at least two: what a slot must have."""
+    return max(2, -(-length // SECTOR_BYTES)) * SECTOR_BYTES
+
+
+def _later() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)

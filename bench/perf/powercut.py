@@ -1,0 +1,136 @@
+"""`otabench perf powercut`: makes an update, has the ECU's own process sweep it, and shows what comes.
+
+Decides sizes and how much is swept; what must hold is ``ecu_firmware_sim.powercut``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from bench.errors import BenchError, WrongUsage
+from bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
+from bench.process_setup import PYTHON
+
+FULL_SIZE_BODY_BYTES: Final = 256 * 1024
+FULL_SIZE_SECOND_CUTS: Final = 1
+SMALL_BODY_BYTES: Final = 6000
+_IMAGE_OVERHEAD_BYTES: Final = 0x400
+"""MCUboot's header and trailer, rounded up."""
+
+
+@dataclass(frozen=True)
+class PowercutOptions:
+    """What is swept.
+
+    Attributes:
+        body_bytes: of the firmware.
+        second_cuts: after each first cut; None: at every operation of the recovery.
+        seed: of garbage writes and of the choice of second cuts.
+        replay: one sequence instead of all.
+    """
+
+    body_bytes: int = SMALL_BODY_BYTES
+    second_cuts: int | None = None
+    seed: int = 0
+    replay: str = ""
+
+    def __post_init__(self) -> None:
+        if not LEAST_BODY_BYTES <= self.body_bytes <= 1_000_000:
+            raise WrongUsage(f"--image-size {self.body_bytes}: expected {LEAST_BODY_BYTES} to 1000000 bytes")
+
+
+@dataclass
+class Counts:
+    """What was swept."""
+
+    cut_points: int = 0
+    second_cut_points: int = 0
+    findings: int = 0
+
+
+def run(options: PowercutOptions, console: Console) -> Counts:
+    """Sweeps, with progress on the console.
+
+    Raises:
+        BenchError: the sweep could not run.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="otabench-powercut-") as folder:
+        _make(Path(folder), options)
+        argv = [*PYTHON, "ecu_firmware_sim.sweep", "--folder", folder, "--seed", str(options.seed)]
+        argv += [] if options.second_cuts is None else ["--second", str(options.second_cuts)]
+        argv += ["--replay", options.replay] if options.replay else []
+        counts = _follow(argv, options, console)
+    second = f" and {counts.second_cut_points} second ones" if counts.second_cut_points else ""
+    console.print(
+        f"{counts.cut_points + counts.second_cut_points} cut points ({counts.cut_points} first{second}), "
+        f"{counts.findings} bricked   (seed {options.seed}, {time.monotonic() - started:.0f} s)"
+    )
+    return counts
+
+
+def _make(folder: Path, options: PowercutOptions) -> None:
+    slot = whole_sectors(options.body_bytes + _IMAGE_OVERHEAD_BYTES)
+    material = Material(folder, slot_size_bytes=slot)
+    old = material.image("1.0.0", body_bytes=options.body_bytes)
+    new = material.image("2.0.0", body_bytes=options.body_bytes)
+    new.rename(folder / "new.bin")
+    new = folder / "new.bin"
+    material.patch(old, new).rename(folder / "update.bsdiff")
+    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1))
+    config = material.ecu_config(old, bus={}, control_port=1)
+    (folder / "ecu.json").write_text(config.model_dump_json(), encoding="utf-8")
+
+
+def _follow(argv: list[str], options: PowercutOptions, console: Console) -> Counts:
+    with (
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[cuts]}"),
+            TimeElapsedColumn(),
+            console=console,
+        ) as progress,
+    ):
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            counts = _read(process.stdout, options, progress)
+        except BaseException:
+            process.terminate()
+            raise
+        trouble = process.stderr.read().strip()
+    if counts is None or process.returncode not in (0, 1):
+        raise BenchError(f"the sweep ended early: {trouble or f'status {process.returncode}'}")
+    return counts
+
+
+def _read(lines: Any, options: PowercutOptions, progress: Progress) -> Counts | None:
+    tasks: dict[str, TaskID] = {}
+    for line in lines:
+        told = json.loads(line)
+        if told["event"] == "done":
+            return Counts(told["cut_points"], told["second_cut_points"], told["findings"])
+        if told["event"] == "finding":
+            progress.console.print(f"[bold red]{told['sequence']}[/]: {told['reason']}")
+            progress.console.print(f"   replay: {_replay_command(told['sequence'], options)}", soft_wrap=True)
+            continue
+        cuts = f"{told['cut_points'] + told['second_cut_points']} cuts"
+        if told["scenario"] not in tasks:
+            tasks[told["scenario"]] = progress.add_task(told["scenario"], total=told["operations"], cuts=cuts)
+        progress.update(tasks[told["scenario"]], completed=told["operation"], cuts=cuts)
+    return None
+
+
+def _replay_command(sequence: str, options: PowercutOptions) -> str:
+    return f"otabench perf powercut --image-size {options.body_bytes} --seed {options.seed} --replay {sequence}"

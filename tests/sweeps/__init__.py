@@ -1,0 +1,1 @@
+"""Sweeps of faults through whole updates, and what they stand on."""

@@ -1,0 +1,52 @@
+"""A sample of the sweeps over whole updates on a real bus; `otabench perf message-cut` and `otabench perf frames` run all points."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.perf import frames, message_cut
+from bench.perf.message_cut import Point, Victim
+from bench.perf.tap import Moment
+from bench.perf.verdict import End, Runs
+
+pytestmark = pytest.mark.vcan
+
+
+def first(messages: list[str], wanted: str) -> int:
+    return messages.index(wanted) + 1
+
+
+def test_an_ecu_that_is_power_cycled_or_a_gateway_that_is_killed_ends_updated_or_unchanged() -> None:
+    """In the transfer, at the reset, and at confirm."""
+    seen: list[str] = []
+
+    def choose(messages: list[str]) -> list[Point]:
+        seen.extend(messages)
+        confirm = len(messages) - list(reversed(messages)).index("31 01")
+        return [
+            Point(Victim.ECU, first(messages, "36 02"), Moment.AFTER),
+            Point(Victim.ECU, first(messages, "11 01"), Moment.BEFORE),
+            Point(Victim.ECU, confirm, Moment.AFTER),
+            Point(Victim.GATEWAY, first(messages, "36 02"), Moment.AFTER),
+            Point(Victim.GATEWAY, first(messages, "11 01"), Moment.BEFORE),
+            Point(Victim.GATEWAY, first(messages, "11 01"), Moment.AFTER),
+            Point(Victim.GATEWAY, confirm, Moment.BEFORE),
+            Point(Victim.GATEWAY, confirm, Moment.AFTER),
+        ]
+
+    runs = message_cut.sweep(choose)
+    _all_right(runs, number=8)
+    killed = [run for run in runs.runs if run.point.startswith("gateway")]
+    assert [run.end for run in killed] == [End.UPDATED] * 5, "the gateway that came after goes on"
+
+
+def test_a_frame_that_is_lost_doubled_or_corrupted_ends_updated_or_unchanged() -> None:
+    runs = frames.sweep(lambda number: frames.points_of(number, step=101), seed=3)
+    _all_right(runs, number=len(runs.runs))
+    assert len(runs.runs) >= 9
+
+
+def _all_right(runs: Runs, *, number: int) -> None:
+    assert runs.wrong == []
+    assert len(runs.runs) == number
+    assert runs.longest_s < 30
