@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import evidence
+from bench.cli.perf import perf_group
 from bench.options import Transfer
 
 
@@ -30,6 +31,7 @@ app.add_typer(bench_group, name="bench")
 app.add_typer(firmware_group, name="firmware")
 app.add_typer(campaign_group, name="campaign")
 app.add_typer(keys_group, name="keys")
+app.add_typer(perf_group, name="perf")
 
 _BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; the default has two simulated ECUs.")]
 _Faults = Annotated[
