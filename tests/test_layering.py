@@ -20,7 +20,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
     # library: package: the modules (or folders) that may import it
-    "udsoncan": {"bench": ("bench/gateway/flashing/", "bench/gateway/transport/"), "ecu_firmware_sim": ()},
+    "udsoncan": {
+        "bench": ("bench/gateway/flashing/", "bench/gateway/transport/", "bench/pytest_plugin/uds.py"),
+        "ecu_firmware_sim": (),
+    },
     "isotp": {
         "bench": ("bench/gateway/transport/",),
         "ecu_firmware_sim": ("ecu_firmware_sim/user_transport.py",),

@@ -1,0 +1,150 @@
+"""What was on the buses during one test: cut out of the run's captures by time, written beside the test's other evidence.
+
+Decides where a test begins and ends in a capture that runs through all tests: the file's length at its beginning, then the time
+stamps. The recorder writes with a delay (``bench.captures``), so reading waits until the file holds the asked moment or that delay
+is over. Formats are those of ``bench.capture_files``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.capture_files import (
+    EFF_FLAG,
+    EFF_MASK,
+    ERR_FLAG,
+    FD_FDF,
+    RTR_FLAG,
+    Frame,
+    candump_line,
+    pcap_header,
+    pcap_record,
+)
+from bench.errors import BenchError, WaitTimeout
+
+_RECORDER_DELAY_S: Final = 0.6
+_LOOK_INTERVAL_S: Final = 0.03
+_CLOCK_SLACK_US: Final = 2_000
+"""Frames are stamped by the kernel, tests by this process."""
+
+
+def parse_line(line: str) -> Frame:
+    """Reads one line as ``candump -L`` writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    stamp, _, rest = line.strip().partition(" ")
+    _, _, text = rest.partition(" ")
+    name, separator, payload = text.partition("#")
+    if not separator or len(stamp) < 4:
+        raise ValueError(f"no line of a candump log: {line!r}")
+    seconds, _, micros = stamp.strip("()").partition(".")
+    can_id = int(name, 16) | (EFF_FLAG if len(name) > 3 and not int(name, 16) & ERR_FLAG else 0)
+    flags = 0
+    if payload.startswith("#"):
+        flags, payload = int(payload[1], 16) | FD_FDF, payload[2:]
+    elif payload.startswith("R"):
+        can_id, payload = can_id | RTR_FLAG, ""
+    return Frame(int(seconds) * 1_000_000 + int(micros.ljust(6, "0")[:6]), can_id, flags, bytes.fromhex(payload))
+
+
+@dataclass
+class CanLog:
+    """The frames of one test.
+
+    Args:
+        captures: bus name to the capture's candump log.
+        channels: bus name to the channel written into the test's own log.
+        folder: the test's folder for evidence.
+    """
+
+    captures: Mapping[str, Path]
+    channels: Mapping[str, str]
+    folder: Path
+    started_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+    _offsets: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._offsets = {bus: path.stat().st_size if path.exists() else 0 for bus, path in self.captures.items()}
+
+    def frames(self, bus: str | None = None, *, can_id: int | None = None) -> list[Frame]:
+        """The frames since the test began, up to now, oldest first.
+
+        Args:
+            bus: its name in the bench file; None: the first.
+            can_id: only frames with that identifier.
+
+        Raises:
+            BenchError: the bench has no such bus.
+        """
+        name = self._bus(bus)
+        found = self._read(name, until_us=time.time_ns() // 1000)
+        return [frame for frame in found if can_id is None or frame.can_id & EFF_MASK == can_id]
+
+    def wait_for(
+        self, wanted: int | Callable[[Frame], bool], *, timeout_s: float = 5.0, bus: str | None = None
+    ) -> Frame:
+        """Waits for a frame since the test began: one with that identifier, or one that the function says yes to.
+
+        Raises:
+            WaitTimeout: there was none; the message says how many others.
+        """
+        name = self._bus(bus)
+        matches = (lambda frame: frame.can_id & EFF_MASK == wanted) if isinstance(wanted, int) else wanted
+        deadline = time.monotonic() + timeout_s + _RECORDER_DELAY_S
+        while True:
+            seen = list(self._so_far(name))
+            for frame in seen:
+                if matches(frame):
+                    return frame
+            if time.monotonic() > deadline:
+                what = f"with identifier 0x{wanted:X}" if isinstance(wanted, int) else "of that kind"
+                raise WaitTimeout(f"bus {name}: no frame {what} within {timeout_s:g} s ({len(seen)} others)")
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def write(self) -> list[Path]:
+        """Writes ``BUS.log`` (candump's format) and ``BUS.pcap`` of every bus into the test's folder."""
+        until_us = time.time_ns() // 1000
+        written = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for bus in self.captures:
+            frames = self._read(bus, until_us=until_us)
+            log, pcap = self.folder / f"{bus}.log", self.folder / f"{bus}.pcap"
+            log.write_text("".join(candump_line(frame, self.channels[bus]) for frame in frames), encoding="ascii")
+            pcap.write_bytes(pcap_header() + b"".join(pcap_record(frame) for frame in frames))
+            written += [log, pcap]
+        return written
+
+    def _bus(self, bus: str | None) -> str:
+        if bus is None:
+            return next(iter(self.captures))
+        if bus not in self.captures:
+            raise BenchError(f"the bench has no bus {bus!r}; known: {', '.join(self.captures)}")
+        return bus
+
+    def _read(self, bus: str, *, until_us: int) -> list[Frame]:
+        """Frames up to a moment, once the recorder has written them."""
+        deadline = time.monotonic() + _RECORDER_DELAY_S
+        while True:
+            frames = list(self._so_far(bus))
+            if time.monotonic() > deadline or (frames and frames[-1].timestamp_us > until_us):
+                return [frame for frame in frames if frame.timestamp_us <= until_us + _CLOCK_SLACK_US]
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def _so_far(self, bus: str) -> Iterator[Frame]:
+        """Whole lines that are in the capture now."""
+        try:
+            with self.captures[bus].open("rb") as capture:
+                capture.seek(self._offsets[bus])
+                data = capture.read()
+        except FileNotFoundError:
+            return
+        for line in data[: data.rfind(b"\n") + 1].splitlines():
+            frame = parse_line(line.decode("ascii"))
+            if frame.timestamp_us >= self.started_us - _CLOCK_SLACK_US:
+                yield frame

@@ -1,0 +1,49 @@
+"""What a machine must have for some tests: each by name, with how it is found and what to do where it is missing.
+
+Decides whether this machine has it. Whether a test runs without is decided by ``demands``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One capability; a marker of that name asks for it."""
+
+    present: Callable[[], bool]
+    remedy: str
+
+
+def _has_vcan() -> bool:
+    if not Path("/sys/class/net/vcan0").exists():
+        return False
+    try:
+        with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as probe:
+            probe.bind(("vcan0",))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _has_program(*names: str) -> Callable[[], bool]:
+    return lambda: all(shutil.which(name) is not None for name in names)
+
+
+CAPABILITIES: Final[dict[str, Capability]] = {
+    "vcan": Capability(
+        _has_vcan, "no vcan0 on this kernel: run by `setup/with-can`, or `setup/vcan.sh` where the kernel has CAN"
+    ),
+    "browser": Capability(
+        _has_program("chromium", "chromedriver"), "chromium or chromedriver is missing: setup/packages.sh test"
+    ),
+    "mosquitto": Capability(_has_program("mosquitto"), "mosquitto is missing: setup/packages.sh run"),
+    "tshark": Capability(_has_program("tshark"), "tshark is missing: setup/packages.sh test"),
+    "candump": Capability(_has_program("candump"), "can-utils is missing: setup/packages.sh run"),
+}

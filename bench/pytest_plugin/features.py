@@ -1,0 +1,48 @@
+"""The features of a bench, by its bench file: what ``@pytest.mark.feature("canfd")`` is compared with.
+
+Decides which features follow from the file; ``features: [...]`` of an ECU adds whatever its user calls one. Pure.
+
+| feature | who has it |
+|---|---|
+| ``canfd`` | a bus with ``fd: true`` |
+| ``simulated`` | an ECU of ``kind: simulated`` |
+| ``board`` | an ECU of ``kind: board`` |
+| ``power`` | an ECU whose supply the bench can switch |
+| ``fault`` | an ECU that takes faults on demand |
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.topology import Topology
+
+_NOT_SWITCHED: Final = frozenset({"none", "manual"})
+
+
+def of_ecu(topology: Topology, ecu: str) -> frozenset[str]:
+    """Features of one ECU, those of its bus included."""
+    entry = topology.ecus[ecu]
+    found = {*entry.features, entry.kind}
+    driver = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
+    if driver not in _NOT_SWITCHED:
+        found.add("power")
+    if ecu in topology.with_control_port():
+        found.add("fault")
+    if topology.buses[entry.bus].fd:
+        found.add("canfd")
+    return frozenset(found)
+
+
+def of_bench(topology: Topology) -> frozenset[str]:
+    """Features of the bench: those of all its ECUs."""
+    return frozenset().union(*(of_ecu(topology, name) for name in topology.ecus))
+
+
+def choose_ecu(topology: Topology, *, wanted: frozenset[str], needs_board: bool) -> str:
+    """The ECU a test gets that names none: the first that has all it asks for, else the first."""
+    wanted = wanted | ({"board"} if needs_board else set())
+    for name in topology.ecus:
+        if wanted <= of_ecu(topology, name):
+            return name
+    return next(iter(topology.ecus))

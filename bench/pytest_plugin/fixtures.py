@@ -1,0 +1,222 @@
+"""The fixtures (docs/pytest.md). One bench a run, brought up by the first test that asks for it.
+
+Decides which state each fixture asks for, and what it takes back. ``uds_client`` and ``isotp`` make the test the only tester on the
+bus (state ``default``) unless the test uses gateway, campaign, HMI or cloud as well, which need the gateway (``application``).
+Everything heavy is imported when a fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import pytest
+
+from bench.pytest_plugin.items import BENCH_FIXTURE, RUN, folder_name, refuse
+
+if TYPE_CHECKING:
+    import can
+
+    from bench.hmi_client import HmiClient
+    from bench.operator_client import OperatorClient
+    from bench.pytest_plugin.can_log import CanLog
+    from bench.pytest_plugin.handles import Campaign, Ecu, Faults, Gateway, Power
+    from bench.pytest_plugin.shared_bench import SharedBench
+    from bench.pytest_plugin.uds import Client, IsoTpLink
+
+_NEED_GATEWAY: Final = frozenset({"campaign", "gateway", "hmi", "cloud"})
+
+
+def _fail(error: Exception) -> NoReturn:
+    pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def _otabench(request: pytest.FixtureRequest) -> Iterator[SharedBench]:
+    from bench.errors import BenchError
+    from bench.gateway.vehicle import FlashError
+
+    run = request.config.stash[RUN]
+    try:
+        started = run.start()
+    except (BenchError, FlashError) as error:
+        run.give_up(str(error), test="its start")
+        _fail(error)
+    yield started
+    run.stop()
+
+
+@pytest.fixture(scope="session")
+def bench(_otabench: SharedBench) -> SharedBench:
+    """The running bench: ``transition("default")``, ``update()``, processes, captures, run folder."""
+    return _otabench
+
+
+@pytest.fixture(autouse=True)
+def _otabench_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Around each test: evidence begins and ends, and the bench is proven healthy."""
+    run = request.config.stash[RUN]
+    if run.bench is not None and BENCH_FIXTURE in request.fixturenames:
+        from bench.pytest_plugin import guard
+
+        with guard.around(run, request):
+            yield
+        return
+    yield
+
+
+@pytest.fixture
+def ecu(request: pytest.FixtureRequest, bench: SharedBench) -> Ecu:
+    """One ECU: the one of ``--bench-ecu``, else the first that has what the test asks for.
+
+    ``@pytest.mark.parametrize("ecu", ["engine", "adas"], indirect=True)`` names others.
+    """
+    from bench.pytest_plugin import features, handles
+
+    run = request.config.stash[RUN]
+    wanted = frozenset(name for marker in request.node.iter_markers("feature") for name in marker.args)
+    needs_board = request.node.get_closest_marker("hil") is not None
+    chosen = getattr(request, "param", "") or run.ecu
+    if chosen and chosen not in bench.topology.ecus:
+        pytest.fail(
+            f"bench {run.bench_name} has no ECU {chosen!r}; known: {', '.join(bench.topology.ecus)}", pytrace=False
+        )
+    return handles.Ecu(chosen or features.choose_ecu(bench.topology, wanted=wanted, needs_board=needs_board), bench)
+
+
+@pytest.fixture
+def ecus(bench: SharedBench) -> dict[str, Ecu]:
+    """All ECUs, by name, in the bench file's order."""
+    from bench.pytest_plugin import handles
+
+    return {name: handles.Ecu(name, bench) for name in bench.topology.ecus}
+
+
+@pytest.fixture
+def cloud(bench: SharedBench) -> OperatorClient:
+    """The operator's connection to the cloud: campaigns and vehicles."""
+    _ask(bench, "application")
+    return bench.operator
+
+
+@pytest.fixture
+def gateway(bench: SharedBench) -> Gateway:
+    """The gateway: what it shows, its log, and its process (``kill``, ``restart``)."""
+    from bench.pytest_plugin import handles
+
+    _ask(bench, "application")
+    return handles.Gateway(bench)
+
+
+@pytest.fixture
+def hmi(bench: SharedBench) -> HmiClient:
+    """The gateway's HMI: ``state()``, ``decide()``, ``url`` for a browser."""
+    _ask(bench, "application")
+    return bench.hmi
+
+
+@pytest.fixture
+def campaign(bench: SharedBench) -> Campaign:
+    """Campaigns for the vehicle: ``install()``, or ``offer()``, ``decide()``, ``wait()``."""
+    from bench.pytest_plugin import handles
+
+    _ask(bench, "application")
+    return handles.Campaign(bench)
+
+
+@pytest.fixture
+def can_bus(ecu: Ecu) -> Iterator[can.BusABC]:
+    """A python-can bus on the ECU's bus."""
+    import can
+
+    entry = ecu.bench.topology.buses[ecu.entry.bus]
+    with can.Bus(**entry.can_arguments()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def isotp(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[IsoTpLink]:
+    """ISO-TP to the ECU: ``send``, ``recv``, ``request`` of whole messages."""
+    from bench.pytest_plugin import uds
+
+    _own_the_bus(request, ecu.bench)
+    with uds.connection(ecu.endpoint) as connection, uds.IsoTpLink(connection) as link:
+        yield link
+
+
+@pytest.fixture
+def uds_client(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Client]:
+    """A udsoncan client of the ECU, with its security algorithm and the profile's identifiers."""
+    from bench.pytest_plugin import uds
+
+    _own_the_bus(request, ecu.bench)
+    with uds.client(ecu.endpoint) as client:
+        yield client
+
+
+@pytest.fixture
+def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
+    """The ECU's supply: ``off``, ``on``, ``cycle``. Skips where the bench cannot switch it; on again after the test."""
+    from bench.pytest_plugin import handles
+
+    _need_feature(request, ecu, "power")
+    switch = handles.Power(ecu)
+    yield switch
+    if not ecu.bench.broken:
+        ecu.bench.power(ecu.name).on()
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest, ecu: Ecu) -> Faults:
+    """Faults on demand: ``fault("boot-fail")``. Skips where the ECU takes none; cleared after the test."""
+    from bench.pytest_plugin import handles
+
+    _need_feature(request, ecu, "fault")
+    return handles.Faults(ecu)
+
+
+@pytest.fixture
+def artifacts_dir(request: pytest.FixtureRequest, bench: SharedBench) -> Path:
+    """A folder for this test's evidence, in the run's folder. Its CAN log is put there if the test fails."""
+    folder = bench.folder.root / "tests" / folder_name(request.node.nodeid)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def can_log(request: pytest.FixtureRequest, bench: SharedBench) -> CanLog:
+    """What was on the buses since the test began: ``frames()``, ``wait_for(0x7E8)``."""
+    found = request.config.stash[RUN].can_log
+    if found is None:
+        pytest.fail(
+            "can_log: the bench was not asked for when the test began; name `bench` in its arguments", pytrace=False
+        )
+    return found
+
+
+def _ask(bench: SharedBench, state: str) -> None:
+    from bench.errors import BenchError
+
+    if bench.state == state and not bench.broken:
+        return
+    try:
+        bench.transition(state)
+    except BenchError as error:
+        _fail(error)
+
+
+def _own_the_bus(request: pytest.FixtureRequest, bench: SharedBench) -> None:
+    needs_gateway = _NEED_GATEWAY & set(request.fixturenames)
+    _ask(bench, "application" if needs_gateway else "programming" if bench.state == "programming" else "default")
+
+
+def _need_feature(request: pytest.FixtureRequest, ecu: Ecu, feature: str) -> None:
+    from bench.pytest_plugin import features
+    from bench.pytest_plugin.demands import feature_lack
+
+    run = request.config.stash[RUN]
+    present = features.of_ecu(ecu.bench.topology, ecu.name)
+    lack = feature_lack(feature, present=present, bench=run.bench_name, ecu=ecu.name)
+    if lack is not None:
+        refuse(run, lack)

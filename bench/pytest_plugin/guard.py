@@ -1,0 +1,75 @@
+"""Around one test that uses the bench: the CAN log begins and ends, the bench is proven healthy, evidence is kept.
+
+Decides the order after a test: health first (its traffic belongs to the evidence), then the files, then the verdict. A sick bench
+is an error of the test that left it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.gateway.vehicle import FlashError
+from bench.pytest_plugin import health
+from bench.pytest_plugin.can_log import CanLog
+from bench.pytest_plugin.counters import Counters
+from bench.pytest_plugin.items import FAILED, folder_name
+from bench.pytest_plugin.run import BenchRun
+from bench.pytest_plugin.shared_bench import SharedBench
+
+
+@contextmanager
+def around(run: BenchRun, request: pytest.FixtureRequest) -> Iterator[None]:
+    """One test on a bench that is up."""
+    bench = run.bench
+    assert bench is not None
+    node: pytest.Item = request.node
+    run.can_log = _begin(bench, node.nodeid)
+    before = health.read_counters(bench)
+    yield
+    sick = _sickness(run, bench, node, before)
+    log, run.can_log = run.can_log, None
+    if log is not None and (sick or run.keep_can_log or node.stash.get(FAILED, False)):
+        log.write()
+    with suppress(OSError):  # it holds something, or was never made
+        _folder(bench, node.nodeid).rmdir()
+    if sick:
+        pytest.fail(sick, pytrace=False)
+
+
+def _begin(bench: SharedBench, nodeid: str) -> CanLog:
+    return CanLog(
+        captures={bus: bench.folder.can / f"{bus}.log" for bus in bench.topology.buses},
+        channels={
+            bus: str(entry.channel) if entry.interface == "socketcan" else bus
+            for bus, entry in bench.topology.buses.items()
+        },
+        folder=_folder(bench, nodeid),
+    )
+
+
+def _folder(bench: SharedBench, nodeid: str) -> Path:
+    return bench.folder.root / "tests" / folder_name(nodeid)
+
+
+def _sickness(run: BenchRun, bench: SharedBench, node: pytest.Item, before: dict[str, Counters]) -> str:
+    """What is wrong with the bench after the test; empty where nothing is, or where the test has said it itself."""
+    if bench.broken:
+        run.give_up(bench.broken, test=node.nodeid)
+        return ""
+    try:
+        finding = health.after_test(
+            bench, before=before, is_destructive=node.get_closest_marker("destructive") is not None
+        )
+    except (BenchError, FlashError, OSError) as error:
+        run.give_up(str(error), test=node.nodeid)
+        return f"the bench is not healthy after this test: {error}\nthe remaining bench tests are skipped"
+    if finding is None:
+        return ""
+    if not finding.recovered:
+        run.give_up(finding.problems[0], test=node.nodeid)
+    return finding.text()

@@ -1,0 +1,299 @@
+"""What the fixtures ``ecu``, ``power``, ``fault``, ``gateway`` and ``campaign`` give: one thing of the bench each.
+
+Decides nothing about the bench; asks it for the state that an operation needs, and takes back at the end of a test what it did.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.errors import WrongUsage
+from bench.gateway.config import EcuEndpoint
+from bench.gateway.vehicle import EcuIdentity, Slot
+from bench.job_watch import JobView
+from bench.launcher import CampaignHandle
+from bench.options import Transfer
+from bench.process_setup import GATEWAY
+from bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from bench.topology import EcuEntry
+from proto.job_states import JobState
+
+_SOFTWARE_VERSION: Final = 0xF189
+_ANSWERS_S: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Ecu:
+    """One ECU, asked over UDS whatever it is: a simulator or a real board.
+
+    The gateway speaks with the same identifiers: ask the ECU before or after an update, or ``bench.ecu(name).state()`` during one.
+    """
+
+    name: str
+    bench: SharedBench
+
+    @property
+    def entry(self) -> EcuEntry:
+        """Its entry in the bench file."""
+        return self.bench.topology.ecus[self.name]
+
+    @property
+    def endpoint(self) -> EcuEndpoint:
+        """Identifiers, bus, ISO-TP parameters and security access secret."""
+        return self.bench.tester.endpoints[self.name]
+
+    @property
+    def is_board(self) -> bool:
+        """Whether it is a real board."""
+        return self.entry.kind == "board"
+
+    def request(self, payload: bytes) -> bytes:
+        """Sends one UDS request and gives the whole positive answer.
+
+        Raises:
+            FlashError: negative response (``nrc`` has it), silence, or an answer that does not fit.
+        """
+        with self.bench.tester.client(self.name) as client:
+            return client.request(payload, step=f"{payload[:3].hex(' ').upper()} (by the test)")
+
+    def read(self, identifier: int) -> bytes:
+        """ReadDataByIdentifier: one data record.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        with self.bench.tester.client(self.name) as client:
+            return client.read(identifier)
+
+    def software_version(self) -> str:
+        """DID F189.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        return self.read(_SOFTWARE_VERSION).decode("ascii", errors="replace")
+
+    def identity(self) -> EcuIdentity:
+        """Serial number, hardware id, version and both slots.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        return self.bench.tester.identity(self.name)
+
+    def active_slot(self) -> Slot:
+        """The slot it runs from: state, version, security counter.
+
+        Raises:
+            FlashError: as ``request``.
+        """
+        return self.identity().active
+
+    def wait_until_up(self, *, timeout_s: float = _ANSWERS_S) -> None:
+        """Waits until it answers, and puts it into the default session.
+
+        Raises:
+            FlashError: it does not answer within that time.
+        """
+        self.bench.tester.enter_default(self.name, within_s=timeout_s)
+
+
+@dataclass(frozen=True)
+class Power:
+    """The supply of one ECU."""
+
+    ecu: Ecu
+
+    def off(self) -> None:
+        """Switches it off.
+
+        Raises:
+            PowerError: it could not be.
+        """
+        self.ecu.bench.power(self.ecu.name).off()
+
+    def on(self, *, wait: bool = True) -> None:
+        """Switches it on and waits until the ECU answers.
+
+        Raises:
+            PowerError: it could not be.
+            FlashError: the ECU does not answer.
+        """
+        self.ecu.bench.power(self.ecu.name).on()
+        if wait:
+            self.ecu.wait_until_up()
+
+    def cycle(self, *, wait: bool = True) -> None:
+        """Off, a while without supply, on; waits until the ECU answers.
+
+        Raises:
+            PowerError: it could not be.
+            FlashError: the ECU does not answer.
+        """
+        self.ecu.bench.power(self.ecu.name).cycle()
+        if wait:
+            self.ecu.wait_until_up()
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Faults on demand: ``fault("boot-fail")``; cleared after the test. Kinds: ``bench.control_port.FAULT_KINDS``."""
+
+    ecu: Ecu
+
+    def __call__(self, kind: str, *, ecu: str | None = None, **parameters: Any) -> None:
+        """Sets a fault.
+
+        Args:
+            kind: such as ``boot-fail``, ``nrc``, ``power-cut``.
+            ecu: another ECU than the fixture's.
+            parameters: of that kind.
+
+        Raises:
+            WrongUsage: no such kind, or no such simulated ECU.
+            EndpointError: the ECU refuses the parameters.
+        """
+        self.ecu.bench.ecu(ecu or self.ecu.name).fault(kind, **parameters)
+
+    def clear(self, *, ecu: str | None = None) -> None:
+        """Clears all faults of one ECU."""
+        self.ecu.bench.ecu(ecu or self.ecu.name).clear()
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The gateway's process, and what it shows."""
+
+    bench: SharedBench
+
+    @property
+    def log(self) -> Path:
+        """Its log file."""
+        return self.bench.folder.log(GATEWAY)
+
+    def state(self) -> dict[str, Any]:
+        """What its HMI shows, as JSON.
+
+        Raises:
+            EndpointError: it does not answer.
+        """
+        return self.bench.hmi.state()
+
+    def kill(self) -> None:
+        """What a crash does to it."""
+        self.bench.kill(GATEWAY)
+
+    def stop(self) -> None:
+        """Asks it to end."""
+        self.bench.stop_process(GATEWAY)
+
+    def start(self) -> None:
+        """Starts it again, and waits until it has read the ECUs or gone on with its job.
+
+        Raises:
+            BenchError: it does not come up, or does not read them.
+        """
+        since_ns = time.monotonic_ns()
+        self.bench.start_process(GATEWAY)
+        self.bench.await_gateway_reading(since_ns=since_ns)
+
+    def restart(self) -> None:
+        """Stops and starts it.
+
+        Raises:
+            BenchError: as ``start``.
+        """
+        self.stop()
+        self.start()
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Campaigns for this vehicle. Firmware of a version is made when it is first asked for."""
+
+    bench: SharedBench
+
+    def next_version(self) -> str:
+        """The version that ``offer`` and ``install`` take by default: one minor past the newest running one."""
+        return self.bench.next_version()
+
+    def offer(
+        self,
+        version: str | None = None,
+        *,
+        images: Mapping[str, bytes] | None = None,
+        transfer: Transfer | str | None = None,
+        ecus: Collection[str] | None = None,
+        name: str = "Campaign of a test",
+        release_notes: str = "Made by a test.",
+    ) -> CampaignHandle:
+        """Makes a campaign; the driver is not asked yet.
+
+        Args:
+            version: None: ``next_version``.
+            images: ECU name to MCUboot image, instead of the bench's own.
+            transfer: auto, full or delta.
+            ecus: only these; None: all.
+            name, release_notes: shown to the driver.
+
+        Raises:
+            BenchError: the bench is broken, the firmware cannot be made, or the cloud refuses.
+        """
+        unknown = sorted(set(ecus or ()) - set(self.bench.topology.ecus))
+        if unknown:
+            raise WrongUsage(f"there is no ECU {', '.join(unknown)}; known: {', '.join(self.bench.topology.ecus)}")
+        if self.bench.state is not BenchState.APPLICATION:
+            self.bench.transition(BenchState.APPLICATION)
+        wanted = version or self.next_version()
+        self.bench.make_firmware(wanted)
+        return self.bench.start_campaign(
+            version=wanted,
+            images=images,
+            transfer=None if transfer is None else Transfer(transfer),
+            ecus=ecus,
+            name=name,
+            release_notes=release_notes,
+        )
+
+    def decide(self, decision: str = "install", *, timeout_s: float = 60.0) -> None:
+        """Waits until the driver is asked, and answers: ``install``, ``later`` or ``decline``.
+
+        Raises:
+            WaitTimeout: the driver is never asked.
+            EndpointError: the gateway refuses the decision.
+        """
+        self.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
+        self.bench.decide(decision)
+
+    def wait(self, state: JobState | str, *, timeout_s: float = 60.0) -> JobView:
+        """Waits until the job is, or has been, in a state.
+
+        Raises:
+            WaitTimeout: it does not come there.
+        """
+        return self.bench.wait_for_job(state, timeout_s=timeout_s)
+
+    def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
+        """Waits until the job has ended, however.
+
+        Raises:
+            WaitTimeout: it goes on.
+        """
+        return self.bench.wait_for_end(timeout_s=timeout_s)
+
+    def install(self, version: str | None = None, *, timeout_s: float = 120.0, **offer: Any) -> JobView:
+        """A whole update with the driver's consent: offer, decide, end. Takes the arguments of ``offer``.
+
+        Returns:
+            The job as it ended: ``state``, ``reason``, ``history``.
+
+        Raises:
+            BenchError: as the three.
+        """
+        self.offer(version, **offer)
+        self.decide("install", timeout_s=timeout_s)
+        return self.wait_for_end(timeout_s=timeout_s)

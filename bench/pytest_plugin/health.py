@@ -1,0 +1,154 @@
+"""After each test that used the bench: what is tidied, and what must then be true.
+
+Decides the difference between what a test may leave (a fault, an open job, a stopped process, an ECU that is off, another
+session: tidied silently) and what it may not (an error of that test, which names what is wrong). A bench that is not healthy gets
+one power cycle; where that does not help either it is broken, and the bench tests that remain are skipped.
+
+Must be true: every process runs; every interface is up, ERROR-ACTIVE, and counted no error; every ECU answers in the default
+session, has no fault set, and runs a confirmed slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench import environment
+from bench.errors import BenchError, PowerError
+from bench.gateway.vehicle import FlashError
+from bench.process_setup import GATEWAY
+from bench.pytest_plugin import counters
+from bench.pytest_plugin.counters import Counters
+from bench.pytest_plugin.shared_bench import BenchState, SharedBench
+
+_ECU_ANSWERS_S = 5.0
+_AFTER_POWER_CYCLE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found wrong after a test.
+
+    Attributes:
+        problems: one line each.
+        recovered: whether a power cycle helped.
+    """
+
+    problems: list[str]
+    recovered: bool
+
+    def text(self) -> str:
+        """What the test's error says."""
+        end = (
+            "a power cycle of all ECUs has mended that: the next tests go on"
+            if self.recovered
+            else "a power cycle of all ECUs did not mend that: the remaining bench tests are skipped"
+        )
+        return "\n".join(["the bench is not healthy after this test:", *(f"  - {line}" for line in self.problems), end])
+
+
+def read_counters(bench: SharedBench) -> dict[str, Counters]:
+    """The counters of all SocketCAN interfaces, by channel."""
+    found = {}
+    for entry in bench.topology.buses.values():
+        if entry.interface == "socketcan":
+            read = counters.read(str(entry.channel))
+            if read is not None:
+                found[str(entry.channel)] = read
+    return found
+
+
+def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destructive: bool) -> Finding | None:
+    """Tidies the bench, and says what is wrong with it; None where nothing is.
+
+    Args:
+        bench: not broken.
+        before: counters at the test's beginning.
+        is_destructive: the test was allowed to damage the ECUs: simulated ones get their first firmware back.
+    """
+    problems = tidy(bench, is_destructive=is_destructive)
+    problems += prove(bench, before=before, within_s=_ECU_ANSWERS_S)
+    if not problems:
+        return None
+    return Finding(problems, recovered=_recover(bench))
+
+
+def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
+    """Takes back what a test may leave; what cannot be taken back."""
+    gateway_was_up = bench.state is BenchState.APPLICATION
+    steps: list[Callable[[], None]] = [bench.check_processes, bench.tester.release, lambda: _clear(bench)]
+    if is_destructive:
+        steps += [lambda ecu=ecu: bench.restore_factory(ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
+    if gateway_was_up:
+        steps += [bench.start_missing, bench.close_jobs]
+    problems = []
+    for step in steps:
+        try:
+            step()
+        except (BenchError, FlashError) as error:
+            problems.append(str(error))
+    bench.state = BenchState.APPLICATION if bench.is_running(GATEWAY) else BenchState.DEFAULT
+    return problems
+
+
+def _clear(bench: SharedBench) -> None:
+    """Faults cleared, power on."""
+    was_off = bench.state is BenchState.OFF
+    for name in bench.topology.ecus:
+        if name in bench.topology.simulated():
+            port = bench.ecu(name)
+            port.clear()
+            if port.state()["power"] == "off":
+                port.power("on")
+        else:
+            if name in bench.topology.with_control_port():
+                bench.ecu(name).clear()
+            if was_off:
+                bench.power(name).on()
+
+
+def prove(bench: SharedBench, *, before: Mapping[str, Counters], within_s: float) -> list[str]:
+    """What is not as it must be; one line each."""
+    problems = _bus_problems(bench, before)
+    for ecu in bench.topology.ecus:
+        try:
+            bench.tester.enter_default(ecu, within_s=within_s)
+            bench.require_confirmed(bench.tester.identity(ecu))
+            faults = bench.ecu(ecu).state()["faults"] if ecu in bench.topology.simulated() else []
+        except (BenchError, FlashError) as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{ecu}: fault {fault.get('kind')} is still set" for fault in faults]
+    return problems
+
+
+def _bus_problems(bench: SharedBench, before: Mapping[str, Counters]) -> list[str]:
+    problems = []
+    for name, entry in bench.topology.buses.items():
+        if entry.interface != "socketcan":
+            continue
+        channel = str(entry.channel)
+        missing = environment.interface_problem(channel)
+        if missing:
+            problems.append(f"bus {name}: {missing}")
+            continue
+        after = counters.read(channel)
+        if after is not None:
+            problems += counters.problems(channel, before.get(channel, Counters()), after)
+    return problems
+
+
+def _recover(bench: SharedBench) -> bool:
+    """One power cycle for all that have a switch. Whether the bench is healthy then."""
+    try:
+        for ecu in bench.topology.ecus:
+            try:
+                bench.power(ecu).cycle()
+            except PowerError:
+                continue  # nobody can switch it; whether it is healthy is seen below
+        bench.start_missing()
+        bench.close_jobs()
+    except (BenchError, FlashError):
+        return False
+    bench.state = BenchState.APPLICATION
+    return not prove(bench, before=read_counters(bench), within_s=_AFTER_POWER_CYCLE_S)

@@ -1,0 +1,36 @@
+"""One test of a run: what it is called, whether it uses the bench, and how it ends where something is missing."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+import pytest
+
+from bench.pytest_plugin.demands import Lack
+from bench.pytest_plugin.run import BenchRun
+
+RUN: Final = pytest.StashKey[BenchRun]()
+"""Of the configuration: the run."""
+FAILED: Final = pytest.StashKey[bool]()
+"""Of an item: a phase of it failed."""
+BENCH_FIXTURE: Final = "_otabench"
+"""The fixture behind all fixtures of the bench. Its own name: users' fixtures may be called ``bench``, too."""
+_LONGEST_NAME: Final = 120
+
+
+def folder_name(nodeid: str) -> str:
+    """A test's name as a folder's."""
+    kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in nodeid)
+    return kept[-_LONGEST_NAME:].strip("_.") or "test"
+
+
+def uses_bench(item: pytest.Item) -> bool:
+    """Whether a test asks for the bench by one of its fixtures."""
+    return BENCH_FIXTURE in getattr(item, "fixturenames", ())
+
+
+def refuse(run: BenchRun, lack: Lack) -> NoReturn:
+    """Ends a test that lacks something: skipped, or failed where it is required."""
+    if lack in run.required:
+        pytest.fail(lack.failure_text, pytrace=False)
+    pytest.skip(lack.skip_text)

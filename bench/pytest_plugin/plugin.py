@@ -1,0 +1,244 @@
+"""Options, markers and hooks of the pytest plugin. Loaded with every pytest run where otabench is installed: imports nothing heavy.
+
+Decides which test runs: what it asks for by its markers and fixtures is compared with this machine and this bench (``demands``).
+Starts nothing itself; the first test that uses a fixture of the bench does.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from bench.pytest_plugin.capabilities import CAPABILITIES
+from bench.pytest_plugin.demands import FEATURE, HIL, Lack, Requirements, feature_lack, hil_lack
+from bench.pytest_plugin.items import FAILED, RUN, folder_name, refuse, uses_bench
+from bench.pytest_plugin.run import BenchRun
+
+pytest_plugins = ["bench.pytest_plugin.fixtures"]
+
+_DESTRUCTIVE: Final = "destructive"
+_MARKERS: Final = {
+    HIL: "needs a real board: an ECU of `kind: board` in the bench file",
+    f"{FEATURE}(name, ..., ecu=None)": "needs these features of the bench, or of that ECU: canfd, power, fault, …",
+    "slow": "takes more than a few seconds",
+    _DESTRUCTIVE: "may damage a board's contents: runs only with --bench-destructive",
+}
+_WORKER_OUTPUT: Final = "otabench_properties"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("otabench", "hardware-in-the-loop bench (otabench)")
+    group.addoption(
+        "--bench",
+        metavar="FILE",
+        dest="otabench_file",
+        default=os.environ.get("OTABENCH_BENCH", ""),
+        help="bench file (default: $OTABENCH_BENCH, else the built-in simulators)",
+    )
+    group.addoption(
+        "--bench-wait",
+        metavar="SECONDS",
+        dest="otabench_wait_s",
+        type=float,
+        default=0.0,
+        help="how long to wait for a bench that another run uses (default: not at all)",
+    )
+    group.addoption(
+        "--bench-ecu", metavar="NAME", dest="otabench_ecu", default="", help="the ECU that the fixture `ecu` gives"
+    )
+    group.addoption(
+        "--bench-runs",
+        metavar="DIR",
+        dest="otabench_runs",
+        default="",
+        help="where the run's folder is made: logs, captures, trace, evidence (default: runs below the root folder)",
+    )
+    group.addoption(
+        "--bench-pace",
+        action="store_true",
+        dest="otabench_pace",
+        help="make virtual buses as slow as their bit rate (default: as fast as they go)",
+    )
+    group.addoption(
+        "--bench-destructive",
+        action="store_true",
+        dest="otabench_destructive",
+        help="run tests marked destructive, which may damage a board's contents",
+    )
+    group.addoption(
+        "--keep-can-log",
+        action="store_true",
+        dest="otabench_keep_can_log",
+        help="keep the CAN log and pcap of every test, not only of those that fail",
+    )
+    group.addoption(
+        "--require",
+        metavar="NAMES",
+        default=os.environ.get("OTABENCH_REQUIRE", ""),
+        help="what may not be missing, by commas: a test that needs it fails instead of being skipped. "
+        f"{', '.join(CAPABILITIES)}, hil, feature, feature:NAME, or all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, capability in CAPABILITIES.items():
+        config.addinivalue_line("markers", f"{name}: needs {name} ({capability.remedy})")
+    for name, meaning in _MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    option = config.option
+    try:
+        required = Requirements.parse(str(option.require), capabilities=CAPABILITIES)
+    except ValueError as error:
+        raise pytest.UsageError(f"--require: {error}") from None
+    if option.otabench_wait_s < 0:
+        raise pytest.UsageError(f"--bench-wait: {option.otabench_wait_s:g} is less than no time; give seconds")
+    # Absolute from here on: xdist hands the options on to workers.
+    bench_file = _absolute(config, option.otabench_file)
+    if bench_file is not None and not bench_file.is_file():
+        raise pytest.UsageError(
+            f"--bench (or OTABENCH_BENCH): {bench_file}: there is no such bench file; `otabench bench init FILE` writes one"
+        )
+    option.otabench_file = str(bench_file or "")
+    runs = _absolute(config, option.otabench_runs) or config.rootpath / "runs"
+    option.otabench_runs = str(runs)
+    config.stash[RUN] = BenchRun(
+        bench_file=bench_file,
+        runs_dir=runs,
+        root=config.rootpath,
+        wait_s=option.otabench_wait_s,
+        pace=option.otabench_pace,
+        ecu=option.otabench_ecu,
+        allow_destructive=option.otabench_destructive,
+        keep_can_log=option.otabench_keep_can_log,
+        required=required,
+    )
+
+
+def _absolute(config: pytest.Config, path: str) -> Path | None:
+    return config.invocation_params.dir / Path(path).expanduser() if path else None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    run = config.stash[RUN]
+    required = f", required: {', '.join(sorted(run.required.names))}" if run.required.names else ""
+    return f"otabench: {run.bench_file or run.bench_name}{required}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """All bench tests into one group: with ``--dist loadgroup``, xdist gives them to one worker, as there is one bench."""
+    asking = [item for item in items if uses_bench(item)]
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in asking:
+            item.add_marker(pytest.mark.xdist_group("otabench"))
+    if asking and not hasattr(config, "workerinput"):
+        _require_usable_bench_file(config.stash[RUN])
+
+
+def _require_usable_bench_file(run: BenchRun) -> None:
+    from bench.errors import BenchFileError
+
+    try:
+        run.topology()
+    except BenchFileError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    run = item.config.stash[RUN]
+    if item.get_closest_marker(_DESTRUCTIVE) is not None and not run.allow_destructive:
+        pytest.skip(f"{_DESTRUCTIVE}: it may damage a board's contents; give --bench-destructive to run it")
+    for lack in _lacks(item, run):
+        refuse(run, lack)
+    if uses_bench(item) and run.broken:
+        pytest.skip(run.broken)
+
+
+def _lacks(item: pytest.Item, run: BenchRun) -> list[Lack]:
+    found = [
+        Lack(name, capability.remedy)
+        for name, capability in CAPABILITIES.items()
+        if item.get_closest_marker(name) is not None and not capability.present()
+    ]
+    if found:
+        return found
+    features = [(marker.args, dict(marker.kwargs)) for marker in item.iter_markers(FEATURE)]
+    needs_board = item.get_closest_marker(HIL) is not None
+    if not (features or needs_board or uses_bench(item)):
+        return []
+    return _bench_lacks(run, features, needs_board=needs_board, uses=uses_bench(item))
+
+
+def _bench_lacks(
+    run: BenchRun, asked: list[tuple[tuple[Any, ...], dict[str, Any]]], *, needs_board: bool, uses: bool
+) -> list[Lack]:
+    from bench import environment
+    from bench.errors import BenchFileError
+    from bench.pytest_plugin import features
+
+    try:
+        topology = run.topology()
+    except BenchFileError as error:
+        pytest.fail(str(error), pytrace=False)
+    found = [hil_lack(boards=topology.boards(), bench=run.bench_name)] if needs_board else []
+    for names, keywords in asked:
+        ecu = keywords.pop("ecu", None)
+        if not names or keywords or (ecu is not None and ecu not in topology.ecus):
+            pytest.fail(
+                f'{FEATURE}: expected feature("canfd", …) or feature("power", ecu="NAME"), NAME one of '
+                f"{', '.join(topology.ecus)}",
+                pytrace=False,
+            )
+        present = features.of_ecu(topology, ecu) if ecu else features.of_bench(topology)
+        found += [feature_lack(str(name), present=present, bench=run.bench_name, ecu=ecu) for name in names]
+    if uses and os.environ.get(environment.NO_KERNEL_CAN) != "1":
+        for bus in topology.buses.values():
+            problem = environment.interface_problem(str(bus.channel)) if bus.is_vcan else ""
+            found += [Lack("vcan", problem)] if problem else []
+    return [lack for lack in found if lack is not None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report: pytest.TestReport = yield
+    if report.failed:
+        item.stash[FAILED] = True
+        bench = item.config.stash[RUN].bench
+        if bench is not None and uses_bench(item):
+            evidence = bench.folder.root / "tests" / folder_name(item.nodeid)
+            report.sections.append(
+                ("otabench", f"CAN log and pcap: {evidence}\nrun folder:       {bench.folder.root}\n")
+            )
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)  # before the JUnit file is written
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    run = config.stash[RUN]
+    run.stop()
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_WORKER_OUTPUT] = run.properties
+    else:
+        _add_properties(config, run.properties)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """An xdist worker's end: its properties go into the JUnit file, which only this process writes."""
+    _add_properties(node.config, getattr(node, "workeroutput", {}).get(_WORKER_OUTPUT, {}))
+
+
+def _add_properties(config: pytest.Config, properties: dict[str, str]) -> None:
+    """What ``record_testsuite_property`` does, where there is no fixture: it knows nothing in an xdist worker."""
+    from _pytest.junitxml import xml_key
+
+    xml = config.stash.get(xml_key, None)
+    if xml is None:
+        return
+    for name, value in properties.items():
+        if (name, value) not in xml.global_properties:
+            xml.add_global_property(name, value)

@@ -1,0 +1,129 @@
+"""One pytest run and its bench: the options, the bench once it is up, and why it is broken.
+
+Decides that the bench is brought up at most once, by the first test that asks for it, and given up at the first thing that
+shows it unusable. Importing this module imports nothing heavy; ``topology`` and ``start`` do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.pytest_plugin.demands import Requirements
+
+if TYPE_CHECKING:
+    from bench.pytest_plugin.can_log import CanLog
+    from bench.pytest_plugin.lock import BenchLock
+    from bench.pytest_plugin.shared_bench import SharedBench
+    from bench.topology import Topology
+
+FIRST_VERSION: Final = "1.0.0"
+"""What simulated ECUs are delivered with."""
+BUILT_IN: Final = "built-in simulators"
+_SAID_AT_MOST: Final = 20
+
+
+@dataclass
+class BenchRun:
+    """A pytest run.
+
+    Attributes:
+        bench_file: None: the built-in simulators.
+        runs_dir: where the run's folder is made.
+        root: pytest's root folder, whose commit is told.
+        wait_s: how long to wait for a bench that somebody else uses.
+        pace: make virtual buses as slow as their bit rate.
+        ecu: the ECU that the fixture ``ecu`` gives; empty: by what the test asks for.
+        allow_destructive: run tests that may damage a board's contents.
+        keep_can_log: keep the CAN logs of tests that pass, too.
+        required: what may not be missing.
+        bench: once it is up.
+        broken: why the bench cannot be used any more; empty while it can.
+        can_log: of the test that runs.
+        properties: for the JUnit file, once the bench is up.
+    """
+
+    bench_file: Path | None = None
+    runs_dir: Path = Path("runs")
+    root: Path = Path()
+    wait_s: float = 0.0
+    pace: bool = False
+    ecu: str = ""
+    allow_destructive: bool = False
+    keep_can_log: bool = False
+    required: Requirements = field(default_factory=Requirements)
+    bench: SharedBench | None = None
+    broken: str = ""
+    can_log: CanLog | None = None
+    properties: dict[str, str] = field(default_factory=dict)
+    _topology: Topology | None = None
+    _lock: BenchLock | None = None
+
+    @property
+    def bench_name(self) -> str:
+        """The bench's name in messages."""
+        return self.bench_file.name if self.bench_file is not None else BUILT_IN
+
+    def topology(self) -> Topology:
+        """The bench file's contents.
+
+        Raises:
+            BenchFileError: it is wrong.
+        """
+        if self._topology is None:
+            from bench import topology
+
+            self._topology = topology.load(self.bench_file)
+        return self._topology
+
+    def start(self) -> SharedBench:
+        """Takes the bench and brings it up.
+
+        Raises:
+            BenchError: somebody else uses it, or it does not come up.
+        """
+        from bench.errors import BenchError
+        from bench.options import BenchOptions
+        from bench.pytest_plugin.lock import BenchLock
+        from bench.pytest_plugin.properties import properties_of
+        from bench.pytest_plugin.shared_bench import SharedBench
+
+        buses = [(bus.interface, str(bus.channel)) for bus in self.topology().buses.values()]
+        self._lock = BenchLock(buses, bench=str(self.bench_file or BUILT_IN))
+        said: list[str] = []
+        self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
+        options = BenchOptions(
+            bench_file=self.bench_file, runs_dir=self.runs_dir, pace=self.pace, versions=(FIRST_VERSION,)
+        )
+        bench = SharedBench(options, say=said.append)
+        try:
+            self.bench = bench.__enter__()
+            self.properties = properties_of(self)
+        except BenchError as error:
+            self.stop()
+            steps = "\n".join(f"  {line}" for line in said[-_SAID_AT_MOST:])
+            raise BenchError(
+                f"bench {self.bench_name} does not come up: {error}" + (f"\n{steps}" if steps else "")
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+        return self.bench
+
+    def stop(self) -> None:
+        """Takes the bench down and gives it back. May be called twice."""
+        try:
+            if self.bench is not None:
+                self.bench.stop()
+                self.bench = None
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def give_up(self, reason: str, *, test: str) -> None:
+        """Marks the bench broken; the first reason stays."""
+        if not self.broken:
+            first = reason.splitlines()[0] if reason else "unknown"
+            self.broken = f"the bench is broken since {test}: {first}"

@@ -1,0 +1,302 @@
+"""The bench that all tests of a run share: a ``Bench`` that can be asked for a state.
+
+Decides what each state means and how it is reached from any other; one asks for a state, not for steps. Every transition ends
+with the state proven on the bus. The first one that fails breaks the bench: the bench tests that remain are skipped.
+
+| state | ECUs | gateway |
+|---|---|---|
+| ``off`` | without supply, silent | stopped |
+| ``default`` | default session, confirmed slot | stopped: the test is the only tester on the bus |
+| ``programming`` | programming session, unlocked, kept there by TesterPresent | stopped |
+| ``application`` | default session, confirmed slot | runs, and cloud and broker with it: ready for a campaign |
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from bench import firmware
+from bench.errors import BenchError, EndpointError
+from bench.gateway.config import EcuEndpoint
+from bench.gateway.vehicle import EcuIdentity, FlashError, SlotState
+from bench.job_watch import TraceTail
+from bench.launcher import Bench
+from bench.options import BenchOptions
+from bench.process_setup import CLOUD_CONTROL, GATEWAY, ecu_process
+from bench.pytest_plugin.tester import Tester
+from proto.image_format import ImageVersion
+from proto.job_states import from_wire, is_final
+
+_ECU_ANSWERS_S: Final = 15.0
+_JOB_ENDS_S: Final = 60.0
+_GATEWAY_READS_S: Final = 20.0
+_CANCEL_AFTER_S: Final = 0.5
+_LOOK_INTERVAL_S: Final = 0.1
+
+
+class BenchState(StrEnum):
+    """What a bench can be asked for."""
+
+    OFF = "off"
+    DEFAULT = "default"
+    PROGRAMMING = "programming"
+    APPLICATION = "application"
+
+
+class BenchBroken(BenchError):
+    """The bench cannot be used any more in this run."""
+
+
+class SharedBench(Bench):
+    """A running bench with states.
+
+    Args:
+        options: what to bring up.
+        say: told what is being done.
+
+    Attributes:
+        state: the last one that was reached.
+        broken: why the bench cannot be used any more; empty while it can.
+        tester: UDS beside the gateway.
+    """
+
+    def __init__(self, options: BenchOptions, *, say: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(options, say=say)
+        self.state = BenchState.APPLICATION
+        self.broken = ""
+        self.tester: Tester
+        self._steps: dict[BenchState, Callable[[], None]] = {
+            BenchState.OFF: self._to_off,
+            BenchState.DEFAULT: self._to_default,
+            BenchState.PROGRAMMING: self._to_programming,
+            BenchState.APPLICATION: self._to_application,
+        }
+
+    def __enter__(self) -> SharedBench:
+        super().__enter__()
+        try:
+            self.tester = Tester(self._endpoints(), trace=self.folder.trace, vin=self.topology.vehicle.vin)
+            self.await_gateway_reading(since_ns=0)
+            self.transition(BenchState.APPLICATION)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """See ``Bench.stop``."""
+        if hasattr(self, "tester"):
+            self.tester.close()
+        super().stop()
+
+    # States.
+
+    def transition(self, state: str) -> None:
+        """Brings the bench into a state, whatever it is in, and proves it.
+
+        Args:
+            state: off, default, programming or application.
+
+        Raises:
+            ValueError: there is no such state.
+            BenchBroken: it cannot be reached; from then on no state can.
+        """
+        try:
+            wanted = BenchState(state)
+        except ValueError:
+            raise ValueError(f"there is no bench state {state!r}; known: {', '.join(BenchState)}") from None
+        if self.broken:
+            raise BenchBroken(self.broken)
+        try:
+            self._steps[wanted]()
+        except (BenchError, FlashError, OSError) as error:
+            self.broken = f"transition from {str(self.state)!r} to {str(wanted)!r} failed: {error}"
+            raise BenchBroken(f"{self.broken}. Run folder: {self.folder.root}") from error
+        self.state = wanted
+
+    def _to_off(self) -> None:
+        self._leave()
+        self._stop_gateway()
+        for ecu in self.topology.ecus:
+            self.power(ecu).off()
+        for ecu in self.topology.ecus:
+            self.tester.require_silence(ecu)
+
+    def _to_default(self) -> None:
+        self._leave()
+        self._stop_gateway()
+        self._supply()
+        self._prove_default()
+
+    def _to_programming(self) -> None:
+        self._to_default()
+        self.tester.keep_programming()
+
+    def _to_application(self) -> None:
+        self._leave()
+        self._supply()
+        self._prove_default()  # before the gateway is there: it reads the ECUs when it starts
+        self.start_missing()
+
+    def _leave(self) -> None:
+        self.tester.release()
+
+    def _stop_gateway(self) -> None:
+        if self.is_running(GATEWAY):
+            self.close_jobs()
+            self.stop_process(GATEWAY)
+
+    def _supply(self) -> None:
+        """Power for all that have none. A board is switched on only where the bench switched it off: it may have no switch."""
+        for name in self.topology.ecus:
+            if name in self.topology.simulated():
+                process = ecu_process(name)
+                if not self.is_running(process):
+                    self.start_process(process)
+                if self.ecu(name).state()["power"] == "off":
+                    self.power(name).on()
+            elif self.state is BenchState.OFF:
+                self.power(name).on()
+
+    def _prove_default(self) -> None:
+        for ecu in self.topology.ecus:
+            self.tester.enter_default(ecu, within_s=_ECU_ANSWERS_S)
+            self.require_confirmed(self.tester.identity(ecu))
+
+    # What states and health are made of.
+
+    def require_confirmed(self, found: EcuIdentity) -> None:
+        """Makes sure that an ECU runs a confirmed slot.
+
+        Raises:
+            BenchError: it does not.
+        """
+        if found.active.state is not SlotState.CONFIRMED:
+            raise BenchError(
+                f"{found.ecu}: slot {found.active_slot} runs {found.active.version or 'nothing'} as {found.active.state}, "
+                "not CONFIRMED"
+            )
+
+    def start_missing(self) -> None:
+        """Starts what a test stopped or killed; captures are left.
+
+        Raises:
+            ProcessFailed: it does not come up.
+        """
+        missing = [
+            name
+            for name in self.process_names
+            if not name.startswith("can-") and not self.is_running(name) and name not in self.options.absent
+        ]
+        for name in sorted(missing, key=lambda name: name == GATEWAY):  # the gateway last: it asks all the others
+            since_ns = time.monotonic_ns()
+            self.start_process(name)
+            if name == GATEWAY:
+                self.await_gateway_reading(since_ns=since_ns)
+
+    def await_gateway_reading(self, *, since_ns: int) -> None:
+        """Waits until the gateway has read all ECUs after that moment (monotonic clock): from then on it leaves them alone.
+
+        Raises:
+            BenchError: it does not.
+        """
+        deadline = time.monotonic() + _GATEWAY_READS_S
+        missing = set(self.topology.ecus)
+        tail = TraceTail(self.folder.trace)
+        while missing:
+            for event in tail.new_events():
+                if event.event == "ecu.identity" and event.component == "gateway" and event.mono_ns >= since_ns:
+                    missing.discard(event.ecu or "")
+            job = self.job()
+            if job is not None and not job.ended:
+                return  # it goes on with that, and reads them at its end
+            self.check_processes()
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"the gateway has not read {', '.join(sorted(missing))} within {_GATEWAY_READS_S:.0f} s; "
+                    f"see {self.folder.log(GATEWAY)}"
+                )
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def close_jobs(self) -> None:
+        """Waits until no job of this vehicle is open; what can be cancelled is.
+
+        Raises:
+            BenchError: one stays open.
+        """
+        if not self.is_running(CLOUD_CONTROL) or self.campaign is None:
+            return
+        started = time.monotonic()
+        while True:
+            left = [
+                campaign.campaign_id
+                for campaign in self.operator.list_campaigns()
+                if not all(is_final(from_wire(job.state)) for job in campaign.jobs)
+            ]
+            if not left:
+                return
+            waited_s = time.monotonic() - started
+            if waited_s > _JOB_ENDS_S:
+                raise BenchError(f"campaign {', '.join(left)} is still open {waited_s:.0f} s after the test")
+            if waited_s > _CANCEL_AFTER_S:
+                self._cancel(left)
+            time.sleep(_LOOK_INTERVAL_S)
+
+    def _cancel(self, campaigns: list[str]) -> None:
+        for campaign in campaigns:
+            try:
+                self.operator.cancel_campaign(campaign, reason="the test is over")
+            except EndpointError:
+                continue  # it has gone too far: it ends by itself
+
+    def restore_factory(self, ecu: str) -> None:
+        """A simulated ECU as it was delivered: its flash made anew.
+
+        Raises:
+            BenchError: it is a board, or does not come up.
+        """
+        process = ecu_process(ecu)
+        if ecu not in self.topology.simulated():
+            raise BenchError(f"{ecu} is a real board: bring its first firmware back with its programmer")
+        self.stop_process(process)
+        config = json.loads(self.folder.config(process).read_text(encoding="utf-8"))
+        (self.folder.root / config["state_file"]).unlink(missing_ok=True)
+        self.start_process(process)
+
+    def next_version(self) -> str:
+        """The version after the newest that any ECU runs: one minor further, so that no security counter rises.
+
+        Raises:
+            FlashError: an ECU does not say what it runs.
+        """
+        running = [ImageVersion.parse(self.tester.identity(ecu).software_version) for ecu in self.topology.ecus]
+        newest = max(running)
+        return f"{newest.major}.{newest.minor + 1}.0"
+
+    def make_firmware(self, version: str) -> None:
+        """Makes the firmware of a version for all ECUs, where it is not there yet.
+
+        Raises:
+            FirmwareError: no such version, or the key is missing.
+        """
+        missing = tuple(ecu for ecu in self.topology.ecus if version not in self.firmware.get(ecu, {}))
+        if not missing:
+            return
+        made = firmware.build(
+            self.topology,
+            keys_dir=self.setup.keys_dir,
+            out_dir=self.folder.firmware,
+            versions=(version,),
+            ecus=missing,
+            size_bytes=self.options.image_size_bytes,
+        )
+        for ecu, by_version in made.items():
+            self.firmware.setdefault(ecu, {}).update(by_version)
+
+    def _endpoints(self) -> list[EcuEndpoint]:
+        config = json.loads(self.folder.config(GATEWAY).read_text(encoding="utf-8"))
+        return [EcuEndpoint.model_validate(entry) for entry in config["ecus"]]

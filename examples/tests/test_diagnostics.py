@@ -1,0 +1,29 @@
+"""What a tester may ask the ECUs, and what it may not."""
+
+import pytest
+from udsoncan.exceptions import NegativeResponseException
+
+SOFTWARE_VERSION = 0xF189
+INVALID_KEY = 0x35
+
+
+@pytest.mark.parametrize("ecu", ["engine", "adas"], indirect=True)
+def test_an_ecu_tells_its_software_version(ecu, uds_client):
+    answer = uds_client.read_data_by_identifier(SOFTWARE_VERSION)
+    version = answer.service_data.values[SOFTWARE_VERSION]
+    assert version == ecu.active_slot().version
+
+
+def test_a_wrong_key_is_refused(uds_client, can_log):
+    uds_client.change_session(0x03)
+    uds_client.request_seed(0x01)
+    with pytest.raises(NegativeResponseException) as refusal:
+        uds_client.send_key(0x02, bytes(32))
+    assert refusal.value.response.code == INVALID_KEY
+    can_log.wait_for(lambda frame: frame.data[1:4] == bytes((0x7F, 0x27, INVALID_KEY)))
+
+
+@pytest.mark.feature("canfd")
+def test_a_long_record_comes_in_one_fd_frame(isotp, can_log):
+    isotp.request(bytes.fromhex("22F1A1"))
+    assert any(len(frame.data) > 8 for frame in can_log.frames())
