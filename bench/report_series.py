@@ -145,9 +145,8 @@ def _ecu_lane(own: Sequence[TraceEvent], ecu: str, zero_s: float, end_s: float) 
 def _lane(name: str, starts: Sequence[tuple[str, float]], end_s: float) -> Lane:
     """Each until the next; a final state lasts no time and is left out."""
     final = {str(state) for state in FINAL_STATES}
-    ends = [start for _, start in starts[1:]] + [end_s]
     spans: list[Span] = []
-    for (what, start), end in zip(starts, ends, strict=True):
+    for (what, start), (_, end) in pairwise([*starts, ("", end_s)]):
         if what in final:
             continue
         if spans and spans[-1].name == what and spans[-1].end_s == start:

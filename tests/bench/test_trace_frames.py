@@ -1,0 +1,135 @@
+"""`otabench trace --frames`: frames of the capture stand between the events of the trace, where they belong by time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import frame_story
+from bench.cli import trace_story
+from bench.errors import BenchError
+from bench.frame_story import LoggedFrame
+from proto import trace
+from proto.trace import TraceEvent
+from tests.bench import small_run
+
+NAMES = {0x7E0: "-> engine", 0x7E8: "<- engine"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run.unpack(tmp_path_factory.mktemp("frames") / "run")
+
+
+@pytest.fixture(scope="module")
+def lines(run: Path) -> list[str]:
+    events = list(trace.read(run / "traces" / "simulation_trace.jsonl"))
+    job = trace_story.last_job(events)
+    assert job is not None
+    return trace_story.story(events, job, exchanges=True, frames=trace_story.frames_of(run, events, job))
+
+
+def words_of(frames: list[tuple[int, int, str]]) -> list[str]:
+    logged = [LoggedFrame(at_ns, "vcan0", can_id, bytes.fromhex(data)) for at_ns, can_id, data in frames]
+    told = frame_story.tell(logged, names=NAMES, offset_ns=0, first_ns=0, last_ns=10**9)
+    return [line.words for line in told]
+
+
+def test_cloud_gateway_ecus_exchanges_and_frames_are_one_story_in_order(lines: list[str]) -> None:
+    moments = [float(line.split()[0]) for line in lines]
+    assert moments == sorted(moments)
+    components = {line.split()[2] for line in lines}
+    assert {"cloud.control", "gateway", "ecu.engine", "ecu.adas", "can.powertrain"} <= components
+
+
+def test_a_request_s_frame_comes_before_the_exchange_and_after_the_one_before(lines: list[str]) -> None:
+    for ecu in ("engine", "adas"):
+        frame = next(
+            n for n, line in enumerate(lines) if f"-> {ecu}  first frame of" in line and "TransferData" in line
+        )
+        exchange = next(n for n, line in enumerate(lines) if f"{ecu}: TransferData" in line)
+        download = next(n for n, line in enumerate(lines) if f"{ecu}: RequestDownload" in line)
+        assert download < frame < exchange
+
+
+def test_a_block_s_consecutive_frames_are_one_line(lines: list[str]) -> None:
+    counts = [int(found[1]) for line in lines if (found := re.search(r"7E1 -> adas  (\d+) consecutive frames", line))]
+    assert max(counts) == 585  # a block of 4095 bytes: 6 in the first frame, 7 in each other
+
+
+def test_functional_requests_are_not_called_unanswered(lines: list[str]) -> None:
+    assert any("7DF -> all ECUs  single frame: 10 03  DiagnosticSessionControl" in line for line in lines)
+    assert any("DiagnosticSessionControl 1003 -> to all, not waited for" in line for line in lines)
+
+
+def test_frame_kinds_of_iso_15765_2() -> None:
+    assert words_of(
+        [
+            (1, 0x7E0, "0322F1A1CCCCCCCC"),
+            (2, 0x7E8, "101F62F1A1000003"),
+            (3, 0x7E0, "300814CCCCCCCCCC"),
+            (4, 0x7E8, "2100000000000000"),
+            (5, 0x7E8, "2200000000000000"),
+            (6, 0x7E0, "3100000000000000"),
+            (7, 0x7E8, "037F2231CCCCCCCC"),
+            (8, 0x120, "0011"),
+            (9, 0x7E0, "100000001000360A"),
+        ]
+    ) == [
+        "7E0 -> engine  single frame: 22 F1 A1  ReadDataByIdentifier slotTable (OEM)",
+        "7E8 <- engine  first frame of 31 bytes: 62 F1 A1 00 00 03",
+        "7E0 -> engine  flow control: continue to send, block size 8, STmin 14",
+        "7E8 <- engine  2 consecutive frames",
+        "7E0 -> engine  flow control: wait, block size 0, STmin 00",
+        "7E8 <- engine  single frame: 7F 22 31",
+        "120 00 11",
+        "7E0 -> engine  first frame of 4096 bytes: 36 0A  TransferData",
+    ]
+
+
+@pytest.mark.parametrize("data", ["", "10", "30", "3000", "1000", "00", "F0", "40FF"])
+def test_damaged_frames_are_told_as_they_are(data: str) -> None:
+    (words,) = words_of([(1, 0x7E0, data)])
+    assert words.startswith("7E0 -> engine")
+
+
+def test_frames_outside_the_interval_are_left_out() -> None:
+    frame = [LoggedFrame(at, "vcan0", 0x7E0, b"\x02\x10\x03") for at in (5, 15, 25)]
+    told = frame_story.tell(frame, names=NAMES, offset_ns=0, first_ns=10, last_ns=20)
+    assert [line.mono_ns for line in told] == [15]
+
+
+def test_the_clock_is_set_by_the_median_so_that_one_late_stamp_does_not_matter() -> None:
+    def event(ts: str, mono_ns: int) -> TraceEvent:
+        return TraceEvent(1, 1, ts, mono_ns, "gateway", "x")
+
+    day = "2026-11-23T14:00:"
+    events = [
+        event(f"{day}00.000001+00:00", 0),
+        event(f"{day}01.000001+00:00", 10**9),
+        event(f"{day}09+00:00", 2 * 10**9),
+    ]
+    offset_ns = frame_story.wall_to_mono_ns(events)
+    assert 1_795_442_400_000_001_000 + offset_ns == pytest.approx(0, abs=1000)
+
+
+def test_a_log_is_read_to_a_torn_last_line_and_a_foreign_line_is_told() -> None:
+    good = "(1795440035.000001) vcan0 7E0#021003\n(1795440035.000002) vcan0 18DA00F1##13E80\n(1795440035.000003) can0 123#R\n"
+    frames = list(frame_story.parse_log((good + "(17954400").splitlines(keepends=True)))
+    assert [(frame.can_id, frame.data) for frame in frames] == [
+        (0x7E0, b"\x02\x10\x03"),
+        (0x18DA00F1, b"\x3e\x80"),
+        (0x123, b""),
+    ]
+    with pytest.raises(ValueError, match="line 2 is none"):
+        list(frame_story.parse_log(["(1795440035.000001) vcan0 7E0#021003\n", "hello\n"]))
+
+
+def test_without_a_capture_it_is_said(run: Path, tmp_path: Path) -> None:
+    events = list(trace.read(run / "traces" / "simulation_trace.jsonl"))
+    job = trace_story.last_job(events)
+    assert job is not None
+    with pytest.raises(BenchError, match="no capture there"):
+        trace_story.frames_of(tmp_path, events, job)
