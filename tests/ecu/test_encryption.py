@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import bsdiff4
 import pytest
@@ -17,9 +18,12 @@ from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
 from ecu_firmware_sim.decryption import DecryptingDownload, DecryptionRefused, parse_private_key
+from ecu_firmware_sim.errors import ConfigError
+from ecu_firmware_sim.factory import provision
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto.encrypted_artifact import CHUNK_BYTES_MOST, PREFIX_BYTES, ContainerError, Header, parse_header
-from tests.ecu.factory import Bench, Manifest
+from tests.ecu.factory import Bench, Keys, Manifest
+from tests.ecu.process import make_config
 from tests.ecu.sealing import CHUNK_BYTES, Sealed, seal
 
 KEY = PrivateKey(bytes(range(32)))
@@ -270,6 +274,18 @@ def test_nothing_of_a_chunk_is_handed_on_before_it_is_authentic() -> None:
 def test_what_is_no_header_is_said_to_be_none(data: bytes, why: str) -> None:
     with pytest.raises(ContainerError, match=why):
         parse_header(data)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"00" * 31, b"\xff" * 64])
+def test_an_ecu_does_not_start_with_a_key_file_that_is_none(
+    tmp_path: Path, keys: Keys, old_image: bytes, content: bytes | None
+) -> None:
+    key_file = tmp_path / "engine.x25519"
+    if content is not None:
+        key_file.write_bytes(content)
+    config = make_config(tmp_path, keys, old_image, bus={}, transport="user", decryption_key=key_file)
+    with pytest.raises(ConfigError, match=r"decryption_key .*engine\.x25519: "):
+        provision(config)
 
 
 @pytest.mark.parametrize("text", ["", "00" * 31, "zz" * 32, "00" * 33])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,48 +99,57 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys(tmp_path_factory.mktemp("keys"))
 
 
+def real_engine(folder: Path, keys: Keys, *, decryption_key: Path | None) -> RealEcu:
+    return RealEcu("engine", 0, folder, multicast(), keys, ImageMaker(keys), decryption_key=decryption_key)
+
+
+@contextmanager
+def vehicle_of(folder: Path, engine: RealEcu) -> Iterator[UdsVehicle]:
+    config = GatewayConfig(
+        vin=VIN,
+        ecus=(engine.endpoint(),),
+        state_dir=folder,
+        director_root=folder / "root.json",
+        cloud_grpc="127.0.0.1:1",
+        timing=GatewayTiming(ecu_lost_timeout_s=5.0),
+    )
+    vehicle = UdsVehicle(config, TraceWriter(folder / "gateway.jsonl", component="gateway"))
+    try:
+        yield vehicle
+    finally:
+        vehicle.close()
+
+
 def stage(vehicle: UdsVehicle, image: EcuImage) -> None:
     vehicle.stage(
         [image], job_id="job-1", progress=lambda _: None, cancel=threading.Event(), fetch_image=lambda _: None
     )
 
 
+def test_an_ecu_without_a_key_is_told_from_a_wrong_address(tmp_path: Path, keys: Keys) -> None:
+    with real_engine(tmp_path, keys, decryption_key=None) as engine, vehicle_of(tmp_path, engine) as vehicle:
+        with pytest.raises(EcuRefused, match=r"NRC 31.*no key for encrypted files"):
+            stage(vehicle, replace(engine.image(), is_encrypted=True))
+        stage(vehicle, engine.image())
+        assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
+
+
 def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path: Path, keys: Keys) -> None:
-    (tmp_path / "engine.x25519").write_text(bytes(KEY).hex() + "\n")
-    engine = RealEcu(
-        name="engine",
-        number=0,
-        folder=tmp_path,
-        bus=multicast(),
-        keys=keys,
-        make_image=ImageMaker(keys),
-        decryption_key=tmp_path / "engine.x25519",
-    )
-    with engine:
-        config = GatewayConfig(
-            vin=VIN,
-            ecus=(engine.endpoint(),),
-            state_dir=tmp_path,
-            director_root=tmp_path / "root.json",
-            cloud_grpc="127.0.0.1:1",
-            timing=GatewayTiming(ecu_lost_timeout_s=5.0),
-        )
-        vehicle = UdsVehicle(config, TraceWriter(tmp_path / "gateway.jsonl", component="gateway"))
-        try:
-            full = replace(engine.image(), is_encrypted=True)
-            good, wrong = (seal(engine.new, key.public_key).data for key in (KEY, PrivateKey.generate()))
+    key_file = tmp_path / "engine.x25519"
+    key_file.write_text(bytes(KEY).hex() + "\n")
+    with real_engine(tmp_path, keys, decryption_key=key_file) as engine, vehicle_of(tmp_path, engine) as vehicle:
+        full = replace(engine.image(), is_encrypted=True)
+        good, wrong = (seal(engine.new, key.public_key).data for key in (KEY, PrivateKey.generate()))
 
-            full.image.write_bytes(wrong)
-            with pytest.raises(EcuRefused, match=r"72.*status 09: decryption failed") as refused:
-                stage(vehicle, full)
-            assert (refused.value.ecu, refused.value.nrc) == ("engine", 0x72)
+        full.image.write_bytes(wrong)
+        with pytest.raises(EcuRefused, match=r"72.*status 09: decryption failed") as refused:
+            stage(vehicle, full)
+        assert (refused.value.ecu, refused.value.nrc) == ("engine", 0x72)
 
-            patch = seal(bsdiff4.diff(engine.old, engine.new), KEY.public_key).data
-            delta = replace(engine.image(patch), is_encrypted=True)
-            delta.image.write_bytes(good)
-            stage(vehicle, delta)
-            assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
-        finally:
-            vehicle.close()
+        patch = seal(bsdiff4.diff(engine.old, engine.new), KEY.public_key).data
+        delta = replace(engine.image(patch), is_encrypted=True)
+        delta.image.write_bytes(good)
+        stage(vehicle, delta)
+        assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
     sent = [event.data for event in read(tmp_path / "gateway.jsonl") if event.event == "flash.transfer"]
     assert [(data["kind"], data["bytes"]) for data in sent if data.get("encrypted")] == [("delta", len(patch))]

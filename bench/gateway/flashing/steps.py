@@ -169,7 +169,10 @@ def _download_image(work: Work) -> None:
 
 
 def _explained(work: Work, error: EcuRefused) -> EcuRefused:
-    """72 says that programming failed; check memory says whether that was decryption."""
+    """72 says that programming failed; check memory says whether that was decryption. 31 may be the data format."""
+    if error.nrc == answers.REQUEST_OUT_OF_RANGE:
+        text = f"{error}; or the ECU has no key for encrypted files: provision it, or send the campaign unencrypted"
+        return EcuRefused(text, ecu=error.ecu, step=error.step, nrc=error.nrc)
     routine = work.client.profile.routines.check_memory
     if error.nrc != answers.GENERAL_PROGRAMMING_FAILURE or routine is None:
         return error
