@@ -23,6 +23,9 @@ FAULT_KINDS: Final = {
     "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
     "slow-flash": "erase and program take longer (factor=10)",
     "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",
+    "voltage": "the supply has that voltage (volts=7.5)",
+    "speed": "the vehicle moves (km_h=30)",
+    "engine-running": "the engine runs",
 }
 _TIMEOUT_S: Final = 5.0
 

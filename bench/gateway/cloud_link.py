@@ -168,6 +168,7 @@ def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuRe
                 )
                 for slot in identity.slots
             ],
+            dtcs=identity.dtcs,
         )
         for name, identity in identities.items()
     ]

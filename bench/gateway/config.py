@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from proto.process_config import IsoTpConfig, TlsConfig
+from proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
+from proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 
 
 class _Config(BaseModel):
@@ -28,6 +30,8 @@ class EcuEndpoint(_Config):
     hardware_id: str
     profile: str = "iso14229-ab"
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+    security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
+    """``proto.security_algorithm``: the built-in one, or ``module:function``."""
 
 
 class GatewayTiming(_Config):

@@ -61,6 +61,8 @@ class EcuIdentity:
     boots_left: int
     slots: tuple[Slot, ...]
     boot_software_id: str = ""
+    dtcs: tuple[str, ...] = ()
+    """Stored trouble codes in words, where the ECU tells."""
 
     @property
     def active(self) -> Slot:

@@ -199,6 +199,13 @@ class Rig:
     def request_download(self, size: int) -> str:
         return self.ask(b"\x34\x00\x44" + SLOT_WINDOW.to_bytes(4, "big") + size.to_bytes(4, "big"))
 
+    def download(self, address: int, data: bytes) -> None:
+        start = b"\x34\x00\x44" + address.to_bytes(4, "big") + len(data).to_bytes(4, "big")
+        assert self.ask(start).startswith("74")
+        for number, position in enumerate(range(0, len(data), 4093), start=1):
+            assert self.ask(bytes((0x36, number)) + data[position : position + 4093]).startswith("76")
+        assert self.ask("37") == "77"
+
     # -- frames by hand
 
     @contextmanager

@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -191,6 +192,16 @@ def test_a_supply_out_of_range_stops_programming(rig: Rig, volts: float, nrc: st
     assert rig.erase() == f"7F 31 {nrc}"
     assert rig.request_download(16) == f"7F 34 {nrc}"
     assert rig.ask("31 01 02 03") == "71 01 02 03 01 03"
+
+
+@pytest.mark.parametrize("fault", [{"kind": "speed", "km_h": 30}, {"kind": "engine-running"}], ids=["speed", "engine"])
+def test_a_vehicle_in_use_does_not_enter_the_programming_session(rig: Rig, fault: dict[str, Any]) -> None:
+    rig.fault(**fault)
+    assert rig.ask("10 02") == "7F 10 22"
+    rig.ask("10 03")
+    assert rig.ask("31 01 02 03")[:15] == "71 01 02 03 01 "
+    rig.ecu.call(rig.ecu.clear_faults)
+    assert rig.ask("10 02").startswith("50 02")
 
 
 # -- response pending

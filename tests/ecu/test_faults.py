@@ -19,6 +19,9 @@ from proto.isotp_address import FrameAddress
         ("nrc:0x34:0x70:2", {"kind": "nrc", "service": 0x34, "nrc": 0x70, "count": 2}),
         ("silent:3", {"kind": "silent", "count": 3}),
         ("slow-flash:2.5", {"kind": "slow-flash", "factor": 2.5}),
+        ("voltage:7.5", {"kind": "voltage", "volts": 7.5}),
+        ("speed:30", {"kind": "speed", "km_h": 30}),
+        ("engine-running", {"kind": "engine-running"}),
         ("power-cut:17", {"kind": "power-cut", "flash_operation": 17, "off_s": 0.5, "mode": "torn"}),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from ecu_firmware_sim.__main__ import main
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto import trace
-from proto.process_config import EcuTiming
+from proto.process_config import EcuTiming, IsoTpConfig
 from tests.ecu.factory import ImageMaker, Keys, Manifest, code
 from tests.ecu.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
 
@@ -54,6 +54,7 @@ HAS_VCAN = Path("/sys/class/net/vcan0").exists() and hasattr(socket, "CAN_ISOTP"
 QUICKEST: tuple[str, dict[str, Any]] = ("kernel", VCAN) if HAS_VCAN else ("user", MULTICAST)
 """For what does not depend on the transport."""
 
+FIXED = IsoTpConfig(addressing="normal_fixed", target_address=0x10, source_address=0xF1)
 BUSES = [
     pytest.param("kernel", VCAN, marks=pytest.mark.vcan, id="kernel-vcan"),
     pytest.param("kernel", VCAN | {"fd": True}, marks=pytest.mark.vcan, id="kernel-vcan-fd"),
@@ -236,6 +237,8 @@ def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, up
         ({"slot_size_bytes": 1000}, "multiple of the 4096-byte sector"),
         ({"hardware_id": "adas-soc-b"}, "factory_image: the image's class id is not that of adas-soc-b"),
         ({"faults": ("flood",)}, "no fault of the kind 'flood'"),
+        ({"security_algorithm": "nowhere:key"}, "security_algorithm: security algorithm nowhere:key: module nowhere"),
+        ({"isotp": FIXED}, "request_id 0x7E0: with isotp.addressing normal_fixed"),
     ],
 )
 def test_a_wrong_world_is_one_clear_line_and_exit_status_1(

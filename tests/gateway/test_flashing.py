@@ -457,7 +457,7 @@ def test_finish_says_nothing_of_a_silent_ecu(make_rig: Callable[..., Rig]) -> No
     rig = make_rig(engine=ScriptedEcu(channel(), script=lambda request, ecu: None))
     rig.vehicle.finish(job_id="job-1")
     sent = [event.data["request"] for event in rig.events("uds.exchange")]
-    assert sent == ["288001", "8581", "1081"]
+    assert sent == ["288001", "8581", "1081", "190208"]
 
 
 def test_tester_present_is_kept_up_while_programming(make_rig: Callable[..., Rig], tmp_path: Path) -> None:

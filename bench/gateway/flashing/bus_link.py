@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from bench.gateway.backoff import Backoff
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.flashing import profile as profiles
 from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable
 from bench.gateway.flashing.tester_present import TesterPresent, send_functional
 from bench.gateway.transport import Channel, TransportError, open_channel
+from proto.isotp_address import functional_address
 from proto.process_config import IsoTpConfig
 from proto.trace import TraceWriter
 
 ChannelOpener = Callable[[Mapping[str, Any], IsoTpConfig], Channel]
 """``open_channel``, or what stands in its place."""
+
+_BUS_PATIENCE_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
 
 
 class BusLink:
@@ -30,7 +36,8 @@ class BusLink:
         self._opener = opener
         self._channel: Channel | None = None
         self._clients: dict[str, EcuClient] = {}
-        self._tester_present: TesterPresent | None = None
+        self._functional = _functional_targets(endpoints)
+        self._tester_present: list[TesterPresent] = []
         self._job_id: str | None = None
 
     def set_job(self, job_id: str | None) -> None:
@@ -48,9 +55,13 @@ class BusLink:
         """
         if ecu not in self._clients:
             endpoint = self.endpoints[ecu]
-            connection = self._open().connection(
-                request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
-            )
+            channel = self._open()
+            try:
+                connection = channel.connection(
+                    request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
+                )
+            except TransportError as error:
+                raise BusUnavailable(f"{ecu}: {error}", ecu=ecu, step="open connection") from error
             client = EcuClient(endpoint, profiles.load(endpoint.profile), connection, self._trace)
             client.job_id = self._job_id
             self._clients[ecu] = client
@@ -62,41 +73,47 @@ class BusLink:
         Raises:
             BusUnavailable: it could not be sent.
         """
-        send_functional(
-            self._open(),
-            request,
-            can_id=self._first.functional_id,
-            isotp=self._first.isotp,
-            trace=self._trace,
-            job_id=self._job_id,
-            step=step,
-            is_best_effort=is_best_effort,
-        )
+        for target in self._functional:
+            send_functional(
+                self._open(),
+                request,
+                can_id=target.functional_id,
+                isotp=target.isotp,
+                trace=self._trace,
+                job_id=self._job_id,
+                step=step,
+                is_best_effort=is_best_effort,
+            )
 
     def keep_sessions(self) -> None:
-        """Starts TesterPresent, if it does not run already.
+        """Starts TesterPresent, if it does not run already. A bus that is away is waited for, a while.
 
         Raises:
             BusUnavailable: the bus cannot be opened.
         """
-        if self._tester_present is not None:
+        if self._tester_present:
             return
+        self._await_bus()
         period_s = profiles.load(self._first.profile).timing.tester_present_s
-        self._tester_present = TesterPresent(
-            self._open(),
-            can_id=self._first.functional_id,
-            isotp=self._first.isotp,
-            period_s=period_s,
-            trace=self._trace,
-            job_id=self._job_id or "",
-        )
-        self._tester_present.start()
+        self._tester_present = [
+            TesterPresent(
+                self._open(),
+                can_id=target.functional_id,
+                isotp=target.isotp,
+                period_s=period_s,
+                trace=self._trace,
+                job_id=self._job_id or "",
+            )
+            for target in self._functional
+        ]
+        for sender in self._tester_present:
+            sender.start()
 
     def let_sessions_end(self) -> None:
         """Stops TesterPresent; the ECUs fall back to the default session by themselves (S3)."""
-        if self._tester_present is not None:
-            self._tester_present.stop()
-            self._tester_present = None
+        for sender in self._tester_present:
+            sender.stop()
+        self._tester_present = []
 
     def close(self) -> None:
         """Closes all; what is used next opens it again."""
@@ -108,6 +125,20 @@ class BusLink:
             self._channel.close()
             self._channel = None
 
+    def _await_bus(self) -> None:
+        """Opens the bus, again and again with longer pauses: an adapter may be plugged in again."""
+        deadline = time.monotonic() + _BUS_PATIENCE_S
+        pauses = Backoff(first_s=_FIRST_PAUSE_S, most_s=_BUS_PATIENCE_S / 2)
+        while True:
+            try:
+                self._open()
+                return
+            except BusUnavailable:
+                pause_s = pauses.next_s()
+                if time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+
     def _open(self) -> Channel:
         if self._channel is None:
             try:
@@ -115,3 +146,15 @@ class BusLink:
             except TransportError as error:
                 raise BusUnavailable(str(error), ecu="", step="open bus") from error
         return self._channel
+
+
+def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
+    """One ECU for each functional address of the bus: ECUs that are addressed differently hear different requests."""
+    targets: dict[object, EcuEndpoint] = {}
+    for endpoint in endpoints:
+        try:
+            address: object = functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
+        except ValueError:
+            address = endpoint.name  # said when it is used
+        targets.setdefault(address, endpoint)
+    return list(targets.values())

@@ -7,8 +7,6 @@ sends exactly what it is given; ``routine`` can unlock and change the session wh
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from types import TracebackType
 from typing import Any
@@ -30,6 +28,8 @@ from bench.gateway.flashing.profile import Profile
 from bench.gateway.flashing.wire import Wire, exchange_record
 from bench.gateway.transport import IsoTpConnection, TransportError
 from bench.gateway.transport.errors import ChannelUnavailable, InterfaceDown, InterfaceGone
+from proto import security_algorithm
+from proto.security_algorithm import AlgorithmError
 from proto.trace import TraceWriter
 
 
@@ -142,8 +142,14 @@ class EcuClient:
         seed = answer[2:]
         if not any(seed):
             return
-        key = hmac.new(bytes.fromhex(self.endpoint.security_secret), seed, hashlib.sha256).digest()
         step = f"27 {security.send_key:02X} send key"
+        try:
+            algorithm = security_algorithm.load(
+                self.endpoint.security_algorithm, secret=bytes.fromhex(self.endpoint.security_secret)
+            )
+            key = algorithm.key_for(seed, level=security.request_seed)
+        except AlgorithmError as error:
+            raise FlashError(f"{self.name}: {step}: {error}", ecu=self.name, step=step) from error
         self.request(bytes((0x27, security.send_key)) + key, step=step)
 
     def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:

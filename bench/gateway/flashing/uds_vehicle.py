@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 from bench.gateway.config import EcuEndpoint, GatewayConfig
 from bench.gateway.flashing import activation
 from bench.gateway.flashing.bus_link import BusLink, ChannelOpener
+from bench.gateway.flashing.dtcs import read_dtcs
 from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable, FlashError
 from bench.gateway.flashing.identity import read_identity
@@ -50,7 +52,7 @@ class UdsVehicle:
     def identify(self) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.identify``."""
         with self._job(None):
-            return {name: read_identity(link.client(name)) for name, link in self._link_of.items()}
+            return {name: self._identity(link.client(name)) for name, link in self._link_of.items()}
 
     def stage(
         self,
@@ -149,12 +151,28 @@ class UdsVehicle:
                     self._finish_bus(link)
                 except BusUnavailable:
                     continue  # traced; with the bus away the ECUs end their sessions by themselves (S3)
+                self._tell_dtcs(link)
 
     def close(self) -> None:
         """See ``Vehicle.close``."""
         with self._lock:
             for link in self._links:
                 link.close()
+
+    @staticmethod
+    def _identity(client: EcuClient) -> EcuIdentity:
+        return replace(read_identity(client), dtcs=tuple(str(dtc) for dtc in read_dtcs(client)))
+
+    @staticmethod
+    def _tell_dtcs(link: BusLink) -> None:
+        """Now that DTC setting is on again: what the ECUs have stored, into the trace."""
+        for name in link.endpoints:
+            client = link.client(name)
+            try:
+                found = read_dtcs(client)
+            except FlashError:
+                continue  # traced as an exchange without answer
+            client.emit("ecu.dtcs", dtcs=[str(dtc) for dtc in found])
 
     def _stage_bus(
         self,

@@ -1,0 +1,68 @@
+"""What stands on the bus in each addressing, and which bench files contradict themselves."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from proto.isotp_address import FrameAddress, connection_address, functional_address
+from proto.process_config import IsoTpConfig
+
+FIXED = IsoTpConfig(addressing="normal_fixed", target_address=0x10, source_address=0xF1)
+EXTENDED = IsoTpConfig(addressing="extended", target_address=0x10, source_address=0xF1)
+
+
+def test_normal_takes_the_identifiers_as_they_are() -> None:
+    address = connection_address(IsoTpConfig(), request_id=0x7E0, response_id=0x18DAF110)
+    assert address.request == FrameAddress(0x7E0) and not address.request.is_29_bit
+    assert address.response.is_29_bit and address.response.prefix == b""
+    assert functional_address(IsoTpConfig(), functional_id=0x7DF) == FrameAddress(0x7DF)
+
+
+def test_normal_fixed_has_target_and_source_in_the_identifier() -> None:
+    address = connection_address(FIXED, request_id=0x18DA10F1, response_id=0x18DAF110)
+    assert (address.request, address.response) == (FrameAddress(0x18DA10F1), FrameAddress(0x18DAF110))
+    assert functional_address(FIXED, functional_id=0x7DF) == FrameAddress(0x18DB33F1)
+    assert functional_address(FIXED, functional_id=0x18DB33F1) == FrameAddress(0x18DB33F1)
+
+
+def test_extended_has_the_receivers_address_in_front() -> None:
+    address = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610)
+    assert (address.request.prefix, address.response.prefix) == (b"\x10", b"\xf1")
+    assert functional_address(EXTENDED, functional_id=0x6F1) == FrameAddress(0x6F1, 0x33)
+
+
+@pytest.mark.parametrize(
+    ("ids", "why"),
+    [
+        ((0x7E0, 0x18DAF110), "request_id 0x7E0: .* it is 0x18DA10F1"),
+        ((0x18DA10F1, 0x18DA10F1), "response_id 0x18DA10F1: .* it is 0x18DAF110"),
+    ],
+)
+def test_normal_fixed_identifiers_that_are_not_the_addresses_are_named(ids: tuple[int, int], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        connection_address(FIXED, request_id=ids[0], response_id=ids[1])
+    with pytest.raises(ValueError, match="functional_id 0x18DB33F2"):
+        functional_address(FIXED, functional_id=0x18DB33F2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"addressing": "extended"}, "needs target_address"),
+        ({"addressing": "normal_fixed", "target_address": 1}, "needs target_address"),
+        ({"target_address": 1}, "need addressing normal_fixed or extended"),
+        ({"addressing": "extended", "target_address": 0xF1, "source_address": 0xF1}, "must differ"),
+        ({"addressing": "extended", "target_address": 0x33, "source_address": 0xF1}, "must differ"),
+        ({"tx_dl": 10}, "tx_dl"),
+        ({"addressing": "mixed"}, "addressing"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        IsoTpConfig.model_validate(wrong)
+
+
+def test_a_full_frame_has_64_bytes_with_can_fd_unless_tx_dl_says_less() -> None:
+    assert [IsoTpConfig().frame_bytes(fd=fd) for fd in (False, True)] == [8, 64]
+    assert IsoTpConfig(tx_dl=16).frame_bytes(fd=True) == 16
