@@ -163,6 +163,7 @@ class ProcessSetup:
             isotp=self.topology.isotp_of(name),
             timing=entry.timing.model_validate({**entry.timing.model_dump(), **self.options.ecu_timing}),
             security_secret=self.secret(name),
+            security_algorithm=entry.security.algorithm,
             state_file=self.folder.state / f"{process}.bin",
             factory_image=factory.path,
             image_public_key=self.keys_dir / "image" / "signing.pub.pem",
@@ -199,6 +200,7 @@ class ProcessSetup:
             hardware_id=entry.hardware_id,
             profile=entry.profile,
             security_secret=self.secret(name),
+            security_algorithm=entry.security.algorithm,
         )
 
     def gateway(self, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
