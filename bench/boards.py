@@ -18,6 +18,10 @@ from bench.gateway.vehicle import FlashError
 from bench.job_watch import TraceTail
 
 _PROBE_INTERVAL_S: Final = 0.2
+NO_KEYS: Final = (
+    "a board trusts the keys it was given, and this file names none: add `keys: DIR` (`otabench keys init DIR --bench FILE` "
+    "makes them, DIR/image/signing.pub.pem and DIR/director/root.json go into the board)"
+)
 
 
 class BoardFacts:

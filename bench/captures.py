@@ -2,7 +2,8 @@
 
 Writes ``NAME.log`` (candump's format), ``NAME.pcap`` (link type 227) and, at the end, ``NAME.stats.json``. The pcap file
 appears once the socket is bound: that is the sign that no later frame is missed. On a signal the frames that wait are
-still written. A SocketCAN interface is read in batches; any other one through python-can.
+still written. A bus that goes away is opened again (``bench.reopening_source``). A SocketCAN interface is read in batches; any
+other one through python-can.
 
 Decides when to look and when to write; the formats are those of ``bench.capture_files``.
 """
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, Final, Protocol, TextIO
 
 from bench.batch_socket import BatchCanSocket
 from bench.capture_files import BusStatistics, Frame, candump_line, pcap_header, pcap_record
+from bench.reopening_source import ReopeningSource
 
 BATCH_INTERVAL_S: Final = 0.02
 SMALL_BUFFER_INTERVAL_S: Final = 0.004
@@ -170,9 +172,12 @@ def main(arguments: list[str]) -> int:
     can_arguments = bus["can"]
     channel = str(can_arguments["channel"])
     is_socketcan = can_arguments["interface"] == "socketcan"
-    source: FrameSource
+
+    def opened() -> FrameSource:
+        return SocketCanSource(channel) if is_socketcan else PythonCanSource(can_arguments)
+
     try:
-        source = SocketCanSource(channel) if is_socketcan else PythonCanSource(can_arguments)
+        source = ReopeningSource(opened, name=channel)
     except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
         print(f"captures: {channel} cannot be opened: {error}; is the interface up?", file=sys.stderr)
         return 1
@@ -180,9 +185,6 @@ def main(arguments: list[str]) -> int:
     recorder = Recorder(Path(arguments[3]), channel=name, bitrate=bus["bitrate"], data_bitrate=bus["data_bitrate"])
     try:
         record(source, recorder, stop)
-    except OSError as error:
-        print(f"captures: {channel} went away: {error.strerror}", file=sys.stderr)
-        return 1
     finally:
         source.close()
         recorder.close()

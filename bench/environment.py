@@ -35,10 +35,16 @@ def usable_topology(
     Raises:
         BenchError: an interface is not there or is down.
     """
-    wanted = os.environ.get(NO_KERNEL_CAN) != "1" if kernel_can is None else kernel_can
+    wanted = wants_kernel_can() if kernel_can is None else kernel_can
     if not any(bus.interface == "socketcan" for bus in topology.buses.values()):
         return topology, False
     if not wanted:
+        for name in topology.boards():
+            if topology.buses[topology.ecus[name].bus].interface == "socketcan":
+                raise BenchError(
+                    f"board {name} is on a SocketCAN interface, and this kernel's CAN is not to be used; "
+                    f"unset {NO_KERNEL_CAN}, or give its bus another interface of python-can (slcan, gs_usb, pcan, …)"
+                )
         say(NO_KERNEL_CAN_LINE)
         return topology.without_kernel_can(), False
     for name, bus in topology.buses.items():
@@ -48,6 +54,11 @@ def usable_topology(
         if problem:
             raise BenchError(f"bus {name}: {problem}")
     return topology, True
+
+
+def wants_kernel_can() -> bool:
+    """Whether the user wants the kernel's CAN: unless OTABENCH_NO_KERNEL_CAN is 1."""
+    return os.environ.get(NO_KERNEL_CAN) != "1"
 
 
 def interface_problem(channel: str) -> str:

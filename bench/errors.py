@@ -9,7 +9,8 @@
     ├── NoRunningBench         a command needs a running bench and there is none
     ├── WaitTimeout            something awaited did not happen in time
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
-    └── BoardError             a real board is silent, or is another one; carries the ECU
+    ├── BoardError             a real board is silent, or is another one; carries the ECU
+    └── AdapterError           a CAN interface could not be set up or is not there
 
 Every message says what, where, and what to do.
 """
@@ -88,3 +89,7 @@ class BoardError(BenchError):
     def __init__(self, message: str, *, ecu: str) -> None:
         super().__init__(message)
         self.ecu = ecu
+
+
+class AdapterError(BenchError):
+    """A CAN interface is not there, or could not be set up."""

@@ -23,8 +23,8 @@ from typing import Final
 
 from bench import boards, environment, frame_bits, pacing, ports, process_setup, run_folder, topology
 from bench.bench_jobs import BenchJobs, CampaignHandle
-from bench.boards import BoardFacts
-from bench.errors import WrongUsage
+from bench.boards import NO_KEYS, BoardFacts
+from bench.errors import BenchError, WrongUsage
 from bench.job_watch import JobWatch
 from bench.keys import make_keys
 from bench.options import BenchOptions
@@ -89,12 +89,15 @@ class Bench(BenchJobs):
         self.topology, self.kernel_can = environment.usable_topology(
             self.topology, kernel_can=options.kernel_can, say=self._say
         )
+        if self.topology.boards() and not (options.keys_dir or self.topology.keys):
+            raise BenchError(f"board {', '.join(self.topology.boards())}: {NO_KEYS}")
         if options.hmi_port:
             ports.require_free(
                 options.hmi_port, purpose="the HMI", remedy="choose another: `make up HMI_PORT=8081` or --hmi-port 8081"
             )
         self.folder = run_folder.create(options.runs_dir)
-        keys_dir = options.keys_dir.resolve() if options.keys_dir else self.folder.keys
+        given_keys = options.keys_dir or self.topology.keys
+        keys_dir = given_keys.resolve() if given_keys else self.folder.keys
         grpc, artifacts, mqtt, hmi, *free = ports.free_ports(4 + len(self.topology.ecus))
         control = {
             name: self.topology.ecus[name].control_port or port
@@ -116,7 +119,7 @@ class Bench(BenchJobs):
         self._watch = JobWatch(self.folder.trace)
         self.boards = BoardFacts(self.folder.trace, self.topology.boards())
         self._start_early()
-        if options.keys_dir is None:
+        if given_keys is None:
             self._say("keys: director, images, TLS, ECU secrets")
             make_keys(keys_dir, self.topology, log=self.folder.log("keys"))
         self._say(f"firmware: {', '.join(options.versions)} for {', '.join(self.topology.ecus)}")

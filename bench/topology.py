@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from proto.process_config import IsoTpConfig
 __all__ = ["BusEntry", "EcuEntry", "PowerEntry", "SecurityEntry", "Topology", "VehicleEntry", "load", "parse"]
 
 DEFAULT_NAME = "default.bench.yaml"
+COMMENTED_NAME = "commented.bench.yaml"
+_BOOL = "tag:yaml.org,2002:bool"
 USER_SPACE_BLOCK_SIZE = 8
 """Block size where ISO-TP runs in user space: with 0 the receiver's buffer overflows and frames are lost."""
 
@@ -38,6 +41,8 @@ class Topology(Entry):
     vehicle: VehicleEntry
     buses: dict[str, BusEntry] = Field(min_length=1)
     ecus: dict[str, EcuEntry] = Field(min_length=1)
+    keys: Path | None = None
+    """Made earlier by `otabench keys init`, relative to the bench file; None: new ones for each run (no board trusts these)."""
 
     def serial_of(self, ecu: str) -> str:
         """The ECU's serial number: the file's, else one made from vehicle and name."""
@@ -97,6 +102,11 @@ def default_text() -> str:
     return resources.files("bench").joinpath(DEFAULT_NAME).read_text(encoding="utf-8")
 
 
+def commented_text() -> str:
+    """A bench file to start from: the default bench, and what else can be said, as comments."""
+    return resources.files("bench").joinpath(COMMENTED_NAME).read_text(encoding="utf-8")
+
+
 def load(path: Path | None = None) -> Topology:
     """Reads a bench file, or the default one.
 
@@ -134,8 +144,11 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     problems = [problem for at in _mappings(content.get("buses")) for problem in bus_settings.complete(*at)]
     if problems:
         raise BenchFileError([f"{name}: {problem}" for problem in problems])
+    here = (folder or Path()).resolve()
+    if isinstance(content.get("keys"), str):
+        content["keys"] = str(here / content["keys"])
     for _, ecu in _mappings(content.get("ecus")):
-        _make_absolute(ecu, (folder or Path()).resolve())
+        _make_absolute(ecu, here)
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
@@ -165,7 +178,7 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, which YAML's loader takes silently."""
+    """Refuses a key that stands twice in one mapping; ``on`` and ``off`` are words (YAML 1.2), not truth values."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -175,3 +188,10 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.topology import Topology
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
-_TOP_KEYS = ("vehicle", "buses", "ecus")
+_TOP_KEYS = ("vehicle", "buses", "ecus", "keys")
 
 
 def yaml_problem(error: yaml.YAMLError) -> str:

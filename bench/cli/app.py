@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import evidence
+from bench.cli.can import can_group
 from bench.cli.perf import perf_group
 from bench.options import Transfer
 
@@ -32,6 +33,7 @@ app.add_typer(firmware_group, name="firmware")
 app.add_typer(campaign_group, name="campaign")
 app.add_typer(keys_group, name="keys")
 app.add_typer(perf_group, name="perf")
+app.add_typer(can_group, name="can")
 
 _BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; the default has two simulated ECUs.")]
 _Faults = Annotated[
@@ -94,15 +96,15 @@ def up(
 def bench_check(
     file: Annotated[Path | None, typer.Argument(help="Bench file; the default where not given.")] = None,
 ) -> None:
-    """Tells whether a bench file is right, and what is in it."""
+    """Tells whether a bench file is right, and whether what it names is there and answers: a line each."""
     from bench.cli.bench_files import check
 
-    check(file)
+    raise typer.Exit(check(file))
 
 
 @bench_group.command("init")
 def bench_init(file: Annotated[Path, typer.Argument(help="Written; never overwritten.")]) -> None:
-    """Writes the default bench file to start from."""
+    """Writes a commented bench file to start from."""
     from bench.cli.bench_files import init
 
     init(file)

@@ -1,4 +1,7 @@
-"""``otabench bench check`` and ``bench init``."""
+"""``otabench bench init`` and ``otabench bench check``: bench files, written and looked at.
+
+Decides how findings are printed and the exit status: 0 where all is fine, 1 where something does not answer, 2 for a wrong file.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +11,34 @@ from bench import topology
 from bench.errors import BenchError
 
 
-def check(file: Path | None) -> None:
-    """Prints what is in a bench file.
+def check(file: Path | None) -> int:
+    """Validates a bench file and asks what it names; prints a line each. Returns the exit status.
 
     Raises:
-        BenchFileError: it is wrong.
+        BenchFileError: the file itself is wrong.
     """
+    from bench import bench_check, environment
+
     found = topology.load(file)
-    print(f"{file or topology.DEFAULT_NAME}: fine. Vehicle {found.vehicle.vin}")
-    for name, bus in found.buses.items():
-        print(
-            f"  bus {name}: {bus.interface} {bus.channel}, {bus.bitrate // 1000} kbit/s{', CAN FD' if bus.fd else ''}"
-        )
-    for name, ecu in found.ecus.items():
-        print(
-            f"  ECU {name}: {ecu.kind} {ecu.hardware_id} on {ecu.bus}, 0x{ecu.request_id:X}/0x{ecu.response_id:X}, "
-            f"profile {ecu.profile}, serial {found.serial_of(name)}"
-        )
+    print(f"ok    {file or topology.DEFAULT_NAME}: vehicle {found.vehicle.vin}")
+    if not environment.wants_kernel_can():
+        found, _ = environment.usable_topology(found, say=lambda line: print(f"ok    {line}"))
+    status = 0
+    for fine, about, words in bench_check.examine(found):
+        print(f"{'ok' if fine else 'fail':<5} {about}: {words}")
+        status = status if fine else 1
+    return status
 
 
 def init(file: Path) -> None:
-    """Writes the default bench file.
+    """Writes a commented bench file to start from.
 
     Raises:
         BenchError: it is there already or cannot be written.
     """
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(topology.default_text())
+            out.write(topology.commented_text())
     except FileExistsError as error:
         raise BenchError(f"{file} is there already; choose another name") from error
     except OSError as error:

@@ -64,5 +64,10 @@ def test_help_imports_nothing_slow() -> None:
 def test_a_bench_file_written_by_init_is_right(tmp_path: Path) -> None:
     assert otabench("bench", "init", "mine.yaml", cwd=tmp_path).returncode == 0
     done = otabench("bench", "check", "mine.yaml", cwd=tmp_path)
-    assert done.returncode == 0
-    assert "ECU engine: simulated engine-mcu-a on powertrain, 0x7E0/0x7E8" in done.stdout
+    assert done.stdout.splitlines()[0] == "ok    mine.yaml: vehicle W0TABENCH00000001"
+    assert "ok    ECU engine: simulated engine-mcu-a on powertrain: the bench starts it" in done.stdout
+    bus_is_there = Path("/sys/class/net/vcan0").exists()
+    assert (done.returncode, "bus powertrain: socketcan vcan0 is up" in done.stdout) == (
+        0 if bus_is_there else 1,
+        bus_is_there,
+    )

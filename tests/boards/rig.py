@@ -135,6 +135,7 @@ class Rig:
     def _write_bench_file(self) -> None:
         content = yaml.safe_load(topology.default_text())
         default = topology.load()
+        content["keys"] = str(self.keys_dir)
         content["buses"]["powertrain"]["channel"] = BESIDE
         content["buses"]["usb"] = {"interface": "socketcan", "channel": ADAPTER, "bitrate": 500_000}
         switch = f"cd {_ROOT} && {sys.executable} -m tests.boards.switch"

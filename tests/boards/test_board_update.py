@@ -33,7 +33,6 @@ def board_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             versions=VERSIONS[:6],
             image_size_bytes=SIZE_BYTES,
             bench_file=boards.bench_file,
-            keys_dir=boards.keys_dir,
         )
         with Bench(options) as bench:
             yield LivingBench(bench)

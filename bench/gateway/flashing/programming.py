@@ -104,19 +104,22 @@ class BusProgramming:
         profile = next(iter(clients.values())).profile if clients else None
         request = functional_request(step, profile) if profile else None
         if request is not None:
-            for client in clients.values():
-                client.discard_received()
-            self._link.send_functional(request, step=f"{title(request, step)} (functional)")
+            try:
+                for client in clients.values():
+                    client.discard_received()
+                self._link.send_functional(request, step=f"{title(request, step)} (functional)")
+            except BusUnavailable:
+                return list(clients)  # each waits for the bus in its own attempt
             for name, client in clients.items():
                 try:
                     simple_step(client, step, is_sent_already=True)
                     del pending[name]
-                except EcuLost:
+                except (EcuLost, BusUnavailable):
                     continue
         for name, client in pending.items():
             try:
                 simple_step(client, step)
-            except EcuLost:
+            except (EcuLost, BusUnavailable):
                 lost.append(name)
         return lost
 

@@ -163,6 +163,7 @@ class KernelChannel(Channel):
     def __init__(self, bus: Mapping[str, Any]) -> None:
         self.name = str(bus.get("channel", ""))
         self._fd = bool(bus.get("fd", False))
+        self._is_closed = False
         self._raw: socket.socket | None = self._open_raw()
 
     def _open_raw(self) -> socket.socket:
@@ -191,24 +192,32 @@ class KernelChannel(Channel):
         else:
             frame = _CAN_FRAME.pack(with_flag(address.can_id), len(data), data)
         where = f"{self.name}, functional request 0x{address.can_id:X}"
-        if self._raw is None:
+        if self._is_closed:
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")
         deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
         while True:
             try:
+                if self._raw is None:
+                    self._raw = self._open_raw()
                 self._raw.send(frame)
                 return
-            except OSError as error:
+            except errors.ChannelUnavailable:
                 if time.monotonic() > deadline:
-                    raise named(error, where) from error
+                    raise
+            except OSError as error:
                 if error.errno in _INTERFACE_IS_GONE:  # it may be there again: a socket stays bound to the old one
-                    self._raw.close()
-                    self._raw = self._open_raw()
+                    self._forget_raw()
                 elif error.errno != errno.ENOBUFS:
+                    raise named(error, where) from error
+                if time.monotonic() > deadline:
                     raise named(error, where) from error
             time.sleep(0.002)
 
     def close(self) -> None:
+        self._is_closed = True
+        self._forget_raw()
+
+    def _forget_raw(self) -> None:
         if self._raw is not None:
             self._raw.close()
             self._raw = None

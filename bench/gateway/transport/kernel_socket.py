@@ -85,7 +85,7 @@ def configure(made: socket.socket, isotp: IsoTpConfig, address: ConnectionAddres
 def cannot_open(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
     """Why an interface cannot be opened, and what to do."""
     if error.errno == errno.ENODEV:
-        why = "there is no such interface: run setup/vcan.sh, or run by setup/with-can"
+        why = "there is no such interface: plug the adapter in, or run setup/vcan.sh, or run by setup/with-can"
     elif error.errno == errno.EAFNOSUPPORT:
         why = "this kernel has no CAN: run by setup/with-can"
     elif error.errno == errno.EINVAL and fd:

@@ -1,0 +1,79 @@
+"""``otabench can up|down|status CHANNEL``: a SocketCAN interface set up, taken down, looked at.
+
+Decides what is printed: every `ip link` line before it is run, so that it can be copied, and the interface's state in one line.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+can_group = typer.Typer(
+    help="Set up, take down, or look at a SocketCAN interface.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_Channel = Annotated[str, typer.Argument(help="Interface, such as can0.")]
+_Print = Annotated[bool, typer.Option("--print", help="Only print the `ip link` lines.")]
+
+
+@can_group.command("up")
+def up(
+    channel: _Channel,
+    bitrate: Annotated[int, typer.Option(min=10_000, max=1_000_000, help="bit/s.")] = 500_000,
+    data_bitrate: Annotated[
+        int | None, typer.Option(min=10_000, max=12_000_000, help="CAN FD data phase, bit/s.")
+    ] = None,
+    fd: Annotated[bool, typer.Option("--fd", help="CAN FD.")] = False,
+    listen_only: Annotated[
+        bool, typer.Option("--listen-only", help="Never send, not even an acknowledgement.")
+    ] = False,
+    restart_ms: Annotated[int, typer.Option(min=0, help="Restart after bus-off; 0: stay off.")] = 0,
+    txqueuelen: Annotated[int, typer.Option(min=1, help="Frames that may wait.")] = 1000,
+    only_print: _Print = False,
+) -> None:
+    """Sets an interface up: bit rates, CAN FD, transmit queue."""
+    from bench import adapters
+
+    kind = adapters.kind_by_name(channel) if only_print else adapters.look(channel).kind
+    wanted = adapters.LinkSettings(
+        bitrate=bitrate,
+        data_bitrate=data_bitrate,
+        fd=fd or data_bitrate is not None,
+        listen_only=listen_only,
+        restart_ms=restart_ms,
+        tx_queue_length=txqueuelen,
+    )
+    _run(adapters.up_commands(channel, kind, wanted), only_print=only_print)
+    if not only_print:
+        status(channel)
+
+
+@can_group.command("down")
+def down(channel: _Channel, only_print: _Print = False) -> None:
+    """Takes an interface down."""
+    from bench import adapters
+
+    _run(adapters.down_commands(channel), only_print=only_print)
+
+
+@can_group.command("status")
+def status(channel: _Channel) -> None:
+    """State, bit rates, error counters of an interface. Exit status 1 where it cannot carry frames."""
+    from bench import adapters
+
+    link = adapters.look(channel)
+    print(adapters.describe(link))
+    if not link.is_up or link.state in ("BUS-OFF", "STOPPED"):
+        raise typer.Exit(1)
+
+
+def _run(commands: list[list[str]], *, only_print: bool) -> None:
+    from bench import adapters
+
+    for command in commands:
+        print(adapters.as_line(command), flush=True)
+        if not only_print:
+            adapters.run(command)

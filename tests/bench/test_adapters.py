@@ -1,0 +1,118 @@
+"""`otabench can`: the `ip link` lines, what `ip` says, and what a refusal means."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bench import adapters
+from bench.adapters import LinkSettings
+from bench.errors import WrongUsage
+
+
+def lines(kind: str, **settings: object) -> list[str]:
+    channel = {"can": "can0"}.get(kind, f"{kind}0")
+    wanted = LinkSettings(**settings)  # type: ignore[arg-type]
+    return [adapters.as_line(command) for command in adapters.up_commands(channel, kind, wanted)]
+
+
+def test_a_real_interface_is_down_while_its_bit_timing_is_set() -> None:
+    assert lines("can", restart_ms=100) == [
+        "ip link set can0 down",
+        "ip link set can0 type can bitrate 500000 listen-only off restart-ms 100",
+        "ip link set can0 txqueuelen 1000",
+        "ip link set can0 up",
+    ]
+
+
+def test_can_fd_has_a_data_bit_rate_the_nominal_one_without_another() -> None:
+    assert "dbitrate 2000000 fd on" in lines("can", fd=True, data_bitrate=2_000_000)[1]
+    assert "dbitrate 500000 fd on listen-only on" in lines("can", fd=True, listen_only=True)[1]
+
+
+def test_a_virtual_interface_is_can_fd_by_its_mtu_and_a_serial_one_only_gets_its_queue() -> None:
+    assert lines("vcan", fd=True)[1] == "ip link set vcan0 mtu 72 txqueuelen 1000"
+    assert lines("vcan")[1] == "ip link set vcan0 mtu 16 txqueuelen 1000"
+    assert lines("slcan") == ["ip link set slcan0 txqueuelen 1000 up"]
+
+
+@pytest.mark.parametrize(("kind", "setting"), [("vcan", "listen_only"), ("vxcan", "restart_ms"), ("slcan", "fd")])
+def test_a_setting_that_the_interface_has_not_is_wrong_usage(kind: str, setting: str) -> None:
+    with pytest.raises(WrongUsage, match=f"{kind}0: --{setting.replace('_', '-')}: an interface of kind {kind}"):
+        lines(kind, **{setting: 1})
+
+
+def test_an_interface_off_the_bus_is_told_with_counters_and_remedy() -> None:
+    link = adapters.parse_link(
+        json.dumps(
+            [
+                {
+                    "ifname": "can0",
+                    "flags": ["NOARP", "UP"],
+                    "mtu": 72,
+                    "txqlen": 10,
+                    "link_type": "can",
+                    "parentbus": "usb",
+                    "parentdev": "1-1:1.0",
+                    "linkinfo": {
+                        "info_kind": "can",
+                        "info_data": {
+                            "state": "BUS-OFF",
+                            "restart_ms": 0,
+                            "ctrlmode": ["LISTEN-ONLY", "FD"],
+                            "berr_counter": {"tx": 248, "rx": 3},
+                            "bittiming": {"bitrate": 500_000},
+                            "data_bittiming": {"bitrate": 2_000_000},
+                        },
+                        "info_xstats": {"bus_off": 1},
+                    },
+                }
+            ]
+        )
+    )
+    assert adapters.describe(link) == (
+        "can0: can, up, BUS-OFF, 500 kbit/s, CAN FD 2000 kbit/s, listen-only, errors sending 248, receiving 3, bus-off 1 times, "
+        "restart-ms 0, txqueuelen 10 (short: `ip link set can0 txqueuelen 1000`), on usb 1-1:1.0, "
+        "off the bus: mend wiring or bit rate, then `ip link set can0 type can restart`"
+    )
+
+
+def test_what_is_no_can_interface_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match="lo is no CAN interface"):
+        adapters.parse_link('[{"ifname": "lo", "mtu": 65536, "link_type": "loopback"}]')
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("RTNETLINK answers: Operation not permitted", "needs the capability CAP_NET_ADMIN, and this user is not root"),
+        ('Cannot find device "can0"', "there is no such interface: plug the adapter in"),
+        ("RTNETLINK answers: Invalid argument", "the driver refuses"),
+        ("RTNETLINK answers: Device or resource busy", "Device or resource busy"),
+    ],
+)
+def test_a_refusal_says_line_reason_and_remedy(said: str, expected: str) -> None:
+    words = adapters.why_refused(["ip", "link", "set", "can0", "up"], said, is_root=False)
+    assert words.startswith("`ip link set can0 up`")
+    assert expected in words
+
+
+def test_print_runs_nothing() -> None:
+    code = "from bench.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "can", "up", "can77", "--data-bitrate", "2000000", "--print"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("ip link set can77 type can bitrate 500000 dbitrate 2000000 fd on")
+
+
+@pytest.mark.vcan
+def test_a_vcan_is_really_looked_at() -> None:
+    link = adapters.look("vcan0")
+    assert (link.kind, link.is_up) == ("vcan", True)

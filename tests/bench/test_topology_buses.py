@@ -1,0 +1,118 @@
+"""Bus entries reach python-can as they are; what they omit comes from where python-can would take it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import topology
+from bench.errors import BenchFileError
+
+CHANNEL = "interface: socketcan, channel: vcan0"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CAN_INTERFACE", "CAN_CHANNEL", "CAN_BITRATE", "CAN_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def bus_of(entry: str) -> topology.BusEntry:
+    return topology.parse(topology.default_text().replace(CHANNEL, entry), name="x").buses["powertrain"]
+
+
+def test_environment_variables_fill_what_is_omitted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAN_INTERFACE", "pcan")
+    monkeypatch.setenv("CAN_CHANNEL", "PCAN_USBBUS2")
+    assert (bus_of("options: {}").interface, bus_of("options: {}").channel) == ("pcan", "PCAN_USBBUS2")
+    assert bus_of("channel: PCAN_USBBUS1").channel == "PCAN_USBBUS1"
+    assert bus_of(CHANNEL).interface == "socketcan"
+
+
+def test_a_context_of_canrc_is_taken_before_its_default_section(home: Path) -> None:
+    (home / ".canrc").write_text(
+        "[default]\ninterface = virtual\nchannel = 7\n[bench]\ninterface = kvaser\nchannel = 1\n"
+    )
+    assert (bus_of("options: {}").interface, bus_of("options: {}").channel) == ("virtual", 7)
+    bus = bus_of("config_context: bench")
+    assert bus.can_arguments() == {"interface": "kvaser", "channel": 1, "fd": False, "bitrate": 500_000}
+
+
+def test_without_any_of_these_the_channel_is_missing() -> None:
+    with pytest.raises(
+        BenchFileError, match=r"buses\.powertrain\.channel: this key is missing; add it, or set CAN_CHANNEL"
+    ):
+        bus_of("options: {}")
+
+
+def test_settings_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAN_CONFIG", "{")
+    with pytest.raises(BenchFileError, match=r"buses\.powertrain: python-can's settings cannot be read"):
+        bus_of("channel: x")
+
+
+def test_keys_of_the_interface_itself_are_passed_on_and_others_are_mistakes() -> None:
+    bus = bus_of("interface: slcan, channel: /dev/ttyACM0, tty_baudrate: 115200, sleep_after_open: 2.0")
+    assert bus.can_arguments() == {
+        "interface": "slcan",
+        "channel": "/dev/ttyACM0",
+        "fd": False,
+        "bitrate": 500_000,
+        "tty_baudrate": 115_200,
+        "sleep_after_open": 2.0,
+    }
+    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.tty_baudrate: unknown key"):
+        bus_of(f"{CHANNEL}, tty_baudrate: 115200")
+    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.bitrat: unknown key; did you mean 'bitrate'"):
+        bus_of("interface: gs_usb, channel: 0, bitrat: 1")
+
+
+def test_the_commented_file_is_the_default_bench_and_mentions_every_key() -> None:
+    text = topology.commented_text()
+    chosen_later = {"ecus": {"__all__": {"periodic"}}}
+    commented, default = topology.parse(text, name="x"), topology.load()
+    assert commented.model_dump(exclude=chosen_later) == default.model_dump(exclude=chosen_later)
+    told = (topology.Topology, topology.VehicleEntry, topology.PowerEntry, topology.SecurityEntry)
+    assert {key for model in told for key in model.model_fields if key not in text} == set()
+
+
+BOARD = "kind: board, serial: ENGINE-1, security: {secret: " + "a0" * 32 + "}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (
+            BOARD + ", power: {driver: command, on: x}",
+            "ecus.engine.power: driver command needs both commands, on and off",
+        ),
+        (BOARD + ", power: {on: x}", "ecus.engine.power: the commands on and off need driver: command"),
+        (BOARD + ", power: {driver: simulated}", "ecus.engine.power.driver: a board is not simulated"),
+        (BOARD.replace("secret:", "secret_file: a, secret:"), "ecus.engine.security: secret and secret_file are both"),
+        ("control_port: 9001", "ecus.engine.control_port: a simulated ECU gets its own"),
+        ("security: {algorithm: mine}", "ecus.engine.security.algorithm: 'mine' does not fit"),
+        ("isotp: {addressing: extended}", "ecus.engine.isotp: addressing extended needs target_address"),
+    ],
+)
+def test_entries_that_contradict_themselves_are_one_line(changed: str, expected: str) -> None:
+    text = topology.default_text().replace("kind: simulated", changed, 1)
+    with pytest.raises(BenchFileError) as caught:
+        topology.parse(text, name="x")
+    (line,) = caught.value.problems
+    assert line.startswith(f"x: {expected}"), line
+
+
+def test_files_that_a_bench_file_names_are_relative_to_it(tmp_path: Path) -> None:
+    text = topology.default_text().replace(
+        "kind: simulated", BOARD.replace(f"secret: {'a0' * 32}", "secret_file: s"), 1
+    )
+    file = tmp_path / "my.bench.yaml"
+    file.write_text("keys: ./keys\n" + text.replace("profile: iso14229-ab", "profile: ./mine.yaml", 1))
+    bench = topology.load(file)
+    assert bench.ecus["engine"].security.secret_file == tmp_path / "s"
+    assert bench.ecus["engine"].profile == str(tmp_path / "mine.yaml")
+    assert bench.keys == tmp_path / "keys"
+    assert bench.ecus["adas"].profile == "iso14229-ab"

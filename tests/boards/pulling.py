@@ -1,0 +1,148 @@
+"""Pulls the adapter in the middle of an update, at a named point, and plugs it in again.
+
+``setup/with-can python -m tests.boards.pulling`` does so at ten points and prints how each update ended; the tests use some.
+A point is the moment an event of the trace is seen, so it is met within milliseconds and never by a clock.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.job_watch import JobView, TraceTail
+from bench.launcher import Bench
+from bench.options import Transfer
+from proto.job_states import JobState
+from proto.trace import TraceEvent
+from tests.boards.rig import Rig
+from tests.e2e.living_bench import VERSIONS, LivingBench, quick_options
+
+SIZE_BYTES: Final = 24 * 1024
+SLOW_ECU: Final = {"boot_s": 0.3, "security_delay_s": 1.0, "program_page_s": 0.006, "erase_sector_s": 0.05}
+OUT_S: Final = 1.0
+_PATIENCE_S: Final = 60.0
+FAULT_NAMES: Final = ("InterfaceGone", "InterfaceDown", "ChannelUnavailable")
+
+
+@dataclass(frozen=True)
+class Point:
+    """When the adapter is pulled. ``count``: at the so manieth such event."""
+
+    name: str
+    matches: Callable[[TraceEvent], bool]
+    count: int = 1
+    comes_back: bool = True
+
+
+def exchange(request: str) -> Callable[[TraceEvent], bool]:
+    """UDS exchanges whose request begins with these bytes, and that were answered."""
+    return lambda event: (
+        event.event == "uds.exchange"
+        and str(event.data["request"]).startswith(request)
+        and bool(event.data["response"])
+    )
+
+
+def state(wanted: JobState) -> Callable[[TraceEvent], bool]:
+    """The gateway brings a job to that state."""
+    return lambda event: event.event == "job.state" and event.component == "gateway" and event.data.get("to") == wanted
+
+
+POINTS: Final = (
+    Point("while the driver is asked", state(JobState.WAITING_FOR_APPROVAL)),
+    Point("as INSTALLING begins", state(JobState.INSTALLING)),
+    Point("in the programming session", exchange("1002")),
+    Point("after the erase", exchange("3101ff00")),
+    Point("after the first block", exchange("3601")),
+    Point("in the middle of the image", exchange("36"), count=6),
+    Point("after check memory", exchange("31010202")),
+    Point("as ACTIVATING begins", state(JobState.ACTIVATING)),
+    Point("after the reset", exchange("1101")),
+    Point("as VERIFYING begins", state(JobState.VERIFYING)),
+    Point("in the middle of the image, for good", exchange("36"), count=6, comes_back=False),
+)
+
+
+@contextmanager
+def pulled_bench(folder: Path) -> Iterator[tuple[Rig, LivingBench]]:
+    """Both ECUs are boards on one adapter, slow enough to be interrupted."""
+    with Rig(folder, boards=("engine", "adas"), size_bytes=SIZE_BYTES, ecu_timing=SLOW_ECU) as boards:
+        options = quick_options(
+            folder / "runs", versions=VERSIONS[:14], image_size_bytes=SIZE_BYTES, bench_file=boards.bench_file
+        )
+        with Bench(options) as bench:
+            yield boards, LivingBench(bench)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the update ended, and the names of the faults that the trace has for it."""
+
+    job: JobView
+    faults: tuple[str, ...]
+    duration_s: float
+
+
+def update_with_pull(boards: Rig, living: LivingBench, point: Point) -> Outcome:
+    """One update with the adapter pulled at that point, and plugged in again after ``OUT_S`` (or after the job's end)."""
+    tail = TraceTail(living.bench.folder.trace)
+    tail.new_events()
+    started = time.monotonic()
+    job_id = living.start_campaign(transfer=Transfer.FULL)
+    _await(tail, POINTS[0], job_id, living.bench.job)
+    if point is POINTS[0]:
+        boards.pull()
+        time.sleep(OUT_S)  # how long the adapter is out, not a wait for something
+        boards.plug()
+        living.bench.decide("install")
+    else:
+        living.bench.decide("install")
+        _await(tail, point, job_id, living.bench.job)
+        boards.pull()
+        if point.comes_back:
+            time.sleep(OUT_S)
+            boards.plug()
+    job = living.bench.wait_for_end(timeout_s=_PATIENCE_S)
+    duration_s = time.monotonic() - started
+    if not point.comes_back:
+        boards.plug()
+    problems = {str(event.data.get("problem")) for event in living.events(job_id, ["uds.exchange"])}
+    return Outcome(job, tuple(sorted(problems & set(FAULT_NAMES))), duration_s)
+
+
+def _await(tail: TraceTail, point: Point, job_id: str, where: Callable[[], object]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    left = point.count
+    while left:
+        left -= min(left, sum(1 for event in tail.new_events() if event.job_id == job_id and point.matches(event)))
+        assert time.monotonic() < deadline, f"never came to: {point.name}; {job_id} is {where()}"
+        time.sleep(0.002)
+
+
+def main() -> int:
+    """Prints one line a point. Exit status 1 where the vehicle did not end on one confirmed version."""
+    status = 0
+    with tempfile.TemporaryDirectory(prefix="otabench-pull-") as work, pulled_bench(Path(work)) as (boards, living):
+        for point in POINTS:
+            outcome = update_with_pull(boards, living, point)
+            try:
+                living.heal()
+                runs = f"vehicle on confirmed {living.version}"
+            except AssertionError as error:
+                runs, status = f"NOT HEALTHY: {error}", 1
+            reason = f" ({outcome.job.reason})" if outcome.job.reason else ""
+            faults = ", ".join(outcome.faults) or "no fault seen"
+            print(
+                f"{point.name}: {outcome.job.state} in {outcome.duration_s:.1f} s; {faults}; {runs}{reason}", flush=True
+            )
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
