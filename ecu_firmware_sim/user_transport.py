@@ -131,6 +131,7 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "stmin": config.st_min_ms,
         "blocksize": config.block_size,
         "tx_padding": config.padding,
+        "tx_data_min_length": None if config.padding is None else 8,
         "tx_data_length": config.frame_bytes(fd=fd),
         "can_fd": fd,
         "bitrate_switch": fd,

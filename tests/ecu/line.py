@@ -51,6 +51,8 @@ class Line:
     transport: str
     addressing: str
     is_fd: bool
+    more: tuple[tuple[str, int | None], ...] = ()
+    """Other parameters of both ends."""
 
     def __str__(self) -> str:
         return f"{self.transport}-{self.addressing}-{'fd' if self.is_fd else 'classic'}"
@@ -69,7 +71,7 @@ class Line:
     def isotp(self) -> IsoTpConfig:
         addresses = {} if self.addressing == "normal" else {"target_address": 0x10, "source_address": 0xF1}
         chosen = {"transport": self.transport, "addressing": self.addressing, "block_size": 16, "fd": self.is_fd}
-        return IsoTpConfig.model_validate(chosen | addresses)
+        return IsoTpConfig.model_validate(chosen | addresses | dict(self.more))
 
     @property
     def first_bytes(self) -> int:

@@ -10,8 +10,10 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import can
 import pytest
 from _pytest.mark import ParameterSet
 
@@ -381,6 +383,43 @@ def test_an_unforeseen_exception_is_logged_answered_with_10_and_survived(
     (line,) = [record.getMessage() for record in caplog.records if "unforeseen" in record.getMessage()]
     assert "engine: request 22 f1 90: unforeseen KeyError: 'a mistake of the simulator'" in line and "data.py:" in line
     assert rig.ask("22 F1 89").startswith("62")
+
+
+# -- padding and TX_DL, at both ends
+
+
+@pytest.mark.parametrize("transport", [pytest.param("kernel", marks=pytest.mark.vcan), "user"])
+@pytest.mark.parametrize(
+    ("is_fd", "more", "lengths"),
+    [
+        (False, (("padding", 0x55),), {8}),
+        (False, (("padding", None),), {3, 4, 5, 6, 7, 8}),
+        (True, (("tx_dl", 16),), {8, 12, 16}),
+        (True, (("padding", None),), {3, 8, 64}),
+    ],
+    ids=["padded", "not-padded", "fd-tx-dl-16", "fd-not-padded"],
+)
+def test_frames_have_the_lengths_that_padding_and_tx_dl_say(
+    tmp_path: Path,
+    keys: Keys,
+    old_image: bytes,
+    transport: str,
+    is_fd: bool,
+    more: tuple[tuple[str, int | None], ...],
+    lengths: set[int],
+) -> None:
+    rig = Rig(Line(transport, "normal", is_fd, more), tmp_path, keys, old_image)
+    try:
+        with can.Bus(**rig.line.bus) as listener:
+            assert rig.ask("3E 00") == "7E 00"
+            assert rig.ask("22" + " F1 A1 F1 89 F1 90").startswith("62 F1 A1")
+            frames = list(iter(lambda: listener.recv(0.1), None))
+    finally:
+        rig.close()
+    assert {len(frame.data) for frame in frames} <= lengths and max(len(frame.data) for frame in frames) == max(lengths)
+    if ("padding", 0x55) in more:
+        (present,) = [frame for frame in frames if bytes(frame.data[:2]) == b"\x02\x7e"]
+        assert bytes(present.data[3:]) == b"\x55" * 5
 
 
 def test_the_lines_differ_in_nothing_but_the_carrying() -> None:

@@ -92,6 +92,7 @@ class UserConnection(IsoTpConnection):
             "blocksize": config.block_size or _LEAST_BLOCK_SIZE,
             "stmin": config.st_min_ms,
             "tx_padding": config.padding,
+            "tx_data_min_length": None if config.padding is None else 8,
             "wftmax": _MOST_WAIT_FRAMES,
             "can_fd": config.fd,
             "bitrate_switch": config.fd,
