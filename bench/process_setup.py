@@ -173,6 +173,7 @@ class ProcessSetup:
             declared_ram_bytes=entry.declared_ram_bytes,
             control_port=self.ports.control[name],
             trace=self.folder.trace,
+            periodic=entry.periodic,
         )
         control = ControlPort(name, self.ports.control[name])
         return ProcessSpec(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from proto.periodic import PeriodicFrame
 from proto.process_config import EcuTiming, IsoTpConfig
 from proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
@@ -123,7 +124,16 @@ class EcuEntry(Entry):
     """None: by the bus."""
     timing: EcuTiming = EcuTiming()
     features: tuple[str, ...] = ()
+    periodic: tuple[PeriodicFrame, ...] = ()
+    """Application frames; a simulated ECU sends them, of a board they are only described (`otabench dbc`)."""
     power: PowerEntry = PowerEntry()
     security: SecurityEntry = SecurityEntry()
     control_port: int | None = Field(default=None, ge=1, le=65535)
     """Of a board: loopback port of a fault injector that speaks the control port's protocol (docs/contracts.md)."""
+
+    @model_validator(mode="after")
+    def _frames_apart(self) -> EcuEntry:
+        for frame in self.periodic:
+            if frame.id in (self.request_id, self.response_id, self.functional_id):
+                raise ValueError(f"periodic: 0x{frame.id:X} of {frame.name} is a diagnostic identifier; give it its own")
+        return self

@@ -19,6 +19,7 @@ from threading import Event
 from typing import Final, TypeVar
 
 from ecu_firmware_sim import faults, unforeseen
+from ecu_firmware_sim.application import Application
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import BootOutcome
 from ecu_firmware_sim.dtc import Dtc, DtcMemory
@@ -32,7 +33,7 @@ from ecu_firmware_sim.layout import FlashLayout
 from ecu_firmware_sim.slots import SlotState
 from ecu_firmware_sim.startup import Startup
 from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Waker, open_transport
-from ecu_firmware_sim.uds.codes import Nrc, Sid, negative
+from ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
 from ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
 from ecu_firmware_sim.uds.server import Pending, UdsServer
 from proto.process_config import EcuConfig
@@ -41,6 +42,8 @@ from proto.trace import TraceWriter
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+_TX_OFF: Final = frozenset({0x01, 0x03})
+"""Communication control types that disable sending."""
 HANG_WATCHDOG_S: Final = 1.0
 REOPEN_S: Final = 0.5
 FAULT_OFF_S: Final = 0.5
@@ -96,6 +99,7 @@ class Ecu:
         self._cut_at: int | None = None
         self._startup = Startup(config, given, self.flash, self.layout, trace)
         self._transport: Transport = NoTransport(self._waker)
+        self._application = Application(config)
         self._server: UdsServer | None = None
         self.firmware: FirmwareMemory | None = None
         self._dtcs: DtcMemory | None = None
@@ -177,6 +181,14 @@ class Ecu:
         if received is not None and self._server is not None and self.mode is not Mode.OFF:
             request, functional = received
             self._serve(self._server, request, functional=functional)
+        self._application.talk(self._may_talk())
+
+    def _may_talk(self) -> bool:
+        """Whether the application runs, and is allowed to send its normal messages (28)."""
+        if self._server is None or self.mode is not Mode.APPLICATION or isinstance(self._transport, NoTransport):
+            return False
+        dialogue = self._server.dialogue
+        return dialogue.session is not Session.PROGRAMMING and dialogue.communication_control not in _TX_OFF
 
     def _wait_s(self) -> float | None:
         if self._calls or self._stopping:
@@ -390,6 +402,7 @@ class Ecu:
             self._deadlines[Due.REOPEN] = time.monotonic() + REOPEN_S
 
     def _silence(self) -> None:
+        self._application.stop()
         self._transport.close()
         self._transport = NoTransport(self._waker)
 

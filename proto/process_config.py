@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from proto.periodic import PeriodicFrame
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +103,8 @@ class EcuConfig(_Config):
     control_host: str = "127.0.0.1"
     control_port: int
     trace: Path | None = None
+    periodic: tuple[PeriodicFrame, ...] = ()
+    """What its application sends by itself, on a SocketCAN interface."""
     faults: tuple[str, ...] = ()
     """Faults set from the start: "boot-fail", …"""
 

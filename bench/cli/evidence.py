@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(wireshark_group, name="wireshark-profile")
     app.command("trace")(trace)
     app.command("report")(report)
+    app.command("dbc")(dbc)
     app.command("doctor")(doctor)
 
 
@@ -64,6 +65,29 @@ def doctor(
     from bench.cli.doctor import examine
 
     raise typer.Exit(examine(bench, as_json=as_json))
+
+
+def dbc(
+    bench: _BenchFile = None,
+    bus: Annotated[
+        str | None, typer.Option("--bus", help="The bench file's name of the bus, if it has several.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Standard output where not given.")] = None,
+) -> None:
+    """A DBC of the ECUs' periodic frames, made of the bench file: for `cantools decode`, CANoe, SavvyCAN."""
+    from bench import dbc as maker
+    from bench import topology
+    from bench.errors import BenchError
+
+    text = maker.text(topology.load(bench), bus=bus)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise BenchError(f"{out}: cannot be written: {error.strerror}; choose another place by --out") from error
+    print(f"{out}: written; use it by `cantools decode {out} < CANDUMP-LOG`")
 
 
 @capture_group.command("convert")

@@ -1,7 +1,7 @@
 """Services about the dialogue itself: 10 DiagnosticSessionControl, 11 ECUReset, 28 CommunicationControl, 3E TesterPresent, 85
 ControlDTCSetting.
 
-The simulated ECU sends no application messages, so that communication control is a state that is kept and reset, nothing more.
+Communication control is a state that is kept and reset here; ``Ecu`` silences the application's periodic frames by it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,111 @@
+"""Periodic application frames: which identifier, how often, which signals. Written in the bench file, sent by the simulated ECU,
+described by the DBC that `otabench dbc` makes of it.
+
+Decides a frame's layout (unsigned signals, Intel byte order) and how its values move: a ``counter`` counts up and wraps, a
+``triangle`` goes from its minimum to its maximum and back, a ``constant`` stays at its minimum. All repeat after ``CYCLE``
+frames. Pure; whoever sends them decides when.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CYCLE: Final = 64
+_LARGEST_11_BIT: Final = 0x7FF
+_NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
+
+
+class PeriodicSignal(BaseModel):
+    """One signal. Physical value = raw value times ``factor`` plus ``offset``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=_NAME)
+    start_bit: int = Field(ge=0, le=63)
+    length: int = Field(ge=1, le=32)
+    factor: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
+    minimum: float = 0.0
+    maximum: float | None = None
+    """None: what the length holds."""
+    unit: str = Field(default="", max_length=16, pattern=r'^[^"\\\x00-\x1f]*$')
+    wave: Literal["counter", "triangle", "constant"] = "triangle"
+
+    @property
+    def largest(self) -> float:
+        """The largest physical value."""
+        return self.to_physical((1 << self.length) - 1) if self.maximum is None else self.maximum
+
+    def to_physical(self, raw: int) -> float:
+        """The physical value of a raw one."""
+        return raw * self.factor + self.offset
+
+    def to_raw(self, physical: float) -> int:
+        """The raw value nearest to a physical one."""
+        return round((physical - self.offset) / self.factor)
+
+    def raw(self, number: int) -> int:
+        """The raw value in the ``number``-th frame."""
+        low, high = self.to_raw(self.minimum), self.to_raw(self.largest)
+        if self.wave == "constant":
+            return low
+        if self.wave == "counter":
+            return low + number % CYCLE % (high - low + 1)
+        half = CYCLE // 2
+        place = number % CYCLE
+        return low + round((high - low) * (place if place <= half else CYCLE - place) / half)
+
+    @model_validator(mode="after")
+    def _fits(self) -> PeriodicSignal:
+        if self.start_bit + self.length > 64:
+            raise ValueError(
+                f"signal {self.name}: bits {self.start_bit} to {self.start_bit + self.length - 1} are more than 64"
+            )
+        if not 0 <= self.to_raw(self.minimum) <= self.to_raw(self.largest) < 1 << self.length:
+            raise ValueError(f"signal {self.name}: {self.minimum} to {self.largest} do not fit into {self.length} bits")
+        return self
+
+
+class PeriodicFrame(BaseModel):
+    """One frame, 8 bytes or fewer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=_NAME)
+    id: int = Field(ge=0, le=0x1FFF_FFFF)
+    """11 bits up to 0x7FF, else 29 bits."""
+    period_ms: int = Field(ge=5, le=60_000)
+    length: int = Field(default=8, ge=1, le=8)
+    signals: tuple[PeriodicSignal, ...] = ()
+
+    @property
+    def is_29_bit(self) -> bool:
+        return self.id > _LARGEST_11_BIT
+
+    def data(self, number: int) -> bytes:
+        """The data of the ``number``-th frame."""
+        bits = 0
+        for signal in self.signals:
+            bits |= signal.raw(number) << signal.start_bit
+        return bits.to_bytes(self.length, "little")
+
+    def cycle(self) -> list[bytes]:
+        """The data of all frames until it begins again."""
+        frames = [self.data(number) for number in range(CYCLE)]
+        return frames[:1] if all(frame == frames[0] for frame in frames) else frames
+
+    @model_validator(mode="after")
+    def _no_overlap(self) -> PeriodicFrame:
+        taken: dict[int, str] = {}
+        for signal in self.signals:
+            for bit in range(signal.start_bit, signal.start_bit + signal.length):
+                if bit >= self.length * 8:
+                    raise ValueError(f"frame {self.name}: signal {signal.name} ends behind its {self.length} bytes")
+                if taken.setdefault(bit, signal.name) != signal.name:
+                    raise ValueError(f"frame {self.name}: signals {taken[bit]} and {signal.name} share bit {bit}")
+        names = [signal.name for signal in self.signals]
+        if len(set(names)) < len(names):
+            raise ValueError(f"frame {self.name}: two signals have one name")
+        return self
