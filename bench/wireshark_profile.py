@@ -19,6 +19,7 @@ from typing import Final
 from bench.errors import BenchError, WrongUsage
 from bench.topology import Topology
 from bench.uds_names import DATA_IDENTIFIERS, ROUTINES
+from proto.isotp_address import functional_address
 
 DEFAULT_NAME: Final = "otabench"
 _ANY_ADDRESS: Final = 0xFFFFFFFF
@@ -45,7 +46,8 @@ def identifiers(topology: Topology) -> dict[int, str]:
     """Every diagnostic CAN identifier of a bench, with the name to show: the ECU's, "all ECUs" for the functional one."""
     names: dict[int, list[str]] = {}
     for ecu, entry in topology.ecus.items():
-        names.setdefault(entry.functional_id, []).append("all ECUs")
+        functional = functional_address(topology.isotp_of(ecu), functional_id=entry.functional_id)
+        names.setdefault(functional.can_id, []).append("all ECUs")
         for can_id in (entry.request_id, entry.response_id):
             names.setdefault(can_id, []).append(ecu)
     return {can_id: " / ".join(dict.fromkeys(found)) for can_id, found in sorted(names.items())}
@@ -55,7 +57,7 @@ def files(topology: Topology) -> dict[str, str]:
     """The profile's files by name."""
     ids = identifiers(topology)
     return {
-        "preferences": _preferences(ids),
+        "preferences": _preferences(ids, extended=_is_extended(topology)),
         "decode_as_entries": "decode_as_entry: iso15765.subdissector,0,(none),UDS\n",
         "ISO15765_can_id_mappings": "".join(_mapping(can_id) for can_id in ids),
         "UDS_diagnostic_addresses": "".join(_row(f"{_address(can_id):08X}", name) for can_id, name in ids.items()),
@@ -102,13 +104,20 @@ def install(topology: Topology, *, folder: Path | None = None, name: str = DEFAU
     return profile
 
 
-def _preferences(ids: Mapping[int, str]) -> str:
+def _is_extended(topology: Topology) -> bool:
+    """Whether an address stands in front of every frame. Wireshark has one answer for all: that of most ECUs."""
+    kinds = [topology.isotp_of(ecu).addressing == "extended" for ecu in topology.ecus]
+    return sum(kinds) * 2 > len(kinds)
+
+
+def _preferences(ids: Mapping[int, str], *, extended: bool) -> str:
     short = [can_id for can_id in ids if can_id <= _LARGEST_11_BIT]
-    extended = [can_id for can_id in ids if can_id > _LARGEST_11_BIT]
+    long = [can_id for can_id in ids if can_id > _LARGEST_11_BIT]
     columns = ",\n\t".join(f'"{title}", "{content}"' for title, content in _COLUMNS)
     return (
         f"iso15765.can.ids: {','.join(f'0x{can_id:x}' for can_id in short)}\n"
-        f"iso15765.can.extended_ids: {','.join(f'0x{can_id:x}' for can_id in extended)}\n"
+        f"iso15765.can.extended_ids: {','.join(f'0x{can_id:x}' for can_id in long)}\n"
+        f"iso15765.addressing: {'Extended' if extended else 'Normal'} addressing\n"
         f"gui.column.format:\n\t{columns}\n"
     )
 

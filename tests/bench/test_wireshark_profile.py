@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import topology, wireshark_profile
+from bench.capture_convert import convert
 from bench.errors import BenchError, WrongUsage
 from tests.bench import small_run
 
@@ -91,12 +92,27 @@ def test_29_bit_identifiers_are_named_too(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_text(
         "(1795440035.000001) vcan0 18DA10F1#0322F190CCCCCCCC\n(1795440035.000201) vcan0 18DAF110#037F2231CCCCCCCC\n"
     )
-    from bench.capture_convert import convert
-
     convert(tmp_path / "x.log", tmp_path / "x.pcap")
     request, answer = tshark(tmp_path / "wireshark", tmp_path / "x.pcap", "-Y", "uds")
     assert "0x10f1 door" in request and "0xf190 (VIN)" in request
     assert "0xf110 door" in answer and "Request Out of Range" in answer
+
+
+@pytest.mark.tshark
+def test_an_address_in_front_of_every_frame_is_known(tmp_path: Path) -> None:
+    isotp = "hardware_id: door-mcu, isotp: {addressing: extended, target_address: 0x10, source_address: 0xF1}"
+    text = _29_BIT.replace("hardware_id: door-mcu", isotp)
+    wireshark_profile.install(topology.parse(text, name="x.yaml"), folder=tmp_path / "wireshark")
+    (tmp_path / "x.log").write_text("(1795440035.000001) vcan0 18DA10F1#100322F190CCCCCC\n")
+    convert(tmp_path / "x.log", tmp_path / "x.pcap")
+    (request,) = tshark(tmp_path / "wireshark", tmp_path / "x.pcap", "-Y", "uds")
+    assert "0xf190 (VIN)" in request
+
+
+def test_the_functional_identifier_of_normal_fixed_addressing_is_the_made_one() -> None:
+    isotp = "hardware_id: door-mcu, isotp: {addressing: normal_fixed, target_address: 0x10, source_address: 0xF1}"
+    found = topology.parse(_29_BIT.replace("hardware_id: door-mcu", isotp), name="x.yaml")
+    assert wireshark_profile.identifiers(found) == {0x18DA10F1: "door", 0x18DAF110: "door", 0x18DB33F1: "all ECUs"}
 
 
 def test_identifiers_shared_by_two_buses_get_both_names() -> None:
