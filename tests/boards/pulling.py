@@ -1,6 +1,6 @@
 """Pulls the adapter in the middle of an update, at a named point, and plugs it in again.
 
-``setup/with-can python -m tests.boards.pulling`` does so at ten points and prints how each update ended; the tests use some.
+``setup/with-can python -m tests.boards.pulling`` does so at all of these points and prints how each update ended; the tests use some.
 A point is the moment an event of the trace is seen, so it is met within milliseconds and never by a clock.
 """
 
@@ -70,11 +70,11 @@ POINTS: Final = (
 
 
 @contextmanager
-def pulled_bench(folder: Path) -> Iterator[tuple[Rig, LivingBench]]:
-    """Both ECUs are boards on one adapter, slow enough to be interrupted."""
+def pulled_bench(folder: Path, *, updates: int) -> Iterator[tuple[Rig, LivingBench]]:
+    """Both ECUs are boards on one adapter, slow enough to be interrupted; firmware for so many updates."""
     with Rig(folder, boards=("engine", "adas"), size_bytes=SIZE_BYTES, ecu_timing=SLOW_ECU) as boards:
         options = quick_options(
-            folder / "runs", versions=VERSIONS[:14], image_size_bytes=SIZE_BYTES, bench_file=boards.bench_file
+            folder / "runs", versions=VERSIONS[: updates + 1], image_size_bytes=SIZE_BYTES, bench_file=boards.bench_file
         )
         with Bench(options) as bench:
             yield boards, LivingBench(bench)
@@ -87,13 +87,15 @@ class Outcome:
     job: JobView
     faults: tuple[str, ...]
     duration_s: float
+    version: str
+    """The one that was offered."""
 
 
 def update_with_pull(boards: Rig, living: LivingBench, point: Point) -> Outcome:
     """One update with the adapter pulled at that point, and plugged in again after ``OUT_S`` (or after the job's end)."""
     tail = TraceTail(living.bench.folder.trace)
     tail.new_events()
-    started = time.monotonic()
+    started, offered = time.monotonic(), living.next_version
     job_id = living.start_campaign(transfer=Transfer.FULL)
     _await(tail, POINTS[0], job_id, living.bench.job)
     if point is POINTS[0]:
@@ -113,7 +115,7 @@ def update_with_pull(boards: Rig, living: LivingBench, point: Point) -> Outcome:
     if not point.comes_back:
         boards.plug()
     problems = {str(event.data.get("problem")) for event in living.events(job_id, ["uds.exchange"])}
-    return Outcome(job, tuple(sorted(problems & set(FAULT_NAMES))), duration_s)
+    return Outcome(job, tuple(sorted(problems & set(FAULT_NAMES))), duration_s, offered)
 
 
 def _await(tail: TraceTail, point: Point, job_id: str, where: Callable[[], object]) -> None:
@@ -128,7 +130,10 @@ def _await(tail: TraceTail, point: Point, job_id: str, where: Callable[[], objec
 def main() -> int:
     """Prints one line a point. Exit status 1 where the vehicle did not end on one confirmed version."""
     status = 0
-    with tempfile.TemporaryDirectory(prefix="otabench-pull-") as work, pulled_bench(Path(work)) as (boards, living):
+    with (
+        tempfile.TemporaryDirectory(prefix="otabench-pull-") as work,
+        pulled_bench(Path(work), updates=len(POINTS)) as (boards, living),
+    ):
         for point in POINTS:
             outcome = update_with_pull(boards, living, point)
             try:

@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -43,6 +43,16 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "making slcan0 and vcan1 needs root (the guest kernel has it: WITH_CAN=guest)"
     return ""
+
+
+@contextmanager
+def vcans(*names: str) -> Iterator[None]:
+    """Virtual interfaces that are there meanwhile."""
+    with ExitStack() as stack:
+        for name in names:
+            _make_vcan(name)
+            stack.callback(_ip, "link", "del", name)
+        yield
 
 
 class Rig:
@@ -82,9 +92,7 @@ class Rig:
 
     def __enter__(self) -> Rig:
         with ExitStack() as stack:
-            for name in (BEHIND, BESIDE):
-                _make_vcan(name)
-                stack.callback(_ip, "link", "del", name)
+            stack.enter_context(vcans(BEHIND, BESIDE))
             behind = topology.parse(topology.default_text().replace("vcan0", BEHIND), name="behind the adapter")
             make_keys(self.keys_dir, behind, log=self._folder / "keys.log")
             self._write_bench_file()

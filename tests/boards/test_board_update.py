@@ -52,3 +52,11 @@ def test_update(living: LivingBench, transfer: Transfer, kind: str) -> None:
 
 def test_rollback_where_a_board_does_not_boot(living: LivingBench) -> None:
     boot_failure(living, "adas", "boot-fail", {})
+
+
+def test_a_board_is_switched_by_its_commands(living: LivingBench) -> None:
+    supply = living.bench.power("adas")
+    supply.off()
+    assert living.bench.ecu("adas").state()["power"] == "off"
+    supply.on()
+    assert living.bench.ecu("adas").state()["power"] == "on"

@@ -1,0 +1,51 @@
+"""The adapter is pulled in the middle of an update: a named fault, the bus opened again, and no ECU left half-way.
+
+All points: ``setup/with-can python -m tests.boards.pulling``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from proto.job_states import JobState
+from tests.boards import rig
+from tests.boards.pulling import POINTS, pulled_bench, update_with_pull
+from tests.boards.rig import Rig
+from tests.e2e.living_bench import LivingBench
+
+pytestmark = [
+    pytest.mark.vcan,
+    pytest.mark.mosquitto,
+    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+]
+BY_NAME = {point.name: point for point in POINTS}
+
+
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, LivingBench]]:
+    with pulled_bench(tmp_path_factory.mktemp("pulled"), updates=3) as made:
+        yield made
+
+
+@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image"])
+def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBench], point: str) -> None:
+    boards, living = pulled
+    outcome = update_with_pull(boards, living, BY_NAME[point])
+    assert outcome.job.state is JobState.SUCCEEDED, outcome.job.reason
+    assert outcome.faults, "the interruption has no name in the trace"
+    living.heal()
+    assert living.version == outcome.version
+
+
+def test_an_adapter_that_stays_out_ends_the_job_by_name_and_every_ecu_runs_what_it_ran(
+    pulled: tuple[Rig, LivingBench],
+) -> None:
+    boards, living = pulled
+    before = living.version
+    outcome = update_with_pull(boards, living, BY_NAME["in the middle of the image, for good"])
+    assert outcome.job.state is JobState.FAILED
+    assert "slcan0" in outcome.job.reason and "plug the adapter in" in outcome.job.reason
+    living.heal()
+    assert living.version == before
