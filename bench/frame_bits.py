@@ -195,7 +195,7 @@ def mean_classic_bits(can_id: int, frames: Iterable[bytes]) -> float:
     Raises:
         ValueError: no frames.
     """
-    lengths = [classic_frame_bits(can_id, data) for data in frames]
+    lengths = [classic_frame_bits(can_id, data, extended=can_id > 0x7FF) for data in frames]
     if not lengths:
         raise ValueError("no frames to take the mean of")
     return sum(lengths) / len(lengths)

@@ -94,7 +94,7 @@ LINES: Final = [
 class Rig:
     """An ECU that runs 1.0.0, and its tester."""
 
-    def __init__(self, line: Line, folder: Path, keys: Keys, image: bytes) -> None:
+    def __init__(self, line: Line, folder: Path, keys: Keys, image: bytes, *, timing: EcuTiming = TIMING) -> None:
         self.line = line
         config = make_config(
             folder,
@@ -104,7 +104,7 @@ class Rig:
             transport=line.transport,
             **line.ids,
             isotp=line.isotp,
-            timing=TIMING,
+            timing=timing,
             slot_size_bytes=SLOT_BYTES,
         )
         given = provision(config)

@@ -17,7 +17,7 @@ from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import EcuContradicts, FlashError
 from bench.gateway.transport import open_channel
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
-from proto.process_config import IsoTpConfig
+from proto.process_config import EcuTiming, IsoTpConfig
 from proto.security_algorithm import DEFAULT
 from proto.trace import TraceWriter
 from tests.ecu.factory import ImageMaker, Keys, Manifest
@@ -124,7 +124,7 @@ def test_a_refused_image_is_read_with_job_time_and_reason(
     keys, line = Keys(tmp_path), Line("user", "normal", False)
     make_image = ImageMaker(keys)
     old_image, new_image = make_image("1.0.0", counter=1), make_image("2.0.0", counter=2)
-    rig = Rig(line, tmp_path, keys, old_image)
+    rig = Rig(line, tmp_path, keys, old_image, timing=EcuTiming(boot_s=0.0))
     try:
         started = datetime.now(UTC).replace(microsecond=0)
         assert rig.ask("10 03").startswith("50") and rig.ask("85 02") == "C5 02"
