@@ -17,6 +17,7 @@ from bench.ports import LOOPBACK
 FAULT_KINDS: Final = {
     "boot-fail": "a new image never comes up",
     "hang": "a trial image comes up and stops answering",
+    "crash-after-confirm": "the image crashes once it is confirmed, and comes up again (after_s=0.3)",
     "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
     "silent": "no answer to so many requests (count=5)",
     "power-cut": "power is lost at a flash operation from now on (flash_operation=100 off_s=0.5)",
@@ -26,6 +27,10 @@ FAULT_KINDS: Final = {
     "voltage": "the supply has that voltage (volts=7.5)",
     "speed": "the vehicle moves (km_h=30)",
     "engine-running": "the engine runs",
+    "drop": "CAN frames are lost; ECU or bus; needs --frame-gate (every=50 or first=17; count=3 direction=rx|tx seed=1)",
+    "duplicate": "CAN frames come twice (as drop)",
+    "corrupt": "one bit of the data of CAN frames flips (as drop)",
+    "delay": "CAN frames come late, in order (as drop; ms=50)",
 }
 _TIMEOUT_S: Final = 5.0
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from bench import boards, environment, frame_bits, pacing, ports, process_setup, run_folder, topology
+from bench import boards, environment, frame_bits, gates, pacing, ports, process_setup, run_folder, topology
 from bench.bench_jobs import BenchJobs, CampaignHandle
 from bench.boards import NO_KEYS, BoardFacts
 from bench.errors import BenchError, WrongUsage
+from bench.frame_faults import FRAME_FAULT_KINDS
 from bench.job_watch import JobWatch
 from bench.keys import make_keys
 from bench.options import BenchOptions
@@ -114,6 +115,7 @@ class Bench(BenchJobs):
                 mqtt=mqtt,
                 hmi=options.hmi_port or hmi,
                 control=control,
+                gates=self._gates(),
             ),
         )
         self._watch = JobWatch(self.folder.trace)
@@ -128,8 +130,16 @@ class Bench(BenchJobs):
         self._start_late()
         for fault in options.faults:
             self._say(f"fault: {fault.ecu} {fault.kind}")
-            self.ecu(fault.ecu).fault(fault.kind, **fault.parameters)
+            if fault.kind in FRAME_FAULT_KINDS:
+                told = self.setup.endpoints()
+                gates.set_fault(fault.ecu, fault.kind, fault.parameters, gates=told["frame_gates"], ecus=told["ecus"])
+            else:
+                self.ecu(fault.ecu).fault(fault.kind, **fault.parameters)
         self._write_bench_json()
+
+    def _gates(self) -> dict[str, int]:
+        buses = gates.gated_buses(self.topology, self.options)
+        return dict(zip(buses, ports.free_ports(len(buses)), strict=True))
 
     def _start_early(self) -> None:
         """What needs neither keys nor firmware."""
@@ -179,6 +189,10 @@ class Bench(BenchJobs):
             ecus.append(process_setup.ecu_process(name))
             self._specs[ecus[-1]] = partial(self.setup.ecu, name, self.firmware[name][factory])
         self._specs[GATEWAY] = self._gateway_spec(stop_before=self.options.gateway_stop_before)
+        for bus in self.setup.ports.gates:  # before the ECUs: it makes their interface
+            self._specs[process_setup.gate_process(bus)] = partial(self.setup.frame_gate, bus)
+            self._start_unless_absent([process_setup.gate_process(bus)])
+            wait_ready([self.process(process_setup.gate_process(bus))], timeout_s=self.options.ready_timeout_s)
         started = self._start_unless_absent([BROKER, CLOUD_CONTROL, *ecus, CLOUD_ARTIFACTS])
         self._say(f"starting: {', '.join([*started, *({GATEWAY} - self.options.absent)]) or 'nothing'}")
         self._meet_boards()

@@ -48,6 +48,7 @@ class BenchOptions:
         gateway_stop_before: a job state: the gateway kills itself after persisting it, before acting.
         embedded_broker: amqtt instead of mosquitto; None: where mosquitto is not installed.
         kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
+        frame_gate: simulated ECUs sit behind a frame gate, for faults of frames; so they do where ``faults`` has such a one.
         ready_timeout_s: for all processes together.
     """
 
@@ -70,4 +71,5 @@ class BenchOptions:
     gateway_stop_before: str = ""
     embedded_broker: bool | None = None
     kernel_can: bool | None = None
+    frame_gate: bool = False
     ready_timeout_s: float = 60.0

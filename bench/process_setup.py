@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from bench.control_port import ControlPort
 from bench.errors import BenchError
 from bench.firmware import FirmwareFile
+from bench.frame_gate import far_channel
 from bench.gateway.config import EcuEndpoint, GatewayConfig, GatewayTiming
 from bench.hmi_client import HmiClient
 from bench.options import BenchOptions
@@ -40,6 +41,11 @@ def ecu_process(ecu: str) -> str:
     return f"ecu-{ecu}"
 
 
+def gate_process(bus: str) -> str:
+    """The process's name of a bus's frame gate."""
+    return f"gate-{bus}"
+
+
 def capture_process(bus: str) -> str:
     """The process's name of a bus's capture."""
     return f"can-{bus}"
@@ -54,6 +60,8 @@ class Ports:
     mqtt: int
     hmi: int
     control: dict[str, int]
+    gates: dict[str, int] = field(default_factory=dict)
+    """Control ports of frame gates, by bus."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ class ProcessSetup:
             serial=self.topology.serial_of(name),
             hardware_id=entry.hardware_id,
             part_number=self.topology.part_number_of(name),
-            bus=self.topology.buses[entry.bus].can_arguments(),
+            bus=self._ecu_side(entry.bus),
             request_id=entry.request_id,
             response_id=entry.response_id,
             functional_id=entry.functional_id,
@@ -230,6 +238,23 @@ class ProcessSetup:
             ready=HmiClient(self.ports.hmi).is_up,
         )
 
+    def frame_gate(self, bus: str) -> ProcessSpec:
+        """The frame gate of a bus."""
+        channel, port = str(self.topology.buses[bus].channel), self.ports.gates[bus]
+        process = gate_process(bus)
+        return ProcessSpec(
+            name=process,
+            argv=[*PYTHON, "bench.frame_gate", "--near", channel, "--control-port", str(port)],
+            log=self.folder.log(process),
+            ready=ControlPort(process, port).is_up,
+        )
+
+    def _ecu_side(self, bus: str) -> dict[str, Any]:
+        arguments = self.topology.buses[bus].can_arguments()
+        return (
+            {**arguments, "channel": far_channel(str(arguments["channel"]))} if bus in self.ports.gates else arguments
+        )
+
     def capture(self, bus: str) -> ProcessSpec:
         """The capture of a bus."""
         entry = self.topology.buses[bus]
@@ -291,6 +316,7 @@ class ProcessSetup:
             },
             "mqtt": f"{LOOPBACK}:{self.ports.mqtt}",
             "control_ports": self.ports.control,
+            "frame_gates": self.ports.gates,
             "ecus": {
                 name: {
                     "bus": entry.bus,

@@ -9,8 +9,8 @@ Rules:
   each and may cut the power before, within (torn, garbage) or after it.
 * Without power every access is ``PowerLost``.
 
-It does not know what the bytes mean. The file behind it is written through, operation by operation, so that what a killed
-process had written is what the next one finds.
+It does not know what the bytes mean. The file behind it is written through, in the order of the operations and before any
+time passes or anybody hears of them, so that what a killed process had written is what the next one finds.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ class NorFlash:
         self._timed_from = timed_from
         self._wait = wait
         self._owed_s = 0.0
+        self._held: tuple[int, int] | None = None
+        """Pages in memory that the backing does not have yet, while one call programs them without a pause."""
         self._random = random.Random(noise_seed)
 
     @property
@@ -187,6 +189,13 @@ class NorFlash:
         """
         self._need_bounds(offset, len(data))
         data = bytes(data)
+        self._held = (offset, offset)
+        try:
+            self._program_pages(offset, data)
+        finally:
+            self._write_held()
+
+    def _program_pages(self, offset: int, data: bytes) -> None:
         position = 0
         while position < len(data):
             at = offset + position
@@ -234,8 +243,16 @@ class NorFlash:
 
     def _store(self, offset: int, data: bytes) -> None:
         self.memory[offset : offset + len(data)] = data
-        if self._backing is not None:
+        if self._held is not None and offset == self._held[1]:
+            self._held = (self._held[0], offset + len(data))
+        elif self._backing is not None:
             self._backing.write(offset, data)
+
+    def _write_held(self) -> None:
+        """Writes pages that were programmed one behind the other with one call: a file costs more than a page."""
+        held, self._held = self._held, None
+        if held is not None and self._backing is not None and held[0] < held[1]:
+            self._backing.write(held[0], bytes(self.memory[held[0] : held[1]]))
 
     def _take_time(self, kind: OperationKind, offset: int) -> None:
         if offset < self._timed_from or self._wait is None:
@@ -243,6 +260,10 @@ class NorFlash:
         self._owed_s += self.erase_sector_s if kind is OperationKind.ERASE else self.program_page_s
         if self._owed_s >= 0.002:  # sleeping for less is not exact
             owed, self._owed_s = self._owed_s, 0.0
+            if self._held is not None:
+                end = self._held[1]
+                self._write_held()
+                self._held = (end, end)
             self._wait(owed)
 
     def _need_power(self) -> None:

@@ -21,15 +21,24 @@ MAY_IMPORT: dict[str, set[str]] = {
 ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
     # library: package: the modules (or folders) that may import it
     "udsoncan": {
-        "bench": ("bench/gateway/flashing/", "bench/gateway/transport/", "bench/pytest_plugin/uds.py"),
+        "bench": (
+            "bench/gateway/flashing/",
+            "bench/gateway/transport/",
+            "bench/pytest_plugin/uds.py",
+            "bench/perf/peer.py",
+        ),
         "ecu_firmware_sim": (),
     },
     "isotp": {
-        "bench": ("bench/gateway/transport/",),
+        "bench": ("bench/gateway/transport/", "bench/perf/peer.py"),
         "ecu_firmware_sim": ("ecu_firmware_sim/user_transport.py",),
     },
     "imgtool": {"bench": ("bench/firmware.py",), "cloud": (), "ecu_firmware_sim": ()},
-    "bsdiff4": {"bench": ("bench/perf/material.py",), "cloud": ("cloud/deltas.py",), "ecu_firmware_sim": ("ecu_firmware_sim/delta.py",)},
+    "bsdiff4": {
+        "bench": ("bench/perf/material.py",),
+        "cloud": ("cloud/deltas.py",),
+        "ecu_firmware_sim": ("ecu_firmware_sim/delta.py",),
+    },
     "fastapi": {"bench": ("bench/gateway/hmi/",), "cloud": ("cloud/artifacts.py",), "ecu_firmware_sim": ()},
     "aiomqtt": {"bench": ("bench/gateway/wakeup.py",), "cloud": ("cloud/events.py",), "ecu_firmware_sim": ()},
     "amqtt": {"bench": (), "cloud": ("cloud/broker.py",), "ecu_firmware_sim": ()},

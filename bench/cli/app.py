@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,9 @@ def up(
     no_pace: _NoPace = False,
     hmi_port: _HmiPort = 8080,
     runs_dir: _RunsDir = Path("runs"),
+    frame_gate: Annotated[
+        bool, typer.Option("--frame-gate", help="ECUs behind a gate: `otabench fault bus drop every=50`.")
+    ] = False,
 ) -> None:
     """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
     from bench.cli.run_bench import keep_up, options_from
@@ -89,7 +93,7 @@ def up(
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
     )
-    raise typer.Exit(keep_up(options))
+    raise typer.Exit(keep_up(replace(options, frame_gate=frame_gate)))
 
 
 @bench_group.command("check")

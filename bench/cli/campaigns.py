@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench import control_port, firmware, running
+from bench import control_port, firmware, gates, running
 from bench.errors import EndpointError, NoRunningBench, WrongUsage
 from bench.options import Transfer
 from bench.running import RunningBench
@@ -176,7 +176,12 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
         for name, text in control_port.FAULT_KINDS.items():
             print(f"{name:<16} {text}")
         return
-    port = running.find(run).ecu(ecu)
+    bench = running.find(run)
+    frame_gates = bench.content.get("frame_gates", {})
+    if gates.is_frame_fault(ecu, kind, gates=frame_gates):
+        _frame_fault(ecu, kind, parameters, gates_of_bench=frame_gates, ecus=bench.content["ecus"])
+        return
+    port = bench.ecu(ecu)
     if kind == "clear":
         port.clear()
     elif kind in _POWER:
@@ -185,6 +190,18 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
         port.fault(kind, **control_port.parse_parameters(parameters))
     faults = ", ".join(str(found["kind"]) for found in port.state()["faults"]) or "none"
     print(f"{ecu}: power {port.state()['power']}, faults: {faults}")
+
+
+def _frame_fault(
+    target: str, kind: str, parameters: list[str], *, gates_of_bench: dict[str, int], ecus: dict[str, dict[str, int]]
+) -> None:
+    if kind == "clear":
+        state = gates.gate_of(target, gates=gates_of_bench, ecus=ecus).call("clear")
+    else:
+        given = control_port.parse_parameters(parameters)
+        state = gates.set_fault(target, control_port.checked_kind(kind), given, gates=gates_of_bench, ecus=ecus)
+    faults = ", ".join(f"{found['kind']} (acted {found['acted']})" for found in state["faults"]) or "none"
+    print(f"{target}: frames seen {sum(state['frames'].values())}, faults: {faults}, seed {state['seed']}")
 
 
 def _newest(bench: RunningBench) -> str:

@@ -89,6 +89,24 @@ def frames(
     raise typer.Exit(1 if runs.wrong else 0)
 
 
+@perf_group.command("flash")
+def flash(
+    json_file: _Json = None,
+    channel: Annotated[str, typer.Option("--channel", help="A vcan; nobody else may use it meanwhile.")] = "vcan0",
+) -> None:
+    """Measures the flash path beside what the line, the kernel and a peer carry. Exit status 1 where a target is missed."""
+    from bench.perf.flash import measure, measure_memory
+    from bench.perf.flash_view import show, write_json
+
+    console = _console()
+    rates = measure(channel=channel, say=lambda line: console.print(f"[dim]{line}[/]", soft_wrap=True))
+    memory = measure_memory(channel=channel)
+    show(console, rates, memory)
+    if json_file is not None:
+        write_json(json_file, rates, memory)
+    raise typer.Exit(0 if all(one.is_met for one in rates) else 1)
+
+
 def _console() -> Console:
     from rich.console import Console
 

@@ -6,12 +6,14 @@ After each cut: the ECU boots a valid image that is the old or the new one, and 
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import bsdiff4
 import pytest
 from nacl.public import PrivateKey
 
+from ecu_firmware_sim import startup
 from ecu_firmware_sim.bare_ecu import BareEcu, Kind, Update
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import BootPolicy
@@ -89,7 +91,17 @@ def test_a_second_cut_at_every_operation_of_the_recovery_from_a_rollback_bricks_
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))
-def test_a_replay_ends_in_the_memory_that_the_sweep_judged(update: Update, scenario: Scenario) -> None:
+def test_a_replay_ends_in_the_memory_that_the_sweep_judged(
+    update: Update, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StandingStill(datetime):
+        """Trouble codes are stored with the time."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> StandingStill:
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(startup, "datetime", StandingStill)
     sweep = Sweep(update, scenario, second=NO_SECOND)
     for operation in range(1, sweep.operations + 1, 7):
         for cut in Cut:

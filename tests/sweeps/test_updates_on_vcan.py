@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
 from bench.perf import frames, message_cut
 from bench.perf.message_cut import Point, Victim
+from bench.perf.rig import Rig, RigOptions, update
 from bench.perf.tap import Moment
 from bench.perf.verdict import End, Runs
+from proto import trace
 
 pytestmark = pytest.mark.vcan
 
@@ -50,3 +55,22 @@ def _all_right(runs: Runs, *, number: int) -> None:
     assert runs.wrong == []
     assert len(runs.runs) == number
     assert runs.longest_s < 30
+
+
+def test_an_image_that_crashes_once_it_is_confirmed_comes_up_again(tmp_path: Path) -> None:
+    with Rig(tmp_path, RigOptions(body_bytes=256)) as rig:
+        rig.control.fault("crash-after-confirm", after_s=0.1, count=1)
+        image, vehicle = rig.next_image(), rig.vehicle()
+        update(vehicle, image)
+        vehicle.close()
+        deadline = time.monotonic() + 10
+        while "ecu.crash" not in _events(tmp_path):
+            assert time.monotonic() < deadline, "it never crashed"
+            time.sleep(0.02)
+        assert rig.running() == (image.version, "CONFIRMED")
+    after = _events(tmp_path)[_events(tmp_path).index("ecu.crash") :]
+    assert after.count("ecu.boot") == 1
+
+
+def _events(folder: Path) -> list[str]:
+    return [event.event for event in trace.read(folder / "trace.jsonl")]
