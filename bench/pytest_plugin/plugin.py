@@ -96,11 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.otabench_wait_s < 0:
         raise pytest.UsageError(f"--bench-wait: {option.otabench_wait_s:g} is less than no time; give seconds")
     # Absolute from here on: xdist hands the options on to workers.
-    bench_file = _absolute(config, option.otabench_file)
-    if bench_file is not None and not bench_file.is_file():
-        raise pytest.UsageError(
-            f"--bench (or OTABENCH_BENCH): {bench_file}: there is no such bench file; `otabench bench init FILE` writes one"
-        )
+    bench_file = _bench_file(config, option.otabench_file)
     option.otabench_file = str(bench_file or "")
     runs = _absolute(config, option.otabench_runs) or config.rootpath / "runs"
     option.otabench_runs = str(runs)
@@ -119,6 +115,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _absolute(config: pytest.Config, path: str) -> Path | None:
     return config.invocation_params.dir / Path(path).expanduser() if path else None
+
+
+def _bench_file(config: pytest.Config, path: str) -> Path | None:
+    """Relative to where one stands, else to pytest's root folder: the name may stand in the ini file's addopts.
+
+    Raises:
+        pytest.UsageError: there is no such file.
+    """
+    here = _absolute(config, path)
+    if here is None or here.is_file():
+        return here
+    from_root = config.rootpath / path
+    if from_root.is_file():
+        return from_root
+    raise pytest.UsageError(
+        f"--bench (or OTABENCH_BENCH): {here}: there is no such bench file; `otabench bench init FILE` writes one"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,0 +1,147 @@
+"""One run of a user's tests on a real bench: states, health, evidence and properties, in an xdist worker.
+
+The tests depend on each other on purpose: each finds the bench as the one before left it.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import BenchFile
+
+pytestmark = [pytest.mark.vcan, pytest.mark.slow]
+
+USERS_TESTS = """
+import os
+import signal
+import pytest
+
+ACTIVE_SESSION = 0xF186
+
+
+def test_1_programming_session_is_kept(bench, ecus):
+    bench.transition("programming")
+    assert [ecu.read(ACTIVE_SESSION) for ecu in ecus.values()] == [b"\\x02", b"\\x02"]
+    assert not bench.is_running("gateway")
+
+
+def test_2_session_is_default_again(bench, ecus, uds_client):
+    assert bench.state == "default"
+    assert [ecu.read(ACTIVE_SESSION) for ecu in ecus.values()] == [b"\\x01", b"\\x01"]
+    uds_client.change_session(0x03)
+    uds_client.unlock_security_access(0x01)
+
+
+def test_3_off_is_silent(bench, power, can_bus):
+    bench.transition("off")
+    while can_bus.recv(0):
+        pass
+    assert can_bus.recv(0.3) is None
+    with pytest.raises(ValueError, match="no bench state 'asleep'; known: off, default, programming, application"):
+        bench.transition("asleep")
+
+
+def test_4_fails_and_leaves_evidence(isotp, can_log):
+    assert isotp.request(bytes.fromhex("22F186")) == bytes.fromhex("62F18601")
+    assert len(can_log.frames()) == 2
+    assert False, "wanted"
+
+
+def test_5_may_leave_what_is_tidied(bench, campaign, gateway, fault, ecu, artifacts_dir):
+    (artifacts_dir / "note.txt").write_text("kept")
+    campaign.offer()
+    campaign.wait("WAITING_FOR_APPROVAL", timeout_s=30)
+    gateway.kill()
+    fault("silent", count=1000)
+    bench.power("adas").off()
+
+
+def test_6_finds_it_tidied(bench, hmi, cloud, ecus):
+    assert hmi.state()["vin"] == bench.topology.vehicle.vin
+    assert [job.state for campaign in cloud.list_campaigns() for job in campaign.jobs]
+    assert {ecu.active_slot().state for ecu in ecus.values()} == {"CONFIRMED"}
+
+
+def test_7_leaves_a_dead_process(bench):
+    os.kill(bench.process("ecu-engine").pid, signal.SIGKILL)
+    bench.process("ecu-engine").wait(5)
+
+
+def test_8_goes_on(ecu):
+    assert ecu.name == "engine" and ecu.software_version() == "1.0.0"
+
+
+def test_9_breaks_the_bench(bench, fault):
+    fault("nrc", service=0x10, nrc=0x22, count=1000)
+    bench.transition("default")
+
+
+def test_a_is_skipped(bench):
+    assert False, "not reached"
+
+
+def test_b_is_not_the_bench_s():
+    pass
+"""
+
+
+def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: BenchFile) -> None:
+    pytester.makepyfile(test_it=USERS_TESTS)
+    file = bench_file(channel="vcan0")
+    result = pytester.runpytest_subprocess(
+        *("-n1", "--dist", "loadgroup", "-rsfE", "-p", "no:cacheprovider"),
+        *("--bench", file, "--junitxml", "junit.xml"),
+    )
+    said = result.stdout.str()
+    cases = {case.get("name", ""): case for case in ElementTree.parse(pytester.path / "junit.xml").iter("testcase")}
+
+    def outcome(name: str) -> tuple[set[str], str]:
+        case = next(case for key, case in cases.items() if key.startswith(name))
+        ends = [child for child in case if child.tag in ("failure", "error", "skipped")]
+        return {end.tag for end in ends}, " ".join(f"{end.get('message')} {end.text}" for end in ends)
+
+    for name in ("test_1", "test_2", "test_3", "test_5", "test_6", "test_8", "test_b"):
+        assert outcome(name) == (set(), ""), said
+
+    tags, text = outcome("test_4")
+    assert tags == {"failure"} and "wanted" in text
+    run_folder = (pytester.path / "runs" / "latest").resolve()
+    evidence = {path.parent.name[:23]: path.parent for path in (run_folder / "tests").glob("*/powertrain.log")}
+    _assert_evidence(next(path for key, path in evidence.items() if "test_4" in key))
+    assert f"CAN log and pcap: {run_folder / 'tests'}" in said
+    assert not any("test_1" in key or "test_2" in key for key in evidence)
+    assert [path.name for path in (run_folder / "tests").glob("*test_5*/*")] == ["note.txt"]
+
+    tags, text = outcome("test_7")
+    assert tags == {"error"}
+    assert "the bench is not healthy after this test" in text
+    assert "ecu-engine was ended by signal SIGKILL" in text
+    assert "a power cycle of all ECUs has mended that" in text
+
+    tags, text = outcome("test_9")
+    assert tags == {"failure"}
+    assert "transition from 'application' to 'default' failed: engine: 10 01 default session: NRC 22" in text
+    tags, text = outcome("test_a")
+    assert tags == {"skipped"}
+    assert "the bench is broken since test_it.py::test_9_breaks_the_bench" in text
+
+    properties = {
+        entry.get("name"): entry.get("value", "")
+        for entry in ElementTree.parse(pytester.path / "junit.xml").iter("property")
+    }
+    assert properties["otabench.bench"] == file
+    assert properties["otabench.adapters"] == "powertrain: socketcan vcan0, 500000 bit/s"
+    assert properties["otabench.ecu.engine"].startswith("1.0.0 (simulated, hardware engine-mcu-a, serial ")
+    assert properties["otabench.git_commit"] == "none"
+
+
+def _assert_evidence(folder: Path) -> None:
+    lines = (folder / "powertrain.log").read_text().splitlines()
+    payloads = [line.rpartition("#")[2] for line in lines]
+    assert any(payload.startswith("0322F186") for payload in payloads)
+    assert any(payload.startswith("0462F18601") for payload in payloads)
+    assert all(" vcan0 " in line for line in lines)
+    assert (folder / "powertrain.pcap").stat().st_size > 24 + 24 * len(lines) // 2
