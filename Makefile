@@ -54,7 +54,7 @@ proto: $(STAMPS)/python  ## generate proto/ota_pb2*.py from proto/ota.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/ota.proto
 
 lock: $(STAMPS)/python  ## write requirements.lock from what the virtual environment holds
-	$(BIN)/pip freeze --exclude-editable > requirements.lock
+	$(BIN)/pip freeze --all --exclude pip --exclude-editable > requirements.lock
 
 setup: $(STAMPS)/python  ## what `make bench` needs: apt packages, virtual environment, a kernel with CAN
 	@setup/packages.sh run

@@ -8,6 +8,8 @@ from tests.plugin.conftest import BenchFile
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestAssertRewriteWarning")
 
+PLUGIN = "bench.pytest_plugin.plugin"
+QUICK = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception")
 TWO_BENCH_TESTS = """
     def test_first(bench): pass
     def test_second(ecu): pass
@@ -16,7 +18,10 @@ TWO_BENCH_TESTS = """
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-rsfE", *arguments)
+    """Without the other plugins of this environment, which take longer than the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        return pytester.runpytest_inprocess("-p", PLUGIN, *QUICK, "-rsfE", *arguments)
 
 
 class TestNothingIsStarted:
@@ -204,7 +209,7 @@ class TestWhereTheBenchFileIs:
         below = pytester.mkdir("below")
         (below / "test_it.py").write_text("def test_it(bench): pass\n", encoding="utf-8")
         monkeypatch.chdir(below)
-        result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+        result = run(pytester)
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["otabench: *my.bench.yaml"])
 
