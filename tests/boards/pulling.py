@@ -74,7 +74,11 @@ def pulled_bench(folder: Path, *, updates: int) -> Iterator[tuple[Rig, LivingBen
     """Both ECUs are boards on one adapter, slow enough to be interrupted; firmware for so many updates."""
     with Rig(folder, boards=("engine", "adas"), size_bytes=SIZE_BYTES, ecu_timing=SLOW_ECU) as boards:
         options = quick_options(
-            folder / "runs", versions=VERSIONS[: updates + 1], image_size_bytes=SIZE_BYTES, bench_file=boards.bench_file
+            folder / "runs",
+            versions=VERSIONS[: updates + 1],
+            image_size_bytes=SIZE_BYTES,
+            bench_file=boards.bench_file,
+            capture=True,
         )
         with Bench(options) as bench:
             yield boards, LivingBench(bench)
