@@ -22,6 +22,8 @@ FIRST_VERSION: Final = "1.0.0"
 """What simulated ECUs are delivered with."""
 BUILT_IN: Final = "built-in simulators"
 _SAID_AT_MOST: Final = 20
+_POLL_INTERVAL_S: Final = 2.0
+"""How often the gateway asks the cloud without being woken: a cancelled job is heard of soon."""
 
 
 @dataclass
@@ -94,7 +96,11 @@ class BenchRun:
         said: list[str] = []
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
         options = BenchOptions(
-            bench_file=self.bench_file, runs_dir=self.runs_dir, pace=self.pace, versions=(FIRST_VERSION,)
+            bench_file=self.bench_file,
+            runs_dir=self.runs_dir,
+            pace=self.pace,
+            versions=(FIRST_VERSION,),
+            poll_interval_s=_POLL_INTERVAL_S,
         )
         bench = SharedBench(options, say=said.append)
         try:

@@ -36,7 +36,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         env={**kept, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=350,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
@@ -74,6 +74,7 @@ def users_python(tmp_path: Path, wheel: Path) -> Path:
 
 @pytest.mark.vcan
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_example_repository_passes_from_the_wheel(tmp_path: Path, users_python: Path) -> None:
     repository = tmp_path / "examples"
     shutil.copytree(ROOT / "examples", repository, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs"))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.plugin.conftest import BenchFile
 
-pytestmark = [pytest.mark.vcan, pytest.mark.slow]
+pytestmark = [pytest.mark.vcan, pytest.mark.slow, pytest.mark.timeout(400)]
 
 USERS_TESTS = """
 import os
