@@ -46,9 +46,9 @@ def test_an_ecu_that_is_power_cycled_or_a_gateway_that_is_killed_ends_updated_or
 
 
 def test_a_frame_that_is_lost_doubled_or_corrupted_ends_updated_or_unchanged() -> None:
-    runs = frames.sweep(lambda number: frames.points_of(number, step=101), seed=3)
+    runs = frames.sweep(lambda number: frames.points_of(number, step=151), seed=3)
     _all_right(runs, number=len(runs.runs))
-    assert len(runs.runs) >= 9
+    assert len(runs.runs) >= 6
 
 
 def _all_right(runs: Runs, *, number: int) -> None:
