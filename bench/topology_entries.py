@@ -135,5 +135,7 @@ class EcuEntry(Entry):
     def _frames_apart(self) -> EcuEntry:
         for frame in self.periodic:
             if frame.id in (self.request_id, self.response_id, self.functional_id):
-                raise ValueError(f"periodic: 0x{frame.id:X} of {frame.name} is a diagnostic identifier; give it its own")
+                raise ValueError(
+                    f"periodic: 0x{frame.id:X} of {frame.name} is a diagnostic identifier; give it its own"
+                )
         return self
