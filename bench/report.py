@@ -135,6 +135,8 @@ class Report:
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ecus: Mapping[str, EcuOnBus] = field(default_factory=dict)
+    dtcs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the ECUs had stored after the job, as the gateway read it (19 02, 19 06)."""
 
     def to_json(self) -> str:
         plain = asdict(self)
@@ -159,6 +161,15 @@ def phases(events: Sequence[TraceEvent], job_id: str) -> tuple[tuple[str, float]
         if event.event == "job.state" and event.component == "gateway" and event.job_id == job_id
     ]
     return tuple((state, (until - since) / 1e9) for (state, since), (_, until) in pairwise(moments))
+
+
+def dtcs(events: Sequence[TraceEvent], *, since_ns: int) -> dict[str, tuple[str, ...]]:
+    """The trouble codes that the gateway read last after that moment, of each ECU that answered."""
+    return {
+        event.ecu: tuple(str(dtc) for dtc in event.data["dtcs"])
+        for event in events
+        if event.event == "ecu.dtcs" and event.ecu is not None and event.mono_ns >= since_ns
+    }
 
 
 def transfers(

@@ -39,6 +39,9 @@ def render(report: Report) -> RenderableType:
         parts.append(_buses(report))
     if report.phases:
         parts.append(_phases(report))
+    stored = [f"{ecu}: {dtc}" for ecu, codes in report.dtcs.items() for dtc in codes]
+    if stored:
+        parts.append(Text("\n".join(["Trouble codes", *(f"  {line}" for line in stored)]) + "\n"))
     lines = [f"{label:<8} {path}" for label, path in report.files.items()]
     parts.append(Text("\n".join([f"note: {note}" for note in report.notes] + lines)))
     return Group(*parts)

@@ -35,6 +35,8 @@ RELEASE_NOTES: Final = (
 _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
+_DTCS_READ_S: Final = 4.0
+"""So long the gateway may take for its last look at the ECUs; a silent one costs all of it."""
 
 
 def options_from(
@@ -133,7 +135,9 @@ def make_report(
     bench: Bench, *, before: dict[str, EcuState], job: JobView | None, duration_s: float, notes: list[str] | None = None
 ) -> Report:
     """The report of the last campaign's job. Ends the captures, whose files it needs."""
-    after = _said(bench.settled_ecu_states(since_ns=job.changed_ns if job else 0))
+    since_ns = job.changed_ns if job else 0
+    after = _said(bench.settled_ecu_states(since_ns=since_ns))
+    dtcs = _dtcs_after(bench, since_ns)
     bench.stop_captures()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
     events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
@@ -172,7 +176,19 @@ def make_report(
         },
         notes=tuple(notes or ()),
         ecus=report.ecus_on_buses(bench.topology),
+        dtcs=dtcs,
     )
+
+
+def _dtcs_after(bench: Bench, since_ns: int) -> dict[str, tuple[str, ...]]:
+    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment."""
+    deadline = time.monotonic() + _DTCS_READ_S
+    while True:
+        events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
+        found = report.dtcs(events, since_ns=since_ns)
+        if found.keys() >= set(bench.topology.ecus) or time.monotonic() > deadline:
+            return found
+        time.sleep(_LOOK_INTERVAL_S / 5)
 
 
 def write_report(made: Report, bench: Bench) -> None:

@@ -68,6 +68,7 @@ def whole_report() -> Report:
         buses=report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": Pacing(True, 500_000, 115.8, 552_677)}),
         files={"report": "runs/x/report.txt"},
         notes=("the cloud has the job as INSTALLING",),
+        dtcs={"engine": ("P0602-00 an image was refused: wrong signature",), "adas": ()},
     )
 
 
@@ -152,8 +153,17 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
     assert "mean bits of the captured full consecutive frames" in text
     assert "500 kbit/s / 115.8 bits x 7 bytes" in " ".join(text.split())
     assert "the cloud has the job as INSTALLING" in text
+    assert "engine: P0602-00 an image was refused: wrong signature" in text
     assert "…" not in text
     assert "\x1b" not in text
+
+
+def test_trouble_codes_are_the_last_that_were_read_after_the_job() -> None:
+    def read(at_ns: int, ecu: str, *codes: str) -> trace.TraceEvent:
+        return trace.TraceEvent(1, 1, "", at_ns, "gateway", "ecu.dtcs", ecu=ecu, data={"dtcs": list(codes)})
+
+    events = [read(1, "engine", "of the job before"), read(5, "engine", "P0602-00"), read(6, "adas")]
+    assert report.dtcs(events, since_ns=2) == {"engine": ("P0602-00",), "adas": ()}
 
 
 def test_report_json_holds_the_same_figures() -> None:
