@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,8 @@ perf_group = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_WIDTH: Final = 150
+"""Of tables where there is no terminal: none of their columns is cut."""
 _Seed = Annotated[int, typer.Option("--seed", help="Of everything random; printed at the end.")]
 
 _Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point.")]
@@ -110,4 +112,5 @@ def flash(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
