@@ -18,6 +18,8 @@ NO_KERNEL_CAN_LINE: Final = (
     "this is not the kernel's CAN: frames go over UDP multicast on this machine, with ISO-TP in user space; "
     "no candump, no pacing"
 )
+_SAID_BY_WITH_CAN: Final = "OTABENCH_KERNEL"
+"""Set to none by ``setup/with-can --fallback``, which has said so itself, with the reason."""
 _INTERFACES: Final = Path("/sys/class/net")
 _IFF_UP: Final = 1
 
@@ -30,7 +32,7 @@ def usable_topology(
     Args:
         topology: the bench file's.
         kernel_can: None: unless OTABENCH_NO_KERNEL_CAN is 1.
-        say: told, in one line, where it is not the kernel's CAN.
+        say: told, in one line, where it is not the kernel's CAN and nobody has said so yet.
 
     Raises:
         BenchError: an interface is not there or is down.
@@ -45,7 +47,8 @@ def usable_topology(
                     f"board {name} is on a SocketCAN interface, and this kernel's CAN is not to be used; "
                     f"unset {NO_KERNEL_CAN}, or give its bus another interface of python-can (slcan, gs_usb, pcan, …)"
                 )
-        say(NO_KERNEL_CAN_LINE)
+        if os.environ.get(_SAID_BY_WITH_CAN) != "none":
+            say(NO_KERNEL_CAN_LINE)
         return topology.without_kernel_can(), False
     for name, bus in topology.buses.items():
         if bus.interface != "socketcan":
