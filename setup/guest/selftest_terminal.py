@@ -14,7 +14,7 @@ import termios
 import time
 
 TIMEOUT_S = 20.0
-COMMAND = "trap 'stty size' WINCH; echo up; for i in {1..100}; do sleep 0.2; done; echo late"
+COMMAND = "trap 'stty size' WINCH; trap 'exit 130' INT; echo up; for i in {1..100}; do sleep 0.2; done; echo late"
 
 
 def main() -> None:
