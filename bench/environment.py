@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bench import ports
 from bench.errors import BenchError
 from bench.topology import Topology
 
@@ -49,7 +50,7 @@ def usable_topology(
                 )
         if os.environ.get(_SAID_BY_WITH_CAN) != "none":
             say(NO_KERNEL_CAN_LINE)
-        return topology.without_kernel_can(), False
+        return topology.without_kernel_can(udp_ports=ports.free_udp_ports(len(topology.buses))), False
     for name, bus in topology.buses.items():
         if bus.interface != "socketcan":
             continue

@@ -15,11 +15,20 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of loopback that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Different TCP ports of loopback that nothing listens on now."""
+    return _free(count, socket.SOCK_STREAM, LOOPBACK)
+
+
+def free_udp_ports(count: int) -> list[int]:
+    """Different UDP ports that nobody uses now, on any address."""
+    return _free(count, socket.SOCK_DGRAM, "")
+
+
+def _free(count: int, kind: socket.SocketKind, host: str) -> list[int]:
+    sockets = [socket.socket(type=kind) for _ in range(count)]
     try:
         for probe in sockets:
-            probe.bind((LOOPBACK, 0))
+            probe.bind((host, 0))
         return [int(probe.getsockname()[1]) for probe in sockets]
     finally:
         for probe in sockets:

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from bench import bus_settings, topology_rules
 from bench.errors import BenchFileError
-from bench.topology_entries import BusEntry, EcuEntry, Entry, PowerEntry, SecurityEntry, VehicleEntry
+from bench.topology_entries import UDP_MULTICAST, BusEntry, EcuEntry, Entry, PowerEntry, SecurityEntry, VehicleEntry
 from proto.process_config import IsoTpConfig
 
 __all__ = ["BusEntry", "EcuEntry", "PowerEntry", "SecurityEntry", "Topology", "VehicleEntry", "load", "parse"]
@@ -76,13 +77,24 @@ class Topology(Entry):
             name for name, entry in self.ecus.items() if entry.kind == "simulated" or entry.control_port is not None
         ]
 
-    def without_kernel_can(self) -> Topology:
-        """The same bench on python-can's ``udp_multicast``, one group a bus, with user-space ISO-TP."""
+    def without_kernel_can(self, *, udp_ports: Sequence[int]) -> Topology:
+        """The same bench on python-can's ``udp_multicast``, on this machine only, with user-space ISO-TP.
+
+        Args:
+            udp_ports: one a bus: Linux hands a socket the frames of every group that anybody joined on its port.
+        """
+        ports = dict(zip(self.buses, udp_ports, strict=True))
         groups = {name: f"239.74.163.{2 + index}" for index, name in enumerate(self.buses)}
         return self.model_copy(
             update={
                 "buses": {
-                    name: bus.model_copy(update={"interface": "udp_multicast", "channel": groups[name], "options": {}})
+                    name: bus.model_copy(
+                        update={
+                            "interface": UDP_MULTICAST,
+                            "channel": groups[name],
+                            "options": {"port": ports[name], "hop_limit": 0},
+                        }
+                    )
                     if bus.interface == "socketcan"
                     else bus
                     for name, bus in self.buses.items()

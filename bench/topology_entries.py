@@ -17,6 +17,9 @@ from proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 
 FUNCTIONAL_ID = 0x7DF
+UDP_MULTICAST = "udp_multicast"
+UDP_MULTICAST_PORT = 43113
+"""python-can's, where the entry names none."""
 
 
 class Entry(BaseModel):
@@ -52,11 +55,21 @@ class BusEntry(Entry):
     def can_arguments(self) -> dict[str, Any]:
         """Keyword arguments for ``can.Bus``."""
         arguments: dict[str, Any] = {"interface": self.interface, "channel": self.channel, "fd": self.fd}
-        if self.interface not in ("socketcan", "udp_multicast", "virtual"):
+        if self.interface not in ("socketcan", UDP_MULTICAST, "virtual"):
             arguments["bitrate"] = self.bitrate
             if self.data_bitrate is not None:
                 arguments["data_bitrate"] = self.data_bitrate
         return arguments | self.options
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Interface and channel: what is one bus for everybody on this machine.
+
+        Of ``udp_multicast`` that is the port: Linux hands a socket the frames of every group that anybody joined on it.
+        """
+        if self.interface == UDP_MULTICAST:
+            return self.interface, f"port {self.options.get('port', UDP_MULTICAST_PORT)}"
+        return self.interface, str(self.channel)
 
     @property
     def is_vcan(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel
 
-from bench.topology_entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from bench.topology_entries import UDP_MULTICAST, BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
 from proto.isotp_address import connection_address, functional_address
 from proto.process_config import EcuTiming, IsoTpConfig
 
@@ -137,6 +137,13 @@ def _simulator_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
 def _bus_problems(topology: Topology) -> Iterator[str]:
     channels: dict[tuple[str, str], str] = {}
     for name, bus in topology.buses.items():
-        other = channels.setdefault((bus.interface, str(bus.channel)), name)
-        if other != name:
+        other = channels.setdefault(bus.identity, name)
+        if other == name:
+            continue
+        if bus.interface == UDP_MULTICAST and bus.channel != topology.buses[other].channel:
+            yield (
+                f"buses.{name}.port: bus {other!r} uses the same UDP port, and a port hears all its groups; "
+                "give each bus a `port` of its own"
+            )
+        else:
             yield f"buses.{name}.channel: {bus.channel!r} is already bus {other!r}; one entry a bus"

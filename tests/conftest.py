@@ -2,4 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from tests.e2e.living_bench import QUICK
+
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session")
+def bench_options() -> dict[str, Any]:
+    """Small images in many versions, short times: the same for every bench file."""
+    return QUICK

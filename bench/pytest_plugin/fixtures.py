@@ -7,9 +7,9 @@ Everything heavy is imported when a fixture is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -33,13 +33,19 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def _otabench(request: pytest.FixtureRequest) -> Iterator[SharedBench]:
+def bench_options() -> Mapping[str, Any]:
+    """Options of the bench beside the bench file's, for a ``conftest.py`` to override (``bench.options.BenchOptions``)."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def _otabench(request: pytest.FixtureRequest, bench_options: Mapping[str, Any]) -> Iterator[SharedBench]:
     from bench.errors import BenchError
     from bench.gateway.vehicle import FlashError
 
     run = request.config.stash[RUN]
     try:
-        started = run.start()
+        started = run.start(bench_options)
     except (BenchError, FlashError) as error:
         run.give_up(str(error), test="its start")
         _fail(error)

@@ -6,13 +6,15 @@ shows it unusable. Importing this module imports nothing heavy; ``topology`` and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.pytest_plugin.demands import Requirements
 
 if TYPE_CHECKING:
+    from bench.options import BenchOptions
     from bench.pytest_plugin.can_log import CanLog
     from bench.pytest_plugin.lock import BenchLock
     from bench.pytest_plugin.shared_bench import SharedBench
@@ -79,29 +81,26 @@ class BenchRun:
             self._topology = topology.load(self.bench_file)
         return self._topology
 
-    def start(self) -> SharedBench:
+    def start(self, overrides: Mapping[str, Any] | None = None) -> SharedBench:
         """Takes the bench and brings it up.
+
+        Args:
+            overrides: of the bench's options (``bench.options.BenchOptions``): what the fixture ``bench_options`` gives.
 
         Raises:
             BenchError: somebody else uses it, or it does not come up.
+            WrongUsage: an override that is no option, or one that the command line decides.
         """
         from bench.errors import BenchError
-        from bench.options import BenchOptions
         from bench.pytest_plugin.lock import BenchLock
         from bench.pytest_plugin.properties import properties_of
         from bench.pytest_plugin.shared_bench import SharedBench
 
-        buses = [(bus.interface, str(bus.channel)) for bus in self.topology().buses.values()]
+        options = self._options(overrides or {})
+        buses = [bus.identity for bus in self.topology().buses.values()]
         self._lock = BenchLock(buses, bench=str(self.bench_file or BUILT_IN))
         said: list[str] = []
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
-        options = BenchOptions(
-            bench_file=self.bench_file,
-            runs_dir=self.runs_dir,
-            pace=self.pace,
-            versions=(FIRST_VERSION,),
-            poll_interval_s=_POLL_INTERVAL_S,
-        )
         bench = SharedBench(options, say=said.append)
         try:
             self.bench = bench.__enter__()
@@ -116,6 +115,20 @@ class BenchRun:
             self.stop()
             raise
         return self.bench
+
+    def _options(self, overrides: Mapping[str, Any]) -> BenchOptions:
+        from bench.errors import WrongUsage
+        from bench.options import BenchOptions
+
+        given = {"bench_file": self.bench_file, "runs_dir": self.runs_dir, "pace": self.pace}
+        default = BenchOptions(**given, versions=(FIRST_VERSION,), poll_interval_s=_POLL_INTERVAL_S)
+        known = {option.name for option in fields(BenchOptions)} - {"topology", *given}
+        unknown = sorted(overrides.keys() - known)
+        if unknown:
+            raise WrongUsage(
+                f"fixture bench_options: {', '.join(unknown)}: not among the options; known: {', '.join(sorted(known))}"
+            )
+        return replace(default, **overrides)
 
     def stop(self) -> None:
         """Takes the bench down and gives it back. May be called twice."""

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import can
 import pytest
 
 from bench import environment, ports, run_folder, running, topology
@@ -156,6 +158,21 @@ def test_without_kernel_can_one_line_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert said == [environment.NO_KERNEL_CAN_LINE]
     assert not kernel_can
     assert bench.buses["powertrain"].interface == "udp_multicast"
+
+
+def test_without_kernel_can_buses_and_benches_do_not_hear_each_other() -> None:
+    text = topology.default_text().replace("buses:", "buses:\n  body: {channel: vcan1}")
+    one, _ = environment.usable_topology(topology.parse(text, name="x"), kernel_can=False)
+    other, _ = environment.usable_topology(topology.parse(text, name="x"), kernel_can=False)
+    with ExitStack() as stack:
+        sender, twin, body, elsewhere = (
+            stack.enter_context(can.Bus(**bus.can_arguments()))
+            for bus in (*[one.buses["powertrain"]] * 2, one.buses["body"], other.buses["powertrain"])
+        )
+        sender.send(can.Message(arbitration_id=0x123, is_extended_id=False, data=b"\x01"))
+        heard = twin.recv(5)
+        assert heard is not None and heard.arbitration_id == 0x123
+        assert body.recv(0.1) is None and elsewhere.recv(0) is None
 
 
 def test_an_hmi_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:

@@ -112,11 +112,24 @@ def test_without_kernel_can_each_bus_has_its_own_group_and_user_space_iso_tp() -
     text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
         "fd: false}", "fd: false, options: {receive_own_messages: false}}"
     )
-    bench = topology.parse(text, name=FILE).without_kernel_can()
+    bench = topology.parse(text, name=FILE).without_kernel_can(udp_ports=[43201, 43202])
     assert {bus.interface for bus in bench.buses.values()} == {"udp_multicast"}
     assert len({bus.channel for bus in bench.buses.values()}) == 2
+    assert [bus.options["port"] for bus in bench.buses.values()] == [43201, 43202]
     isotp = bench.isotp_of("engine")
     assert (isotp.transport, isotp.block_size) == ("user", 8)
+
+
+def test_two_buses_on_one_udp_port_are_refused_as_they_would_hear_each_other() -> None:
+    text = changed(
+        "  powertrain: {interface: socketcan, channel: vcan0",
+        "  body: {interface: udp_multicast, channel: 239.74.163.9}\n"
+        "  powertrain: {interface: udp_multicast, channel: 239.74.163.8",
+    )
+    (problem,) = problems_of(text)
+    assert problem.startswith(f"{FILE}: buses.powertrain.port: bus 'body' uses the same UDP port")
+    apart = text.replace("239.74.163.9}", "239.74.163.9, port: 43203}")
+    assert topology.parse(apart, name=FILE).buses["body"].can_arguments()["port"] == 43203
 
 
 def test_options_of_a_bus_reach_the_bus_as_they_are() -> None:

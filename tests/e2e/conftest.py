@@ -1,4 +1,4 @@
-"""The shared bench of the end-to-end tests; it ends with them, so that other tests find the bus free."""
+"""The bench of the end-to-end tests is the plugin's: the built-in simulators, or whatever ``--bench FILE`` names."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.launcher import Bench
-from tests.e2e.living_bench import VERSIONS, LivingBench, quick_options
-
-
-@pytest.fixture(scope="package")
-def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingBench]:
-    runs = tmp_path_factory.mktemp("runs")
-    with Bench(quick_options(runs, versions=VERSIONS)) as bench:
-        yield LivingBench(bench)
+from bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from tests.e2e.living_bench import LivingBench
 
 
 @pytest.fixture
-def living(shared_bench: LivingBench) -> Iterator[LivingBench]:
+def living(bench: SharedBench) -> Iterator[LivingBench]:
     """The bench, healthy before and proven healthy after."""
-    yield shared_bench
-    shared_bench.heal()
+    if bench.state is not BenchState.APPLICATION:
+        bench.transition(BenchState.APPLICATION)
+    living = LivingBench(bench)
+    living.heal()
+    yield living
+    living.heal()

@@ -27,17 +27,20 @@ QUICK_GATEWAY: Final = {"retry_first_s": 0.1, "retry_most_s": 0.5, "boot_timeout
 QUICK_ECU: Final = {"boot_s": 0.05, "security_delay_s": 1.0}
 
 
+QUICK: Final[dict[str, Any]] = {
+    "image_size_bytes": IMAGE_SIZE_BYTES,
+    "gateway_timing": QUICK_GATEWAY,
+    "ecu_timing": QUICK_ECU,
+    "poll_interval_s": 1.0,
+    "versions": VERSIONS,
+}
+"""Options of the bench that the tests share."""
+
+
 def quick_options(runs_dir: Path, **overrides: Any) -> BenchOptions:
-    """Small images, short times, no pacing."""
-    options: dict[str, Any] = {
-        "runs_dir": runs_dir,
-        "image_size_bytes": IMAGE_SIZE_BYTES,
-        "gateway_timing": QUICK_GATEWAY,
-        "ecu_timing": QUICK_ECU,
-        "poll_interval_s": 1.0,
-        "capture": False,
-    }
-    return BenchOptions(**(options | overrides))
+    """The same for a bench of its own, delivered with 1.0.0 and unrecorded, unless said otherwise."""
+    own = {"runs_dir": runs_dir, "capture": False, "versions": VERSIONS[:2]}
+    return BenchOptions(**(QUICK | own | overrides))
 
 
 @dataclass(frozen=True)

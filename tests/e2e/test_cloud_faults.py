@@ -8,7 +8,7 @@ from bench.options import Transfer
 from proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [pytest.mark.mosquitto]
 
 
 def test_a_dead_broker_delays_an_update_and_never_loses_it(living: LivingBench) -> None:

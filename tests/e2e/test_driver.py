@@ -13,7 +13,7 @@ from proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 from tests.hmi.browser import console_errors, requested_hosts, start_browser
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto, pytest.mark.browser]
+pytestmark = [pytest.mark.mosquitto, pytest.mark.browser, pytest.mark.feature("fault", ecu="adas")]
 
 RECORD_WHAT_IS_SHOWN = """
 window.shown = [];

@@ -12,7 +12,11 @@ from bench.options import Transfer
 from proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [
+    pytest.mark.mosquitto,
+    pytest.mark.feature("fault", ecu="engine"),
+    pytest.mark.feature("fault", ecu="adas"),
+]
 
 
 @pytest.mark.parametrize("ecu", ["engine", "adas"])
@@ -85,7 +89,7 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
     bench = living.bench
     other = tmp_path / "keys"
     make_keys(other, bench.topology, log=tmp_path / "keys.log")
-    public_key = bench.folder.keys / "image" / "signing.pub.pem"
+    public_key = bench.setup.keys_dir / "image" / "signing.pub.pem"
     kept = public_key.read_bytes()
     from bench import firmware
 

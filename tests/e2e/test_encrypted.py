@@ -12,7 +12,7 @@ from proto.job_states import JobState
 from proto.trace import TraceEvent, read
 from tests.e2e.living_bench import LivingBench
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [pytest.mark.mosquitto]
 
 
 def image_downloads(living: LivingBench, job_id: str) -> list[TraceEvent]:

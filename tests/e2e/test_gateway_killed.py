@@ -11,7 +11,7 @@ from bench.errors import EndpointError
 from proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [pytest.mark.mosquitto]
 
 BEFORE_CONSENT = ["CONFIRMING", "WAITING_FOR_APPROVAL"]
 AFTER_CONSENT = ["DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]

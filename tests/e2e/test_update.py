@@ -8,7 +8,7 @@ from bench.options import Transfer
 from proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [pytest.mark.mosquitto]
 
 IN_ORDER = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING", "SUCCEEDED"]
 

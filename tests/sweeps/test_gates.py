@@ -24,7 +24,7 @@ def test_a_bus_gets_a_gate_where_it_is_asked_for_or_a_fault_needs_it() -> None:
     assert gates.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:boot-fail"),))) == []
     assert gates.gated_buses(default, BenchOptions(frame_gate=True)) == ["powertrain"]
     assert gates.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:drop:every=50"),))) == ["powertrain"]
-    assert gates.gated_buses(default.without_kernel_can(), BenchOptions(frame_gate=True)) == []
+    assert gates.gated_buses(default.without_kernel_can(udp_ports=[43200]), BenchOptions(frame_gate=True)) == []
 
 
 @pytest.mark.parametrize("target", ["bus", "powertrain", "engine"])
