@@ -1,0 +1,52 @@
+"""UDS on any bench: the built-in simulators, user-space ISO-TP, or boards; only ``--bench FILE`` differs (docs/pytest.md).
+
+Speaks through the plugin's own fixtures, as a user's tests do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.pytest_plugin.handles import Ecu
+from bench.pytest_plugin.uds import IsoTpLink, key_of
+
+Ask = Callable[[str | bytes], str]
+"""Sends a request, as hex or bytes; gives the answer as hex, after any 78."""
+
+PENDING = bytes.fromhex("7F0078")
+ANSWER_S = 3.0
+PENDING_S = 6.0
+
+
+@pytest.fixture(params=["engine", "adas"])
+def ecu(request: pytest.FixtureRequest, ecus: dict[str, Ecu]) -> Ecu:
+    """Each ECU in turn."""
+    if request.param not in ecus:
+        pytest.skip(f"this bench has no ECU {request.param!r}")
+    return ecus[request.param]
+
+
+@pytest.fixture
+def ask(isotp: IsoTpLink) -> Iterator[Ask]:
+    def ask(request: str | bytes) -> str:
+        payload = bytes.fromhex(request) if isinstance(request, str) else request
+        answer = isotp.request(payload, timeout_s=ANSWER_S)
+        while answer[:1] + answer[2:] == PENDING[:1] + PENDING[2:]:
+            answer = isotp.recv(timeout_s=PENDING_S)
+        return answer.hex(" ").upper()
+
+    yield ask
+    ask("10 01")
+
+
+@pytest.fixture
+def unlocked(ask: Ask, ecu: Ecu) -> Ask:
+    """In the programming session, security access granted."""
+    assert ask("10 03").startswith("50 03")
+    assert ask("10 02").startswith("50 02")
+    seed = bytes.fromhex(ask("27 01"))[2:]
+    assert any(seed), "locked, so the seed is not zero"
+    assert ask(b"\x27\x02" + key_of(ecu.endpoint.security_secret, seed)) == "67 02"
+    return ask
