@@ -1,8 +1,8 @@
-"""What the ECU's application says by itself: its periodic frames, sent by the kernel's broadcast manager (CAN_BCM).
+"""What the ECU's application says by itself: its periodic frames.
 
-Decides how they are sent, not when: ``Ecu`` starts and stops them. The kernel's timer sends each cycle of frames without this
-process waking up, so that application traffic costs flashing nothing but the line. Bus load by other means than SocketCAN is
-not simulated: on any other interface, or without can-bcm, the ECU says nothing by itself and logs it once.
+Decides how they are sent, not when: ``Ecu`` starts and stops them. On SocketCAN the kernel's broadcast manager (CAN_BCM) sends
+each cycle of frames without this process waking up, so that application traffic costs flashing nothing but the line; on any other
+interface of python-can a thread of this process does. Where neither can, the ECU says nothing by itself and logs it once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, Protocol
 
+from ecu_firmware_sim.errors import BusUnavailable
 from proto.periodic import PeriodicFrame
 from proto.process_config import EcuConfig
 
@@ -25,51 +26,73 @@ _HEAD: Final = struct.Struct("@IIIllllII0q")
 _FRAME: Final = struct.Struct("=IB3x8s")
 
 
+class Sender(Protocol):
+    """Something that sends frames again and again until it is closed."""
+
+    def close(self) -> None:
+        """Ends sending at once."""
+
+
 class Application:
     """Sends the frames of one ECU while it is started."""
 
     def __init__(self, config: EcuConfig) -> None:
         self._name = config.name
         self._frames = config.periodic
-        self._channel = str(config.bus.get("channel"))
-        self._can_send = config.bus.get("interface") == "socketcan"
-        self._socket: socket.socket | None = None
+        self._bus = config.bus
+        self._can_send = True
+        self._sender: Sender | None = None
 
     @property
     def running(self) -> bool:
         """Whether it sends now."""
-        return self._socket is not None
+        return self._sender is not None
 
     def talk(self, allowed: bool) -> None:
         """Starts or stops; does nothing where that is so already."""
         if not allowed:
             self.stop()
-        elif self._socket is None and self._frames and self._can_send:
+        elif self._sender is None and self._frames and self._can_send:
             self._start()
 
     def stop(self) -> None:
-        """Ends sending at once: the kernel drops its timers with the socket."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """Ends sending at once."""
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
 
     def _start(self) -> None:
         try:
-            sender = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_BCM)
-        except OSError as error:
+            self._sender = _open(self._bus, self._frames)
+        except (OSError, BusUnavailable) as error:
             self._can_send = False
-            log.warning("%s: no periodic frames: this kernel has no can-bcm (%s)", self._name, error.strerror)
-            return
+            log.warning("%s: no periodic frames: %s: %s", self._name, self._bus.get("channel"), error)
+
+
+def _open(bus: dict[str, Any], frames: Sequence[PeriodicFrame]) -> Sender:
+    if bus.get("interface") == "socketcan":
+        return BroadcastManager(str(bus.get("channel")), frames)
+    from ecu_firmware_sim.periodic_sender import PeriodicSender  # python-can takes its time to import
+
+    return PeriodicSender(bus, frames)
+
+
+class BroadcastManager:
+    """The kernel's timers. Raises OSError where this kernel has no can-bcm, or the interface is not there."""
+
+    def __init__(self, channel: str, frames: Sequence[PeriodicFrame]) -> None:
+        self._socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_BCM)
         try:
-            sender.connect((self._channel,))
-            for frame in self._frames:
-                sender.send(setup_message(frame, frame.cycle()))
-        except OSError as error:
-            sender.close()
-            log.warning("%s: no periodic frames: %s: %s", self._name, self._channel, error.strerror)
-            self._can_send = False
-            return
-        self._socket = sender
+            self._socket.connect((channel,))
+            for frame in frames:
+                self._socket.send(setup_message(frame, frame.cycle()))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def close(self) -> None:
+        """The kernel drops its timers with the socket."""
+        self._socket.close()
 
 
 def setup_message(frame: PeriodicFrame, cycle: Sequence[bytes]) -> bytes:

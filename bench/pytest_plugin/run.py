@@ -120,7 +120,7 @@ class BenchRun:
         from bench.errors import WrongUsage
         from bench.options import BenchOptions
 
-        given = {"bench_file": self.bench_file, "runs_dir": self.runs_dir, "pace": self.pace}
+        given: dict[str, Any] = {"bench_file": self.bench_file, "runs_dir": self.runs_dir, "pace": self.pace}
         default = BenchOptions(**given, versions=(FIRST_VERSION,), poll_interval_s=_POLL_INTERVAL_S)
         known = {option.name for option in fields(BenchOptions)} - {"topology", *given}
         unknown = sorted(overrides.keys() - known)

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import can
 import pytest
 
-from ecu_firmware_sim.application import setup_message
+from ecu_firmware_sim.application import Application, setup_message
 from proto.periodic import PeriodicFrame, PeriodicSignal
+from proto.process_config import EcuConfig
 from tests.ecu.factory import ImageMaker, Keys, code
 from tests.ecu.process import EcuProcess, KernelWire, Tester, make_config
 
@@ -89,6 +91,17 @@ def talker(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Calla
         close()
 
 
+@pytest.fixture
+def config_on(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Callable[..., EcuConfig]:
+    """An ECU's configuration with the frame, on a bus."""
+    image = make_image("1.0.0", counter=1, body=code("1.0.0", 6000))
+
+    def make(bus: dict[str, object]) -> EcuConfig:
+        return make_config(tmp_path, keys, image, bus=bus, transport="user", periodic=(FRAME,))
+
+    return make
+
+
 @pytest.mark.vcan
 def test_frames_come_in_their_period_and_count(talker: Callable[..., tuple[EcuProcess, Tester]], ear: Ear) -> None:
     talker()
@@ -151,6 +164,36 @@ def test_programming_session_reset_and_lost_power_are_silent(
     assert ear.is_loud()
     process.kill()
     assert ear.is_silent(), "the kernel sends on for a process that is gone"
+
+
+def test_on_another_interface_than_socketcan_a_thread_sends_and_silence_is_at_once(
+    config_on: Callable[..., EcuConfig],
+) -> None:
+    channel = "application-frames"
+    with can.Bus(interface="virtual", channel=channel) as ear:
+        application = Application(config_on({"interface": "virtual", "channel": channel}))
+        application.talk(True)
+        heard = [ear.recv(5) for _ in range(12)]
+        application.talk(False)
+        while ear.recv(0) is not None:
+            pass
+        assert ear.recv(5 * PERIOD_S) is None
+    counters = [message.data[1] & 0xF for message in heard if message is not None]
+    assert counters == [number % 16 for number in range(12)]
+    stamps = [message.timestamp for message in heard if message is not None]
+    assert stamps[-1] - stamps[0] >= 10 * PERIOD_S, "not faster than its period"
+
+
+def test_an_interface_that_is_not_there_costs_the_frames_and_nothing_else(
+    config_on: Callable[..., EcuConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    application = Application(config_on({"interface": "socketcan", "channel": "vcan77"}))
+    for _ in range(2):
+        application.talk(True)
+    assert not application.running
+    assert [record.message.partition(" (")[0][:40] for record in caplog.records] == [
+        "engine: no periodic frames: vcan77: [Err"
+    ]
 
 
 def test_the_broadcast_manager_is_told_identifier_period_and_all_frames() -> None:
