@@ -27,7 +27,7 @@ IMAGE = bytes(range(256)) * 6 + b"end of the image"
 class Rig:
     """A vehicle of one or more scripted ECUs on virtual buses."""
 
-    def __init__(self, folder: Path, ecus: dict[str, ScriptedEcu]) -> None:
+    def __init__(self, folder: Path, ecus: dict[str, ScriptedEcu], *, soak_s: float = 0.1) -> None:
         self.folder = folder
         self.ecus = ecus
         self.seen: list[EcuProgress] = []
@@ -40,7 +40,7 @@ class Rig:
             state_dir=folder,
             director_root=folder / "root.json",
             cloud_grpc="127.0.0.1:1",
-            timing=GatewayTiming(boot_timeout_s=1.2, ecu_lost_timeout_s=0.7, stage_attempts=2),
+            timing=GatewayTiming(boot_timeout_s=1.2, ecu_lost_timeout_s=0.7, stage_attempts=2, soak_s=soak_s),
         )
         self.vehicle = UdsVehicle(config, TraceWriter(self.trace_path, component="gateway"))
         self.images = [self.image(name) for name in ecus]
@@ -92,6 +92,7 @@ def profile_text(**changes: str) -> str:
         "p2_margin_s: 1.0": "p2_margin_s: 0.25",
         "delay_most_s: 30.0": "delay_most_s: 1.2",
         "poll_p2_s: 0.3": "poll_p2_s: 0.1",
+        "most_s: 10.0   ": "most_s: 1.0   ",
     }
     for old, new in {**quick, **changes}.items():
         assert old in text
@@ -184,7 +185,8 @@ def test_a_whole_update_of_two_ecus_on_one_bus(make_rig: Callable[..., Rig]) -> 
     assert all(len(event.data["request"]) == 4 for event in blocks)
     phases = [seen.phase for seen in rig.seen if seen.ecu == "engine"]
     assert [phase for phase, _ in itertools.groupby(phases)] == [
-        Phase.WAITING, Phase.ERASING, Phase.TRANSFERRING, Phase.CHECKING, Phase.STAGED, Phase.ACTIVATING, Phase.TRIAL, Phase.CONFIRMED,
+        Phase.WAITING, Phase.ERASING, Phase.TRANSFERRING, Phase.CHECKING, Phase.STAGED, Phase.ACTIVATING, Phase.TRIAL, Phase.SOAKING,
+        Phase.CONFIRMED,
     ]  # fmt: skip
 
 
