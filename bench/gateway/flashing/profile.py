@@ -187,6 +187,7 @@ class Timing(_Model):
     p2_margin_s: _Seconds
     pending_most_s: _Seconds
     tester_present_s: float = Field(gt=0, le=4.5)
+    request_repeats: int = Field(default=2, ge=0, le=10)
     busy_repeats: int = Field(ge=0)
     busy_pause_s: _Seconds
     poll_p2_s: float = Field(gt=0)
