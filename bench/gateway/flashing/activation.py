@@ -45,7 +45,9 @@ _ACTIVE: Final = {
     SlotState.CONFIRMED: Standing.CONFIRMED,
     SlotState.INVALID: Standing.LEFT,
 }
-_TO_BE_LEFT: Final = frozenset({Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING})
+_RUNS: Final = frozenset({Standing.TRIAL, Standing.CONFIRMED})
+_TO_BE_LEFT: Final = _RUNS | {Standing.PENDING}
+_LEFT_BEHIND: Final = frozenset(Standing) - _TO_BE_LEFT - {Standing.LEFT}
 
 
 def standing(slots: SlotTable, version: str) -> Standing:
@@ -81,7 +83,7 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
     step = "activate"
     slots = read_slots(client)
     where = standing(slots, image.version)
-    if where in (Standing.TRIAL, Standing.CONFIRMED):
+    if where in _RUNS:
         return False
     if where is Standing.PENDING:
         return True
@@ -119,16 +121,16 @@ def reset_into_trial(client: EcuClient, image: EcuImage) -> None:
     Raises:
         EcuRefused: it does not reset.
     """
-    _reset(client, image, where=frozenset({Standing.PENDING}))
+    _reset(client, image, unless=_RUNS)
 
 
-def _reset(client: EcuClient, image: EcuImage, *, where: frozenset[Standing]) -> None:
-    """11 01, while the ECU stands there. It looks first: a trial that runs must not be reset, that would use up a boot."""
+def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -> None:
+    """11 01, unless the ECU stands there already: resetting a trial that runs would use up one of its boots."""
     kind = client.profile.reset.type
     step = f"11 {kind:02X} reset"
 
     def act() -> None:
-        if standing(read_slots(client), image.version) not in where:
+        if standing(read_slots(client), image.version) in unless:
             return
         try:
             client.request(bytes((0x11, kind)), step=step)
@@ -155,7 +157,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
         try:
             slots = read_slots(client, p2_s=timing.poll_p2_s)
             where = standing(slots, version)
-            if where in (Standing.TRIAL, Standing.CONFIRMED):
+            if where in _RUNS:
                 return read_identity(client)
             seen = describe(slots)
             if where is Standing.ROLLED_BACK:
@@ -209,7 +211,7 @@ def require_running(client: EcuClient, image: EcuImage) -> None:
 
 def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
     slots = read_slots(client)
-    if standing(slots, image.version) not in (Standing.TRIAL, Standing.CONFIRMED):
+    if standing(slots, image.version) not in _RUNS:
         text = f"{client.name}: confirm: {image.version} does not run any more: it {describe(slots)}"
         raise RolledBack(text, ecu=client.name, step="confirm")
     return slots
@@ -223,11 +225,11 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     """
     await_slots(client, deadline=time.monotonic() + boot_timeout_s)
     carry(client, lambda: _leave(client, image))
-    _reset(client, image, where=_TO_BE_LEFT | {Standing.LEFT})
+    _reset(client, image, unless=_LEFT_BEHIND)
     deadline = time.monotonic() + boot_timeout_s
     while True:
         slots = await_slots(client, deadline=deadline)
-        if standing(slots, image.version) not in _TO_BE_LEFT | {Standing.LEFT}:
+        if standing(slots, image.version) in _LEFT_BEHIND:
             return read_identity(client)
         if time.monotonic() >= deadline:
             step = f"31 01 {client.profile.routines.revert:04X} revert"
