@@ -1,8 +1,9 @@
 """The soak: how long all trial images must run and answer, together, before the first of them is confirmed.
 
 Decides what unsteady means: a trial whose boots have become fewer (it was reset), another image, or silence that outlasts a
-repeated request. One such answer is asked for again before it counts. What an ECU did before the soak began is not held
-against it; how long it lasts: the gateway's configuration, else the longest of the flash profiles. Confirming is ``activation``'s.
+repeated request. One such answer is asked for again before it counts; a bus that is away is waited for. What an ECU did before
+the soak began is not held against it. How long it lasts: the gateway's configuration, else the longest of the flash profiles.
+Confirming is ``activation``'s.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Mapping, Sequence
 
 from bench.gateway.flashing.activation import Standing, describe, standing
 from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import FlashError, ProfileInvalid, TrialUnsteady
+from bench.gateway.flashing.errors import BusUnavailable, FlashError, ProfileInvalid, TrialUnsteady
 from bench.gateway.flashing.identity import read_slots
 from bench.gateway.flashing.profile import Profile
+from bench.gateway.flashing.reentry import carry
 from bench.gateway.flashing.slot_table import SlotTable
 from bench.gateway.vehicle import EcuImage
 
@@ -56,13 +58,17 @@ def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
     """
     if not trials or time_s <= 0:
         return
-    before = {client.name: read_slots(client) for client, _ in trials}
+    before = {client.name: _first_look(client) for client, _ in trials}
     started = time.monotonic()
     polls = math.ceil(time_s / min(client.profile.soak.poll_s for client, _ in trials))
     for poll in range(1, polls + 1):
         time.sleep(max(0.0, started + time_s * poll / polls - time.monotonic()))
         for client, image in trials:
             _require_steady(client, image, before[client.name], since=started)
+
+
+def _first_look(client: EcuClient) -> SlotTable:
+    return carry(client, lambda: read_slots(client))
 
 
 def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, since: float) -> None:
@@ -74,7 +80,13 @@ def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, si
 
 
 def _look(client: EcuClient, image: EcuImage, before: SlotTable) -> str:
-    try:
-        return unsteady(before, read_slots(client), image.version)
-    except FlashError as error:
-        return str(error)
+    deadline = time.monotonic() + client.profile.reentry.most_s
+    while True:
+        try:
+            return unsteady(before, read_slots(client), image.version)
+        except BusUnavailable as error:  # the gateway is deaf: that is not the ECU's silence
+            if time.monotonic() >= deadline:
+                return str(error)
+        except FlashError as error:
+            return str(error)
+        time.sleep(client.profile.timing.poll_pause_s)
