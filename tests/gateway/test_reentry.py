@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from bench.gateway.flashing.errors import EcuLost, EcuRefused
 from bench.gateway.flashing.profile import load
 from bench.gateway.vehicle import SlotState
-from tests.gateway.scripted_ecu import CONFIRMED, INVALID, STAGED, TRIAL, ScriptedEcu, ScriptedSlot
+from tests.gateway.scripted_ecu import CONFIRMED, INVALID, SECRET, STAGED, TRIAL, ScriptedEcu, ScriptedSlot
 from tests.gateway.scripted_rig import Rig, answer_once, channel, profile_text
 
 MakeRig = Callable[..., Rig]
@@ -218,3 +220,29 @@ def test_an_answer_that_comes_twice_is_not_taken_for_the_next_ones(make_rig: Mak
     rig = make_rig(engine=ScriptedEcu(channel(), script=also_the_one_before))
     rig.update()
     assert is_updated(rig)
+
+
+def test_a_seed_that_comes_late_is_not_taken_for_the_one_asked_for_again(make_rig: MakeRig) -> None:
+    """Three wrong keys would lock the ECU."""
+    seeds = iter(bytes((number,)) * 16 for number in range(1, 9))
+    given: list[bytes] = []
+    late: list[bytes] = []
+
+    def slow(request: bytes, ecu: ScriptedEcu) -> Any:
+        if request == b"\x27\x01" and not ecu.unlocked:
+            given.append(next(seeds))
+            answer = b"\x67\x01" + given[-1]
+            if len(given) == 1:  # it comes once the next request is in
+                late.append(answer)
+                return None
+            return [*late, answer]
+        if request[:2] == b"\x27\x02":
+            ecu.unlocked = request[2:] == hmac.new(SECRET, given[-1], hashlib.sha256).digest()
+            return b"\x67\x02" if ecu.unlocked else b"\x7f\x27\x35"
+        answers = [*late, ecu._answer(request)]
+        late.clear()
+        return answers
+
+    rig = make_rig(engine=ScriptedEcu(channel(), script=slow))
+    rig.stage()
+    assert rig.ecus["engine"].slots[1].state == STAGED and not rig.events("flash.lost")

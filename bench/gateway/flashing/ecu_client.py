@@ -140,7 +140,8 @@ class EcuClient:
     def unlock(self) -> None:
         """27: nothing is sent as a key where the ECU is unlocked already (seed of zeros). Waits out NRC 37, bounded.
 
-        After silence it begins with a new seed: the one before may have served, and then the new one is zeros.
+        After silence it begins with a new seed: the one before may have served, and then the new one is zeros. First the
+        ECU has to answer something else (3E 00): a seed that comes late would be taken for the new one, and its key be wrong.
 
         Raises:
             FlashError: as ``request``.
@@ -154,6 +155,7 @@ class EcuClient:
                 if error.nrc is not None or repeats == 0:
                     raise
             repeats -= 1
+            self.request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
 
     def _unlock(self) -> None:
         security = self.profile.security
