@@ -16,17 +16,18 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from bench.control_port import ControlPort
-from bench.errors import BenchError
+from bench.errors import BenchError, WrongUsage
 from bench.firmware import FirmwareFile
 from bench.frame_gate import far_channel
 from bench.gateway.config import EcuEndpoint, GatewayConfig, GatewayTiming
+from bench.gateway.vehicle import FlashError
 from bench.hmi_client import HmiClient
 from bench.options import BenchOptions
 from bench.ports import LOOPBACK, is_listening
 from bench.processes import ProcessSpec
 from bench.run_folder import RunFolder
 from bench.topology import Topology
-from proto.process_config import CloudConfig, EcuConfig, TlsConfig
+from proto.process_config import CloudConfig, EcuConfig, EcuTiming, TlsConfig
 
 BROKER: Final = "broker"
 CLOUD_CONTROL: Final = "cloud-control"
@@ -155,7 +156,11 @@ class ProcessSetup:
         return self._cloud(CLOUD_ARTIFACTS, "artifacts", port=self.ports.artifacts)
 
     def ecu(self, name: str, factory: FirmwareFile) -> ProcessSpec:
-        """A simulated ECU, delivered with ``factory``."""
+        """A simulated ECU, delivered with ``factory``.
+
+        Raises:
+            WrongUsage: its trial ends before the gateway's soak does.
+        """
         entry = self.topology.ecus[name]
         process = ecu_process(name)
         config = EcuConfig(
@@ -169,7 +174,7 @@ class ProcessSetup:
             response_id=entry.response_id,
             functional_id=entry.functional_id,
             isotp=self.topology.isotp_of(name),
-            timing=entry.timing.model_validate({**entry.timing.model_dump(), **self.options.ecu_timing}),
+            timing=self._ecu_timing(name),
             security_secret=self.secret(name),
             security_algorithm=entry.security.algorithm,
             state_file=self.folder.state / f"{process}.bin",
@@ -190,6 +195,25 @@ class ProcessSetup:
             log=self.folder.log(process),
             ready=control.is_up,
         )
+
+    def _ecu_timing(self, name: str) -> EcuTiming:
+        entry = self.topology.ecus[name]
+        timing = EcuTiming.model_validate({**entry.timing.model_dump(), **self.options.ecu_timing})
+        soak_s = self.options.gateway_timing.get("soak_s")
+        if soak_s is None:
+            from bench.gateway.flashing import profile  # late: it brings the whole flashing client along
+
+            try:
+                soak_s = profile.load(entry.profile).soak.time_s
+            except FlashError:
+                return timing  # the gateway says what is wrong with the profile
+        if soak_s >= timing.trial_confirm_timeout_s:
+            raise WrongUsage(
+                f"ecus.{name}.timing.trial_confirm_timeout_s: {timing.trial_confirm_timeout_s:g} s, but the gateway watches "
+                f"trials for {soak_s:g} s (soak) before it confirms them: every update would be rolled back; give the ECU "
+                "longer, or shorten the soak (soak_s of the gateway's timing, or soak.time_s of the flash profile)"
+            )
+        return timing
 
     def endpoint(self, name: str) -> EcuEndpoint:
         """An ECU as the gateway reaches it.

@@ -46,6 +46,8 @@ class GatewayTiming(_Config):
     ecu_lost_timeout_s: float = 10.0
     """How long a silent ECU is tried again before its stage attempt counts as failed."""
     stage_attempts: int = 3
+    soak_s: float | None = Field(default=None, ge=0)
+    """How long all trial images run and answer before the first is confirmed. None: as the flash profile says."""
     download_min_bytes_per_s: float = 1024.0
     download_stall_s: float = 10.0
 

@@ -15,7 +15,7 @@ from bench.gateway.manifest import Plan, PlannedEcu, RemoteFile
 from bench.gateway.vehicle import EcuImage
 
 _BOOT_S: Final = 2.0
-"""Reset, boot and confirmation of one ECU, for the time told to the driver."""
+"""Reset, boot, soak and confirmation of one ECU, for the time told to the driver."""
 
 
 @dataclass(frozen=True)

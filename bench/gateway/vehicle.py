@@ -35,6 +35,7 @@ class Phase(StrEnum):
     STAGED = "staged"
     ACTIVATING = "activating"
     TRIAL = "trial"
+    SOAKING = "soaking"
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     FAILED = "failed"
@@ -166,10 +167,13 @@ class Vehicle(Protocol):
         ...
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Waits until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot.
+        """Waits until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soaks.
+
+        The soak: all trial images run and answer for a while, together, before any may be confirmed.
 
         Raises:
-            FlashError: an ECU runs another version (it rolled back) or does not come back in time.
+            FlashError: an ECU runs another version (it rolled back), does not come back in time, or was reset or
+                silent while it soaked.
         """
         ...
 

@@ -33,7 +33,7 @@ from proto.process_config import IsoTpConfig
 from proto.trace import TraceWriter
 
 VERSIONS: Final = ("1.0.0", "1.0.1")
-QUICK_TIMING: Final = GatewayTiming(boot_timeout_s=10.0, ecu_lost_timeout_s=5.0, stage_attempts=3)
+QUICK_TIMING: Final = GatewayTiming(boot_timeout_s=10.0, ecu_lost_timeout_s=5.0, stage_attempts=3, soak_s=0.1)
 _READY_S: Final = 60.0
 
 

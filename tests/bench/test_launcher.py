@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import can
 import pytest
@@ -16,8 +18,10 @@ import pytest
 from bench import environment, ports, run_folder, running, topology
 from bench.control_port import Fault
 from bench.errors import BenchError, NoRunningBench, ProcessFailed, WrongUsage
+from bench.firmware import FirmwareFile
 from bench.launcher import Bench
 from bench.options import BenchOptions
+from bench.process_setup import Ports, ProcessSetup
 from bench.processes import Process, ProcessSpec, stop_all, wait_ready
 
 
@@ -244,3 +248,29 @@ def test_no_bench_and_a_dead_bench_are_told_apart_from_a_running_one(tmp_path: P
         running.find(tmp_path)
     (tmp_path / "bench.json").write_text(f'{{"pid": {os.getpid()}, "vin": "V"}}')
     assert running.find(tmp_path).vin == "V"
+
+
+@pytest.mark.parametrize(("soak", "trial_s"), [({}, 2.0), ({"soak_s": 5.0}, 4.0)])
+def test_a_trial_shorter_than_the_soak_is_wrong_usage(tmp_path: Path, soak: dict[str, float], trial_s: float) -> None:
+    setup = setup_with(tmp_path, gateway_timing=soak, ecu_timing={"trial_confirm_timeout_s": trial_s})
+    with pytest.raises(WrongUsage, match=rf"ecus.engine.timing.trial_confirm_timeout_s: {trial_s:g} s, .* shorten the"):
+        setup.ecu("engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
+
+
+def test_a_soak_shorter_than_the_trial_is_told_to_both(tmp_path: Path) -> None:
+    setup = setup_with(tmp_path, gateway_timing={"soak_s": 0.5}, ecu_timing={"trial_confirm_timeout_s": 1.0})
+    (tmp_path / "config").mkdir()
+    (tmp_path / "ecu").mkdir()
+    for name in ("engine", "adas"):
+        (tmp_path / "ecu" / f"{name}.secret").write_text("00" * 32)
+    setup.ecu("engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
+    setup.gateway()
+    told = {name: json.loads((tmp_path / "config" / f"{name}.json").read_text()) for name in ("ecu-engine", "gateway")}
+    assert told["ecu-engine"]["timing"]["trial_confirm_timeout_s"] == 1.0
+    assert told["gateway"]["timing"]["soak_s"] == 0.5
+
+
+def setup_with(folder: Path, **options: Any) -> ProcessSetup:
+    told = Ports(grpc=1, artifacts=2, mqtt=3, hmi=4, control={"engine": 5, "adas": 6})
+    bench = topology.load()
+    return ProcessSetup(bench, BenchOptions(**options), run_folder.RunFolder(folder), folder, told)

@@ -65,6 +65,7 @@ POINTS: Final = (
     Point("as ACTIVATING begins", state(JobState.ACTIVATING)),
     Point("after the reset", exchange("1101")),
     Point("as VERIFYING begins", state(JobState.VERIFYING)),
+    Point("while the trials soak", lambda event: event.event == "ecu.phase" and event.data["phase"] == "soaking"),
     Point("in the middle of the image, for good", exchange("36"), count=6, comes_back=False),
 )
 

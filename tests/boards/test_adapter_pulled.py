@@ -25,11 +25,11 @@ BY_NAME = {point.name: point for point in POINTS}
 
 @pytest.fixture(scope="module")
 def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, LivingBench]]:
-    with pulled_bench(tmp_path_factory.mktemp("pulled"), updates=3) as made:
+    with pulled_bench(tmp_path_factory.mktemp("pulled"), updates=4) as made:
         yield made
 
 
-@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image"])
+@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image", "while the trials soak"])
 def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = pulled
     outcome = update_with_pull(boards, living, BY_NAME[point])

@@ -23,7 +23,13 @@ from proto.trace import TraceEvent, read
 
 IMAGE_SIZE_BYTES: Final = 24 * 1024
 VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 41))
-QUICK_GATEWAY: Final = {"retry_first_s": 0.1, "retry_most_s": 0.5, "boot_timeout_s": 12.0, "ecu_lost_timeout_s": 6.0}
+QUICK_GATEWAY: Final = {
+    "retry_first_s": 0.1,
+    "retry_most_s": 0.5,
+    "boot_timeout_s": 12.0,
+    "ecu_lost_timeout_s": 6.0,
+    "soak_s": 0.5,
+}
 QUICK_ECU: Final = {"boot_s": 0.05, "security_delay_s": 1.0}
 
 

@@ -59,6 +59,9 @@ class ScriptedEcu:
     boot_s: float = 0.05
     dark_until: float = 0.0
     rolls_back: bool = False
+    boots_left: int = 3
+    done: list[int] = field(default_factory=list)
+    """Routines that were carried out, after 27."""
 
     def __enter__(self) -> ScriptedEcu:
         self._bus = can.Bus(interface="virtual", channel=self.channel)
@@ -83,9 +86,16 @@ class ScriptedEcu:
         self._bus.shutdown()
 
     def power_cycle(self, off_s: float = 0.2) -> None:
-        """Forgets all but its slots, and is silent for a while."""
+        """Forgets all but its slots, boots what is due, and is silent for a while."""
         self.dark_until = time.monotonic() + off_s
         self.unlocked, self.session, self.counter = False, 1, 0
+        trial = next((number for number, slot in enumerate(self.slots) if slot.state == TRIAL), None)
+        if trial is None:
+            self.active = 1 - self.active if self.slots[self.active].state == INVALID else self.active
+        elif self.rolls_back:
+            self.slots[trial].state = INVALID
+        else:
+            self.active, self.boots_left = trial, self.boots_left - 1
 
     @property
     def transfers(self) -> int:
@@ -123,17 +133,11 @@ class ScriptedEcu:
         return None if request[1] & 0x80 else b"\x50" + request[1:2] + bytes.fromhex("003201F4")
 
     def _service_11(self, request: bytes) -> Answer:
-        if any(slot.state == TRIAL for slot in self.slots):
-            trial = next(number for number, slot in enumerate(self.slots) if slot.state == TRIAL)
-            if self.rolls_back:
-                self.slots[trial].state = INVALID
-            else:
-                self.active = trial
         self.power_cycle(self.boot_s)
         return b"\x51" + request[1:2]
 
     def _service_22(self, request: bytes) -> Answer:
-        table = bytes((self.active, 3)) + self.slots[0].pack() + self.slots[1].pack()
+        table = bytes((self.active, self.boots_left)) + self.slots[0].pack() + self.slots[1].pack()
         version = ".".join(str(part) for part in self.slots[self.active].version).encode()
         records = {0xF1A1: table, 0xF189: version, 0xF18C: b"SN-1", 0xF191: b"engine-mcu-a", 0xF180: b"BOOT"}
         record = records.get(int.from_bytes(request[1:3], "big"))
@@ -146,6 +150,8 @@ class ScriptedEcu:
         return b"\x67\x02" if self.unlocked else b"\x7f\x27\x35"
 
     def _service_28(self, request: bytes) -> Answer:
+        if self.session == 1:
+            return b"\x7f\x28\x7f"
         return None if request[1] & 0x80 else b"\x68" + request[1:2]
 
     def _service_2e(self, request: bytes) -> Answer:
@@ -154,8 +160,12 @@ class ScriptedEcu:
     def _service_31(self, request: bytes) -> Answer:
         routine = int.from_bytes(request[2:4], "big")
         other = self.slots[1 - self.active]
+        if self.session == 1:
+            return b"\x7f\x31\x7f"
         if routine == 0x0203:
             return b"\x71\x01\x02\x03\x00"
+        if routine == 0xFF01:
+            return b"\x71\x01\xff\x01\x00"
         if not self.unlocked:
             return b"\x7f\x31\x33"
         if routine == 0xFF00:
@@ -164,15 +174,19 @@ class ScriptedEcu:
         elif routine == 0x0202:
             other.state, other.version = STAGED, self.new_version
         elif routine == 0x0210:
-            other.state = TRIAL
+            if other.state != STAGED:
+                return b"\x7f\x31\x22"
+            other.state, self.boots_left = TRIAL, 3
         elif routine == 0x0211:
+            if self.slots[self.active].state != TRIAL:
+                return b"\x7f\x31\x22"
             self.slots[self.active].state = CONFIRMED
         elif routine == 0x0212:
             if self.slots[self.active].state == TRIAL:
-                self.slots[self.active].state = INVALID
-                self.active = 1 - self.active
+                self.slots[self.active].state = INVALID  # left by the next reset
             else:
                 other.state = STAGED
+        self.done.append(routine)
         return b"\x71" + request[1:4] + b"\x00"
 
     def _service_34(self, request: bytes) -> Answer:
@@ -205,4 +219,6 @@ class ScriptedEcu:
         return None if request[1] & 0x80 else b"\x7e\x00"
 
     def _service_85(self, request: bytes) -> Answer:
+        if self.session == 1:
+            return b"\x7f\x85\x7f"
         return None if request[1] & 0x80 else b"\xc5" + request[1:2]

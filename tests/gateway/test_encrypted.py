@@ -111,7 +111,7 @@ def vehicle_of(folder: Path, engine: RealEcu) -> Iterator[UdsVehicle]:
         state_dir=folder,
         director_root=folder / "root.json",
         cloud_grpc="127.0.0.1:1",
-        timing=GatewayTiming(ecu_lost_timeout_s=5.0),
+        timing=GatewayTiming(ecu_lost_timeout_s=5.0, soak_s=0.0),
     )
     vehicle = UdsVehicle(config, TraceWriter(folder / "gateway.jsonl", component="gateway"))
     try:

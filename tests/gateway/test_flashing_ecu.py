@@ -52,7 +52,7 @@ class Rig:
             state_dir=folder,
             director_root=folder / "root.json",
             cloud_grpc="127.0.0.1:1",
-            timing=GatewayTiming(boot_timeout_s=15.0, ecu_lost_timeout_s=5.0),
+            timing=GatewayTiming(boot_timeout_s=15.0, ecu_lost_timeout_s=5.0, soak_s=0.2),
         )
         self.vehicle = UdsVehicle(config, TraceWriter(folder / "trace.jsonl", component="gateway"))
 

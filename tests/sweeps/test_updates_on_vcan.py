@@ -21,14 +21,16 @@ def first(messages: list[str], wanted: str) -> int:
     return messages.index(wanted) + 1
 
 
-def test_an_ecu_that_is_power_cycled_or_a_gateway_that_is_killed_ends_updated_or_unchanged() -> None:
-    """In the transfer, at the reset, and at confirm."""
-    seen: list[str] = []
+def test_an_ecu_that_is_power_cycled_or_a_gateway_that_is_killed_is_updated_all_the_same() -> None:
+    """In pre-programming, in the transfer, before activation, at the reset, and at confirm."""
 
     def choose(messages: list[str]) -> list[Point]:
-        seen.extend(messages)
         confirm = len(messages) - list(reversed(messages)).index("31 01")
+        routines = [number for number, message in enumerate(messages, 1) if message == "31 01"]
         return [
+            Point(Victim.ECU, first(messages, "85 02"), Moment.BEFORE),
+            Point(Victim.ECU, routines[-3], Moment.BEFORE),
+            Point(Victim.ECU, routines[-2], Moment.BEFORE),
             Point(Victim.ECU, first(messages, "36 02"), Moment.AFTER),
             Point(Victim.ECU, first(messages, "11 01"), Moment.BEFORE),
             Point(Victim.ECU, confirm, Moment.AFTER),
@@ -40,9 +42,18 @@ def test_an_ecu_that_is_power_cycled_or_a_gateway_that_is_killed_ends_updated_or
         ]
 
     runs = message_cut.sweep(choose)
-    _all_right(runs, number=8)
-    killed = [run for run in runs.runs if run.point.startswith("gateway")]
-    assert [run.end for run in killed] == [End.UPDATED] * 5, "the gateway that came after goes on"
+    _all_right(runs, number=11)
+    assert [run.point for run in runs.runs if run.end is not End.UPDATED] == []
+
+
+def test_an_ecu_that_is_power_cycled_while_it_soaks_is_reverted() -> None:
+    def choose(messages: list[str]) -> list[Point]:
+        before_confirm = len(messages) - list(reversed(messages)).index("10 03")
+        return [Point(Victim.ECU, before_confirm - 3, Moment.BEFORE)]  # in between: it runs, twice
+
+    runs = message_cut.sweep(choose)
+    _all_right(runs, number=1)
+    assert runs.runs[0].end is End.UNCHANGED and "soak: " in runs.runs[0].reason
 
 
 def test_a_frame_that_is_lost_doubled_or_corrupted_ends_updated_or_unchanged() -> None:

@@ -1,6 +1,7 @@
 """What follows staging, one ECU at a time: activate, verify, confirm, revert, judged by the slot table alone.
 
-Every act looks first and does only what is still to be done, so that each may be repeated after any interruption:
+Every act looks first and does only what is still to be done, so that each may be repeated after any interruption, as
+``reentry`` does where the ECU was reset or a message was lost:
 
     active slot          other slot                activate        revert
     wanted, TRIAL/CONF.  any                       nothing         0212, reset
@@ -13,6 +14,7 @@ Every act looks first and does only what is still to be done, so that each may b
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from enum import StrEnum, auto
 from typing import Final
 
@@ -20,6 +22,7 @@ from bench.gateway.flashing import answers
 from bench.gateway.flashing.ecu_client import EcuClient
 from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError, RolledBack
 from bench.gateway.flashing.identity import read_identity, read_slots
+from bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
 from bench.gateway.flashing.slot_table import SlotTable, same_version
 from bench.gateway.vehicle import EcuIdentity, EcuImage, SlotState
 
@@ -42,7 +45,9 @@ _ACTIVE: Final = {
     SlotState.CONFIRMED: Standing.CONFIRMED,
     SlotState.INVALID: Standing.LEFT,
 }
-_TO_BE_LEFT: Final = frozenset({Standing.TRIAL, Standing.CONFIRMED, Standing.PENDING})
+_RUNS: Final = frozenset({Standing.TRIAL, Standing.CONFIRMED})
+_TO_BE_LEFT: Final = _RUNS | {Standing.PENDING}
+_LEFT_BEHIND: Final = frozenset(Standing) - _TO_BE_LEFT - {Standing.LEFT}
 
 
 def standing(slots: SlotTable, version: str) -> Standing:
@@ -66,15 +71,19 @@ def describe(slots: SlotTable) -> str:
 
 
 def prepare(client: EcuClient, image: EcuImage) -> bool:
-    """Checks dependencies and makes the staged slot the trial slot. False where the ECU runs the version already.
+    """Checks dependencies. False where the ECU runs the version already.
 
     Raises:
         FlashError: refused, lost, or the slot table holds no such image.
     """
+    return carry(client, lambda: _prepare(client, image), restore=lambda: enter_pre_programming(client))
+
+
+def _prepare(client: EcuClient, image: EcuImage) -> bool:
     step = "activate"
     slots = read_slots(client)
     where = standing(slots, image.version)
-    if where in (Standing.TRIAL, Standing.CONFIRMED):
+    if where in _RUNS:
         return False
     if where is Standing.PENDING:
         return True
@@ -97,24 +106,39 @@ def make_trial(client: EcuClient, image: EcuImage) -> None:
     Raises:
         FlashError: refused or lost.
     """
-    if standing(read_slots(client), image.version) is Standing.STAGED:
-        _slot_routine(client, client.profile.routines.activate, "activate")
+
+    def act() -> None:
+        slots = read_slots(client)
+        if standing(slots, image.version) is Standing.STAGED:
+            _slot_routine(client, client.profile.routines.activate, "activate", looked=slots)
+
+    carry(client, act, restore=lambda: enter_pre_programming(client))
 
 
-def reset(client: EcuClient) -> None:
-    """11 01. An answer that never comes is no error: the ECU may have been faster.
+def reset_into_trial(client: EcuClient, image: EcuImage) -> None:
+    """11 01, where the trial is not running yet. An ECU that does not come back in time is waited for by ``await_version``.
 
     Raises:
         EcuRefused: it does not reset.
     """
+    _reset(client, image, unless=_RUNS)
+
+
+def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -> None:
+    """11 01, unless the ECU stands there already: resetting a trial that runs would use up one of its boots."""
     kind = client.profile.reset.type
     step = f"11 {kind:02X} reset"
-    for _ in range(2):
+
+    def act() -> None:
+        if standing(read_slots(client), image.version) in unless:
+            return
         try:
             client.request(bytes((0x11, kind)), step=step)
-            break
-        except (EcuLost, EcuContradicts):
-            continue
+        except EcuContradicts as error:
+            raise EcuLost(str(error), ecu=client.name, step=step) from error
+
+    with suppress(EcuLost, BusUnavailable):  # it may boot for longer; whoever waits for it says what it runs
+        carry(client, act, restore=lambda: enter_extended(client))
     client.close()
 
 
@@ -133,7 +157,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
         try:
             slots = read_slots(client, p2_s=timing.poll_p2_s)
             where = standing(slots, version)
-            if where in (Standing.TRIAL, Standing.CONFIRMED):
+            if where in _RUNS:
                 return read_identity(client)
             seen = describe(slots)
             if where is Standing.ROLLED_BACK:
@@ -157,17 +181,18 @@ def confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
     """31 01 0211, unless confirmed already, and reads back that it is.
 
     Raises:
+        RolledBack: it runs another version.
         FlashError: refused, lost, or not confirmed afterwards.
     """
+    return carry(client, lambda: _confirm(client, image))
+
+
+def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
     routine = client.profile.routines.confirm
-    require_running(client, image)
-    if standing(read_slots(client), image.version) is Standing.TRIAL:
-        _enter_extended(client)
-        try:
-            _slot_routine(client, routine, "confirm")
-        except EcuLost:
-            if standing(read_slots(client), image.version) is not Standing.CONFIRMED:
-                raise
+    slots = _require_running(client, image)
+    if standing(slots, image.version) is Standing.TRIAL:
+        enter_extended(client)
+        _slot_routine(client, routine, "confirm", looked=slots)
     identity = read_identity(client)
     if identity.active.state is not SlotState.CONFIRMED:
         raise client.contradicts(f"31 01 {routine:04X} confirm", f"answered done, and is {identity.active.state}")
@@ -181,10 +206,15 @@ def require_running(client: EcuClient, image: EcuImage) -> None:
         RolledBack: it runs another version.
         FlashError: see ``EcuClient.read``.
     """
+    carry(client, lambda: _require_running(client, image))
+
+
+def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
     slots = read_slots(client)
-    if standing(slots, image.version) not in (Standing.TRIAL, Standing.CONFIRMED):
+    if standing(slots, image.version) not in _RUNS:
         text = f"{client.name}: confirm: {image.version} does not run any more: it {describe(slots)}"
         raise RolledBack(text, ecu=client.name, step="confirm")
+    return slots
 
 
 def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuIdentity:
@@ -193,28 +223,31 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     Raises:
         FlashError: it could not be reverted; the message says what it runs.
     """
-    slots = await_slots(client, deadline=time.monotonic() + boot_timeout_s)
-    where = standing(slots, image.version)
-    routine = client.profile.routines.revert
-    if where in _TO_BE_LEFT:
-        _enter_extended(client)
-        try:
-            _slot_routine(client, routine, "revert")
-        except EcuRefused as error:
-            raise EcuRefused(
-                f"{error}: it {describe(slots)}", ecu=client.name, step=error.step, nrc=error.nrc
-            ) from error
-    if where in _TO_BE_LEFT or where is Standing.LEFT:
-        reset(client)
+    await_slots(client, deadline=time.monotonic() + boot_timeout_s)
+    carry(client, lambda: _leave(client, image))
+    _reset(client, image, unless=_LEFT_BEHIND)
     deadline = time.monotonic() + boot_timeout_s
     while True:
         slots = await_slots(client, deadline=deadline)
-        if standing(slots, image.version) not in _TO_BE_LEFT | {Standing.LEFT}:
+        if standing(slots, image.version) in _LEFT_BEHIND:
             return read_identity(client)
         if time.monotonic() >= deadline:
-            step = f"31 01 {routine:04X} revert"
+            step = f"31 01 {client.profile.routines.revert:04X} revert"
             raise client.contradicts(step, f"answered done, and {describe(slots)}")
         time.sleep(client.profile.timing.poll_pause_s)
+
+
+def _leave(client: EcuClient, image: EcuImage) -> None:
+    """0212, where the image runs or is about to."""
+    slots = read_slots(client)
+    if standing(slots, image.version) not in _TO_BE_LEFT:
+        return
+    enter_extended(client)
+    try:
+        _slot_routine(client, client.profile.routines.revert, "revert", looked=slots)
+    except EcuRefused as error:
+        text = f"{error}: it {describe(slots)}"
+        raise EcuRefused(text, ecu=client.name, step=error.step, nrc=error.nrc) from error
 
 
 def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
@@ -236,12 +269,7 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
         time.sleep(timing.poll_pause_s)
 
 
-def _enter_extended(client: EcuClient) -> None:
-    session = client.profile.sessions.extended
-    client.enter_session(session, step=f"10 {session:02X} extended session")
-
-
-def _slot_routine(client: EcuClient, routine: int, name: str) -> None:
+def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTable) -> None:
     step = f"31 01 {routine:04X} {name}"
     try:
         status = client.routine(routine, name, find_session=True)[0]
@@ -249,6 +277,9 @@ def _slot_routine(client: EcuClient, routine: int, name: str) -> None:
         if error.nrc != answers.CONDITIONS_NOT_CORRECT:
             raise
         slots = read_slots(client)
-        raise client.refused(step, f"{answers.nrc_text(error.nrc)}: it {describe(slots)}", nrc=error.nrc) from error
+        text = f"{answers.nrc_text(error.nrc)}: it {describe(slots)}"
+        if slots != looked:  # it was reset in between, or a request whose answer was lost has been done
+            raise EcuLost(f"{client.name}: {step}: {text}", ecu=client.name, step=step) from error
+        raise client.refused(step, text, nrc=error.nrc) from error
     if status:
         raise client.refused(step, f"status {status:02X}: not done")

@@ -26,6 +26,9 @@ NOT_IN_THIS_SESSION: Final = frozenset(
 WRONG_SESSION_FOR_ROUTINE: Final = NOT_IN_THIS_SESSION | {REQUEST_OUT_OF_RANGE}
 """31 because a routine identifier that the active session does not have is out of range there."""
 
+SESSION_LOST: Final = NOT_IN_THIS_SESSION | {REQUEST_SEQUENCE_ERROR, SECURITY_ACCESS_DENIED}
+"""Between two steps these say that the ECU was reset, or fell back to the default session."""
+
 FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
     REQUEST_SEQUENCE_ERROR,
     SECURITY_ACCESS_DENIED,

@@ -1,8 +1,9 @@
 """One ECU's UDS client: udsoncan over our connection, with deadlines, repeats and a trace of every exchange.
 
-Decides what an answer means for the caller: the answer's bytes, or an error with a name (``errors``). It repeats only
-where ISO 14229-1 says so by itself (NRC 21, NRC 78) and waits out NRC 37, both bounded. Sessions and security: ``request``
-sends exactly what it is given; ``routine`` can unlock and change the session where the ECU asks for it.
+Decides what an answer means for the caller: the answer's bytes, or an error with a name (``errors``). It repeats where
+ISO 14229 says so (NRC 21, NRC 78; silence, where the caller says that the request may be sent again) and waits out NRC 37, all
+bounded. Sessions and security: ``request`` sends exactly what it is given; ``routine`` can unlock and change the session where
+the ECU asks for it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,15 @@ class EcuClient:
         self._open(step="open connection")
         self._wire.below.empty_rxqueue()
 
-    def request(self, payload: bytes, *, step: str, p2_s: float | None = None, is_sent_already: bool = False) -> bytes:
+    def request(
+        self,
+        payload: bytes,
+        *,
+        step: str,
+        p2_s: float | None = None,
+        is_sent_already: bool = False,
+        may_repeat: bool = False,
+    ) -> bytes:
         """Sends a request and returns the whole positive answer.
 
         Args:
@@ -91,6 +100,7 @@ class EcuClient:
             step: what it is for, for errors and the trace.
             p2_s: how long to wait for the first answer, instead of the session's P2.
             is_sent_already: only collects the answer to a functional request.
+            may_repeat: sent again where no answer came in time: doing it twice does what doing it once does.
 
         Raises:
             EcuRefused: negative response; ``nrc`` has it.
@@ -98,16 +108,21 @@ class EcuClient:
             EcuContradicts: the answer belongs to another service, or is no UDS.
             BusUnavailable: the interface is down or gone.
         """
-        repeats = self.profile.timing.busy_repeats
+        busy_repeats = self.profile.timing.busy_repeats
+        repeats = self.profile.timing.request_repeats if may_repeat else 0
         while True:
             try:
                 return self._exchange(payload, step, p2_s, is_sent_already)
             except EcuRefused as error:
-                if error.nrc != answers.BUSY_REPEAT_REQUEST or repeats == 0:
+                if error.nrc != answers.BUSY_REPEAT_REQUEST or busy_repeats == 0:
                     raise
-            repeats -= 1
+                busy_repeats -= 1
+                time.sleep(self.profile.timing.busy_pause_s)
+            except EcuLost as error:
+                if error.nrc is not None or repeats == 0:  # 78 without an end is not silence
+                    raise
+                repeats -= 1
             is_sent_already = False
-            time.sleep(self.profile.timing.busy_pause_s)
 
     def enter_session(self, session: int, *, step: str, is_sent_already: bool = False) -> None:
         """10 xx, and takes over the P2 and P2* that the answer reports.
@@ -125,9 +140,24 @@ class EcuClient:
     def unlock(self) -> None:
         """27: nothing is sent as a key where the ECU is unlocked already (seed of zeros). Waits out NRC 37, bounded.
 
+        After silence it begins with a new seed: the one before may have served, and then the new one is zeros. First the
+        ECU has to answer something else (3E 00): a seed that comes late would be taken for the new one, and its key be wrong.
+
         Raises:
             FlashError: as ``request``.
         """
+        repeats = self.profile.timing.request_repeats
+        while True:
+            try:
+                self._unlock()
+                return
+            except EcuLost as error:
+                if error.nrc is not None or repeats == 0:
+                    raise
+            repeats -= 1
+            self.request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
+
+    def _unlock(self) -> None:
         security = self.profile.security
         deadline = time.monotonic() + security.delay_most_s
         step = f"27 {security.request_seed:02X} request seed"
@@ -153,42 +183,43 @@ class EcuClient:
         self.request(bytes((0x27, security.send_key)) + key, step=step)
 
     def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:
-        """22: one data record. Reading changes nothing in the ECU, so a lost answer is asked for once more.
+        """22: one data record. Reading changes nothing in the ECU, so a lost answer is asked for again.
 
         Args:
             identifier: the data identifier.
             p2_s: as ``request``; given by callers that poll, who ask again by themselves.
 
         Raises:
-            FlashError: as ``request``; EcuContradicts where the answer has another identifier.
+            FlashError: as ``request``.
         """
         wanted = identifier.to_bytes(2, "big")
         step = f"22 {identifier:04X} read"
-        try:
-            answer = self.request(b"\x22" + wanted, step=step, p2_s=p2_s)
-        except EcuLost as error:
-            if p2_s is not None or error.nrc is not None:
-                raise
-            answer = self.request(b"\x22" + wanted, step=step)
-        if answer[1:3] != wanted:
-            raise self.contradicts(step, f"answered for {answer[1:3].hex().upper()}")
-        return answer[3:]
+        return self.request(b"\x22" + wanted, step=step, p2_s=p2_s, may_repeat=p2_s is None)[3:]
 
-    def routine(self, identifier: int, name: str, option: bytes = b"", *, find_session: bool = False) -> bytes:
+    def routine(
+        self,
+        identifier: int,
+        name: str,
+        option: bytes = b"",
+        *,
+        find_session: bool = False,
+        may_repeat: bool = False,
+    ) -> bytes:
         """31 01: starts a routine and returns its status record (at least one byte).
 
         Args:
             find_session: where the ECU says that it is locked or in the wrong session, unlock or change the session and
                 ask again. For use outside the programming sequence, which has its own order.
+            may_repeat: as ``request``.
 
         Raises:
-            FlashError: as ``request``; EcuContradicts where the record is missing or of another routine.
+            FlashError: as ``request``; EcuContradicts where the record is missing.
         """
-        wanted = b"\x01" + identifier.to_bytes(2, "big")
         step = f"31 01 {identifier:04X} {name}"
-        request = b"\x31" + wanted + option
-        answer = self._with_rights(request, step=step) if find_session else self.request(request, step=step)
-        if answer[1:4] != wanted or len(answer) < 5:
+        request = b"\x31\x01" + identifier.to_bytes(2, "big") + option
+        ask = self._with_rights if find_session else self.request
+        answer = ask(request, step=step, may_repeat=may_repeat)
+        if len(answer) < 5:
             raise self.contradicts(step, f"answered {answer.hex(' ').upper()}")
         return answer[4:]
 
@@ -206,12 +237,12 @@ class EcuClient:
         """A trace event of this ECU and job."""
         self._trace.emit(event, job_id=self.job_id, ecu=self.name, **data)
 
-    def _with_rights(self, payload: bytes, *, step: str) -> bytes:
+    def _with_rights(self, payload: bytes, *, step: str, may_repeat: bool) -> bytes:
         untried = [self._enter_extended, self._enter_programming]
         may_unlock = True
         while True:
             try:
-                return self.request(payload, step=step)
+                return self.request(payload, step=step, may_repeat=may_repeat)
             except EcuRefused as error:
                 if error.nrc == answers.SECURITY_ACCESS_DENIED and may_unlock:
                     remedy, may_unlock = self.unlock, False
@@ -253,7 +284,7 @@ class EcuClient:
         p2_before = timing.p2_server_max
         if p2_s is not None:
             timing.p2_server_max = p2_s
-        self._wire.expect(payload[0], is_sent_already=is_sent_already)
+        self._wire.expect(payload, is_sent_already=is_sent_already)
         self._pending_deadline = time.monotonic() + self.profile.timing.pending_most_s
         started = time.monotonic()
         answer = b""

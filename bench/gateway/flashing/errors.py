@@ -6,6 +6,7 @@
     ├── EcuLost           silence, a broken message, or a session that was lost: the same may succeed later
     ├── EcuContradicts    the answer does not fit the request or the contract
     ├── RolledBack        the ECU went back to its old version
+    ├── TrialUnsteady     a trial image was reset, or went silent, while it was watched
     ├── BusUnavailable    the bus itself
     └── ProfileInvalid    the flash profile is missing or wrong
 
@@ -25,6 +26,7 @@ __all__ = [
     "PatchRefused",
     "ProfileInvalid",
     "RolledBack",
+    "TrialUnsteady",
 ]
 
 
@@ -49,6 +51,10 @@ class EcuContradicts(FlashError):
 
 class RolledBack(FlashError):
     """The ECU's bootloader gave the new image up; it runs the old one."""
+
+
+class TrialUnsteady(FlashError):
+    """The new image does not run on steadily; it is not to be confirmed."""
 
 
 class BusUnavailable(FlashError):

@@ -137,6 +137,35 @@ class Transfer(_Model):
     block_repeats: int = Field(ge=0, le=10)
 
 
+class Reentry(_Model):
+    """How often and how long one act is carried over a lost session or message, outside transfers."""
+
+    attempts: int = Field(default=3, ge=0, le=10)
+    most_s: _Seconds = 10.0
+
+
+class Soak(_Model):
+    """How long all trial images run and answer before the first is confirmed."""
+
+    time_s: _Seconds = 2.0
+    poll_s: float = Field(default=0.25, gt=0)
+    trial_limit_s: float | None = Field(default=60.0, gt=0)
+    """An ECU gives up a trial that is not confirmed in that time. None: this kind never does."""
+
+    def require_fits(self, time_s: float) -> None:
+        """Raises ValueError where a soak of ``time_s`` would outlast the trial."""
+        if self.trial_limit_s is not None and time_s >= self.trial_limit_s:
+            raise ValueError(
+                f"a soak of {time_s:g} s outlasts the trial, which the ECU gives up after {self.trial_limit_s:g} s "
+                "(trial_limit_s): shorten the soak, or give the ECU longer"
+            )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Soak:
+        self.require_fits(self.time_s)
+        return self
+
+
 class Communication(_Model):
     type: _Byte
     disable: _Byte
@@ -158,6 +187,7 @@ class Timing(_Model):
     p2_margin_s: _Seconds
     pending_most_s: _Seconds
     tester_present_s: float = Field(gt=0, le=4.5)
+    request_repeats: int = Field(default=2, ge=0, le=10)
     busy_repeats: int = Field(ge=0)
     busy_pause_s: _Seconds
     poll_p2_s: float = Field(gt=0)
@@ -177,6 +207,8 @@ class Profile(_Model):
     memory: Memory
     data_format: DataFormat
     transfer: Transfer
+    reentry: Reentry = Reentry()
+    soak: Soak = Soak()
     communication: Communication
     dtc_setting: DtcSetting
     reset: Reset

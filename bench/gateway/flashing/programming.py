@@ -19,6 +19,7 @@ from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, F
 from bench.gateway.flashing.identity import AWAIT_STEP, await_answer, read_slots
 from bench.gateway.flashing.profile import Step
 from bench.gateway.flashing.progress import Progress
+from bench.gateway.flashing.reentry import means_lost
 from bench.gateway.flashing.slot_table import SlotTable, same_version
 from bench.gateway.flashing.steps import Work, functional_request, programming_step, simple_step, title
 from bench.gateway.vehicle import EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
@@ -84,7 +85,7 @@ class BusProgramming:
         return False
 
     def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Pre-programming, functional. An ECU that is silent here enters by itself in its own attempt."""
+        """Pre-programming, functional. An ECU that is silent here, or was reset in between, enters in its own attempt."""
         if not clients:
             return
         here = {client.name: client for client in clients}
@@ -94,7 +95,7 @@ class BusProgramming:
         self._entered |= set(here)
 
     def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Returns the names of those that did not answer.
+        """Returns the names of those that did not answer, or were reset in between.
 
         Raises:
             EcuRefused: one of them refuses the step.
@@ -120,6 +121,12 @@ class BusProgramming:
             try:
                 simple_step(client, step)
             except (EcuLost, BusUnavailable):
+                lost.append(name)
+            except EcuRefused as error:
+                if not means_lost(error):
+                    raise
+                attempts = self._timing.stage_attempts
+                client.emit("flash.reentry", step=error.step, attempt=1, of=attempts, reason=str(error))
                 lost.append(name)
         return lost
 

@@ -76,14 +76,15 @@ def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False)
     if request[0] == 0x10:
         client.enter_session(request[1], step=title(request, step), is_sent_already=is_sent_already)
     else:
-        client.request(request, step=title(request, step), is_sent_already=is_sent_already)
+        name, may_repeat = title(request, step), not is_sent_already
+        client.request(request, step=name, is_sent_already=is_sent_already, may_repeat=may_repeat)
 
 
 def _check_preconditions(client: EcuClient) -> None:
     routine = client.profile.routines.check_preconditions
     if routine is None:
         return
-    record = client.routine(routine, "check programming preconditions")
+    record = client.routine(routine, "check programming preconditions", may_repeat=True)
     if record[0]:
         step = f"31 01 {routine:04X} check programming preconditions"
         raise client.refused(step, answers.preconditions_text(record[1:]) or "not met, the ECU does not say which")
@@ -103,7 +104,7 @@ def _write_fingerprint(work: Work) -> None:
     identifier = profile.identifiers.fingerprint
     record = bcd_date(datetime.now(UTC).date()) + profile.fingerprint.tester_serial.encode("ascii")
     request = b"\x2e" + identifier.to_bytes(2, "big") + record
-    work.client.request(request, step=f"2E {identifier:04X} write fingerprint")
+    work.client.request(request, step=f"2E {identifier:04X} write fingerprint", may_repeat=True)
 
 
 def _download_metadata(work: Work) -> None:
@@ -134,7 +135,7 @@ def _erase(work: Work) -> None:
         + memory.image.address.to_bytes(memory.address_bytes, "big")
         + length.to_bytes(memory.length_bytes, "big")
     )
-    status = work.client.routine(profile.routines.erase, "erase memory", option)[0]
+    status = work.client.routine(profile.routines.erase, "erase memory", option, may_repeat=True)[0]
     if status:
         step = f"31 01 {profile.routines.erase:04X} erase memory"
         raise work.client.refused(step, f"status {status:02X}: erasing failed: read the ECU's DTCs (19 02)")
@@ -177,7 +178,7 @@ def _explained(work: Work, error: EcuRefused) -> EcuRefused:
     if error.nrc != answers.GENERAL_PROGRAMMING_FAILURE or routine is None:
         return error
     try:
-        status = work.client.routine(routine, "check memory")[0]
+        status = work.client.routine(routine, "check memory", may_repeat=True)[0]
     except FlashError:
         return error  # what it answered before is the reason
     if status not in answers.REFUSED_ON_ARRIVAL:
@@ -190,7 +191,7 @@ def _check_memory(work: Work) -> None:
     if routine is None:
         return
     work.progress.phase(Phase.CHECKING, bytes_done=work.image.image_length, bytes_total=work.image.image_length)
-    status = work.client.routine(routine, "check memory")[0]
+    status = work.client.routine(routine, "check memory", may_repeat=True)[0]
     if not status:
         return
     step = f"31 01 {routine:04X} check memory"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from bench.gateway.config import EcuEndpoint, GatewayConfig
-from bench.gateway.flashing import activation
+from bench.gateway.flashing import activation, soak
 from bench.gateway.flashing.bus_link import BusLink, ChannelOpener
 from bench.gateway.flashing.dtcs import read_dtcs
 from bench.gateway.flashing.ecu_client import EcuClient
@@ -68,6 +68,7 @@ class UdsVehicle:
             by_link = [(link, [image for image in images if image.ecu in link.endpoints]) for link in self._links]
             work = [(link, mine) for link, mine in by_link if mine]
             self._require_known(images)
+            self._soak_time_s(images)  # what could never be confirmed is not begun
             stop = _Stop(cancel)
             try:
                 self._keep_sessions()
@@ -90,19 +91,24 @@ class UdsVehicle:
                 Progress(client, progress).phase(Phase.ACTIVATING)
             for client, image in changing:
                 activation.make_trial(client, image)
-            for client, _ in changing:
-                activation.reset(client)
+            for client, image in changing:
+                activation.reset_into_trial(client, image)
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.verify``."""
         with self._job(job_id):
             deadline = time.monotonic() + self._timing.boot_timeout_s
-            found = {}
-            for client, image in self._pairs(images):
+            pairs, found = self._pairs(images), {}
+            for client, image in pairs:
                 identity = activation.await_version(client, image.version, deadline=deadline)
                 confirmed = identity.active.state is SlotState.CONFIRMED
                 Progress(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
                 found[client.name] = identity
+            trials = [pair for pair in pairs if found[pair[0].name].active.state is SlotState.TRIAL]
+            time_s = self._soak_time_s(images)
+            for client, _ in trials if time_s > 0 else []:
+                Progress(client, progress).phase(Phase.SOAKING, detail=f"for {time_s:g} s")
+            soak.soak(trials, time_s)
             return found
 
     def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
@@ -202,6 +208,10 @@ class UdsVehicle:
     def _pairs(self, images: list[EcuImage]) -> list[tuple[EcuClient, EcuImage]]:
         self._require_known(images)
         return [(self._link_of[image.ecu].client(image.ecu), image) for image in images]
+
+    def _soak_time_s(self, images: list[EcuImage]) -> float:
+        profiles = {image.ecu: load(self._link_of[image.ecu].endpoints[image.ecu].profile) for image in images}
+        return soak.soak_time_s(profiles, self._timing.soak_s)
 
     def _require_known(self, images: list[EcuImage]) -> None:
         for image in images:

@@ -11,24 +11,29 @@ from bench.gateway.transport import IsoTpConnection
 
 _TRACED_BYTES: Final = 64
 _TRANSFER_DATA: Final = 0x36
+_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
+_ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
+"""How many parameters a positive answer repeats: identifier, routine, counter. With a sub-function, that."""
 
 
 class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
     """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
-    passes over answers to other services: they are late ones, to a request that was given up.
+    passes over answers to other requests: they are late ones, to a request that was given up, or came twice.
     """
 
     def __init__(self, below: IsoTpConnection) -> None:
         super().__init__(below.name)
         self.below = below
         self.is_sent_already = False
-        self.service = 0
+        self._wanted = b""
+        self._refusal = b""
         self.stray = b""
         """The last answer that was passed over since ``expect``."""
 
-    def expect(self, service: int, *, is_sent_already: bool) -> None:
+    def expect(self, request: bytes, *, is_sent_already: bool) -> None:
         """Before each request: whose answers are wanted."""
-        self.service, self.is_sent_already, self.stray = service, is_sent_already, b""
+        self._wanted, self._refusal = _answer_head(request), bytes((0x7F, request[0]))
+        self.is_sent_already, self.stray = is_sent_already, b""
 
     def open(self) -> Wire:
         self.below.open()
@@ -58,7 +63,16 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             self.stray = answer
 
     def _is_wanted(self, answer: bytes) -> bool:
-        return answer[0] == self.service | 0x40 or (answer[0] == 0x7F and answer[1:2] == bytes((self.service,)))
+        return answer.startswith((self._wanted, self._refusal))
+
+
+def _answer_head(request: bytes) -> bytes:
+    """How the positive answer to a request begins (ISO 14229-1)."""
+    service = request[0]
+    echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
+    if service in _WITH_SUB_FUNCTION and echoed:
+        echoed[0] &= 0x7F
+    return bytes((service | 0x40,)) + bytes(echoed)
 
 
 def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ function row(ecu, job) {
   );
 }
 
-const TOOK_EFFECT = ["activating", "trial", "confirmed"];
+const TOOK_EFFECT = ["activating", "trial", "soaking", "confirmed"];
 
 /** From → to while it is offered or under way, and where it took effect; else the version that stayed. */
 function versions(ecu, job) {

@@ -126,7 +126,7 @@ function result(state, ui, actions) {
 
 /** How far a failed job came: from ACTIVATING on, what runs may have changed. */
 function reachOfFailure(state, reached) {
-  const activated = ["activating", "trial", "confirmed", "reverted"];
+  const activated = ["activating", "trial", "soaking", "confirmed", "reverted"];
   if (["ACTIVATING", "VERIFYING"].includes(reached) || state.ecus.some((ecu) => activated.includes(ecu.phase))) return "activated";
   return reached ? "unchanged" : "unknown";
 }

@@ -62,6 +62,7 @@ const PHASES = {
   staged: "Staged",
   activating: "Restarting",
   trial: "Trial run",
+  soaking: "Trial run, watched",
   confirmed: "Confirmed",
   reverted: "Reverted",
   failed: "Failed",

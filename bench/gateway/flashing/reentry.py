@@ -1,0 +1,94 @@
+"""Carries one act on one ECU over a lost session or message, outside transfers.
+
+Decides what says that the ECU was reset or a message lost, and when to give up: after so many attempts, or past a deadline on
+the monotonic clock, both from the profile. An act is begun anew from its start, once the ECU answers again; so it looks first
+what the ECU has done (slot table F1A1) and does only what is left. Which request may simply be sent again:
+
+    85, 28, 3E, 10     may: they set a state
+    22                 may: it changes nothing
+    27                 from the seed on: a seed serves one key, and a seed of zeros says that the key was taken
+    31 FF01, 0203      may: they only judge
+    31 0210, 0211      after a look: 22 conditionsNotCorrect where they were done already
+    31 0212            after a look: a second one could leave another slot
+    11 01              after a look: a second one would use up a boot of the trial
+
+What is said no to is not asked again, nor is an ECU that answers 78 without end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from bench.gateway.flashing import answers
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError
+from bench.gateway.flashing.identity import await_answer
+from bench.gateway.flashing.profile import Step
+from bench.gateway.flashing.steps import simple_step
+
+_T = TypeVar("_T")
+
+
+def means_lost(error: FlashError) -> bool:
+    """Whether the same act may succeed once the ECU answers and its session is entered again. Pure."""
+    if isinstance(error, EcuRefused):
+        return error.nrc in answers.SESSION_LOST
+    return isinstance(error, BusUnavailable) or (isinstance(error, EcuLost) and error.nrc is None)
+
+
+def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], None] = lambda: None) -> _T:
+    """Does ``act``, and does it again where the ECU was reset, was away, or a message was lost.
+
+    Args:
+        client: the ECU.
+        act: safe to be begun anew.
+        restore: enters what the act takes for granted, before it is begun anew.
+
+    Raises:
+        FlashError: what the act raised last.
+    """
+    limits = client.profile.reentry
+    deadline = time.monotonic() + limits.most_s
+    attempt = 1
+    while True:
+        try:
+            if attempt > 1:
+                restore()
+            return act()
+        except FlashError as error:
+            if not means_lost(error) or attempt > limits.attempts or time.monotonic() >= deadline:
+                raise
+            client.emit("flash.reentry", step=error.step, attempt=attempt, of=limits.attempts, reason=str(error))
+            _await(client, deadline, lost=error)
+        attempt += 1
+
+
+def enter_pre_programming(client: EcuClient) -> None:
+    """Session, 85 and 28 of one ECU that was reset; its preconditions were judged before.
+
+    Raises:
+        FlashError: see ``EcuClient.request``.
+    """
+    for step in client.profile.sequence.pre_programming:
+        if step is not Step.CHECK_PRECONDITIONS:
+            simple_step(client, step)
+
+
+def enter_extended(client: EcuClient) -> None:
+    """10 03 of one ECU.
+
+    Raises:
+        FlashError: see ``EcuClient.request``.
+    """
+    session = client.profile.sessions.extended
+    client.enter_session(session, step=f"10 {session:02X} extended session")
+
+
+def _await(client: EcuClient, deadline: float, *, lost: FlashError) -> None:
+    try:
+        await_answer(client, deadline=deadline)
+    except FlashError as error:
+        text = f"{lost} (it does not come back)"
+        raise EcuLost(text, ecu=client.name, step=lost.step, nrc=lost.nrc) from error

@@ -1,0 +1,92 @@
+"""The soak: how long all trial images must run and answer, together, before the first of them is confirmed.
+
+Decides what unsteady means: a trial whose boots have become fewer (it was reset), another image, or silence that outlasts a
+repeated request. One such answer is asked for again before it counts; a bus that is away is waited for. What an ECU did before
+the soak began is not held against it. How long it lasts: the gateway's configuration, else the longest of the flash profiles.
+Confirming is ``activation``'s.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+from bench.gateway.flashing.activation import Standing, describe, standing
+from bench.gateway.flashing.ecu_client import EcuClient
+from bench.gateway.flashing.errors import BusUnavailable, FlashError, ProfileInvalid, TrialUnsteady
+from bench.gateway.flashing.identity import read_slots
+from bench.gateway.flashing.profile import Profile
+from bench.gateway.flashing.reentry import carry
+from bench.gateway.flashing.slot_table import SlotTable
+from bench.gateway.vehicle import EcuImage
+
+STEP = "soak"
+
+
+def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> float:
+    """How long the ECUs of these profiles (by the ECU's name) soak. Pure.
+
+    Raises:
+        ProfileInvalid: longer than one of them lets a trial run unconfirmed.
+    """
+    longest_s = max((profile.soak.time_s for profile in profiles.values()), default=0.0)
+    time_s = longest_s if configured_s is None else configured_s
+    for ecu, profile in profiles.items():
+        try:
+            profile.soak.require_fits(time_s)
+        except ValueError as error:
+            raise ProfileInvalid(f"{ecu}: {STEP}: {error}", ecu=ecu, step=STEP) from error
+    return time_s
+
+
+def unsteady(before: SlotTable, now: SlotTable, version: str) -> str:
+    """What has happened to a trial between two looks, in words; nothing where it ran on. Pure."""
+    if standing(now, version) is not Standing.TRIAL:
+        return f"it {describe(now)}"
+    if now.boots_left != before.boots_left:
+        return f"it was reset: it had {before.boots_left} boots left, and has {now.boots_left}"
+    return ""
+
+
+def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
+    """Watches ECUs that run their images on trial for ``time_s``, all together; 0: does not look at all.
+
+    Raises:
+        TrialUnsteady: one of them did not run on.
+        FlashError: one could not be asked at the beginning.
+    """
+    if not trials or time_s <= 0:
+        return
+    before = {client.name: _first_look(client) for client, _ in trials}
+    started = time.monotonic()
+    polls = math.ceil(time_s / min(client.profile.soak.poll_s for client, _ in trials))
+    for poll in range(1, polls + 1):
+        time.sleep(max(0.0, started + time_s * poll / polls - time.monotonic()))
+        for client, image in trials:
+            _require_steady(client, image, before[client.name], since=started)
+
+
+def _first_look(client: EcuClient) -> SlotTable:
+    return carry(client, lambda: read_slots(client))
+
+
+def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, since: float) -> None:
+    trouble = _look(client, image, before) and _look(client, image, before)
+    if trouble:
+        after_s = time.monotonic() - since
+        text = f"{client.name}: {STEP}: {image.version} did not run on, seen after {after_s:.1f} s: {trouble}"
+        raise TrialUnsteady(text, ecu=client.name, step=STEP)
+
+
+def _look(client: EcuClient, image: EcuImage, before: SlotTable) -> str:
+    deadline = time.monotonic() + client.profile.reentry.most_s
+    while True:
+        try:
+            return unsteady(before, read_slots(client), image.version)
+        except BusUnavailable as error:  # the gateway is deaf: that is not the ECU's silence
+            if time.monotonic() >= deadline:
+                return str(error)
+        except FlashError as error:
+            return str(error)
+        time.sleep(client.profile.timing.poll_pause_s)
