@@ -1,12 +1,15 @@
 """The bench file: which vehicle, which buses, which ECUs.
 
 Decides what a whole file means: defaults that come from several entries, and that every mistake is told with file, key, what
-is wrong and what to do (``bench.topology_rules``). Its entries are ``bench.topology_entries``. It opens no bus and starts nothing.
+is wrong and what to do (``bench.topology_rules``, in the words of ``bench.topology_words``). Its entries are
+``bench.topology_entries``. It opens no bus and starts nothing.
 
 Rules:
 
 * Unknown keys are mistakes; the nearest known key is named.
-* Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier.
+* Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier. Application
+  frames have identifiers of their own.
+* CAN FD is asked for only where the interface has it, of ISO-TP only on a bus that is CAN FD.
 * A real board (``kind: board``) needs its serial number and its security access secret, as nobody made them for it.
 * Files that the bench file names are relative to it.
 """
@@ -22,7 +25,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from bench import bus_settings, topology_rules
+from bench import bus_settings, topology_rules, topology_words
 from bench.errors import BenchFileError
 from bench.topology_entries import UDP_MULTICAST, BusEntry, EcuEntry, Entry, PowerEntry, SecurityEntry, VehicleEntry
 from proto.process_config import IsoTpConfig
@@ -54,14 +57,13 @@ class Topology(Entry):
         return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
 
     def isotp_of(self, ecu: str) -> IsoTpConfig:
-        """ISO-TP parameters of both ends: the file's, else what the ECU's bus needs."""
-        entry = self.ecus[ecu]
-        bus = self.buses[entry.bus]
-        if entry.isotp is not None:
-            return entry.isotp
-        if bus.interface == "socketcan":
-            return IsoTpConfig(fd=bus.fd)
-        return IsoTpConfig(transport="user", block_size=USER_SPACE_BLOCK_SIZE, fd=bus.fd)
+        """ISO-TP parameters of both ends: the file's, and where it says nothing what the ECU's bus needs."""
+        bus = self.buses[self.ecus[ecu].bus]
+        said = self.ecus[ecu].isotp or IsoTpConfig()
+        needed: dict[str, Any] = {"fd": bus.fd}
+        if bus.interface != "socketcan":
+            needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
+        return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
 
     def simulated(self) -> list[str]:
         """Names of the simulated ECUs, in the file's order."""
@@ -100,8 +102,8 @@ class Topology(Entry):
                     for name, bus in self.buses.items()
                 },
                 "ecus": {
-                    name: ecu.model_copy(update={"isotp": None})
-                    if self.buses[ecu.bus].interface == "socketcan"
+                    name: ecu.model_copy(update={"isotp": ecu.isotp.model_copy(update={"transport": "user"})})
+                    if ecu.isotp is not None and self.buses[ecu.bus].interface == "socketcan"
                     else ecu
                     for name, ecu in self.ecus.items()
                 },
@@ -150,12 +152,10 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise BenchFileError([f"{name}: {topology_rules.yaml_problem(error)}"]) from error
+        raise BenchFileError([f"{name}: {topology_words.yaml_problem(error)}"]) from error
     if not isinstance(content, dict):
         raise BenchFileError([f"{name}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"])
     problems = [problem for at in _mappings(content.get("buses")) for problem in bus_settings.complete(*at)]
-    if problems:
-        raise BenchFileError([f"{name}: {problem}" for problem in problems])
     here = (folder or Path()).resolve()
     if isinstance(content.get("keys"), str):
         content["keys"] = str(here / content["keys"])
@@ -164,10 +164,9 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        raise BenchFileError(
-            [f"{name}: {topology_rules.field_problem(dict(detail))}" for detail in error.errors()]
-        ) from error
-    problems = topology_rules.cross_problems(topology)
+        problems += dict.fromkeys(topology_words.field_problem(dict(detail)) for detail in error.errors())
+        raise BenchFileError([f"{name}: {problem}" for problem in problems]) from error
+    problems += topology_rules.cross_problems(topology)
     if problems:
         raise BenchFileError([f"{name}: {problem}" for problem in problems])
     return topology

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench import topology
 from bench.errors import BenchFileError
@@ -24,6 +25,12 @@ def bus_of(entry: str) -> topology.BusEntry:
     return topology.parse(topology.default_text().replace(CHANNEL, entry), name="x").buses["powertrain"]
 
 
+def problems_of(entry: str) -> list[str]:
+    with pytest.raises(BenchFileError) as caught:
+        bus_of(entry)
+    return caught.value.problems
+
+
 def test_environment_variables_fill_what_is_omitted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAN_INTERFACE", "pcan")
     monkeypatch.setenv("CAN_CHANNEL", "PCAN_USBBUS2")
@@ -41,6 +48,82 @@ def test_a_context_of_canrc_is_taken_before_its_default_section(home: Path) -> N
     assert bus.can_arguments() == {"interface": "kvaser", "channel": 1, "fd": False, "bitrate": 500_000}
 
 
+NO_RATE = "{interface: pcan, channel: PCAN_USBBUS1}"
+
+
+def bus_without_rate(entry: str = NO_RATE) -> topology.BusEntry:
+    before = f"{{{CHANNEL}, bitrate: 500000, fd: false}}"
+    assert before in topology.default_text()
+    return topology.parse(topology.default_text().replace(before, entry), name="x").buses["powertrain"]
+
+
+def test_a_bit_rate_that_is_omitted_comes_from_the_environment_though_interface_and_channel_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert bus_without_rate().can_arguments()["bitrate"] == 500_000
+    monkeypatch.setenv("CAN_BITRATE", "250000")
+    assert bus_without_rate().can_arguments()["bitrate"] == 250_000
+    assert bus_of(CHANNEL).bitrate == 500_000
+
+
+def test_can_fd_that_is_omitted_comes_from_canrc_with_its_data_bit_rate(home: Path) -> None:
+    (home / ".canrc").write_text("[default]\nfd = True\ndata_bitrate = 2000000\n")
+    bus = bus_without_rate("{channel: can0}")
+    assert (bus.fd, bus.data_bitrate) == (True, 2_000_000)
+    assert bus_of(CHANNEL).data_bitrate is None  # fd: false stands in the file
+
+
+def test_further_keys_of_canrc_and_can_config_go_to_the_bus(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".canrc").write_text("[default]\ninterface = kvaser\nchannel = 0\naccept_virtual = True\n")
+    assert bus_without_rate("{bitrate: 250000}").can_arguments() == {
+        "interface": "kvaser", "channel": 0, "fd": False, "bitrate": 250_000, "accept_virtual": True
+    }  # fmt: skip
+    monkeypatch.setenv("CAN_CONFIG", '{"tseg1": 13, "bitrat": 1}')
+    arguments = bus_without_rate("{bitrate: 250000}").can_arguments()
+    assert (arguments["tseg1"], arguments["bitrat"]) == (13, 1)
+
+
+def test_a_context_wins_over_the_default_section_and_the_file_s_own_keys_over_both(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".canrc").write_text("[default]\nsingle_handle = True\n[left]\ninterface = kvaser\nchannel = 1\n")
+    monkeypatch.setenv("CAN_CHANNEL_left", "2")
+    monkeypatch.setenv("CAN_CHANNEL", "3")
+    bus = bus_without_rate("{config_context: left, single_handle: false}")
+    assert (bus.interface, bus.channel, bus.options) == ("kvaser", 2, {"single_handle": False})
+
+
+@pytest.mark.parametrize(
+    ("variables", "canrc", "expected"),
+    [
+        ({"CAN_CONFIG": "{"}, "", "python-can's settings cannot be read: "),
+        ({"CAN_CONFIG": "[1]"}, "", "python-can's settings cannot be read: "),
+        ({}, "channel = can0\n", "python-can's settings cannot be read: File contains no section headers"),
+        (
+            {"CAN_BITRATE": "fast"},
+            "",
+            "python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say bitrate 'fast': input should be a",
+        ),
+        (
+            {},
+            "[default]\nbitrate = 1\n",
+            "~/.canrc, ~/.can or /etc/can.conf, section default, says bitrate 1: input should be greater than or equal",
+        ),
+    ],
+)
+def test_settings_that_are_wrong_are_one_line_that_names_them_and_not_the_bench_file_s_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], canrc: str, expected: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (home / ".canrc").write_text(canrc)
+    with pytest.raises(BenchFileError) as caught:
+        bus_without_rate()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"x: buses.powertrain: {expected}")
+    assert "\n" not in problem
+
+
 def test_without_any_of_these_the_channel_is_missing() -> None:
     with pytest.raises(
         BenchFileError, match=r"buses\.powertrain\.channel: this key is missing; add it, or set CAN_CHANNEL"
@@ -48,13 +131,7 @@ def test_without_any_of_these_the_channel_is_missing() -> None:
         bus_of("options: {}")
 
 
-def test_settings_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAN_CONFIG", "{")
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain: python-can's settings cannot be read"):
-        bus_of("channel: x")
-
-
-def test_keys_of_the_interface_itself_are_passed_on_and_others_are_mistakes() -> None:
+def test_keys_of_the_interface_itself_are_passed_on() -> None:
     bus = bus_of("interface: slcan, channel: /dev/ttyACM0, tty_baudrate: 115200, sleep_after_open: 2.0")
     assert bus.can_arguments() == {
         "interface": "slcan",
@@ -64,10 +141,89 @@ def test_keys_of_the_interface_itself_are_passed_on_and_others_are_mistakes() ->
         "tty_baudrate": 115_200,
         "sleep_after_open": 2.0,
     }
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.tty_baudrate: unknown key"):
-        bus_of(f"{CHANNEL}, tty_baudrate: 115200")
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.bitrat: unknown key; did you mean 'bitrate'"):
-        bus_of("interface: gs_usb, channel: 0, bitrat: 1")
+
+
+FD_TIMING = (
+    "f_clock: 80000000, nom_brp: 1, nom_tseg1: 119, nom_tseg2: 40, nom_sjw: 40, "
+    "data_brp: 1, data_tseg1: 29, data_tseg2: 10, data_sjw: 10"
+)
+
+
+@pytest.mark.parametrize(
+    ("interface", "further"),
+    [
+        ("kvaser", "accept_virtual: true"),
+        ("kvaser", "driver_mode: true"),
+        ("kvaser", "single_handle: true"),
+        ("kvaser", "exclusive: true"),
+        ("kvaser", "f_clock: 8000000, brp: 1, tseg1: 13, tseg2: 2, sjw: 1, nof_samples: 1"),
+        ("pcan", "auto_reset: true"),
+        ("pcan", FD_TIMING),
+        ("pcan", FD_TIMING.replace("f_clock: 80000000", "f_clock_mhz: 80")),
+        ("slcan", "f_clock: 8000000, brp: 1, tseg1: 13, tseg2: 2, sjw: 1, nof_samples: 1"),
+        ("slcan", "btr: '001C'"),
+        ("socketcan", "receive_own_messages: true, ignore_rx_error_frames: true"),
+        ("gs_usb", "index: 0"),
+        ("neovi", "type_filter: ValueCAN4, serial: V12345"),
+        ("systec", "device_number: 1"),
+        ("vector", "app_name: bench, channel_index: 0"),
+        ("virtual", "ignore_config: true"),
+    ],
+)
+def test_a_key_that_python_can_takes_goes_to_can_bus(interface: str, further: str) -> None:
+    expected = yaml.safe_load("{" + further + "}")
+    arguments = bus_of(f"interface: {interface}, channel: 0, {further}").can_arguments()
+    assert {key: arguments[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            "interface: gs_usb, channel: 0, bitrat: 1",
+            "bitrat: unknown key; did you mean 'bitrate'? (`options: {bitrat: …}`",
+        ),
+        ("interface: kvaser, channel: 0, bitrat: 1", "bitrat: unknown key; did you mean 'bitrate'?"),
+        ("interface: slcan, channel: x, tty_baudrat: 1", "tty_baudrat: unknown key; did you mean 'tty_baudrate'?"),
+        ("interface: kvaser, channel: 0, nof_sampels: 1", "nof_sampels: unknown key; did you mean 'nof_samples'?"),
+        (
+            f"{CHANNEL}, tty_baudrate: 115200",
+            "tty_baudrate: unknown key; socketcan has can_filters, ignore_rx_error_frames, local_loopback, receive_own_mes",
+        ),
+    ],
+)
+def test_a_key_that_is_misspelt_is_told_with_the_way_to_pass_it_on(entry: str, expected: str) -> None:
+    (problem,) = problems_of(entry)
+    assert problem.startswith(f"x: buses.powertrain.{expected}")
+    assert "passes it on to can.Bus as it is" in problem
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            "interface: sockettcan, channel: can0",
+            "interface: python-can has no 'sockettcan'; did you mean 'socketcan'?",
+        ),
+        ("interface: usbthing, channel: 0", "interface: python-can has no 'usbthing'; it has canalystii, cantact, "),
+        ("interface: socketcand, channel: can0", "host: this key is missing; interface socketcand needs it: add it"),
+    ],
+)
+def test_an_interface_that_is_unknown_or_lacks_a_key_is_told(entry: str, expected: str) -> None:
+    assert problems_of(entry)[0].startswith(f"x: buses.powertrain.{expected}")
+
+
+def test_an_unknown_interface_of_the_environment_is_told_as_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAN_INTERFACE", "sockettcan")
+    (problem,) = problems_of("channel: can0")
+    assert problem.startswith(
+        "x: buses.powertrain: python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say"
+    )
+    assert "python-can has no 'sockettcan'; did you mean 'socketcan'?" in problem
+
+
+def test_a_key_below_options_is_passed_on_whatever_it_is() -> None:
+    assert bus_of(f"{CHANNEL}, options: {{bitrat: 1}}").can_arguments()["bitrat"] == 1
 
 
 def test_the_commented_file_is_the_default_bench_and_mentions_every_key() -> None:
