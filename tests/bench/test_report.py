@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import report, report_view, topology
+from bench import pacing, report, report_view, topology
 from bench.capture_files import BusStatistics, IdStatistics
 from bench.cli import trace_story
 from bench.job_watch import JobView, JobWatch
 from bench.pacing import Pacing
 from bench.report import EcuState, Report
+from bench.traffic_control import LineCounters
 from proto import trace
 from proto.job_states import JobState
 
@@ -31,6 +32,7 @@ BUS = BusStatistics(
         0x7E1: IdStatistics(75_443, 603_544, 8_713_946, 75_229, 8_689_073),
     },
 )
+LINE = LineCounters(114_063, 13_214_641, 0, 26.429282, 0)
 IMAGES = {"engine": 262_852, "adas": 524_996}
 
 
@@ -65,7 +67,12 @@ def whole_report() -> Report:
         before={"engine": state("1.0.0"), "adas": state("1.0.0")},
         after={"engine": state("2.0.0"), "adas": state("2.0.0")},
         transfers=transfers(),
-        buses=report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": Pacing(True, 500_000, 115.8, 552_677)}),
+        buses=report.bus_reports(
+            BENCH,
+            {"powertrain": BUS},
+            {"powertrain": Pacing(True, 500_000, 115.8, pacing.EXACT)},
+            lines={"powertrain": LINE},
+        ),
         files={"report": "runs/x/report.txt"},
         notes=("the cloud has the job as INSTALLING",),
         dtcs={"engine": ("P0602-00 an image was refused: wrong signature",), "adas": ()},
