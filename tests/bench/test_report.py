@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -163,6 +164,20 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
     assert "engine: P0602-00 an image was refused: wrong signature" in text
     assert "…" not in text
     assert "\x1b" not in text
+
+
+def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
+    text = report_view.as_text(whole_report())
+    assert "paced, exact" in text
+    assert "vcan0's line counted 114,063 frames in 26.43 s, which are 13.21 Mbit; 0 found its queue full" in text
+
+
+def test_a_bus_paced_by_the_mean_says_so_and_has_no_line() -> None:
+    by_mean = Pacing(True, 500_000, 115.8, pacing.MEAN, 552_677, pacing.NO_CANLINE)
+    buses = report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": by_mean}, lines={"powertrain": None})
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "paced, mean frame length" in text
+    assert "line counted" not in text
 
 
 def test_trouble_codes_are_the_last_that_were_read_after_the_job() -> None:
