@@ -114,7 +114,8 @@ def _buses(report: Report) -> Group:
         )
     lines = [
         f"{bus.channel}'s line counted {bus.line.frames:,} frames in {bus.line.busy_s:.2f} s, which are "
-        f"{bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit; {bus.line.dropped_frames} found its queue full"
+        f"{bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit; {bus.line.dropped_frames} found its queue full; "
+        f"{bus.line.lost_s:.2f} s lost to a late machine"
         for bus in report.buses.values()
         if bus.line
     ]

@@ -41,7 +41,7 @@ _HEADER: Final = struct.Struct("=IHHII")
 _TCMSG: Final = struct.Struct("=BxxxiIII")
 """tcmsg: family, interface index, handle, parent, info."""
 _ATTRIBUTE: Final = struct.Struct("=HH")
-_XSTATS: Final = struct.Struct("=QQQQ")
+_XSTATS: Final = struct.Struct("=QQQQQ")
 _QUEUE: Final = struct.Struct("=IIIII")
 """gnet_stats_queue: qlen, backlog, drops, requeues, overlimits."""
 _ANSWER_BYTES: Final = 65536
@@ -55,6 +55,7 @@ class LineCounters:
         frames, nominal_bits, data_bits: of the frames delivered, with stuff bits and intermission; ``data_bits`` are those
             sent at the data bit rate.
         busy_s: how long they were on the line.
+        lost_s: how long it stood still though frames waited, since the machine was later than the line makes up for.
         dropped_frames: those that found the queue full.
     """
 
@@ -62,6 +63,7 @@ class LineCounters:
     nominal_bits: int
     data_bits: int
     busy_s: float
+    lost_s: float
     dropped_frames: int
 
 
@@ -98,21 +100,21 @@ def read_line(channel: str) -> LineCounters | None:
     Raises:
         OSError: there is no such interface.
     """
-    index = socket.if_nametoindex(channel)
+    index = _index(channel)
     for payload in _request(_RTM_GETQDISC, _NLM_F_DUMP, channel, 0):
         attributes = _attributes(payload[_TCMSG.size :])
         if _TCMSG.unpack_from(payload)[1] != index or attributes.get(_TCA_KIND) != KIND.encode() + b"\0":
             continue
-        frames, nominal_bits, data_bits, busy_ns = _XSTATS.unpack_from(attributes[_TCA_XSTATS])
+        frames, nominal_bits, data_bits, busy_ns, lost_ns = _XSTATS.unpack_from(attributes[_TCA_XSTATS])
         dropped = _QUEUE.unpack_from(_attributes(attributes[_TCA_STATS2])[_TCA_STATS_QUEUE])[2]
-        return LineCounters(frames, nominal_bits, data_bits, busy_ns / 1e9, dropped)
+        return LineCounters(frames, nominal_bits, data_bits, busy_ns / 1e9, lost_ns / 1e9, dropped)
     return None
 
 
 def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes = b"") -> list[bytes]:
     """Sends one request; what the kernel answers, without headers."""
     flags |= _NLM_F_REQUEST | (0 if flags & _NLM_F_DUMP == _NLM_F_DUMP else _NLM_F_ACK)
-    body = _TCMSG.pack(socket.AF_UNSPEC, socket.if_nametoindex(channel), handle, _ROOT, 0) + attributes
+    body = _TCMSG.pack(socket.AF_UNSPEC, _index(channel), handle, _ROOT, 0) + attributes
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         kernel.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
@@ -125,6 +127,13 @@ def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes
                     _check(payload, flags_of_answer, channel)
                     return answers
                 answers.append(payload)
+
+
+def _index(channel: str) -> int:
+    try:
+        return socket.if_nametoindex(channel)
+    except OSError as error:  # without a number in Python 3.11
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), channel) from error
 
 
 def _check(payload: bytes, flags: int, channel: str) -> None:

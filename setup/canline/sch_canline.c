@@ -51,6 +51,7 @@ struct canline_xstats { /* in TCA_XSTATS: of the delivered frames */
 	__u64 nominal_bits;
 	__u64 data_bits;
 	__u64 busy_ns;
+	__u64 lost_ns; /* the line stood still though frames waited: the machine was late by more than DEBT_NS */
 };
 
 struct canline_sender {
@@ -254,7 +255,10 @@ static bool canline_start(struct canline *q, u64 now)
 	arrived = canline_cb(skb)->arrived_ns;
 	if (arrived > q->delivered_ns + REACTION_NS)
 		start = max(start, arrived);
-	start = max(start, now - DEBT_NS);
+	if (now > start + DEBT_NS) {
+		q->stats.lost_ns += now - DEBT_NS - start;
+		start = now - DEBT_NS;
+	}
 	q->on_line = skb;
 	q->length = canline_measure(q, skb);
 	q->free_ns = start + q->length.ns;

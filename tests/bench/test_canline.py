@@ -38,9 +38,8 @@ pytestmark = [
 CHANNEL = "vcantest9"
 EFF, RTR = 0x8000_0000, 0x4000_0000
 BRS, ESI = 1, 2
+SO_SNDBUFFORCE = 32
 FD_SIZES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64)
-DEBT_S = 0.002
-"""Lateness that the line makes up for."""
 
 
 @dataclass(frozen=True)
@@ -158,18 +157,18 @@ def test_a_frame_keeps_the_line_for_its_own_time(channel: str, receiver: BatchCa
         Sent(0x100, b"\x55" * 64, BRS),
         Sent(0x100, b"\x55" * 64, 0),
     )
-    traffic_control.set_line(channel, bitrate=500_000, data_bitrate=2_000_000)
+    traffic_control.set_line(channel, bitrate=10_000, data_bitrate=40_000)  # a frame takes longer than a timer is late
     with sender(channel) as node:
-        for _ in range(100):
+        for _ in range(20):
             for kind in kinds:
                 node.send(kind.packed())
-    stamps_us = [frame.timestamp_us for frame in received(receiver, 100 * len(kinds))]
+    stamps_us = [frame.timestamp_us for frame in received(receiver, 20 * len(kinds))]
     spacings: list[list[int]] = [[] for _ in kinds]
     for number, (earlier, later) in enumerate(pairwise(stamps_us), start=1):
         spacings[number % len(kinds)].append(later - earlier)
     for kind, spacing in zip(kinds, spacings, strict=True):
-        expected_us = kind.bits().duration_s(500_000, 2_000_000) * 1e6
-        assert statistics.median(spacing) == pytest.approx(expected_us, abs=20), kind
+        expected_us = kind.bits().duration_s(10_000, 40_000) * 1e6
+        assert statistics.median(spacing) == pytest.approx(expected_us, rel=0.05), kind
 
 
 @pytest.mark.parametrize("fd", [False, True])
@@ -177,25 +176,19 @@ def test_the_rate_is_kept_over_thousands_of_frames(channel: str, receiver: Batch
     dice = random.Random(4)
     size, flags = (64, BRS) if fd else (8, None)
     frames = [Sent(0x7E0, dice.randbytes(size), flags) for _ in range(4000)]
-    traffic_control.set_line(channel, bitrate=500_000, data_bitrate=2_000_000)
-    seen: list[Frame] = []
+    packed = [frame.packed() for frame in frames]
+    # given a line that always has a frame to carry
+    traffic_control.set_line(channel, bitrate=500_000, data_bitrate=2_000_000, limit=len(frames))
     with sender(channel) as node:
-        for frame in frames:
-            node.send(frame.packed())
-            seen += receiver.receive()
-    seen += received(receiver, len(frames) - len(seen))
+        node.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 * 1024 * 1024)
+        for frame_bytes in packed:
+            node.send(frame_bytes)
+        seen = received(receiver, len(frames))
     durations_s = [frame.bits().duration_s(500_000, 2_000_000) for frame in frames]
     stamps_s = [frame.timestamp_us / 1e6 for frame in seen]
-    # never faster than the line
-    assert stamps_s[-1] - stamps_s[0] > sum(durations_s[1:]) - DEBT_S
-    # and as fast as it, but where the machine was not there for a while
-    window = 100
-    shares = [
-        sum(durations_s[start + 1 : start + window + 1]) / (stamps_s[start + window] - stamps_s[start])
-        for start in range(0, len(frames) - window, window)
-    ]
-    assert statistics.median(shares) == pytest.approx(1, abs=0.01)
     counted = counters(channel)
+    # then the frames took their own time, and what the line says it lost because the machine was not there
+    assert stamps_s[-1] - stamps_s[0] == pytest.approx(sum(durations_s[1:]) + counted.lost_s, abs=0.005)
     assert (counted.frames, counted.dropped_frames) == (4000, 0)
     assert counted.busy_s == pytest.approx(sum(durations_s), abs=4000 * 1e-9)
 
