@@ -171,14 +171,10 @@ class Bench(BenchJobs):
             mean_bits = pacing.mean_frame_bits(bus, self.topology.ecus[on_bus[0]].request_id, newest)
             if not self.options.pace:
                 pacing.remove(bus)
-                self.pacings[name] = Pacing(False, bus.bitrate, mean_bits, 0, "not asked for")
+                self.pacings[name] = Pacing(False, bus.bitrate, mean_bits, reason="not asked for")
                 continue
             done = self.pacings[name] = pacing.apply(bus, mean_bits=mean_bits)
-            self._say(
-                f"bus {name}: {bus.channel} paced to {bus.bitrate // 1000} kbit/s"
-                if done.applied
-                else f"bus {name}: not paced: {done.reason}"
-            )
+            self._say(f"bus {name}: {bus.channel} {done.line()}")
 
     def _start_late(self) -> None:
         self._specs[CLOUD_CONTROL] = self.setup.cloud_control

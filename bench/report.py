@@ -26,6 +26,7 @@ from bench.capture_files import BusStatistics
 from bench.job_watch import JobView
 from bench.pacing import Pacing
 from bench.topology import Topology
+from bench.traffic_control import LineCounters
 from proto.job_states import JobState
 from proto.trace import TraceEvent
 
@@ -102,6 +103,8 @@ class BusReport:
     bitrate: int
     fd: bool
     paced: bool
+    pace: str
+    """``exact`` or ``mean frame length`` (``bench.pacing``); empty where it is not paced."""
     pacing_note: str
     frames: int
     data_bytes: int
@@ -110,6 +113,8 @@ class BusReport:
     error_frames: int
     mean_consecutive_frame_bits: float | None
     payload_limit_bytes_per_s: float | None
+    line: LineCounters | None = None
+    """What the line itself counted since the bench was up, where it is paced exactly; beside it stands what was captured."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +235,11 @@ def _load(bus: BusStatistics | None, start_s: float, end_s: float) -> float | No
 
 
 def bus_reports(
-    topology: Topology, statistics: Mapping[str, BusStatistics], pacings: Mapping[str, Pacing]
+    topology: Topology,
+    statistics: Mapping[str, BusStatistics],
+    pacings: Mapping[str, Pacing],
+    *,
+    lines: Mapping[str, LineCounters | None],
 ) -> dict[str, BusReport]:
     """One entry for each captured bus."""
     reports = {}
@@ -243,6 +252,7 @@ def bus_reports(
             bitrate=bus.bitrate,
             fd=entry.fd,
             paced=bool(pacing and pacing.applied),
+            pace=pacing.pace if pacing else "",
             pacing_note=pacing.reason if pacing else "",
             frames=bus.frames,
             data_bytes=bus.data_bytes,
@@ -251,6 +261,7 @@ def bus_reports(
             error_frames=bus.error_frames,
             mean_consecutive_frame_bits=_mean_consecutive_bits(bus, ids),
             payload_limit_bytes_per_s=_limit(bus, ids, fd=entry.fd),
+            line=lines.get(name),
         )
     return reports
 

@@ -99,7 +99,7 @@ def _mean_note(report: Report) -> str:
     return note + (f". Not paced, so a virtual bus may exceed it: {', '.join(unpaced)}" if unpaced else "")
 
 
-def _buses(report: Report) -> Table:
+def _buses(report: Report) -> Group:
     table = _table("Buses", "bus", "channel", "bit rate", "pacing", "frames", "data bytes", "Mbit on the line", "lost")
     for name, bus in report.buses.items():
         table.add_row(
@@ -112,11 +112,18 @@ def _buses(report: Report) -> Table:
             f"{bus.bits / 1e6:.2f}",
             str(bus.lost_frames),
         )
-    return table
+    lines = [
+        f"{bus.channel}'s line counted {bus.line.frames:,} frames in {bus.line.busy_s:.2f} s, which are "
+        f"{bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit; {bus.line.dropped_frames} found its queue full; "
+        f"{bus.line.lost_s:.2f} s lost to a late machine"
+        for bus in report.buses.values()
+        if bus.line
+    ]
+    return Group(table, *(Text(line, style="dim") for line in lines))
 
 
 def _pacing(bus: BusReport) -> str:
-    return "paced" if bus.paced else "not paced"
+    return f"paced, {bus.pace}" if bus.paced else "not paced"
 
 
 def _phases(report: Report) -> Table:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench import report, report_view
+from bench import pacing, report, report_view
 from bench.cli import run_report
 from bench.cli.progress import follow
 from bench.control_port import Fault
@@ -139,6 +139,7 @@ def make_report(
     after = _said(bench.settled_ecu_states(since_ns=since_ns))
     dtcs = _dtcs_after(bench, since_ns)
     bench.stop_captures()
+    lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
     events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
     target = bench.options.versions[-1]
@@ -166,7 +167,7 @@ def make_report(
             statistics=statistics,
             full_image_bytes={ecu: made[target].length_bytes for ecu, made in bench.firmware.items()},
         ),
-        buses=report.bus_reports(bench.topology, statistics, bench.pacings),
+        buses=report.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
         files={
             "report": _short(bench.folder.report_txt),
             "page": _short(bench.folder.report_html),

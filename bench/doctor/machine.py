@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from bench import environment, ports, process_setup
+from bench import environment, pacing, ports, process_setup
 from bench.doctor import adapters, error_frames, links
 from bench.doctor.finding import Finding, fail, ok, warn
 from bench.errors import BenchError
@@ -103,8 +103,17 @@ def _modules(_: Topology) -> Iterator[Finding]:
     if "vcan" in present and _ECHO.exists():
         if _ECHO.read_text(encoding="ascii").strip() == "Y":
             yield ok("vcan", "echo=1: can be paced")
+            yield _pace()
         else:
             yield warn("vcan", "loaded with echo=0: cannot be paced", "sudo modprobe -r vcan; setup/vcan.sh")
+
+
+def _pace() -> Finding:
+    if pacing.kernel_has_canline():
+        return ok("pace", f"{pacing.EXACT}, each frame by its own bits (canline)")
+    return warn(
+        "pace", f"by the {pacing.MEAN}: canline is not loaded", "sudo setup/canline.sh, for each frame's own bits"
+    )
 
 
 def _interfaces(topology: Topology) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 Decides how the rates are taken.
 
 * ``isotpsend_bytes_per_s``: `isotpsend -b` of can-utils to `isotprecv -l`, one process a message. The start of the program is
-  taken out: paced, by the kernel's time stamps of the frames behind the token bucket's burst; unpaced, where a third
+  taken out: paced, by the kernel's time stamps of the frames behind the pace's burst; unpaced, where a third
   listener would cost what is measured, by the time for 4095 bytes less that for the shortest message with a flow control.
 * ``back_to_back_bytes_per_s``: one socket that sends message after message to `isotprecv -l`, as nobody could more quickly:
   it contains the wait for each flow control, and no answer.
@@ -36,7 +36,7 @@ _START_BYTES: Final = 8
 _TIMEOUT_S: Final = 20.0
 _LISTENS_S: Final = 0.3
 _BURST_FRAMES: Final = 16
-"""More than the token bucket lets pass at once (bench.pacing)."""
+"""More than a late line or a token bucket lets pass at once (bench.pacing)."""
 
 
 def isotpsend_bytes_per_s(channel: str, *, fd: bool, paced: bool, messages: int) -> float:

@@ -6,10 +6,11 @@
 #   build.sh --target VERSION    the path the kernel of this source version has or would have
 #   build.sh --check   0: there, or can be built here; 3: cannot, the reason is on stdout
 #
-# Decides: which source (the newest /usr/src/linux-source-*), where the result
-# lives (kernel-VERSION-HASH, HASH over uml.config and the recipe number below),
-# and that a half-built kernel is never seen: the build runs in a directory of
-# its own under a lock and is moved into place in one step.
+# Decides: which source (the newest /usr/src/linux-source-*, with setup/canline
+# added), where the result lives (kernel-VERSION-HASH, HASH over uml.config,
+# setup/canline and the recipe number below), and that a half-built kernel is
+# never seen: the build runs in a directory of its own under a lock and is moved
+# into place in one step.
 #
 # Exit status: 0 fine, 1 the build failed, 3 it cannot be built on this machine.
 set -euo pipefail
@@ -17,15 +18,16 @@ set -euo pipefail
 main() { # read whole before it runs: a change of this file does not disturb a running build
     here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
     config="$here/uml.config"
-    recipe=1 # raise when the steps below change the result
+    canline="$(cd "$here/../canline" && pwd)" # our own queueing discipline, built in
+    recipe=2 # raise when the steps below change the result
     source_dir="${WITH_CAN_SOURCE_DIR:-/usr/src}"
     cache="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/otabench"
     # Without these the guest is of no use; the rest of uml.config may be missing in another kernel version.
-    essential="HOSTFS CAN_RAW CAN_BCM CAN_GW CAN_ISOTP CAN_VCAN NET_SCH_TBF UML_NET_VECTOR UNIX98_PTYS TMPFS FUTEX"
+    essential="HOSTFS CAN_RAW CAN_BCM CAN_GW CAN_ISOTP CAN_VCAN NET_SCH_TBF NET_SCH_CANLINE UML_NET_VECTOR UNIX98_PTYS TMPFS FUTEX"
 
     say() { printf 'guest kernel: %s\n' "$*" >&2; }
 
-    hash="$({ echo "recipe $recipe"; cat "$config"; } | sha256sum | cut -c1-12)"
+    hash="$({ echo "recipe $recipe"; cat "$config" "$canline"/{sch_canline.c,Kbuild,Kconfig}; } | sha256sum | cut -c1-12)"
 
     newest_source() { # prints the newest source archive, or nothing
         local found
@@ -155,9 +157,13 @@ main() { # read whole before it runs: a change of this file does not disturb a r
     setsid env -i PATH="$PATH" LC_ALL=C KBUILD_BUILD_USER=otabench KBUILD_BUILD_HOST=otabench \
         KBUILD_BUILD_TIMESTAMP=2024-01-01 KBUILD_BUILD_VERSION=1 \
         nice -n 10 bash -euo pipefail -c '
-            archive="$1" config="$2" work="$3" jobs="$4" essential="$5"
+            archive="$1" config="$2" work="$3" jobs="$4" essential="$5" canline="$6"
             cd "$work"
             tar -xf "$archive" --strip-components=1
+            mkdir net/sched/canline
+            cp "$canline"/{sch_canline.c,Kbuild,Kconfig} net/sched/canline/
+            echo "source \"net/sched/canline/Kconfig\"" >>net/sched/Kconfig
+            echo "obj-y += canline/" >>net/sched/Makefile
             make ARCH=um tinyconfig
             scripts/kconfig/merge_config.sh -m .config "$config"
             make ARCH=um olddefconfig
@@ -170,7 +176,7 @@ main() { # read whole before it runs: a change of this file does not disturb a r
             mv linux.stripped result/linux
             cp .config result/config
             ./result/linux --version
-        ' build "$archive" "$config" "$work" "$jobs" "$essential" >"$log" 2>&1 9>&- </dev/null &
+        ' build "$archive" "$config" "$work" "$jobs" "$essential" "$canline" >"$log" 2>&1 9>&- </dev/null &
     builder=$!
 
     started=$SECONDS

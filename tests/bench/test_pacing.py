@@ -1,16 +1,20 @@
-"""Pacing: the bucket's rate follows from the real length of frames, and what cannot be paced says why."""
+"""Pacing: exactly where the kernel can, else by a bucket from the real length of frames; what cannot be paced says why."""
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import can
 import pytest
 
-from bench import frame_bits, pacing
+from bench import frame_bits, pacing, traffic_control
+from bench.batch_socket import BatchCanSocket
+from bench.capture_files import Frame
 from bench.topology import BusEntry
 
 CLASSIC = BusEntry(channel="vcan0")
@@ -39,32 +43,69 @@ def test_a_bus_that_is_no_vcan_is_left_alone(bus: BusEntry) -> None:
     assert "is no vcan" in done.reason
 
 
-@pytest.mark.vcan
-def test_a_paced_vcan_carries_as_many_frames_a_second_as_the_line() -> None:
+@pytest.fixture
+def line() -> Iterator[None]:
     if Path("/sys/module/vcan/parameters/echo").read_text().strip() != "Y":
         pytest.skip("vcan is loaded without echo=1")
+    yield
+    pacing.remove(CLASSIC)
+
+
+@pytest.mark.vcan
+@pytest.mark.parametrize("bus", [CLASSIC, FD])
+def test_where_the_kernel_has_canline_pacing_is_exact(line: None, bus: BusEntry) -> None:
+    if not pacing.kernel_has_canline() and os.environ.get("OTABENCH_KERNEL") != "guest":
+        pytest.skip(pacing.NO_CANLINE)
+    done = pacing.apply(bus, mean_bits=115)
+    assert (done.applied, done.pace, done.reason) == (True, pacing.EXACT, "")
+    assert done.line() == "paced to 500 kbit/s, exact"
+    counted = pacing.counters(bus)
+    assert counted is not None
+    assert counted.frames == 0
+    pacing.remove(bus)
+    assert pacing.counters(bus) is None
+
+
+@pytest.mark.vcan
+def test_where_it_has_none_a_bucket_paces_by_the_mean_and_says_so(line: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a line left by another run, and a kernel that does not know what it is asked for
+    pacing.apply(CLASSIC, mean_bits=115)
+    monkeypatch.setattr(traffic_control, "KIND", "canline2")
+    # when
+    done = pacing.apply(CLASSIC, mean_bits=115)
+    # then
+    assert (done.applied, done.pace, done.tbf_rate_bit_s) == (True, pacing.MEAN, 556_522)
+    assert done.line() == f"paced to 500 kbit/s, mean frame length: {pacing.NO_CANLINE}"
+    assert "tbf" in shown()
+    assert pacing.counters(CLASSIC) is None
+
+
+@pytest.mark.vcan
+def test_a_vcan_paced_by_the_mean_is_no_faster_than_the_line(line: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic_control, "KIND", "canline2")
     mean = pacing.mean_frame_bits(CLASSIC, 0x7E0, [PAYLOAD])
     done = pacing.apply(CLASSIC, mean_bits=mean)
+    assert done.applied, done.reason
+    receiver = BatchCanSocket("vcan0")
     try:
-        assert done.applied, done.reason
-        with (
-            can.Bus(interface="socketcan", channel="vcan0") as sender,
-            can.Bus(interface="socketcan", channel="vcan0") as receiver,
-        ):
-            seen = 0
-            started = time.monotonic()
+        frames: list[Frame] = []
+        with can.Bus(interface="socketcan", channel="vcan0") as sender:
             for data in frame_bits.consecutive_frames(PAYLOAD[:7000], limit=10**6):
                 sender.send(can.Message(arbitration_id=0x6A2, is_extended_id=False, data=data), timeout=2)
-                while message := receiver.recv(0):  # its buffer holds a few hundred
-                    seen += message.arbitration_id == 0x6A2
-            while seen < 1000:
-                message = receiver.recv(2)
-                assert message is not None, f"only {seen} of 1000 frames came"
-                seen += message.arbitration_id == 0x6A2
-            rate = 1000 / (time.monotonic() - started)
+                frames += receiver.receive()
+        deadline = time.monotonic() + 30
+        while len(frames) < 1000:
+            assert time.monotonic() < deadline, f"only {len(frames)} of 1000 frames came"
+            frames += receiver.receive()
+            time.sleep(0.001)
     finally:
-        pacing.remove(CLASSIC)
-    line = 500_000 / mean
-    assert 0.3 * line < rate < 1.03 * line  # never faster; slower only where the machine is
-    shown = subprocess.run(["tc", "qdisc", "show", "dev", "vcan0"], capture_output=True, text=True, check=True).stdout
-    assert "tbf" not in shown
+        receiver.close()
+    took_s = (frames[-1].timestamp_us - frames[0].timestamp_us) / 1e6
+    burst_frames = pacing.CLASSIC_BURST_BYTES * 8 / frame_bits.TBF_CLASSIC_FRAME_BITS
+    assert took_s > (999 - burst_frames) * mean / 500_000 * 0.99
+    pacing.remove(CLASSIC)
+    assert "tbf" not in shown()
+
+
+def shown() -> str:
+    return subprocess.run(["tc", "qdisc", "show", "dev", "vcan0"], capture_output=True, text=True, check=True).stdout

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from bench import report, report_view, topology
+from bench import pacing, report, report_view, topology
 from bench.capture_files import BusStatistics, IdStatistics
 from bench.cli import trace_story
 from bench.job_watch import JobView, JobWatch
 from bench.pacing import Pacing
 from bench.report import EcuState, Report
+from bench.traffic_control import LineCounters
 from proto import trace
 from proto.job_states import JobState
 
@@ -31,6 +33,7 @@ BUS = BusStatistics(
         0x7E1: IdStatistics(75_443, 603_544, 8_713_946, 75_229, 8_689_073),
     },
 )
+LINE = LineCounters(114_063, 13_214_641, 0, 26.429282, 0.512, 0)
 IMAGES = {"engine": 262_852, "adas": 524_996}
 
 
@@ -65,7 +68,12 @@ def whole_report() -> Report:
         before={"engine": state("1.0.0"), "adas": state("1.0.0")},
         after={"engine": state("2.0.0"), "adas": state("2.0.0")},
         transfers=transfers(),
-        buses=report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": Pacing(True, 500_000, 115.8, 552_677)}),
+        buses=report.bus_reports(
+            BENCH,
+            {"powertrain": BUS},
+            {"powertrain": Pacing(True, 500_000, 115.8, pacing.EXACT)},
+            lines={"powertrain": LINE},
+        ),
         files={"report": "runs/x/report.txt"},
         notes=("the cloud has the job as INSTALLING",),
         dtcs={"engine": ("P0602-00 an image was refused: wrong signature",), "adas": ()},
@@ -156,6 +164,21 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
     assert "engine: P0602-00 an image was refused: wrong signature" in text
     assert "…" not in text
     assert "\x1b" not in text
+
+
+def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
+    text = report_view.as_text(whole_report())
+    assert "paced, exact" in text
+    line = "vcan0's line counted 114,063 frames in 26.43 s, which are 13.21 Mbit; 0 found its queue full; 0.51 s lost"
+    assert line in " ".join(text.split())
+
+
+def test_a_bus_paced_by_the_mean_says_so_and_has_no_line() -> None:
+    by_mean = Pacing(True, 500_000, 115.8, pacing.MEAN, 552_677, pacing.NO_CANLINE)
+    buses = report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": by_mean}, lines={"powertrain": None})
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "paced, mean frame length" in text
+    assert "line counted" not in text
 
 
 def test_trouble_codes_are_the_last_that_were_read_after_the_job() -> None:

@@ -103,6 +103,24 @@ def test_the_page_says_what_the_report_says(page: str, run: Path) -> None:
         assert f"{transfer['limit_bytes_per_s'] / 1024:.2f} KiB/s" in page
 
 
+def test_the_page_says_how_a_bus_is_paced_and_what_its_line_counted(tmp_path: Path) -> None:
+    run = small_run.unpack(tmp_path / "run")
+    content = json.loads((run / "report.json").read_text())
+    line = {
+        "frames": 2791,
+        "nominal_bits": 325630,
+        "data_bits": 0,
+        "busy_s": 0.65126,
+        "lost_s": 0.04,
+        "dropped_frames": 3,
+    }
+    content["buses"]["powertrain"] |= {"pace": "exact", "line": line}
+    (run / "report.json").write_text(json.dumps(content))
+    page = write_page(run).read_text(encoding="utf-8")
+    assert "paced, exact" in page
+    assert "line counted 2 791 frames in 0.65 s, which are 0.33 Mbit; 3 found its queue full; 0.04 s lost" in page
+
+
 def test_every_plot_is_well_formed_svg(page: str) -> None:
     plots = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     assert len(plots) == 3

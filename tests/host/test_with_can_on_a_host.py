@@ -97,6 +97,47 @@ class TestWithoutAKernel:
         assert "no vcan in this kernel" in answer.stdout
 
 
+class TestCanlineScript:
+    def test_a_wrong_call_is_told(self) -> None:
+        answer = run(SETUP / "canline.sh", "--install")
+        assert answer.returncode == 2
+        assert "--build" in answer.stderr
+
+    def test_without_headers_it_names_the_package_and_what_works_without(self, tmp_path: Path) -> None:
+        answer = run(
+            SETUP / "canline.sh", "--build", XDG_CACHE_HOME=str(tmp_path), CANLINE_KERNEL_BUILD=str(tmp_path / "none")
+        )
+        assert answer.returncode == 3
+        assert f"linux-headers-{os.uname().release}" in answer.stderr
+        assert "mean frame length" in answer.stderr
+
+    def test_a_build_that_fails_shows_its_log_and_leaves_no_module(self, tmp_path: Path) -> None:
+        if not shutil.which("make") or not shutil.which("gcc"):
+            pytest.skip("make or gcc is missing: setup/packages.sh run")
+        headers = tmp_path / "headers"
+        headers.mkdir()
+        (headers / "Makefile").write_text("modules:\n\t@echo these are no headers; exit 1\n")
+        answer = run(SETUP / "canline.sh", "--build", XDG_CACHE_HOME=str(tmp_path), CANLINE_KERNEL_BUILD=str(headers))
+        assert answer.returncode == 1
+        assert "these are no headers" in answer.stderr
+        assert not list(tmp_path.glob("otabench/**/*.ko"))
+
+    def test_it_builds_against_this_kernel_s_headers(self, tmp_path: Path) -> None:
+        found = [path.parent for path in sorted(Path("/usr/src").glob("linux-headers-*/Module.symvers"))]
+        if not found:
+            pytest.skip("no kernel headers in /usr/src")
+        answer = run(SETUP / "canline.sh", "--build", XDG_CACHE_HOME=str(tmp_path), CANLINE_KERNEL_BUILD=str(found[-1]))
+        assert answer.returncode == 0, answer.stderr
+        assert Path(answer.stdout.strip()).read_bytes()[:4] == b"\x7fELF"
+
+    def test_a_changed_source_is_another_guest_kernel(self, tmp_path: Path) -> None:
+        setup = tmp_path / "setup"
+        shutil.copytree(SETUP, setup)
+        before = run(setup / "guest/build.sh", "--target", "6.1").stdout
+        (setup / "canline/sch_canline.c").write_text("/* another one */")
+        assert run(setup / "guest/build.sh", "--target", "6.1").stdout != before
+
+
 class TestBeforeAGuestBoots:
     """The kernel here is a file that would betray itself by a mark: these runs must end before it starts."""
 
