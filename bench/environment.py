@@ -76,6 +76,12 @@ def interface_problem(channel: str) -> str:
         return f"there is no CAN interface {channel} on this kernel; {remedy.format(channel)}"
     try:
         up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
+        has_carrier = not up or (device / "carrier").read_text(encoding="ascii").strip() != "0"
     except (OSError, ValueError):
-        up = _IFF_UP
+        return ""
+    if not has_carrier:
+        return (
+            f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then "
+            f"`ip link set {channel} type can restart` (slcan: `otabench can up {channel}`)"
+        )
     return "" if up else f"the CAN interface {channel} is down; `ip link set {channel} up`"

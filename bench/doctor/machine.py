@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import environment, ports, process_setup
+from bench.adapters import is_off
 from bench.doctor import adapters, error_frames, links
 from bench.doctor.finding import Finding, fail, ok, warn
 from bench.errors import BenchError
@@ -119,7 +120,8 @@ def _interfaces(topology: Topology) -> Iterator[Finding]:
     found = [link for kind in ("can", "vcan", "vxcan") for link in _links(kind)]
     yield from links.judge(found, bitrates=wanted)
     for link in found:
-        if (link.get("linkinfo") or {}).get("info_kind") == "can" and "UP" in link.get("flags", ()):
+        is_real = (link.get("linkinfo") or {}).get("info_kind") == "can"
+        if is_real and "UP" in link.get("flags", ()) and not is_off(link):
             yield from _heard(str(link["ifname"]))
 
 

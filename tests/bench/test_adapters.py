@@ -33,13 +33,25 @@ def test_can_fd_has_a_data_bit_rate_the_nominal_one_without_another() -> None:
     assert "dbitrate 500000 fd on listen-only on" in lines("can", fd=True, listen_only=True)[1]
 
 
-def test_a_virtual_interface_is_can_fd_by_its_mtu_and_a_serial_one_only_gets_its_queue() -> None:
+def test_a_virtual_interface_is_can_fd_by_its_mtu() -> None:
     assert lines("vcan", fd=True)[1] == "ip link set vcan0 mtu 72 txqueuelen 1000"
     assert lines("vcan")[1] == "ip link set vcan0 mtu 16 txqueuelen 1000"
-    assert lines("slcan") == ["ip link set slcan0 txqueuelen 1000 up"]
 
 
-@pytest.mark.parametrize(("kind", "setting"), [("vcan", "listen_only"), ("vxcan", "restart_ms"), ("slcan", "fd")])
+def test_a_serial_interface_is_closed_and_opened_at_its_bit_rate() -> None:
+    assert lines("slcan", bitrate=250_000, listen_only=True) == [
+        "ip link set slcan0 down",
+        "ip link set slcan0 type can bitrate 250000 listen-only on",
+        "ip link set slcan0 txqueuelen 1000 up",
+    ]
+    assert adapters.up_commands("slcan0", "slcan before Linux 6.0", LinkSettings()) == [
+        ["ip", "link", "set", "slcan0", "txqueuelen", "1000", "up"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("vcan", "listen_only"), ("vxcan", "restart_ms"), ("slcan", "fd"), ("slcan", "restart_ms")]
+)
 def test_a_setting_that_the_interface_has_not_is_wrong_usage(kind: str, setting: str) -> None:
     with pytest.raises(WrongUsage, match=f"{kind}0: --{setting.replace('_', '-')}: an interface of kind {kind}"):
         lines(kind, **{setting: 1})

@@ -35,6 +35,12 @@ def with_counters(entry: dict[str, Any], *, sent: int, received: int, **counted:
     return entry
 
 
+def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
+    """A controller that can be restarted, and takes any bit rate."""
+    entry["linkinfo"]["info_data"].pop("bitrate_const")
+    return entry
+
+
 def levels(findings: list[Finding]) -> list[Level]:
     return [finding.level for finding in findings]
 
@@ -52,10 +58,30 @@ def test_vcan_is_healthy_without_a_controller() -> None:
 
 
 def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
-    (finding,) = links.judge([recorded("can_busoff")])
+    (finding,) = links.judge([of_another_driver(recorded("can_busoff"))])
     assert finding.level is Level.FAIL
-    assert "bus-off" in finding.words and "1 times" in finding.words
-    assert "ip link set can0 type can restart" in finding.remedy
+    assert "bus-off, once so far" in finding.words
+    assert "ip link set can0 type can restart (or set restart-ms 100" in finding.remedy
+
+
+def test_a_serial_adapter_knows_no_restart_and_is_set_up_again() -> None:
+    (finding,) = links.judge([recorded("can_busoff")])
+    assert "then otabench can up can0 --bitrate 500000 (slcan knows no restart)" in finding.remedy
+
+
+def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
+    entry = recorded("can_busoff")
+    entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
+    (finding,) = links.judge([entry])
+    assert finding.level is Level.FAIL
+    assert "came back by itself, and the kernel sends nothing" in finding.words
+
+
+def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
+    entry = recorded("can_up")
+    entry["linkinfo"]["info_data"]["bittiming_bitrate"] = 0xFFFF_FFFF
+    (finding,) = links.judge([entry], bitrates={"can0": 500_000})
+    assert finding.level is Level.OK and "kbit/s" not in finding.words
 
 
 def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
@@ -126,7 +152,10 @@ def test_what_an_older_ip_leaves_out_is_no_trouble(entry: dict[str, Any]) -> Non
 
 ACK = (0x0A8, bytes.fromhex("0000001900000000"))
 """What the kernel made of an adapter's acknowledgement error: acknowledgement slot."""
-FORM = (0x088, bytes.fromhex("00000a0000000000"))
+FORM = (0x088, bytes.fromhex("0000060000000000"))
+"""… of form and stuff errors."""
+BIT = (0x088, bytes.fromhex("0000080000000000"))
+"""… of a dominant bit that could not be sent."""
 
 
 def test_silence_is_no_error() -> None:
@@ -150,6 +179,13 @@ def test_destroyed_frames_and_nothing_heard_is_the_bit_rate() -> None:
 def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
     (finding,) = error_frames.judge("can0", [FORM] * 5, data_frames=300, seconds=0.5)
     assert finding.words.startswith("frames are destroyed")
+    assert "60 ohm" in finding.remedy
+
+
+@pytest.mark.parametrize("data_frames", [0, 300])
+def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
+    (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
+    assert finding.words.startswith("what it sends reads back otherwise")
     assert "60 ohm" in finding.remedy
 
 
