@@ -159,7 +159,7 @@ def describe(link: LinkState) -> str:
     if link.state and link.kind != "slcan":
         words.append(f"errors sending {link.tx_errors}, receiving {link.rx_errors}")
     if link.state:
-        words.append(f"bus-off {link.bus_offs} times")
+        words.append("bus-off once" if link.bus_offs == 1 else f"bus-off {link.bus_offs} times")
     if link.state and link.kind != "slcan":
         words.append(f"restart-ms {link.restart_ms}")
     words.append(f"txqueuelen {link.tx_queue_length}")

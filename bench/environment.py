@@ -68,8 +68,13 @@ def interface_problem(channel: str) -> str:
     """Why a SocketCAN interface cannot be used, with the remedy; empty where it can."""
     device = _INTERFACES / channel
     if not device.exists():
+        by_line = (
+            "plug the adapter in, then `slcand TTY {0}` and `otabench can up {0} --bitrate 500000` (docs/hardware.md)"
+        )
         remedy = (
-            "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
+            by_line
+            if channel.startswith("slcan")
+            else "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
             if channel.startswith("vcan")
             else "plug the adapter in and set it up: `ip link set {0} type can bitrate 500000 && ip link set {0} up`"
         )

@@ -76,12 +76,19 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
             )
         ]
     if violations >= _FEW:
-        what = "every frame is destroyed" if data_frames == 0 else "frames are destroyed"
+        if data_frames == 0:
+            return [
+                fail(
+                    name,
+                    f"every frame is destroyed ({told}; {heard})",
+                    f"the bus runs at another bit rate: otabench can up {name} --bitrate RATE",
+                )
+            ]
         return [
             fail(
                 name,
-                f"{what} ({told}; {heard})",
-                "a wrong bit rate where nothing gets through, else no termination: 60 ohm between CAN_H and CAN_L",
+                f"frames are destroyed ({told}; {heard})",
+                "no termination, or a disturbed line: measure 60 ohm between CAN_H and CAN_L with all power off",
             )
         ]
     return [warn(name, f"error frames ({told}; {heard})", "now and then is no harm; if it goes on, look at the wiring")]

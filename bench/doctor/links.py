@@ -82,7 +82,7 @@ def _judge(link: Mapping[str, Any], wanted_bitrate: int | None) -> list[Finding]
 def _healthy_words(link: Mapping[str, Any], state: str, bitrate: int, counted: Mapping[str, Any]) -> str:
     info = link.get("linkinfo") or {}
     stats = link.get("stats64") or {}
-    words = [str(info.get("info_kind", "can")), "up"]
+    words = ["slcan" if is_slcan(link) else str(info.get("info_kind", "can")), "up"]
     if state:
         words.append(state.lower())
     if bitrate:
@@ -123,7 +123,8 @@ def _error_passive(name: str, data: Mapping[str, Any], counted: Mapping[str, Any
     return fail(
         name,
         words,
-        "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends",
+        "the only node, a wrong bit rate, or no termination (error frames tell which, where the adapter reports them): "
+        "compare the bit rate, look at the 120 ohm at both ends",
     )
 
 

@@ -86,7 +86,7 @@ def test_an_interface_off_the_bus_is_told_with_counters_and_remedy() -> None:
         )
     )
     assert adapters.describe(link) == (
-        "can0: can, up, BUS-OFF, 500 kbit/s, CAN FD 2000 kbit/s, listen-only, errors sending 248, receiving 3, bus-off 1 times, "
+        "can0: can, up, BUS-OFF, 500 kbit/s, CAN FD 2000 kbit/s, listen-only, errors sending 248, receiving 3, bus-off once, "
         "restart-ms 0, txqueuelen 10 (short: `ip link set can0 txqueuelen 1000`), on usb 1-1:1.0, "
         "off the bus: mend wiring or bit rate, then `ip link set can0 type can restart`"
     )

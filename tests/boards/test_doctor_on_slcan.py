@@ -52,7 +52,7 @@ def about_the_bus(tmp_path: Path) -> tuple[int, list[str]]:
 def test_a_healthy_adapter_is_up_and_silent(plugged: Adapter, tmp_path: Path) -> None:
     status, lines = about_the_bus(tmp_path)
     assert status == 0, lines
-    assert lines[0].startswith(f"ok    {ADAPTER}           can, up, error-active, 500 kbit/s, txqueuelen 1000")
+    assert lines[0].startswith(f"ok    {ADAPTER}           slcan, up, error-active, 500 kbit/s, txqueuelen 1000")
     assert lines[1].endswith("heard 0 frames in 0.5 s, no error frame")
     status, lines = otabench("can", "status", ADAPTER, cwd=tmp_path)
     assert (status, lines) == (0, [f"{ADAPTER}: slcan, up, ERROR-ACTIVE, 500 kbit/s, bus-off 0 times, txqueuelen 1000"])

@@ -90,10 +90,16 @@ def _request_download(client: EcuClient, what: Download) -> int:
 
 def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
     step = f"36 {counter:02X} transfer data"
-    repeats = client.profile.transfer.block_repeats
+    repeats = late = client.profile.transfer.block_repeats
+    before = bytes(((counter - 1) & 0xFF,))
     while True:
         try:
             answer = client.request(request, step=step)
+            while (
+                late and answer[1:2] == before
+            ):  # a block that was sent again, as its answer was late, is answered twice
+                late -= 1
+                answer = client.request(request, step=step, is_sent_already=True)
             break
         except EcuLost:
             if repeats == 0:
