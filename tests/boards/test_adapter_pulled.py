@@ -29,11 +29,11 @@ BY_NAME = {point.name: point for point in POINTS}
 def pulled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Rig, LivingBench]]:
-    with pulled_bench(tmp_path_factory.mktemp("pulled"), updates=3, by_slcand=request.param) as made:
+    with pulled_bench(tmp_path_factory.mktemp("pulled"), updates=4, by_slcand=request.param) as made:
         yield made
 
 
-@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image"])
+@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image", "as ACTIVATING begins"])
 def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = pulled
     outcome = update_with(PULLED, boards, living, BY_NAME[point])

@@ -26,11 +26,11 @@ BY_NAME = {point.name: point for point in POINTS}
 
 @pytest.fixture(scope="module")
 def shorted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, LivingBench]]:
-    with pulled_bench(tmp_path_factory.mktemp("shorted"), updates=3) as made:
+    with pulled_bench(tmp_path_factory.mktemp("shorted"), updates=4) as made:
         yield made
 
 
-@pytest.mark.parametrize("point", ["in the middle of the image", "as VERIFYING begins"])
+@pytest.mark.parametrize("point", ["in the middle of the image", "as ACTIVATING begins", "as VERIFYING begins"])
 def test_the_update_goes_on_once_the_bus_is_set_up_again(shorted: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = shorted
     outcome = update_with(BUS_OFF, boards, living, BY_NAME[point])

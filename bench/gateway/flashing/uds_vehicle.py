@@ -1,8 +1,8 @@
 """``Vehicle`` by UDS over ISO-TP: all ECUs, on all buses.
 
 Decides what runs at the same time (staging: one worker per bus, the ECUs of a bus one after the other; the rest, a few
-short messages, in order) and how long TesterPresent is kept up (from staging until ``finish``; not after a failed
-staging). What is done with one ECU: ``programming`` and ``activation``.
+short messages, in order, and again after the bus was away) and how long TesterPresent is kept up (from staging until
+``finish``; not after a failed staging). What is done with one ECU: ``programming`` and ``activation``.
 """
 
 from __future__ import annotations
@@ -85,13 +85,17 @@ class UdsVehicle:
         with self._job(job_id):
             self._keep_sessions()
             pairs = self._pairs(images)
-            changing = [(client, image) for client, image in pairs if activation.prepare(client, image)]
-            for client, _ in changing:
-                Progress(client, progress).phase(Phase.ACTIVATING)
-            for client, image in changing:
-                activation.make_trial(client, image)
-            for client, _ in changing:
-                activation.reset(client)
+
+            def act() -> None:
+                changing = [(client, image) for client, image in pairs if activation.prepare(client, image)]
+                for client, _ in changing:
+                    Progress(client, progress).phase(Phase.ACTIVATING)
+                for client, image in changing:
+                    activation.make_trial(client, image)
+                for client, _ in changing:
+                    activation.reset(client)
+
+            self._outlasting_the_bus(pairs, act)
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.verify``."""
@@ -110,12 +114,16 @@ class UdsVehicle:
         with self._job(job_id):
             self._keep_sessions()
             pairs = self._pairs(images)
-            for client, image in pairs:
-                activation.require_running(client, image)
             found = {}
-            for client, image in pairs:
-                found[client.name] = activation.confirm(client, image)
-                Progress(client, progress).phase(Phase.CONFIRMED)
+
+            def act() -> None:
+                for client, image in pairs:
+                    activation.require_running(client, image)
+                for client, image in pairs:
+                    found[client.name] = activation.confirm(client, image)
+                    Progress(client, progress).phase(Phase.CONFIRMED)
+
+            self._outlasting_the_bus(pairs, act)
             return found
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
@@ -158,6 +166,18 @@ class UdsVehicle:
         with self._lock:
             for link in self._links:
                 link.close()
+
+    def _outlasting_the_bus(self, pairs: list[tuple[EcuClient, EcuImage]], act: Callable[[], None]) -> None:
+        """Acts, and once more where the bus went away in the middle and is back in time: ``activation`` does only what is left."""
+        deadline = time.monotonic() + self._timing.ecu_lost_timeout_s
+        while True:
+            try:
+                return act()
+            except BusUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            for client, _ in pairs:
+                activation.await_slots(client, deadline=deadline)
 
     @staticmethod
     def _identity(client: EcuClient) -> EcuIdentity:
