@@ -85,8 +85,7 @@ def interface_problem(channel: str) -> str:
     except (OSError, ValueError):
         return ""
     if not has_carrier:
-        return (
-            f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then "
-            f"`ip link set {channel} type can restart` (slcan: `otabench can up {channel}`)"
-        )
+        restart, set_up = f"`ip link set {channel} type can restart`", f"`otabench can up {channel}`"
+        how = set_up if channel.startswith("slcan") else f"{restart} (a serial adapter: {set_up})"
+        return f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then {how}"
     return "" if up else f"the CAN interface {channel} is down; `ip link set {channel} up`"

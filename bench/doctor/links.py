@@ -123,8 +123,8 @@ def _error_passive(name: str, data: Mapping[str, Any], counted: Mapping[str, Any
     return fail(
         name,
         words,
-        "the only node, a wrong bit rate, or no termination (error frames tell which, where the adapter reports them): "
-        "compare the bit rate, look at the 120 ohm at both ends",
+        "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends "
+        "(the line below tells which, where the adapter reports errors)",
     )
 
 
