@@ -1,8 +1,9 @@
 """SocketCAN interfaces set up, taken down and looked at: which `ip link` lines that takes, and what `ip` says back.
 
 Decides the command lines (pure) and what a refusal means. Rules: an interface is taken down before its bit timing is changed; a
-virtual one (vcan, vxcan) has no bit timing, and is CAN FD by its MTU; a serial one (slcan) got its bit rate when `slcand`
-attached it; every one gets a transmit queue of 1000 frames, as the kernel's 10 do not hold one ISO-TP block.
+virtual one (vcan, vxcan) has no bit timing, and is CAN FD by its MTU; a serial one (slcan) knows neither CAN FD nor a restart, and
+before Linux 6.0 no setting at all: `slcand` gave it its bit rate; every one gets a transmit queue of 1000 frames, as the kernel's 10
+do not hold one ISO-TP block.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ TX_QUEUE_LENGTH: Final = 1000
 _CAN_MTU: Final = 16
 _CANFD_MTU: Final = 72
 _WITHOUT_TIMING: Final = ("vcan", "vxcan")
+_OLD_SLCAN: Final = "slcan before Linux 6.0"
+_SLCAN_BIT_RATES: Final = [10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000]
+_UNKNOWN_BIT_RATE: Final = 0xFFFF_FFFF
+"""What the slcan driver says where `slcand` has set the bit rate."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class LinkSettings:
 
 @dataclass(frozen=True)
 class LinkState:
-    """An interface as `ip` describes it. ``kind``: vcan, vxcan, can (any driver with bit timing), slcan."""
+    """An interface as `ip` describes it. ``kind``: vcan, vxcan, can (any driver with bit timing), slcan or an old one."""
 
     channel: str
     kind: str
@@ -54,6 +59,10 @@ class LinkState:
     tx_errors: int = 0
     rx_errors: int = 0
     bus_offs: int = 0
+    is_off: bool = False
+    """Off the bus: the kernel throws away what is sent."""
+    restart: str = ""
+    """How it comes back then."""
     parent: str = ""
     """The device that carries it, such as a USB path."""
 
@@ -75,22 +84,61 @@ def parse_link(text: str) -> LinkState:
     counters: dict[str, Any] = info.get("info_xstats", {})
     berr: dict[str, Any] = data.get("berr_counter", {})
     kind = str(info.get("info_kind", "can"))
+    if is_slcan(link):
+        kind = "slcan"
+    elif "info_kind" not in info and channel.startswith("slcan"):
+        kind = _OLD_SLCAN
     return LinkState(
         channel=channel,
-        kind="slcan" if kind == "can" and channel.startswith("slcan") else kind,
+        kind=kind,
         is_up="UP" in link.get("flags", ()),
         mtu=int(link["mtu"]),
         tx_queue_length=int(link.get("txqlen", 0)),
         state=str(data.get("state", "")),
-        bitrate=int(data.get("bittiming", {}).get("bitrate", 0)),
+        bitrate=bit_rate(link),
         data_bitrate=int(data.get("data_bittiming", {}).get("bitrate", 0)),
         restart_ms=int(data.get("restart_ms", 0)),
         modes=tuple(str(mode) for mode in data.get("ctrlmode", ())),
         tx_errors=int(berr.get("tx", 0)),
         rx_errors=int(berr.get("rx", 0)),
         bus_offs=int(counters.get("bus_off", 0)),
+        is_off=is_off(link),
+        restart=restart_line(link),
         parent=f"{link['parentbus']} {link['parentdev']}" if "parentdev" in link and "parentbus" in link else "",
     )
+
+
+def is_slcan(link: Mapping[str, Any]) -> bool:
+    """Whether an entry of `ip -j -d link` is of the slcan driver, whatever its name: by the bit rates that it takes."""
+    return _data(link).get("bitrate_const") == _SLCAN_BIT_RATES
+
+
+def bit_rate(link: Mapping[str, Any]) -> int:
+    """The nominal bit rate of an entry of `ip -j -d link`; 0 where nobody knows it."""
+    data = _data(link)
+    found = int((data.get("bittiming") or {}).get("bitrate") or data.get("bittiming_bitrate") or 0)
+    return 0 if found == _UNKNOWN_BIT_RATE else found
+
+
+def is_off(link: Mapping[str, Any]) -> bool:
+    """Whether an entry of `ip -j -d link` is off the bus: by its state, or up without carrier (an adapter that came back by itself
+    does not bring the kernel's carrier back)."""
+    flags = link.get("flags", ())
+    without_carrier = "UP" in flags and "NO-CARRIER" in flags and "LOWER_UP" not in flags
+    return _data(link).get("state") == "BUS-OFF" or without_carrier
+
+
+def restart_line(link: Mapping[str, Any]) -> str:
+    """How an interface comes back from bus-off. The slcan driver has no restart; taken down and set up again it closes and opens the
+    adapter, but only where the kernel knows the bit rate."""
+    name = str(link["ifname"])
+    if is_slcan(link):
+        return f"otabench can up {name} --bitrate {bit_rate(link) or 'RATE'}"
+    return f"ip link set {name} type can restart"
+
+
+def _data(link: Mapping[str, Any]) -> Mapping[str, Any]:
+    return dict((link.get("linkinfo") or {}).get("info_data") or {})
 
 
 def kind_by_name(channel: str) -> str:
@@ -108,16 +156,19 @@ def describe(link: LinkState) -> str:
     if link.mtu == _CANFD_MTU:
         words.append(f"CAN FD {link.data_bitrate // 1000} kbit/s" if link.data_bitrate else "CAN FD")
     words += [mode.lower() for mode in link.modes if mode not in ("FD",)]
+    if link.state and link.kind != "slcan":
+        words.append(f"errors sending {link.tx_errors}, receiving {link.rx_errors}")
     if link.state:
-        words.append(f"errors sending {link.tx_errors}, receiving {link.rx_errors}, bus-off {link.bus_offs} times")
+        words.append("bus-off once" if link.bus_offs == 1 else f"bus-off {link.bus_offs} times")
+    if link.state and link.kind != "slcan":
         words.append(f"restart-ms {link.restart_ms}")
     words.append(f"txqueuelen {link.tx_queue_length}")
     if link.tx_queue_length < TX_QUEUE_LENGTH:
         words[-1] += f" (short: `ip link set {link.channel} txqueuelen {TX_QUEUE_LENGTH}`)"
     if link.parent:
         words.append(f"on {link.parent}")
-    if link.state == "BUS-OFF":
-        words.append(f"off the bus: mend wiring or bit rate, then `ip link set {link.channel} type can restart`")
+    if link.is_off:
+        words.append(f"off the bus: mend wiring or bit rate, then `{link.restart}`")
     return ", ".join(words)
 
 
@@ -132,13 +183,14 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
         _refuse(channel, kind, {"--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)})
         mtu = _CANFD_MTU if wanted.fd else _CAN_MTU
         return [_link(channel, "down"), _link(channel, "mtu", str(mtu), *queue), _link(channel, "up")]
-    if kind == "slcan":
-        _refuse(
-            channel,
-            kind,
-            {"--fd": wanted.fd, "--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)},
-        )
+    if kind == _OLD_SLCAN:
+        unknown = {"--fd": wanted.fd, "--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)}
+        _refuse(channel, kind, unknown)
         return [_link(channel, *queue, "up")]
+    if kind == "slcan":
+        _refuse(channel, kind, {"--fd": wanted.fd, "--restart-ms": bool(wanted.restart_ms)})
+        timing = ["type", "can", "bitrate", str(wanted.bitrate), "listen-only", "on" if wanted.listen_only else "off"]
+        return [_link(channel, "down"), _link(channel, *timing), _link(channel, *queue, "up")]
     data_bitrate = wanted.data_bitrate or wanted.bitrate
     if data_bitrate < wanted.bitrate:
         raise WrongUsage(

@@ -69,14 +69,24 @@ def interface_problem(channel: str) -> str:
     """Why a SocketCAN interface cannot be used, with the remedy; empty where it can."""
     device = _INTERFACES / channel
     if not device.exists():
+        by_line = (
+            "plug the adapter in, then `slcand TTY {0}` and `otabench can up {0} --bitrate 500000` (docs/hardware.md)"
+        )
         remedy = (
-            "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
+            by_line
+            if channel.startswith("slcan")
+            else "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
             if channel.startswith("vcan")
             else "plug the adapter in and set it up: `ip link set {0} type can bitrate 500000 && ip link set {0} up`"
         )
         return f"there is no CAN interface {channel} on this kernel; {remedy.format(channel)}"
     try:
         up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
+        has_carrier = not up or (device / "carrier").read_text(encoding="ascii").strip() != "0"
     except (OSError, ValueError):
-        up = _IFF_UP
+        return ""
+    if not has_carrier:
+        restart, set_up = f"`ip link set {channel} type can restart`", f"`otabench can up {channel}`"
+        how = set_up if channel.startswith("slcan") else f"{restart} (a serial adapter: {set_up})"
+        return f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then {how}"
     return "" if up else f"the CAN interface {channel} is down; `ip link set {channel} up`"

@@ -147,9 +147,16 @@ class Bench(BenchJobs):
         if not self.setup.embedded_broker:
             self._start_unless_absent([BROKER])
         if self.options.capture:
-            for bus in self.topology.buses:
+            shared = [name for name, bus in self.topology.buses.items() if not bus.is_one_programs]
+            for bus in shared:
                 self._specs[process_setup.capture_process(bus)] = partial(self.setup.capture, bus)
-            self._start_unless_absent([process_setup.capture_process(bus) for bus in self.topology.buses])
+            self._start_unless_absent([process_setup.capture_process(bus) for bus in shared])
+            for bus in self.topology.buses.keys() - shared:
+                entry = self.topology.buses[bus]
+                self._say(
+                    f"bus {bus}: no capture: {entry.interface} {entry.channel} is the gateway's alone; "
+                    "with the kernel's driver (interface socketcan) there is one"
+                )
 
     def _make_firmware(self, keys_dir: Path) -> None:
         from bench import firmware  # imgtool takes its time to import; the processes above start meanwhile

@@ -6,6 +6,7 @@ as the capture goes on. What crossed the bus meanwhile is not in the capture; ``
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -82,9 +83,7 @@ class ReopeningSource:
 
     def close(self) -> None:
         """Closes it for good."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._let_go()
         self._not_before_s = float("inf")
 
     def _gone(self, error: Exception) -> None:
@@ -92,10 +91,15 @@ class ReopeningSource:
             self.gaps += 1
             print(f"captures: {self._name} went away: {error}; opened again as soon as it is back", file=sys.stderr)
         self._lost_before = self.lost_frames
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._let_go()
         self._put_off()
+
+    def _let_go(self) -> None:
+        """Closes it; one that is gone may fail even then (slcan says good-bye to its adapter)."""
+        source, self._source = self._source, None
+        if source is not None:
+            with contextlib.suppress(Exception):
+                source.close()
 
     def _reopened(self) -> bool:
         if time.monotonic() < self._not_before_s:

@@ -7,7 +7,7 @@ whole file means ``bench.topology``'s.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -36,6 +36,10 @@ class VehicleEntry(Entry):
     """The vehicle."""
 
     vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
+
+
+_ONE_PROGRAMS: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
+"""Interfaces of python-can that hold a serial port or a USB device."""
 
 
 class BusEntry(Entry):
@@ -79,6 +83,11 @@ class BusEntry(Entry):
     def is_vcan(self) -> bool:
         """Whether this is a virtual SocketCAN interface by its name, which can be paced."""
         return self.interface == "socketcan" and str(self.channel).startswith("vcan")
+
+    @property
+    def is_one_programs(self) -> bool:
+        """Whether python-can opens the adapter itself, so that two programs would take each other's frames."""
+        return self.interface in _ONE_PROGRAMS
 
 
 class PowerEntry(Entry):

@@ -72,7 +72,7 @@ def status(channel: _Channel) -> None:
 
     link = adapters.look(channel)
     print(adapters.describe(link))
-    if not link.is_up or link.state in ("BUS-OFF", "STOPPED"):
+    if not link.is_up or link.is_off or link.state == "STOPPED":
         raise typer.Exit(1)
 
 

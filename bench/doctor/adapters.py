@@ -73,22 +73,25 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
     return found
 
 
-def judge(adapters: Sequence[UsbAdapter], *, needed: bool) -> list[Finding]:
+def judge(adapters: Sequence[UsbAdapter], *, is_named: bool, is_missed: bool) -> list[Finding]:
     """One line an adapter.
 
     Args:
         adapters: as ``find`` gives them.
-        needed: whether the bench file names an interface that only an adapter brings.
+        is_named: whether the bench file names an interface that only an adapter brings.
+        is_missed: whether such an interface is not there.
     """
     if not adapters:
-        if needed:
+        if is_missed:
             return [
                 warn(
                     "USB adapter",
                     "none is plugged in, and the bench file names a real bus",
-                    "plug it in; `lsusb` must show it",
+                    "plug it in; `lsusb` must show it (docs/hardware.md)",
                 )
             ]
+        if is_named:
+            return [ok("USB adapter", "none that is known; the bench file's interfaces are there without")]
         return [ok("USB adapter", "none; a bench of simulated ECUs needs none")]
     same = Counter(adapter.serial for adapter in adapters if adapter.serial)
     found = []

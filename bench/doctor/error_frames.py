@@ -1,6 +1,8 @@
 """Judges the error frames of a CAN interface (linux/can/error.h): only node, wrong bit rate, no termination. Pure.
 
-Decides by classes and counts. Error frames come only from adapters that report bus errors (`berr-reporting on`, or always).
+Decides by classes and counts, and by the kind of violation: bit errors are a sender's, whose frames read back otherwise (no
+termination, a short); form and stuff errors a listener's, to whom frames make no sense (another bit rate, where none does).
+Error frames come only from adapters that report bus errors (`berr-reporting on`, or always).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _PROTOCOL: Final = 0x008
 _TRANSCEIVER: Final = 0x010
 _ACK_SLOT: Final = 0x19
 """data[3] where the violation was seen in the acknowledgement slot."""
+_BIT_ERRORS: Final = 0x18
+"""data[2]: a dominant or a recessive bit could not be sent."""
 _FEW: Final = 3
 
 
@@ -40,12 +44,13 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
         seconds: how long was listened.
     """
     classes: Counter[int] = Counter()
-    unacknowledged = violations = 0
+    unacknowledged = violations = misread_bits = 0
     for can_id, data in error_frames:
         classes.update(bit for bit in CLASSES if can_id & bit)
         is_ack = bool(can_id & _ACK) or (len(data) > 3 and data[3] == _ACK_SLOT)
         unacknowledged += is_ack
         violations += bool(can_id & _PROTOCOL) and not is_ack
+        misread_bits += bool(can_id & _PROTOCOL) and len(data) > 2 and bool(data[2] & _BIT_ERRORS)
     heard = f"{data_frames} frames in {seconds:.1f} s"
     if not classes:
         return [ok(name, f"heard {heard}, no error frame")]
@@ -62,13 +67,28 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
                 "connect and power another node; a bus needs two",
             )
         ]
-    if violations >= _FEW:
-        what = "every frame is destroyed" if data_frames == 0 else "frames are destroyed"
+    if violations >= _FEW and misread_bits * 2 > violations:
         return [
             fail(
                 name,
-                f"{what} ({told}; {heard})",
-                "a wrong bit rate where nothing gets through, else no termination: 60 ohm between CAN_H and CAN_L",
+                f"what it sends reads back otherwise, bit by bit ({told}; {heard})",
+                "no termination, or a short: measure 60 ohm between CAN_H and CAN_L with all power off",
+            )
+        ]
+    if violations >= _FEW:
+        if data_frames == 0:
+            return [
+                fail(
+                    name,
+                    f"every frame is destroyed ({told}; {heard})",
+                    f"the bus runs at another bit rate: otabench can up {name} --bitrate RATE",
+                )
+            ]
+        return [
+            fail(
+                name,
+                f"frames are destroyed ({told}; {heard})",
+                "no termination, or a disturbed line: measure 60 ohm between CAN_H and CAN_L with all power off",
             )
         ]
     return [warn(name, f"error frames ({told}; {heard})", "now and then is no harm; if it goes on, look at the wiring")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from bench.adapters import bit_rate, is_off, is_slcan, restart_line
 from bench.doctor.finding import Finding, fail, ok, warn
 
 LEAST_TX_QUEUE: Final = 100
@@ -33,13 +34,13 @@ def _judge(link: Mapping[str, Any], wanted_bitrate: int | None) -> list[Finding]
     is_virtual = info.get("info_kind") != "can"
     up = "UP" in link.get("flags", ())
     state = str(data.get("state", ""))
-    bitrate = int((data.get("bittiming") or {}).get("bitrate") or data.get("bittiming_bitrate") or 0)
+    bitrate = bit_rate(link)
     if not up:
         how = "" if is_virtual or bitrate else f"ip link set {name} type can bitrate {wanted_bitrate or 500000}; "
         level = fail if wanted_bitrate is not None else warn
         return [level(name, "is down", f"{how}ip link set {name} up")]
-    if state == "BUS-OFF":
-        return [_bus_off(name, data, counted)]
+    if is_off(link):
+        return [_bus_off(link, state, data, counted)]
     found = []
     if state == "ERROR-PASSIVE":
         found.append(_error_passive(name, data, counted))
@@ -81,7 +82,7 @@ def _judge(link: Mapping[str, Any], wanted_bitrate: int | None) -> list[Finding]
 def _healthy_words(link: Mapping[str, Any], state: str, bitrate: int, counted: Mapping[str, Any]) -> str:
     info = link.get("linkinfo") or {}
     stats = link.get("stats64") or {}
-    words = [str(info.get("info_kind", "can")), "up"]
+    words = ["slcan" if is_slcan(link) else str(info.get("info_kind", "can")), "up"]
     if state:
         words.append(state.lower())
     if bitrate:
@@ -95,7 +96,7 @@ def _healthy_words(link: Mapping[str, Any], state: str, bitrate: int, counted: M
         if direction in ("rx", "tx")
     ]
     offs = int(counted.get("bus_off") or 0)
-    return ", ".join(words) + (f", was bus-off {offs} times" if offs else "")
+    return ", ".join(words) + (f", was bus-off {_times(offs)}" if offs else "")
 
 
 def _counters(data: Mapping[str, Any]) -> str:
@@ -122,18 +123,32 @@ def _error_passive(name: str, data: Mapping[str, Any], counted: Mapping[str, Any
     return fail(
         name,
         words,
-        "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends",
+        "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends "
+        "(the line below tells which, where the adapter reports errors)",
     )
 
 
-def _bus_off(name: str, data: Mapping[str, Any], counted: Mapping[str, Any]) -> Finding:
-    again = (
-        f"it starts again by itself after {data['restart_ms']} ms"
-        if data.get("restart_ms")
-        else f"then ip link set {name} type can restart (or set restart-ms 100 while it is down)"
-    )
+def _bus_off(link: Mapping[str, Any], state: str, data: Mapping[str, Any], counted: Mapping[str, Any]) -> Finding:
+    name = str(link["ifname"])
+    if state != "BUS-OFF":
+        return fail(
+            name,
+            f"{state.lower()}, but without carrier: it was bus-off and came back by itself, and the kernel sends nothing",
+            restart_line(link),
+        )
+    if data.get("restart_ms"):
+        again = f"it starts again by itself after {data['restart_ms']} ms"
+    else:
+        aside = "slcan knows no restart" if is_slcan(link) else "or set restart-ms 100 while it is down"
+        again = f"then {restart_line(link)} ({aside})"
+    offs = int(counted.get("bus_off") or 0)
+    so_far = f", {_times(offs)} so far" if offs else ""
     return fail(
         name,
-        f"bus-off{_counters(data)}, {counted.get('bus_off', '?')} times so far",
-        f"its frames are destroyed: a wrong bit rate, a short, or CAN_H and CAN_L swapped; {again}",
+        f"bus-off{_counters(data)}{so_far}: its frames are destroyed",
+        f"look for a wrong bit rate, a short, or CAN_H and CAN_L swapped; {again}",
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

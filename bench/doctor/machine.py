@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import environment, pacing, ports, process_setup
+from bench.adapters import is_off
 from bench.doctor import adapters, error_frames, links
 from bench.doctor.finding import Finding, fail, ok, warn
 from bench.errors import BenchError
@@ -93,7 +94,7 @@ def _rights(_: Topology) -> Iterator[Finding]:
         yield warn(
             "rights",
             "no CAP_NET_ADMIN: interfaces cannot be set up or paced by this user",
-            "`sudo setup/vcan.sh` once after each boot, or setup/with-can",
+            "for a vcan `sudo setup/vcan.sh` once after each boot, or setup/with-can; for an adapter systemd-networkd (docs/hardware.md)",
         )
 
 
@@ -126,9 +127,10 @@ def _interfaces(topology: Topology) -> Iterator[Finding]:
         if bus.interface == "socketcan" and not bus.is_vcan
     }
     found = [link for kind in ("can", "vcan", "vxcan") for link in _links(kind)]
-    yield from links.judge(found, bitrates=wanted)
     for link in found:
-        if (link.get("linkinfo") or {}).get("info_kind") == "can" and "UP" in link.get("flags", ()):
+        yield from links.judge([link], bitrates=wanted)
+        is_real = (link.get("linkinfo") or {}).get("info_kind") == "can"
+        if is_real and "UP" in link.get("flags", ()) and not is_off(link):
             yield from _heard(str(link["ifname"]))
 
 
@@ -178,8 +180,9 @@ def _named_buses(topology: Topology) -> Iterator[Finding]:
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
-    needed = any(bus.interface == "socketcan" and not bus.is_vcan for bus in topology.buses.values())
-    yield from adapters.judge(adapters.find(), needed=needed)
+    real = [str(bus.channel) for bus in topology.buses.values() if bus.interface == "socketcan" and not bus.is_vcan]
+    absent = any(not Path("/sys/class/net", channel).exists() for channel in real)
+    yield from adapters.judge(adapters.find(), is_named=bool(real), is_missed=absent)
 
 
 def _tools(_: Topology) -> Iterator[Finding]:
@@ -210,6 +213,8 @@ def _database(_: Topology) -> Iterator[Finding]:
                 connection.commit()
             finally:
                 connection.close()
+    except PermissionError:
+        yield fail("database", f"this user may not write in {folder}", "run from a folder of your own, or --runs-dir")
     except (OSError, sqlite3.Error) as error:
         yield fail(
             "database", f"SQLite cannot write in {folder}: {error}", "run from a folder on a local disk, or --runs-dir"

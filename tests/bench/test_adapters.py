@@ -43,13 +43,25 @@ def test_a_data_phase_slower_than_the_nominal_bit_rate_is_wrong_usage() -> None:
         lines("can", fd=True, data_bitrate=250_000)
 
 
-def test_a_virtual_interface_is_can_fd_by_its_mtu_and_a_serial_one_only_gets_its_queue() -> None:
+def test_a_virtual_interface_is_can_fd_by_its_mtu() -> None:
     assert lines("vcan", fd=True)[1] == "ip link set vcan0 mtu 72 txqueuelen 1000"
     assert lines("vcan")[1] == "ip link set vcan0 mtu 16 txqueuelen 1000"
-    assert lines("slcan") == ["ip link set slcan0 txqueuelen 1000 up"]
 
 
-@pytest.mark.parametrize(("kind", "setting"), [("vcan", "listen_only"), ("vxcan", "restart_ms"), ("slcan", "fd")])
+def test_a_serial_interface_is_closed_and_opened_at_its_bit_rate() -> None:
+    assert lines("slcan", bitrate=250_000, listen_only=True) == [
+        "ip link set slcan0 down",
+        "ip link set slcan0 type can bitrate 250000 listen-only on",
+        "ip link set slcan0 txqueuelen 1000 up",
+    ]
+    assert adapters.up_commands("slcan0", "slcan before Linux 6.0", LinkSettings()) == [
+        ["ip", "link", "set", "slcan0", "txqueuelen", "1000", "up"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("vcan", "listen_only"), ("vxcan", "restart_ms"), ("slcan", "fd"), ("slcan", "restart_ms")]
+)
 def test_a_setting_that_the_interface_has_not_is_wrong_usage(kind: str, setting: str) -> None:
     with pytest.raises(WrongUsage, match=f"{kind}0: --{setting.replace('_', '-')}: an interface of kind {kind}"):
         lines(kind, **{setting: 1})
@@ -84,7 +96,7 @@ def test_an_interface_off_the_bus_is_told_with_counters_and_remedy() -> None:
         )
     )
     assert adapters.describe(link) == (
-        "can0: can, up, BUS-OFF, 500 kbit/s, CAN FD 2000 kbit/s, listen-only, errors sending 248, receiving 3, bus-off 1 times, "
+        "can0: can, up, BUS-OFF, 500 kbit/s, CAN FD 2000 kbit/s, listen-only, errors sending 248, receiving 3, bus-off once, "
         "restart-ms 0, txqueuelen 10 (short: `ip link set can0 txqueuelen 1000`), on usb 1-1:1.0, "
         "off the bus: mend wiring or bit rate, then `ip link set can0 type can restart`"
     )

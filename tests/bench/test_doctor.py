@@ -35,6 +35,12 @@ def with_counters(entry: dict[str, Any], *, sent: int, received: int, **counted:
     return entry
 
 
+def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
+    """A controller that can be restarted, and takes any bit rate."""
+    entry["linkinfo"]["info_data"].pop("bitrate_const")
+    return entry
+
+
 def levels(findings: list[Finding]) -> list[Level]:
     return [finding.level for finding in findings]
 
@@ -42,7 +48,7 @@ def levels(findings: list[Finding]) -> list[Level]:
 def test_a_healthy_interface_is_one_line() -> None:
     (finding,) = links.judge([recorded("can_up")], bitrates={"can0": 500_000})
     assert finding.level is Level.OK
-    assert finding.words.startswith("can, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
+    assert finding.words.startswith("slcan, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
 
 
 def test_vcan_is_healthy_without_a_controller() -> None:
@@ -52,10 +58,30 @@ def test_vcan_is_healthy_without_a_controller() -> None:
 
 
 def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
-    (finding,) = links.judge([recorded("can_busoff")])
+    (finding,) = links.judge([of_another_driver(recorded("can_busoff"))])
     assert finding.level is Level.FAIL
-    assert "bus-off" in finding.words and "1 times" in finding.words
-    assert "ip link set can0 type can restart" in finding.remedy
+    assert "bus-off, once so far" in finding.words
+    assert "ip link set can0 type can restart (or set restart-ms 100" in finding.remedy
+
+
+def test_a_serial_adapter_knows_no_restart_and_is_set_up_again() -> None:
+    (finding,) = links.judge([recorded("can_busoff")])
+    assert "then otabench can up can0 --bitrate 500000 (slcan knows no restart)" in finding.remedy
+
+
+def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
+    entry = recorded("can_busoff")
+    entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
+    (finding,) = links.judge([entry])
+    assert finding.level is Level.FAIL
+    assert "came back by itself, and the kernel sends nothing" in finding.words
+
+
+def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
+    entry = recorded("can_up")
+    entry["linkinfo"]["info_data"]["bittiming_bitrate"] = 0xFFFF_FFFF
+    (finding,) = links.judge([entry], bitrates={"can0": 500_000})
+    assert finding.level is Level.OK and "kbit/s" not in finding.words
 
 
 def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
@@ -126,7 +152,10 @@ def test_what_an_older_ip_leaves_out_is_no_trouble(entry: dict[str, Any]) -> Non
 
 ACK = (0x0A8, bytes.fromhex("0000001900000000"))
 """What the kernel made of an adapter's acknowledgement error: acknowledgement slot."""
-FORM = (0x088, bytes.fromhex("00000a0000000000"))
+FORM = (0x088, bytes.fromhex("0000060000000000"))
+"""… of form and stuff errors."""
+BIT = (0x088, bytes.fromhex("0000080000000000"))
+"""… of a dominant bit that could not be sent."""
 
 
 def test_silence_is_no_error() -> None:
@@ -144,12 +173,19 @@ def test_acknowledgement_errors_and_nothing_heard_is_the_only_node() -> None:
 def test_destroyed_frames_and_nothing_heard_is_the_bit_rate() -> None:
     (finding,) = error_frames.judge("can0", [FORM] * 20, data_frames=0, seconds=0.5)
     assert finding.level is Level.FAIL
-    assert "every frame is destroyed" in finding.words and "wrong bit rate" in finding.remedy
+    assert "every frame is destroyed" in finding.words and "another bit rate" in finding.remedy
 
 
 def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
     (finding,) = error_frames.judge("can0", [FORM] * 5, data_frames=300, seconds=0.5)
     assert finding.words.startswith("frames are destroyed")
+    assert "60 ohm" in finding.remedy
+
+
+@pytest.mark.parametrize("data_frames", [0, 300])
+def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
+    (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
+    assert finding.words.startswith("what it sends reads back otherwise")
     assert "60 ohm" in finding.remedy
 
 
@@ -188,7 +224,7 @@ def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
     found = adapters.find(tmp_path)
     assert [adapter.path for adapter in found] == ["1-1", "1-2", "1-3", "1-4"]
     assert found[0] == UsbAdapter("1-1", "candleLight / gs_usb", "gs_usb", "0042001", "gs_usb", ("can0",))
-    findings = adapters.judge(found, needed=True)
+    findings = adapters.judge(found, is_named=True, is_missed=False)
     assert levels(findings) == [Level.OK, Level.WARN, Level.OK, Level.OK]
     assert findings[0].words == "candleLight / gs_usb, serial 0042001, driver gs_usb, can0"
     assert findings[1].remedy == "modprobe peak_usb"
@@ -198,14 +234,15 @@ def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
 def test_clones_that_share_a_serial_number_are_told(tmp_path: Path) -> None:
     for path, interface in (("1-1", "net/can0"), ("1-2", "net/can1")):
         plug(tmp_path, path, "1d50", "606f", serial="000000000001", driver="gs_usb", interface=interface)
-    findings = adapters.judge(adapters.find(tmp_path), needed=True)
+    findings = adapters.judge(adapters.find(tmp_path), is_named=True, is_missed=False)
     assert [finding.level for finding in findings] == [Level.OK, Level.WARN] * 2
     assert "USB path" in findings[1].remedy
 
 
-def test_no_adapter_matters_only_to_a_bench_that_needs_one(tmp_path: Path) -> None:
-    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), needed=False)) == [Level.OK]
-    assert levels(adapters.judge([], needed=True)) == [Level.WARN]
+def test_no_adapter_matters_only_to_a_bench_that_misses_one(tmp_path: Path) -> None:
+    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_named=False, is_missed=False)) == [Level.OK]
+    assert levels(adapters.judge([], is_named=True, is_missed=False)) == [Level.OK]  # on a serial line
+    assert levels(adapters.judge([], is_named=True, is_missed=True)) == [Level.WARN]
 
 
 def test_a_line_has_level_subject_words_and_remedy() -> None:
@@ -267,5 +304,5 @@ def test_an_unprivileged_user_is_told_what_is_missing(tmp_path: Path) -> None:
     done = doctor(cwd=Path("/"), prefix=nobody)
     assert done.stderr == ""
     assert "warn  rights           no CAP_NET_ADMIN" in done.stdout
-    assert "fail  database         SQLite cannot write in /" in done.stdout
+    assert "fail  database         this user may not write in /" in done.stdout
     assert done.returncode == 1

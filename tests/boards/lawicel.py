@@ -6,8 +6,12 @@ SIGTERM: as the adapter is pulled, the terminal hangs up and FILE is gone. ``slc
 Decides what an adapter of the CAN232 kind answers: CR for done, BELL for refused, ``z``/``Z`` CR for a frame that was taken.
 Commands: ``S0``-``S8`` bit rate (closed only), ``O`` open, ``L`` open and only listen, ``C`` close, ``t`` ``T`` data frames,
 ``r`` ``R`` remote frames (11 and 29 bits; open only), ``F`` status flags (open only), ``V`` version, ``N`` serial number,
-``Z0`` ``Z1`` time stamps (closed only). Like those adapters it knows no CAN FD. ``Adapter`` is the protocol alone: bytes in,
-bytes and frames out; ``bridge`` moves them.
+``Z0`` ``Z1`` time stamps (closed only). Like those adapters it knows no CAN FD. It reports its controller's states and errors as
+newer firmware does (``s`` and ``e``, see ``wiring``); off the bus it stays so until it is closed and opened again. ``Adapter`` is
+the protocol alone: bytes in, bytes and frames out; ``bridge`` moves them.
+
+``--control PORT``: a UDP port on 127.0.0.1 that takes the name of a ``Wiring``, or ``rejoin``: back on a mended bus without being
+opened again, as some firmware does; it answers ``ok``. ``control`` does that.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from tests.boards.wiring import EFFECTS, Wiring
+
 DONE: Final = b"\r"
 REFUSED: Final = b"\a"
 BIT_RATES: Final = (10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000)
@@ -35,7 +41,12 @@ BIT_RATES: Final = (10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 
 VERSION: Final = b"V1013\r"
 SERIAL: Final = b"NOTB1\r"
 LONGEST_COMMAND_BYTES: Final = len(b"T1FFFFFFF81122334455667788\r")
+REJOIN: Final = b"rejoin"
+ERROR_PERIOD_S: Final = 0.02
+"""Between two error reports, while something is wrong."""
 _TIME_STAMP_WRAPS_MS: Final = 60_000
+_ANSWER_S: Final = 5.0
+
 
 _FRAME: Final = struct.Struct("=IB3x8s")
 _DATA_FRAME: Final = {
@@ -73,6 +84,9 @@ class Adapter:
     is_open: bool = False
     listens_only: bool = False
     stamps_time: bool = False
+    wiring: Wiring = Wiring.HEALTHY
+    is_off: bool = False
+    """Bus-off: until it is opened again."""
     to_bus: list[ClassicFrame] = field(default_factory=list)
     """Frames to be sent; the caller takes them away."""
     _unfinished: bytes = b""
@@ -87,8 +101,8 @@ class Adapter:
         return answers
 
     def notification(self, frame: ClassicFrame, *, time_ms: int) -> bytes:
-        """What the host is told of a frame on the bus; nothing while closed."""
-        if not self.is_open:
+        """What the host is told of a frame on the bus; nothing while closed, off, or where it makes no sense of it."""
+        if not self.is_open or not self._frames_pass:
             return b""
         is_remote = bool(frame.can_id & socket.CAN_RTR_FLAG)
         if frame.can_id & socket.CAN_EFF_FLAG:
@@ -98,6 +112,28 @@ class Adapter:
         data = "" if is_remote else frame.data.hex().upper()
         stamp = f"{time_ms % _TIME_STAMP_WRAPS_MS:04X}" if self.stamps_time else ""
         return f"{head}{data}{stamp}\r".encode("ascii")
+
+    def rewire(self, wiring: Wiring) -> bytes:
+        """Changes the wires; returns what the host is told. It goes on sending, so that a short takes it off the bus at once."""
+        self.wiring = wiring
+        return self._state() if self.is_open and not self.is_off else b""
+
+    def rejoin(self) -> bytes:
+        """Back on a mended bus by itself; returns what the host is told."""
+        self.is_off = False
+        return self.rewire(Wiring.HEALTHY)
+
+    def errors(self) -> bytes:
+        """What the host is told every ``ERROR_PERIOD_S``."""
+        return EFFECTS[self.wiring].error_report() if self.is_open and not self.is_off else b""
+
+    @property
+    def _frames_pass(self) -> bool:
+        return not self.is_off and EFFECTS[self.wiring].frames_pass
+
+    def _state(self) -> bytes:
+        self.is_off = self.wiring is Wiring.SHORT
+        return EFFECTS[self.wiring].state_report()
 
     def _answer(self, command: bytes) -> bytes:
         if not command:
@@ -122,7 +158,7 @@ class Adapter:
         if self.is_open:
             return REFUSED
         if command in (b"O", b"L") and self.bit_rate is not None:
-            self.is_open, self.listens_only = True, command == b"L"
+            self.is_open, self.listens_only, self.is_off = True, command == b"L", False
         elif re.fullmatch(rb"S[0-8]", command):
             self.bit_rate = BIT_RATES[int(command[1:])]
         elif command in (b"Z0", b"Z1"):
@@ -140,8 +176,12 @@ class Adapter:
         if not is_remote and len(data) != length:
             return REFUSED
         flags = (socket.CAN_EFF_FLAG if is_extended else 0) | (socket.CAN_RTR_FLAG if is_remote else 0)
-        self.to_bus.append(ClassicFrame(can_id | flags, length, data))
-        return b"Z\r" if is_extended else b"z\r"
+        taken = b"Z\r" if is_extended else b"z\r"
+        if self._frames_pass:
+            self.to_bus.append(ClassicFrame(can_id | flags, length, data))
+        elif not self.is_off:
+            taken += self._state()
+        return taken
 
 
 class _Stop:
@@ -151,13 +191,36 @@ class _Stop:
         self.requested = True
 
 
-def bridge(terminal: int, can: socket.socket, stop: _Stop) -> None:
+def control(port: int, word: str) -> None:
+    """Tells the adapter whose ``--control`` is that port; returns when it is done.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(_ANSWER_S)
+        client.connect(("127.0.0.1", port))
+        client.send(word.encode("ascii"))
+        answer = client.recv(64)
+    assert answer == b"ok", answer
+
+
+def bridge(terminal: int, can: socket.socket, orders: socket.socket, stop: _Stop) -> None:
     """Moves frames between terminal and bus until ``stop``; neither is read faster than the other takes it."""
     adapter = Adapter()
     to_host: deque[bytes] = deque()
+    errors_at_s = 0.0
     while not stop.requested:
-        reads: list[int | socket.socket] = [terminal] if to_host else [terminal, can]
-        readable, writable, _ = select.select(reads, [terminal] if to_host else [], [], 0.5)
+        reads: list[int | socket.socket] = [terminal, orders] if to_host else [terminal, orders, can]
+        patience_s = ERROR_PERIOD_S if adapter.errors() else 0.5
+        readable, writable, _ = select.select(reads, [terminal] if to_host else [], [], patience_s)
+        if orders in readable:
+            word, client = orders.recvfrom(64)
+            to_host.append(adapter.rejoin() if word == REJOIN else adapter.rewire(Wiring(word.decode("ascii"))))
+            orders.sendto(b"ok", client)
+        if time.monotonic() >= errors_at_s and (errors := adapter.errors()):
+            to_host.append(errors)
+            errors_at_s = time.monotonic() + ERROR_PERIOD_S
         if terminal in readable:
             to_host.append(adapter.receive(os.read(terminal, 4096)))
             for frame in adapter.to_bus:
@@ -199,11 +262,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.boards.lawicel", description="A LAWICEL adapter on a pty.")
     parser.add_argument("--channel", required=True, help="the SocketCAN interface behind it, such as vcan1")
     parser.add_argument("--link", required=True, type=Path, help="made a symbolic link to the terminal")
+    parser.add_argument("--control", type=int, default=0, help="UDP port that takes the state of the wires")
     chosen = parser.parse_args()
     stop = _Stop()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as can:
+    with (
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as can,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as orders,
+    ):
+        orders.bind(("127.0.0.1", chosen.control))
         try:
             can.bind((chosen.channel,))
         except OSError as error:
@@ -215,7 +283,7 @@ def main() -> int:
         chosen.link.unlink(missing_ok=True)
         chosen.link.symlink_to(os.ttyname(other_end))
         try:
-            bridge(terminal, can, stop)
+            bridge(terminal, can, orders, stop)
         finally:
             chosen.link.unlink(missing_ok=True)
             os.close(terminal)

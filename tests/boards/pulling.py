@@ -1,11 +1,14 @@
-"""Pulls the adapter in the middle of an update, at a named point, and plugs it in again.
+"""Interrupts the bus in the middle of an update, at a named point, and brings it back: the adapter is pulled, or the bus goes off.
 
 ``setup/with-can python -m tests.boards.pulling`` does so at all of these points and prints how each update ended; the tests use some.
-A point is the moment an event of the trace is seen, so it is met within milliseconds and never by a clock.
+``--bus-off``: the wires are shorted, mended after a second, and the interface set up again, as a user would. ``--python-can``: by
+python-can's slcan interface on the terminal, with ISO-TP in user space. A point is the moment an event of the trace is seen, so it is
+met within milliseconds and never by a clock.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -15,24 +18,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.gateway.transport.errors import BUS_FAULTS
 from bench.job_watch import JobView, TraceTail
 from bench.launcher import Bench
 from bench.options import Transfer
 from proto.job_states import JobState
 from proto.trace import TraceEvent
 from tests.boards.rig import Rig
+from tests.boards.wiring import Wiring
 from tests.e2e.living_bench import VERSIONS, LivingBench, quick_options
 
 SIZE_BYTES: Final = 24 * 1024
 SLOW_ECU: Final = {"boot_s": 0.3, "security_delay_s": 1.0, "program_page_s": 0.006, "erase_sector_s": 0.05}
 OUT_S: Final = 1.0
 _PATIENCE_S: Final = 60.0
-FAULT_NAMES: Final = ("InterfaceGone", "InterfaceDown", "ChannelUnavailable")
+FAULT_NAMES: Final = tuple(fault.__name__ for fault in BUS_FAULTS)
 
 
 @dataclass(frozen=True)
 class Point:
-    """When the adapter is pulled. ``count``: at the so manieth such event."""
+    """When the bus is interrupted. ``count``: at the so manieth such event."""
 
     name: str
     matches: Callable[[TraceEvent], bool]
@@ -71,9 +76,11 @@ POINTS: Final = (
 
 
 @contextmanager
-def pulled_bench(folder: Path, *, updates: int) -> Iterator[tuple[Rig, LivingBench]]:
+def pulled_bench(folder: Path, *, updates: int, by_slcand: bool = True) -> Iterator[tuple[Rig, LivingBench]]:
     """Both ECUs are boards on one adapter, slow enough to be interrupted; firmware for so many updates."""
-    with Rig(folder, boards=("engine", "adas"), size_bytes=SIZE_BYTES, ecu_timing=SLOW_ECU) as boards:
+    with Rig(
+        folder, boards=("engine", "adas"), size_bytes=SIZE_BYTES, ecu_timing=SLOW_ECU, by_slcand=by_slcand
+    ) as boards:
         options = quick_options(
             folder / "runs",
             versions=VERSIONS[: updates + 1],
@@ -96,29 +103,46 @@ class Outcome:
     """The one that was offered."""
 
 
-def update_with_pull(boards: Rig, living: LivingBench, point: Point) -> Outcome:
-    """One update with the adapter pulled at that point, and plugged in again after ``OUT_S`` (or after the job's end)."""
+@dataclass(frozen=True)
+class Trouble:
+    """What happens to the bus, and what brings it back."""
+
+    begin: Callable[[Rig], None]
+    end: Callable[[Rig], None]
+
+
+def _mend(boards: Rig) -> None:
+    boards.rewire(Wiring.HEALTHY)
+    boards.set_up()
+
+
+PULLED: Final = Trouble(lambda boards: boards.pull(), lambda boards: boards.plug())
+BUS_OFF: Final = Trouble(lambda boards: boards.rewire(Wiring.SHORT), _mend)
+
+
+def update_with(trouble: Trouble, boards: Rig, living: LivingBench, point: Point) -> Outcome:
+    """One update with that trouble at that point, which ends after ``OUT_S`` (or after the job's end)."""
     tail = TraceTail(living.bench.folder.trace)
     tail.new_events()
     started, offered = time.monotonic(), living.next_version
     job_id = living.start_campaign(transfer=Transfer.FULL)
     _await(tail, POINTS[0], job_id, living.bench.job)
     if point is POINTS[0]:
-        boards.pull()
-        time.sleep(OUT_S)  # how long the adapter is out, not a wait for something
-        boards.plug()
+        trouble.begin(boards)
+        time.sleep(OUT_S)  # how long the bus is away, not a wait for something
+        trouble.end(boards)
         living.bench.decide("install")
     else:
         living.bench.decide("install")
         _await(tail, point, job_id, living.bench.job)
-        boards.pull()
+        trouble.begin(boards)
         if point.comes_back:
             time.sleep(OUT_S)
-            boards.plug()
+            trouble.end(boards)
     job = living.bench.wait_for_end(timeout_s=_PATIENCE_S)
     duration_s = time.monotonic() - started
     if not point.comes_back:
-        boards.plug()
+        trouble.end(boards)
     problems = {str(event.data.get("problem")) for event in living.events(job_id, ["uds.exchange"])}
     return Outcome(job, tuple(sorted(problems & set(FAULT_NAMES))), duration_s, offered)
 
@@ -134,13 +158,20 @@ def _await(tail: TraceTail, point: Point, job_id: str, where: Callable[[], objec
 
 def main() -> int:
     """Prints one line a point. Exit status 1 where the vehicle did not end on one confirmed version."""
+    parser = argparse.ArgumentParser(prog="python -m tests.boards.pulling", description="Interrupts updates.")
+    parser.add_argument("--bus-off", action="store_true", help="the bus goes off, instead of the adapter being pulled")
+    parser.add_argument("--python-can", action="store_true", help="python-can's slcan interface, instead of slcand's")
+    chosen = parser.parse_args()
+    if chosen.bus_off and chosen.python_can:
+        parser.error("python-can's slcan interface knows no bus-off: it does not read the adapter's states")
+    trouble = BUS_OFF if chosen.bus_off else PULLED
     status = 0
     with (
         tempfile.TemporaryDirectory(prefix="otabench-pull-") as work,
-        pulled_bench(Path(work), updates=len(POINTS)) as (boards, living),
+        pulled_bench(Path(work), updates=len(POINTS), by_slcand=not chosen.python_can) as (boards, living),
     ):
         for point in POINTS:
-            outcome = update_with_pull(boards, living, point)
+            outcome = update_with(trouble, boards, living, point)
             try:
                 living.heal()
                 runs = f"vehicle on confirmed {living.version}"

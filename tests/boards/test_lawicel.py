@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from tests.boards.lawicel import Adapter, ClassicFrame
+from tests.boards.wiring import Wiring
 
 
 def opened(bit_rate: bytes = b"S6\r", how: bytes = b"O\r") -> Adapter:
@@ -82,3 +83,36 @@ def test_a_command_in_pieces_is_one_command_and_noise_without_an_end_is_refused(
     assert adapter.receive(b"20201\r") == b"z\r"
     assert adapter.receive(b"t" * 64) == b"\a"
     assert adapter.receive(b"F\r") == b"F00\r"
+
+
+@pytest.mark.parametrize(
+    ("wiring", "state", "errors"),
+    [
+        (Wiring.HEALTHY, b"sa000000\r", b""),
+        (Wiring.ALONE, b"sp000128\r", b"e1a\r"),
+        (Wiring.WRONG_BIT_RATE, b"sp135000\r", b"e2fs\r"),
+        (Wiring.NO_TERMINATION, b"sw040104\r", b"e1b\r"),
+        (Wiring.SHORT, b"sb000256\r", b""),
+    ],
+)
+def test_states_and_errors_are_reported_as_linux_reads_them(wiring: Wiring, state: bytes, errors: bytes) -> None:
+    adapter = opened()
+    assert (adapter.rewire(wiring), adapter.errors()) == (state, errors)
+
+
+def test_off_the_bus_it_stays_so_until_it_is_opened_again_and_a_short_takes_it_off_again() -> None:
+    adapter = opened()
+    adapter.rewire(Wiring.SHORT)
+    assert adapter.receive(b"t7E020201\r") == b"z\r" and adapter.to_bus == []
+    assert adapter.receive(b"C\rS6\rO\rt7E020201\r") == b"\r\r\rz\rsb000256\r"
+    assert adapter.rewire(Wiring.HEALTHY) == b""
+    assert adapter.notification(ClassicFrame(0x7E8, 1, b"\x50"), time_ms=0) == b""
+    assert adapter.receive(b"C\rO\rt7E020201\r") == b"\r\rz\r"
+    assert len(adapter.to_bus) == 1
+
+
+def test_firmware_that_rejoins_by_itself_says_so() -> None:
+    adapter = opened()
+    adapter.rewire(Wiring.SHORT)
+    assert adapter.rejoin() == b"sa000000\r"
+    assert adapter.notification(ClassicFrame(0x7E8, 1, b"\x50"), time_ms=0) == b"t7E8150\r"

@@ -183,6 +183,19 @@ def test_a_wrong_block_counter_in_the_answer_is_a_contradiction(make_rig: Callab
         rig.stage()
 
 
+def test_the_late_answer_to_a_block_that_was_repeated_is_passed_over(make_rig: Callable[..., Rig]) -> None:
+    blocks = itertools.count()
+
+    def late_answer(request: bytes, ecu: ScriptedEcu) -> Any:
+        if request[0] == 0x36 and next(blocks) == 3:
+            ecu._stack.send(bytes((0x76, request[1] - 1)))
+        return True
+
+    rig = make_rig(engine=ScriptedEcu(channel(), script=late_answer))
+    rig.stage()
+    assert bytes(rig.ecus["engine"].memory) == IMAGE
+
+
 def test_an_answer_of_another_service_is_a_contradiction(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x2E, b"\x62\xf1\x84\x00", times=99)))
     with pytest.raises(EcuContradicts, match=r"2E F184 .*62 F1 84"):

@@ -28,7 +28,7 @@ from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLos
 from bench.gateway.flashing.profile import Profile
 from bench.gateway.flashing.wire import Wire, exchange_record
 from bench.gateway.transport import IsoTpConnection, TransportError
-from bench.gateway.transport.errors import ChannelUnavailable, InterfaceDown, InterfaceGone
+from bench.gateway.transport.errors import BUS_FAULTS
 from proto import security_algorithm
 from proto.security_algorithm import AlgorithmError
 from proto.trace import TraceWriter
@@ -106,7 +106,7 @@ class EcuClient:
             EcuRefused: negative response; ``nrc`` has it.
             EcuLost: no answer in time, or the message was broken on its way.
             EcuContradicts: the answer belongs to another service, or is no UDS.
-            BusUnavailable: the interface is down or gone.
+            BusUnavailable: the interface is down, gone, or off the bus.
         """
         busy_repeats = self.profile.timing.busy_repeats
         repeats = self.profile.timing.request_repeats if may_repeat else 0
@@ -324,7 +324,7 @@ class EcuClient:
         return EcuLost(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
 
     def _from_transport(self, step: str, error: TransportError) -> FlashError:
-        if isinstance(error, InterfaceDown | InterfaceGone | ChannelUnavailable):
+        if isinstance(error, BUS_FAULTS):
             self.close()
             return BusUnavailable(f"{self.name}: {step}: {error}", ecu=self.name, step=step)
         return self._lost(step, str(error))

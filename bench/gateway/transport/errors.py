@@ -4,6 +4,7 @@
     ├── ChannelUnavailable      the bus cannot be opened (no such interface, no driver, wrong MTU)
     ├── InterfaceDown           the interface is there and down
     ├── InterfaceGone           the interface was removed (adapter unplugged)
+    ├── BusOff                  the controller has left the bus after too many errors
     ├── TransmitQueueFull       frames are made faster than the bus takes them, or nobody acknowledges them
     ├── NoFlowControl           the receiver did not answer a first frame or a block in time (N_Bs)
     ├── ReceiverOverflow        the receiver refused the message's length (flow status overflow)
@@ -12,10 +13,12 @@
     ├── WrongSequenceNumber     a frame of a message was lost or repeated
     └── MalformedFrame          a frame that is none of ISO 15765-2
 
-The three that concern the interface do not go away by asking the ECU again; the others may.
+The first four concern the interface and do not go away by asking the ECU again (``BUS_FAULTS``); the others may.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 
 class TransportError(Exception):
@@ -31,7 +34,11 @@ class InterfaceDown(TransportError):
 
 
 class InterfaceGone(TransportError):
-    """The interface was removed (ENODEV)."""
+    """The interface was removed (ENODEV), or python-can cannot read or write it any more."""
+
+
+class BusOff(TransportError):
+    """The controller has left the bus."""
 
 
 class TransmitQueueFull(TransportError):
@@ -60,3 +67,7 @@ class WrongSequenceNumber(TransportError):
 
 class MalformedFrame(TransportError):
     """A frame that is none of ISO 15765-2, or padded wrongly (EBADMSG)."""
+
+
+BUS_FAULTS: Final = (ChannelUnavailable, InterfaceDown, InterfaceGone, BusOff)
+"""What is the bus's fault and not one ECU's."""

@@ -1,7 +1,8 @@
 """ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
 
 The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an
-error of a message on the next call, as an errno: here each becomes an error with a name (``kernel_socket``).
+error of a message on the next call, as an errno: here each becomes an error with a name (``kernel_socket``). A controller
+that leaves the bus is no errno at all: it is watched beside (``bus_off``).
 
 ``send`` waits until the last frame is out: by looking at ``poll``, bounded by what the slowest STmin explains, because the kernel
 itself honours any number of wait frames; on kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.gateway.transport import errors
+from bench.gateway.transport.bus_off import BusOffWatch, bus_off, is_off
 from bench.gateway.transport.channel import (
     Channel,
     IsoTpConnection,
@@ -54,7 +56,7 @@ _SLOWEST_FRAME_S: Final = 0.13
 
 
 class KernelConnection(IsoTpConnection):
-    """One CAN_ISOTP socket."""
+    """One CAN_ISOTP socket, and a watch for bus-off."""
 
     def __init__(self, interface: str, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> None:
         super().__init__(f"{interface} 0x{request_id:X}")
@@ -65,6 +67,7 @@ class KernelConnection(IsoTpConnection):
         self._isotp = isotp
         self._polls = polls_transmission(platform.release())
         self._socket: socket.socket | None = None
+        self._watch: BusOffWatch | None = None
         self._readable = select.poll()
         self._writable = select.poll()
 
@@ -79,12 +82,14 @@ class KernelConnection(IsoTpConnection):
         try:
             configure(made, self._isotp, self._address, waits=not self._polls)
             made.bind((self._interface, *self._ids))
+            self._watch = BusOffWatch(self._interface)
         except OSError as error:
             made.close()
             raise cannot_open(error, self._interface, self._isotp.fd) from error
         self._socket = made
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(made, select.POLLIN)
+        self._readable.register(self._watch, select.POLLIN)
         self._writable.register(made, select.POLLOUT)
         return self
 
@@ -92,6 +97,9 @@ class KernelConnection(IsoTpConnection):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def is_open(self) -> bool:
         return self._socket is not None
@@ -109,6 +117,8 @@ class KernelConnection(IsoTpConnection):
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         assert self._socket is not None
+        self._went_off()  # what was before is nobody's concern
+        self._require_on()
         deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
         while True:
             try:
@@ -131,10 +141,14 @@ class KernelConnection(IsoTpConnection):
             if self._readable.poll(_LOOK_EVERY_MS):
                 break
             if time.monotonic() > deadline:
+                self._require_on()
                 self._abandon(sender)
                 raise errors.TooManyWaitFrames(f"{self._where}: the ECU went on asking to wait (flow status wait)")
         number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self._went_off():
+            raise bus_off(self._interface, self._where)
         if number and number not in _RECEIVING_ERRORS:
+            self._require_on()
             raise named(OSError(number, ""), self._where)
 
     def _abandon(self, sender: socket.socket) -> None:
@@ -145,7 +159,11 @@ class KernelConnection(IsoTpConnection):
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes:
         assert self._socket is not None
-        if not self._readable.poll(None if timeout is None else max(0.0, timeout * 1000)):
+        is_there = self._readable.poll(None if timeout is None else max(0.0, timeout * 1000))
+        if self._went_off():
+            raise bus_off(self._interface, self._where)
+        if not is_there:
+            self._require_on()
             raise no_answer(f"{self._where}: no answer within {timeout:.3f} s")
         try:
             return self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
@@ -153,6 +171,14 @@ class KernelConnection(IsoTpConnection):
             raise no_answer(f"{self._where}: no answer") from None
         except OSError as error:
             raise named(error, self._where) from error
+
+    def _went_off(self) -> bool:
+        """Whether the controller left the bus since this was asked last; it may be back."""
+        return self._watch is not None and self._watch.happened()
+
+    def _require_on(self) -> None:
+        if is_off(self._interface):
+            raise bus_off(self._interface, self._where)
 
 
 class KernelChannel(Channel):
@@ -194,6 +220,8 @@ class KernelChannel(Channel):
         where = f"{self.name}, functional request 0x{address.can_id:X}"
         if self._is_closed:
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")
+        if is_off(self.name):
+            raise bus_off(self.name, where)
         deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
         while True:
             try:

@@ -1,16 +1,18 @@
 """ISO-TP in user space, by can-isotp, over any python-can interface: where the kernel has none.
 
-One ``can.Bus`` and one ``Notifier`` per channel. ``blocking_send`` makes P2 start when the last frame is out. What the
+One ``can.Bus`` and one ``Notifier`` per channel (``user_bus``). ``blocking_send`` makes P2 start when the last frame is out. What the
 stack tells its error handler (in its own thread) is mapped to named errors and raised where the caller waits. Interfaces
 without back-pressure lose frames where a block has no end, so a block size of 0 becomes 8 here.
+
+A bus that cannot be read or written any more (``user_bus``) is a named fault to all its connections; each that is opened afterwards
+opens the bus again, with growing pauses.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import can
 import isotp
@@ -25,6 +27,7 @@ from bench.gateway.transport.channel import (
     single_frame,
     with_fd_of,
 )
+from bench.gateway.transport.user_bus import UserBus
 from proto.isotp_address import ConnectionAddress, FrameAddress
 from proto.process_config import IsoTpConfig
 
@@ -32,7 +35,6 @@ _LEAST_BLOCK_SIZE: Final = 8
 _SEND_TIMEOUT_S: Final = 10.0
 _TOLD_WITHIN_S: Final = 0.2
 _MOST_WAIT_FRAMES: Final = 16
-_NOTIFIER_TIMEOUT_S: Final = 0.1
 _MOST_MESSAGE_BYTES: Final = 4095
 
 _SENDING: Final[dict[type[Exception], tuple[type[errors.TransportError], str]]] = {
@@ -59,34 +61,15 @@ _RECEIVING: Final[dict[type[Exception], tuple[type[errors.TransportError], str]]
 }
 
 
-class _Supervisor(can.Listener):
-    """Keeps the Notifier's thread alive on an error of the bus, and remembers the error."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self._pause = threading.Event()
-
-    def on_message_received(self, msg: can.Message) -> None:
-        self.error = None
-
-    def on_error(self, exc: Exception) -> None:
-        self.error = exc
-        self._pause.wait(0.2)  # a bus that is gone fails at once and for ever
-
-    def stop(self) -> None:
-        self._pause.set()
-
-
 class UserConnection(IsoTpConnection):
     """One can-isotp stack on a shared bus."""
 
-    def __init__(self, channel: UserChannel, *, request_id: int, response_id: int, config: IsoTpConfig) -> None:
-        super().__init__(f"{channel.name} 0x{request_id:X}")
-        self._channel = channel
-        self._where = f"{channel.name}, request 0x{request_id:X}, response 0x{response_id:X}"
-        self._address = _stack_address(
-            addressed(config, request_id=request_id, response_id=response_id, name=channel.name)
-        )
+    def __init__(self, bus: UserBus, name: str, *, request_id: int, response_id: int, config: IsoTpConfig) -> None:
+        super().__init__(f"{name} 0x{request_id:X}")
+        self._bus = bus
+        self._generation = 0
+        self._where = f"{name}, request 0x{request_id:X}, response 0x{response_id:X}"
+        self._address = _stack_address(addressed(config, request_id=request_id, response_id=response_id, name=name))
         self._params = {
             "blocking_send": True,
             "blocksize": config.block_size or _LEAST_BLOCK_SIZE,
@@ -99,31 +82,28 @@ class UserConnection(IsoTpConnection):
             "tx_data_length": config.frame_bytes(fd=config.fd),
             "max_frame_size": _MOST_MESSAGE_BYTES,
         }
-        self._stack: isotp.NotifierBasedCanStack | None = None
+        self._stack: _Stack | None = None
         self._send_error: errors.TransportError | None = None
         self._told = threading.Event()
         self._receive_error: errors.TransportError | None = None
 
     def open(self) -> UserConnection:
         self.close()
-        self._channel.forget_error()
-        self._stack = isotp.NotifierBasedCanStack(
-            self._channel.bus,
-            self._channel.notifier,
-            address=self._address,
-            error_handler=self._on_error,
-            params=self._params,
-        )
+        self._bus.reopen_if_failed()
+        self._generation = self._bus.generation
+        self._stack = _Stack(self._bus, address=self._address, error_handler=self._on_error, params=self._params)
         self._stack.start()
+        self._bus.wakers.add(self._wake)
         return self
 
     def close(self) -> None:
+        self._bus.wakers.discard(self._wake)
         if self._stack is not None:
             self._stack.stop()
             self._stack = None
 
     def is_open(self) -> bool:
-        return self._stack is not None
+        return self._stack is not None  # a failed one too: udsoncan has no name for it, ``specific_send`` has
 
     def empty_rxqueue(self) -> None:
         if self._stack is not None:
@@ -132,16 +112,18 @@ class UserConnection(IsoTpConnection):
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         assert self._stack is not None
-        self._channel.check()
+        self._bus.forget_bus_off()
+        self._check_bus()
         self._send_error = None
         self._told.clear()
         try:
             self._stack.send(payload, send_timeout=timeout or _SEND_TIMEOUT_S)
         except isotp.BlockingSendTimeout as error:
             self._stack.stop_sending()
+            self._check_bus()
             raise errors.TransmitQueueFull(f"{self._where}: the message was not sent in time") from error
         except isotp.BlockingSendFailure as error:
-            self._channel.check()
+            self._check_bus()
             self._told.wait(_TOLD_WITHIN_S)  # the stack fails the message first and says why afterwards
             raise self._send_error or errors.TransportError(f"{self._where}: sending failed") from error
 
@@ -150,11 +132,16 @@ class UserConnection(IsoTpConnection):
         received: bytearray | None = self._stack.recv(block=True, timeout=timeout)
         if received:
             return bytes(received)
-        self._channel.check()
+        self._check_bus()
         if self._receive_error is not None:
             error, self._receive_error = self._receive_error, None
             raise error
         raise no_answer(f"{self._where}: no answer within {timeout} s")
+
+    def _check_bus(self) -> None:
+        if self._generation != self._bus.generation:
+            raise errors.InterfaceGone(f"{self._where}: the bus failed and was opened again meanwhile")
+        self._bus.check()
 
     def _on_error(self, error: Exception) -> None:
         if type(error) in _SENDING:
@@ -164,7 +151,12 @@ class UserConnection(IsoTpConnection):
         elif type(error) in _RECEIVING and self._stack is not None:
             kind, text = _RECEIVING[type(error)]
             self._receive_error = kind(f"{self._where}: {text}")
-            self._stack.rx_queue.put(bytearray())  # wakes the waiting caller: an ISO-TP message is never empty
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wakes the waiting caller: an ISO-TP message is never empty."""
+        if self._stack is not None:
+            self._stack.rx_queue.put(bytearray())
 
 
 class UserChannel(Channel):
@@ -175,33 +167,11 @@ class UserChannel(Channel):
     def __init__(self, bus: Mapping[str, Any]) -> None:
         self.name = str(bus.get("channel", bus.get("interface", "")))
         self._fd = bool(bus.get("fd", False))
-        try:
-            self.bus = can.Bus(**{key: value for key, value in bus.items() if key != "bitrate" or _takes_bitrate(bus)})
-        except (can.CanError, OSError, ValueError, TypeError, NotImplementedError) as error:
-            raise errors.ChannelUnavailable(
-                f"{self.name}: cannot be opened as interface {bus.get('interface')}: {error}: is it there? "
-                "(socketcan: setup/vcan.sh, or run by setup/with-can)"
-            ) from error
-        self._supervisor = _Supervisor()
-        self.notifier = can.Notifier(self.bus, [self._supervisor], timeout=_NOTIFIER_TIMEOUT_S)
-
-    def check(self) -> None:
-        """Raises what the bus's receiving thread met, once: a bus that stays away is met again.
-
-        Raises:
-            InterfaceDown: the bus could not be read.
-        """
-        error, self._supervisor.error = self._supervisor.error, None
-        if error is not None:
-            raise errors.InterfaceDown(f"{self.name}: {error}") from error
-
-    def forget_error(self) -> None:
-        """What was met before a connection is opened is not its concern."""
-        self._supervisor.error = None
+        self._bus = UserBus(bus, name=self.name)
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
         config = with_fd_of(self._fd, isotp)
-        return UserConnection(self, request_id=request_id, response_id=response_id, config=config)
+        return UserConnection(self._bus, self.name, request_id=request_id, response_id=response_id, config=config)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
         address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
@@ -212,21 +182,21 @@ class UserChannel(Channel):
             is_fd=isotp.fd or self._fd,
             bitrate_switch=isotp.fd or self._fd,
         )
-        deadline = time.monotonic() + 1.0
-        while True:
-            try:
-                self.bus.send(message)
-                return
-            except can.CanError as error:
-                if time.monotonic() > deadline:
-                    raise errors.TransmitQueueFull(
-                        f"{self.name}, functional request 0x{address.can_id:X}: {error}"
-                    ) from error
-            time.sleep(0.002)
+        self._bus.reopen_if_failed()
+        self._bus.forget_bus_off()
+        self._bus.send(message)
+        self._bus.check()
 
     def close(self) -> None:
-        self.notifier.stop()
-        self.bus.shutdown()
+        self._bus.close()
+
+
+class _Stack(isotp.NotifierBasedCanStack):
+    """can-isotp's, but that a frame which cannot be sent does not end its thread."""
+
+    def __init__(self, bus: UserBus, **arguments: Any) -> None:
+        super().__init__(bus.bus, bus.notifier, **arguments)
+        self.bus = cast(can.BusABC, bus)  # only ``send`` is asked of it
 
 
 def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
@@ -242,7 +212,3 @@ def _mode(address: FrameAddress) -> isotp.AddressingMode:
     if address.extension is None:
         return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
     return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
-
-
-def _takes_bitrate(bus: Mapping[str, Any]) -> bool:
-    return bus.get("interface") not in ("udp_multicast", "virtual", "socketcan")

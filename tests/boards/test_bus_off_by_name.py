@@ -1,0 +1,64 @@
+"""Both transports on an interface that goes off the bus, as a real kernel tells it: BusOff, at once, and gone once it is set up again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.gateway.transport import open_channel
+from bench.gateway.transport.errors import BusOff
+from proto.process_config import IsoTpConfig
+from tests.boards import adapter
+from tests.boards.adapter import ADAPTER, BEHIND, Adapter, vcans
+from tests.boards.test_python_can_slcan import REQUEST_ID, RESPONSE_ID, ask, ecu
+from tests.boards.wiring import Wiring
+
+pytestmark = [pytest.mark.vcan, pytest.mark.skipif(bool(adapter.missing()), reason=adapter.missing())]
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> Iterator[Adapter]:
+    with vcans(BEHIND):
+        made = Adapter(tmp_path)
+        made.plug()
+        try:
+            yield made
+        finally:
+            made.pull()
+
+
+@pytest.mark.parametrize("isotp", [IsoTpConfig(transport="kernel"), IsoTpConfig(transport="user")])
+def test_bus_off_is_told_by_name_at_once_and_is_over_when_the_interface_is_set_up_again(
+    plugged: Adapter, isotp: IsoTpConfig
+) -> None:
+    channel = open_channel({"interface": "socketcan", "channel": ADAPTER}, isotp)
+    connection = channel.connection(request_id=REQUEST_ID, response_id=RESPONSE_ID, isotp=isotp)
+    connection.open()
+    try:
+        with ecu():
+            assert ask(connection) == b"\x7e\x00"
+            # when the bus goes off while an answer is waited for, then the wait ends by name
+            threading.Timer(0.3, plugged.rewire, (Wiring.SHORT,)).start()
+            began_s = time.monotonic()
+            with pytest.raises(BusOff, match=f"{ADAPTER} has left the bus"):
+                connection.wait_frame(timeout=PATIENCE_S, exception=True)
+            assert time.monotonic() - began_s < PATIENCE_S / 2
+            # and what is sent meanwhile is not lost in silence
+            with pytest.raises(BusOff):
+                connection.send(b"\x3e\x00")
+            with pytest.raises(BusOff):
+                channel.send_functional(0x7DF, b"\x3e\x80", isotp=isotp)
+            # when the wires are mended and the interface is set up again, then all is well
+            plugged.rewire(Wiring.HEALTHY)
+            plugged.set_up()
+            connection.close()
+            connection.open()
+            assert ask(connection) == b"\x7e\x00"
+    finally:
+        connection.close()
+        channel.close()
