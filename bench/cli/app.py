@@ -38,7 +38,10 @@ app.add_typer(can_group, name="can")
 
 _BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; the default has two simulated ECUs.")]
 _Faults = Annotated[
-    list[str] | None, typer.Option("--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail.")
+    list[str] | None,
+    typer.Option(
+        "--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail or bus:load:share=60."
+    ),
 ]
 _TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
 _Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the ECU it is for.")]
@@ -231,16 +234,16 @@ def status(run: _RunDir = _LATEST) -> None:
     show_status(run)
 
 
-@app.command("fault")
+@app.command("fault", context_settings={"ignore_unknown_options": True})  # -5% is a wrong share, no option
 def fault(
-    ecu: Annotated[str, typer.Argument(help="Name of a simulated ECU.")],
+    ecu: Annotated[str, typer.Argument(help="Name of a simulated ECU or of a bus; `bus` where there is but one.")],
     kind: Annotated[
         str, typer.Argument(help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds.")
     ],
     parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     run: _RunDir = _LATEST,
 ) -> None:
-    """Sets a fault of a simulated ECU of the running bench, or clears all."""
+    """Sets a fault of a simulated ECU or a bus of the running bench, or clears all: `otabench fault bus load 60%`."""
     from bench.cli.campaigns import fault as set_fault
 
     set_fault(run, ecu, kind, parameters or [])

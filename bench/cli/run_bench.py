@@ -154,7 +154,7 @@ def make_report(
         target_version=target,
         transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
         kernel_can=bench.kernel_can,
-        faults=tuple(f"{fault.ecu}:{fault.kind}" for fault in bench.options.faults),
+        faults=tuple(str(fault) for fault in bench.options.faults),
         duration_s=duration_s,
         phases=report.phases(events, job_id),
         before=before,
