@@ -45,6 +45,9 @@ _Faults = Annotated[
 ]
 _TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
 _Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the ECU it is for.")]
+_BenchWait = Annotated[
+    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bench that another run uses.")
+]
 _NoPace = Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as this machine can.")]
 _HmiPort = Annotated[int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the HMI.")]
 _RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")]
@@ -63,6 +66,7 @@ def bench_run(
     hmi_port: _HmiPort = 8080,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
     runs_dir: _RunsDir = Path("runs"),
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """The main job: a signed campaign updates all ECUs, with consent given by the bench, and a report.
 
@@ -74,7 +78,7 @@ def bench_run(
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
     )
-    raise typer.Exit(run(options, timeout_s=timeout))
+    raise typer.Exit(run(options, timeout_s=timeout, wait_s=bench_wait))
 
 
 @app.command("up")
@@ -89,6 +93,7 @@ def up(
     frame_gate: Annotated[
         bool, typer.Option("--frame-gate", help="ECUs behind a gate: `otabench fault bus drop every=50`.")
     ] = False,
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
     from bench.cli.run_bench import keep_up, options_from
@@ -96,7 +101,7 @@ def up(
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
     )
-    raise typer.Exit(keep_up(replace(options, frame_gate=frame_gate)))
+    raise typer.Exit(keep_up(replace(options, frame_gate=frame_gate), wait_s=bench_wait))
 
 
 @bench_group.command("check")

@@ -9,13 +9,14 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console
 
-from bench import report, report_view
+from bench import bench_lock, report, report_view, topology
 from bench.cli import run_report
 from bench.cli.progress import follow
 from bench.control_port import Fault
@@ -66,15 +67,20 @@ def options_from(
     )
 
 
-def run(options: BenchOptions, *, timeout_s: float) -> int:
-    """The main job. Returns the exit status.
+def run(options: BenchOptions, *, timeout_s: float, wait_s: float = 0.0) -> int:
+    """The main job. Returns the exit status. ``wait_s``: how long to wait for a bench that another run uses.
 
     Raises:
         BenchError: the bench could not run.
     """
     console = _console()
+    with _terminated_as_interrupt(), _taken(options, console, wait_s=wait_s) as taken:
+        return _run(taken, console, timeout_s=timeout_s)
+
+
+def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     started = time.monotonic()
-    with _terminated_as_interrupt(), Bench(options, say=lambda line: _say(console, line)) as bench:
+    with Bench(options, say=lambda line: _say(console, line)) as bench:
         before = _said(bench.ecu_states())
         bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
@@ -97,8 +103,8 @@ def run(options: BenchOptions, *, timeout_s: float) -> int:
     return made.exit_status
 
 
-def keep_up(options: BenchOptions) -> int:
-    """The bench left running until Ctrl-C. Returns the exit status.
+def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> int:
+    """The bench left running until Ctrl-C. Returns the exit status. ``wait_s``: see ``run``.
 
     Raises:
         BenchError: the bench could not run, or one of its processes died.
@@ -106,7 +112,10 @@ def keep_up(options: BenchOptions) -> int:
     console = _console()
     with _terminated_as_interrupt():
         try:
-            with Bench(options, say=lambda line: _say(console, line)) as bench:
+            with (
+                _taken(options, console, wait_s=wait_s) as taken,
+                Bench(taken, say=lambda line: _say(console, line)) as bench,
+            ):
                 bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
                 console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
                 console.print(
@@ -118,6 +127,16 @@ def keep_up(options: BenchOptions) -> int:
         except KeyboardInterrupt:
             console.print("stopped")
     return 0
+
+
+@contextmanager
+def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterator[BenchOptions]:
+    """The bench is nobody else's meanwhile; its options with the bench file read."""
+    found = options.topology or topology.load(options.bench_file)
+    name = str(options.bench_file or topology.DEFAULT_NAME)
+    buses = bench_lock.buses_of(found)
+    with bench_lock.held(buses, bench=name, wait_s=wait_s, say=lambda line: _say(console, line)):
+        yield replace(options, topology=found)
 
 
 def _stay(bench: Bench, console: Console) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from bench.pytest_plugin.demands import Requirements
 
 if TYPE_CHECKING:
+    from bench.bench_lock import BenchLock
     from bench.pytest_plugin.can_log import CanLog
-    from bench.pytest_plugin.lock import BenchLock
     from bench.pytest_plugin.shared_bench import SharedBench
     from bench.topology import Topology
 
@@ -85,14 +85,13 @@ class BenchRun:
         Raises:
             BenchError: somebody else uses it, or it does not come up.
         """
+        from bench.bench_lock import BenchLock, buses_of
         from bench.errors import BenchError
         from bench.options import BenchOptions
-        from bench.pytest_plugin.lock import BenchLock
         from bench.pytest_plugin.properties import properties_of
         from bench.pytest_plugin.shared_bench import SharedBench
 
-        buses = [(bus.interface, str(bus.channel)) for bus in self.topology().buses.values()]
-        self._lock = BenchLock(buses, bench=str(self.bench_file or BUILT_IN))
+        self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
         said: list[str] = []
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
         options = BenchOptions(
