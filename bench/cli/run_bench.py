@@ -21,12 +21,13 @@ from bench.cli import run_report
 from bench.cli.progress import follow
 from bench.control_port import Fault
 from bench.errors import BenchError, EndpointError
-from bench.job_watch import JobView
+from bench.job_watch import JobView, TraceTail
 from bench.launcher import Bench
 from bench.options import BenchOptions, Transfer
 from bench.report import EcuState, Report
-from proto import job_states, trace
+from proto import job_states
 from proto.job_states import JobState
+from proto.trace import TraceEvent
 
 CAMPAIGN_NAME: Final = "Autumn release"
 RELEASE_NOTES: Final = (
@@ -156,10 +157,12 @@ def make_report(
     """The report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
     after = _said(bench.settled_ecu_states(since_ns=since_ns))
-    dtcs = _dtcs_after(bench, since_ns)
+    tail = TraceTail(bench.folder.trace)
+    events = tail.new_events()
+    dtcs = _dtcs_after(bench, tail, events, since_ns)
     bench.stop_captures()
+    events += tail.new_events()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
-    events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
     target = bench.options.versions[-1]
     result, exit_status, reason = report.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
     job_id = job.job_id if job else ""
@@ -199,15 +202,15 @@ def make_report(
     )
 
 
-def _dtcs_after(bench: Bench, since_ns: int) -> dict[str, tuple[str, ...]]:
-    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment."""
+def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
+    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
     deadline = time.monotonic() + _DTCS_READ_S
     while True:
-        events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
         found = report.dtcs(events, since_ns=since_ns)
         if found.keys() >= set(bench.topology.ecus) or time.monotonic() > deadline:
             return found
         time.sleep(_LOOK_INTERVAL_S / 5)
+        events += tail.new_events()
 
 
 def write_report(made: Report, bench: Bench) -> None:
