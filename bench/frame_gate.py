@@ -32,11 +32,9 @@ from bench import virtual_can
 from bench.control_server import ControlServer, seed_of
 from bench.errors import BenchError, WrongUsage
 from bench.frame_faults import Direction, FrameFault, FrameFaults
+from bench.raw_socket import CANFD_MTU, take_all_frames
 
 _HEADER: Final = struct.Struct("=IBBBB")
-_CAN_MTU, _CANFD_MTU = 16, 72
-_SO_RCVBUFFORCE: Final = 33
-_BUFFER_BYTES: Final = 16 * 1024 * 1024
 _BURST_FRAMES: Final = 64
 """Frames taken from one side before the other is looked at."""
 _QUEUE_FULL_WAIT_S: Final = 0.0005
@@ -60,11 +58,7 @@ def open_raw(channel: str) -> socket.socket:
     except OSError as error:
         raise BenchError("frame gate: this kernel has no CAN; run the command by setup/with-can") from error
     try:
-        raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-        try:
-            raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        except PermissionError:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        take_all_frames(raw)
         raw.bind((channel,))
     except OSError as error:
         raw.close()
@@ -106,7 +100,7 @@ class FrameGate:
         direction, target = self._routes[source]
         for _ in range(_BURST_FRAMES):
             try:
-                frame = source.recv(_CANFD_MTU)
+                frame = source.recv(CANFD_MTU)
             except BlockingIOError:
                 return
             identifier, length, *_ = _HEADER.unpack_from(frame)
