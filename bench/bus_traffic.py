@@ -35,8 +35,8 @@ PRIORITIES: Final[dict[str, tuple[int, int]]] = {
 CYCLES_S: Final = (0.02, 0.05, 0.05, 0.1, 0.1, 0.2)
 CLASSIC_LENGTHS: Final = (8, 8, 8, 8, 7, 6, 4, 3, 2)
 FD_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 8, 4)
-MOST_LATE_S: Final = 0.01
-"""A timer that is later than that is a machine that cannot keep up."""
+MOST_LATE_S: Final = 0.001
+"""What seems later than that is a line that is full, or a machine that cannot keep up: more frames would make it worse."""
 _MOST_STANDARD_ID: Final = 0x7FF
 _MOST_ID: Final = 0x1FFF_FFFF
 
@@ -142,11 +142,15 @@ def share_of(frames: Iterable[CyclicFrame]) -> float:
 
 
 def lateness_s(samples: Collection[float]) -> float:
-    """The usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule)."""
+    """The usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
+
+    0 where it is no timer's lateness (``MOST_LATE_S``).
+    """
     ordered = sorted(samples)
     cut = len(ordered) // 10
     kept = ordered[cut : len(ordered) - cut]
-    return min(max(sum(kept) / len(kept), 0.0), MOST_LATE_S) if kept else 0.0
+    usual = sum(kept) / len(kept) if kept else 0.0
+    return usual if 0.0 < usual <= MOST_LATE_S else 0.0
 
 
 def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:

@@ -117,8 +117,9 @@ def test_a_load_that_means_nothing_is_refused(parameters: dict[str, Any], expect
 
 
 def test_timers_that_are_late_are_made_up_for_but_not_a_machine_that_stood_still() -> None:
-    late = [0.001] * 90 + [0.08] * 6 + [-0.02] * 4
-    assert bus_traffic.lateness_s(late) == pytest.approx(0.001)
+    late = [0.0008] * 90 + [0.08] * 6 + [-0.02] * 4
+    assert bus_traffic.lateness_s(late) == pytest.approx(0.0008)
+    assert bus_traffic.lateness_s([0.003] * 100) == 0.0, "a line that is full is not to be filled more"
     assert bus_traffic.lateness_s([]) == bus_traffic.lateness_s([-0.01] * 20) == 0.0
     frame = CyclicFrame(0x400, bytes(8), 0.00025, 0.02)
     assert bus_traffic.hurried_period_s(frame, 0.001) == pytest.approx(0.019)
