@@ -16,13 +16,10 @@ import struct
 from typing import Final
 
 from bench.capture_files import FD_FDF, Frame
+from bench.raw_socket import CAN_MTU, CANFD_MTU, take_all_frames
 
 BATCH_FRAMES: Final = 512
-_WANTED_BUFFER_BYTES: Final = 16 * 1024 * 1024
-_FRAME_BYTES: Final = 72
 _CONTROL_BYTES: Final = 64
-_CAN_MTU: Final = 16
-_SO_RCVBUFFORCE: Final = 33
 _SO_TIMESTAMPNS: Final = 35
 _SO_RXQ_OVFL: Final = 40
 _FRAME: Final = struct.Struct("=IBB2x64s")
@@ -63,28 +60,22 @@ class BatchCanSocket:
     def __init__(self, channel: str) -> None:
         self._socket = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         try:
-            self._socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            self.large_buffer = take_all_frames(self._socket)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WANTED_BUFFER_BYTES)
-                self.large_buffer = True
-            except PermissionError:  # without CAP_NET_ADMIN: as much as the system allows
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WANTED_BUFFER_BYTES)
-                self.large_buffer = False
             self._socket.bind((channel,))
         except OSError:
             self._socket.close()
             raise
         self.lost_frames = 0
-        self._frames = ctypes.create_string_buffer(BATCH_FRAMES * _FRAME_BYTES)
+        self._frames = ctypes.create_string_buffer(BATCH_FRAMES * CANFD_MTU)
         self._controls = ctypes.create_string_buffer(BATCH_FRAMES * _CONTROL_BYTES)
         self._vectors = (_IoVector * BATCH_FRAMES)()
         self._headers = (_MessageHeader * BATCH_FRAMES)()
         frames_at, controls_at = ctypes.addressof(self._frames), ctypes.addressof(self._controls)
         for index, (vector, header) in enumerate(zip(self._vectors, self._headers, strict=True)):
-            vector.base = frames_at + index * _FRAME_BYTES
-            vector.length = _FRAME_BYTES
+            vector.base = frames_at + index * CANFD_MTU
+            vector.length = CANFD_MTU
             header.vectors = ctypes.addressof(vector)
             header.vector_count = 1
             header.control = controls_at + index * _CONTROL_BYTES
@@ -112,7 +103,7 @@ class BatchCanSocket:
                 return []
             raise OSError(number, os.strerror(number))
         frames = []
-        records = _FRAME.iter_unpack(memoryview(self._frames)[: count * _FRAME_BYTES])
+        records = _FRAME.iter_unpack(memoryview(self._frames)[: count * CANFD_MTU])
         controls = _CONTROL.iter_unpack(memoryview(self._controls)[: count * _CONTROL_BYTES])
         lengths = _LENGTH.iter_unpack(memoryview(self._headers).cast("B")[: count * _LENGTH.size])
         for index, ((can_id, size, flags, data), control, (length,)) in enumerate(
@@ -126,7 +117,7 @@ class BatchCanSocket:
                 Frame(
                     control[3] * 1_000_000 + control[4] // 1000,
                     can_id,
-                    flags | FD_FDF if length != _CAN_MTU else 0,
+                    flags | FD_FDF if length != CAN_MTU else 0,
                     data[:size],
                 )
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from bench import power
+from bench import gates, power
 from bench.bench_processes import BenchProcesses
 from bench.boards import BoardFacts
 from bench.control_port import ControlPort
@@ -41,6 +41,14 @@ class BenchEcus(BenchProcesses):
             what = "is a board without a control port" if name in self.topology.ecus else "is no ECU of this bench"
             raise WrongUsage(f"ECU {name!r} {what}; with one are: {known or 'none'}")
         return ControlPort(name, port)
+
+    def bus_load(self, bus: str = gates.ANY_BUS) -> ControlPort:
+        """Other traffic on a bus: ``bench.bus_load().fault("load", share=60)``, ``.state()``, ``.clear()``.
+
+        Raises:
+            WrongUsage: there is no such bus, or several and none is named.
+        """
+        return gates.BusPorts.of(self.setup.endpoints()).load_of(bus)
 
     def power(self, name: str) -> PowerDriver:
         """The driver of an ECU's supply.

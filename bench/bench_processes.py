@@ -1,4 +1,5 @@
-"""The processes of a running bench, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>.
+"""The processes of a running bench, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>,
+gate-<bus>, load-<bus>.
 
 Decides what may be done with one of them while the bench is up: kill, stop, start, restart, wait for its end. Which there
 are, and in which order they come up, is the launcher's; how one is started, ``bench.processes``'.

@@ -1,4 +1,4 @@
-"""Client of a simulated ECU's control port (docs/contracts.md): JSON lines over TCP on loopback.
+"""Client of a control port (docs/contracts.md), a simulated ECU's or a bus's: JSON lines over TCP on loopback.
 
 Decides how a fault is written on the command line and which kinds there are; what a fault does is the ECU's.
 """
@@ -31,13 +31,15 @@ FAULT_KINDS: Final = {
     "duplicate": "CAN frames come twice (as drop)",
     "corrupt": "one bit of the data of CAN frames flips (as drop)",
     "delay": "CAN frames come late, in order (as drop; ms=50)",
+    "load": "other traffic takes that share of a bus's line (60% priority=high|low|lowest or ids=0x500-0x53F; seed=1)",
 }
-_TIMEOUT_S: Final = 5.0
+_BARE: Final = {"load": "share"}
+"""The parameter of a kind whose name may be left out."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault for one ECU."""
+    """A fault for one ECU, or for a bus."""
 
     ecu: str
     kind: str
@@ -54,7 +56,10 @@ class Fault:
         kind, *parameters = rest.split(":")
         if not ecu or not kind:
             raise WrongUsage(f"fault {text!r}: expected ECU:KIND, such as engine:boot-fail")
-        return cls(ecu, checked_kind(kind), parse_parameters(parameters))
+        return cls(ecu, checked_kind(kind), parse_parameters(parameters, kind=kind))
+
+    def __str__(self) -> str:
+        return ":".join([self.ecu, self.kind, *(f"{key}={value}" for key, value in self.parameters.items())])
 
 
 def checked_kind(kind: str) -> str:
@@ -68,8 +73,8 @@ def checked_kind(kind: str) -> str:
     return kind
 
 
-def parse_parameters(texts: list[str]) -> dict[str, int | float | str]:
-    """Reads ``key=value`` texts; numbers may be hexadecimal.
+def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | float | str]:
+    """Reads the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
 
     Raises:
         WrongUsage: one is not of that form.
@@ -77,6 +82,8 @@ def parse_parameters(texts: list[str]) -> dict[str, int | float | str]:
     parameters: dict[str, int | float | str] = {}
     for text in texts:
         key, separator, value = text.partition("=")
+        if not separator and kind in _BARE:
+            key, separator, value = _BARE[kind], "=", text
         if not key or not separator:
             raise WrongUsage(f"{text!r}: expected KEY=VALUE, such as count=3")
         parameters[key] = _number(value)
@@ -94,32 +101,34 @@ def _number(text: str) -> int | float | str:
 
 @dataclass(frozen=True)
 class ControlPort:
-    """The control port of one ECU."""
+    """The control port of one ECU, or of ``what`` there is of that name."""
 
     ecu: str
     port: int
     host: str = LOOPBACK
+    what: str = "ECU"
+    timeout_s: float = 5.0
 
     def call(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Sends one request, such as ``call("power", state="cycle")``, and returns the answer.
 
         Raises:
-            EndpointError: nobody answers, or the ECU refuses.
+            EndpointError: nobody answers, or it is refused.
         """
         request = json.dumps({"op": op, **arguments}) + "\n"
         try:
-            with socket.create_connection((self.host, self.port), timeout=_TIMEOUT_S) as connection:
+            with socket.create_connection((self.host, self.port), timeout=self.timeout_s) as connection:
                 connection.sendall(request.encode())
                 with connection.makefile("r", encoding="utf-8") as lines:
                     answer = json.loads(lines.readline())
         except (OSError, ValueError) as error:
             raise EndpointError(
-                f"ECU {self.ecu}: its control port {self.host}:{self.port} does not answer ({error or 'no answer'}); "
-                "does the simulator still run?"
+                f"{self.what} {self.ecu}: its control port {self.host}:{self.port} does not answer "
+                f"({error or 'no answer'}); does its process still run?"
             ) from error
         if not isinstance(answer, dict) or not answer.get("ok"):
             reason = answer.get("error", "no reason given") if isinstance(answer, dict) else answer
-            raise EndpointError(f"ECU {self.ecu} refuses {op!r}: {reason}")
+            raise EndpointError(f"{self.what} {self.ecu} refuses {op!r}: {reason}")
         return answer
 
     def state(self) -> dict[str, Any]:
@@ -143,7 +152,7 @@ class ControlPort:
         self.call("clear")
 
     def is_up(self) -> bool:
-        """Whether the simulator answers, whatever its power."""
+        """Whether its process answers, whatever an ECU's power."""
         try:
             self.call("state")
         except EndpointError:

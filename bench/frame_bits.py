@@ -58,20 +58,20 @@ def _stuff_table(width: int) -> list[list[tuple[int, int]]]:
 
     A state is ``(run length - 1) * 2 + last bit``; the run length is 1 to 4, as a fifth equal bit is stuffed at once.
     """
-    table = []
-    for state in range(8):
-        row = []
-        for value in range(1 << width):
-            last, run, stuffed = state & 1, (state >> 1) + 1, 0
-            for shift in range(width - 1, -1, -1):
-                bit = value >> shift & 1
-                run = run + 1 if bit == last else 1
-                last = bit
-                if run == 5:
-                    stuffed, last, run = stuffed + 1, 1 - bit, 1
-            row.append((stuffed, (run - 1) * 2 + last))
-        table.append(row)
-    return table
+    return [[_stuff_bits(value, width, state) for value in range(1 << width)] for state in range(8)]
+
+
+def _stuff_bits(value: int, length: int, state: int) -> tuple[int, int]:
+    """Stuff bits of ``length`` bits of ``value`` from ``state`` on, and the state after."""
+    stuffed = 0
+    last, run = state & 1, (state >> 1) + 1
+    for shift in range(length - 1, -1, -1):
+        bit = value >> shift & 1
+        run = run + 1 if bit == last else 1
+        last = bit
+        if run == 5:
+            stuffed, last, run = stuffed + 1, 1 - bit, 1
+    return stuffed, (run - 1) * 2 + last
 
 
 def _crc_table() -> list[int]:
@@ -111,19 +111,6 @@ def _classic_header(can_id: int, extended: bool, remote: bool, dlc: int) -> tupl
     value, length = value << 4 | dlc, length + 4
     stuffed, state = _stuff_bits(value, length, _AFTER_SOF)
     return 1 + length, stuffed, state, crc15(value.to_bytes((length + 7) // 8, "big"))
-
-
-def _stuff_bits(value: int, length: int, state: int) -> tuple[int, int]:
-    """Stuff bits of ``length`` bits of ``value`` from ``state`` on, and the state after."""
-    stuffed = 0
-    last, run = state & 1, (state >> 1) + 1
-    for shift in range(length - 1, -1, -1):
-        bit = value >> shift & 1
-        run = run + 1 if bit == last else 1
-        last = bit
-        if run == 5:
-            stuffed, last, run = stuffed + 1, 1 - bit, 1
-    return stuffed, (run - 1) * 2 + last
 
 
 def classic_frame_bits(can_id: int, data: bytes, *, extended: bool = False, remote: bool = False, dlc: int = 0) -> int:

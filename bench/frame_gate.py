@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import select
 import signal
 import socket
-import socketserver
 import struct
 import sys
 import threading
@@ -31,14 +29,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from bench import virtual_can
+from bench.control_server import ControlServer, seed_of
 from bench.errors import BenchError, WrongUsage
 from bench.frame_faults import Direction, FrameFault, FrameFaults
-from bench.ports import LOOPBACK
+from bench.raw_socket import CANFD_MTU, take_all_frames
 
 _HEADER: Final = struct.Struct("=IBBBB")
-_CAN_MTU, _CANFD_MTU = 16, 72
-_SO_RCVBUFFORCE: Final = 33
-_BUFFER_BYTES: Final = 16 * 1024 * 1024
 _BURST_FRAMES: Final = 64
 """Frames taken from one side before the other is looked at."""
 _QUEUE_FULL_WAIT_S: Final = 0.0005
@@ -62,11 +58,7 @@ def open_raw(channel: str) -> socket.socket:
     except OSError as error:
         raise BenchError("frame gate: this kernel has no CAN; run the command by setup/with-can") from error
     try:
-        raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-        try:
-            raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        except PermissionError:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        take_all_frames(raw)
         raw.bind((channel,))
     except OSError as error:
         raw.close()
@@ -108,7 +100,7 @@ class FrameGate:
         direction, target = self._routes[source]
         for _ in range(_BURST_FRAMES):
             try:
-                frame = source.recv(_CANFD_MTU)
+                frame = source.recv(CANFD_MTU)
             except BlockingIOError:
                 return
             identifier, length, *_ = _HEADER.unpack_from(frame)
@@ -144,45 +136,24 @@ def _send(target: socket.socket, frame: bytes) -> None:
         time.sleep(_QUEUE_FULL_WAIT_S)
 
 
-class GateControl(socketserver.ThreadingTCPServer):
-    """The control port of a gate.
+class GateControl:
+    """What the control port of a gate does."""
 
-    Raises:
-        BenchError: the port is in use.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, gate: FrameGate, *, port: int, name: str) -> None:
+    def __init__(self, gate: FrameGate, *, name: str) -> None:
         self._gate = gate
         self._name = name
-        try:
-            super().__init__((LOOPBACK, port), _Handler)
-        except OSError as error:
-            raise BenchError(f"frame gate: control port {port}: {error.strerror}; choose another") from error
 
-    def answer(self, line: bytes) -> dict[str, Any]:
-        """The answer to one line."""
-        try:
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise WrongUsage("a line must be one JSON object")
-            with self._gate.lock:
-                return {"ok": True, **self._perform(message)}
-        except ValueError as error:
-            return {"ok": False, "error": f"not JSON: {error}"}
-        except BenchError as error:
-            return {"ok": False, "error": str(error)}
+    def perform(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One operation. Raises WrongUsage."""
+        with self._gate.lock:
+            return self._perform(message)
 
     def _perform(self, message: dict[str, Any]) -> dict[str, Any]:
         faults = self._gate.faults
-        operation = message.pop("op", None)
-        if operation == "seed" or (operation == "fault" and "seed" in message):
-            seed = message.pop("seed", None)
-            if not isinstance(seed, int):
-                raise WrongUsage(f"seed {seed!r}: expected a whole number")
+        seed = seed_of(message)
+        if seed is not None:
             faults.reseed(seed)
+        operation = message.pop("op", None)
         if operation == "fault":
             faults.set(FrameFault.parse(message))
         elif operation == "clear":
@@ -196,15 +167,6 @@ class GateControl(socketserver.ThreadingTCPServer):
             "acted": faults.acted,
             "faults": faults.shown(),
         }
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    server: GateControl
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            while line := self.rfile.readline(65536):
-                self.wfile.write((json.dumps(self.server.answer(line)) + "\n").encode())
 
 
 @contextmanager
@@ -226,12 +188,11 @@ def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[
         contextlib.closing(open_raw(far)) as far_socket,
     ):
         gate = FrameGate(near_socket, far_socket, FrameFaults(seed))
-        with GateControl(gate, port=control_port, name=near) as control:
-            threading.Thread(target=control.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
+        perform = GateControl(gate, name=near).perform
+        with ControlServer(perform, port=control_port, owner="frame gate") as server, server.serving():
             on_gate(gate)
             print(f"frame gate: {near} to {far}, control port {control_port}, seed {seed}", flush=True)
             gate.run()
-            control.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from bench import boards, environment, frame_bits, gates, pacing, ports, process
 from bench.bench_jobs import BenchJobs, CampaignHandle
 from bench.boards import NO_KEYS, BoardFacts
 from bench.errors import BenchError, WrongUsage
-from bench.frame_faults import FRAME_FAULT_KINDS
+from bench.gates import BUS_FAULT_KINDS, BusPorts
 from bench.job_watch import JobWatch
 from bench.keys import make_keys
 from bench.options import BenchOptions
@@ -82,7 +82,9 @@ class Bench(BenchJobs):
     def _bring_up(self) -> None:
         options = self.options
         for fault in options.faults:
-            if fault.ecu not in self.topology.with_control_port():
+            if fault.kind in BUS_FAULT_KINDS:
+                gates.check(fault, self.topology, options)
+            elif fault.ecu not in self.topology.with_control_port():
                 known = ", ".join(self.topology.with_control_port())
                 raise WrongUsage(
                     f"fault {fault.kind}: there is no simulated ECU {fault.ecu!r}; known: {known or 'none'}"
@@ -116,6 +118,7 @@ class Bench(BenchJobs):
                 hmi=options.hmi_port or hmi,
                 control=control,
                 gates=self._gates(),
+                loads=dict(zip(self._shared, ports.free_ports(len(self._shared)), strict=True)),
             ),
         )
         self._watch = JobWatch(self.folder.trace)
@@ -129,10 +132,9 @@ class Bench(BenchJobs):
         self._pace()
         self._start_late()
         for fault in options.faults:
-            self._say(f"fault: {fault.ecu} {fault.kind}")
-            if fault.kind in FRAME_FAULT_KINDS:
-                told = self.setup.endpoints()
-                gates.set_fault(fault.ecu, fault.kind, fault.parameters, gates=told["frame_gates"], ecus=told["ecus"])
+            self._say(f"fault: {fault}")
+            if fault.kind in BUS_FAULT_KINDS:
+                BusPorts.of(self.setup.endpoints()).set_fault(fault.ecu, fault.kind, fault.parameters)
             else:
                 self.ecu(fault.ecu).fault(fault.kind, **fault.parameters)
         self._write_bench_json()
@@ -141,13 +143,18 @@ class Bench(BenchJobs):
         buses = gates.gated_buses(self.topology, self.options)
         return dict(zip(buses, ports.free_ports(len(buses)), strict=True))
 
+    @property
+    def _shared(self) -> list[str]:
+        """Buses that more than one program can open."""
+        return [name for name, bus in self.topology.buses.items() if not bus.is_one_programs]
+
     def _start_early(self) -> None:
         """What needs neither keys nor firmware."""
         self._specs[BROKER] = self.setup.broker
         if not self.setup.embedded_broker:
             self._start_unless_absent([BROKER])
+        shared = self._shared
         if self.options.capture:
-            shared = [name for name, bus in self.topology.buses.items() if not bus.is_one_programs]
             for bus in shared:
                 self._specs[process_setup.capture_process(bus)] = partial(self.setup.capture, bus)
             self._start_unless_absent([process_setup.capture_process(bus) for bus in shared])
@@ -157,6 +164,9 @@ class Bench(BenchJobs):
                     f"bus {bus}: no capture: {entry.interface} {entry.channel} is the gateway's alone; "
                     "with the kernel's driver (interface socketcan) there is one"
                 )
+        for bus in shared:
+            self._specs[process_setup.load_process(bus)] = partial(self.setup.bus_load, bus)
+        self._start_unless_absent([process_setup.load_process(bus) for bus in shared])
 
     def _make_firmware(self, keys_dir: Path) -> None:
         from bench import firmware  # imgtool takes its time to import; the processes above start meanwhile

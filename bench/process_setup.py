@@ -47,6 +47,11 @@ def gate_process(bus: str) -> str:
     return f"gate-{bus}"
 
 
+def load_process(bus: str) -> str:
+    """The process's name of a bus's load."""
+    return f"load-{bus}"
+
+
 def capture_process(bus: str) -> str:
     """The process's name of a bus's capture."""
     return f"can-{bus}"
@@ -63,6 +68,8 @@ class Ports:
     control: dict[str, int]
     gates: dict[str, int] = field(default_factory=dict)
     """Control ports of frame gates, by bus."""
+    loads: dict[str, int] = field(default_factory=dict)
+    """Control ports of loads, by bus."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +280,19 @@ class ProcessSetup:
             ready=ControlPort(process, port).is_up,
         )
 
+    def bus_load(self, bus: str) -> ProcessSpec:
+        """The load of a bus. It keeps off the identifiers of the ECUs there."""
+        entry, port, process = self.topology.buses[bus], self.ports.loads[bus], load_process(bus)
+        told = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
+        avoid = sorted(self.topology.identifiers_on(bus))
+        argv = ["--bus", json.dumps(told), "--name", bus, "--control-port", str(port), "--avoid", *map(str, avoid)]
+        return ProcessSpec(
+            name=process,
+            argv=[*PYTHON, "bench.bus_load", *argv],
+            log=self.folder.log(process),
+            ready=ControlPort(bus, port, what="load of bus").is_up,
+        )
+
     def _ecu_side(self, bus: str) -> dict[str, Any]:
         arguments = self.topology.buses[bus].can_arguments()
         return (
@@ -341,6 +361,7 @@ class ProcessSetup:
             "mqtt": f"{LOOPBACK}:{self.ports.mqtt}",
             "control_ports": self.ports.control,
             "frame_gates": self.ports.gates,
+            "bus_loads": self.ports.loads,
             "ecus": {
                 name: {
                     "bus": entry.bus,

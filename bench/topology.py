@@ -65,6 +65,12 @@ class Topology(Entry):
             needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
         return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
 
+    def identifiers_on(self, bus: str) -> frozenset[int]:
+        """All identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
+        here = [entry for entry in self.ecus.values() if entry.bus == bus]
+        diagnostic = {number for ecu in here for number in (ecu.request_id, ecu.response_id, ecu.functional_id)}
+        return frozenset(diagnostic | {frame.id for ecu in here for frame in ecu.periodic})
+
     def simulated(self) -> list[str]:
         """Names of the simulated ECUs, in the file's order."""
         return [name for name, entry in self.ecus.items() if entry.kind == "simulated"]

@@ -38,10 +38,16 @@ app.add_typer(can_group, name="can")
 
 _BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; the default has two simulated ECUs.")]
 _Faults = Annotated[
-    list[str] | None, typer.Option("--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail.")
+    list[str] | None,
+    typer.Option(
+        "--chaos", metavar="ECU:KIND", help="A fault from the start, as engine:boot-fail or bus:load:share=60."
+    ),
 ]
 _TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
 _Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the ECU it is for.")]
+_BenchWait = Annotated[
+    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bench that another run uses.")
+]
 _NoPace = Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as this machine can.")]
 _HmiPort = Annotated[int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the HMI.")]
 _RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")]
@@ -60,6 +66,7 @@ def bench_run(
     hmi_port: _HmiPort = 8080,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
     runs_dir: _RunsDir = Path("runs"),
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """The main job: a signed campaign updates all ECUs, with consent given by the bench, and a report.
 
@@ -71,7 +78,7 @@ def bench_run(
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
     )
-    raise typer.Exit(run(options, timeout_s=timeout))
+    raise typer.Exit(run(options, timeout_s=timeout, wait_s=bench_wait))
 
 
 @app.command("up")
@@ -86,6 +93,7 @@ def up(
     frame_gate: Annotated[
         bool, typer.Option("--frame-gate", help="ECUs behind a gate: `otabench fault bus drop every=50`.")
     ] = False,
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
     from bench.cli.run_bench import keep_up, options_from
@@ -93,7 +101,7 @@ def up(
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
     )
-    raise typer.Exit(keep_up(replace(options, frame_gate=frame_gate)))
+    raise typer.Exit(keep_up(replace(options, frame_gate=frame_gate), wait_s=bench_wait))
 
 
 @bench_group.command("check")
@@ -231,16 +239,16 @@ def status(run: _RunDir = _LATEST) -> None:
     show_status(run)
 
 
-@app.command("fault")
+@app.command("fault", context_settings={"ignore_unknown_options": True})  # -5% is a wrong share, no option
 def fault(
-    ecu: Annotated[str, typer.Argument(help="Name of a simulated ECU.")],
+    ecu: Annotated[str, typer.Argument(help="Name of a simulated ECU or of a bus; `bus` where there is but one.")],
     kind: Annotated[
         str, typer.Argument(help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds.")
     ],
     parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     run: _RunDir = _LATEST,
 ) -> None:
-    """Sets a fault of a simulated ECU of the running bench, or clears all."""
+    """Sets a fault of a simulated ECU or a bus of the running bench, or clears all: `otabench fault bus load 60%`."""
     from bench.cli.campaigns import fault as set_fault
 
     set_fault(run, ecu, kind, parameters or [])

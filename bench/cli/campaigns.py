@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from bench import control_port, firmware, gates, running
+from bench import control_port, firmware, running
+from bench.bus_traffic import LOAD_KIND
 from bench.errors import EndpointError, NoRunningBench, WrongUsage
+from bench.gates import BusPorts
 from bench.options import Transfer
 from bench.running import RunningBench
 from proto import image_format, job_states, ota_pb2
@@ -156,6 +158,12 @@ def status(run: Path) -> None:
         print(
             f"  ECU {ecu}: power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}"
         )
+    for name in bench.content.get("bus_loads", {}):
+        port = BusPorts.of(bench.content).load_of(name)
+        try:
+            print(f"  {_bus_line(port.what, name, port.state())}")
+        except EndpointError as error:
+            print(f"  {error}")
     try:
         shown = bench.hmi.state()
     except EndpointError as error:
@@ -167,19 +175,19 @@ def status(run: Path) -> None:
 
 
 def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
-    """Sets a fault, clears all, or switches power.
+    """Sets a fault of an ECU or a bus, clears all, or switches power.
 
     Raises:
-        BenchError: no bench, no such ECU or kind, or the ECU refuses.
+        BenchError: no bench, no such ECU, bus or kind, or it is refused.
     """
     if kind == "list":
         for name, text in control_port.FAULT_KINDS.items():
             print(f"{name:<16} {text}")
         return
     bench = running.find(run)
-    frame_gates = bench.content.get("frame_gates", {})
-    if gates.is_frame_fault(ecu, kind, gates=frame_gates):
-        _frame_fault(ecu, kind, parameters, gates_of_bench=frame_gates, ecus=bench.content["ecus"])
+    buses = BusPorts.of(bench.content)
+    if buses.concerns(ecu, kind):
+        _bus_fault(buses, ecu, kind, parameters)
         return
     port = bench.ecu(ecu)
     if kind == "clear":
@@ -192,16 +200,39 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
     print(f"{ecu}: power {port.state()['power']}, faults: {faults}")
 
 
-def _frame_fault(
-    target: str, kind: str, parameters: list[str], *, gates_of_bench: dict[str, int], ecus: dict[str, dict[str, int]]
-) -> None:
+def _bus_fault(buses: BusPorts, target: str, kind: str, parameters: list[str]) -> None:
     if kind == "clear":
-        state = gates.gate_of(target, gates=gates_of_bench, ecus=ecus).call("clear")
+        ports = [buses.load_of(target)]
+        ports += [buses.gate_of(target)] if ports[0].ecu in buses.gates else []
+        for port in ports:
+            port.clear()
+            print(_bus_line(port.what, port.ecu, port.state()))
+        return
+    given = control_port.parse_parameters(parameters, kind=control_port.checked_kind(kind))
+    state = buses.set_fault(target, kind, given)
+    if kind == LOAD_KIND:
+        port = buses.load_of(target)
+        print(_bus_line(port.what, port.ecu, port.state()))
     else:
-        given = control_port.parse_parameters(parameters)
-        state = gates.set_fault(target, control_port.checked_kind(kind), given, gates=gates_of_bench, ecus=ecus)
-    faults = ", ".join(f"{found['kind']} (acted {found['acted']})" for found in state["faults"]) or "none"
-    print(f"{target}: frames seen {sum(state['frames'].values())}, faults: {faults}, seed {state['seed']}")
+        print(_bus_line("frame gate", target, state))
+
+
+def _bus_line(what: str, name: str, state: dict[str, Any]) -> str:
+    if "frames" in state:
+        faults = ", ".join(f"{found['kind']} (acted {found['acted']})" for found in state["faults"]) or "none"
+        return f"{name}: frames seen {sum(state['frames'].values())}, faults: {faults}, seed {state['seed']}"
+    if not state["faults"]:
+        return f"{what} {name}: none"
+    measured, whole = state["measured_percent"], state["bus_percent"]
+    return (
+        f"{what} {name}: asked {state['asked_percent']:g} %, measured {_percent(measured)}, all traffic {_percent(whole)}; "
+        f"{state['frames_per_s']} frames/s of {state['identifiers']} identifiers, {state['faults'][0]['ids']}, "
+        f"seed {state['seed']}"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.1f} %"
 
 
 def _newest(bench: RunningBench) -> str:

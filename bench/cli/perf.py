@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,10 +18,14 @@ perf_group = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_CHANNEL: Final = "vcan0"
 _WIDTH: Final = 150
 """Of tables where there is no terminal: none of their columns is cut."""
 _Seed = Annotated[int, typer.Option("--seed", help="Of everything random; printed at the end.")]
 
+_BenchWait = Annotated[
+    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bus that another run uses.")
+]
 _Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point.")]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")]
 
@@ -53,6 +58,7 @@ def message_cut(
         list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, as ecu:after@7; repeatable.")
     ] = None,
     json_file: _Json = None,
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Power-cycles the ECU, and kills the gateway, at every UDS message of an update. Exit status 1 if one is bricked or stuck."""
     from bench.perf import message_cut as sweep
@@ -61,7 +67,8 @@ def message_cut(
     console = _console()
     points = [sweep.Point.parse(text) for text in point or ()]
     view = SweepView(console, command="otabench perf message-cut")
-    runs = sweep.sweep(lambda messages: points or sweep.points_of(len(messages), step=every), on_run=view.on_run)
+    with _taken(_CHANNEL, console, command="message-cut", wait_s=bench_wait):
+        runs = sweep.sweep(lambda messages: points or sweep.points_of(len(messages), step=every), on_run=view.on_run)
     console.print(runs.sentence("cut points"))
     if json_file is not None:
         write_json(json_file, runs)
@@ -76,6 +83,7 @@ def frames(
     ] = None,
     seed: _Seed = 0,
     json_file: _Json = None,
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Drops, doubles and corrupts every CAN frame of an update, one run each. Exit status 1 if one is bricked or stuck."""
     from bench.perf import frames as sweep
@@ -84,7 +92,8 @@ def frames(
     console = _console()
     points = [sweep.Point.parse(text) for text in point or ()]
     view = SweepView(console, command=f"otabench perf frames --seed {seed}")
-    runs = sweep.sweep(lambda number: points or sweep.points_of(number, step=every), seed=seed, on_run=view.on_run)
+    with _taken(_CHANNEL, console, command="frames", wait_s=bench_wait):
+        runs = sweep.sweep(lambda number: points or sweep.points_of(number, step=every), seed=seed, on_run=view.on_run)
     console.print(f"{runs.sentence('disturbed frames')}   (seed {seed})")
     if json_file is not None:
         write_json(json_file, runs, seed=seed)
@@ -94,19 +103,33 @@ def frames(
 @perf_group.command("flash")
 def flash(
     json_file: _Json = None,
-    channel: Annotated[str, typer.Option("--channel", help="A vcan; nobody else may use it meanwhile.")] = "vcan0",
+    channel: Annotated[str, typer.Option("--channel", help="A vcan; nobody else may use it meanwhile.")] = _CHANNEL,
+    bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Measures the flash path beside what the line, the kernel and a peer carry. Exit status 1 where a target is missed."""
     from bench.perf.flash import measure, measure_memory
     from bench.perf.flash_view import show, write_json
 
     console = _console()
-    rates = measure(channel=channel, say=lambda line: console.print(f"[dim]{line}[/]", soft_wrap=True))
-    memory = measure_memory(channel=channel)
+    with _taken(channel, console, command="flash", wait_s=bench_wait):
+        rates = measure(channel=channel, say=lambda line: console.print(f"[dim]{line}[/]", soft_wrap=True))
+        memory = measure_memory(channel=channel)
     show(console, rates, memory)
     if json_file is not None:
         write_json(json_file, rates, memory)
     raise typer.Exit(0 if all(one.is_met for one in rates) else 1)
+
+
+def _taken(channel: str, console: Console, *, command: str, wait_s: float) -> AbstractContextManager[None]:
+    """The bus is nobody else's meanwhile."""
+    from bench import bench_lock
+
+    return bench_lock.held(
+        [("socketcan", channel)],
+        bench=f"otabench perf {command}",
+        wait_s=wait_s,
+        say=lambda line: console.print(line, soft_wrap=True, markup=False),
+    )
 
 
 def _console() -> Console:

@@ -9,23 +9,25 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from rich.console import Console
 
-from bench import pacing, report, report_view
+from bench import bench_lock, pacing, report, report_view, topology
 from bench.cli import run_report
 from bench.cli.progress import follow
 from bench.control_port import Fault
 from bench.errors import BenchError, EndpointError
-from bench.job_watch import JobView
+from bench.job_watch import JobView, TraceTail
 from bench.launcher import Bench
 from bench.options import BenchOptions, Transfer
 from bench.report import EcuState, Report
-from proto import job_states, trace
+from proto import job_states
 from proto.job_states import JobState
+from proto.trace import TraceEvent
 
 CAMPAIGN_NAME: Final = "Autumn release"
 RELEASE_NOTES: Final = (
@@ -66,15 +68,20 @@ def options_from(
     )
 
 
-def run(options: BenchOptions, *, timeout_s: float) -> int:
-    """The main job. Returns the exit status.
+def run(options: BenchOptions, *, timeout_s: float, wait_s: float = 0.0) -> int:
+    """The main job. Returns the exit status. ``wait_s``: how long to wait for a bench that another run uses.
 
     Raises:
         BenchError: the bench could not run.
     """
     console = _console()
+    with _terminated_as_interrupt(), _taken(options, console, wait_s=wait_s) as taken:
+        return _run(taken, console, timeout_s=timeout_s)
+
+
+def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     started = time.monotonic()
-    with _terminated_as_interrupt(), Bench(options, say=lambda line: _say(console, line)) as bench:
+    with Bench(options, say=lambda line: _say(console, line)) as bench:
         before = _said(bench.ecu_states())
         bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
@@ -97,8 +104,8 @@ def run(options: BenchOptions, *, timeout_s: float) -> int:
     return made.exit_status
 
 
-def keep_up(options: BenchOptions) -> int:
-    """The bench left running until Ctrl-C. Returns the exit status.
+def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> int:
+    """The bench left running until Ctrl-C. Returns the exit status. ``wait_s``: see ``run``.
 
     Raises:
         BenchError: the bench could not run, or one of its processes died.
@@ -106,7 +113,10 @@ def keep_up(options: BenchOptions) -> int:
     console = _console()
     with _terminated_as_interrupt():
         try:
-            with Bench(options, say=lambda line: _say(console, line)) as bench:
+            with (
+                _taken(options, console, wait_s=wait_s) as taken,
+                Bench(taken, say=lambda line: _say(console, line)) as bench,
+            ):
                 bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
                 console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
                 console.print(
@@ -118,6 +128,16 @@ def keep_up(options: BenchOptions) -> int:
         except KeyboardInterrupt:
             console.print("stopped")
     return 0
+
+
+@contextmanager
+def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterator[BenchOptions]:
+    """The bench is nobody else's meanwhile; its options with the bench file read."""
+    found = options.topology or topology.load(options.bench_file)
+    name = str(options.bench_file or topology.DEFAULT_NAME)
+    buses = bench_lock.buses_of(found)
+    with bench_lock.held(buses, bench=name, wait_s=wait_s, say=lambda line: _say(console, line)):
+        yield replace(options, topology=found)
 
 
 def _stay(bench: Bench, console: Console) -> None:
@@ -137,11 +157,13 @@ def make_report(
     """The report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
     after = _said(bench.settled_ecu_states(since_ns=since_ns))
-    dtcs = _dtcs_after(bench, since_ns)
+    tail = TraceTail(bench.folder.trace)
+    events = tail.new_events()
+    dtcs = _dtcs_after(bench, tail, events, since_ns)
     bench.stop_captures()
     lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
+    events += tail.new_events()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
-    events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
     target = bench.options.versions[-1]
     result, exit_status, reason = report.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
     job_id = job.job_id if job else ""
@@ -155,7 +177,7 @@ def make_report(
         target_version=target,
         transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
         kernel_can=bench.kernel_can,
-        faults=tuple(f"{fault.ecu}:{fault.kind}" for fault in bench.options.faults),
+        faults=tuple(str(fault) for fault in bench.options.faults),
         duration_s=duration_s,
         phases=report.phases(events, job_id),
         before=before,
@@ -181,15 +203,15 @@ def make_report(
     )
 
 
-def _dtcs_after(bench: Bench, since_ns: int) -> dict[str, tuple[str, ...]]:
-    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment."""
+def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
+    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
     deadline = time.monotonic() + _DTCS_READ_S
     while True:
-        events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
         found = report.dtcs(events, since_ns=since_ns)
         if found.keys() >= set(bench.topology.ecus) or time.monotonic() > deadline:
             return found
         time.sleep(_LOOK_INTERVAL_S / 5)
+        events += tail.new_events()
 
 
 def write_report(made: Report, bench: Bench) -> None:

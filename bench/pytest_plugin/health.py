@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from bench import environment
 from bench.errors import BenchError, PowerError
 from bench.gateway.vehicle import FlashError
-from bench.process_setup import GATEWAY
+from bench.process_setup import GATEWAY, load_process
 from bench.pytest_plugin import counters
 from bench.pytest_plugin.counters import Counters
 from bench.pytest_plugin.shared_bench import BenchState, SharedBench
@@ -92,8 +92,11 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
 
 
 def _clear(bench: SharedBench) -> None:
-    """Faults cleared, power on."""
+    """Faults cleared, buses without load, power on."""
     was_off = bench.state is BenchState.OFF
+    for bus in bench.topology.buses:
+        if bench.is_running(load_process(bus)):
+            bench.bus_load(bus).clear()
     for name in bench.topology.ecus:
         if name in bench.topology.simulated():
             port = bench.ecu(name)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.pytest_plugin.demands import Requirements
 
 if TYPE_CHECKING:
+    from bench.bench_lock import BenchLock
     from bench.options import BenchOptions
     from bench.pytest_plugin.can_log import CanLog
-    from bench.pytest_plugin.lock import BenchLock
     from bench.pytest_plugin.shared_bench import SharedBench
     from bench.topology import Topology
 
@@ -91,14 +91,13 @@ class BenchRun:
             BenchError: somebody else uses it, or it does not come up.
             WrongUsage: an override that is no option, or one that the command line decides.
         """
+        from bench.bench_lock import BenchLock, buses_of
         from bench.errors import BenchError
-        from bench.pytest_plugin.lock import BenchLock
         from bench.pytest_plugin.properties import properties_of
         from bench.pytest_plugin.shared_bench import SharedBench
 
         options = self._options(overrides or {})
-        buses = [bus.identity for bus in self.topology().buses.values()]
-        self._lock = BenchLock(buses, bench=str(self.bench_file or BUILT_IN))
+        self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
         said: list[str] = []
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
         bench = SharedBench(options, say=said.append)

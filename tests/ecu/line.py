@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,23 +280,3 @@ def as_bytes(data: bytes | str) -> bytes:
 
 def erase_request(length: int, *, start: int = 0x01) -> bytes:
     return bytes((0x31, start, 0xFF, 0x00, 0x44)) + SLOT_WINDOW.to_bytes(4, "big") + length.to_bytes(4, "big")
-
-
-@contextmanager
-def acting(act: Callable[[], None]) -> Iterator[None]:
-    """Runs the peer's part beside the tester's; its failure is the test's."""
-    problems: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            problems.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield
-    thread.join(10)
-    assert not thread.is_alive()
-    if problems:
-        raise problems[0]

@@ -26,8 +26,9 @@ from bench.gateway.transport.errors import (
 from ecu_firmware_sim.uds import data as data_services
 from ecu_firmware_sim.uds.codes import Did
 from proto.process_config import IsoTpConfig
+from tests.acting import acting
 from tests.ecu.factory import Keys
-from tests.ecu.line import LINES, SLOT_BYTES, TIMING, Line, Rig, acting, erase_request
+from tests.ecu.line import LINES, SLOT_BYTES, TIMING, Line, Rig, erase_request
 
 SCHEDULING_S = 0.05
 """What a busy machine may add to a deadline."""

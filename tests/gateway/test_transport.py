@@ -9,7 +9,7 @@ import itertools
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,7 @@ from bench.gateway.transport.errors import (
 )
 from bench.gateway.transport.kernel_socket import polls_transmission
 from proto.process_config import IsoTpConfig
+from tests.acting import acting
 
 REQUEST_ID, RESPONSE_ID = 0x6E0, 0x6E8
 _buses = itertools.count()
@@ -104,26 +105,6 @@ def medium(request: pytest.FixtureRequest) -> Iterator[Medium]:
     yield made
     for one in reversed(made.opened):
         one.close()
-
-
-@contextmanager
-def acting(act: Callable[[], None]) -> Iterator[None]:
-    """Runs the peer's part beside the tester's; its failure is the test's."""
-    problems: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            problems.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    thread.join(10)
-    assert not thread.is_alive()
-    if problems:
-        raise problems[0]
 
 
 def works(connection: IsoTpConnection, peer: Peer) -> None:

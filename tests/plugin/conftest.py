@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+import bench.bench_lock
 import bench.pytest_plugin.fixtures
 import bench.pytest_plugin.guard
 import bench.pytest_plugin.handles
-import bench.pytest_plugin.lock
 import bench.pytest_plugin.properties
 import bench.pytest_plugin.uds  # noqa: F401
 

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from bench import bench_lock, topology
+from bench.bench_lock import BenchInUse, BenchLock, name_of
 from bench.errors import BenchError
-from bench.pytest_plugin.lock import BenchInUse, BenchLock, name_of
 
 BUS = [("socketcan", "can0")]
+OWN_CHANNEL = f"vcan{os.getpid()}"
+"""Nobody else's, on whatever machine this runs."""
 HOLD = """
 import sys, time
 from pathlib import Path
-from bench.pytest_plugin.lock import BenchLock
+from bench.bench_lock import BenchLock
 lock = BenchLock([("socketcan", channel) for channel in sys.argv[2:]], bench="other.bench.yaml", folder=Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -109,3 +112,60 @@ def test_a_lock_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         BenchError, match=r"nowhere/otabench-socketcan-can0-\w+\.lock: the lock file cannot be used: No such"
     ):
         BenchLock(BUS, bench="mine", folder=tmp_path / "nowhere").acquire()
+
+
+def test_whoever_would_wait_for_the_process_that_started_it_is_refused_at_once(tmp_path: Path) -> None:
+    lock = BenchLock(BUS, bench="mine", folder=tmp_path)
+    lock.acquire()
+    code = HOLD.replace("lock.acquire()", "lock.acquire(wait_s=60)")
+    child = [
+        sys.executable,
+        "-c",
+        f"import subprocess, sys; sys.exit(subprocess.call({[sys.executable, '-c', code]} + sys.argv[1:]))",
+    ]
+    started = time.monotonic()
+    done = subprocess.run([*child, tmp_path, "can0"], capture_output=True, text=True, check=False, timeout=60)
+    assert time.monotonic() - started < 30
+    assert f"in use by process {os.getpid()} of user" in done.stderr
+    assert "which started this command" in done.stderr
+    lock.release()
+
+
+def test_a_bench_is_held_as_long_as_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_lock, "place", lambda: tmp_path)
+    buses = bench_lock.buses_of(topology.load())
+    with bench_lock.held(buses, bench="mine", wait_s=0, say=print), pytest.raises(BenchInUse, match="vcan0"):
+        BenchLock(buses, bench="other").acquire()
+    BenchLock(buses, bench="other").acquire()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["bench", "run", "--bench", "lock.yaml"], id="bench run"),
+        pytest.param(["up", "--bench", "lock.yaml"], id="up"),
+        pytest.param(["perf", "flash", "--channel", OWN_CHANNEL], id="perf flash"),
+        pytest.param(["perf", "message-cut"], id="perf message-cut", marks=pytest.mark.vcan),
+        pytest.param(["perf", "frames"], id="perf frames", marks=pytest.mark.vcan),
+    ],
+)
+def test_a_command_that_finds_the_bench_in_use_says_by_whom_and_ends_with_1(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "lock.yaml").write_text(topology.default_text().replace("vcan0", OWN_CHANNEL))
+    channel = "vcan0" if command[-1] in ("message-cut", "frames") else OWN_CHANNEL
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, bench_lock.place(), channel], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        otabench = [sys.executable, "-c", "from bench.cli import main; main()", *command, "--bench-wait", "0.3"]
+        done = subprocess.run(otabench, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        other.kill()
+        other.communicate()
+    assert done.returncode == 1, done
+    assert f"bus {channel} is in use by process {other.pid}" in done.stdout, "said while it waits"
+    (line,) = done.stderr.splitlines()
+    who = f"process {other.pid} of user {getpass.getuser()} (bench other.bench.yaml, since "
+    assert line.startswith(f"otabench: bus {channel} is in use by {who}")
+    assert line.endswith(" after 0.3 s of waiting; wait for it with --bench-wait SECONDS, or end that run")
+    assert not (tmp_path / "runs").exists()

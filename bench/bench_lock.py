@@ -2,7 +2,8 @@
 
 Decides what a bench is for others: its buses. Two bench files that name ``can0`` mean one bench; ``vcan0`` of another kernel or
 network namespace is another bus. The kernel releases a lock when its holder ends, however it ends, so there is no stale one.
-The file names the holder: process, user, since when, what.
+The file names the holder: process, user, since when, what. Whoever would wait for the process that started it is refused at once:
+that one waits for its end.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import BenchError
+from bench.topology import Topology
 
 _LOOK_INTERVAL_S: Final = 0.2
 _PLACES: Final = (Path("/run/lock"), Path("/var/lock"))
@@ -127,6 +130,13 @@ class BenchLock:
                     os.close(descriptor)
                     raise BenchError(f"{path}: the bench cannot be locked: {error.strerror}") from error
             holder = _read(path)
+            if holder.get("pid") in set(_ancestors()):
+                os.close(descriptor)
+                raise BenchInUse(
+                    f"bus {channel} is in use by {_told(holder)}, which started this command: to wait for it would be for ever; "
+                    "use the bench that it has up, or give this command a bench file with another bus",
+                    holder=holder,
+                )
             if time.monotonic() >= deadline:
                 os.close(descriptor)
                 waited = f" after {wait_s:g} s of waiting" if wait_s else ""
@@ -148,6 +158,34 @@ class BenchLock:
         }
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(content).encode(), 0)
+
+
+@contextmanager
+def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
+    """The bench is this process's meanwhile. Arguments and errors are those of ``BenchLock`` and its ``acquire``."""
+    lock = BenchLock(buses, bench=bench)
+    lock.acquire(wait_s=wait_s, say=say)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def buses_of(topology: Topology) -> list[tuple[str, str]]:
+    """What each bus of the bench file is on this machine."""
+    return [bus.identity for bus in topology.buses.values()]
+
+
+def _ancestors() -> Iterator[int]:
+    """The processes that this one descends from, nearest first."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:  # it has just ended
+            return
+        pid = int(stat.rpartition(")")[2].split()[1])
 
 
 def _open(path: Path) -> int:

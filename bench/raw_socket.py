@@ -1,0 +1,32 @@
+"""What raw SocketCAN sockets of the bench have in common: CAN FD frames, and a receive buffer that holds what one batch misses.
+
+Decides the options alone; whoever opens the socket says what its failure means.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+CAN_MTU: Final = 16
+CANFD_MTU: Final = 72
+WANTED_BUFFER_BYTES: Final = 16 * 1024 * 1024
+_SO_RCVBUFFORCE: Final = 33
+
+
+def take_all_frames(raw: socket.socket) -> bool:
+    """Makes a CAN_RAW socket receive CAN FD frames too, into a large buffer.
+
+    Returns:
+        Whether the buffer is as large as wanted: without CAP_NET_ADMIN it is what the system allows.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, WANTED_BUFFER_BYTES)
+    except PermissionError:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WANTED_BUFFER_BYTES)
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""An update while other nodes talk: it succeeds, slower, and the report shows the load."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import report, topology
+from bench.cli import campaigns
+from bench.control_port import Fault
+from bench.job_watch import JobView
+from bench.launcher import Bench
+from bench.options import Transfer
+from proto import trace
+from proto.job_states import JobState
+from tests.e2e.living_bench import quick_options, wait_until_confirmed
+
+pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+
+IMAGE_SIZE_BYTES = 8 * 1024
+
+
+SLOW_BUS = topology.default_text().replace("bitrate: 500000", "bitrate: 125000")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A paced, captured bench whose bus is loaded from the start. A slow bus: that is less work for the machine."""
+    options = quick_options(
+        tmp_path_factory.mktemp("runs"),
+        topology=topology.parse(SLOW_BUS, name="slow bus"),
+        image_size_bytes=IMAGE_SIZE_BYTES,
+        pace=True,
+        capture=True,
+        transfer=Transfer.FULL,
+        faults=(Fault.parse("bus:load:60%"),),
+    )
+    with Bench(options) as bench:
+        assert bench.pacings["powertrain"].applied, bench.pacings
+        yield bench
+
+
+def transfers_of(bench: Bench, job: JobView) -> tuple[report.Transfer, ...]:
+    bench.stop_captures()
+    return report.transfers(
+        list(trace.read(bench.folder.trace)),
+        job.job_id,
+        topology=bench.topology,
+        statistics=report.read_statistics(bench.folder.can, ["powertrain"]),
+        full_image_bytes={},
+    )
+
+
+def test_an_update_on_a_bus_with_60_percent_load_succeeds_slower(loaded: Bench) -> None:
+    assert loaded.bus_load().state()["asked_percent"] == 60
+    job = loaded.update()
+    assert job.state is JobState.SUCCEEDED, job.reason
+    wait_until_confirmed(loaded, "2.0.0")
+    transfers = transfers_of(loaded, job)
+    assert {one.ecu for one in transfers} == {"engine", "adas"}
+    for one in transfers:
+        assert one.share_of_limit is not None and one.share_of_limit < 0.5, "the line is taken by others"
+        assert one.bus_load is not None and one.bus_load > 0.75, "and all of that is counted"
+
+
+def test_a_load_is_set_shown_and_cleared_from_another_terminal(
+    loaded: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(target: str, *parameters: str) -> str:
+        campaigns.fault(loaded.folder.root, target, parameters[0], list(parameters[1:]))
+        return capsys.readouterr().out
+
+    assert fault("bus", "load", "share=20", "seed=7").startswith("load of bus powertrain: asked 20 %, measured ")
+    campaigns.status(loaded.folder.root)
+    assert re.search(
+        r"^  load of bus powertrain: asked 20 %, measured .* 0x400-0x5FF, seed 7$", capsys.readouterr().out, re.M
+    )
+    assert fault("powertrain", "clear") == "load of bus powertrain: none\n"
+    assert fault("bus", "load", "7%").startswith("load of bus powertrain: asked 7 %")
+    assert fault("bus", "load", "0%") == "load of bus powertrain: none\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("bus", "load", "-5%"), "share '-5%': expected 0 to 100 per cent"),
+        (("body", "load", "5%"), "there is no bus 'body' in this bench; known: powertrain"),
+        (("bus", "boot-fail"), "boot-fail is no fault of a bus"),
+    ],
+)
+def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
+    loaded: Bench, arguments: tuple[str, ...], expected: str
+) -> None:
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "fault", *arguments]
+    done = subprocess.run(
+        [*command, "--run", str(loaded.folder.root)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("otabench: ") and expected in line
+
+
+def test_the_kinds_of_faults_are_listed_with_the_load(capsys: pytest.CaptureFixture[str]) -> None:
+    campaigns.fault(Path(), "bus", "list", [])
+    assert re.search(r"^load +other traffic takes that share of a bus's line \(60%", capsys.readouterr().out, re.M)
