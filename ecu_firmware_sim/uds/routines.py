@@ -114,7 +114,7 @@ ROUTINES: Final[dict[int, Routine]] = {
     RoutineId.CHECK_PROGRAMMING_DEPENDENCIES: Routine(_check_programming_dependencies, NOT_DEFAULT),
     RoutineId.CHECK_PROGRAMMING_PRECONDITIONS: Routine(_check_programming_preconditions, NOT_DEFAULT),
     RoutineId.ACTIVATE: Routine(_activate, NOT_DEFAULT, True),
-    RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT),
+    RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT, True),
     RoutineId.REVERT: Routine(_revert, NOT_DEFAULT, True),
 }
 

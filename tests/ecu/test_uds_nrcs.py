@@ -49,7 +49,7 @@ def test_21_busy_repeat_request_while_a_78_is_out(ecu: Bench) -> None:
 
 
 def test_22_conditions_not_correct_where_nothing_waits_to_be_confirmed(ecu: Bench) -> None:
-    ecu.must("10 03")
+    ecu.unlock("10 03")
     assert ecu.ask("31 01 02 11") == "7F 31 22"
 
 
