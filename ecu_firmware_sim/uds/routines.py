@@ -70,8 +70,10 @@ def _erase_memory(request: Request) -> bytes:
     option = request.data[_HEADER_BYTES:]
     if option[0] != ADDRESS_AND_LENGTH_FORMAT:
         raise OutOfRange(f"addressAndLengthFormatIdentifier {option[0]:02X}")
-    request.dialogue.transfer = None
-    request.device.firmware.erase(int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big"))
+    address, length = int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big")
+    request.device.firmware.check_erase(address, length)
+    request.dialogue.transfer = None  # not before: a refused request changes nothing
+    request.device.firmware.erase(address, length)
     return _DONE
 
 
