@@ -2,7 +2,8 @@
 
 Decides by the rules (``rules``) and the services' own ones, which response a request gets and whether it is sent: the
 suppress-positive-response bit, and the codes that a functional request is not answered with. It sends nothing itself: who
-calls it sends 78 while a ``Pending`` is worked on, and tells it when that is done.
+calls it sends 78 while a ``Pending`` is worked on, and tells it when that is done. Meanwhile every request is answered with 21,
+functional ones too, but for 3E 80.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ecu_firmware_sim.uds.codes import (
 from ecu_firmware_sim.uds.rules import Later, Negative, Request, Service
 from ecu_firmware_sim.uds.state import Device, Dialogue
 
+KEEP_ALIVE: Final = bytes((Sid.TESTER_PRESENT, SUPPRESS_POSITIVE_RESPONSE))
+"""TesterPresent that wants no answer: the only request that is taken while another one is worked on."""
 _GROUPS: Final = (sessions, security, data, trouble, routines, transfer)
 SERVICES: Final[dict[int, Service]] = {sid: service for group in _GROUPS for sid, service in group.SERVICES.items()}
 
@@ -88,7 +91,7 @@ class UdsServer:
         if not request:
             return None
         if self._busy:
-            return self._while_busy(request, functional=functional)
+            return None if request == KEEP_ALIVE else negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
         answer = self._perform(Request(request, now_s, self.device, self.dialogue), functional=functional)
         if isinstance(answer, Pending):
             self._busy = True
@@ -117,11 +120,6 @@ class UdsServer:
     def _restart_s3(self, now_s: float) -> None:
         idle = self.dialogue.session is Session.DEFAULT
         self._s3_deadline_s = None if idle else now_s + self.device.timing.s3_server_s
-
-    def _while_busy(self, request: bytes, *, functional: bool) -> bytes | None:
-        if request[0] == Sid.TESTER_PRESENT or functional:
-            return None
-        return negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
 
     def _perform(self, request: Request, *, functional: bool) -> bytes | Pending | None:
         sid = request.data[0]
