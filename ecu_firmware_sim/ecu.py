@@ -36,14 +36,13 @@ from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Wa
 from ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
 from ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
 from ecu_firmware_sim.uds.server import Pending, UdsServer
+from ecu_firmware_sim.uds.state import MessageKind
 from proto.process_config import EcuConfig
 from proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_TX_OFF: Final = frozenset({0x01, 0x03})
-"""Communication control types that disable sending."""
 HANG_WATCHDOG_S: Final = 1.0
 REOPEN_S: Final = 0.5
 FAULT_OFF_S: Final = 0.5
@@ -188,7 +187,7 @@ class Ecu:
         if self._server is None or self.mode is not Mode.APPLICATION or isinstance(self._transport, NoTransport):
             return False
         dialogue = self._server.dialogue
-        return dialogue.session is not Session.PROGRAMMING and dialogue.communication_control not in _TX_OFF
+        return dialogue.session is not Session.PROGRAMMING and dialogue.communication.sends(MessageKind.NORMAL)
 
     def _wait_s(self) -> float | None:
         if self._calls or self._stopping:
