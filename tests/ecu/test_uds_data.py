@@ -110,7 +110,22 @@ def test_19_02_gives_codes_by_status_mask_and_they_stay(ecu: Bench) -> None:
 
 
 def test_19_0a_gives_all_supported_codes(ecu: Bench) -> None:
-    assert len(ecu.must("19 0A")) == 3 + 4 * len(Dtc)
+    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "seen")
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "seen")
+    ecu.boot()
+    ecu.dtcs.set(Dtc.ROLLED_BACK, "seen")
+    assert ecu.ask("19 0A") == "59 0A 2F 06 01 00 00 06 02 00 2C 06 2F 00 00 16 01 00 2C 16 02 00 2F"
+
+
+def test_a_pending_code_ages_by_a_cycle_in_which_it_did_not_fail_and_stays_confirmed(ecu: Bench) -> None:
+    ecu.dtcs.set(Dtc.SLOT_CHECKSUM, "seen")
+    ecu.boot()
+    assert ecu.ask("19 02 04") == "59 02 2F 06 01 00 2C", "failed in the cycle before this one"
+    ecu.boot()
+    assert ecu.ask("19 02 04") == "59 02 2F"
+    assert ecu.ask("19 02 08") == "59 02 2F 06 01 00 28"
+    ecu.dtcs.set(Dtc.SLOT_CHECKSUM, "again")
+    assert ecu.ask("19 02 04") == "59 02 2F 06 01 00 2F"
 
 
 def test_14_clears_all_one_or_is_31(ecu: Bench) -> None:
