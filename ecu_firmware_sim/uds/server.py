@@ -31,6 +31,8 @@ from ecu_firmware_sim.uds.state import Device, Dialogue
 
 KEEP_ALIVE: Final = bytes((Sid.TESTER_PRESENT, SUPPRESS_POSITIVE_RESPONSE))
 """TesterPresent that wants no answer: the only request that is taken while another one is worked on."""
+RECEPTION_CHECK_S: Final = 0.05
+"""How often it is looked whether a request that outlasts S3 is still being received."""
 _GROUPS: Final = (sessions, security, data, trouble, routines, transfer)
 SERVICES: Final[dict[int, Service]] = {sid: service for group in _GROUPS for sid, service in group.SERVICES.items()}
 
@@ -67,6 +69,7 @@ class UdsServer:
         self.device = device
         self.dialogue = Dialogue(Session.PROGRAMMING if in_bootloader else Session.DEFAULT)
         self._s3_deadline_s: float | None = None
+        self._s3_stands_still = False
         self._busy = False
         if device.nvm.current.security_attempts >= MOST_SECURITY_ATTEMPTS:
             self.dialogue.delay_until_s = now_s + device.timing.security_delay_s
@@ -110,14 +113,27 @@ class UdsServer:
         self._busy = False
         self._restart_s3(now_s)
 
-    def tick(self, now_s: float) -> None:
-        """Ends the session if S3 is over: locked, transfer ended, communication and DTC setting on."""
-        if self._s3_deadline_s is not None and now_s >= self._s3_deadline_s:
+    def tick(self, now_s: float, *, receiving: bool = False) -> None:
+        """Ends the session if S3 is over: locked, transfer ended, communication and DTC setting on.
+
+        Args:
+            now_s: monotonic time.
+            receiving: the first frame of a request was in time, its last one is still to come. S3 stands still (ISO 14229-2),
+                and runs anew if the reception fails.
+        """
+        if self._s3_deadline_s is None or now_s < self._s3_deadline_s:
+            return
+        if receiving:
+            self._s3_stands_still, self._s3_deadline_s = True, now_s + RECEPTION_CHECK_S
+        elif self._s3_stands_still:
+            self._restart_s3(now_s)
+        else:
             self._s3_deadline_s = None
             self.dialogue.enter(self.dialogue.home)
             self.device.dtcs.setting_on = True
 
     def _restart_s3(self, now_s: float) -> None:
+        self._s3_stands_still = False
         idle = self.dialogue.session is Session.DEFAULT
         self._s3_deadline_s = None if idle else now_s + self.device.timing.s3_server_s
 

@@ -31,6 +31,8 @@ from tests.ecu.line import LINES, SLOT_BYTES, TIMING, Line, Rig, acting, erase_r
 
 SCHEDULING_S = 0.05
 """What a busy machine may add to a deadline."""
+N_CR_S = 1.0
+"""How long both ISO-TP stacks of the ECU wait for a consecutive frame."""
 
 
 def on(lines: list[Line]) -> list[ParameterSet]:
@@ -152,6 +154,39 @@ def test_s3_ends_a_session_unless_tester_present_keeps_it(rig: Rig) -> None:
     assert rig.ask("22 F1 86") == "62 F1 86 01"
     rig.ask("10 02")
     assert rig.ask("37") == "7F 37 33"
+
+
+def consecutive_frames(rig: Rig, payload: bytes) -> list[bytes]:
+    """What follows the first frame of ``payload``."""
+    rest, room = payload[frame_bytes(rig) - 2 :], frame_bytes(rig) - 1
+    parts = [rest[start : start + room] for start in range(0, len(rest), room)]
+    return [bytes((0x20 | number & 0x0F,)) + part for number, part in enumerate(parts, start=1)]
+
+
+@ON_TWO_LINES_A_TRANSPORT
+def test_s3_stands_still_while_a_slow_request_is_received(rig: Rig) -> None:
+    rig.unlock()
+    request = b"\x36\x01" + bytes(198)
+    with rig.instead_of_the_tester() as tester:
+        tester.send((bytes((0x10, len(request))) + request)[: frame_bytes(rig)])
+        assert tester.receive().data[0] == 0x30
+        frames = consecutive_frames(rig, request)
+        for number, frame in enumerate(frames, start=1):
+            time.sleep(2.5 * TIMING.s3_server_s / len(frames))
+            tester.send(frame)
+            if number % 16 == 0:
+                assert tester.receive().data[0] == 0x30
+        assert bytes(tester.receive().data[:4]) == b"\x03\x7f\x36\x24", "unlocked still"
+
+
+@ON_TWO_LINES_A_TRANSPORT
+def test_s3_ends_the_session_of_a_tester_that_left_in_the_middle_of_a_request(rig: Rig) -> None:
+    rig.unlock()
+    with rig.instead_of_the_tester() as tester:
+        tester.send(first_frame(rig, 200))
+        assert tester.receive().data[0] == 0x30
+        time.sleep(N_CR_S + TIMING.s3_server_s + 0.3)
+    assert rig.ask("22 F1 86") == "62 F1 86 01"
 
 
 def test_security_access_wrong_keys_delay_and_right_key(rig: Rig) -> None:

@@ -26,6 +26,31 @@ def test_s3_ends_a_session_that_is_left_alone_and_locks(ecu: Bench) -> None:
     assert ecu.ask("37") == "7F 37 33"
 
 
+def test_s3_stands_still_while_a_request_is_received(ecu: Bench) -> None:
+    ecu.unlock()
+    start_s = ecu.now_s
+    while ecu.now_s < start_s + 30:
+        ecu.now_s += 1
+        ecu.server.tick(ecu.now_s, receiving=True)
+    assert ecu.ask("36 01 00") == "7F 36 24", "in the session, and unlocked"
+    ecu.now_s += 4.9
+    assert ecu.ask("22 F1 86") == "62 F1 86 02", "S3 runs anew since the answer"
+
+
+def test_s3_runs_anew_after_a_reception_that_failed(ecu: Bench) -> None:
+    ecu.unlock()
+    ecu.now_s += 5.1
+    ecu.server.tick(ecu.now_s, receiving=True)
+    ecu.now_s += 1
+    ecu.server.tick(ecu.now_s)
+    ecu.now_s += 4.9
+    ecu.server.tick(ecu.now_s)
+    assert ecu.server.dialogue.unlocked
+    ecu.now_s += 0.2
+    ecu.server.tick(ecu.now_s)
+    assert not ecu.server.dialogue.unlocked
+
+
 def test_s3_does_not_run_in_the_default_session(ecu: Bench) -> None:
     ecu.ask("3E 00")
     assert ecu.server.next_deadline_s is None
