@@ -71,9 +71,7 @@ class DtcMemory:
 
     def start_operation_cycle(self) -> None:
         """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
-        kept = tuple(
-            dtc.model_copy(update={"status": _in_new_cycle(dtc.status)}) for dtc in self._nvm.current.dtcs
-        )
+        kept = tuple(dtc.model_copy(update={"status": _in_new_cycle(dtc.status)}) for dtc in self._nvm.current.dtcs)
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:

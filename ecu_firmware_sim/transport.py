@@ -136,7 +136,9 @@ class KernelTransport:
             _set_options(self._isotp, config.isotp, address, fd=fd)
             self._isotp.bind((channel, _with_flag(address.request.can_id), _with_flag(address.response.can_id)))
             self._isotp.settimeout(SEND_PATIENCE_S)
-            if self._functional.extension is not None:  # physical requests may have the same identifier, and fill the queue
+            if (
+                self._functional.extension is not None
+            ):  # physical requests may have the same identifier, and fill the queue
                 _hear_only(self._raw, 0, self._functional.extension)
             _listen(self._raw, channel, self._functional.can_id, fd=fd)
             _hear_only(self._flow_control, len(address.response.prefix), _CONTINUE_TO_SEND)
@@ -286,9 +288,7 @@ def _with_flag(identifier: int) -> int:
 def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
     """Opens a CAN_RAW socket for one identifier."""
     mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
-    raw_socket.setsockopt(
-        socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", _with_flag(identifier), mask)
-    )
+    raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", _with_flag(identifier), mask))
     if fd:
         raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
     raw_socket.bind((channel,))

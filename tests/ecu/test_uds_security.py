@@ -123,7 +123,7 @@ def test_power_cut_gives_no_free_attempt(
         seed(ecu)
         compared.clear()
         at = ecu.flash.operations + cuts + 1
-        ecu.flash.on_operation = lambda step, at=at: mode if step.number == at else None  # type: ignore[misc]
+        ecu.flash.on_operation = lambda step, at=at: mode if step.number == at else None
         try:
             answer = ecu.ask(WRONG_KEY)
             break
