@@ -35,7 +35,6 @@ DATA_IDENTIFIERS: Final[dict[int, str]] = {
     0xF195: "systemSupplierECUSoftwareVersionNumber",
     0xF1A0: "RXSWIN (OEM)",
     0xF1A1: "slotTable (OEM)",
-    0xF1A2: "versionReport (OEM)",
 }
 ROUTINES: Final[dict[int, str]] = {
     0x0202: "checkMemory (OEM)",
@@ -67,6 +66,8 @@ NEGATIVE_RESPONSES: Final[dict[int, str]] = {
     0x78: "requestCorrectlyReceived-ResponsePending",
     0x7E: "subFunctionNotSupportedInActiveSession",
     0x7F: "serviceNotSupportedInActiveSession",
+    0x92: "voltageTooHigh",
+    0x93: "voltageTooLow",
 }
 
 

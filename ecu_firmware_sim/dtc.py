@@ -2,7 +2,8 @@
 
 Codes are three bytes, after ISO 15031-6 where a code fits (P06xx: internal control module) and manufacturer-specific where none
 does (P16xx). Status bits after ISO 14229-1 annex D: testFailed 01, testFailedThisOperationCycle 02, pendingDTC 04,
-confirmedDTC 08, testFailedSinceLastClear 20.
+confirmedDTC 08, testFailedSinceLastClear 20. An operation cycle lasts from one boot to the next. One in which a code did not fail
+counts as passed: at its end the code is not pending any more. A confirmed code stays until it is cleared.
 
 While DTC setting is off (85 02) no status moves. A failure that was found meanwhile is still there when setting is on again
 (85 01, default session) and is stored then, with that moment's time; a reset forgets it, as the boot tests anew.
@@ -18,7 +19,9 @@ from ecu_firmware_sim.nvm import NvmStore, StoredDtc
 
 STATUS_AVAILABILITY_MASK: Final = 0x2F
 _FAILED: Final = 0x2F
+_FAILED_THIS_CYCLE: Final = 0x02
 _THIS_CYCLE: Final = 0x03
+_PENDING: Final = 0x04
 ALL_GROUPS: Final = 0xFFFFFF
 
 
@@ -68,7 +71,7 @@ class DtcMemory:
 
     def start_operation_cycle(self) -> None:
         """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
-        kept = tuple(dtc.model_copy(update={"status": dtc.status & ~_THIS_CYCLE}) for dtc in self._nvm.current.dtcs)
+        kept = tuple(dtc.model_copy(update={"status": _in_new_cycle(dtc.status)}) for dtc in self._nvm.current.dtcs)
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:
@@ -115,3 +118,7 @@ class DtcMemory:
         """All codes with their status, 0 where never set."""
         status = {entry.code: entry.status for entry in self._nvm.current.dtcs}
         return [(int(dtc), status.get(dtc, 0)) for dtc in Dtc]
+
+
+def _in_new_cycle(status: int) -> int:
+    return status & ~(_THIS_CYCLE if status & _FAILED_THIS_CYCLE else _THIS_CYCLE | _PENDING)

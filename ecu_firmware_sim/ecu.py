@@ -32,18 +32,19 @@ from ecu_firmware_sim.job import Job
 from ecu_firmware_sim.layout import FlashLayout
 from ecu_firmware_sim.slots import SlotState
 from ecu_firmware_sim.startup import Startup
-from ecu_firmware_sim.transport import NoTransport, Transport, TransportDown, Waker, open_transport
+from ecu_firmware_sim.transport import NoTransport, Received, Transport, TransportDown, Waker, open_transport
 from ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
 from ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
 from ecu_firmware_sim.uds.server import Pending, UdsServer
+from ecu_firmware_sim.uds.state import MessageKind
 from proto.process_config import EcuConfig
 from proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_TX_OFF: Final = frozenset({0x01, 0x03})
-"""Communication control types that disable sending."""
+SINGLE_FRAME_BYTES: Final = 7
+"""A longer request came, or may have come, in several frames."""
 HANG_WATCHDOG_S: Final = 1.0
 REOPEN_S: Final = 0.5
 FAULT_OFF_S: Final = 0.5
@@ -178,6 +179,8 @@ class Ecu:
         if self._job is not None and self._job.done:
             self._finish_job(self._job)
         self._run_due()
+        if self._server is not None:
+            self._tick(self._server, received)
         if received is not None and self._server is not None and self.mode is not Mode.OFF:
             request, functional = received
             self._serve(self._server, request, functional=functional)
@@ -188,7 +191,7 @@ class Ecu:
         if self._server is None or self.mode is not Mode.APPLICATION or isinstance(self._transport, NoTransport):
             return False
         dialogue = self._server.dialogue
-        return dialogue.session is not Session.PROGRAMMING and dialogue.communication_control not in _TX_OFF
+        return dialogue.session is not Session.PROGRAMMING and dialogue.communication.sends(MessageKind.NORMAL)
 
     def _wait_s(self) -> float | None:
         if self._calls or self._stopping:
@@ -204,8 +207,14 @@ class Ecu:
             if self._deadlines.get(due, now_s + 1) <= now_s:
                 del self._deadlines[due]
                 self._actions[due]()
-        if self._server is not None:
-            self._server.tick(now_s)
+
+    def _tick(self, server: UdsServer, received: Received | None) -> None:
+        """S3, unless a request came or is still coming whose first frame was in time."""
+        now_s = time.monotonic()
+        if server.next_deadline_s is None or now_s < server.next_deadline_s:
+            return
+        came_in_parts = received is not None and len(received[0]) > SINGLE_FRAME_BYTES
+        server.tick(now_s, receiving=came_in_parts or self._transport.is_receiving())
 
     # -- requests
 

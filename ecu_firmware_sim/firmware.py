@@ -138,19 +138,25 @@ class FirmwareMemory:
             NotNow: the other slot must not be touched now.
             PowerLost: power went; the slot is INVALID.
         """
+        self.check_erase(address, length)
         offset = self._resolve(address, length)
-        if address % SECTOR_BYTES or not length:
-            raise OutOfRange(f"erase of 0x{length:X} bytes at 0x{address:X}")
         length = -(-length // SECTOR_BYTES) * SECTOR_BYTES
         if address >= METADATA_WINDOW:
             self.flash.erase(offset, length)
             return
-        self._need_free_target()
         self._refused = None
-        self._need_event(SlotEvent.ERASE_STARTED)
         self._boot_control.apply(self.target, SlotEvent.ERASE_STARTED)
         self.flash.erase(offset, length)
         self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
+
+    def check_erase(self, address: int, length: int) -> None:
+        """Whether ``erase`` would be allowed. Raises OutOfRange, NotNow."""
+        self._resolve(address, length)
+        if address % SECTOR_BYTES or not length:
+            raise OutOfRange(f"erase of 0x{length:X} bytes at 0x{address:X}")
+        if address < METADATA_WINDOW:
+            self._need_free_target()
+            self._need_event(SlotEvent.ERASE_STARTED)
 
     def check_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> None:
         """Whether ``begin_download`` would be allowed. Raises OutOfRange, NotNow, NotAccepted."""

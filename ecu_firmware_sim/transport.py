@@ -1,6 +1,7 @@
 """ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One seam, two implementations.
 
-* ``KernelTransport``: the kernel's CAN_ISOTP socket, and a CAN_RAW socket filtered to the functional identifier.
+* ``KernelTransport``: the kernel's CAN_ISOTP socket, a CAN_RAW socket filtered to the functional identifier, and one filtered to
+  the flow control frames that the kernel sends for this ECU: it tells of a reception under way by nothing else.
 * ``user_transport.UserTransport``: can-isotp over any python-can bus; imported only where it is used, as python-can takes its time.
 
 Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged and survived; a bus that goes away is
@@ -18,6 +19,7 @@ import os
 import select
 import socket
 import struct
+import time
 from typing import Final, Protocol
 
 from ecu_firmware_sim.errors import BusUnavailable, ConfigError
@@ -31,6 +33,10 @@ Received = tuple[bytes, bool]
 
 _LONGEST_PDU: Final = 8301  # one more than the kernel's default max_pdu_size
 SEND_PATIENCE_S: Final = 2.0
+LONGEST_RECEPTION_S: Final = 90.0
+"""4095 bytes in classic frames at the greatest STmin: what lasts longer was broken off in a way the kernel does not report."""
+_CONTINUE_TO_SEND: Final = 0x30
+"""First byte of a flow control frame that takes a message."""
 
 # linux/can/isotp.h
 _SOL_CAN_ISOTP: Final = 106
@@ -77,6 +83,10 @@ class Transport(Protocol):
         """The next request, or None at a wake-up or the timeout. Raises TransportDown."""
         ...
 
+    def is_receiving(self) -> bool:
+        """Whether the first frame of a request came, and the last one did not. Raises TransportDown."""
+        ...
+
     def send(self, response: bytes) -> None:
         """Sends to the tester. A response that the tester does not take is logged and lost."""
         ...
@@ -95,6 +105,9 @@ class NoTransport:
         self._waker.clear()
         return None
 
+    def is_receiving(self) -> bool:
+        return False
+
     def send(self, response: bytes) -> None:
         raise TransportDown(f"{len(response)} bytes were to be sent while the ECU was silent")
 
@@ -110,9 +123,11 @@ class KernelTransport:
         channel = str(config.bus["channel"])
         fd = uses_fd(config)
         address, self._functional = addresses(config)
+        self._receiving_since_s: float | None = None
         try:
             self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
             self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+            self._flow_control = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except OSError as error:
             raise BusUnavailable(
                 f"this kernel has no CAN ({error.strerror}): run setup/vcan.sh or setup/with-can"
@@ -121,13 +136,14 @@ class KernelTransport:
             _set_options(self._isotp, config.isotp, address, fd=fd)
             self._isotp.bind((channel, _with_flag(address.request.can_id), _with_flag(address.response.can_id)))
             self._isotp.settimeout(SEND_PATIENCE_S)
-            wanted = _with_flag(self._functional.can_id)
-            mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
-            self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", wanted, mask))
-            _hear_only(self._raw, self._functional)
-            if fd:
-                self._raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
-            self._raw.bind((channel,))
+            if (
+                self._functional.extension is not None
+            ):  # physical requests may have the same identifier, and fill the queue
+                _hear_only(self._raw, 0, self._functional.extension)
+            _listen(self._raw, channel, self._functional.can_id, fd=fd)
+            _hear_only(self._flow_control, len(address.response.prefix), _CONTINUE_TO_SEND)
+            self._flow_control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least: one frame tells all
+            _listen(self._flow_control, channel, address.response.can_id, fd=fd)
         except OSError as error:
             self.close()
             raise unavailable(channel, error) from error
@@ -143,10 +159,34 @@ class KernelTransport:
                 _identifier, length = _CAN_FRAME.unpack_from(frame)
                 return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length], self._functional)
             if self._isotp in readable:
+                self._forget_reception()
                 return self._isotp.recv(_LONGEST_PDU), False
         except OSError as error:
             _survive(error, "receiving")
         return None
+
+    def is_receiving(self) -> bool:
+        now_s = time.monotonic()
+        if self._was_cleared_to_send() and self._receiving_since_s is None:
+            self._receiving_since_s = now_s
+        return self._receiving_since_s is not None and now_s < self._receiving_since_s + LONGEST_RECEPTION_S
+
+    def _forget_reception(self) -> None:
+        """The kernel has a message, or an error: either way the reception is over."""
+        self._was_cleared_to_send()
+        self._receiving_since_s = None
+
+    def _was_cleared_to_send(self) -> bool:
+        """Whether the kernel has told the tester to go on, since it was looked last."""
+        seen = False
+        try:
+            while self._flow_control.recv(_CANFD_MTU, socket.MSG_DONTWAIT):
+                seen = True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            _survive(error, "receiving")
+        return seen
 
     def send(self, response: bytes) -> None:
         try:
@@ -159,6 +199,7 @@ class KernelTransport:
     def close(self) -> None:
         self._isotp.close()
         self._raw.close()
+        self._flow_control.close()
 
 
 def open_transport(config: EcuConfig, waker: Waker) -> Transport:
@@ -244,15 +285,21 @@ def _with_flag(identifier: int) -> int:
     return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
 
 
-def _hear_only(raw_socket: socket.socket, address: FrameAddress) -> None:
-    """Keeps frames with another address in front out of the socket, where physical requests may have the same identifier:
-    a long one would fill its queue."""
-    if address.extension is None:
-        return
-    load_first_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
+def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
+    """Opens a CAN_RAW socket for one identifier."""
+    mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
+    raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", _with_flag(identifier), mask))
+    if fd:
+        raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+    raw_socket.bind((channel,))
+
+
+def _hear_only(raw_socket: socket.socket, position: int, value: int) -> None:
+    """Keeps frames whose data have another byte at ``position`` out of the socket."""
+    load_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
     program = (
-        _BPF.pack(load_first_byte, 0, 0, _CAN_FRAME.size)
-        + _BPF.pack(equal, 0, 1, address.extension)
+        _BPF.pack(load_byte, 0, 0, _CAN_FRAME.size + position)
+        + _BPF.pack(equal, 0, 1, value)
         + _BPF.pack(give_back, 0, 0, 0xFFFF)
         + _BPF.pack(give_back, 0, 0, 0)
     )

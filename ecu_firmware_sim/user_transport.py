@@ -70,6 +70,9 @@ class UserTransport(can.Listener):
             self._waker.clear()
         return self._queue.popleft() if self._queue else None
 
+    def is_receiving(self) -> bool:
+        return self._stack.is_rx_active() or self._stack.available() or bool(self._queue)
+
     def send(self, response: bytes) -> None:
         try:
             self._stack.send(response, send_timeout=SEND_PATIENCE_S)

@@ -2,7 +2,8 @@
 
 Rules:
 
-* Several identifiers in one request are answered together; unknown ones are left out, only if none is known it is 31.
+* Several identifiers in one request are answered together; unknown ones, and those that were never written (F184, F190), are
+  left out; only if none is left it is 31.
 * F184 (fingerprint) is written in the programming session; F190 (VIN) once, while it is empty. Both need an unlocked ECU and stay.
 """
 
@@ -61,8 +62,9 @@ def read_data_by_identifier(request: Request) -> bytes:
     for position in range(1, len(request.data), 2):
         identifier = request.data[position : position + 2]
         reader = READERS.get(int.from_bytes(identifier, "big"))
-        if reader is not None:
-            response += identifier + reader(request)
+        record = b"" if reader is None else reader(request)
+        if record:
+            response += identifier + record
         if len(response) > LONGEST_RESPONSE_BYTES:
             raise Negative(Nrc.RESPONSE_TOO_LONG)
     if len(response) == 1:

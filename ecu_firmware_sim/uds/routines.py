@@ -70,8 +70,10 @@ def _erase_memory(request: Request) -> bytes:
     option = request.data[_HEADER_BYTES:]
     if option[0] != ADDRESS_AND_LENGTH_FORMAT:
         raise OutOfRange(f"addressAndLengthFormatIdentifier {option[0]:02X}")
-    request.dialogue.transfer = None
-    request.device.firmware.erase(int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big"))
+    address, length = int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big")
+    request.device.firmware.check_erase(address, length)
+    request.dialogue.transfer = None  # not before: a refused request changes nothing
+    request.device.firmware.erase(address, length)
     return _DONE
 
 
@@ -114,7 +116,7 @@ ROUTINES: Final[dict[int, Routine]] = {
     RoutineId.CHECK_PROGRAMMING_DEPENDENCIES: Routine(_check_programming_dependencies, NOT_DEFAULT),
     RoutineId.CHECK_PROGRAMMING_PRECONDITIONS: Routine(_check_programming_preconditions, NOT_DEFAULT),
     RoutineId.ACTIVATE: Routine(_activate, NOT_DEFAULT, True),
-    RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT),
+    RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT, True),
     RoutineId.REVERT: Routine(_revert, NOT_DEFAULT, True),
 }
 

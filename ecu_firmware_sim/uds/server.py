@@ -2,7 +2,8 @@
 
 Decides by the rules (``rules``) and the services' own ones, which response a request gets and whether it is sent: the
 suppress-positive-response bit, and the codes that a functional request is not answered with. It sends nothing itself: who
-calls it sends 78 while a ``Pending`` is worked on, and tells it when that is done.
+calls it sends 78 while a ``Pending`` is worked on, and tells it when that is done. Meanwhile every request is answered with 21,
+functional ones too, but for 3E 80.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from ecu_firmware_sim.uds.codes import (
 from ecu_firmware_sim.uds.rules import Later, Negative, Request, Service
 from ecu_firmware_sim.uds.state import Device, Dialogue
 
+KEEP_ALIVE: Final = bytes((Sid.TESTER_PRESENT, SUPPRESS_POSITIVE_RESPONSE))
+"""TesterPresent that wants no answer: the only request that is taken while another one is worked on."""
+RECEPTION_CHECK_S: Final = 0.05
+"""How often it is looked whether a request that outlasts S3 is still being received."""
 _GROUPS: Final = (sessions, security, data, trouble, routines, transfer)
 SERVICES: Final[dict[int, Service]] = {sid: service for group in _GROUPS for sid, service in group.SERVICES.items()}
 
@@ -64,6 +69,7 @@ class UdsServer:
         self.device = device
         self.dialogue = Dialogue(Session.PROGRAMMING if in_bootloader else Session.DEFAULT)
         self._s3_deadline_s: float | None = None
+        self._s3_stands_still = False
         self._busy = False
         if device.nvm.current.security_attempts >= MOST_SECURITY_ATTEMPTS:
             self.dialogue.delay_until_s = now_s + device.timing.security_delay_s
@@ -88,7 +94,7 @@ class UdsServer:
         if not request:
             return None
         if self._busy:
-            return self._while_busy(request, functional=functional)
+            return None if request == KEEP_ALIVE else negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
         answer = self._perform(Request(request, now_s, self.device, self.dialogue), functional=functional)
         if isinstance(answer, Pending):
             self._busy = True
@@ -107,21 +113,29 @@ class UdsServer:
         self._busy = False
         self._restart_s3(now_s)
 
-    def tick(self, now_s: float) -> None:
-        """Ends the session if S3 is over: locked, transfer ended, communication and DTC setting on."""
-        if self._s3_deadline_s is not None and now_s >= self._s3_deadline_s:
+    def tick(self, now_s: float, *, receiving: bool = False) -> None:
+        """Ends the session if S3 is over: locked, transfer ended, communication and DTC setting on.
+
+        Args:
+            now_s: monotonic time.
+            receiving: the first frame of a request was in time, its last one is still to come. S3 stands still (ISO 14229-2),
+                and runs anew if the reception fails.
+        """
+        if self._s3_deadline_s is None or now_s < self._s3_deadline_s:
+            return
+        if receiving:
+            self._s3_stands_still, self._s3_deadline_s = True, now_s + RECEPTION_CHECK_S
+        elif self._s3_stands_still:
+            self._restart_s3(now_s)
+        else:
             self._s3_deadline_s = None
             self.dialogue.enter(self.dialogue.home)
             self.device.dtcs.setting_on = True
 
     def _restart_s3(self, now_s: float) -> None:
+        self._s3_stands_still = False
         idle = self.dialogue.session is Session.DEFAULT
         self._s3_deadline_s = None if idle else now_s + self.device.timing.s3_server_s
-
-    def _while_busy(self, request: bytes, *, functional: bool) -> bytes | None:
-        if request[0] == Sid.TESTER_PRESENT or functional:
-            return None
-        return negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
 
     def _perform(self, request: Request, *, functional: bool) -> bytes | Pending | None:
         sid = request.data[0]

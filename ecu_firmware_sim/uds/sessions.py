@@ -1,7 +1,8 @@
 """Services about the dialogue itself: 10 DiagnosticSessionControl, 11 ECUReset, 28 CommunicationControl, 3E TesterPresent, 85
 ControlDTCSetting.
 
-Communication control is a state that is kept and reset here; ``Ecu`` silences the application's periodic frames by it.
+Communication control is a state that is kept and reset here, for normal messages and those of network management apart;
+``Ecu`` silences the application's periodic frames by the former. There is one network: subnets are all (0) or this one (F).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 from ecu_firmware_sim.uds.codes import Nrc, ResetType, Session, Sid
 from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
+from ecu_firmware_sim.uds.state import MessageKind
 
 _DTC_SETTING_ON: Final = 0x01
 _NOT_PROGRAMMING: Final = frozenset({Session.DEFAULT, Session.EXTENDED})
@@ -40,9 +42,10 @@ def ecu_reset(request: Request) -> bytes:
 
 
 def communication_control(request: Request) -> bytes:
-    if request.data[2] & 0x0F not in (0x01, 0x02, 0x03) or request.data[2] >> 4 not in (0x0, 0xF):
+    subnet, kinds = request.data[2] >> 4, request.data[2] & 0x0F
+    if subnet not in (0x0, 0xF) or kinds not in (0x01, 0x02, 0x03):
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
-    request.dialogue.communication_control = request.sub_function
+    request.dialogue.communication.control(MessageKind(kinds), request.sub_function)
     return bytes((0x68, request.sub_function))
 
 

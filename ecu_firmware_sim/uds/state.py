@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Final
 
 from ecu_firmware_sim.download import Download
 from ecu_firmware_sim.dtc import DtcMemory
@@ -11,6 +13,9 @@ from ecu_firmware_sim.nvm import NvmStore
 from ecu_firmware_sim.uds.codes import ResetType, Session
 from ecu_firmware_sim.uds.conditions import Conditions
 from proto.security_algorithm import SecurityAlgorithm
+
+_DISABLE_TX: Final = 0x01
+"""Bit of CommunicationControl's sub-function; the other one, 02, disables receiving."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,28 @@ class Device:
     conditions: Conditions = field(default_factory=Conditions)
 
 
+class MessageKind(IntFlag):
+    """Messages that CommunicationControl switches: bits of its communicationType."""
+
+    NORMAL = 0x01
+    NETWORK_MANAGEMENT = 0x02
+
+
+@dataclass
+class Communication:
+    """Which messages the ECU receives and sends, by their kind: the last 28 that named it."""
+
+    control_types: dict[MessageKind, int] = field(default_factory=dict)
+
+    def control(self, kinds: MessageKind, control_type: int) -> None:
+        """CommunicationControl, sub-functions 00 to 03."""
+        self.control_types.update({kind: control_type for kind in MessageKind if kind in kinds})
+
+    def sends(self, kind: MessageKind) -> bool:
+        """Whether messages of that kind are sent."""
+        return not self.control_types.get(kind, 0) & _DISABLE_TX
+
+
 @dataclass
 class Transfer:
     """A download under way."""
@@ -68,7 +95,7 @@ class Dialogue:
     seed: bytes | None = None
     delay_until_s: float = 0.0
     transfer: Transfer | None = None
-    communication_control: int = 0
+    communication: Communication = field(default_factory=Communication)
     reset_due: ResetType | None = None
     """Set by ECUReset: the ECU resets once the response is out."""
 
@@ -86,4 +113,4 @@ class Dialogue:
         self.seed = None
         self.transfer = None
         if session is self.home:
-            self.communication_control = 0
+            self.communication = Communication()

@@ -241,8 +241,8 @@ class Bench:
         assert response is not None and response[0] != 0x7F, f"{request!r} was answered {response and response.hex()}"
         return response
 
-    def unlock(self) -> None:
-        self.must("10 02")
+    def unlock(self, session: str = "10 02") -> None:
+        self.must(session)
         seed = self.must("27 01")[2:]
         self.must(b"\x27\x02" + key_for(seed, SECRET))
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import can
+import pytest
+from _pytest.mark import ParameterSet
 from udsoncan.exceptions import TimeoutException
 
 from bench.gateway.transport import open_channel
@@ -27,6 +29,7 @@ from proto.process_config import EcuTiming, IsoTpConfig
 from proto.trace import TraceWriter
 from tests.ecu.factory import SECRET, Keys, key_for
 from tests.ecu.process import make_config
+from tests.ecu.sealing import KEY
 
 HAS_VCAN: Final = Path("/sys/class/net/vcan0").exists() and hasattr(socket, "CAN_ISOTP")
 SLOT_BYTES: Final = 0x4000
@@ -53,13 +56,20 @@ class Line:
     is_fd: bool
     more: tuple[tuple[str, int | None], ...] = ()
     """Other parameters of both ends."""
+    number: int = 0
+    """Which ECU of the bus: each has an address and identifiers of its own, the functional ones are everybody's."""
 
     def __str__(self) -> str:
         return f"{self.transport}-{self.addressing}-{'fd' if self.is_fd else 'classic'}"
 
     @property
     def ids(self) -> dict[str, int]:
-        return _ADDRESSES[self.addressing]
+        ids = _ADDRESSES[self.addressing]
+        request_step = {"normal": 1, "normal_fixed": 0x100, "extended": 0}[self.addressing]
+        return ids | {
+            "request_id": ids["request_id"] + self.number * request_step,
+            "response_id": ids["response_id"] + self.number,
+        }
 
     @property
     def bus(self) -> dict[str, Any]:
@@ -69,7 +79,14 @@ class Line:
 
     @property
     def isotp(self) -> IsoTpConfig:
-        addresses = {} if self.addressing == "normal" else {"target_address": 0x10, "source_address": 0xF1}
+        addresses = (
+            {}
+            if self.addressing == "normal"
+            else {
+                "target_address": 0x10 + self.number,
+                "source_address": 0xF1,
+            }
+        )
         chosen = {"transport": self.transport, "addressing": self.addressing, "block_size": 16, "fd": self.is_fd}
         return IsoTpConfig.model_validate(chosen | addresses | dict(self.more))
 
@@ -91,11 +108,33 @@ LINES: Final = [
 ]
 
 
+def on(lines: list[Line]) -> list[ParameterSet]:
+    return [
+        pytest.param(line, id=str(line), marks=[pytest.mark.vcan] if line.transport == "kernel" else [])
+        for line in lines
+    ]
+
+
+def _on_lines(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "whole_rig", on([line for line in LINES if str(line).endswith(names)]), indirect=True
+    )
+
+
+ON_TWO_LINES_A_TRANSPORT: Final = _on_lines("normal-classic", "extended-fd")
+"""For what takes a second or more: timeouts of ISO 15765-2, hundreds of exchanges."""
+ON_ONE_LINE_A_TRANSPORT: Final = _on_lines("kernel-normal-classic", "user-extended-fd")
+"""For what takes several seconds on a slow line: whole images."""
+
+
 class Rig:
     """An ECU that runs 1.0.0, and its tester."""
 
     def __init__(self, line: Line, folder: Path, keys: Keys, image: bytes, *, timing: EcuTiming = TIMING) -> None:
         self.line = line
+        self.keys = keys
+        key_file = folder / "engine.x25519"
+        key_file.write_text(bytes(KEY).hex())
         config = make_config(
             folder,
             keys,
@@ -106,6 +145,7 @@ class Rig:
             isotp=line.isotp,
             timing=timing,
             slot_size_bytes=SLOT_BYTES,
+            decryption_key=key_file,
         )
         given = provision(config)
         self._backing = open_state(config, FlashLayout(slot_bytes=SLOT_BYTES), given.policy)
@@ -113,7 +153,7 @@ class Rig:
         self._factory_memory = bytes(self.ecu.flash.memory)
         self._thread = threading.Thread(target=self.ecu.run, name=f"ecu {line}", daemon=True)
         self._thread.start()
-        self._await_application()
+        self.await_application()
         self._operations = self.ecu.flash.operations
         self._channel = open_channel(line.bus, line.isotp)
         self.connection = self._channel.connection(
@@ -139,7 +179,7 @@ class Rig:
             assert self.ask("10 01")[:2] == "50"
             return
         self.ecu.call(self._deliver)
-        self._await_application()
+        self.await_application()
         self._operations = self.ecu.flash.operations
         self.connection.empty_rxqueue()
 
@@ -149,7 +189,14 @@ class Rig:
         self.ecu.flash.memory[:] = self._factory_memory
         self.ecu.power_on("renewed")
 
-    def _await_application(self) -> None:
+    def power_cycle(self) -> None:
+        """Power goes and comes; the ECU has booted."""
+        self.ecu.call(lambda: self.ecu.power_off("cycled"))
+        self.ecu.call(lambda: self.ecu.power_on("cycled"))
+        self.await_application()
+        self.connection.empty_rxqueue()
+
+    def await_application(self) -> None:
         deadline = time.monotonic() + 10
         while self.ecu.mode is not Mode.APPLICATION or not self.ecu.call(lambda: self.ecu.mode is Mode.APPLICATION):
             assert time.monotonic() < deadline, self.ecu.mode

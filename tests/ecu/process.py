@@ -213,8 +213,8 @@ class Tester:
         self._wire.broadcast(bytes.fromhex(request))
         return self._wire.receive(timeout_s)
 
-    def unlock(self) -> None:
-        assert self.ask("10 02")[0] == 0x50
+    def unlock(self, session: str = "10 02") -> None:
+        assert self.ask(session)[0] == 0x50
         seed = self.ask("27 01")[2:]
         assert self.ask(b"\x27\x02" + key_for(seed, SECRET)) == b"\x67\x02"
 

@@ -9,8 +9,10 @@ import struct
 from dataclasses import dataclass
 
 from nacl import bindings
-from nacl.public import PublicKey, SealedBox
+from nacl.public import PrivateKey, PublicKey, SealedBox
 
+KEY = PrivateKey(bytes(range(32)))
+"""The ECU's."""
 CHUNK_BYTES = 512
 """Small, so that a small image has many chunks."""
 

@@ -127,6 +127,8 @@ def test_communication_control_silences_them_until_it_is_enabled_or_the_session_
         assert ear.is_loud()
     assert tester.ask("28 02 01") == b"\x68\x02"
     assert ear.is_loud(), "02 disables receiving only"
+    assert tester.ask("28 03 02") == b"\x68\x03"
+    assert ear.is_loud(), "network management is not the application"
     assert tester.ask("28 03 01") == b"\x68\x03"
     assert ear.is_silent()
     assert tester.ask("10 01")[0] == 0x50

@@ -9,13 +9,11 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import can
 import pytest
-from _pytest.mark import ParameterSet
 
 from bench.gateway.transport.errors import (
     ConsecutiveFrameTimeout,
@@ -25,55 +23,17 @@ from bench.gateway.transport.errors import (
 )
 from ecu_firmware_sim.uds import data as data_services
 from ecu_firmware_sim.uds.codes import Did
+from ecu_firmware_sim.uds.state import MessageKind
 from proto.process_config import IsoTpConfig
 from tests.acting import acting
 from tests.ecu.factory import Keys
-from tests.ecu.line import LINES, SLOT_BYTES, TIMING, Line, Rig, erase_request
+from tests.ecu.line import LINES, ON_TWO_LINES_A_TRANSPORT, SLOT_BYTES, TIMING, Line, Rig, erase_request
+from tests.ecu.on_the_line import OnTheLine
 
 SCHEDULING_S = 0.05
 """What a busy machine may add to a deadline."""
-
-
-def on(lines: list[Line]) -> list[ParameterSet]:
-    return [
-        pytest.param(line, id=str(line), marks=[pytest.mark.vcan] if line.transport == "kernel" else [])
-        for line in lines
-    ]
-
-
-ON_TWO_LINES_A_TRANSPORT = pytest.mark.parametrize(
-    "whole_rig",
-    on([line for line in LINES if str(line).endswith(("normal-classic", "extended-fd"))]),
-    indirect=True,
-)
-"""For what takes a second or more: timeouts of ISO 15765-2, hundreds of exchanges."""
-
-
-@pytest.fixture(scope="module", params=on(LINES))
-def whole_rig(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, keys: Keys, old_image: bytes
-) -> Iterator[Callable[[], Rig]]:
-    line: Line = request.param
-    made: list[Rig] = []
-
-    def get() -> Rig:
-        if not made:
-            made.append(Rig(line, tmp_path_factory.mktemp(str(line)), keys, old_image))
-        return made[0]
-
-    yield get
-    for rig in made:
-        rig.close()
-
-
-@pytest.fixture
-def rig(whole_rig: Callable[[], Rig]) -> Iterator[Rig]:
-    """The ECU of the line as delivered; it must be well after every test."""
-    rig = whole_rig()
-    rig.renew()
-    yield rig
-    rig.renew()
-    assert rig.ask("22 F1 89") == "62 F1 89 31 2E 30 2E 30"
+N_CR_S = 1.0
+"""How long both ISO-TP stacks of the ECU wait for a consecutive frame."""
 
 
 # -- messages
@@ -153,6 +113,56 @@ def test_s3_ends_a_session_unless_tester_present_keeps_it(rig: Rig) -> None:
     assert rig.ask("22 F1 86") == "62 F1 86 01"
     rig.ask("10 02")
     assert rig.ask("37") == "7F 37 33"
+
+
+@ON_TWO_LINES_A_TRANSPORT
+def test_s3_switches_dtc_setting_and_communication_on_and_ends_a_transfer(rig: Rig) -> None:
+    rig.unlock()
+    ecu = OnTheLine(rig)
+    for request in ("85 02", "28 03 01"):
+        ecu.must(request)
+    ecu.erase()
+    assert ecu.request_download(100)[0] == 0x74
+    assert not ecu.dtcs.setting_on and not ecu.server.dialogue.communication.sends(MessageKind.NORMAL)
+    time.sleep(TIMING.s3_server_s + 0.2)
+    assert ecu.ask("36 01 00") == "7F 36 7F"
+    assert ecu.dtcs.setting_on and ecu.server.dialogue.communication.sends(MessageKind.NORMAL)
+    rig.unlock()
+    assert ecu.ask("36 01 00") == "7F 36 24"
+    assert ecu.states == "CONFIRMED INVALID"
+
+
+def consecutive_frames(rig: Rig, payload: bytes) -> list[bytes]:
+    """What follows the first frame of ``payload``."""
+    rest, room = payload[frame_bytes(rig) - 2 :], frame_bytes(rig) - 1
+    parts = [rest[start : start + room] for start in range(0, len(rest), room)]
+    return [bytes((0x20 | number & 0x0F,)) + part for number, part in enumerate(parts, start=1)]
+
+
+@ON_TWO_LINES_A_TRANSPORT
+def test_s3_stands_still_while_a_slow_request_is_received(rig: Rig) -> None:
+    rig.unlock()
+    request = b"\x36\x01" + bytes(198)
+    with rig.instead_of_the_tester() as tester:
+        tester.send((bytes((0x10, len(request))) + request)[: frame_bytes(rig)])
+        assert tester.receive().data[0] == 0x30
+        frames = consecutive_frames(rig, request)
+        for number, frame in enumerate(frames, start=1):
+            time.sleep(2.5 * TIMING.s3_server_s / len(frames))
+            tester.send(frame)
+            if number % 16 == 0:
+                assert tester.receive().data[0] == 0x30
+        assert bytes(tester.receive().data[:4]) == b"\x03\x7f\x36\x24", "unlocked still"
+
+
+@ON_TWO_LINES_A_TRANSPORT
+def test_s3_ends_the_session_of_a_tester_that_left_in_the_middle_of_a_request(rig: Rig) -> None:
+    rig.unlock()
+    with rig.instead_of_the_tester() as tester:
+        tester.send(first_frame(rig, 200))
+        assert tester.receive().data[0] == 0x30
+        time.sleep(N_CR_S + TIMING.s3_server_s + 0.3)
+    assert rig.ask("22 F1 86") == "62 F1 86 01"
 
 
 def test_security_access_wrong_keys_delay_and_right_key(rig: Rig) -> None:

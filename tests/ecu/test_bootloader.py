@@ -13,7 +13,7 @@ from tests.ecu.factory import SERIAL, SMALL, VIN, Bench, ImageMaker, Keys
 
 
 def confirm(ecu: Bench) -> None:
-    ecu.must("10 03")
+    ecu.unlock("10 03")
     ecu.must("31 01 02 11")
 
 

@@ -24,9 +24,8 @@ from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto.encrypted_artifact import CHUNK_BYTES_MOST, PREFIX_BYTES, ContainerError, Header, parse_header
 from tests.ecu.factory import Bench, Keys, Manifest
 from tests.ecu.process import make_config
-from tests.ecu.sealing import CHUNK_BYTES, Sealed, seal
+from tests.ecu.sealing import CHUNK_BYTES, KEY, Sealed, seal
 
-KEY = PrivateKey(bytes(range(32)))
 STRANGER = PrivateKey(bytes(range(1, 33)))
 PUBLIC = KEY.public_key
 

@@ -88,7 +88,7 @@ def test_an_update_is_staged_tried_and_confirmed(
     assert tester.ask("11 01") == b"\x51\x01"
     assert process.await_mode("application")["slots"][1] == {"state": "TRIAL", "version": "2.0.0"}
     assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0"
-    tester.ask("10 03")
+    tester.unlock("10 03")
     assert tester.ask("31 01 02 11") == b"\x71\x01\x02\x11\x00"
     assert process.control(op="state")["slots"] == [
         {"state": "CONFIRMED", "version": "1.0.0"},

@@ -8,11 +8,12 @@ from datetime import datetime
 import pytest
 
 from ecu_firmware_sim.dtc import Dtc
+from ecu_firmware_sim.uds.codes import Did
+from ecu_firmware_sim.uds.data import READERS
 from tests.ecu.factory import HARDWARE_ID, SERIAL, VIN, Bench
 
 RECORDS = [
     ("F1 80", b"boot 1"),
-    ("F1 84", b""),
     ("F1 86", b"\x01"),
     ("F1 87", b"PN-1"),
     ("F1 89", b"1.0.0"),
@@ -38,6 +39,28 @@ def test_22_slot_table_has_28_bytes_as_in_the_contract(ecu: Bench) -> None:
 
 def test_22_answers_several_identifiers_and_leaves_out_unknown_ones(ecu: Bench) -> None:
     assert ecu.must("22 F1 86 AB CD F1 89") == b"\x62\xf1\x86\x01\xf1\x891.0.0"
+
+
+def test_22_of_what_was_never_written_is_31_and_left_out_of_several(new_ecu: Callable[..., Bench]) -> None:
+    ecu = new_ecu(vin="")
+    assert ecu.ask("22 F1 84") == "7F 22 31"
+    assert ecu.ask("22 F1 90 F1 84") == "7F 22 31"
+    assert ecu.ask("22 F1 84 F1 86 F1 90") == "62 F1 86 01"
+
+
+def test_22_of_all_identifiers_is_split_as_the_contract_says(ecu: Bench) -> None:
+    ecu.unlock()
+    ecu.must("2E F1 84 26 11 23 54 45 53 54")
+    identifiers = sorted(READERS)
+    rest = ecu.must(b"\x22" + b"".join(identifier.to_bytes(2, "big") for identifier in identifiers))[1:]
+    found: dict[int, bytes] = {}
+    while rest:
+        identifier = int.from_bytes(rest[:2], "big")
+        length = {Did.ACTIVE_SESSION: 1, Did.SLOT_TABLE: 28}.get(Did(identifier))
+        end = 2 + length if length is not None else rest.find(b"\xf1", 2) % (len(rest) + 1)
+        found[identifier], rest = rest[2:end], rest[end:]
+    assert list(found) == identifiers
+    assert found == {one: ecu.must(b"\x22" + one.to_bytes(2, "big"))[3:] for one in identifiers}
 
 
 def test_22_with_only_unknown_identifiers_is_31(ecu: Bench) -> None:
@@ -87,7 +110,22 @@ def test_19_02_gives_codes_by_status_mask_and_they_stay(ecu: Bench) -> None:
 
 
 def test_19_0a_gives_all_supported_codes(ecu: Bench) -> None:
-    assert len(ecu.must("19 0A")) == 3 + 4 * len(Dtc)
+    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "seen")
+    ecu.dtcs.set(Dtc.BOOT_FAILED, "seen")
+    ecu.boot()
+    ecu.dtcs.set(Dtc.ROLLED_BACK, "seen")
+    assert ecu.ask("19 0A") == "59 0A 2F 06 01 00 00 06 02 00 2C 06 2F 00 00 16 01 00 2C 16 02 00 2F"
+
+
+def test_a_pending_code_ages_by_a_cycle_in_which_it_did_not_fail_and_stays_confirmed(ecu: Bench) -> None:
+    ecu.dtcs.set(Dtc.SLOT_CHECKSUM, "seen")
+    ecu.boot()
+    assert ecu.ask("19 02 04") == "59 02 2F 06 01 00 2C", "failed in the cycle before this one"
+    ecu.boot()
+    assert ecu.ask("19 02 04") == "59 02 2F"
+    assert ecu.ask("19 02 08") == "59 02 2F 06 01 00 28"
+    ecu.dtcs.set(Dtc.SLOT_CHECKSUM, "again")
+    assert ecu.ask("19 02 04") == "59 02 2F 06 01 00 2F"
 
 
 def test_14_clears_all_one_or_is_31(ecu: Bench) -> None:

@@ -45,11 +45,12 @@ def test_21_busy_repeat_request_while_a_78_is_out(ecu: Bench) -> None:
     pending = ecu.server.handle(bytes.fromhex(ERASE), functional=False, now_s=ecu.now_s)
     assert isinstance(pending, Pending)
     assert ecu.ask("22 F1 89") == "7F 22 21"
-    assert ecu.send("3E 00") is None
+    assert ecu.ask("3E 00") == "7F 3E 21"
+    assert ecu.send("22 F1 89", functional=True) == b"\x7f\x22\x21"
 
 
 def test_22_conditions_not_correct_where_nothing_waits_to_be_confirmed(ecu: Bench) -> None:
-    ecu.must("10 03")
+    ecu.unlock("10 03")
     assert ecu.ask("31 01 02 11") == "7F 31 22"
 
 

@@ -24,7 +24,7 @@ def test_a_routine_of_the_programming_session_is_31_in_extended(ecu: Bench) -> N
     assert ecu.ask("31 01 02 02") == "7F 31 31"
 
 
-@pytest.mark.parametrize("routine", ["02 02", "02 10", "02 12"])
+@pytest.mark.parametrize("routine", ["02 02", "02 10", "02 11", "02 12"])
 def test_a_protected_routine_while_locked_is_33(ecu: Bench, routine: str) -> None:
     ecu.must("10 02")
     assert ecu.ask(f"31 01 {routine}") == "7F 31 33"
@@ -137,7 +137,7 @@ def test_activate_takes_effect_at_the_next_reset(ecu: Bench, new_image: bytes) -
 def test_confirm_confirms_the_running_trial_and_raises_the_minimum_counter(ecu: Bench, new_image: bytes) -> None:
     ecu.trial(new_image)
     assert ecu.boot_control.current.minimum_security_counter == 1
-    ecu.must("10 03")
+    ecu.unlock("10 03")
     assert ecu.ask("31 01 02 03") == "71 01 02 03 01 04"
     assert ecu.ask("31 01 02 11") == "71 01 02 11 00"
     assert ecu.ask("31 01 02 03") == "71 01 02 03 00"
@@ -146,8 +146,16 @@ def test_confirm_confirms_the_running_trial_and_raises_the_minimum_counter(ecu: 
     assert ecu.boot().slot == 1
 
 
+def test_a_stranger_on_the_bus_confirms_no_trial(ecu: Bench, new_image: bytes) -> None:
+    ecu.trial(new_image)
+    assert ecu.send("10 03", functional=True) == bytes.fromhex("50 03 00 32 01 F4")
+    assert ecu.send("31 01 02 11", functional=True) == b"\x7f\x31\x33"
+    assert ecu.states == "CONFIRMED TRIAL"
+    assert ecu.boot_control.current.minimum_security_counter == 1
+
+
 def test_confirm_without_a_running_trial_is_22(ecu: Bench) -> None:
-    ecu.must("10 03")
+    ecu.unlock("10 03")
     assert ecu.ask("31 01 02 11") == "7F 31 22"
 
 

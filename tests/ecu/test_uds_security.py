@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut
+from ecu_firmware_sim.uds import security
 from tests.ecu.factory import SECRET, Bench, key_for
 
 WRONG_KEY = b"\x27\x02" + bytes(32)
@@ -93,20 +98,67 @@ def test_attempts_are_kept_over_power_cycles_and_a_right_key_clears_them(ecu: Be
     assert fail(ecu, 1) == "7F 27 35"
 
 
-@pytest.mark.parametrize("operation", range(1, 7))
-def test_power_cut_gives_no_free_attempt_beyond_the_one_not_compared(ecu: Bench, operation: int) -> None:
-    """The attempt is written before the key is compared: without the whole write there was no comparison either."""
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
+    """The keys that were compared in constant time: the tester's and the ECU's own."""
+    pairs: list[tuple[bytes, bytes]] = []
+
+    def compare(first: bytes, second: bytes) -> bool:
+        pairs.append((first, second))
+        return hmac.compare_digest(first, second)
+
+    monkeypatch.setattr(security, "hmac", SimpleNamespace(compare_digest=compare))
+    return pairs
+
+
+@pytest.mark.parametrize("mode", Cut)
+def test_power_cut_gives_no_free_attempt(
+    new_ecu: Callable[..., Bench], compared: list[tuple[bytes, bytes]], mode: Cut
+) -> None:
+    """The attempt is in NVM before the key is compared: a cut at any operation leaves no comparison that does not count."""
+    cuts = 0
+    while True:
+        ecu = new_ecu()
+        ecu.must("10 02")
+        seed(ecu)
+        compared.clear()
+        at = ecu.flash.operations + cuts + 1
+        ecu.flash.on_operation = lambda step, at=at: mode if step.number == at else None
+        try:
+            answer = ecu.ask(WRONG_KEY)
+            break
+        except PowerLost:
+            cuts += 1
+        ecu.flash.on_operation = None
+        ecu.boot()
+        assert not compared or ecu.nvm.current.security_attempts == 1, f"cut at operation {cuts}"
+    assert cuts >= 2, "an erase and a program at the least"
+    assert answer == "7F 27 35" and len(compared) == 1
+
+
+def test_keys_are_compared_in_constant_time(ecu: Bench, compared: list[tuple[bytes, bytes]]) -> None:
     ecu.must("10 02")
-    seed(ecu)
-    first = ecu.flash.operations
-    ecu.flash.on_operation = lambda step: Cut.TORN if step.number == first + operation else None
-    try:
-        answer = ecu.send(WRONG_KEY)
-    except PowerLost:
-        answer = None
-    ecu.flash.on_operation = None
-    ecu.boot()
-    assert answer is None or ecu.nvm.current.security_attempts == 1
+    first = seed(ecu)
+    assert ecu.ask(WRONG_KEY) == "7F 27 35"
+    second = seed(ecu)
+    assert ecu.ask(b"\x27\x02" + key_for(second, SECRET)) == "67 02"
+    right = [key_for(given, SECRET) for given in (first, second)]
+    assert compared == [(WRONG_KEY[2:], right[0]), (right[1], right[1])]
+
+
+@pytest.mark.parametrize("end", ["10 01", "10 02", "10 03", "S3", "reset"])
+def test_a_seed_ends_with_its_session(ecu: Bench, end: str) -> None:
+    ecu.must("10 02")
+    given = seed(ecu)
+    if end == "S3":
+        ecu.now_s += 5.1
+    elif end == "reset":
+        ecu.boot()
+    else:
+        ecu.must(end)
+    if end not in ("10 02", "10 03"):
+        ecu.must("10 03")
+    assert ecu.ask(b"\x27\x02" + key_for(given, SECRET)) == "7F 27 24"
 
 
 def test_27_is_7f_in_the_default_session_and_there_in_extended(ecu: Bench) -> None:

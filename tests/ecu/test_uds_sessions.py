@@ -6,6 +6,7 @@ import pytest
 
 from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.uds.codes import ResetType
+from ecu_firmware_sim.uds.state import MessageKind
 from tests.ecu.factory import Bench
 
 
@@ -25,6 +26,31 @@ def test_s3_ends_a_session_that_is_left_alone_and_locks(ecu: Bench) -> None:
     assert ecu.ask("37") == "7F 37 33"
 
 
+def test_s3_stands_still_while_a_request_is_received(ecu: Bench) -> None:
+    ecu.unlock()
+    start_s = ecu.now_s
+    while ecu.now_s < start_s + 30:
+        ecu.now_s += 1
+        ecu.server.tick(ecu.now_s, receiving=True)
+    assert ecu.ask("36 01 00") == "7F 36 24", "in the session, and unlocked"
+    ecu.now_s += 4.9
+    assert ecu.ask("22 F1 86") == "62 F1 86 02", "S3 runs anew since the answer"
+
+
+def test_s3_runs_anew_after_a_reception_that_failed(ecu: Bench) -> None:
+    ecu.unlock()
+    ecu.now_s += 5.1
+    ecu.server.tick(ecu.now_s, receiving=True)
+    ecu.now_s += 1
+    ecu.server.tick(ecu.now_s)
+    ecu.now_s += 4.9
+    ecu.server.tick(ecu.now_s)
+    assert ecu.server.dialogue.unlocked
+    ecu.now_s += 0.2
+    ecu.server.tick(ecu.now_s)
+    assert not ecu.server.dialogue.unlocked
+
+
 def test_s3_does_not_run_in_the_default_session(ecu: Bench) -> None:
     ecu.ask("3E 00")
     assert ecu.server.next_deadline_s is None
@@ -39,7 +65,7 @@ def test_s3_restores_dtc_setting_and_communication_and_ends_a_transfer(ecu: Benc
     ecu.now_s += 5.0
     ecu.server.tick(ecu.now_s)
     assert ecu.dtcs.setting_on
-    assert ecu.server.dialogue.communication_control == 0
+    assert silent(ecu) == (False, False)
     assert ecu.server.dialogue.transfer is None
     assert ecu.states == "CONFIRMED INVALID"
 
@@ -58,15 +84,47 @@ def test_communication_control_stays_between_the_other_sessions(ecu: Bench) -> N
     ecu.must("10 03")
     ecu.must("28 03 01")
     ecu.must("10 02")
-    assert ecu.server.dialogue.communication_control == 3
+    assert silent(ecu) == (True, False)
     ecu.must("10 01")
-    assert ecu.server.dialogue.communication_control == 0
+    assert silent(ecu) == (False, False)
 
 
-def test_28_with_an_unknown_communication_type_is_31(ecu: Bench) -> None:
+def silent(ecu: Bench) -> tuple[bool, bool]:
+    """Whether normal messages and those of network management are not sent."""
+    communication = ecu.server.dialogue.communication
+    return not communication.sends(MessageKind.NORMAL), not communication.sends(MessageKind.NETWORK_MANAGEMENT)
+
+
+@pytest.mark.parametrize(
+    ("requests", "now"),
+    [
+        ("28 03 01", (True, False)),
+        ("28 03 02", (False, True)),
+        ("28 03 03", (True, True)),
+        ("28 01 F1", (True, False)),
+        ("28 02 03", (False, False)),
+        ("28 03 01, 28 00 02", (True, False)),
+        ("28 03 03, 28 00 01", (False, True)),
+        ("28 03 03, 28 00 03", (False, False)),
+        ("28 03 03, 28 02 02", (True, False)),
+    ],
+)
+def test_28_acts_on_the_messages_of_its_communication_type_only(
+    ecu: Bench, requests: str, now: tuple[bool, bool]
+) -> None:
     ecu.must("10 03")
-    assert ecu.ask("28 03 00") == "7F 28 31"
-    assert ecu.ask("28 00 01") == "68 00"
+    for request in requests.split(", "):
+        ecu.must(request)
+    assert silent(ecu) == now
+
+
+@pytest.mark.parametrize("kind", ["00", "04", "11", "E1", "F0", "F4"])
+def test_28_with_an_unknown_communication_type_or_another_subnet_is_31_and_changes_nothing(
+    ecu: Bench, kind: str
+) -> None:
+    ecu.must("10 03")
+    assert ecu.ask(f"28 03 {kind}") == "7F 28 31"
+    assert silent(ecu) == (False, False)
 
 
 @pytest.mark.parametrize(("request_", "kind"), [("11 01", ResetType.HARD), ("11 03", ResetType.SOFT)])

@@ -155,6 +155,35 @@ def test_erase_outside_the_window_or_inside_a_sector_is_31(ready: Bench, address
     assert ready.send(b"\x31\x01\xff\x00" + option) == b"\x7f\x31\x31"
 
 
+@pytest.mark.parametrize(
+    ("option", "supply_v", "nrc"),
+    [
+        ("44 00 00 00 00 00 00 10 00", 13.5, "31"),
+        ("44 00 10 00 01 00 00 10 00", 13.5, "31"),
+        ("33 00 10 00 00 00 00 10 00", 13.5, "31"),
+        ("44 00 10 00 00 00 00 10 00", 8.0, "93"),
+    ],
+    ids=["outside", "inside-a-sector", "format", "supply"],
+)
+def test_a_refused_erase_leaves_the_transfer_as_it_is(ready: Bench, option: str, supply_v: float, nrc: str) -> None:
+    ready.request_download(8)
+    ready.must(b"\x36\x01ABCD")
+    ready.server.device.conditions.supply_v = supply_v
+    assert ready.ask(f"31 01 FF 00 {option}") == f"7F 31 {nrc}"
+    ready.server.device.conditions.supply_v = 13.5
+    assert ready.ask(b"\x36\x02EFGH") == "76 02"
+    assert ready.ask("37") == "77"
+    assert slot(ready, 1)[:8] == b"ABCDEFGH"
+
+
+def test_an_erase_ends_the_transfer(ready: Bench) -> None:
+    ready.request_download(8)
+    ready.must(b"\x36\x01ABCD")
+    ready.erase()
+    assert ready.ask(b"\x36\x02EFGH") == "7F 36 24"
+    assert ready.states == "CONFIRMED EMPTY"
+
+
 def test_erase_on_a_running_trial_is_22_because_the_other_slot_is_the_way_back(ecu: Bench, new_image: bytes) -> None:
     ecu.trial(new_image)
     ecu.unlock()

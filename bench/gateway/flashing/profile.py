@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -71,7 +71,6 @@ class Sessions(_Model):
 class Security(_Model):
     request_seed: _Byte
     send_key: _Byte
-    algorithm: Literal["hmac-sha256"]
     delay_most_s: _Seconds
 
 
