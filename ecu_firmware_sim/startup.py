@@ -64,6 +64,10 @@ class Startup:
             if note is BootNote.VERIFICATION_FAILED:
                 self.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
                 dtcs.set(Dtc.SLOT_CHECKSUM, text)
+            elif note is BootNote.DEPENDENCY_NOT_MET:
+                if slot != outcome.slot:
+                    self.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
+                dtcs.set(Dtc.IMAGE_REFUSED, text)
             elif note is BootNote.BOOT_CONTROL_LOST:
                 dtcs.set(Dtc.FLASH_ERROR, text)
         if outcome.rolled_back_from is not None:
