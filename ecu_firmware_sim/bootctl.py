@@ -98,9 +98,7 @@ class BootControlStore:
             self._record.store(new.encode())
             self._current = new
 
-    def apply(
-        self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int
-    ) -> BootControl:
+    def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
         """Commits what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
 
         Raises:

@@ -150,7 +150,8 @@ class Bootloader:
             except ImageRefused:
                 found.append(None)
         counters = [-1 if seen is None else seen.security_counter or 0 for seen in found]
-        best = 1 if counters[1] > counters[0] else 0
+        met = [seen is not None and not dependencies.unmet(seen, ()) for seen in found]  # promises are lost, too
+        best = max((0, 1), key=lambda slot: (counters[slot], met[slot], -slot))
         states = [SlotState.INVALID, SlotState.INVALID]
         if found[best] is not None:
             states[best] = SlotState.CONFIRMED

@@ -51,9 +51,7 @@ def unmet(image: Image, versions: Versions, *, own: ImageVersion | None = None) 
 
 def encode(versions: Versions) -> bytes:
     """As in the boot control record."""
-    entries = (
-        _ENTRY.pack(number, each.major, each.minor, each.revision, each.build) for number, each in versions
-    )
+    entries = (_ENTRY.pack(number, each.major, each.minor, each.revision, each.build) for number, each in versions)
     return bytes((len(versions),)) + b"".join(entries)
 
 

@@ -87,6 +87,8 @@ class EcuImage:
     """Whether ``image`` and ``patch`` are encrypted for the ECU, which decrypts them."""
     file_length: int | None = None
     """Of the file ``image``; None: the image's own."""
+    needs: str = ""
+    """What the image depends on and what the vehicle would run, in words, for an ECU that says that it is not met."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class FlashError(Exception):
         self.step = step
         self.nrc = nrc
         self.retryable = retryable
+
+
+class DependenciesNotMet(FlashError):
+    """An ECU that is not activated yet says that what its image depends on is not there."""
 
 
 class FlashCanceled(Exception):

@@ -7,7 +7,8 @@
     ├── EcuContradicts    the answer does not fit the request or the contract
     ├── RolledBack        the ECU went back to its old version
     ├── BusUnavailable    the bus itself
-    └── ProfileInvalid    the flash profile is missing or wrong
+    ├── ProfileInvalid    the flash profile is missing or wrong
+    └── DependenciesNotMet (bench.gateway.vehicle)  FF01 says that what the image depends on is not there
 
 Each message names ECU and step, the negative response code where there is one, and what to do.
 """
