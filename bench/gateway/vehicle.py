@@ -167,6 +167,7 @@ class Vehicle(Protocol):
         """Checks dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
 
         Raises:
+            DependenciesNotMet: an ECU says so, before any was changed by this call.
             FlashError: an ECU refused or was lost; the caller then reverts all.
         """
         ...
