@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proto.image_format import OWN_IMAGE, Dependency, ImageVersion, first_unmet
+from proto.image_format import NOTHING_RUNS, OWN_IMAGE, Dependency, ImageVersion, first_unmet
 from proto.job_states import JobState, is_final
 
 
@@ -224,6 +224,8 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
         running = _running(ecu)
         known = after if running is None else {**after, OWN_IMAGE: running}
         for each in offer.dependencies:
+            if each.image_number == OWN_IMAGE and running == NOTHING_RUNS:
+                continue  # the ECU is to be rescued, and does not ask either
             other = ecu if each.image_number == OWN_IMAGE else by_number.get(each.image_number)
             if other is None:
                 present = ", ".join(f"{number}: {by_number[number].ecu}" for number in sorted(by_number))

@@ -260,12 +260,10 @@ class FirmwareMemory:
             return
         if self._state(self.target) is not SlotState.CONFIRMED:
             raise NotNow("the other slot is not CONFIRMED")
-        image = self._need_bootable(self.target)
+        self._need_bootable(self.target)
         if self.on_trial:
             self._boot_control.apply(self.running, SlotEvent.REVERTED, preferred=self.target, boots_left=0)
             return
-        if lacking := dependencies.unmet(image, self._promised(self.target)):
-            raise NotNow(f"the other slot would not be booted: {lacking}")
         self._boot_control.prefer(self.target)
 
     def end_trial(self) -> None:
@@ -340,12 +338,15 @@ class FirmwareMemory:
         if self._boot_control.current.preferred != self.running:
             raise NotNow("the other slot is booted at the next reset")
 
-    def _need_bootable(self, slot: int) -> Image:
+    def _need_bootable(self, slot: int) -> None:
         minimum = self._boot_control.current.minimum_security_counter
         try:
-            return self._bootloader.verify(slot, minimum_security_counter=minimum)
+            image = self._bootloader.verify(slot, minimum_security_counter=minimum)
         except ImageRefused as error:
             raise NotNow(f"the other slot may not be booted: {error}") from error
+        lacking = dependencies.unmet(image, self._promised(slot))
+        if lacking and not self.on_trial:  # else the bootloader takes it, as there is no other
+            raise NotNow(f"the other slot would not be booted: {lacking}")
 
     def _resolve(self, address: int, length: int) -> int:
         slot, window = self.layout.slot_offset(self.target), self.layout.slot_bytes

@@ -37,7 +37,7 @@ TLV_UUID_VENDOR: Final = 0x74
 TLV_UUID_CLASS: Final = 0x75
 
 OWN_IMAGE: Final = 0
-"""The image number by which an image names its own ECU: what that runs before the update."""
+"""The image number by which an image names its own ECU: what that runs before the update, if anything does."""
 MOST_IMAGE_NUMBER: Final = 0xFF
 MOST_DEPENDENCIES: Final = 32
 """More of them are no image of ours: an ECU keeps a version for each."""
@@ -80,6 +80,10 @@ class ImageVersion:
         if version.major > 0xFF or version.minor > 0xFF or version.revision > 0xFFFF or version.build > 0xFFFF_FFFF:
             raise ValueError(f"version {text!r}: a number is too large (8, 8, 16 and 32 bits)")
         return version
+
+
+NOTHING_RUNS: Final = ImageVersion(0, 0, 0)
+"""What an ECU says that it runs (F189) while it is in its bootloader."""
 
 
 @dataclass(frozen=True)

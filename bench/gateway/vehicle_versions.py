@@ -4,7 +4,7 @@ The ECUs judge their images' dependencies by these words, as the Director signed
 before anything is downloaded what they would refuse later, and what is not true. Rules, after those of ``manifest``:
 
 8. What it says an ECU will run is what its image for that ECU is; of an ECU that it has no image for, no more than that runs.
-9. Every dependency that it states of its images is met by what it says. Image 0: what the ECU runs now.
+9. Every dependency that it states of its images is met by what it says. Image 0: what the ECU runs now, if anything does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from bench.gateway.errors import ManifestRefused
 from bench.gateway.manifest import Plan, PlannedEcu
 from bench.gateway.vehicle import EcuIdentity
-from proto.image_format import OWN_IMAGE, ImageVersion, first_unmet
+from proto.image_format import NOTHING_RUNS, OWN_IMAGE, ImageVersion, first_unmet
 
 
 def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
@@ -37,8 +37,9 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
                 f"{said.ecu} runs {identity.software_version}"
             )
     for each in plan.ecus:
-        versions = plan.custom.versions() | {OWN_IMAGE: _version(identities[each.ecu])}
-        if first_unmet(each.dependencies, versions) is not None:
+        own = _version(identities[each.ecu])
+        asked = [need for need in each.dependencies if need.image_number != OWN_IMAGE or own != NOTHING_RUNS]
+        if first_unmet(asked, plan.custom.versions() | {OWN_IMAGE: own}) is not None:
             raise ManifestRefused(explain(plan, each, runs=identities[each.ecu].software_version))
 
 

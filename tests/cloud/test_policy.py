@@ -205,3 +205,10 @@ def test_what_the_vehicle_runs_after_a_campaign_is_stated_as_far_as_it_is_known(
     )
 
     assert versions_after(odd, [offer("2.0.0")]) == {1: ImageVersion(2, 0, 0), 2: ImageVersion(1, 0, 0)}
+
+
+def test_an_ecu_in_its_bootloader_is_rescued_by_an_image_that_asks_for_what_it_ran_before() -> None:
+    rescued = replace(VEHICLE, ecus=(replace(ENGINE, software_version="0.0.0"), ADAS))
+
+    assert judge_check_in(rescued, [needing((0, "1.5.0"))], job_id="job-1") is None
+    assert judge_check_in(rescued, [needing((0, "1.5.0"), (2, "2.0.0"))], job_id="job-1") is not None
