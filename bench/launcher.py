@@ -265,6 +265,7 @@ class Bench(BenchJobs):
             self.topology.vehicle.vin,
             [(name, self.topology.serial_of(name), ecu.hardware_id) for name, ecu in self.topology.ecus.items()],
             public_keys=self.setup.public_keys(),
+            image_numbers={name: self.topology.image_number_of(name) for name in self.topology.ecus},
         )
 
     def _gateway_spec(self, *, stop_before: str) -> Callable[[], ProcessSpec]:

@@ -83,16 +83,33 @@ class OperatorClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def register_vehicle(
-        self, vin: str, ecus: Sequence[tuple[str, str, str]], *, public_keys: Mapping[str, bytes] | None = None
+        self,
+        vin: str,
+        ecus: Sequence[tuple[str, str, str]],
+        *,
+        public_keys: Mapping[str, bytes] | None = None,
+        image_numbers: Mapping[str, int] | None = None,
     ) -> None:
-        """Makes a vehicle known. ``ecus``: name, serial, hardware id of each; ``public_keys``: X25519, by name.
+        """Makes a vehicle known.
+
+        Args:
+            vin: the vehicle.
+            ecus: name, serial, hardware id of each.
+            public_keys: X25519, by name.
+            image_numbers: by name; its place in ``ecus``, from 1, where there is none.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
         request = ota_pb2.RegisterVehicleRequest(vin=vin)
         for name, serial, hardware_id in ecus:
-            request.ecus.add(ecu=name, serial=serial, hardware_id=hardware_id, public_key=(public_keys or {}).get(name))
+            request.ecus.add(
+                ecu=name,
+                serial=serial,
+                hardware_id=hardware_id,
+                public_key=(public_keys or {}).get(name),
+                image_number=(image_numbers or {}).get(name),
+            )
         with self._explained("RegisterVehicle"):
             self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
 

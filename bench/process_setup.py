@@ -186,6 +186,7 @@ class ProcessSetup:
             security_algorithm=entry.security.algorithm,
             state_file=self.folder.state / f"{process}.bin",
             factory_image=factory.path,
+            factory_versions={self.topology.image_number_of(ecu): factory.version for ecu in self.topology.simulated()},
             image_public_key=self.keys_dir / "image" / "signing.pub.pem",
             director_root=self.keys_dir / "director" / "root.json",
             decryption_key=self.decryption_key(name),

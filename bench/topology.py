@@ -9,6 +9,7 @@ Rules:
 * Unknown keys are mistakes; the nearest known key is named.
 * Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier. Application
   frames have identifiers of their own.
+* Every ECU has an image number of its own, by which images name each other's ECUs as dependencies.
 * CAN FD is asked for only where the interface has it, of ISO-TP only on a bus that is CAN FD.
 * A real board (``kind: board``) needs its serial number and its security access secret, as nobody made them for it.
 * Files that the bench file names are relative to it.
@@ -55,6 +56,10 @@ class Topology(Entry):
     def part_number_of(self, ecu: str) -> str:
         """The ECU's part number: the file's, else one made from its hardware id."""
         return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
+
+    def image_number_of(self, ecu: str) -> int:
+        """The number by which images of other ECUs name this one: the file's, else its place in it."""
+        return self.ecus[ecu].image_number or list(self.ecus).index(ecu) + 1
 
     def isotp_of(self, ecu: str) -> IsoTpConfig:
         """ISO-TP parameters of both ends: the file's, and where it says nothing what the ECU's bus needs."""

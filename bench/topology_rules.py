@@ -88,6 +88,7 @@ def _isotp_problems(topology: Topology) -> Iterator[str]:
 
 def _ecu_problems(topology: Topology) -> Iterator[str]:
     hardware: dict[str, str] = {}
+    numbers: dict[int, str] = {}
     for name, ecu in topology.ecus.items():
         at = f"ecus.{name}"
         if not re.fullmatch(NAME_PATTERN, name):
@@ -98,6 +99,13 @@ def _ecu_problems(topology: Topology) -> Iterator[str]:
         other = hardware.setdefault(ecu.hardware_id, name)
         if other != name:
             yield f"{at}.hardware_id: {ecu.hardware_id!r} is already that of {other!r}; a campaign names its images by it"
+        number = topology.image_number_of(name)
+        other = numbers.setdefault(number, name)
+        if other != name:
+            yield (
+                f"{at}.image_number: {number} is already that of {other!r}; give each ECU its own "
+                "(where none is given it is the ECU's place in the file, from 1)"
+            )
         yield from _board_problems(name, ecu) if ecu.kind == "board" else _simulator_problems(name, ecu)
 
 

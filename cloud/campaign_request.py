@@ -45,6 +45,7 @@ class GivenImage:
             version=self.firmware.version,
             security_counter=self.firmware.security_counter,
             is_encrypted=self.encrypt,
+            dependencies=self.firmware.dependencies,
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:

@@ -79,7 +79,7 @@ class Director:
             version=version,
             expires=expires,
             targets={entry.path: _target_file(entry) for entry in targets},
-            unrecognized_fields={MANIFEST_CUSTOM_KEY: _canonical(custom.model_dump())},
+            unrecognized_fields={MANIFEST_CUSTOM_KEY: _canonical(custom.model_dump(mode="json"))},
         )
         targets_bytes = self._signed_bytes(Metadata(signed), "targets")
         snapshot = Snapshot(version=version, expires=expires, meta={"targets.json": _meta_file(version, targets_bytes)})
@@ -104,7 +104,7 @@ def _target_file(entry: TargetEntry) -> TargetFile:
         length=entry.length,
         hashes={"sha256": entry.sha256},
         path=entry.path,
-        unrecognized_fields={"custom": _canonical(entry.custom.model_dump(exclude_none=True))},
+        unrecognized_fields={"custom": _canonical(entry.custom.model_dump(mode="json", exclude_none=True))},
     )
 
 

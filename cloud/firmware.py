@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from proto import image_format
-from proto.image_format import ImageVersion
+from proto.image_format import Dependency, ImageVersion
 
 
 class FirmwareRefused(Exception):
@@ -35,6 +35,7 @@ class Firmware:
     length: int
     sha256: str
     """Of the whole file, hex: what the manifest says."""
+    dependencies: tuple[Dependency, ...] = ()
 
 
 def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
@@ -85,4 +86,5 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
         security_counter=counter,
         length=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        dependencies=image.dependencies,
     )

@@ -10,12 +10,15 @@ folder under that name, and is named in their manifests without being served; a 
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cloud.artifact_store import PRIVATE_FOLDER
 from cloud.firmware import Firmware
 from cloud.schema import EncryptedRow, ImageRow, PatchRow
+from proto.image_format import Dependency, ImageVersion
 
 
 def image_path(firmware: Firmware) -> str:
@@ -54,9 +57,15 @@ def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bo
             path=image_path(firmware),
             stored_at=now,
             is_public=is_public,
+            dependencies=json.dumps([[each.image_number, str(each.version)] for each in firmware.dependencies]),
         )
     )
     session.flush()
+
+
+def dependencies(row: ImageRow) -> tuple[Dependency, ...]:
+    """What the image depends on."""
+    return tuple(Dependency(number, ImageVersion.parse(version)) for number, version in json.loads(row.dependencies))
 
 
 def image(session: Session, sha256: str) -> ImageRow | None:

@@ -17,6 +17,7 @@ from cloud.names import checked
 from cloud.policy import EcuFacts, ReportedEcu, VehicleFacts
 from cloud.schema import EcuRow, JobRow, VehicleRow
 from proto import ota_pb2
+from proto.image_format import MOST_IMAGE_NUMBER
 from proto.job_states import FINAL_STATES, JobState
 
 
@@ -34,6 +35,8 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> None:
             if not ecu.serial or not ecu.serial.isprintable() or len(ecu.serial) > 64:
                 raise ValueError(f"serial number of {ecu.ecu} {ecu.serial!r}: 1 to 64 printable characters")
             _check_key(ecu)
+            if ecu.image_number > MOST_IMAGE_NUMBER:
+                raise ValueError(f"image number of {ecu.ecu} {ecu.image_number}: 1 to {MOST_IMAGE_NUMBER}")
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
     if not request.ecus:
@@ -41,6 +44,7 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> None:
     for what, values in (
         ("ECU", [ecu.ecu for ecu in request.ecus]),
         ("serial number", [e.serial for e in request.ecus]),
+        ("image number", [str(number) for number in _image_numbers(request)]),
     ):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
@@ -55,8 +59,11 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
     """
     known = facts(session, request.vin)
     if known is not None:
-        given = {(ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key.hex()) for ecu in request.ecus}
-        if given == {(ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key) for ecu in known.ecus}:
+        given = {
+            (ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key.hex(), number)
+            for ecu, number in zip(request.ecus, _image_numbers(request), strict=True)
+        }
+        if given == {(ecu.ecu, ecu.serial, ecu.hardware_id, ecu.public_key, ecu.image_number) for ecu in known.ecus}:
             return
         if known.busy_state is not None:
             raise NotAllowed(
@@ -68,10 +75,10 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
         session.flush()
     names = [ecu.ecu for ecu in request.ecus]
     session.execute(delete(EcuRow).where(EcuRow.vin == request.vin, EcuRow.ecu.not_in(names)))
-    for position, ecu in enumerate(request.ecus):
+    for position, (ecu, number) in enumerate(zip(request.ecus, _image_numbers(request), strict=True)):
         row = session.get(EcuRow, (request.vin, ecu.ecu))
         if row is not None and (row.serial, row.hardware_id) == (ecu.serial, ecu.hardware_id):
-            row.position, row.public_key = position, ecu.public_key.hex()
+            row.position, row.public_key, row.image_number = position, ecu.public_key.hex(), number
             continue
         if row is not None:
             session.delete(row)
@@ -86,8 +93,14 @@ def register(session: Session, request: ota_pb2.RegisterVehicleRequest) -> None:
                 software_version="",
                 report=b"",
                 public_key=ecu.public_key.hex(),
+                image_number=number,
             )
         )
+
+
+def _image_numbers(request: ota_pb2.RegisterVehicleRequest) -> list[int]:
+    """Of the request's ECUs, in its order: what it says, else the place in the list, from 1."""
+    return [ecu.image_number or place for place, ecu in enumerate(request.ecus, start=1)]
 
 
 def _check_key(ecu: ota_pb2.RegisterVehicleRequest.Ecu) -> None:
@@ -117,6 +130,7 @@ def facts(session: Session, vin: str) -> VehicleFacts | None:
                 software_version=row.software_version,
                 security_counter=row.security_counter,
                 public_key=row.public_key,
+                image_number=row.image_number,
             )
             for row in ecus
         ),

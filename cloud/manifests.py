@@ -1,8 +1,9 @@
 """Manifests in the database: what goes into a job's manifest, whether the one there is still right, and its next version.
 
 Decides which base a patch starts from (the image the ECU was last reported to run), whether a patch stands in the manifest,
-and when a manifest is made anew: while its job is CREATED, if the patch bases no longer fit, or if it has expired and the
-operator set no lifetime of his own. Signing is the Director's. All functions work inside the caller's transaction.
+what it promises of the versions in the vehicle, and when a manifest is made anew: while its job is CREATED, if what the
+vehicle's ECUs run has changed since, or if it has expired and the operator set no lifetime of his own. Signing is the
+Director's. All functions work inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from cloud import image_repository as images
 from cloud.campaign import Transfer, patch_is_kept
 from cloud.director import Director, SignedManifest, TargetEntry
 from cloud.errors import NotReady
-from cloud.policy import EcuFacts, Offer, VehicleFacts
+from cloud.policy import EcuFacts, Offer, VehicleFacts, versions_after
 from cloud.schema import CampaignImageRow, CampaignRow, ImageRow, JobRow, ManifestRow, PatchRow
 from proto.image_format import ImageVersion
-from proto.uptane import EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
+from proto.uptane import (
+    EncryptionCustom,
+    ManifestCustom,
+    PatchCustom,
+    RequirementCustom,
+    TargetCustom,
+    VehicleEcuCustom,
+)
 
 DEFAULT_LIFETIME_S: Final = 86_400.0
 
@@ -59,6 +67,7 @@ def offers(session: Session, campaign_id: str) -> list[Offer]:
             version=ImageVersion.parse(image.version),
             security_counter=image.security_counter,
             is_encrypted=encrypt,
+            dependencies=images.dependencies(image),
         )
         for _, image in _campaign_images(session, campaign_id)
     ]
@@ -114,9 +123,7 @@ def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: flo
     campaign = session.get_one(CampaignRow, job.campaign_id)
     if manifest.expires_at <= now and campaign.manifest_lifetime_s == 0:
         return False
-    if Transfer(campaign.transfer) is Transfer.FULL:
-        return True
-    return bool(manifest.made_for == _made_for(session, job.campaign_id, vehicle))
+    return bool(manifest.made_for == _made_for(vehicle))
 
 
 def latest(session: Session, job: JobRow) -> ManifestRow | None:
@@ -144,6 +151,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             campaign_name=campaign.name,
             release_notes=campaign.release_notes,
             approval_timeout_s=campaign.approval_timeout_s,
+            vehicle=_vehicle(vehicle, offers(session, job.campaign_id)),
         ),
         targets=[
             _target(session, row, image, _ecu_for(vehicle, row.hardware_id), campaign)
@@ -155,7 +163,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             vin=job.vin,
             version=signed.version,
             job_id=job.job_id,
-            made_for=_made_for(session, job.campaign_id, vehicle),
+            made_for=_made_for(vehicle),
             expires_at=signed.expires_at,
             timestamp=signed.timestamp,
             snapshot=signed.snapshot,
@@ -181,6 +189,10 @@ def _target(
             hardware_id=image.hardware_id,
             version=image.version,
             release_counter=image.security_counter,
+            requires=tuple(
+                RequirementCustom(image_number=each.image_number, version=str(each.version))
+                for each in images.dependencies(image)
+            ),
             patch=_patch(session, row, image, ecu, campaign),
             encryption=encryption,
         ),
@@ -240,9 +252,20 @@ def _base_image(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> Image
     return images.image_of_version(session, hardware_id=row.hardware_id, version=ecu.software_version)
 
 
-def _made_for(session: Session, campaign_id: str, vehicle: VehicleFacts) -> str:
-    ecus = [_ecu_for(vehicle, row.hardware_id) for row, _ in _campaign_images(session, campaign_id)]
-    return json.dumps({ecu.serial: ecu.software_version for ecu in ecus}, sort_keys=True)
+def _vehicle(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> tuple[VehicleEcuCustom, ...]:
+    """What is promised to each ECU of all others."""
+    after = versions_after(vehicle, wanted)
+    return tuple(
+        VehicleEcuCustom(
+            image_number=ecu.image_number, ecu=ecu.ecu, ecu_serial=ecu.serial, version=str(after[ecu.image_number])
+        )
+        for ecu in vehicle.ecus
+        if ecu.image_number in after
+    )
+
+
+def _made_for(vehicle: VehicleFacts) -> str:
+    return json.dumps({ecu.serial: [ecu.image_number, ecu.software_version] for ecu in vehicle.ecus}, sort_keys=True)
 
 
 def _campaign_images(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, ImageRow]]:

@@ -8,9 +8,11 @@ Rules, in the order in which they are asked:
 4. The vehicle is not busy with another job.
 5. Each image is newer than what its ECU runs, and its security counter is not lower (the bootloader would refuse it).
 6. Where the campaign encrypts, each ECU has a key to encrypt for.
+7. What each image depends on is met by what the vehicle runs once the campaign is done: the campaign's versions, and what the
+   other ECUs run. (Images only get newer, and dependencies are least versions: what is met stays met.)
 
-Rules 1, 3, 4, 6 are asked when a campaign is made, rule 5 too as far as the running versions are known; all are asked when
-the vehicle checks in. Whether driver and vehicle are ready is not decided here: that is the gateway's.
+Rules 1, 3, 4, 6 are asked when a campaign is made, rules 5 and 7 too as far as the running versions are known; all are asked
+when the vehicle checks in. Whether driver and vehicle are ready is not decided here: that is the gateway's.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proto.image_format import ImageVersion
+from proto.image_format import NOTHING_RUNS, OWN_IMAGE, Dependency, ImageVersion, first_unmet
 from proto.job_states import JobState, is_final
 
 
@@ -38,6 +40,8 @@ class Rule(StrEnum):
     NOT_NEWER = "NOT_NEWER"
     SECURITY_COUNTER = "SECURITY_COUNTER"
     NO_ENCRYPTION_KEY = "NO_ENCRYPTION_KEY"
+    NO_SUCH_IMAGE_NUMBER = "NO_SUCH_IMAGE_NUMBER"
+    DEPENDENCY_NOT_MET = "DEPENDENCY_NOT_MET"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class EcuFacts:
     security_counter: int | None = None
     public_key: str = ""
     """X25519, hex; "" where it takes nothing encrypted."""
+    image_number: int = 0
+    """By which images of other ECUs name it; unique in the vehicle, from 1."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Offer:
     version: ImageVersion
     security_counter: int
     is_encrypted: bool = False
+    dependencies: tuple[Dependency, ...] = ()
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
@@ -190,13 +197,66 @@ def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None
     return None
 
 
+def versions_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> dict[int, ImageVersion]:
+    """What every ECU runs once these images are installed, by image number, as far as it is known."""
+    offered = {offer.hardware_id: offer.version for offer in offers}
+    found = {}
+    for ecu in vehicle.ecus:
+        version = offered.get(ecu.hardware_id) or _running(ecu)
+        if version is not None:
+            found[ecu.image_number] = version
+    return found
+
+
+def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
+    """Rule 7: is everything that the images depend on there? ``vehicle`` has passed ``judge_fit``.
+
+    Args:
+        vehicle: as the inventory has it.
+        offers: the campaign's images.
+        unknown_is_allowed: as in ``judge_versions``.
+    """
+    after = versions_after(vehicle, offers)
+    by_number = {ecu.image_number: ecu for ecu in vehicle.ecus}
+    offered = {offer.hardware_id for offer in offers}
+    for offer in offers:
+        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        running = _running(ecu)
+        known = after if running is None else {**after, OWN_IMAGE: running}
+        for each in offer.dependencies:
+            if each.image_number == OWN_IMAGE and running == NOTHING_RUNS:
+                continue  # the ECU is to be rescued, and does not ask either
+            other = ecu if each.image_number == OWN_IMAGE else by_number.get(each.image_number)
+            if other is None:
+                present = ", ".join(f"{number}: {by_number[number].ecu}" for number in sorted(by_number))
+                return Refusal(
+                    Rule.NO_SUCH_IMAGE_NUMBER,
+                    f"the image {offer.version} of {ecu.ecu} depends on image number {each.image_number}, which no ECU "
+                    f"of vehicle {vehicle.vin} has (it has {present})",
+                )
+            found = known.get(each.image_number)
+            if first_unmet([each], known) is None or (found is None and unknown_is_allowed):
+                continue
+            said = f"would run {found}" if found is not None else "has not reported what it runs"
+            if other is ecu and each.image_number == OWN_IMAGE:
+                said = f"runs {found}" if found is not None else said
+            elif other.hardware_id not in offered:
+                said += " and is not in this campaign"
+            return Refusal(
+                Rule.DEPENDENCY_NOT_MET,
+                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {said}",
+            )
+    return None
+
+
 def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """What can be judged when a campaign is made: rules 1, 3, 4, 6, and 5 as far as versions are known."""
+    """What can be judged when a campaign is made: rules 1, 3, 4, 6, and 5 and 7 as far as versions are known."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle)
         or judge_keys(vehicle, offers)
         or judge_versions(vehicle, offers, unknown_is_allowed=True)
+        or judge_dependencies(vehicle, offers, unknown_is_allowed=True)
     )
 
 
@@ -207,4 +267,12 @@ def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: st
         or judge_busy(vehicle, for_job_id=job_id)
         or judge_keys(vehicle, offers)
         or judge_versions(vehicle, offers, unknown_is_allowed=False)
+        or judge_dependencies(vehicle, offers, unknown_is_allowed=False)
     )
+
+
+def _running(ecu: EcuFacts) -> ImageVersion | None:
+    try:
+        return ImageVersion.parse(ecu.software_version) if ecu.software_version else None
+    except ValueError:
+        return None

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _ID: Final = String(64)
 _SHA256: Final = String(64)
 
@@ -48,6 +48,8 @@ class EcuRow(Base):
     report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     public_key: Mapped[str] = mapped_column(_SHA256, default="")
     """X25519, as hexadecimal digits; empty where it takes nothing encrypted."""
+    image_number: Mapped[int]
+    """By which images of other ECUs name it."""
 
 
 class ImageRow(Base):
@@ -63,6 +65,8 @@ class ImageRow(Base):
     stored_at: Mapped[float]
     is_public: Mapped[bool] = mapped_column(default=True)
     """False: only campaigns that encrypt brought it; the artifact server does not serve it."""
+    dependencies: Mapped[str] = mapped_column(Text, default="[]")
+    """JSON: pairs of image number and least version."""
 
 
 class PatchRow(Base):
@@ -152,7 +156,7 @@ class ManifestRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), index=True)
     made_for: Mapped[str] = mapped_column(Text)
-    """JSON: the ECUs' running versions it was made for."""
+    """JSON: the running versions of the vehicle's ECUs that it was made for."""
     expires_at: Mapped[float]
     timestamp: Mapped[bytes] = mapped_column(LargeBinary)
     snapshot: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,7 +1,8 @@
 """Boot control: what the bootloader has to remember, in two redundant records.
 
-It holds the slots' states, which CONFIRMED slot is booted, the boots left of a trial, and the minimum security counter. All
-of it is one record, so that "the trial is confirmed and older images are now refused" is one commit and no cut can part it.
+It holds the slots' states, which CONFIRMED slot is booted, the boots left of a trial, the minimum security counter, and with each
+slot what was promised of other ECUs' versions when it was staged. All of it is one record, so that "the trial is confirmed and
+older images are now refused" and "the slot is STAGED, with these promises" are one commit each and no cut can part them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecu_firmware_sim import slots
+from ecu_firmware_sim import dependencies, slots
+from ecu_firmware_sim.dependencies import Versions
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.layout import SECTOR_BYTES, FlashLayout
 from ecu_firmware_sim.records import RedundantRecord
@@ -31,21 +33,34 @@ class BootControl:
     """The slot that is booted when no trial is due, if it is CONFIRMED."""
     boots_left: int = 0
     minimum_security_counter: int = 0
+    promised: tuple[Versions, Versions] = ((), ())
+    """For each slot: the versions of other ECUs that its image depends on (``dependencies.kept``)."""
 
     def encode(self) -> bytes:
-        return _FORMAT.pack(*self.states, self.preferred, self.boots_left, self.minimum_security_counter)
+        head = _FORMAT.pack(*self.states, self.preferred, self.boots_left, self.minimum_security_counter)
+        return head + b"".join(dependencies.encode(versions) for versions in self.promised)
 
     @classmethod
     def decode(cls, data: bytes) -> BootControl:
-        """Reads a record. Raises ValueError or struct.error for one of another format."""
-        first, second, preferred, boots_left, counter = _FORMAT.unpack(data)
-        return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter)
+        """Reads a record; one without promises is an earlier version's. Raises ValueError, LookupError or struct.error."""
+        first, second, preferred, boots_left, counter = _FORMAT.unpack_from(data)
+        promised: tuple[Versions, Versions] = ((), ())
+        if rest := data[_FORMAT.size :]:
+            of_first, rest = dependencies.decode(rest)
+            of_second, _ = dependencies.decode(rest)
+            promised = (of_first, of_second)
+        return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter, promised)
 
     def on(self, slot: int, event: SlotEvent) -> BootControl:
         """The record after ``event`` happened to ``slot``. Raises SlotTransitionError."""
         states = list(self.states)
         states[slot] = slots.after(states[slot], event)
-        return replace(self, states=(states[0], states[1]))
+        after = replace(self, states=(states[0], states[1]))
+        return after.promise(slot, ()) if states[slot] in (SlotState.EMPTY, SlotState.INVALID) else after
+
+    def promise(self, slot: int, versions: Versions) -> BootControl:
+        """The record with what is promised to the image in ``slot``."""
+        return replace(self, promised=(versions, self.promised[1]) if slot == 0 else (self.promised[0], versions))
 
     @property
     def trial(self) -> int | None:
@@ -73,7 +88,7 @@ class BootControlStore:
         payload = self._record.load()
         try:
             self._current = None if payload is None else BootControl.decode(payload)
-        except (ValueError, struct.error):
+        except (ValueError, LookupError, struct.error):
             self._current = None
         return self._current
 
@@ -83,8 +98,8 @@ class BootControlStore:
             self._record.store(new.encode())
             self._current = new
 
-    def apply(self, slot: int, event: SlotEvent, **changes: int) -> BootControl:
-        """Commits what ``event`` does to ``slot``, together with ``changes`` of other fields.
+    def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
+        """Commits what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
 
         Raises:
             SlotTransitionError: the table has no such transition; nothing was changed.
@@ -92,6 +107,8 @@ class BootControlStore:
         """
         before = self.current
         new = replace(before.on(slot, event), **changes)  # type: ignore[arg-type]
+        if promised is not None:
+            new = new.promise(slot, promised)
         self.commit(new)
         if self._listener is not None and new.states[slot] is not before.states[slot]:
             self._listener(slot, before.states[slot], new.states[slot], event)

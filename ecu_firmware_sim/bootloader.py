@@ -5,6 +5,9 @@ Decides which slot is booted, by flash contents and pinned facts only. Rules:
 * A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
 * Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.
 * An image that fails verification makes its slot INVALID.
+* Dependencies are judged by what was promised when the slot was staged. A trial whose are not met is INVALID. A CONFIRMED image
+  whose are not met (its promises were lost, or the factory gave none) is booted only if no other may: a dependency chooses
+  between images and never leaves an ECU without the one it has.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
 * If neither boot control record is readable (no power cut does that), the slots are judged by what they hold.
 """
@@ -16,7 +19,7 @@ from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ecu_firmware_sim import image
+from ecu_firmware_sim import dependencies, image
 from ecu_firmware_sim.bootctl import BootControl, BootControlStore
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.image import ImageRefused
@@ -32,6 +35,7 @@ class BootNote(StrEnum):
 
     VERIFICATION_FAILED = "verification failed"
     TRIAL_FAILED = "trial failed"
+    DEPENDENCY_NOT_MET = "dependency not met"
     BOOT_CONTROL_LOST = "boot control lost"
 
 
@@ -99,19 +103,30 @@ class Bootloader:
             self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
             return None, None
         running = self._verified(slot, control)
-        if running is not None:
-            self._boot_control.commit(replace(control, boots_left=control.boots_left - 1))
-        return (slot, running) if running is not None else (None, None)
+        if running is None:
+            return None, None
+        if not self._is_met(slot, running, control):
+            self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
+            return None, None
+        self._boot_control.commit(replace(control, boots_left=control.boots_left - 1))
+        return slot, running
 
     def _boot_confirmed(self, control: BootControl) -> tuple[int | None, Image | None]:
+        last_resort: tuple[int, Image] | None = None
         for slot in (control.preferred, 1 - control.preferred):
             if control.states[slot] is not SlotState.CONFIRMED:
                 continue
             running = self._verified(slot, control)
-            if running is not None:
-                self._boot_control.commit(replace(self._boot_control.current, preferred=slot))
+            if running is None:
+                continue
+            if self._is_met(slot, running, control):
+                self._boot_control.prefer(slot)
                 return slot, running
-        return None, None
+            last_resort = last_resort or (slot, running)
+        if last_resort is None:
+            return None, None
+        self._boot_control.prefer(last_resort[0])
+        return last_resort
 
     def _verified(self, slot: int, control: BootControl) -> Image | None:
         try:
@@ -121,6 +136,12 @@ class Bootloader:
             self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
             return None
 
+    def _is_met(self, slot: int, running: Image, control: BootControl) -> bool:
+        lacking = dependencies.unmet(running, control.promised[slot])
+        if lacking:
+            self._notes.append((BootNote.DEPENDENCY_NOT_MET, slot, lacking))
+        return not lacking
+
     def _recover(self) -> BootControl:
         found: list[Image | None] = []
         for slot in (0, 1):
@@ -129,7 +150,8 @@ class Bootloader:
             except ImageRefused:
                 found.append(None)
         counters = [-1 if seen is None else seen.security_counter or 0 for seen in found]
-        best = 1 if counters[1] > counters[0] else 0
+        met = [seen is not None and not dependencies.unmet(seen, ()) for seen in found]  # promises are lost, too
+        best = max((0, 1), key=lambda slot: (counters[slot], met[slot], -slot))
         states = [SlotState.INVALID, SlotState.INVALID]
         if found[best] is not None:
             states[best] = SlotState.CONFIRMED

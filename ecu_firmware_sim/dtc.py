@@ -31,7 +31,7 @@ class Dtc(IntEnum):
     SLOT_CHECKSUM = 0x060100
     """P0601: a slot's image failed verification at boot."""
     IMAGE_REFUSED = 0x060200
-    """P0602: check memory or a rebuild refused an image."""
+    """P0602: check memory, a rebuild, or what the image depends on refused an image."""
     FLASH_ERROR = 0x062F00
     """P062F: the flash refused an operation, or a record had to be rebuilt."""
     BOOT_FAILED = 0x160100

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nacl.public import PrivateKey
 from tuf.api._payload import Root
 
-from ecu_firmware_sim import image, manifest
+from ecu_firmware_sim import dependencies, image, manifest
 from ecu_firmware_sim.bootctl import BootControl, BootControlStore
 from ecu_firmware_sim.bootloader import BootPolicy
 from ecu_firmware_sim.decryption import parse_private_key
@@ -28,6 +29,7 @@ from ecu_firmware_sim.image import ImageRefused
 from ecu_firmware_sim.layout import FlashLayout
 from ecu_firmware_sim.nvm import NvmData, NvmStore
 from ecu_firmware_sim.slots import SlotState
+from proto.image_format import ImageVersion
 from proto.process_config import EcuConfig
 
 log = logging.getLogger(__name__)
@@ -69,9 +71,17 @@ def _read_decryption_key(path: Path | None) -> PrivateKey | None:
 
 
 def factory_memory(
-    factory_image: bytes, *, layout: FlashLayout, policy: BootPolicy, vin: str, serial: str
+    factory_image: bytes,
+    *,
+    layout: FlashLayout,
+    policy: BootPolicy,
+    vin: str,
+    serial: str,
+    versions: Mapping[int, ImageVersion] | None = None,
 ) -> bytearray:
     """A new ECU's flash: the image in slot 0, CONFIRMED, its security counter the minimum; identity in NVM.
+
+    ``versions``: what the factory built into the vehicle, by image number.
 
     Raises:
         ConfigError: the image may not run on this ECU.
@@ -88,7 +98,12 @@ def factory_memory(
     flash.program(layout.slot_offset(0), factory_image)
     NvmStore(flash, layout).write(NvmData(serial=serial, vin=vin))
     BootControlStore(flash, layout).commit(
-        BootControl((SlotState.CONFIRMED, SlotState.EMPTY), 0, minimum_security_counter=checked.security_counter or 0)
+        BootControl(
+            (SlotState.CONFIRMED, SlotState.EMPTY),
+            0,
+            minimum_security_counter=checked.security_counter or 0,
+            promised=(dependencies.kept(checked, versions or {}), ()),
+        )
     )
     return flash.memory
 
@@ -104,12 +119,20 @@ def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> Fi
                 policy=policy,
                 vin=config.vin,
                 serial=config.serial,
+                versions=_versions(config.factory_versions),
             )
         except ConfigError as error:
             raise ConfigError(f"{error} ({config.factory_image})") from error
         _write_whole(path, memory)
         log.info("state file %s made from %s", path, config.factory_image)
     return FileBacking(path, size_bytes=layout.total_bytes)
+
+
+def _versions(texts: Mapping[int, str]) -> dict[int, ImageVersion]:
+    try:
+        return {number: ImageVersion.parse(text) for number, text in texts.items()}
+    except ValueError as error:
+        raise ConfigError(f"factory_versions: {error}") from error
 
 
 def _write_whole(path: Path, data: bytes | bytearray) -> None:

@@ -9,20 +9,21 @@ Rules:
   again: there is always an image to fall back to.
 * Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU and may run here.
+* What of the Targets' promises the image depends on is kept with its slot, and stays with it whatever Targets come later.
+* A STAGED slot is tried only if its image's dependencies are met (``dependencies``).
 * The minimum security counter rises when an image is confirmed, so that the other one stays bootable until then.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from typing import Final
 
 from nacl.public import PrivateKey
 from tuf.api._payload import Root
 
-from ecu_firmware_sim import delta, manifest
+from ecu_firmware_sim import delta, dependencies, manifest
 from ecu_firmware_sim.bootctl import BootControlStore
 from ecu_firmware_sim.bootloader import Bootloader
 from ecu_firmware_sim.decryption import DecryptingDownload
@@ -34,9 +35,8 @@ from ecu_firmware_sim.manifest import ManifestEntry, ManifestRefused
 from ecu_firmware_sim.nvm import NvmStore
 from ecu_firmware_sim.slots import SlotEvent, SlotState, is_allowed
 from proto import image_format
-from proto.image_format import Image, ImageFormatError, ImageVersion
+from proto.image_format import Image, ImageFormatError
 
-_DEPENDENCY: Final = struct.Struct("<BBHBBHI")  # image id, slot, padding, version
 _TAIL_BYTES: Final = 16
 """An image ends in a signature: as many erased bytes at its end mean that they never came."""
 PRECONDITION_TRIAL_NOT_CONFIRMED: Final = 0x04
@@ -206,28 +206,27 @@ class FirmwareMemory:
             return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty")
         self._need_event(SlotEvent.CHECK_PASSED)
         try:
-            entry = self._judge()
+            entry, image = self._judge()
         except (ManifestRefused, ImageRefused) as error:
             self._boot_control.apply(self.target, SlotEvent.CHECK_FAILED)
             return CheckResult(error.status, str(error))
         self._nvm.update(manifest_version=entry.manifest_version, job_id=entry.job_id)
-        self._boot_control.apply(self.target, SlotEvent.CHECK_PASSED)
+        promised = dependencies.kept(image, entry.vehicle_versions)
+        self._boot_control.apply(self.target, SlotEvent.CHECK_PASSED, promised=promised)
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")
 
-    def dependencies_met(self) -> bool:
-        """Whether a slot waits to be booted and what its image depends on is there (image 0: this ECU)."""
-        if self._state(self.target) not in (SlotState.STAGED, SlotState.TRIAL):
-            return False
-        staged, running = self._readable(self.target), self._readable(self.active)
-        if staged is None:
-            return False
-        for kind, value in staged.protected_tlvs:
-            if kind != image_format.TLV_DEPENDENCY or len(value) != _DEPENDENCY.size:
-                continue
-            image_id, _slot, _padding, *version = _DEPENDENCY.unpack(value)
-            if image_id != 0 or running is None or running.version < ImageVersion(*version):
-                return False
-        return True
+    def unmet_dependency(self) -> str:
+        """Which dependency of the image that waits to be booted is not met, in words; "" where all are.
+
+        Raises:
+            NotNow: no slot waits to be booted.
+        """
+        waiting = self._readable(self.target)
+        if waiting is None or self._state(self.target) not in (SlotState.STAGED, SlotState.TRIAL):
+            raise NotNow("no slot waits to be booted")
+        running = None if self.running is None else self._readable(self.running)
+        own = None if running is None else running.version
+        return dependencies.unmet(waiting, self._promised(self.target), own=own)
 
     def unmet_preconditions(self) -> list[int]:
         """Codes of routine 0203 that the memory knows; those of the vehicle are ``uds.conditions``'."""
@@ -237,6 +236,8 @@ class FirmwareMemory:
         """Makes the STAGED slot the one that is tried at the next reset. Raises NotNow, PowerLost."""
         self._need_free_target()
         self._need_event(SlotEvent.ACTIVATED)
+        if lacking := self.unmet_dependency():
+            raise NotNow(lacking)
         self._boot_control.apply(self.target, SlotEvent.ACTIVATED, boots_left=self._max_boot_attempts)
 
     def confirm(self) -> None:
@@ -275,7 +276,7 @@ class FirmwareMemory:
         """The watchdog: the running trial has no boots left. Raises PowerLost."""
         self._boot_control.forfeit_trial()
 
-    def _judge(self) -> ManifestEntry:
+    def _judge(self) -> tuple[ManifestEntry, Image]:
         if self._refused is not None:
             raise self._refused
         entry = self._entry()
@@ -290,7 +291,7 @@ class FirmwareMemory:
         image = self._bootloader.verify(self.target, minimum_security_counter=minimum)
         if image.total_size > entry.length:
             raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
-        return entry
+        return entry, image
 
     def _is_cut_short(self, offset: int, length: int) -> bool:
         tail = min(length, _TAIL_BYTES)
@@ -321,6 +322,9 @@ class FirmwareMemory:
     def _state(self, slot: int) -> SlotState:
         return self._boot_control.current.states[slot]
 
+    def _promised(self, slot: int) -> dependencies.Versions:
+        return self._boot_control.current.promised[slot]
+
     def _readable(self, slot: int) -> Image | None:
         try:
             return image_format.parse(self.flash.view(self.layout.slot_offset(slot), self.layout.slot_bytes))
@@ -343,9 +347,12 @@ class FirmwareMemory:
     def _need_bootable(self, slot: int) -> None:
         minimum = self._boot_control.current.minimum_security_counter
         try:
-            self._bootloader.verify(slot, minimum_security_counter=minimum)
+            image = self._bootloader.verify(slot, minimum_security_counter=minimum)
         except ImageRefused as error:
             raise NotNow(f"the other slot may not be booted: {error}") from error
+        lacking = dependencies.unmet(image, self._promised(slot))
+        if lacking and not self.on_trial:  # else the bootloader takes it, as there is no other
+            raise NotNow(f"the other slot would not be booted: {lacking}")
 
     def _resolve(self, address: int, length: int) -> int:
         slot, window = self.layout.slot_offset(self.target), self.layout.slot_bytes

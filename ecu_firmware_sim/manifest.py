@@ -15,6 +15,7 @@ Expiry is not checked: the ECU has no clock it could trust. The gateway, which h
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
 from ecu_firmware_sim.image import CheckStatus
+from proto.image_format import ImageVersion
 from proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
 
@@ -49,6 +51,8 @@ class ManifestEntry:
     length: int
     sha256: str
     custom: TargetCustom
+    vehicle_versions: Mapping[int, ImageVersion]
+    """What the vehicle will run, by image number."""
 
 
 def parse_root(data: bytes) -> Root:
@@ -111,7 +115,7 @@ def accept(
     sha256 = target.hashes.get("sha256")
     if sha256 is None:
         raise ManifestRefused(refused, "the target has no SHA-256")
-    return ManifestEntry(targets.version, vehicle.job_id, target.length, sha256, custom)
+    return ManifestEntry(targets.version, vehicle.job_id, target.length, sha256, custom, vehicle.versions())
 
 
 def announced_job_id(data: bytes) -> str | None:

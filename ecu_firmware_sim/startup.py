@@ -22,11 +22,12 @@ from ecu_firmware_sim.slots import SlotEvent, SlotState
 from ecu_firmware_sim.uds.conditions import Conditions
 from ecu_firmware_sim.uds.state import Device, Identity, Timing
 from proto import security_algorithm
+from proto.image_format import NOTHING_RUNS
 from proto.process_config import EcuConfig
 from proto.security_algorithm import AlgorithmError
 from proto.trace import TraceWriter
 
-NO_APPLICATION_VERSION: Final = "0.0.0"
+NO_APPLICATION_VERSION: Final = str(NOTHING_RUNS)
 """F189 while no application runs."""
 
 
@@ -64,6 +65,10 @@ class Startup:
             if note is BootNote.VERIFICATION_FAILED:
                 self.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
                 dtcs.set(Dtc.SLOT_CHECKSUM, text)
+            elif note is BootNote.DEPENDENCY_NOT_MET:
+                if slot != outcome.slot:
+                    self.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
+                dtcs.set(Dtc.IMAGE_REFUSED, text)
             elif note is BootNote.BOOT_CONTROL_LOST:
                 dtcs.set(Dtc.FLASH_ERROR, text)
         if outcome.rolled_back_from is not None:

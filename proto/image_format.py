@@ -7,6 +7,8 @@ does) and writes nothing (imgtool does). Field layout after MCUboot's ``docs/des
 
 All integers are little-endian. The SHA-256 TLV covers header, body and protected TLVs; imgtool's Ed25519 signature
 covers that digest.
+
+A dependency (TLV 0x40) names an image number and the least version of it. What the numbers mean in a vehicle is docs/contracts.md's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +26,7 @@ HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
 TLV_INFO_MAGIC: Final = 0x6907
 TLV_PROTECTED_INFO_MAGIC: Final = 0x6908
 _TLV_INFO: Final = struct.Struct("<HH")
+_DEPENDENCY: Final = struct.Struct("<B3xBBHI")
 
 TLV_KEYHASH: Final = 0x01
 TLV_SHA256: Final = 0x10
@@ -31,6 +35,12 @@ TLV_DEPENDENCY: Final = 0x40
 TLV_SECURITY_COUNTER: Final = 0x50
 TLV_UUID_VENDOR: Final = 0x74
 TLV_UUID_CLASS: Final = 0x75
+
+OWN_IMAGE: Final = 0
+"""The image number by which an image names its own ECU: what that runs before the update, if anything does."""
+MOST_IMAGE_NUMBER: Final = 0xFF
+MOST_DEPENDENCIES: Final = 32
+"""More of them are no image of ours: an ECU keeps a version for each."""
 
 VENDOR: Final = "otabench"
 """The vendor name that images are signed with (``imgtool --vid``)."""
@@ -72,6 +82,21 @@ class ImageVersion:
         return version
 
 
+NOTHING_RUNS: Final = ImageVersion(0, 0, 0)
+"""What an ECU says that it runs (F189) while it is in its bootloader."""
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """That image number is needed, at least in that version."""
+
+    image_number: int
+    version: ImageVersion
+
+    def __str__(self) -> str:
+        return f"image {self.image_number} >= {self.version}"
+
+
 @dataclass(frozen=True)
 class Image:
     """What a well-formed image says of itself, none of it verified but the structure."""
@@ -83,6 +108,8 @@ class Image:
     version: ImageVersion
     tlvs: tuple[tuple[int, bytes], ...]
     protected_tlvs: tuple[tuple[int, bytes], ...]
+    dependencies: tuple[Dependency, ...] = ()
+    """Of the protected TLVs, in their order."""
 
     @property
     def hashed_size(self) -> int:
@@ -118,7 +145,8 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     """Reads header and TLVs of an image that starts at offset 0; bytes behind its last TLV are left alone.
 
     Raises:
-        ImageFormatError: no image, or one whose sizes contradict each other or the data's length.
+        ImageFormatError: no image, one whose sizes contradict each other or the data's length, or whose dependencies are
+            malformed or too many.
     """
     view = memoryview(data)
     if len(view) < HEADER_SIZE:
@@ -148,12 +176,35 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
         version=ImageVersion(major, minor, revision, build),
         tlvs=tlvs,
         protected_tlvs=protected,
+        dependencies=_dependencies(protected),
     )
 
 
 def digest(data: bytes | bytearray | memoryview, image: Image) -> bytes:
     """SHA-256 over what the image's SHA-256 TLV covers."""
     return hashlib.sha256(memoryview(data)[: image.hashed_size]).digest()
+
+
+def first_unmet(dependencies: Iterable[Dependency], versions: Mapping[int, ImageVersion]) -> Dependency | None:
+    """The first dependency that ``versions`` (by image number) do not meet; one on a number that is not there is not met."""
+    for each in dependencies:
+        found = versions.get(each.image_number)
+        if found is None or found < each.version:
+            return each
+    return None
+
+
+def _dependencies(protected: tuple[tuple[int, bytes], ...]) -> tuple[Dependency, ...]:
+    values = [value for tag, value in protected if tag == TLV_DEPENDENCY]
+    if len(values) > MOST_DEPENDENCIES:
+        raise ImageFormatError(f"it names {len(values)} dependencies, more than {MOST_DEPENDENCIES}")
+    found = []
+    for value in values:
+        if len(value) != _DEPENDENCY.size:
+            raise ImageFormatError(f"a dependency (TLV 0x40) has {len(value)} bytes, not {_DEPENDENCY.size}")
+        image_number, *version = _DEPENDENCY.unpack(value)
+        found.append(Dependency(image_number, ImageVersion(*version)))
+    return tuple(found)
 
 
 def _read_tlvs(view: memoryview, offset: int, magic: int) -> tuple[tuple[tuple[int, bytes], ...], int]:

@@ -192,16 +192,18 @@ class UpdateStatusResponse(_message.Message):
 class RegisterVehicleRequest(_message.Message):
     __slots__ = ("vin", "ecus")
     class Ecu(_message.Message):
-        __slots__ = ("ecu", "serial", "hardware_id", "public_key")
+        __slots__ = ("ecu", "serial", "hardware_id", "public_key", "image_number")
         ECU_FIELD_NUMBER: _ClassVar[int]
         SERIAL_FIELD_NUMBER: _ClassVar[int]
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
         PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+        IMAGE_NUMBER_FIELD_NUMBER: _ClassVar[int]
         ecu: str
         serial: str
         hardware_id: str
         public_key: bytes
-        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ...) -> None: ...
+        image_number: int
+        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., image_number: _Optional[int] = ...) -> None: ...
     VIN_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
     vin: str

@@ -91,6 +91,8 @@ class EcuConfig(_Config):
     state_file: Path
     """The ECU's flash, made at the first start from factory_image, kept from then on."""
     factory_image: Path
+    factory_versions: dict[int, str] = {}
+    """What the factory built into the vehicle, by image number: kept with the factory image for the dependencies it names."""
     image_public_key: Path
     """PEM, Ed25519: firmware images must be signed by it."""
     director_root: Path

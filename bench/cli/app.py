@@ -53,6 +53,10 @@ _HmiPort = Annotated[int, typer.Option("--hmi-port", min=1, max=65535, envvar="H
 _RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")]
 _RunDir = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")]
 _KeysDir = Annotated[Path, typer.Option("--keys", metavar="DIR", help="Keys, as `otabench keys init` makes them.")]
+_Requires = Annotated[
+    list[str] | None,
+    typer.Option("--requires", metavar="ECU>=VERSION", help="What it depends on, as 'adas>=2.0.0'; repeatable."),
+]
 _LATEST = Path("runs/latest")
 
 
@@ -139,12 +143,20 @@ def firmware_build(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images are written.")] = Path("firmware"),
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="Only this ECU; repeatable.")] = None,
     version: Annotated[list[str] | None, typer.Option("--version", help="1.0.0 and 2.0.0 where not given.")] = None,
+    requires: _Requires = None,
     bench: _BenchFile = None,
 ) -> None:
     """Makes images whose contents behave like compiled code, for the ECUs of a bench."""
     from bench.cli.images import build
 
-    build(keys_dir=keys, out_dir=out, ecus=tuple(ecu or ()), versions=tuple(version or ()), bench_file=bench)
+    build(
+        keys_dir=keys,
+        out_dir=out,
+        ecus=tuple(ecu or ()),
+        versions=tuple(version or ()),
+        requires=tuple(requires or ()),
+        bench_file=bench,
+    )
 
 
 @firmware_group.command("pack")
@@ -157,12 +169,22 @@ def firmware_pack(
         Path | None, typer.Option("--out", metavar="FILE", help="<hardware id>-<version>.bin if not given.")
     ] = None,
     security_counter: Annotated[int | None, typer.Option(min=0, help="The major version where not given.")] = None,
+    requires: _Requires = None,
     bench: _BenchFile = None,
 ) -> None:
     """Wraps a raw binary into a signed MCUboot image for one ECU."""
     from bench.cli.images import pack
 
-    pack(file, ecu=ecu, version=version, keys_dir=keys, out=out, security_counter=security_counter, bench_file=bench)
+    pack(
+        file,
+        ecu=ecu,
+        version=version,
+        keys_dir=keys,
+        out=out,
+        security_counter=security_counter,
+        requires=tuple(requires or ()),
+        bench_file=bench,
+    )
 
 
 @firmware_group.command("info")

@@ -23,7 +23,13 @@ def make_keys(folder: Path, *, bench_file: Path | None) -> None:
 
 
 def build(
-    *, keys_dir: Path, out_dir: Path, ecus: tuple[str, ...], versions: tuple[str, ...], bench_file: Path | None
+    *,
+    keys_dir: Path,
+    out_dir: Path,
+    ecus: tuple[str, ...],
+    versions: tuple[str, ...],
+    requires: tuple[str, ...],
+    bench_file: Path | None,
 ) -> None:
     """Makes images.
 
@@ -36,6 +42,7 @@ def build(
         out_dir=out_dir,
         ecus=ecus,
         versions=versions or firmware.BENCH_VERSIONS,
+        requires=requires,
     )
     for by_version in made.values():
         for file in by_version.values():
@@ -52,6 +59,7 @@ def pack(
     keys_dir: Path,
     out: Path | None,
     security_counter: int | None,
+    requires: tuple[str, ...],
     bench_file: Path | None,
 ) -> None:
     """Wraps a raw binary.
@@ -59,11 +67,11 @@ def pack(
     Raises:
         BenchError: see ``firmware.pack``.
     """
-    entry = topology.load(bench_file).ecus.get(ecu)
+    known = topology.load(bench_file)
+    entry = known.ecus.get(ecu)
     if entry is None:
-        raise FirmwareError(
-            f"there is no ECU {ecu!r} in the bench file; known: {', '.join(topology.load(bench_file).ecus)}"
-        )
+        raise FirmwareError(f"there is no ECU {ecu!r} in the bench file; known: {', '.join(known.ecus)}")
+    dependencies = firmware.parse_requirements(requires, ecu=ecu, topology=known)
     try:
         body = file.read_bytes()
     except OSError as error:
@@ -77,6 +85,7 @@ def pack(
         out=out or Path(f"{entry.hardware_id}-{version}.bin"),
         slot_size_bytes=entry.slot_size_bytes,
         security_counter=security_counter,
+        dependencies=dependencies,
     )
     print(f"{made.path}  {made.length_bytes:,} bytes  {ecu} {made.version}, security counter {made.security_counter}")
 

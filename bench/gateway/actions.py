@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for_calls
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,7 +33,15 @@ from bench.gateway.planning import Transfer, choose_transfers, ecu_images, expec
 from bench.gateway.primary import Primary
 from bench.gateway.states import NEEDS_MANIFEST, Event, is_way_back_needed
 from bench.gateway.store import Facts, JobRecord, Store
-from bench.gateway.vehicle import EcuIdentity, EcuImage, EcuProgress, FlashCanceled, FlashError, Vehicle
+from bench.gateway.vehicle import (
+    DependenciesNotMet,
+    EcuIdentity,
+    EcuImage,
+    EcuProgress,
+    FlashCanceled,
+    FlashError,
+    Vehicle,
+)
 from bench.gateway.worker import Worker
 from proto.job_states import JobState
 from proto.trace import TraceWriter
@@ -266,6 +274,9 @@ class Actions:
             return await self._revert(job, job.revert_reason)
         try:
             await self._flash(self._vehicle.activate, job)
+        except DependenciesNotMet as error:
+            ended = await self._revert(job, describe(error))  # there is something to revert only after a restart
+            return replace(ended, event=Event.UNABLE) if ended.event is Event.REVERTED else ended
         except FlashError as error:
             return await self._revert(job, describe(error))
         return Outcome(Event.ACTIVATED)

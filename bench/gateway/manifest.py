@@ -11,7 +11,8 @@ file, network or clock. Rules, in this order; the first that is broken is the re
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
 7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
 
-The images themselves are verified by the ECUs; length and digest by ``downloads``.
+What it says of the versions in the whole vehicle is ``vehicle_versions``'. The images themselves are verified by the ECUs; length
+and digest by ``downloads``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 
 from bench.gateway.errors import ManifestRefused
 from bench.gateway.vehicle import EcuIdentity
-from proto.image_format import ImageVersion
+from proto.image_format import Dependency, ImageVersion
 from proto.uptane import MANIFEST_CUSTOM_KEY, EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -73,6 +74,8 @@ class PlannedEcu:
     patch: PlannedPatch | None
     encrypted_image: RemoteFile | None = None
     """Where the campaign is encrypted: what is downloaded instead of ``image``; ``patch`` is encrypted, too."""
+    dependencies: tuple[Dependency, ...] = ()
+    """As the manifest states them: an encrypted image says nothing to the gateway."""
 
     @property
     def is_encrypted(self) -> bool:
@@ -199,6 +202,7 @@ def _planned(
         patch=None
         if patch is None
         else PlannedPatch(_facts(patch.encryption or patch), base_version=patch.base_version),
+        dependencies=tuple(Dependency(each.image_number, ImageVersion.parse(each.version)) for each in custom.requires),
         encrypted_image=_facts(custom.encryption) if custom.encryption is not None else None,
     )
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.gateway.manifest import Plan, PlannedEcu, RemoteFile
 from bench.gateway.vehicle import EcuImage
+from bench.gateway.vehicle_versions import explain
 
 _BOOT_S: Final = 2.0
 """Reset, boot, soak and confirmation of one ECU, for the time told to the driver."""
@@ -65,6 +66,7 @@ def ecu_images(
             patch_length=transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0,
             is_encrypted=planned.is_encrypted,
             file_length=planned.download.length,
+            needs=explain(plan, planned, runs=from_versions.get(planned.ecu, "")),
         )
         for planned in plan.ecus
     ]

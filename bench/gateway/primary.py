@@ -4,7 +4,7 @@ Decides whether a bundle of metadata (``GetManifest``) is trusted. The steps:
 
 1. python-tuf's client workflow over the bundle (Root from the pinned one on, Timestamp, Snapshot, Targets: signatures,
    expiry, versions, hashes), against a copy of the metadata accepted before.
-2. The vehicle's own rules (``manifest``).
+2. The vehicle's own rules (``manifest``, ``vehicle_versions``).
 3. Later: the Image repository must list the same images (``cross_checks``).
 4. Only then the copy becomes the accepted metadata, so that nothing that was refused moves a version number. It is what
    makes an older manifest be refused, after a restart too.
@@ -26,6 +26,7 @@ from urllib.parse import unquote
 from bench.gateway.errors import ManifestRefused, StartError
 from bench.gateway.manifest import KnownEcu, Plan, judge_plan, read_plan
 from bench.gateway.vehicle import EcuIdentity
+from bench.gateway.vehicle_versions import judge_versions
 
 _ROLES_IN_ORDER: Final = ("timestamp.json", "snapshot.json", "targets.json")
 
@@ -93,6 +94,7 @@ class Primary:
             targets = (candidate / "targets.json").read_bytes()
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
+            judge_versions(plan, identities)
             for judge in self._cross_checks:
                 judge(plan)
             _adopt(candidate, self._trusted_dir)

@@ -8,7 +8,8 @@ Rules:
 
 * Every pair of ``NEXT`` is a transition of the shared table, and every transition of that table has an event here.
 * What comes from outside (the operator's cancel, time running out) is taken until ACTIVATING and ignored from there on.
-* From ACTIVATING on every failure goes by the way back: REVERTED or REVERT_FAILED, never UNABLE.
+* From ACTIVATING on every failure goes by the way back: REVERTED or REVERT_FAILED. UNABLE there means that the ECUs were asked
+  first whether they may be activated, one said no, and none was.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ NEXT: Final[dict[JobState, dict[Event, JobState]]] = {
     },
     _S.DOWNLOADING: {_E.DOWNLOADED: _S.INSTALLING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
     _S.INSTALLING: {_E.STAGED: _S.ACTIVATING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
-    _S.ACTIVATING: {_E.ACTIVATED: _S.VERIFYING, **_WAY_BACK},
+    _S.ACTIVATING: {_E.ACTIVATED: _S.VERIFYING, _E.UNABLE: _S.FAILED, **_WAY_BACK},
     _S.VERIFYING: {_E.CONFIRMED: _S.SUCCEEDED, **_WAY_BACK},
 }
 

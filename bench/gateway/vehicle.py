@@ -88,6 +88,8 @@ class EcuImage:
     """Whether ``image`` and ``patch`` are encrypted for the ECU, which decrypts them."""
     file_length: int | None = None
     """Of the file ``image``; None: the image's own."""
+    needs: str = ""
+    """What the image depends on and what the vehicle would run, in words, for an ECU that says that it is not met."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ class FlashError(Exception):
         self.step = step
         self.nrc = nrc
         self.retryable = retryable
+
+
+class DependenciesNotMet(FlashError):
+    """An ECU that is not activated yet says that what its image depends on is not there."""
 
 
 class FlashCanceled(Exception):
@@ -162,6 +168,7 @@ class Vehicle(Protocol):
         """Checks dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
 
         Raises:
+            DependenciesNotMet: an ECU says so, before any was changed by this call.
             FlashError: an ECU refused or was lost; the caller then reverts all.
         """
         ...

@@ -9,6 +9,7 @@ Versions ``1.0.N`` share the major version and so the security counter: a sweep 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,9 @@ from bench import firmware, ports, synthetic_code
 from bench.errors import FirmwareError
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.vehicle import EcuImage
+from proto.image_format import Dependency
 from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
+from proto.uptane import VehicleEcuCustom
 
 VIN = "W0TABENCH00000001"
 REQUEST_ID, RESPONSE_ID = 0x7E0, 0x7E8
@@ -88,7 +91,14 @@ class Material:
     def _root_file(self) -> Path:
         return self.folder / "director" / "root.json"
 
-    def image(self, version: str, *, body_bytes: int, body: bytes | None = None) -> Path:
+    def image(
+        self,
+        version: str,
+        *,
+        body_bytes: int,
+        body: bytes | None = None,
+        dependencies: Sequence[Dependency] = (),
+    ) -> Path:
         """A signed image. ``body`` instead of synthetic code, where given.
 
         Raises:
@@ -109,6 +119,7 @@ class Material:
             version=version,
             keys_dir=self.folder,
             out=out,
+            dependencies=dependencies,
         )
         return made.path
 
@@ -118,8 +129,8 @@ class Material:
         out.write_bytes(bsdiff4.diff(old.read_bytes(), new.read_bytes()))
         return out
 
-    def targets(self, image: Path, version: str, *, number: int) -> bytes:
-        """The Director's signed Targets (version ``number``) that name the image for this ECU."""
+    def targets(self, image: Path, version: str, *, number: int, promised: Sequence[VehicleEcuCustom] = ()) -> bytes:
+        """The Director's signed Targets (version ``number``) that name the image for this ECU, and what other ECUs will run."""
         data = image.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         path = f"images/{digest}/{self.hardware_id}-{version}.bin"
@@ -132,7 +143,12 @@ class Material:
         }
         target = TargetFile(len(data), {"sha256": digest}, path, {"custom": custom})
         targets = Targets(version=number, expires=_later(), targets={path: target})
-        targets.unrecognized_fields["custom"] = {"vin": VIN, "job_id": f"job-{number}", "campaign_id": "perf"}
+        targets.unrecognized_fields["custom"] = {
+            "vin": VIN,
+            "job_id": f"job-{number}",
+            "campaign_id": "perf",
+            "vehicle": [each.model_dump() for each in promised],
+        }
         signed = Metadata(targets)
         signed.sign(self._targets)
         return signed.to_bytes()

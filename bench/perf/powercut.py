@@ -19,12 +19,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.errors import BenchError, WrongUsage
 from bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
 from bench.process_setup import PYTHON
+from proto.image_format import Dependency, ImageVersion
+from proto.uptane import VehicleEcuCustom
 
 FULL_SIZE_BODY_BYTES: Final = 256 * 1024
 FULL_SIZE_SECOND_CUTS: Final = 1
 SMALL_BODY_BYTES: Final = 6000
 _IMAGE_OVERHEAD_BYTES: Final = 0x400
 """MCUboot's header and trailer, rounded up."""
+_OTHER_ECU: Final = VehicleEcuCustom(image_number=2, ecu="adas", ecu_serial="ADAS-0001", version="2.0.0")
+"""What the new image depends on: the promise of its version is kept with the slot, and no cut may lose it."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,12 @@ def _make(folder: Path, options: PowercutOptions) -> None:
     slot = whole_sectors(options.body_bytes + _IMAGE_OVERHEAD_BYTES)
     material = Material(folder, slot_size_bytes=slot)
     old = material.image("1.0.0", body_bytes=options.body_bytes)
-    new = material.image("2.0.0", body_bytes=options.body_bytes)
+    needed = Dependency(_OTHER_ECU.image_number, ImageVersion.parse(_OTHER_ECU.version))
+    new = material.image("2.0.0", body_bytes=options.body_bytes, dependencies=[needed])
     new.rename(folder / "new.bin")
     new = folder / "new.bin"
     material.patch(old, new).rename(folder / "update.bsdiff")
-    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1))
+    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1, promised=[_OTHER_ECU]))
     config = material.ecu_config(old, bus={}, control_port=1)
     (folder / "ecu.json").write_text(config.model_dump_json(), encoding="utf-8")
 

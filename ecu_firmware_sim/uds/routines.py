@@ -27,6 +27,7 @@ from ecu_firmware_sim.uds.rules import (
 START: Final = 0x01
 _HEADER_BYTES: Final = 4
 _DONE: Final = b"\x00"
+_NOT_MET: Final = b"\x01"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,13 @@ def _check_memory(request: Request) -> bytes:
 
 
 def _check_programming_dependencies(request: Request) -> bytes:
-    return _DONE if request.device.firmware.dependencies_met() else b"\x01"
+    try:
+        lacking = request.device.firmware.unmet_dependency()
+    except NotNow:
+        return _NOT_MET
+    if lacking:
+        request.device.dtcs.set(Dtc.IMAGE_REFUSED, lacking)
+    return _NOT_MET if lacking else _DONE
 
 
 def _check_programming_preconditions(request: Request) -> bytes:

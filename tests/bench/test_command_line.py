@@ -33,6 +33,11 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["fault", "engine", "boot-fail"], 1, "no bench was brought up there"),
         (["firmware", "info", "wrong.yaml"], 1, "wrong.yaml: header magic"),
         (["firmware", "pack", "wrong.yaml", "--ecu", "door", "--version", "1.0.0"], 1, "there is no ECU 'door'"),
+        (
+            ["firmware", "pack", "wrong.yaml", "--ecu", "engine", "--version", "2.0.0", "--requires", "door>=1.0.0"],
+            1,
+            "there is no ECU 'door' in the bench file; known: engine, adas",
+        ),
         (["firmware", "build"], 1, "keys/image/signing.pem: there is no image signing key"),
     ],
 )

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bench import firmware, synthetic_code, topology
 from bench.errors import FirmwareError
 from proto import image_format
-from proto.image_format import ImageVersion
+from proto.image_format import Dependency, ImageVersion
 
 BENCH = topology.load()
 SIZE = 64 * 1024
@@ -109,6 +109,37 @@ def test_a_user_s_binary_is_wrapped_unchanged(keys: Path, tmp_path: Path, capsys
     described = firmware.describe(made.path, BENCH)
     assert "adas-soc-b" in described["class id"]
     assert "correct" in described["sha-256"]
+
+
+def test_what_an_image_depends_on_is_named_by_ecu_and_written_by_image_number(keys: Path, tmp_path: Path) -> None:
+    made = firmware.build(
+        BENCH,
+        keys_dir=keys,
+        out_dir=tmp_path,
+        ecus=("engine",),
+        versions=("2.0.0",),
+        size_bytes=8192,
+        requires=("adas>=2.0.0+7", " engine >= 1.5.0 "),
+    )
+    path = made["engine"]["2.0.0"].path
+    image, _ = firmware.read(path)
+    needed = Dependency(2, ImageVersion(2, 0, 0, 7)), Dependency(0, ImageVersion(1, 5, 0))
+    assert image.dependencies == needed
+    assert firmware.describe(path, BENCH)["requires"] == "adas >= 2.0.0+7 (image 2), itself >= 1.5.0 (image 0)"
+
+
+@pytest.mark.parametrize(
+    ("requires", "expected"),
+    [
+        (["door>=1.0.0"], r"--requires 'door>=1\.0\.0': there is no ECU 'door' in the bench file; known: engine, adas"),
+        (["adas=1.0.0"], r"expected ECU>=VERSION, such as adas>=2\.0\.0"),
+        (["adas>=1.0"], "expected MAJOR.MINOR.REVISION"),
+        (["adas>=1.0.0"] * 33, "33 dependencies are more than the 32"),
+    ],
+)
+def test_a_dependency_that_cannot_be_written_says_why(requires: list[str], expected: str) -> None:
+    with pytest.raises(FirmwareError, match=expected):
+        firmware.parse_requirements(requires, ecu="engine", topology=BENCH)
 
 
 @pytest.mark.parametrize(

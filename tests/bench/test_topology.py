@@ -34,6 +34,15 @@ def test_the_default_bench_is_the_documented_one() -> None:
     assert ids == {"engine": (0x7E0, 0x7E8, "engine-mcu-a"), "adas": (0x7E1, 0x7E9, "adas-soc-b")}
 
 
+def test_an_ecu_has_the_image_number_of_its_place_unless_the_file_gives_one() -> None:
+    bench = topology.load()
+    assert [bench.image_number_of(name) for name in bench.ecus] == [1, 2]
+    given = topology.parse(
+        changed("hardware_id: engine-mcu-a", "hardware_id: engine-mcu-a, image_number: 7"), name=FILE
+    )
+    assert [given.image_number_of(name) for name in given.ecus] == [7, 2]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
@@ -61,6 +70,8 @@ def test_the_default_bench_is_the_documented_one() -> None:
         ("0x7E9", "0x7E8", "ecus.adas.response_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
         ("0x7E1", "0x7E8", "ecus.adas.request_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
         ("adas-soc-b", "engine-mcu-a", "ecus.adas.hardware_id: 'engine-mcu-a' is already that of 'engine'"),
+        ("engine-mcu-a", "engine-mcu-a, image_number: 2", "ecus.adas.image_number: 2 is already that of 'engine'"),
+        ("engine-mcu-a", "engine-mcu-a, image_number: 256", "ecus.engine.image_number: input should be less than or"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_file_key_and_remedy(before: str, after: str, expected: str) -> None:

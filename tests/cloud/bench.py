@@ -47,14 +47,15 @@ class ImageMaker:
         counter: int = 2,
         seed: int = 1,
         key: Path | None = None,
+        needs: str = "",
     ) -> bytes:
         """``seed``: bodies of one seed differ between versions in a few places only; others share nothing."""
-        wanted = (hardware_id, version, counter, seed, key)
+        wanted = (hardware_id, version, counter, seed, key, needs)
         if wanted not in self._made:
-            self._made[wanted] = self._make(hardware_id, version, counter, seed, key or self._key)
+            self._made[wanted] = self._make(hardware_id, version, counter, seed, key or self._key, needs)
         return self._made[wanted]
 
-    def _make(self, hardware_id: str, version: str, counter: int, seed: int, key: Path) -> bytes:
+    def _make(self, hardware_id: str, version: str, counter: int, seed: int, key: Path, needs: str) -> bytes:
         body = bytearray(random.Random(seed).randbytes(48 * 1024))
         changes = random.Random(version)
         for _ in range(8):
@@ -64,6 +65,7 @@ class ImageMaker:
         raw.write_bytes(body)
         arguments = f"sign --header-size 0x200 --pad-header --slot-size 0x100000 --align 8 --version {version}"
         arguments += f" --security-counter {counter} --vid otabench --cid {hardware_id}"
+        arguments += f" --dependencies {needs}" if needs else ""
         imgtool([*arguments.split(), "-k", str(key), str(raw), str(signed)], standalone_mode=False)
         return signed.read_bytes()
 

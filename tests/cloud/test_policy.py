@@ -15,12 +15,13 @@ from cloud.policy import (
     judge_campaign,
     judge_check_in,
     judge_report,
+    versions_after,
 )
-from proto.image_format import ImageVersion
+from proto.image_format import Dependency, ImageVersion
 from proto.job_states import JobState
 
-ENGINE = EcuFacts("engine", "S1", "engine-mcu-a", software_version="1.0.0", security_counter=3)
-ADAS = EcuFacts("adas", "S2", "adas-soc-b", software_version="1.0.0", security_counter=3)
+ENGINE = EcuFacts("engine", "S1", "engine-mcu-a", software_version="1.0.0", security_counter=3, image_number=1)
+ADAS = EcuFacts("adas", "S2", "adas-soc-b", software_version="1.0.0", security_counter=3, image_number=2)
 VEHICLE = VehicleFacts("VIN1", (ENGINE, ADAS))
 
 
@@ -128,3 +129,86 @@ def test_a_report_that_contradicts_the_inventory_is_refused(reported: ReportedEc
 
 def test_a_report_that_agrees_with_the_inventory_passes() -> None:
     assert judge_report(VEHICLE, [ReportedEcu("engine", "S1", "engine-mcu-a")]) is None
+
+
+def needing(*needs: tuple[int, str], version: str = "2.0.0") -> Offer:
+    """The engine's image, with dependencies."""
+    dependencies = tuple(Dependency(number, ImageVersion.parse(least)) for number, least in needs)
+    return replace(offer(version), dependencies=dependencies)
+
+
+ADAS_2 = offer("2.0.0", hardware_id="adas-soc-b")
+
+
+@pytest.mark.parametrize(
+    "offers",
+    [
+        [needing((2, "2.0.0")), ADAS_2],
+        [ADAS_2, needing((2, "2.0.0"))],
+        [needing((2, "1.0.0"))],
+        [needing((0, "1.0.0"))],
+        [needing((1, "2.0.0"))],
+    ],
+)
+def test_dependencies_are_met_by_the_campaign_and_by_what_the_others_run(offers: list[Offer]) -> None:
+    assert judge_campaign(VEHICLE, offers) is None
+    assert judge_check_in(VEHICLE, offers, job_id="job-1") is None
+
+
+@pytest.mark.parametrize(
+    ("offers", "rule", "reason"),
+    [
+        (
+            [needing((2, "2.0.0"))],
+            Rule.DEPENDENCY_NOT_MET,
+            "the image 2.0.0 of engine needs adas >= 2.0.0, adas would run 1.0.0 and is not in this campaign",
+        ),
+        (
+            [needing((2, "2.0.1")), ADAS_2],
+            Rule.DEPENDENCY_NOT_MET,
+            "the image 2.0.0 of engine needs adas >= 2.0.1, adas would run 2.0.0",
+        ),
+        (
+            [needing((0, "1.0.0+1"))],
+            Rule.DEPENDENCY_NOT_MET,
+            "the image 2.0.0 of engine needs engine >= 1.0.0+1, engine runs 1.0.0",
+        ),
+        (
+            [needing((2, "1.0.0"), (9, "1.0.0"))],
+            Rule.NO_SUCH_IMAGE_NUMBER,
+            "the image 2.0.0 of engine depends on image number 9, which no ECU of vehicle VIN1 has (it has 1: engine, 2: adas)",
+        ),
+    ],
+)
+def test_a_dependency_that_would_not_be_met_is_refused_with_ecu_and_versions(
+    offers: list[Offer], rule: Rule, reason: str
+) -> None:
+    for refusal in (judge_campaign(VEHICLE, offers), judge_check_in(VEHICLE, offers, job_id="job-1")):
+        assert refusal is not None
+        assert (refusal.rule, refusal.reason) == (rule, reason)
+
+
+def test_a_dependency_on_an_ecu_that_never_reported_is_allowed_for_a_campaign_and_refused_at_check_in() -> None:
+    silent = VehicleFacts("VIN1", (ENGINE, replace(ADAS, software_version="", security_counter=None)))
+
+    assert judge_campaign(silent, [needing((2, "2.0.0"))]) is None
+    refusal = judge_check_in(silent, [needing((2, "2.0.0"))], job_id="job-1")
+    assert refusal is not None
+    assert refusal.rule is Rule.DEPENDENCY_NOT_MET
+    assert "adas has not reported what it runs" in refusal.reason
+    assert judge_check_in(silent, [offer()], job_id="job-1") is None, "what nobody depends on need not be known"
+
+
+def test_what_the_vehicle_runs_after_a_campaign_is_stated_as_far_as_it_is_known() -> None:
+    odd = replace(
+        VEHICLE, ecus=(ENGINE, ADAS, replace(ADAS, image_number=5, software_version="latest", hardware_id="x"))
+    )
+
+    assert versions_after(odd, [offer("2.0.0")]) == {1: ImageVersion(2, 0, 0), 2: ImageVersion(1, 0, 0)}
+
+
+def test_an_ecu_in_its_bootloader_is_rescued_by_an_image_that_asks_for_what_it_ran_before() -> None:
+    rescued = replace(VEHICLE, ecus=(replace(ENGINE, software_version="0.0.0"), ADAS))
+
+    assert judge_check_in(rescued, [needing((0, "1.5.0"))], job_id="job-1") is None
+    assert judge_check_in(rescued, [needing((0, "1.5.0"), (2, "2.0.0"))], job_id="job-1") is not None

@@ -144,6 +144,8 @@ class Manifest:
     image_version: str = "2.0.0"
     job_id: str = "job-1"
     patch: dict[str, Any] | None = None
+    versions: dict[int, str] = field(default_factory=dict)
+    """What it promises the vehicle will run, by image number."""
 
     def signed(self, signer: CryptoSigner) -> bytes:
         custom = {
@@ -156,7 +158,11 @@ class Manifest:
         sha256 = hashlib.sha256(self.image).hexdigest()
         path = f"images/{sha256}/{self.hardware_id}-{self.image_version}.bin"
         target = TargetFile(len(self.image), {"sha256": sha256}, path, {"custom": custom})
-        vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1"}
+        promised = [
+            {"image_number": number, "ecu": f"ecu{number}", "ecu_serial": f"S-{number}", "version": version}
+            for number, version in self.versions.items()
+        ]
+        vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1", "vehicle": promised}
         targets = Targets(version=self.version, expires=_later(), targets={path: target})
         targets.unrecognized_fields["custom"] = vehicle
         metadata = Metadata(targets)
@@ -279,9 +285,9 @@ class Bench:
         self.download_image(image)
         return self.must("31 01 02 02")[4]
 
-    def trial(self, image: bytes) -> BootOutcome:
+    def trial(self, image: bytes, *, manifest: Manifest | None = None) -> BootOutcome:
         """Stages, activates and reboots."""
-        assert self.stage(image) == 0
+        assert self.stage(image, manifest=manifest) == 0
         self.must("31 01 02 10")
         return self.boot()
 

@@ -23,11 +23,18 @@ from ecu_firmware_sim.flash import Cut
 from ecu_firmware_sim.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep
 from ecu_firmware_sim.slots import SlotState
 from proto.process_config import EcuConfig
-from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, Keys, Manifest
+from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, ImageMaker, Keys, Manifest
 from tests.ecu.sealing import seal
 
 KEY = PrivateKey(bytes(range(32)))
 NO_SECOND = SecondCuts(0)
+PROMISED = {1: "2.0.0", 2: "1.5.0"}
+
+
+@pytest.fixture(scope="module")
+def new_image(make_image: ImageMaker) -> bytes:
+    """Depends on another ECU: what its Targets promise has to survive every cut, or it would not boot."""
+    return make_image("2.0.0", counter=2, dependency="(2,1.5.0)")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
             Kind.ENCRYPTED: seal(new_image, KEY.public_key).data,
             Kind.ENCRYPTED_DELTA: seal(patch, KEY.public_key).data,
         },
-        Manifest(new_image).signed(keys.targets),
+        Manifest(new_image, versions=PROMISED).signed(keys.targets),
     )
 
 
@@ -156,7 +163,7 @@ def test_a_cut_at_every_operation_of_a_rollback_leaves_the_old_version(
 ) -> None:
     ready = Bench(keys, old_image)
     ready.boot()
-    ready.trial(new_image)
+    ready.trial(new_image, manifest=Manifest(new_image, versions=PROMISED))
     ready.firmware.end_trial()
     ecu = BareEcu(update, bytes(ready.flash.memory))
     first = ecu.flash.operations
@@ -181,7 +188,7 @@ def test_a_cut_at_every_operation_of_confirm_leaves_trial_or_confirmed_with_its_
 ) -> None:
     ready = Bench(keys, old_image)
     ready.boot()
-    ready.trial(new_image)
+    ready.trial(new_image, manifest=Manifest(new_image, versions=PROMISED))
     start = bytes(ready.flash.memory)
     points = 0
     while True:

@@ -21,6 +21,7 @@ import bsdiff4
 
 from bench.gateway.config import GatewayConfig
 from bench.gateway.vehicle import (
+    DependenciesNotMet,
     EcuIdentity,
     EcuImage,
     EcuProgress,
@@ -139,6 +140,10 @@ class ModelVehicle:
     def activate(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> None:
         self._called("activate")
         for image in images:
+            if self._faults(image.ecu).get("dependencies-not-met"):
+                raise DependenciesNotMet(
+                    f"{image.ecu}: not met: {image.needs}", ecu=image.ecu, step="31 01 FF01 check dependencies"
+                )
             self._answer(image.ecu, "31 01 0210 activate")
             ecu = self._load(image.ecu)
             other = ecu["slots"][1 - ecu["active"]]

@@ -291,6 +291,26 @@ def test_an_ecu_that_refuses_to_activate_or_confirm_brings_all_back(tmp_path: Pa
     asyncio.run(story())
 
 
+def test_an_ecu_whose_dependencies_are_not_met_fails_the_job_and_nothing_is_activated(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with World.open(tmp_path) as world, world.gateway() as agent:
+            vehicle = [
+                {"image_number": 1, "ecu": "engine", "ecu_serial": "ENG-0001", "version": "2.0.0"},
+                {"image_number": 2, "ecu": "adas", "ecu_serial": "ADA-0001", "version": "2.0.0"},
+            ]
+            needs = {"requires": [{"image_number": 2, "version": "2.0.0"}]}
+            world.vehicle.set_fault("engine", **{"dependencies-not-met": True})
+            world.offer(custom={"vehicle": vehicle}, target=needs)
+            await world.install(agent)
+            await world.reported(JobState.FAILED)
+            words = "not met: its image 2.0.0 for engine needs adas >= 2.0.0 (adas would run 2.0.0)"
+            assert words in world.cloud.reason
+            assert world.vehicle.running() == OLD
+            await world.closed(agent)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("step", ["0210 activate", "0211 confirm"])
 def test_an_ecu_that_cannot_be_brought_back_fails_the_job(tmp_path: Path, step: str) -> None:
     async def story() -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from bench.gateway.config import GatewayConfig, GatewayTiming
 from bench.gateway.flashing import UdsVehicle
 from bench.gateway.flashing.errors import EcuRefused, RolledBack
-from bench.gateway.vehicle import EcuImage, EcuProgress, Phase, SlotState
+from bench.gateway.vehicle import DependenciesNotMet, EcuImage, EcuProgress, Phase, SlotState
 from proto import trace
 from proto.process_config import IsoTpConfig
 from proto.trace import TraceWriter
@@ -103,6 +104,29 @@ def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Cal
             return rig
 
         yield make
+
+
+def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Callable[..., Rig]) -> None:
+    """The gateway hands on the Targets of another campaign, signed by the same Director, in which adas stays old."""
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
+    engine = rig.ecus["engine"]
+    engine.new = engine.make_image(
+        "2.0.0", counter=2, body=b"some code, " * 60, hardware_id=engine.hardware_id, dependency="(2,2.0.0)"
+    )
+    needs = "its image 2.0.0 for engine needs adas >= 2.0.0 (adas would run 2.0.0)"
+    lie = replace(engine.image(versions={1: "2.0.0", 2: "1.0.0"}), needs=needs)
+    rig.stage([lie])
+    with pytest.raises(
+        DependenciesNotMet, match="engine: 31 01 FF01 check programming dependencies: not met: its image"
+    ) as no:
+        rig.vehicle.activate([lie], job_id="job-1", progress=rig.seen.append)
+    assert no.value.ecu == "engine"
+    assert rig.standings() == {"engine": ("1.0.0", SlotState.CONFIRMED)}
+    rig.vehicle.finish(job_id="job-1")
+    assert any("needs image 2 >= 2.0.0" in text for text in rig.vehicle.identify()["engine"].dtcs)
+    # and by the Targets of its own campaign it is updated
+    rig.update([engine.image(versions={1: "2.0.0", 2: "2.0.0"}, version=2)])
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
 
 
 def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> None:

@@ -52,6 +52,19 @@ def _changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[World, Bu
     return forge
 
 
+def _vehicle(**versions: str) -> list[dict[str, Any]]:
+    """What a Director says of the versions in the whole vehicle."""
+    return [
+        {
+            "image_number": number,
+            "ecu": ecu.name,
+            "ecu_serial": ecu.serial,
+            "version": versions.get(ecu.name, "2.0.0"),
+        }
+        for number, ecu in enumerate(ECUS, start=1)
+    ]
+
+
 ATTACKS = [
     Attack(
         "signed by another Director",
@@ -149,6 +162,31 @@ ATTACKS = [
         "manifest refused: its path '../../etc/passwd' leads out of the artifact server's folder",
     ),
     Attack("custom without VIN", _forged(custom={"vin": None}), "manifest refused: its custom field vin is wrong"),
+    Attack(
+        "a dependency that the vehicle will not meet",
+        _forged(target={"requires": [{"image_number": 2, "version": "3.0.0"}]}, custom={"vehicle": _vehicle()}),
+        "manifest refused: its image 2.0.0 for engine needs adas >= 3.0.0 (adas would run 2.0.0)",
+    ),
+    Attack(
+        "a dependency on an ECU that it says nothing of",
+        _forged(target={"requires": [{"image_number": 5, "version": "1.0.0"}]}, custom={"vehicle": _vehicle()}),
+        "manifest refused: its image 2.0.0 for engine needs image 5 >= 1.0.0 (the manifest says of no ECU with that image",
+    ),
+    Attack(
+        "an image for an ECU that runs a newer one",
+        _forged(target={"requires": [{"image_number": 0, "version": "1.0.1"}]}),
+        "manifest refused: its image 2.0.0 for engine needs engine >= 1.0.1 before the update (engine runs 1.0.0)",
+    ),
+    Attack(
+        "a promise that its own image breaks",
+        _forged(custom={"vehicle": _vehicle(adas="3.0.0")}),
+        "manifest refused: it says that adas will run 3.0.0, and its image for adas is 2.0.0",
+    ),
+    Attack(
+        "one image number for two ECUs",
+        _forged(custom={"vehicle": [*_vehicle(), {**_vehicle()[0], "ecu_serial": "X"}]}),
+        "manifest refused: its custom field  is wrong: Value error, vehicle: an image number stands twice",
+    ),
     Attack("a version that is none", _forged(target={"version": "two"}), "manifest refused: engine: version 'two'"),
 ]
 

@@ -24,7 +24,7 @@ from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLos
 from bench.gateway.flashing.identity import read_identity, read_slots
 from bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
 from bench.gateway.flashing.slot_table import SlotTable, same_version
-from bench.gateway.vehicle import EcuIdentity, EcuImage, SlotState
+from bench.gateway.vehicle import DependenciesNotMet, EcuIdentity, EcuImage, SlotState
 
 
 class Standing(StrEnum):
@@ -96,7 +96,8 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
     routine = client.profile.routines.check_dependencies
     if routine is not None and client.routine(routine, "check programming dependencies", find_session=True)[0]:
         step = f"31 01 {routine:04X} check programming dependencies"
-        raise client.refused(step, "not met: the image needs another version of its own or another ECU's software")
+        needs = image.needs or "the image needs another version of its own or another ECU's software"
+        raise DependenciesNotMet(f"{client.name}: {step}: not met: {needs}", ecu=client.name, step=step)
     return True
 
 

@@ -8,7 +8,8 @@
     ├── RolledBack        the ECU went back to its old version
     ├── TrialUnsteady     a trial image was reset, or went silent, while it was watched
     ├── BusUnavailable    the bus itself
-    └── ProfileInvalid    the flash profile is missing or wrong
+    ├── ProfileInvalid    the flash profile is missing or wrong
+    └── DependenciesNotMet (bench.gateway.vehicle)  FF01 says that what the image depends on is not there
 
 Each message names ECU and step, the negative response code where there is one, and what to do.
 """
