@@ -33,7 +33,9 @@ def pulled(
         yield made
 
 
-@pytest.mark.parametrize("point", ["as INSTALLING begins", "in the middle of the image", "as ACTIVATING begins", "while the trials soak"])
+@pytest.mark.parametrize(
+    "point", ["as INSTALLING begins", "in the middle of the image", "as ACTIVATING begins", "while the trials soak"]
+)
 def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = pulled
     outcome = update_with(PULLED, boards, living, BY_NAME[point])
