@@ -138,8 +138,8 @@ def make_report(
     since_ns = job.changed_ns if job else 0
     after = _said(bench.settled_ecu_states(since_ns=since_ns))
     dtcs = _dtcs_after(bench, since_ns)
-    bench.stop_captures()
     lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
+    bench.stop_captures()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
     events = list(trace.read(bench.folder.trace)) if bench.folder.trace.exists() else []
     target = bench.options.versions[-1]
