@@ -160,8 +160,8 @@ def make_report(
     tail = TraceTail(bench.folder.trace)
     events = tail.new_events()
     dtcs = _dtcs_after(bench, tail, events, since_ns)
-    bench.stop_captures()
     lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
+    bench.stop_captures()
     events += tail.new_events()
     statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
     target = bench.options.versions[-1]

@@ -9,9 +9,9 @@
  *
  * - One frame is on the line. It is delivered when it and the intermission after it are over; then the next one starts.
  * - Each sender (socket) is a FIFO. When the line gets free, the head with the most dominant arbitration field wins.
- * - Idle time is not saved up: a frame that finds the line free starts when it comes. But timers and processes are late:
- *   what comes within REACTION_NS of a delivery counts as having waited for it, and starts when the line got free. At
- *   most DEBT_NS of lateness is made up for.
+ * - Timers and processes are late, and a line that is behind catches up: a frame that comes within PAUSE_NS of a delivery
+ *   starts when the line got free, but no more than DEBT_NS ago. After a longer pause a frame starts when it comes, as idle
+ *   time is not saved up.
  * - What is no CAN frame, and an error message of the kernel, takes no time.
  * - Beyond `limit` frames, a sender sees ENOBUFS.
  *
@@ -33,8 +33,8 @@
 #define FD_TRAILER_BITS (1 + 1 + 7 + 3)		 /* its CRC delimiter is in the data phase */
 #define FD_CRC17_BITS (4 + 17 + 6 + 1)		 /* stuff count, CRC, fixed stuff bits, CRC delimiter */
 #define FD_CRC21_BITS (4 + 21 + 7 + 1)
-#define REACTION_NS (100 * NSEC_PER_USEC)
-#define DEBT_NS (2 * NSEC_PER_MSEC)
+#define DEBT_NS (3 * NSEC_PER_MSEC)
+#define PAUSE_NS (10 * NSEC_PER_MSEC)
 #define DEFAULT_LIMIT 1000
 
 enum { /* the attributes in TCA_OPTIONS; all u32 */
@@ -51,7 +51,7 @@ struct canline_xstats { /* in TCA_XSTATS: of the delivered frames */
 	__u64 nominal_bits;
 	__u64 data_bits;
 	__u64 busy_ns;
-	__u64 lost_ns; /* the line stood still though frames waited: the machine was late by more than DEBT_NS */
+	__u64 lost_ns; /* the line stood still though a frame waited: the machine was late by more than DEBT_NS */
 };
 
 struct canline_sender {
@@ -248,17 +248,17 @@ static struct sk_buff *canline_arbitrate(struct canline *q)
 static bool canline_start(struct canline *q, u64 now)
 {
 	struct sk_buff *skb = canline_arbitrate(q);
-	u64 start = q->free_ns, arrived;
+	u64 start = q->free_ns, ready, arrived;
 
 	if (!skb)
 		return false;
 	arrived = canline_cb(skb)->arrived_ns;
-	if (arrived > q->delivered_ns + REACTION_NS)
-		start = max(start, arrived);
-	if (now > start + DEBT_NS) {
-		q->stats.lost_ns += now - DEBT_NS - start;
-		start = now - DEBT_NS;
-	}
+	ready = max(q->free_ns, arrived);
+	if (arrived > q->delivered_ns + PAUSE_NS)
+		start = ready;
+	if (now > ready + DEBT_NS)
+		q->stats.lost_ns += now - DEBT_NS - ready;
+	start = max(start, now - DEBT_NS);
 	q->on_line = skb;
 	q->length = canline_measure(q, skb);
 	q->free_ns = start + q->length.ns;

@@ -199,7 +199,7 @@ def test_idle_time_is_not_saved_up(channel: str, receiver: BatchCanSocket) -> No
     frame = Sent(0x123, b"\x55" * 8)
     with sender(channel) as node:
         for _ in range(5):
-            time.sleep(0.02)
+            time.sleep(0.05)
             # when one frame comes
             sent_s = time.time()
             node.send(frame.packed())
