@@ -1,7 +1,8 @@
 """The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
 
-Decides what must hold after each cut: a verified image boots, it is the old or the new version, and the same update then
-succeeds up to the confirmed new version. What does not hold is a ``Finding`` with the sequence of cuts that led there.
+Decides what must hold after each cut: a verified image boots, it is the old or the new version, no slot has lost what was promised
+to it (``dependencies``; an update that is swept promises all that its images need), and the same update then succeeds up to the
+confirmed new version. What does not hold is a ``Finding`` with the sequence of cuts that led there.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import Final
 
 from ecu_firmware_sim.bare_ecu import BareEcu, Kind, Update, UpdateRefused
+from ecu_firmware_sim.bootloader import BootNote
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut, NorFlash, Operation, OperationKind
 
@@ -271,6 +273,8 @@ class Sweep:
                 return "bricked: no slot boots"
             if str(outcome.image.version) not in (self._update.old_version, self._update.new_version):
                 return f"it runs {outcome.image.version}, which is neither the old nor the new version"
+            if any(note is BootNote.DEPENDENCY_NOT_MET for note, _, _ in outcome.notes):
+                return "a slot has lost what was promised of the other ECUs' versions"
             ecu.update(self._script.kind)
         except UpdateRefused as error:
             return f"the update does not succeed any more: {error}"
