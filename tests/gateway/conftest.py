@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.gateway.flashing.bus_link import ChannelOpener
+from bench.gateway.transport import open_channel
 from tests.gateway.scripted_ecu import ScriptedEcu
 from tests.gateway.scripted_rig import Rig, channel
 
@@ -17,11 +19,11 @@ def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     with_ecus: list[ScriptedEcu] = []
     rigs: list[Rig] = []
 
-    def make(soak_s: float = 0.1, **ecus: ScriptedEcu) -> Rig:
+    def make(soak_s: float = 0.1, opener: ChannelOpener = open_channel, **ecus: ScriptedEcu) -> Rig:
         made = ecus or {"engine": ScriptedEcu(channel())}
         for ecu in made.values():
             with_ecus.append(ecu.__enter__())
-        rigs.append(Rig(tmp_path, made, soak_s=soak_s))
+        rigs.append(Rig(tmp_path, made, soak_s=soak_s, opener=opener))
         return rigs[-1]
 
     yield make

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.gateway.config import EcuEndpoint, GatewayConfig, GatewayTiming
 from bench.gateway.flashing import UdsVehicle, steps
+from bench.gateway.flashing.bus_link import ChannelOpener
 from bench.gateway.vehicle import EcuImage, EcuProgress
 from proto import trace
 from proto.trace import TraceWriter
@@ -23,7 +24,7 @@ IMAGE = bytes(range(256)) * 6 + b"end of the image"
 class Rig:
     """A vehicle of one or more scripted ECUs on virtual buses."""
 
-    def __init__(self, folder: Path, ecus: dict[str, ScriptedEcu], *, soak_s: float = 0.1) -> None:
+    def __init__(self, folder: Path, ecus: dict[str, ScriptedEcu], *, soak_s: float, opener: ChannelOpener) -> None:
         self.folder = folder
         self.ecus = ecus
         self.seen: list[EcuProgress] = []
@@ -38,7 +39,7 @@ class Rig:
             cloud_grpc="127.0.0.1:1",
             timing=GatewayTiming(boot_timeout_s=1.2, ecu_lost_timeout_s=0.7, stage_attempts=2, soak_s=soak_s),
         )
-        self.vehicle = UdsVehicle(config, TraceWriter(self.trace_path, component="gateway"))
+        self.vehicle = UdsVehicle(config, TraceWriter(self.trace_path, component="gateway"), opener=opener)
         self.images = [self.image(name) for name in ecus]
 
     def image(self, name: str, patch: bytes = b"") -> EcuImage:

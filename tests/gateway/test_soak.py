@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from bench.gateway.flashing.bus_link import ChannelOpener
 from bench.gateway.flashing.errors import ProfileInvalid, TrialUnsteady
 from bench.gateway.flashing.profile import load
 from bench.gateway.flashing.slot_table import SlotTable
 from bench.gateway.flashing.soak import soak_time_s, unsteady
+from bench.gateway.transport import open_channel
+from bench.gateway.transport.errors import InterfaceDown
 from bench.gateway.vehicle import Phase, Slot, SlotState
+from bench.perf.tap import Tap
 from tests.gateway.scripted_ecu import CONFIRMED, INVALID, TRIAL, ScriptedEcu
 from tests.gateway.scripted_rig import Rig, channel, profile_text
 
@@ -45,7 +49,15 @@ def test_what_is_unsteady_is_named(now: SlotTable, words: str) -> None:
 class Soaking:
     """Two ECUs on one bus, the first of which misbehaves once its trial is looked at for the n-th time."""
 
-    def __init__(self, make_rig: MakeRig, act: Callable[[ScriptedEcu], Any], *, soak_s: float, at_look: int) -> None:
+    def __init__(
+        self,
+        make_rig: MakeRig,
+        act: Callable[[ScriptedEcu], Any],
+        *,
+        soak_s: float,
+        at_look: int,
+        opener: ChannelOpener = open_channel,
+    ) -> None:
         bus, self.looks = channel(), 0
 
         def script(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -56,7 +68,7 @@ class Soaking:
 
         engine = ScriptedEcu(bus, script=script)
         adas = ScriptedEcu(bus, request_id=0x7E1, response_id=0x7E9)
-        self.rig = make_rig(soak_s=soak_s, engine=engine, adas=adas)
+        self.rig = make_rig(soak_s=soak_s, opener=opener, engine=engine, adas=adas)
         self.rig.stage()
         self.rig.activate()
 
@@ -94,6 +106,33 @@ def test_a_trial_that_falls_silent_while_it_soaks_is_not_confirmed(make_rig: Mak
 def test_one_lost_answer_is_no_silence(make_rig: MakeRig) -> None:
     soaking = Soaking(make_rig, lambda ecu: None, soak_s=0.3, at_look=IN_THE_SOAK)
     soaking.rig.verify()
+    assert {identity.active.state for identity in soaking.rig.confirm().values()} == {SlotState.CONFIRMED}
+
+
+class Unplugged(Tap):
+    """A bus that takes nothing for so many messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = 0
+
+    def around(self, payload: bytes, send: Callable[[], None]) -> None:
+        if self.refuses and payload[0] != 0x3E:
+            self.refuses -= 1
+            raise InterfaceDown("the interface is down")
+        send()
+
+
+def test_a_bus_that_is_away_for_a_moment_is_no_silence_of_the_trials(make_rig: MakeRig) -> None:
+    bus = Unplugged()
+
+    def pull(ecu: ScriptedEcu) -> bool:
+        bus.refuses = 5
+        return True
+
+    soaking = Soaking(make_rig, pull, soak_s=0.6, at_look=IN_THE_SOAK, opener=bus.open)
+    soaking.rig.verify()
+    assert bus.refuses == 0
     assert {identity.active.state for identity in soaking.rig.confirm().values()} == {SlotState.CONFIRMED}
 
 
