@@ -26,12 +26,17 @@ SENSIBLE: Final = [
     "10 01", "10 02", "10 03", "10 82", "11 01", "11 03", "11 81", "14 FF FF FF", "19 02 FF", "19 06 06 02 00 FF", "19 0A",
     "22 F1 89", "22 F1 A1", "27 01", "28 03 01", "2E F1 84 26 01 01 41", "31 01 02 02", "31 01 02 03", "31 01 02 10",
     "31 01 02 11", "31 01 02 12", "31 01 FF 01", "31 01 FF 00 44 00 10 00 00 00 00 40 00", "31 81 02 02",
-    "31 01 FF 00 44 00 F0 00 00 00 00 10 00", "37", "3E 00", "3E 80", "85 01", "85 02", "34 00 44 00 10 00 00 00 00 00 08",
+    "31 01 FF 00 44 00 F0 00 00 00 00 10 00", "31 01 FF 00 44 00 00 00 00 00 00 10 00", "37", "3E 00", "3E 80", "85 01", "85 02", "34 00 44 00 10 00 00 00 00 00 08",
     "34 10 44 00 10 00 00 00 00 10 00", "34 00 44 00 F0 00 00 00 00 00 04", "36 01 41 42 43 44", "36 02 45 46 47 48", "36 03 FF",
 ]  # fmt: skip
+WORK: Final = [
+    "31 01 FF 00 44 00 10 00 00 00 00 40 00", "31 01 FF 00 44 00 00 00 00 00 00 10 00", "31 81 02 02", "31 01 02 02",
+]  # fmt: skip
+"""What is answered with 78 first, done or refused."""
 P2_S: Final = 0.05
 requests = st.one_of(st.sampled_from(SENSIBLE).map(bytes.fromhex), st.binary(min_size=1, max_size=20))
-
+others = st.lists(st.tuples(requests, st.booleans()), max_size=3)
+"""What is sent while the ECU works: requests, physical or functional."""
 
 EDGES: Final = {(before, after) for (before, _event), after in TRANSITIONS.items()}
 
@@ -73,9 +78,17 @@ class AnyTester(RuleBasedStateMachine):
 
     # -- what a tester and the world do
 
-    @rule(request=requests, functional=st.booleans(), meanwhile=st.lists(requests, max_size=2))
-    def send(self, request: bytes, functional: bool, meanwhile: list[bytes]) -> None:
+    @rule(request=requests, functional=st.booleans(), meanwhile=others)
+    def send(self, request: bytes, functional: bool, meanwhile: list[tuple[bytes, bool]]) -> None:
         self._with_power(lambda: self._exchange(request, functional, meanwhile))
+
+    @rule(request=st.sampled_from(WORK).map(bytes.fromhex), functional=st.booleans(), meanwhile=others)
+    def work(self, request: bytes, functional: bool, meanwhile: list[tuple[bytes, bool]]) -> None:
+        def act() -> None:
+            self._unlock()
+            self._exchange(request, functional, meanwhile)
+
+        self._with_power(act)
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 3.0, 5.0, 11.0]))
     def wait(self, seconds: float) -> None:
@@ -97,13 +110,13 @@ class AnyTester(RuleBasedStateMachine):
 
     @rule()
     def unlock(self) -> None:
-        def act() -> None:
-            self._exchange(b"\x10\x02", False, [])
-            answer = self._exchange(b"\x27\x01", False, []) or b""
-            if answer[:1] == b"\x67" and any(answer[2:]):
-                self._exchange(b"\x27\x02" + key_for(answer[2:], SECRET), False, [])
+        self._with_power(self._unlock)
 
-        self._with_power(act)
+    def _unlock(self) -> None:
+        self._exchange(b"\x10\x02", False, [])
+        answer = self._exchange(b"\x27\x01", False, []) or b""
+        if answer[:1] == b"\x67" and any(answer[2:]):
+            self._exchange(b"\x27\x02" + key_for(answer[2:], SECRET), False, [])
 
     @precondition(lambda self: self.cut_in is None and not self.ecu.firmware.on_trial and self._is_calm())
     @rule(activates=st.booleans())
@@ -123,18 +136,19 @@ class AnyTester(RuleBasedStateMachine):
 
     # -- one exchange
 
-    def _exchange(self, request: bytes, functional: bool, meanwhile: list[bytes]) -> bytes | None:
+    def _exchange(self, request: bytes, functional: bool, meanwhile: list[tuple[bytes, bool]]) -> bytes | None:
         ecu = self.ecu
         flash_s = self.flash_s
         answer = ecu.server.handle(request, functional=functional, now_s=ecu.now_s)
         if isinstance(answer, Pending):
             assert answer.announcement == bytes((0x7F, request[0], 0x78))
-            for other in meanwhile:
-                self._check_busy(other, ecu.server.handle(other, functional=False, now_s=ecu.now_s))
-            final = answer.final(answer.work(), announced=True)
-            assert final is not None, "after 78 the answer is always sent"
+            for other, to_all in meanwhile:
+                self._check_busy(other, ecu.server.handle(other, functional=to_all, now_s=ecu.now_s))
+            response = answer.work()
+            assert answer.final(response, announced=True) == response, "after 78 the answer is always sent"
+            check_answer(request, answer.final(response, announced=False), functional=functional)
             ecu.server.completed(now_s=ecu.now_s)
-            answer = final
+            answer = response
         else:
             assert self.flash_s - flash_s < P2_S, f"{request.hex()} took {self.flash_s - flash_s} s without 78"
             check_answer(request, answer, functional=functional)
@@ -144,7 +158,7 @@ class AnyTester(RuleBasedStateMachine):
 
     @staticmethod
     def _check_busy(request: bytes, answer: bytes | Pending | None) -> None:
-        expected = None if request[0] == 0x3E else bytes((0x7F, request[0], Nrc.BUSY_REPEAT_REQUEST))
+        expected = None if request == b"\x3e\x80" else bytes((0x7F, request[0], Nrc.BUSY_REPEAT_REQUEST))
         assert answer == expected
 
     def _with_power(self, act: Any) -> None:
