@@ -79,9 +79,7 @@ def interface_problem(
     device = _INTERFACES / channel
     line = adapters.up_line(channel, bitrate=bitrate, data_bitrate=data_bitrate, fd=fd)
     if not device.exists():
-        by_line = (
-            "plug the adapter in, then `slcand TTY {0}` and `otabench can up {0} --bitrate 500000` (docs/hardware.md)"
-        )
+        by_line = f"plug the adapter in, then `slcand TTY {channel}` and `{line}` (docs/hardware.md)"
         remedy = (
             by_line
             if channel.startswith("slcan")
