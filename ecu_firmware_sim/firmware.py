@@ -248,6 +248,8 @@ class FirmwareMemory:
     def revert(self) -> None:
         """Leaves the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
 
+        Where there is none, a running trial is left for the bootloader, from which the ECU was rescued.
+
         Raises:
             NotNow: there is nothing to leave, or the other slot may not be booted.
             PowerLost: power went.
@@ -257,9 +259,10 @@ class FirmwareMemory:
         if self._state(self.target) is SlotState.TRIAL:
             self._boot_control.apply(self.target, SlotEvent.ACTIVATION_CANCELED, boots_left=0)
             return
-        if self._state(self.target) is not SlotState.CONFIRMED:
+        if self._state(self.target) is SlotState.CONFIRMED:
+            self._need_bootable(self.target)
+        elif not self.on_trial:
             raise NotNow("the other slot is not CONFIRMED")
-        self._need_bootable(self.target)
         if self.on_trial:
             self._boot_control.apply(self.running, SlotEvent.REVERTED, preferred=self.target, boots_left=0)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,42 @@ def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: Liv
 def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
     living.bench.ecu("engine").fault("power-cut", flash_operation=25, off_s=0.3)
     living.start_campaign(transfer=Transfer.FULL)
+    living.approve()
+    living.expect_updated()
+
+
+def rot_both_slots(living: LivingBench, ecu: str) -> None:
+    """No image of the ECU may run any more: it stays in its bootloader."""
+    port = living.bench.ecu(ecu)
+    for slot in (0, 1):
+        port.fault("bit-rot", slot=slot, offset=0x300)
+    port.power("cycle")
+    deadline = time.monotonic() + 15
+    while port.state()["mode"] != "bootloader":
+        assert time.monotonic() < deadline, port.state()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("transfer", [Transfer.AUTO, Transfer.FULL])
+def test_an_ecu_without_a_valid_slot_is_rescued_by_a_campaign(living: LivingBench, transfer: Transfer) -> None:
+    rot_both_slots(living, "engine")
+    job_id = living.start_campaign(transfer=transfer)
+    living.approve()
+    living.expect_updated()
+    sent = [(event.ecu, event.data["kind"]) for event in living.events(job_id, ["flash.transfer"])]
+    assert ("engine", "full") in sent and ("engine", "delta") not in sent, "there is nothing to patch in a bootloader"
+
+
+def test_a_rescue_that_the_other_ecu_spoils_can_be_repeated(living: LivingBench) -> None:
+    """All or nothing; the ECU in its bootloader has nothing to return to, and must stay programmable."""
+    rot_both_slots(living, "engine")
+    living.bench.ecu("adas").fault("boot-fail")
+    living.start_campaign()
+    living.approve()
+    job = living.bench.wait_for_end(timeout_s=60)
+    assert job.state in (JobState.ROLLED_BACK, JobState.FAILED) and "adas" in job.reason, job
+    living.bench.ecu("adas").clear()
+    living.start_campaign()
     living.approve()
     living.expect_updated()
 

@@ -159,6 +159,18 @@ def test_revert_of_a_running_trial_goes_back_at_the_next_reset(ecu: Bench, new_i
     assert ecu.states == "CONFIRMED INVALID"
 
 
+def test_revert_of_a_rescued_ecus_trial_returns_to_the_bootloader(ecu: Bench, new_image: bytes) -> None:
+    """It had nothing else before: as if the watchdog had ended the trial."""
+    ecu.flash.flip_bit(ecu.layout.slot_offset(0) + 0x300)
+    ecu.boot()
+    assert ecu.trial(new_image).slot == 1
+    ecu.unlock()
+    assert ecu.ask("31 01 02 12") == "71 01 02 12 00"
+    assert ecu.boot().slot is None
+    assert ecu.states == "INVALID INVALID"
+    assert ecu.stage(new_image) == 0
+
+
 def test_revert_before_the_reset_cancels_the_activation(ecu: Bench, new_image: bytes) -> None:
     ecu.stage(new_image)
     ecu.must("31 01 02 10")

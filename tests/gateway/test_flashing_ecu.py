@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -112,6 +113,31 @@ def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> N
     assert set(rig.standings().values()) == {("2.0.0", SlotState.TRIAL)}
     rig.confirm(images)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+
+
+def rotten(ecu: RealEcu) -> None:
+    """No slot holds an image that may run: the ECU stays in its bootloader."""
+    assert ecu.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
+    assert ecu.control(op="power", state="cycle")["ok"]
+    deadline = time.monotonic() + 10
+    while ecu.control(op="state")["mode"] != "bootloader":
+        assert time.monotonic() < deadline, ecu.control(op="state")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "bus", [pytest.param(VCAN, marks=pytest.mark.vcan), pytest.param(multicast(), id="udp_multicast")]
+)
+def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: dict[str, Any]) -> None:
+    rig = make_rig("engine", "adas", bus=bus, isotp=IsoTpConfig(block_size=8), size=900)
+    engine = rig.ecus["engine"]
+    rotten(engine)
+    assert rig.standings()["engine"] == ("0.0.0", SlotState.INVALID)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), rig.ecus["adas"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
 
 
 @pytest.mark.vcan
