@@ -72,6 +72,7 @@ class Due(StrEnum):
     CRASH = "crash"
     REOPEN = "reopen"
     ANNOUNCE = "announce"
+    SUPPLY = "supply"
 
 
 class Ecu:
@@ -116,6 +117,7 @@ class Ecu:
             Due.CRASH: self._crash,
             Due.REOPEN: self._open,
             Due.ANNOUNCE: self._announce,
+            Due.SUPPLY: self._watch_supply,
         }
         self.boot_control.load()
         for text in config.faults:
@@ -354,6 +356,7 @@ class Ecu:
         self._server = UdsServer(device, in_bootloader=in_bootloader, now_s=time.monotonic())
         self.mode = Mode.BOOTLOADER if in_bootloader else Mode.APPLICATION
         self._startup.report_running(outcome, mode=str(self.mode))
+        self._watch_supply()
         self._open()
 
     def _boot_failed(self, dtcs: DtcMemory, reason: str) -> None:
@@ -434,6 +437,20 @@ class Ecu:
         conditions.supply_v = NOMINAL_SUPPLY_V if voltage is None else float(voltage.values["volts"])
         conditions.speed_km_h = 0.0 if speed is None else float(speed.values["km_h"])
         conditions.engine_running = find(FaultKind.ENGINE_RUNNING) is not None
+        if self._server is not None:
+            self._deadlines[Due.SUPPLY] = time.monotonic()
+
+    def _watch_supply(self) -> None:
+        """At every start, and when it changes."""
+        dtcs, conditions = self._dtcs, self._startup.conditions
+        if dtcs is None or self._server is None:
+            return
+        found = conditions.supply_dtc()
+        for dtc in (Dtc.SUPPLY_LOW, Dtc.SUPPLY_HIGH):
+            if dtc is not found:
+                dtcs.passed(dtc)
+        if found is not None:
+            dtcs.set(found, f"the supply has {conditions.supply_v:g} V")
 
     def _apply_flash_times(self) -> None:
         timing, slow = self.config.timing, self.faults.find(FaultKind.SLOW_FLASH)

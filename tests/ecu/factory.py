@@ -183,6 +183,7 @@ class Bench:
         self.ram_bytes = ram_bytes
         self.decryption_key = decryption_key
         self.now_s = 1000.0
+        self.utc = "2026-01-01T00:00:00+00:00"
         self.policy = BootPolicy(keys.image.public_key(), HARDWARE_ID, 3)
         if memory is None:
             memory = factory_memory(factory_image, layout=layout, policy=self.policy, vin=vin, serial=SERIAL)
@@ -197,7 +198,7 @@ class Bench:
         bootloader = Bootloader(self.flash, self.layout, self.boot_control, self.policy)
         outcome = bootloader.boot()
         assert self.nvm.load() is not None
-        self.dtcs = DtcMemory(self.nvm, utc=lambda: "2026-01-01T00:00:00+00:00")
+        self.dtcs = DtcMemory(self.nvm, utc=lambda: self.utc)
         self.dtcs.start_operation_cycle()
         self.firmware = FirmwareMemory(
             self.flash,
