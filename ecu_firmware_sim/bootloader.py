@@ -5,12 +5,14 @@ Decides which slot is booted, by flash contents and pinned facts only. Rules:
 * A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
 * Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.
 * An image that fails verification makes its slot INVALID.
+* What is met is told before boot control says so: a power cut between the two tells it twice, and never not at all.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
 * If neither boot control record is readable (no power cut does that), the slots are judged by what they hold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -33,6 +35,10 @@ class BootNote(StrEnum):
     VERIFICATION_FAILED = "verification failed"
     TRIAL_FAILED = "trial failed"
     BOOT_CONTROL_LOST = "boot control lost"
+
+
+NoteListener = Callable[[BootNote, int, str], None]
+"""What was met, in which slot, and why; may raise PowerLost."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,12 @@ class Bootloader:
         self._boot_control = boot_control
         self._policy = policy
         self._notes: list[tuple[BootNote, int, str]] = []
+        self._listener: NoteListener | None = None
 
-    def boot(self) -> BootOutcome:
+    def boot(self, listener: NoteListener | None = None) -> BootOutcome:
         """Chooses what runs. Raises PowerLost, from which another boot recovers."""
         self._notes = []
+        self._listener = listener
         control = self._boot_control.load() or self._recover()
         slot, running = self._boot_trial(control)
         if running is None:
@@ -95,7 +103,7 @@ class Bootloader:
         if slot is None:
             return None, None
         if control.boots_left == 0:
-            self._notes.append((BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time"))
+            self._note(BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time")
             self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
             return None, None
         running = self._verified(slot, control)
@@ -117,9 +125,14 @@ class Bootloader:
         try:
             return self.verify(slot, minimum_security_counter=control.minimum_security_counter)
         except ImageRefused as error:
-            self._notes.append((BootNote.VERIFICATION_FAILED, slot, str(error)))
+            self._note(BootNote.VERIFICATION_FAILED, slot, str(error))
             self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
             return None
+
+    def _note(self, note: BootNote, slot: int, text: str) -> None:
+        self._notes.append((note, slot, text))
+        if self._listener is not None:
+            self._listener(note, slot, text)
 
     def _recover(self) -> BootControl:
         found: list[Image | None] = []
@@ -133,7 +146,7 @@ class Bootloader:
         states = [SlotState.INVALID, SlotState.INVALID]
         if found[best] is not None:
             states[best] = SlotState.CONFIRMED
-        self._notes.append((BootNote.BOOT_CONTROL_LOST, best, "neither boot control record was readable"))
+        self._note(BootNote.BOOT_CONTROL_LOST, best, "neither boot control record was readable")
         control = BootControl((states[0], states[1]), best, minimum_security_counter=max(counters[best], 0))
         self._boot_control.commit(control)
         return control

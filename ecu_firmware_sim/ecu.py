@@ -359,18 +359,21 @@ class Ecu:
         self._watch_supply()
         self._open()
 
-    def _boot_failed(self, dtcs: DtcMemory, reason: str) -> None:
+    def _boot_failed(self, dtcs: DtcMemory, reason: str, *, is_last: bool = False) -> None:
+        """``is_last``: the trial has no boots left. The code comes first: no power cut loses it."""
+        dtcs.set(Dtc.BOOT_FAILED, reason)
+        if is_last and self.firmware is not None:
+            self.firmware.end_trial()
         control = self.boot_control.current
         self._startup.emit("ecu.boot_failed", slot=control.trial, reason=reason, boots_left=control.boots_left)
-        dtcs.set(Dtc.BOOT_FAILED, reason)
         self._restart()
 
     def _trial_timed_out(self) -> None:
         if self.firmware is None or self._dtcs is None or not self.firmware.on_trial:
             return
         self._abandon_job()
-        self.firmware.end_trial()
-        self._boot_failed(self._dtcs, f"not confirmed within {self.config.timing.trial_confirm_timeout_s} s")
+        reason = f"not confirmed within {self.config.timing.trial_confirm_timeout_s} s"
+        self._boot_failed(self._dtcs, reason, is_last=True)
 
     def _hang(self) -> None:
         if self.firmware is None or not self.firmware.on_trial:

@@ -1,7 +1,7 @@
 """The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
 
 Decides what must hold after each cut: a verified image boots, it is the old or the new version, and the same update then
-succeeds up to the confirmed new version. What does not hold is a ``Finding`` with the sequence of cuts that led there.
+succeeds up to the confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a ``Finding`` with the sequence of cuts that led there.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
@@ -17,11 +17,15 @@ from enum import StrEnum
 from typing import Final
 
 from ecu_firmware_sim.bare_ecu import BareEcu, Kind, Update, UpdateRefused
+from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut, NorFlash, Operation, OperationKind
+from ecu_firmware_sim.slots import SlotState
 
 CUTS: Final = (Cut.BEFORE, Cut.TORN, Cut.GARBAGE)
 """``AFTER`` one operation is ``BEFORE`` the next."""
+_TRIAL_SLOT: Final = 1
+"""A new ECU runs slot 0."""
 
 
 class Scenario(StrEnum):
@@ -39,11 +43,15 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True)
 class _Script:
-    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot."""
+    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot.
+
+    ``gives_up``: the trial in slot 1 ends, and a trouble code tells it.
+    """
 
     kind: Kind
     prepare: Callable[[BareEcu], None]
     act: Callable[[BareEcu], object]
+    gives_up: bool = False
 
 
 def _on_trial(ecu: BareEcu) -> None:
@@ -97,8 +105,8 @@ SCRIPTS: Final[dict[Scenario, _Script]] = {
     Scenario.UPDATE_ENCRYPTED_DELTA: _Script(Kind.ENCRYPTED_DELTA, lambda _: None, _update(Kind.ENCRYPTED_DELTA)),
     Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert),
     Scenario.REVERT_ACTIVATED: _Script(Kind.FULL, _activated, _activate_and_revert),
-    Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot),
-    Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up),
+    Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot, gives_up=True),
+    Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up, gives_up=True),
 }
 
 
@@ -271,6 +279,9 @@ class Sweep:
                 return "bricked: no slot boots"
             if str(outcome.image.version) not in (self._update.old_version, self._update.new_version):
                 return f"it runs {outcome.image.version}, which is neither the old nor the new version"
+            is_given_up = self._script.gives_up and ecu.state_of(_TRIAL_SLOT) is SlotState.INVALID
+            if is_given_up and Dtc.ROLLED_BACK not in ecu.trouble_codes():
+                return "the trial was given up, and P1602 is not stored"
             ecu.update(self._script.kind)
         except UpdateRefused as error:
             return f"the update does not succeed any more: {error}"
