@@ -41,7 +41,7 @@ class Dtc(IntEnum):
     BOOT_FAILED = 0x160100
     """A trial image did not come up."""
     ROLLED_BACK = 0x160200
-    """A trial ended and the confirmed image was booted instead."""
+    """A trial was given up, or the running slot was left by the tester (0212): the other image is booted instead."""
 
 
 NOT_SWITCHED_OFF: Final = frozenset(

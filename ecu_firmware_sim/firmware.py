@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -245,10 +246,13 @@ class FirmwareMemory:
             running, SlotEvent.CONFIRMED, preferred=running, boots_left=0, minimum_security_counter=counter
         )
 
-    def revert(self) -> None:
+    def revert(self, *, tell: Callable[[str], None]) -> None:
         """Leaves the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
 
         Where there is none, a running trial is left for the bootloader, from which the ECU was rescued.
+
+        Args:
+            tell: called with what is left before it is, so that a power cut between the two loses nothing.
 
         Raises:
             NotNow: there is nothing to leave, or the other slot may not be booted.
@@ -263,6 +267,8 @@ class FirmwareMemory:
             self._need_bootable(self.target)
         elif not self.on_trial:
             raise NotNow("the other slot is not CONFIRMED")
+        if self.on_trial or self._boot_control.current.preferred == self.running:
+            tell(f"slot {self.running} was left by the tester (31 01 0212)")
         if self.on_trial:
             self._boot_control.apply(self.running, SlotEvent.REVERTED, preferred=self.target, boots_left=0)
             return

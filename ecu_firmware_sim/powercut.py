@@ -103,7 +103,7 @@ SCRIPTS: Final[dict[Scenario, _Script]] = {
     Scenario.UPDATE_DELTA: _Script(Kind.DELTA, lambda _: None, _update(Kind.DELTA)),
     Scenario.UPDATE_ENCRYPTED: _Script(Kind.ENCRYPTED, lambda _: None, _update(Kind.ENCRYPTED)),
     Scenario.UPDATE_ENCRYPTED_DELTA: _Script(Kind.ENCRYPTED_DELTA, lambda _: None, _update(Kind.ENCRYPTED_DELTA)),
-    Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert),
+    Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert, gives_up=True),
     Scenario.REVERT_ACTIVATED: _Script(Kind.FULL, _activated, _activate_and_revert),
     Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot, gives_up=True),
     Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up, gives_up=True),
