@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bench import report
 from bench.launcher import make_keys
 from bench.options import Transfer
 from proto.job_states import JobState
@@ -30,6 +33,38 @@ def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living.approve()
     job = living.expect_unchanged(JobState.ROLLED_BACK)
     assert ecu in job.reason
+
+
+def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living: LivingBench) -> None:
+    started = datetime.now(UTC).replace(microsecond=0)
+    living.bench.ecu("engine").fault("boot-fail")
+    job_id = living.start_campaign()
+    living.approve()
+    living.expect_unchanged(JobState.ROLLED_BACK)
+    stored = stored_in(living, job_id)
+    assert set(stored["engine"]) >= {
+        "P1601-00 a new image did not come up: the image did not come up",
+        "P1602-00 rolled back to the confirmed image: not confirmed within its boots or time",
+    }
+    reverted = re.compile(r"P1602-00 rolled back .*: slot \d was left by the tester \(31 01 0212\)")
+    assert [text for text in stored["adas"] if reverted.fullmatch(text)], "healthy itself, reverted with the other"
+    for at in (at for codes in stored.values() for at in codes.values()):
+        assert started <= at <= datetime.now(UTC)
+
+
+def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
+    """What the report says of each ECU's trouble codes that were stored in this job, with their time."""
+    deadline = time.monotonic() + timeout_s
+    while {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} != set(living.bench.topology.ecus):
+        assert time.monotonic() < deadline, "the gateway has not read the trouble codes"
+        time.sleep(0.05)
+    line = re.compile(rf"(.*) \(job {job_id}, (\S+ \S+) UTC(?:, \d+ times)?\)")
+    found = report.dtcs(living.events(job_id), since_ns=0)
+    matches = {ecu: [line.fullmatch(text) for text in texts] for ecu, texts in found.items()}
+    return {
+        ecu: {match[1]: datetime.fromisoformat(f"{match[2]}+00:00") for match in each if match}
+        for ecu, each in matches.items()
+    }
 
 
 def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) -> None:

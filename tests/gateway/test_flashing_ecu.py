@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,35 @@ def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: 
     rig.confirm(images)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
     assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
+
+
+def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., Rig]) -> None:
+    """One bit of the erased slot flips while the image is on its way."""
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
+    engine = rig.ecus["engine"]
+    image = engine.image()
+
+    def listen(progress: EcuProgress) -> None:
+        if progress.phase is Phase.TRANSFERRING and progress.bytes_done and not rig.seen:
+            assert engine.control(op="fault", kind="bit-rot", slot=1, offset=image.image_length - 100)["ok"]
+            rig.seen.append(progress)
+
+    started = datetime.now(UTC).replace(microsecond=0)
+    with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
+        rig.vehicle.stage(
+            [image], job_id="job-1", progress=listen, cancel=threading.Event(), fetch_image=rig.fetched.append
+        )
+    rig.vehicle.finish(job_id="job-1")
+    told = [event for event in trace.read(rig.folder / "trace.jsonl") if event.event == "ecu.dtcs"]
+    (text,) = told[-1].data["dtcs"]
+    found = re.fullmatch(
+        r"P062F-00 the flash memory refused an operation: page at 0x\w+ was programmed without being erased "
+        r"\(job job-1, (\S+ \S+) UTC\)",
+        text,
+    )
+    assert found, text
+    assert started <= datetime.fromisoformat(f"{found[1]}+00:00") <= datetime.now(UTC)
+    assert (told[-1].ecu, told[-1].job_id) == ("engine", "job-1")
 
 
 @pytest.mark.vcan
