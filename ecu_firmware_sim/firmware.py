@@ -8,6 +8,7 @@ Rules:
 * Only the slot that does not run can be erased or programmed, and only while the running one is CONFIRMED and will be booted
   again: there is always an image to fall back to.
 * Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
+* A patch is taken only if verified Targets name it, and the running image as its base: BSDIFF40 names none itself.
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU and may run here.
 * The minimum security counter rises when an image is confirmed, so that the other one stays bootable until then.
 """
@@ -36,6 +37,7 @@ from ecu_firmware_sim.nvm import NvmStore
 from ecu_firmware_sim.slots import SlotEvent, SlotState, is_allowed
 from proto import image_format
 from proto.image_format import Image, ImageFormatError, ImageVersion
+from proto.uptane import PatchCustom
 
 _DEPENDENCY: Final = struct.Struct("<BBHBBHI")  # image id, slot, padding, version
 _TAIL_BYTES: Final = 16
@@ -166,21 +168,20 @@ class FirmwareMemory:
         self._need_event(SlotEvent.DOWNLOAD_STARTED)
         if not self.flash.is_erased(offset, size):
             raise NotNow("the memory is not erased")
-        if is_patch and (self.running is None or delta.most_patch_bytes(self._ram_bytes) <= 0):
-            raise NotAccepted("there is no running image to patch, or no RAM to do it in")
+        if is_patch:
+            self._patch_facts()
 
     def begin_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> Download:
         """Starts a download that ``check_download`` allows. Raises PowerLost."""
         offset = self._resolve(address, size)
         if address >= METADATA_WINDOW:
             return MetadataDownload(self.flash, offset, size, window_bytes=self.layout.metadata_bytes)
-        self._refused = None
-        self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
         download: Download = RawDownload(self.flash, offset, size)
         if is_patch:
-            download = PatchDownload(
-                self.flash, offset, size, base=self._base(), entry=self._entry_or_none(), ram_bytes=self._ram_bytes
-            )
+            facts, base = self._patch_facts(), self._base()
+            download = PatchDownload(self.flash, offset, size, base=base, facts=facts, ram_bytes=self._ram_bytes)
+        self._refused = None
+        self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
         if not is_encrypted or self._decryption_key is None:
             return download
         return DecryptingDownload(download, self._decryption_key, plaintext_bytes=None if is_patch else size)
@@ -198,13 +199,14 @@ class FirmwareMemory:
         """
         state = self._state(self.target)
         if state is SlotState.EMPTY:
-            return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty")
+            refused = self._refused
+            return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty") if refused is None else _result(refused)
         self._need_event(SlotEvent.CHECK_PASSED)
         try:
             entry = self._judge()
         except (ManifestRefused, ImageRefused) as error:
             self._boot_control.apply(self.target, SlotEvent.CHECK_FAILED)
-            return CheckResult(error.status, str(error))
+            return _result(error)
         self._nvm.update(manifest_version=entry.manifest_version, job_id=entry.job_id)
         self._boot_control.apply(self.target, SlotEvent.CHECK_PASSED)
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")
@@ -311,11 +313,22 @@ class FirmwareMemory:
             last_accepted_version=stored.manifest_version,
         )
 
-    def _entry_or_none(self) -> ManifestEntry | None:
+    def _patch_facts(self) -> PatchCustom:
+        """What verified Targets say of the patch. Raises NotAccepted."""
+        if self.running is None:
+            raise NotAccepted("a patch, and there is no running image to patch")
         try:
-            return self._entry()
-        except ManifestRefused:
-            return None  # check memory will say why
+            facts = self._entry().custom.patch
+        except ManifestRefused as error:
+            raise NotAccepted(f"a patch, and no verified Targets name its base: {error}") from error
+        if facts is None:
+            raise NotAccepted("a patch, and the Targets name none, and so no base for it")
+        base = self._base()
+        if len(base) != facts.base_length or hashlib.sha256(base).hexdigest() != facts.base_sha256:
+            raise NotAccepted("the patch's base is not the running image")
+        if facts.length > delta.most_patch_bytes(self._ram_bytes):
+            raise NotAccepted(f"the patch's {facts.length} bytes do not fit into {self._ram_bytes} bytes of RAM")
+        return facts
 
     def _base(self) -> memoryview:
         image = self._readable(self.active)
@@ -357,3 +370,7 @@ class FirmwareMemory:
         if address >= METADATA_WINDOW and address + length <= METADATA_WINDOW + self.layout.metadata_bytes:
             return self.layout.metadata_offset + address - METADATA_WINDOW
         raise OutOfRange(f"0x{length:X} bytes at 0x{address:X} are outside the windows")
+
+
+def _result(refused: ManifestRefused | ImageRefused) -> CheckResult:
+    return CheckResult(refused.status, str(refused))

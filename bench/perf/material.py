@@ -25,6 +25,7 @@ from bench import firmware, ports, synthetic_code
 from bench.errors import FirmwareError
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.vehicle import EcuImage
+from proto import image_format
 from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 
 VIN = "W0TABENCH00000001"
@@ -118,8 +119,10 @@ class Material:
         out.write_bytes(bsdiff4.diff(old.read_bytes(), new.read_bytes()))
         return out
 
-    def targets(self, image: Path, version: str, *, number: int) -> bytes:
-        """The Director's signed Targets (version ``number``) that name the image for this ECU."""
+    def targets(
+        self, image: Path, version: str, *, number: int, base: Path | None = None, patch: Path | None = None
+    ) -> bytes:
+        """The Director's signed Targets (version ``number``) that name the image for this ECU, and a patch of ``base``."""
         data = image.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         path = f"images/{digest}/{self.hardware_id}-{version}.bin"
@@ -128,7 +131,7 @@ class Material:
             "hardware_id": self.hardware_id,
             "version": version,
             "release_counter": 1,
-            "patch": None,
+            "patch": None if base is None or patch is None else _patch_facts(base.read_bytes(), patch.read_bytes()),
         }
         target = TargetFile(len(data), {"sha256": digest}, path, {"custom": custom})
         targets = Targets(version=number, expires=_later(), targets={path: target})
@@ -204,3 +207,15 @@ def whole_sectors(length: int) -> int:
 
 def _later() -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+def _patch_facts(base: bytes, patch: bytes) -> dict[str, object]:
+    digest = hashlib.sha256(patch).hexdigest()
+    return {
+        "path": f"patches/{digest}/update.bsdiff",
+        "length": len(patch),
+        "sha256": digest,
+        "base_version": str(image_format.parse(base).version),
+        "base_sha256": hashlib.sha256(base).hexdigest(),
+        "base_length": len(base),
+    }

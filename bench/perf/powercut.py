@@ -85,8 +85,8 @@ def _make(folder: Path, options: PowercutOptions) -> None:
     new = material.image("2.0.0", body_bytes=options.body_bytes)
     new.rename(folder / "new.bin")
     new = folder / "new.bin"
-    material.patch(old, new).rename(folder / "update.bsdiff")
-    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1))
+    patch = material.patch(old, new).rename(folder / "update.bsdiff")
+    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1, base=old, patch=patch))
     config = material.ecu_config(old, bus={}, control_port=1)
     (folder / "ecu.json").write_text(config.model_dump_json(), encoding="utf-8")
 

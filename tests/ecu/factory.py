@@ -132,6 +132,18 @@ def code(version: str, size: int = 6000) -> bytes:
     return common[:1000] + own + common[1200:]
 
 
+def patch_facts(old: bytes, patch: bytes, *, base_version: str = "1.0.0") -> dict[str, Any]:
+    """What Targets say of a patch against ``old``."""
+    return {
+        "path": "patches/p",
+        "length": len(patch),
+        "sha256": hashlib.sha256(patch).hexdigest(),
+        "base_version": base_version,
+        "base_sha256": hashlib.sha256(old).hexdigest(),
+        "base_length": len(old),
+    }
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Facts of one Director Targets metadata, each of which a test may falsify."""

@@ -23,7 +23,7 @@ from ecu_firmware_sim.flash import Cut
 from ecu_firmware_sim.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep
 from ecu_firmware_sim.slots import SlotState
 from proto.process_config import EcuConfig
-from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, Keys, Manifest
+from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, Keys, Manifest, patch_facts
 from tests.ecu.sealing import seal
 
 KEY = PrivateKey(bytes(range(32)))
@@ -62,7 +62,7 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
             Kind.ENCRYPTED: seal(new_image, KEY.public_key).data,
             Kind.ENCRYPTED_DELTA: seal(patch, KEY.public_key).data,
         },
-        Manifest(new_image).signed(keys.targets),
+        Manifest(new_image, patch=patch_facts(old_image, patch)).signed(keys.targets),
     )
 
 

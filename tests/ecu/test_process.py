@@ -15,7 +15,7 @@ from ecu_firmware_sim.__main__ import main
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto import trace
 from proto.process_config import EcuTiming, IsoTpConfig
-from tests.ecu.factory import ImageMaker, Keys, Manifest, code
+from tests.ecu.factory import ImageMaker, Keys, Manifest, code, patch_facts
 from tests.ecu.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
 
 VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
@@ -63,9 +63,10 @@ BUSES = [
 ]
 
 
-def stage(tester: Tester, keys: Keys, image: bytes, *, patch: bytes | None = None) -> bytes:
+def stage(tester: Tester, keys: Keys, image: bytes, *, patch: bytes | None = None, base: bytes = b"") -> bytes:
     tester.unlock()
-    manifest = Manifest(image).signed(keys.targets)
+    facts = None if patch is None else patch_facts(base, patch)
+    manifest = Manifest(image, patch=facts).signed(keys.targets)
     assert tester.download(manifest, address=METADATA_WINDOW) == b"\x77"
     erase = b"\x31\x01\xff\x00\x44" + SLOT_WINDOW.to_bytes(4, "big") + (0x100000).to_bytes(4, "big")
     assert tester.ask(erase) == b"\x71\x01\xff\x00\x00"
@@ -144,7 +145,7 @@ def test_a_patch_is_rebuilt_into_the_other_slot(
 ) -> None:
     _process, tester = rig(*QUICKEST)
     old = make_image("1.0.0", counter=1, body=code("1.0.0", IMAGE_BYTES))
-    assert stage(tester, keys, update, patch=bsdiff4.diff(old, update)) == b"\x77"
+    assert stage(tester, keys, update, patch=bsdiff4.diff(old, update), base=old) == b"\x77"
     assert tester.ask("31 01 02 02")[-1] == 0
 
 

@@ -202,8 +202,8 @@ def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -
 def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("engine", "adas", bus=VCAN)
     engine, adas = rig.ecus["engine"], rig.ecus["adas"]
-    foreign = bsdiff4.diff(adas.new, adas.new)  # rebuilds nothing useful from 1.0.0
-    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign)]
+    foreign = bsdiff4.diff(adas.new, adas.new)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign, base=adas.new)]
     rig.update(images)
     rig.confirm(images)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
