@@ -7,7 +7,9 @@ Decides which slot is booted, by flash contents and pinned facts only. Rules:
 * An image that fails verification makes its slot INVALID.
 * What is met is told before boot control says so: a power cut between the two tells it twice, and never not at all.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
-* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold.
+* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold. Of two images that
+  may run, the one with the lower security counter (then version) becomes the CONFIRMED one: updates only go up, so that the other
+  may never have been confirmed. It is INVALID, and what is older than the one that runs is refused.
 """
 
 from __future__ import annotations
@@ -141,12 +143,13 @@ class Bootloader:
                 found.append(self.verify(slot, minimum_security_counter=0))
             except ImageRefused:
                 found.append(None)
-        counters = [-1 if seen is None else seen.security_counter or 0 for seen in found]
-        best = 1 if counters[1] > counters[0] else 0
+        ages = {slot: (seen.security_counter or 0, seen.version) for slot, seen in enumerate(found) if seen is not None}
+        oldest = min(ages, key=ages.__getitem__, default=0)
         states = [SlotState.INVALID, SlotState.INVALID]
-        if found[best] is not None:
-            states[best] = SlotState.CONFIRMED
-        self._note(BootNote.BOOT_CONTROL_LOST, best, "neither boot control record was readable")
-        control = BootControl((states[0], states[1]), best, minimum_security_counter=max(counters[best], 0))
+        if ages:
+            states[oldest] = SlotState.CONFIRMED
+        self._note(BootNote.BOOT_CONTROL_LOST, oldest, "neither boot control record was readable")
+        minimum = ages[oldest][0] if ages else 0
+        control = BootControl((states[0], states[1]), oldest, minimum_security_counter=minimum)
         self._boot_control.commit(control)
         return control

@@ -68,7 +68,10 @@ _NRC: Final[dict[int, tuple[str, str]]] = {
         "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
     ),
     0x37: ("requiredTimeDelayNotExpired", "the ECU still delays after wrong keys: try again later"),
-    0x70: ("uploadDownloadNotAccepted", "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length"),
+    0x70: (
+        "uploadDownloadNotAccepted",
+        "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length",
+    ),
     0x71: ("transferDataSuspended", "the amount of data does not fit the 34 before"),
     0x72: (
         "generalProgrammingFailure",
