@@ -10,7 +10,7 @@ import bsdiff4
 import pytest
 
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
-from tests.ecu.factory import Bench, Manifest, patch_facts
+from tests.ecu.factory import Bench, ImageMaker, Manifest, patch_facts
 
 
 @pytest.fixture
@@ -147,6 +147,43 @@ def test_pages_are_programmed_once_and_the_running_slot_never(ready: Bench, new_
     assert not [step for step in ready.flash.log if ready.layout.slot_offset(0) <= step.offset < other]
 
 
+def test_a_slot_of_which_only_a_part_was_erased_is_not_empty(
+    ecu: Bench, make_image: ImageMaker, new_image: bytes
+) -> None:
+    """Its header would still name a version: it is INVALID, and what was erased may be programmed."""
+    ecu.trial(make_image("1.0.1", counter=1))
+    ecu.unlock()
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.unlock()
+    sector = b"\x31\x01\xff\x00\x44" + (SLOT_WINDOW + 0x1000).to_bytes(4, "big") + (0x1000).to_bytes(4, "big")
+    assert ecu.must(sector) == bytes.fromhex("71 01 FF 00 00")
+    assert ecu.states == "INVALID CONFIRMED"
+    assert ecu.must("22 F1 A1")[5] == 4, "as the slot table shows it"
+    assert ecu.request_download(0x100) == b"\x7f\x34\x22", "the first sector is not erased"
+    assert ecu.request_download(0x100, address=SLOT_WINDOW + 0x1000)[0] == 0x74
+    ecu.must("10 03")
+    assert ecu.stage(new_image) == 0
+
+
+def test_a_shorter_image_is_taken_behind_which_the_old_one_still_stands(ecu: Bench, make_image: ImageMaker) -> None:
+    longer = make_image("1.0.1", counter=1, body=bytes(range(256)) * 40)
+    ecu.trial(longer)
+    ecu.unlock()
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.trial(longer)
+    ecu.unlock()
+    image = make_image("1.0.2", counter=1)
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.unlock()
+    ecu.download_metadata(Manifest(image, version=2, image_version="1.0.2").signed(ecu.keys.targets))
+    ecu.erase(0x2000)
+    ecu.download_image(image)
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 00"
+
+
 ERASE_OUT_OF_RANGE = [(SLOT_WINDOW, 0x5000), (SLOT_WINDOW + 1, 0x1000), (SLOT_WINDOW, 0), (0, 0x1000), (0xF02000, 1)]
 
 
@@ -247,7 +284,9 @@ LIES: dict[str, Callable[[int], bytes]] = {
     "a bomb's size": lambda new: header(14, 14, 1 << 40) + bytes(4968),
     "a stream that is not bzip2": lambda new: header(14, 14, new) + bytes(4968),
     "a decoder larger than the RAM": lambda new: header(14, 14, new) + b"BZh9" + bytes(4964),
-    "a later decoder larger than the RAM": lambda new: header(14, 14, new) + b"BZh1" + bytes(10) + b"BZh9" + bytes(4950),
+    "a later decoder larger than the RAM": lambda new: (
+        header(14, 14, new) + b"BZh1" + bytes(10) + b"BZh9" + bytes(4950)
+    ),
 }
 
 
