@@ -10,6 +10,7 @@ in by ``call``, which runs a function on this loop.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class Due(StrEnum):
     TRIAL_WATCHDOG = "trial watchdog"
     HANG = "hang"
     HANG_WATCHDOG = "hang watchdog"
+    TRIAL_CRASH = "trial crash"
     CRASH = "crash"
     REOPEN = "reopen"
     ANNOUNCE = "announce"
@@ -114,6 +116,7 @@ class Ecu:
             Due.TRIAL_WATCHDOG: self._trial_timed_out,
             Due.HANG: self._hang,
             Due.HANG_WATCHDOG: self._hang_watchdog,
+            Due.TRIAL_CRASH: self._trial_crash,
             Due.CRASH: self._crash,
             Due.REOPEN: self._open,
             Due.ANNOUNCE: self._announce,
@@ -320,6 +323,8 @@ class Ecu:
     def _lost_by_fault(self, reason: str) -> None:
         cut = self.faults.find(FaultKind.POWER_CUT)
         self.faults.drop(FaultKind.POWER_CUT)
+        if cut is not None and cut.values["mode"] == Cut.GARBAGE:
+            reason = f"{reason}, seed {cut.values['seed']}"
         self.power_off(reason, off_s=float(cut.values["off_s"]) if cut is not None else FAULT_OFF_S)
 
     def _restart(self) -> None:
@@ -347,6 +352,9 @@ class Ecu:
             hang = self.faults.find(FaultKind.HANG)
             if hang is not None:
                 self._deadlines[Due.HANG] = now_s + float(hang.values["after_s"])
+            crash = self.faults.act(FaultKind.CRASH)
+            if crash is not None:
+                self._deadlines[Due.TRIAL_CRASH] = now_s + float(crash.values["after_s"])
 
     def _start_server(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
         self._apply_flash_times()
@@ -386,6 +394,12 @@ class Ecu:
         if self._dtcs is not None:
             self._boot_failed(self._dtcs, "the image hung: the watchdog reset it")
 
+    def _trial_crash(self) -> None:
+        if self.firmware is None or self._dtcs is None or not self.firmware.on_trial:
+            return
+        self._abandon_job()
+        self._boot_failed(self._dtcs, "the image crashed")
+
     def _crash(self) -> None:
         self._abandon_job()
         self._startup.emit("ecu.crash", slot=self.boot_control.current.preferred, reason="the confirmed image crashed")
@@ -416,6 +430,9 @@ class Ecu:
 
     def set_fault(self, fault: Fault) -> None:
         """Sets a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        if fault.kind is FaultKind.POWER_CUT:
+            self.flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))
+        self._trace.emit("ecu.fault", ecu=self.config.name, **fault.shown())
         if fault.kind is FaultKind.BIT_ROT:
             values = fault.values
             self.flash.flip_bit(

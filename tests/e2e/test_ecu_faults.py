@@ -24,7 +24,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("ecu", ["engine", "adas"])
-@pytest.mark.parametrize(("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0})])
+@pytest.mark.parametrize(
+    ("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0}), ("crash", {"after_s": 0.02})]
+)
 def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living: LivingBench, ecu: str, fault: str, parameters: dict[str, float]
 ) -> None:

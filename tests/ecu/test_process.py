@@ -199,6 +199,7 @@ IMPATIENT = EcuTiming(boot_s=0.05, trial_confirm_timeout_s=0.3)
         pytest.param({"faults": ("boot-fail",), "max_boot_attempts": 2}, 2, id="boot-fail"),
         pytest.param({"faults": ("hang",), "max_boot_attempts": 1}, 1, id="hang"),
         pytest.param({"timing": IMPATIENT}, 1, id="not-confirmed-in-time"),
+        pytest.param({"faults": ("crash",), "max_boot_attempts": 2}, 2, id="crash"),
     ],
 )
 def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
@@ -216,6 +217,28 @@ def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
     assert bytes.fromhex("160100") in codes and bytes.fromhex("160200") in codes
     events = [event.event for event in trace.read(process.config.trace or Path())]
     assert events.count("ecu.boot_failed") == failed_boots and events.count("ecu.rollback") == 1
+
+
+def test_a_trial_that_crashes_once_comes_up_again_and_answers(
+    rig: Callable[..., Rig], keys: Keys, update: bytes
+) -> None:
+    process, tester = rig(*QUICKEST)
+    assert process.control(op="fault", kind="crash", after_s=0.5, count=1)["faults"][0]["count"] == 1
+    assert stage(tester, keys, update) == b"\x77"
+    for request in ("31 01 02 02", "31 01 02 10", "11 01"):
+        tester.ask(request)
+    deadline = time.monotonic() + 10
+    while process.await_mode("application")["active_slot"] != 1:
+        assert time.monotonic() < deadline
+    assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0", "it answers before it crashes"
+    while process.control(op="state")["boots_left"] != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.await_mode("application")
+    assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0", "and after"
+    assert bytes.fromhex("160100") in tester.ask("19 02 08")
+    tester.unlock()
+    assert tester.ask("31 01 02 11")[-1] == 0
 
 
 def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, update: bytes) -> None:
