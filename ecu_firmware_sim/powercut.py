@@ -6,10 +6,12 @@ succeeds up to the confirmed new version; and a trial that was given up has left
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
 sequence the slow way, with the power going in the middle of the act itself; a test holds that both give the same memory.
+What an ECU does next is decided by its flash alone: a memory that was judged before, byte by byte, is counted and not judged again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -167,6 +169,8 @@ class Tally:
 
     cut_points: int = 0
     second_cut_points: int = 0
+    memories: int = 0
+    """Different ones that the cuts have left, each judged once."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -201,6 +205,7 @@ class Sweep:
         self._script = SCRIPTS[scenario]
         self._second = second
         self._noise_seed = noise_seed
+        self._verdicts: dict[bytes, str] = {}
         ready = self._ecu(update.factory_state())
         self._script.prepare(ready)
         self._start = bytes(ready.flash.memory)
@@ -215,6 +220,7 @@ class Sweep:
             for cut in modes:
                 tally.cut_points += 1
                 self._judge(broken(cut), Sequence(self._scenario, (CutPoint(number, cut),)), tally)
+            tally.memories = len(self._verdicts)
             if on_progress is not None:
                 on_progress(number, tally)
 
@@ -247,29 +253,31 @@ class Sweep:
         return memory, self._broken_promise(ecu)
 
     def _judge(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
-        ecu = self._ecu(memory)
         chosen = self._second.choose(sequence, self._recovery_operations)
-        if not chosen:
-            reason = self._broken_promise(ecu)
-        else:
-
-            def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
-                point = CutPoint(number, sequence.cuts[-1].cut)
-                tally.second_cut_points += 1
-                again = Sequence(sequence.scenario, (*sequence.cuts, point))
-                second_reason = self._broken_promise(self._ecu(broken(point.cut)))
-                if second_reason:
-                    tally.findings.append(Finding(again, second_reason))
-
-            reason = ""
-
-            def recover(ecu: BareEcu) -> None:
-                nonlocal reason
-                reason = self._broken_promise(ecu)
-
-            with_points(ecu, recover, visit, noise_seed=self._noise_seed, only=chosen)
+        reason = self._verdict(memory)
         if reason:
             tally.findings.append(Finding(sequence, reason))
+        if not chosen or reason:
+            return
+
+        def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
+            for cut in CUTS:
+                again = Sequence(sequence.scenario, (*sequence.cuts, CutPoint(number, cut)))
+                self._judge_again(broken(cut), again, tally)
+
+        with_points(self._ecu(memory), self._recover, visit, noise_seed=self._noise_seed, only=chosen)
+
+    def _judge_again(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
+        tally.second_cut_points += 1
+        reason = self._verdict(memory)
+        if reason:
+            tally.findings.append(Finding(sequence, reason))
+
+    def _verdict(self, memory: bytes) -> str:
+        key = hashlib.blake2b(memory, digest_size=16).digest()
+        if key not in self._verdicts:
+            self._verdicts[key] = self._broken_promise(self._ecu(memory))
+        return self._verdicts[key]
 
     def _broken_promise(self, ecu: BareEcu) -> str:
         """Boots and updates; why the ECU is not what it must be, or nothing."""
@@ -334,6 +342,8 @@ def with_points(
 
 def cut_operation(before: bytes, operation: Operation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
     """The memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
+    if cut is Cut.BEFORE:
+        return before
     flash = NorFlash(bytearray(before), noise_seed=noise_seed)
     flash.on_operation = lambda _: cut
     try:
