@@ -21,7 +21,7 @@ FAULT_KINDS: Final = {
     "crash-after-confirm": "the image crashes once it is confirmed, and comes up again (after_s=0.3)",
     "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
     "silent": "no answer to so many requests (count=5)",
-    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 mode=clean|torn|garbage seed=7 off_s=0.5)",
+    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 mode=clean|torn|garbage seed=7)",
     "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
     "slow-flash": "erase and program take longer (factor=10)",
     "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",

@@ -141,7 +141,7 @@ def rebuild(
             write(_add(diff.read(length), base[position : position + length]))
             position += length
         for length in _steps(extra):
-            write(extra_data[extra_position : extra_position + length])
+            write(bytes(extra_data[extra_position : extra_position + length]))
             extra_position += length
         position += seek
     diff.expect_end()

@@ -1,7 +1,8 @@
 """One download: where the bytes of 36 go, and what 37 makes of them.
 
 Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is judged as it comes, kept in RAM
-and rebuilt at the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter (the UDS service does).
+and rebuilt at the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter
+(the UDS service does).
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ Rules:
 
 * Only the slot that does not run can be erased or programmed, and only while the running one is CONFIRMED and will be booted
   again: there is always an image to fall back to.
-* A slot is EMPTY once all of it is erased, INVALID while something is left in it. Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
+* A slot is EMPTY once all of it is erased, INVALID while something is left in it.
+* Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
 * A patch is taken only if verified Targets name it, and the running image as its base: BSDIFF40 names none itself.
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU and may run here.
 * The minimum security counter rises when an image is confirmed, so that the other one stays bootable until then.

@@ -1,7 +1,8 @@
 """The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
 
 Decides what must hold after each cut: a verified image boots, it is the old or the new version, and the same update then
-succeeds up to the confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a ``Finding`` with the sequence of cuts that led there.
+succeeds up to the confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a
+``Finding`` with the sequence of cuts that led there.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
