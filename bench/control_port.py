@@ -15,12 +15,13 @@ from bench.errors import EndpointError, WrongUsage
 from bench.ports import LOOPBACK
 
 FAULT_KINDS: Final = {
-    "boot-fail": "a new image never comes up",
+    "boot-fail": "a new image never comes up (count=1)",
     "hang": "a trial image comes up and stops answering",
+    "crash": "a trial image comes up, answers, and crashes (after_s=0.3 count=1)",
     "crash-after-confirm": "the image crashes once it is confirmed, and comes up again (after_s=0.3)",
     "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
     "silent": "no answer to so many requests (count=5)",
-    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 off_s=0.5)",
+    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 mode=clean|torn|garbage seed=7)",
     "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
     "slow-flash": "erase and program take longer (factor=10)",
     "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",
@@ -35,6 +36,14 @@ FAULT_KINDS: Final = {
 }
 _BARE: Final = {"load": "share"}
 """The parameter of a kind whose name may be left out."""
+NO_FAULTS: Final = {
+    "clear": "no fault any more, of the ECU or (bus) of its frames",
+    "on": "power of the ECU comes back",
+    "off": "power of the ECU goes",
+    "cycle": "power goes and comes back at once",
+}
+"""What else `otabench fault ECU KIND` does."""
+_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,11 @@ def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | flo
             raise WrongUsage(f"{text!r}: expected KEY=VALUE, such as count=3")
         parameters[key] = _number(value)
     return parameters
+
+
+def shown(fault: Mapping[str, Any]) -> str:
+    """A fault as the control port tells it: ``power-cut flash_operation=9 mode=garbage seed=7``."""
+    return " ".join((str(fault["kind"]), *(f"{key}={value}" for key, value in fault.items() if key != "kind")))
 
 
 def _number(text: str) -> int | float | str:

@@ -151,7 +151,7 @@ def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> Non
         if row is None:
             continue
         row.software_version = report.software_version[:64]
-        row.security_counter = (
-            report.slots[report.active_slot].security_counter if report.active_slot < len(report.slots) else None
-        )
+        active = report.slots[report.active_slot] if report.active_slot < len(report.slots) else None
+        is_known = active is not None and active.state != ota_pb2.SLOT_STATE_INVALID
+        row.security_counter = active.security_counter if active is not None and is_known else None
         row.report = report.SerializeToString()

@@ -124,6 +124,15 @@ class BareEcu:
         """Of the slot that runs."""
         return self._startup.boot_control.current.states[self.firmware.active]
 
+    def state_of(self, slot: int) -> SlotState:
+        """As boot control has it."""
+        return self._startup.boot_control.current.states[slot]
+
+    def trouble_codes(self) -> list[int]:
+        """The codes that are stored (confirmedDTC). Raises UpdateRefused, PowerLost."""
+        entries = self.ask(b"\x19\x02\x08")[3:]
+        return [int.from_bytes(entries[start : start + 3], "big") for start in range(0, len(entries), 4)]
+
     def ask(self, request: bytes) -> bytes:
         """One request and its positive answer.
 

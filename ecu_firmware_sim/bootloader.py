@@ -8,12 +8,16 @@ Decides which slot is booted, by flash contents and pinned facts only. Rules:
 * Dependencies are judged by what was promised when the slot was staged. A trial whose are not met is INVALID. A CONFIRMED image
   whose are not met (its promises were lost, or the factory gave none) is booted only if no other may: a dependency chooses
   between images and never leaves an ECU without the one it has.
+* What is met is told before boot control says so: a power cut between the two tells it twice, and never not at all.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
-* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold.
+* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold. Of two images that
+  may run, the one with the lower security counter (then version) becomes the CONFIRMED one: updates only go up, so that the other
+  may never have been confirmed. It is INVALID, and what is older than the one that runs is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -37,6 +41,10 @@ class BootNote(StrEnum):
     TRIAL_FAILED = "trial failed"
     DEPENDENCY_NOT_MET = "dependency not met"
     BOOT_CONTROL_LOST = "boot control lost"
+
+
+NoteListener = Callable[[BootNote, int, str], None]
+"""What was met, in which slot, and why; may raise PowerLost."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,12 @@ class Bootloader:
         self._boot_control = boot_control
         self._policy = policy
         self._notes: list[tuple[BootNote, int, str]] = []
+        self._listener: NoteListener | None = None
 
-    def boot(self) -> BootOutcome:
+    def boot(self, listener: NoteListener | None = None) -> BootOutcome:
         """Chooses what runs. Raises PowerLost, from which another boot recovers."""
         self._notes = []
+        self._listener = listener
         control = self._boot_control.load() or self._recover()
         slot, running = self._boot_trial(control)
         if running is None:
@@ -99,7 +109,7 @@ class Bootloader:
         if slot is None:
             return None, None
         if control.boots_left == 0:
-            self._notes.append((BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time"))
+            self._note(BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time")
             self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
             return None, None
         running = self._verified(slot, control)
@@ -132,15 +142,20 @@ class Bootloader:
         try:
             return self.verify(slot, minimum_security_counter=control.minimum_security_counter)
         except ImageRefused as error:
-            self._notes.append((BootNote.VERIFICATION_FAILED, slot, str(error)))
+            self._note(BootNote.VERIFICATION_FAILED, slot, str(error))
             self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
             return None
 
     def _is_met(self, slot: int, running: Image, control: BootControl) -> bool:
         lacking = dependencies.unmet(running, control.promised[slot])
         if lacking:
-            self._notes.append((BootNote.DEPENDENCY_NOT_MET, slot, lacking))
+            self._note(BootNote.DEPENDENCY_NOT_MET, slot, lacking)
         return not lacking
+
+    def _note(self, note: BootNote, slot: int, text: str) -> None:
+        self._notes.append((note, slot, text))
+        if self._listener is not None:
+            self._listener(note, slot, text)
 
     def _recover(self) -> BootControl:
         found: list[Image | None] = []
@@ -149,13 +164,18 @@ class Bootloader:
                 found.append(self.verify(slot, minimum_security_counter=0))
             except ImageRefused:
                 found.append(None)
-        counters = [-1 if seen is None else seen.security_counter or 0 for seen in found]
-        met = [seen is not None and not dependencies.unmet(seen, ()) for seen in found]  # promises are lost, too
-        best = max((0, 1), key=lambda slot: (counters[slot], met[slot], -slot))
+        ages = {
+            # promises are lost, too: of two that are as old, the one that needs none
+            slot: (seen.security_counter or 0, bool(dependencies.unmet(seen, ())), seen.version)
+            for slot, seen in enumerate(found)
+            if seen is not None
+        }
+        oldest = min(ages, key=ages.__getitem__, default=0)
         states = [SlotState.INVALID, SlotState.INVALID]
-        if found[best] is not None:
-            states[best] = SlotState.CONFIRMED
-        self._notes.append((BootNote.BOOT_CONTROL_LOST, best, "neither boot control record was readable"))
-        control = BootControl((states[0], states[1]), best, minimum_security_counter=max(counters[best], 0))
+        if ages:
+            states[oldest] = SlotState.CONFIRMED
+        self._note(BootNote.BOOT_CONTROL_LOST, oldest, "neither boot control record was readable")
+        minimum = ages[oldest][0] if ages else 0
+        control = BootControl((states[0], states[1]), oldest, minimum_security_counter=minimum)
         self._boot_control.commit(control)
         return control

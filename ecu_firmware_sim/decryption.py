@@ -103,7 +103,7 @@ class DecryptingDownload:
         return self.received_bytes > 0
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises DecryptionRefused, TooMuchData, FlashError, PowerLost."""
+        """Takes the next bytes. Raises DecryptionRefused, PatchRefused, TooMuchData, FlashError, PowerLost."""
         self._held += data
         self.received_bytes += len(data)
         self.most_held_bytes = max(self.most_held_bytes, len(self._held))

@@ -1,7 +1,8 @@
 """One download: where the bytes of 36 go, and what 37 makes of them.
 
-Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is kept in RAM and rebuilt at
-the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter (the UDS service does).
+Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is judged as it comes, kept in RAM
+and rebuilt at the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter
+(the UDS service does).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ecu_firmware_sim import delta
 from ecu_firmware_sim.delta import PatchRefused, RebuildReport
 from ecu_firmware_sim.flash import NorFlash
 from ecu_firmware_sim.layout import PAGE_BYTES
-from ecu_firmware_sim.manifest import ManifestEntry
+from proto.uptane import PatchCustom
 
 
 class TooMuchData(Exception):
@@ -34,7 +35,7 @@ class Download(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises TooMuchData, DecryptionRefused, FlashError, PowerLost."""
+        """Takes the next bytes. Raises TooMuchData, PatchRefused, DecryptionRefused, FlashError, PowerLost."""
         ...
 
     def finish(self) -> None:
@@ -115,50 +116,42 @@ class PatchDownload:
     """A patch against the running image, rebuilt into the slot by ``finish``.
 
     Args:
-        base: the running image.
-        entry: what verified Targets say; None if there are none (check memory refuses the image then).
+        base: the running image, which is the one that ``facts`` name (``firmware`` has looked).
+        facts: what verified Targets say of the patch.
         ram_bytes: what patch and rebuild may use together.
+
+    Raises:
+        PatchRefused: the patch does not fit into the RAM.
     """
 
     is_slot = True
     is_rebuilt = True
 
     def __init__(
-        self, flash: NorFlash, offset: int, size: int, *, base: memoryview, entry: ManifestEntry | None, ram_bytes: int
+        self, flash: NorFlash, offset: int, size: int, *, base: memoryview, facts: PatchCustom, ram_bytes: int
     ) -> None:
         self.received_bytes = 0
         self.report: RebuildReport | None = None
         self._size = size
         self._base = base
-        self._entry = entry
+        self._sha256 = facts.sha256
         self._ram_bytes = ram_bytes
-        self._patch = bytearray()
+        self._arrival = delta.Arrival(patch_bytes=facts.length, new_bytes=size, ram_bytes=ram_bytes)
         self._writer = PageWriter(flash, offset)
 
     @property
     def complete(self) -> bool:
-        return self.received_bytes > 0
+        return self._arrival.complete
 
     def write(self, data: bytes) -> None:
-        if self.received_bytes + len(data) > delta.most_patch_bytes(self._ram_bytes):
-            raise TooMuchData(f"the patch does not fit into {self._ram_bytes} bytes of RAM")
-        self._patch += data
-        self.received_bytes += len(data)
+        self._arrival.take(data)
+        self.received_bytes = self._arrival.received_bytes
 
     def finish(self) -> None:
-        patch = bytes(self._patch)
-        self._patch = bytearray()
-        self._check_facts(patch)
+        patch = self._arrival.give()
+        if hashlib.sha256(patch).hexdigest() != self._sha256:
+            raise PatchRefused("the patch differs from the one in the manifest")
         self.report = delta.rebuild(
             patch, base=self._base, new_bytes=self._size, ram_bytes=self._ram_bytes, write=self._writer.write
         )
         self._writer.flush()
-
-    def _check_facts(self, patch: bytes) -> None:
-        facts = self._entry.custom.patch if self._entry is not None else None
-        if facts is None:
-            return
-        if len(self._base) != facts.base_length or hashlib.sha256(self._base).hexdigest() != facts.base_sha256:
-            raise PatchRefused("the patch's base is not the running image")
-        if len(patch) != facts.length or hashlib.sha256(patch).hexdigest() != facts.sha256:
-            raise PatchRefused("the patch differs from the one in the manifest")

@@ -5,13 +5,16 @@ does (P16xx). Status bits after ISO 14229-1 annex D: testFailed 01, testFailedTh
 confirmedDTC 08, testFailedSinceLastClear 20. An operation cycle lasts from one boot to the next. One in which a code did not fail
 counts as passed: at its end the code is not pending any more. A confirmed code stays until it is cleared.
 
-While DTC setting is off (85 02) no status moves. A failure that was found meanwhile is still there when setting is on again
-(85 01, default session) and is stored then, with that moment's time; a reset forgets it, as the boot tests anew.
+While DTC setting is off (85 02) no status moves, except of what programming itself does wrong (``NOT_SWITCHED_OFF``): a tester
+switches the setting off because other ECUs fall silent around it, not to lose what becomes of its update. Of the others, a
+failure that still stands when setting is on again (85 01, default session) is stored then, with the time and job of the
+failure; a reset forgets it, as the boot tests anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -30,6 +33,10 @@ class Dtc(IntEnum):
 
     SLOT_CHECKSUM = 0x060100
     """P0601: a slot's image failed verification at boot."""
+    SUPPLY_LOW = 0x056200
+    """P0562: the supply's voltage is too low."""
+    SUPPLY_HIGH = 0x056300
+    """P0563: the supply's voltage is too high."""
     IMAGE_REFUSED = 0x060200
     """P0602: check memory, a rebuild, or what the image depends on refused an image."""
     FLASH_ERROR = 0x062F00
@@ -37,7 +44,20 @@ class Dtc(IntEnum):
     BOOT_FAILED = 0x160100
     """A trial image did not come up."""
     ROLLED_BACK = 0x160200
-    """A trial ended and the confirmed image was booted instead."""
+    """A trial was given up, or the running slot was left by the tester (0212): the other image is booted instead."""
+
+
+NOT_SWITCHED_OFF: Final = frozenset(
+    {Dtc.SLOT_CHECKSUM, Dtc.IMAGE_REFUSED, Dtc.FLASH_ERROR, Dtc.BOOT_FAILED, Dtc.ROLLED_BACK}
+)
+"""Stored at once, whatever 85 says."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    text: str
+    job_id: str
+    at: str
 
 
 class DtcMemory:
@@ -54,7 +74,7 @@ class DtcMemory:
         self._utc = utc
         self._job_id = job_id or (lambda: nvm.current.job_id)
         self._setting_on = True
-        self._failing: dict[Dtc, str] = {}
+        self._failing: dict[Dtc, _Failure] = {}
 
     @property
     def setting_on(self) -> bool:
@@ -66,8 +86,8 @@ class DtcMemory:
         self._setting_on = is_on
         if is_on:
             failing, self._failing = self._failing, {}
-            for dtc, text in failing.items():
-                self.set(dtc, text)
+            for dtc, failure in failing.items():
+                self._store(dtc, failure)
 
     def start_operation_cycle(self) -> None:
         """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
@@ -75,26 +95,34 @@ class DtcMemory:
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:
-        """Stores a code with time and job; once setting is on, where it is off. Raises PowerLost."""
-        if not self._setting_on:
-            self._failing[dtc] = text
-            return
+        """Stores a code with time and job; once setting is on, where it is off and has a say. Raises PowerLost."""
+        failure = _Failure(text[:160], self._job_id()[:64], self._utc())
+        if self._setting_on or dtc in NOT_SWITCHED_OFF:
+            self._store(dtc, failure)
+        else:
+            self._failing[dtc] = failure
+
+    def passed(self, dtc: Dtc) -> None:
+        """What had failed does not any more: nothing is stored of it once setting is on."""
+        self._failing.pop(dtc, None)
+
+    def _store(self, dtc: Dtc, failure: _Failure) -> None:
         stored = {entry.code: entry for entry in self._nvm.current.dtcs}
         count = stored[dtc].count + 1 if dtc in stored else 1
         stored[dtc] = StoredDtc(
             code=dtc,
             status=_FAILED,
             count=min(count, 0xFF),
-            job_id=self._job_id()[:64],
-            text=text[:160],
-            set_at=self._utc(),
+            job_id=failure.job_id,
+            text=failure.text,
+            set_at=failure.at,
         )
         self._nvm.update(dtcs=tuple(stored.values()))
 
     def clear(self, group: int) -> bool:
         """Clears a code or all of them; False if there is no such code or group. Raises PowerLost."""
         if group == ALL_GROUPS or group in Dtc.__members__.values():
-            self._failing = {dtc: text for dtc, text in self._failing.items() if group not in (ALL_GROUPS, dtc)}
+            self._failing = {dtc: found for dtc, found in self._failing.items() if group not in (ALL_GROUPS, dtc)}
         if group == ALL_GROUPS:
             self._nvm.update(dtcs=())
             return True

@@ -10,6 +10,7 @@ in by ``call``, which runs a function on this loop.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -70,9 +71,11 @@ class Due(StrEnum):
     TRIAL_WATCHDOG = "trial watchdog"
     HANG = "hang"
     HANG_WATCHDOG = "hang watchdog"
+    TRIAL_CRASH = "trial crash"
     CRASH = "crash"
     REOPEN = "reopen"
     ANNOUNCE = "announce"
+    SUPPLY = "supply"
 
 
 class Ecu:
@@ -114,9 +117,11 @@ class Ecu:
             Due.TRIAL_WATCHDOG: self._trial_timed_out,
             Due.HANG: self._hang,
             Due.HANG_WATCHDOG: self._hang_watchdog,
+            Due.TRIAL_CRASH: self._trial_crash,
             Due.CRASH: self._crash,
             Due.REOPEN: self._open,
             Due.ANNOUNCE: self._announce,
+            Due.SUPPLY: self._watch_supply,
         }
         self.boot_control.load()
         for text in config.faults:
@@ -327,6 +332,8 @@ class Ecu:
     def _lost_by_fault(self, reason: str) -> None:
         cut = self.faults.find(FaultKind.POWER_CUT)
         self.faults.drop(FaultKind.POWER_CUT)
+        if cut is not None and cut.values["mode"] == Cut.GARBAGE:
+            reason = f"{reason}, seed {cut.values['seed']}"
         self.power_off(reason, off_s=float(cut.values["off_s"]) if cut is not None else FAULT_OFF_S)
 
     def _restart(self) -> None:
@@ -354,6 +361,9 @@ class Ecu:
             hang = self.faults.find(FaultKind.HANG)
             if hang is not None:
                 self._deadlines[Due.HANG] = now_s + float(hang.values["after_s"])
+            crash = self.faults.act(FaultKind.CRASH)
+            if crash is not None:
+                self._deadlines[Due.TRIAL_CRASH] = now_s + float(crash.values["after_s"])
 
     def _start_server(self, outcome: BootOutcome, dtcs: DtcMemory) -> None:
         self._apply_flash_times()
@@ -363,20 +373,24 @@ class Ecu:
         self._server = UdsServer(device, in_bootloader=in_bootloader, now_s=time.monotonic())
         self.mode = Mode.BOOTLOADER if in_bootloader else Mode.APPLICATION
         self._startup.report_running(outcome, mode=str(self.mode))
+        self._watch_supply()
         self._open()
 
-    def _boot_failed(self, dtcs: DtcMemory, reason: str) -> None:
+    def _boot_failed(self, dtcs: DtcMemory, reason: str, *, is_last: bool = False) -> None:
+        """``is_last``: the trial has no boots left. The code comes first: no power cut loses it."""
+        dtcs.set(Dtc.BOOT_FAILED, reason)
+        if is_last and self.firmware is not None:
+            self.firmware.end_trial()
         control = self.boot_control.current
         self._startup.emit("ecu.boot_failed", slot=control.trial, reason=reason, boots_left=control.boots_left)
-        dtcs.set(Dtc.BOOT_FAILED, reason)
         self._restart()
 
     def _trial_timed_out(self) -> None:
         if self.firmware is None or self._dtcs is None or not self.firmware.on_trial:
             return
         self._abandon_job()
-        self.firmware.end_trial()
-        self._boot_failed(self._dtcs, f"not confirmed within {self.config.timing.trial_confirm_timeout_s} s")
+        reason = f"not confirmed within {self.config.timing.trial_confirm_timeout_s} s"
+        self._boot_failed(self._dtcs, reason, is_last=True)
 
     def _hang(self) -> None:
         if self.firmware is None or not self.firmware.on_trial:
@@ -388,6 +402,12 @@ class Ecu:
         self._abandon_job()
         if self._dtcs is not None:
             self._boot_failed(self._dtcs, "the image hung: the watchdog reset it")
+
+    def _trial_crash(self) -> None:
+        if self.firmware is None or self._dtcs is None or not self.firmware.on_trial:
+            return
+        self._abandon_job()
+        self._boot_failed(self._dtcs, "the image crashed")
 
     def _crash(self) -> None:
         self._abandon_job()
@@ -419,6 +439,9 @@ class Ecu:
 
     def set_fault(self, fault: Fault) -> None:
         """Sets a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        if fault.kind is FaultKind.POWER_CUT:
+            self.flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))
+        self._trace.emit("ecu.fault", ecu=self.config.name, **fault.shown())
         if fault.kind is FaultKind.BIT_ROT:
             values = fault.values
             self.flash.flip_bit(
@@ -443,6 +466,20 @@ class Ecu:
         conditions.supply_v = NOMINAL_SUPPLY_V if voltage is None else float(voltage.values["volts"])
         conditions.speed_km_h = 0.0 if speed is None else float(speed.values["km_h"])
         conditions.engine_running = find(FaultKind.ENGINE_RUNNING) is not None
+        if self._server is not None:
+            self._deadlines[Due.SUPPLY] = time.monotonic()
+
+    def _watch_supply(self) -> None:
+        """At every start, and when it changes."""
+        dtcs, conditions = self._dtcs, self._startup.conditions
+        if dtcs is None or self._server is None:
+            return
+        found = conditions.supply_dtc()
+        for dtc in (Dtc.SUPPLY_LOW, Dtc.SUPPLY_HIGH):
+            if dtc is not found:
+                dtcs.passed(dtc)
+        if found is not None:
+            dtcs.set(found, f"the supply has {conditions.supply_v:g} V")
 
     def _apply_flash_times(self) -> None:
         timing, slow = self.config.timing, self.faults.find(FaultKind.SLOW_FLASH)

@@ -1,7 +1,7 @@
 """Faults that can be set on a simulated ECU: which there are, their parameters, and how often they act.
 
 Pure bookkeeping: the ECU asks, and does what a fault says. Each fault stands until cleared, or until it acted ``count`` times.
-``power-cut``, ``power-cycle-at`` and ``bit-rot`` act once.
+``power-cut``, ``power-cycle-at`` and ``bit-rot`` act once. A ``power-cut`` without a seed gets one from the ECU.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class FaultKind(StrEnum):
 
     BOOT_FAIL = "boot-fail"
     HANG = "hang"
+    CRASH = "crash"
     CRASH_AFTER_CONFIRM = "crash-after-confirm"
     NRC = "nrc"
     SILENT = "silent"
@@ -34,6 +35,7 @@ class FaultKind(StrEnum):
 _NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
     FaultKind.BOOT_FAIL: (),
     FaultKind.HANG: (),
+    FaultKind.CRASH: (),
     FaultKind.CRASH_AFTER_CONFIRM: (),
     FaultKind.NRC: ("service", "nrc"),
     FaultKind.SILENT: (),
@@ -49,12 +51,17 @@ _NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
 
 _OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
     FaultKind.HANG: {"after_s": 0.3},
+    FaultKind.CRASH: {"after_s": 0.3},
     FaultKind.CRASH_AFTER_CONFIRM: {"after_s": 0.3},
     FaultKind.POWER_CUT: {"off_s": 0.5, "mode": Cut.TORN},
     FaultKind.POWER_CYCLE_AT: {"off_s": 0.5},
     FaultKind.BIT_ROT: {"bit": 0},
 }
-_COUNTED: Final = frozenset({FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH_AFTER_CONFIRM})
+_COUNTED: Final = frozenset(
+    {FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH, FaultKind.CRASH_AFTER_CONFIRM}
+)
+CLEAN: Final = "clean"
+"""How a fault may call a cut before an operation."""
 
 
 @dataclass
@@ -89,10 +96,14 @@ def parse(message: dict[str, Any]) -> Fault:
     for key, default in _OPTIONS.get(kind, {}).items():
         value = given.pop(key, default)
         values[key] = str(value) if isinstance(default, str) else _number(kind, key, value)
+    if kind is FaultKind.POWER_CUT and "seed" in given:
+        values["seed"] = int(_number(kind, "seed", given.pop("seed")))
     if given:
         raise FaultError(f"{kind} has no parameter {', '.join(sorted(given))}")
+    if values.get("mode") == CLEAN:
+        values["mode"] = str(Cut.BEFORE)
     if values.get("mode", Cut.TORN) not in list(Cut):
-        raise FaultError(f"power-cut: mode {values['mode']!r}; there are {', '.join(Cut)}")
+        raise FaultError(f"power-cut: mode {values['mode']!r}; there are {CLEAN}, {', '.join(Cut)}")
     return Fault(kind, values, None if count is None else int(_number(kind, "count", count)))
 
 

@@ -7,7 +7,9 @@ Rules:
 
 * Only the slot that does not run can be erased or programmed, and only while the running one is CONFIRMED and will be booted
   again: there is always an image to fall back to.
+* A slot is EMPTY once all of it is erased, INVALID while something is left in it.
 * Programming starts on erased memory. From the first byte until check memory passed, the slot is INVALID.
+* A patch is taken only if verified Targets name it, and the running image as its base: BSDIFF40 names none itself.
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU and may run here.
 * What of the Targets' promises the image depends on is kept with its slot, and stays with it whatever Targets come later.
 * A STAGED slot is tried only if its image's dependencies are met (``dependencies``).
@@ -17,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +39,7 @@ from ecu_firmware_sim.nvm import NvmStore
 from ecu_firmware_sim.slots import SlotEvent, SlotState, is_allowed
 from proto import image_format
 from proto.image_format import Image, ImageFormatError
+from proto.uptane import PatchCustom
 
 _TAIL_BYTES: Final = 16
 """An image ends in a signature: as many erased bytes at its end mean that they never came."""
@@ -147,7 +151,8 @@ class FirmwareMemory:
         self._refused = None
         self._boot_control.apply(self.target, SlotEvent.ERASE_STARTED)
         self.flash.erase(offset, length)
-        self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
+        if self.flash.is_erased(self.layout.slot_offset(self.target), self.layout.slot_bytes):
+            self._boot_control.apply(self.target, SlotEvent.ERASE_DONE)
 
     def check_erase(self, address: int, length: int) -> None:
         """Whether ``erase`` would be allowed. Raises OutOfRange, NotNow."""
@@ -171,21 +176,20 @@ class FirmwareMemory:
         self._need_event(SlotEvent.DOWNLOAD_STARTED)
         if not self.flash.is_erased(offset, size):
             raise NotNow("the memory is not erased")
-        if is_patch and (self.running is None or delta.most_patch_bytes(self._ram_bytes) <= 0):
-            raise NotAccepted("there is no running image to patch, or no RAM to do it in")
+        if is_patch:
+            self._patch_facts()
 
     def begin_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> Download:
         """Starts a download that ``check_download`` allows. Raises PowerLost."""
         offset = self._resolve(address, size)
         if address >= METADATA_WINDOW:
             return MetadataDownload(self.flash, offset, size, window_bytes=self.layout.metadata_bytes)
-        self._refused = None
-        self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
         download: Download = RawDownload(self.flash, offset, size)
         if is_patch:
-            download = PatchDownload(
-                self.flash, offset, size, base=self._base(), entry=self._entry_or_none(), ram_bytes=self._ram_bytes
-            )
+            facts, base = self._patch_facts(), self._base()
+            download = PatchDownload(self.flash, offset, size, base=base, facts=facts, ram_bytes=self._ram_bytes)
+        self._refused = None
+        self._boot_control.apply(self.target, SlotEvent.DOWNLOAD_STARTED)
         if not is_encrypted or self._decryption_key is None:
             return download
         return DecryptingDownload(download, self._decryption_key, plaintext_bytes=None if is_patch else size)
@@ -203,13 +207,14 @@ class FirmwareMemory:
         """
         state = self._state(self.target)
         if state is SlotState.EMPTY:
-            return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty")
+            refused = self._refused
+            return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty") if refused is None else _result(refused)
         self._need_event(SlotEvent.CHECK_PASSED)
         try:
             entry, image = self._judge()
         except (ManifestRefused, ImageRefused) as error:
             self._boot_control.apply(self.target, SlotEvent.CHECK_FAILED)
-            return CheckResult(error.status, str(error))
+            return _result(error)
         self._nvm.update(manifest_version=entry.manifest_version, job_id=entry.job_id)
         promised = dependencies.kept(image, entry.vehicle_versions)
         self._boot_control.apply(self.target, SlotEvent.CHECK_PASSED, promised=promised)
@@ -252,8 +257,13 @@ class FirmwareMemory:
             running, SlotEvent.CONFIRMED, preferred=running, boots_left=0, minimum_security_counter=counter
         )
 
-    def revert(self) -> None:
+    def revert(self, *, tell: Callable[[str], None]) -> None:
         """Leaves the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
+
+        Where there is none, a running trial is left for the bootloader, from which the ECU was rescued.
+
+        Args:
+            tell: called with what is left before it is, so that a power cut between the two loses nothing.
 
         Raises:
             NotNow: there is nothing to leave, or the other slot may not be booted.
@@ -264,9 +274,12 @@ class FirmwareMemory:
         if self._state(self.target) is SlotState.TRIAL:
             self._boot_control.apply(self.target, SlotEvent.ACTIVATION_CANCELED, boots_left=0)
             return
-        if self._state(self.target) is not SlotState.CONFIRMED:
+        if self._state(self.target) is SlotState.CONFIRMED:
+            self._need_bootable(self.target)
+        elif not self.on_trial:
             raise NotNow("the other slot is not CONFIRMED")
-        self._need_bootable(self.target)
+        if self.on_trial or self._boot_control.current.preferred == self.running:
+            tell(f"slot {self.running} was left by the tester (31 01 0212)")
         if self.on_trial:
             self._boot_control.apply(self.running, SlotEvent.REVERTED, preferred=self.target, boots_left=0)
             return
@@ -309,11 +322,22 @@ class FirmwareMemory:
             last_accepted_version=stored.manifest_version,
         )
 
-    def _entry_or_none(self) -> ManifestEntry | None:
+    def _patch_facts(self) -> PatchCustom:
+        """What verified Targets say of the patch. Raises NotAccepted."""
+        if self.running is None:
+            raise NotAccepted("a patch, and there is no running image to patch")
         try:
-            return self._entry()
-        except ManifestRefused:
-            return None  # check memory will say why
+            facts = self._entry().custom.patch
+        except ManifestRefused as error:
+            raise NotAccepted(f"a patch, and no verified Targets name its base: {error}") from error
+        if facts is None:
+            raise NotAccepted("a patch, and the Targets name none, and so no base for it")
+        base = self._base()
+        if len(base) != facts.base_length or hashlib.sha256(base).hexdigest() != facts.base_sha256:
+            raise NotAccepted("the patch's base is not the running image")
+        if facts.length > delta.most_patch_bytes(self._ram_bytes):
+            raise NotAccepted(f"the patch's {facts.length} bytes do not fit into {self._ram_bytes} bytes of RAM")
+        return facts
 
     def _base(self) -> memoryview:
         image = self._readable(self.active)
@@ -361,3 +385,7 @@ class FirmwareMemory:
         if address >= METADATA_WINDOW and address + length <= METADATA_WINDOW + self.layout.metadata_bytes:
             return self.layout.metadata_offset + address - METADATA_WINDOW
         raise OutOfRange(f"0x{length:X} bytes at 0x{address:X} are outside the windows")
+
+
+def _result(refused: ManifestRefused | ImageRefused) -> CheckResult:
+    return CheckResult(refused.status, str(refused))

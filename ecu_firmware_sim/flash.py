@@ -143,6 +143,10 @@ class NorFlash:
         """Pages in memory that the backing does not have yet, while one call programs them without a pause."""
         self._random = random.Random(noise_seed)
 
+    def seed_noise(self, seed: int) -> None:
+        """What a cut with garbage leaves behind from now on."""
+        self._random = random.Random(seed)
+
     @property
     def takes_time(self) -> bool:
         """Whether programming the code flash takes so long that an answer may have to wait."""

@@ -2,15 +2,18 @@
 
 Decides what must hold after each cut: a verified image boots, it is the old or the new version, no slot has lost what was promised
 to it (``dependencies``; an update that is swept promises all that its images need), and the same update then succeeds up to the
-confirmed new version. What does not hold is a ``Finding`` with the sequence of cuts that led there.
+confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a ``Finding`` with the
+sequence of cuts that led there.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
 sequence the slow way, with the power going in the middle of the act itself; a test holds that both give the same memory.
+What an ECU does next is decided by its flash alone: a memory that was judged before, byte by byte, is counted and not judged again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,11 +22,15 @@ from typing import Final
 
 from ecu_firmware_sim.bare_ecu import BareEcu, Kind, Update, UpdateRefused
 from ecu_firmware_sim.bootloader import BootNote
+from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.flash import Cut, NorFlash, Operation, OperationKind
+from ecu_firmware_sim.slots import SlotState
 
 CUTS: Final = (Cut.BEFORE, Cut.TORN, Cut.GARBAGE)
 """``AFTER`` one operation is ``BEFORE`` the next."""
+_TRIAL_SLOT: Final = 1
+"""A new ECU runs slot 0."""
 
 
 class Scenario(StrEnum):
@@ -41,11 +48,15 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True)
 class _Script:
-    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot."""
+    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot.
+
+    ``gives_up``: the trial in slot 1 ends, and a trouble code tells it.
+    """
 
     kind: Kind
     prepare: Callable[[BareEcu], None]
     act: Callable[[BareEcu], object]
+    gives_up: bool = False
 
 
 def _on_trial(ecu: BareEcu) -> None:
@@ -97,10 +108,10 @@ SCRIPTS: Final[dict[Scenario, _Script]] = {
     Scenario.UPDATE_DELTA: _Script(Kind.DELTA, lambda _: None, _update(Kind.DELTA)),
     Scenario.UPDATE_ENCRYPTED: _Script(Kind.ENCRYPTED, lambda _: None, _update(Kind.ENCRYPTED)),
     Scenario.UPDATE_ENCRYPTED_DELTA: _Script(Kind.ENCRYPTED_DELTA, lambda _: None, _update(Kind.ENCRYPTED_DELTA)),
-    Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert),
+    Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert, gives_up=True),
     Scenario.REVERT_ACTIVATED: _Script(Kind.FULL, _activated, _activate_and_revert),
-    Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot),
-    Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up),
+    Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot, gives_up=True),
+    Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up, gives_up=True),
 }
 
 
@@ -161,6 +172,8 @@ class Tally:
 
     cut_points: int = 0
     second_cut_points: int = 0
+    memories: int = 0
+    """Different ones that the cuts have left, each judged once."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -195,6 +208,7 @@ class Sweep:
         self._script = SCRIPTS[scenario]
         self._second = second
         self._noise_seed = noise_seed
+        self._verdicts: dict[bytes, str] = {}
         ready = self._ecu(update.factory_state())
         self._script.prepare(ready)
         self._start = bytes(ready.flash.memory)
@@ -209,6 +223,7 @@ class Sweep:
             for cut in modes:
                 tally.cut_points += 1
                 self._judge(broken(cut), Sequence(self._scenario, (CutPoint(number, cut),)), tally)
+            tally.memories = len(self._verdicts)
             if on_progress is not None:
                 on_progress(number, tally)
 
@@ -241,29 +256,31 @@ class Sweep:
         return memory, self._broken_promise(ecu)
 
     def _judge(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
-        ecu = self._ecu(memory)
         chosen = self._second.choose(sequence, self._recovery_operations)
-        if not chosen:
-            reason = self._broken_promise(ecu)
-        else:
-
-            def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
-                point = CutPoint(number, sequence.cuts[-1].cut)
-                tally.second_cut_points += 1
-                again = Sequence(sequence.scenario, (*sequence.cuts, point))
-                second_reason = self._broken_promise(self._ecu(broken(point.cut)))
-                if second_reason:
-                    tally.findings.append(Finding(again, second_reason))
-
-            reason = ""
-
-            def recover(ecu: BareEcu) -> None:
-                nonlocal reason
-                reason = self._broken_promise(ecu)
-
-            with_points(ecu, recover, visit, noise_seed=self._noise_seed, only=chosen)
+        reason = self._verdict(memory)
         if reason:
             tally.findings.append(Finding(sequence, reason))
+        if not chosen or reason:
+            return
+
+        def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
+            for cut in CUTS:
+                again = Sequence(sequence.scenario, (*sequence.cuts, CutPoint(number, cut)))
+                self._judge_again(broken(cut), again, tally)
+
+        with_points(self._ecu(memory), self._recover, visit, noise_seed=self._noise_seed, only=chosen)
+
+    def _judge_again(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
+        tally.second_cut_points += 1
+        reason = self._verdict(memory)
+        if reason:
+            tally.findings.append(Finding(sequence, reason))
+
+    def _verdict(self, memory: bytes) -> str:
+        key = hashlib.blake2b(memory, digest_size=16).digest()
+        if key not in self._verdicts:
+            self._verdicts[key] = self._broken_promise(self._ecu(memory))
+        return self._verdicts[key]
 
     def _broken_promise(self, ecu: BareEcu) -> str:
         """Boots and updates; why the ECU is not what it must be, or nothing."""
@@ -275,6 +292,9 @@ class Sweep:
                 return f"it runs {outcome.image.version}, which is neither the old nor the new version"
             if any(note is BootNote.DEPENDENCY_NOT_MET for note, _, _ in outcome.notes):
                 return "a slot has lost what was promised of the other ECUs' versions"
+            is_given_up = self._script.gives_up and ecu.state_of(_TRIAL_SLOT) is SlotState.INVALID
+            if is_given_up and Dtc.ROLLED_BACK not in ecu.trouble_codes():
+                return "the trial was given up, and P1602 is not stored"
             ecu.update(self._script.kind)
         except UpdateRefused as error:
             return f"the update does not succeed any more: {error}"
@@ -327,6 +347,8 @@ def with_points(
 
 def cut_operation(before: bytes, operation: Operation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
     """The memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
+    if cut is Cut.BEFORE:
+        return before
     flash = NorFlash(bytearray(before), noise_seed=noise_seed)
     flash.on_operation = lambda _: cut
     try:

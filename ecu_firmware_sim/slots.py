@@ -6,7 +6,7 @@ is booted (``bootloader``).
 Rules:
 
 * Only a slot whose image passed check memory becomes STAGED; only a STAGED slot is tried; only a tried slot is confirmed.
-* A slot that is being erased or programmed is INVALID, so that a cut in the middle leaves it INVALID.
+* A slot that is being erased or programmed is INVALID, so that a cut in the middle leaves it INVALID. EMPTY is all of it erased.
 * What failed (verification, trial) is INVALID and has to be programmed anew.
 """
 
@@ -51,6 +51,7 @@ TRANSITIONS: Final[dict[tuple[SlotState, SlotEvent], SlotState]] = {
     (_S.EMPTY, _E.DOWNLOAD_STARTED): _S.INVALID,
     (_S.INVALID, _E.ERASE_STARTED): _S.INVALID,
     (_S.INVALID, _E.ERASE_DONE): _S.EMPTY,
+    (_S.INVALID, _E.DOWNLOAD_STARTED): _S.INVALID,
     (_S.INVALID, _E.CHECK_PASSED): _S.STAGED,
     (_S.INVALID, _E.CHECK_FAILED): _S.INVALID,
     (_S.STAGED, _E.ERASE_STARTED): _S.INVALID,

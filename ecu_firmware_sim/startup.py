@@ -1,6 +1,7 @@
-"""From reset to a running server: boot, read NVM, tell what happened, put the parts together.
+"""From reset to a running server: read NVM, boot, tell what happened, put the parts together.
 
-Decides nothing that ``bootloader`` does not; it makes DTCs and trace events of what that found. Nothing here waits or sends.
+Decides nothing that ``bootloader`` does not; it makes DTCs and trace events of what that found: the DTCs at once, before a slot's
+state is written, so that no power cut loses one. Nothing here waits or sends.
 """
 
 from __future__ import annotations
@@ -59,22 +60,27 @@ class Startup:
 
     def boot(self) -> tuple[BootOutcome, DtcMemory]:
         """The bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
-        outcome = self._bootloader.boot()
         dtcs = self._load_nvm()
-        for note, slot, text in outcome.notes:
+
+        def met(note: BootNote, slot: int, text: str) -> None:
+            if note is BootNote.BOOT_CONTROL_LOST:
+                dtcs.set(Dtc.FLASH_ERROR, text)
+                return
             if note is BootNote.VERIFICATION_FAILED:
                 self.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
                 dtcs.set(Dtc.SLOT_CHECKSUM, text)
             elif note is BootNote.DEPENDENCY_NOT_MET:
-                if slot != outcome.slot:
-                    self.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
                 dtcs.set(Dtc.IMAGE_REFUSED, text)
-            elif note is BootNote.BOOT_CONTROL_LOST:
-                dtcs.set(Dtc.FLASH_ERROR, text)
+            if slot == self.boot_control.current.trial:
+                dtcs.set(Dtc.ROLLED_BACK, text)
+
+        outcome = self._bootloader.boot(met)
+        for note, slot, text in outcome.notes:
+            if note is BootNote.DEPENDENCY_NOT_MET and slot != outcome.slot:
+                self.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
         if outcome.rolled_back_from is not None:
             reason = next((text for _, slot, text in outcome.notes if slot == outcome.rolled_back_from), "")
             self.emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
-            dtcs.set(Dtc.ROLLED_BACK, reason)
         return outcome, dtcs
 
     def device(self, outcome: BootOutcome, dtcs: DtcMemory) -> Device:

@@ -1,6 +1,7 @@
 """``python -m ecu_firmware_sim.sweep --folder DIR``: the power-cut sweep as a process, for `otabench perf powercut`.
 
-DIR holds ``ecu.json`` (the ECU's configuration, as of a process), ``new.bin``, ``targets.json`` and, for the delta, ``update.bsdiff``.
+DIR holds ``ecu.json`` (the ECU's configuration, as of a process), ``new.bin``, ``targets.json`` and, for the other kinds of transfer,
+``update.bsdiff``, ``new.enc`` and ``update.enc`` (image and patch, encrypted for the ECU).
 What happens is told by JSON objects on stdout, one a line: ``progress``, ``finding``, ``done``.
 
 Exit status: 0 all held; 1 something did not hold, or it could not run (one line on stderr); 2 wrong usage.
@@ -25,6 +26,11 @@ from ecu_firmware_sim.powercut import CUTS, Scenario, SecondCuts, Sequence, Swee
 from proto.process_config import EcuConfig
 
 PROGRESS_EVERY_S: Final = 0.5
+_FILES: Final = {
+    Kind.DELTA: "update.bsdiff",
+    Kind.ENCRYPTED: "new.enc",
+    Kind.ENCRYPTED_DELTA: "update.enc",
+}
 
 
 def load(folder: Path) -> Update:
@@ -33,9 +39,9 @@ def load(folder: Path) -> Update:
         config = EcuConfig.model_validate_json((folder / "ecu.json").read_bytes())
         new = (folder / "new.bin").read_bytes()
         transfers = {Kind.FULL: new}
-        patch = folder / "update.bsdiff"
-        if patch.exists():
-            transfers[Kind.DELTA] = patch.read_bytes()
+        for kind, name in _FILES.items():
+            if (folder / name).exists():
+                transfers[kind] = (folder / name).read_bytes()
         return Update(
             config=config,
             given=provision(config),
@@ -79,11 +85,13 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
             tell("finding", sequence=str(finding.sequence), reason=finding.reason)
         total.cut_points += tally.cut_points
         total.second_cut_points += tally.second_cut_points
+        total.memories += tally.memories
         total.findings += tally.findings
     tell(
         "done",
         cut_points=total.cut_points,
         second_cut_points=total.second_cut_points,
+        memories=total.memories,
         findings=len(total.findings),
     )
     return total
@@ -95,7 +103,7 @@ def replay(update: Update, sequence: Sequence, *, noise_seed: int) -> str:
     _, reason = one.replay(sequence)
     if reason:
         tell("finding", sequence=str(sequence), reason=reason)
-    tell("done", cut_points=len(sequence.cuts), second_cut_points=0, findings=int(bool(reason)))
+    tell("done", cut_points=len(sequence.cuts), second_cut_points=0, memories=1, findings=int(bool(reason)))
     return reason
 
 
@@ -106,7 +114,7 @@ def tell(event: str, **data: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ecu_firmware_sim.sweep", description="Power-cut sweep of one ECU.")
-    parser.add_argument("--folder", type=Path, required=True, help="ecu.json, new.bin, targets.json, update.bsdiff")
+    parser.add_argument("--folder", type=Path, required=True, help="ecu.json, new.bin, targets.json, …")
     parser.add_argument("--second", type=int, default=None, help="second cuts after each first one; all if not given")
     parser.add_argument("--seed", type=int, default=0, help="of garbage writes and of the choice of second cuts")
     parser.add_argument("--replay", metavar="SEQUENCE", help="only this one, as update-full:torn@37,garbage@4")

@@ -181,8 +181,8 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
         BenchError: no bench, no such ECU, bus or kind, or it is refused.
     """
     if kind == "list":
-        for name, text in control_port.FAULT_KINDS.items():
-            print(f"{name:<16} {text}")
+        for name, text in (control_port.FAULT_KINDS | control_port.NO_FAULTS).items():
+            print(f"{name:<19} {text}")
         return
     bench = running.find(run)
     buses = BusPorts.of(bench.content)
@@ -196,7 +196,7 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
         port.power(kind)
     else:
         port.fault(kind, **control_port.parse_parameters(parameters))
-    faults = ", ".join(str(found["kind"]) for found in port.state()["faults"]) or "none"
+    faults = ", ".join(control_port.shown(found) for found in port.state()["faults"]) or "none"
     print(f"{ecu}: power {port.state()['power']}, faults: {faults}")
 
 

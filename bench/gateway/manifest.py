@@ -7,7 +7,8 @@ file, network or clock. Rules, in this order; the first that is broken is the re
 2. It is for this VIN and for this job.
 3. Every target is for an ECU that was provisioned here, by serial number and hardware id, and no ECU is named twice.
 4. The ECU that answers is the one that was provisioned.
-5. The image's release counter is not lower than the running slot's (rollback), and its version is newer.
+5. The image's release counter is not lower than the running slot's (rollback), and its version is newer. Of an ECU in its
+   bootloader (active slot INVALID, version 0.0.0) neither is known: it judges by itself what it takes.
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
 7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
 
@@ -27,7 +28,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from bench.gateway.errors import ManifestRefused
-from bench.gateway.vehicle import EcuIdentity
+from bench.gateway.vehicle import EcuIdentity, SlotState
 from proto.image_format import Dependency, ImageVersion
 from proto.uptane import MANIFEST_CUSTOM_KEY, EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
 
@@ -166,7 +167,7 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
             f"{name} says it is {identity.serial} ({identity.hardware_id}), provisioned is {known.serial} ({known.hardware_id})"
         )
     running = identity.active
-    if planned.release_counter < running.security_counter:
+    if running.state is not SlotState.INVALID and planned.release_counter < running.security_counter:
         raise ManifestRefused(
             f"its image for {name} has release counter {planned.release_counter}, "
             f"lower than {running.security_counter} of the running one"

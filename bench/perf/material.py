@@ -26,6 +26,7 @@ from bench import firmware, ports, synthetic_code
 from bench.errors import FirmwareError
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.vehicle import EcuImage
+from proto import image_format
 from proto.image_format import Dependency
 from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 from proto.uptane import VehicleEcuCustom
@@ -129,8 +130,24 @@ class Material:
         out.write_bytes(bsdiff4.diff(old.read_bytes(), new.read_bytes()))
         return out
 
-    def targets(self, image: Path, version: str, *, number: int, promised: Sequence[VehicleEcuCustom] = ()) -> bytes:
-        """The Director's signed Targets (version ``number``) that name the image for this ECU, and what other ECUs will run."""
+    def targets(
+        self,
+        image: Path,
+        version: str,
+        *,
+        number: int,
+        base: Path | None = None,
+        patch: Path | None = None,
+        promised: Sequence[VehicleEcuCustom] = (),
+    ) -> bytes:
+        """The Director's signed Targets (version ``number``).
+
+        Args:
+            image, version: of this ECU.
+            number: of the Targets.
+            base, patch: the patch of ``base``, where there is one.
+            promised: what other ECUs will run.
+        """
         data = image.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         path = f"images/{digest}/{self.hardware_id}-{version}.bin"
@@ -139,7 +156,7 @@ class Material:
             "hardware_id": self.hardware_id,
             "version": version,
             "release_counter": 1,
-            "patch": None,
+            "patch": None if base is None or patch is None else _patch_facts(base.read_bytes(), patch.read_bytes()),
         }
         target = TargetFile(len(data), {"sha256": digest}, path, {"custom": custom})
         targets = Targets(version=number, expires=_later(), targets={path: target})
@@ -220,3 +237,15 @@ def whole_sectors(length: int) -> int:
 
 def _later() -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+def _patch_facts(base: bytes, patch: bytes) -> dict[str, object]:
+    digest = hashlib.sha256(patch).hexdigest()
+    return {
+        "path": f"patches/{digest}/update.bsdiff",
+        "length": len(patch),
+        "sha256": digest,
+        "base_version": str(image_format.parse(base).version),
+        "base_sha256": hashlib.sha256(base).hexdigest(),
+        "base_length": len(base),
+    }

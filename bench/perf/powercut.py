@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bench.errors import BenchError, WrongUsage
+from bench.perf import sealing
 from bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
 from bench.process_setup import PYTHON
 from proto.image_format import Dependency, ImageVersion
@@ -58,6 +59,8 @@ class Counts:
 
     cut_points: int = 0
     second_cut_points: int = 0
+    memories: int = 0
+    """Different ones that the cuts left: each was judged once."""
     findings: int = 0
 
 
@@ -76,7 +79,8 @@ def run(options: PowercutOptions, console: Console) -> Counts:
         counts = _follow(argv, options, console)
     second = f" and {counts.second_cut_points} second ones" if counts.second_cut_points else ""
     console.print(
-        f"{counts.cut_points + counts.second_cut_points} cut points ({counts.cut_points} first{second}), "
+        f"{counts.cut_points + counts.second_cut_points} cut points ({counts.cut_points} first{second}; "
+        f"{counts.memories} different memories judged), "
         f"{counts.findings} bricked   (seed {options.seed}, {time.monotonic() - started:.0f} s)"
     )
     return counts
@@ -90,9 +94,16 @@ def _make(folder: Path, options: PowercutOptions) -> None:
     new = material.image("2.0.0", body_bytes=options.body_bytes, dependencies=[needed])
     new.rename(folder / "new.bin")
     new = folder / "new.bin"
-    material.patch(old, new).rename(folder / "update.bsdiff")
-    (folder / "targets.json").write_bytes(material.targets(new, "2.0.0", number=1, promised=[_OTHER_ECU]))
-    config = material.ecu_config(old, bus={}, control_port=1)
+    patch = material.patch(old, new).rename(folder / "update.bsdiff")
+    (folder / "targets.json").write_bytes(
+        material.targets(new, "2.0.0", number=1, base=old, patch=patch, promised=[_OTHER_ECU])
+    )
+    pair = sealing.make_key_pair()
+    (folder / "new.enc").write_bytes(sealing.seal(new.read_bytes(), public_key=pair.public_key))
+    (folder / "update.enc").write_bytes(sealing.seal(patch.read_bytes(), public_key=pair.public_key))
+    key = folder / "ecu.x25519"
+    key.write_text(pair.private_key, encoding="utf-8")
+    config = material.ecu_config(old, bus={}, control_port=1).model_copy(update={"decryption_key": key})
     (folder / "ecu.json").write_text(config.model_dump_json(), encoding="utf-8")
 
 
@@ -125,7 +136,7 @@ def _read(lines: Any, options: PowercutOptions, progress: Progress) -> Counts | 
     for line in lines:
         told = json.loads(line)
         if told["event"] == "done":
-            return Counts(told["cut_points"], told["second_cut_points"], told["findings"])
+            return Counts(told["cut_points"], told["second_cut_points"], told["memories"], told["findings"])
         if told["event"] == "finding":
             progress.console.print(f"[bold red]{told['sequence']}[/]: {told['reason']}")
             progress.console.print(f"   replay: {_replay_command(told['sequence'], options)}", soft_wrap=True)

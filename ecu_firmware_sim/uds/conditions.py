@@ -4,6 +4,7 @@ Rules:
 
 * Routine 0203 reports each condition that is not met (codes in docs/contracts.md).
 * 10 02 is refused with 22 while the vehicle moves or its engine runs.
+* A supply out of range sets P0562 or P0563.
 * Erasing, requesting a download and transferring need a supply that the flash can be programmed with: 92 above, 93 below.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.uds.codes import Nrc
 
 SUPPLY_LEAST_V: Final = 9.0
@@ -39,6 +41,11 @@ class Conditions:
             SUPPLY_OUT_OF_RANGE: self.supply_nrc() is not None,
         }
         return [code for code, is_unmet in found.items() if is_unmet]
+
+    def supply_dtc(self) -> Dtc | None:
+        """The trouble code of the supply, if it is out of range."""
+        nrc = self.supply_nrc()
+        return None if nrc is None else Dtc.SUPPLY_HIGH if nrc is Nrc.VOLTAGE_TOO_HIGH else Dtc.SUPPLY_LOW
 
     def programming_session_nrc(self) -> Nrc | None:
         """Why the programming session is not entered now."""

@@ -113,7 +113,8 @@ def _confirm(request: Request) -> bytes:
 
 
 def _revert(request: Request) -> bytes:
-    request.device.firmware.revert()
+    dtcs = request.device.dtcs
+    request.device.firmware.revert(tell=lambda text: dtcs.set(Dtc.ROLLED_BACK, text))
     return _DONE
 
 

@@ -3,11 +3,13 @@
 Rules:
 
 * 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22),
-  with a supply in range (92, 93); a patch needs a running image and RAM (70).
+  with a supply in range (92, 93); a patch needs RAM, and verified Targets whose base for it is the running image (70).
 * maxNumberOfBlockLength counts SID and block sequence counter.
 * 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
-  any other counter is 73. Without a download 24; more data than announced 71, a patch larger than the RAM 72: the download ends.
-* 37: too early 24. A patch is rebuilt now; a refused patch is 72 and check memory says 08.
+  any other counter is 73. Without a download 24; more data than announced 71: the download ends.
+* 37: too early 24. A patch is rebuilt now.
+* What a patch says is judged as soon as it is there: its length and base at 34 (70), its header, and each stream's need of RAM, at
+  the 36 that brings them (72), the rest at 37 (72). Check memory says 08 then, and P0602 why.
 * dataFormatIdentifier x1: only with a key and not for metadata (31). What cannot be decrypted is 72 to 36, or to 37 where it is
   cut short; check memory says 09.
 * A flash error is 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
@@ -63,6 +65,7 @@ def request_download(request: Request) -> bytes:
     except NotNow as error:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
     except NotAccepted as error:
+        _remember(request, CheckStatus.PATCH_REFUSED, str(error))
         raise Negative(Nrc.UPLOAD_DOWNLOAD_NOT_ACCEPTED) from error
     download = firmware.begin_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
     dialogue.transfer = Transfer(download)
@@ -108,8 +111,9 @@ def _take_block(request: Request, transfer: Transfer) -> bytes:
         transfer.download.write(request.data[2:])
     except TooMuchData as error:
         request.dialogue.transfer = None
-        if not transfer.download.is_rebuilt:
-            raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
+        raise Negative(Nrc.TRANSFER_DATA_SUSPENDED) from error
+    except PatchRefused as error:
+        request.dialogue.transfer = None
         raise _refused(request, CheckStatus.PATCH_REFUSED, str(error)) from error
     except DecryptionRefused as error:
         request.dialogue.transfer = None
@@ -133,9 +137,13 @@ def _finish(request: Request, transfer: Transfer) -> bytes:
     return b"\x77"
 
 
-def _refused(request: Request, status: CheckStatus, text: str) -> Negative:
+def _remember(request: Request, status: CheckStatus, text: str) -> None:
     request.device.firmware.refuse_download(status, text)
     request.device.dtcs.set(Dtc.IMAGE_REFUSED, text)
+
+
+def _refused(request: Request, status: CheckStatus, text: str) -> Negative:
+    _remember(request, status, text)
     return Negative(Nrc.GENERAL_PROGRAMMING_FAILURE)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import topology
+from bench import control_port, topology
+from bench.frame_faults import FRAME_FAULT_KINDS
+from ecu_firmware_sim.faults import FaultKind
 
 
 def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,6 +58,17 @@ def test_an_unknown_option_is_wrong_usage(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "No such option" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_fault_list_shows_everything_that_fault_takes(tmp_path: Path) -> None:
+    done = otabench("fault", "engine", "list", cwd=tmp_path)
+    listed = [line.split()[0] for line in done.stdout.splitlines()]
+    assert sorted(listed) == sorted([*FaultKind, *FRAME_FAULT_KINDS, "clear", "on", "off", "cycle"])
+
+
+def test_a_fault_is_shown_with_all_that_it_was_given_and_has_drawn() -> None:
+    told = {"kind": "power-cut", "flash_operation": 9, "off_s": 0.5, "mode": "garbage", "seed": 7}
+    assert control_port.shown(told) == "power-cut flash_operation=9 off_s=0.5 mode=garbage seed=7"
 
 
 def test_help_imports_nothing_slow() -> None:

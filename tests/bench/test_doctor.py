@@ -236,7 +236,7 @@ def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> 
     plug(tmp_path, "1-2", "0403", "6001", serial="A9", driver="ftdi_sio", interface="ttyUSB1")  # any FTDI cable
     (found,) = adapters.find(tmp_path)
     assert found == UsbAdapter("1-1", "LAWICEL CANUSB", "ftdi_sio", "LW1", "ftdi_sio", ("ttyUSB0",))
-    (finding,) = adapters.judge([found], needed=True)
+    (finding,) = adapters.judge([found], is_named=True, is_missed=True)
     assert finding == ok(
         "USB 1-1", "LAWICEL CANUSB, serial LW1, driver ftdi_sio, /dev/ttyUSB0: for `slcand` or python-can's slcan"
     )

@@ -131,6 +131,28 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
     assert any(e.data["campaign_id"] == campaign.campaign_id for e in shared_cloud.trace("campaign.created"))
 
 
+def test_an_ecu_in_its_bootloader_is_offered_a_full_image(
+    shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path
+) -> None:
+    # given: an engine that runs nothing; the counter of the image that rotted is not believed
+    vehicle.register(shared_cloud)
+    vehicle.versions["engine"], vehicle.counters["engine"] = "0.0.0", 0xFFFF
+    reports = vehicle.reports()
+    reports[0].slots[0].state = ota_pb2.SLOT_STATE_INVALID
+    vehicle.check_in(shared_cloud, ecus=reports)
+
+    # when: a campaign comes with the image that ran before
+    request = campaign_request(vehicle, (ENGINE, images()))
+    request.images[0].base_image = images(ENGINE, "1.0.0", counter=1)
+    job_id = create(shared_cloud, request).jobs[0].job_id
+
+    # then: it is offered, without a patch
+    assert vehicle.check_in(shared_cloud, ecus=reports).decision == AVAILABLE
+    updater, _ = manifest(shared_cloud, vehicle, job_id, tmp_path / "tuf")
+    (target,) = updater._trusted_set.targets.targets.values()
+    assert TargetCustom.model_validate(target.custom).patch is None
+
+
 def test_a_campaign_before_the_first_check_in_has_its_manifest_made_there(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path
 ) -> None:

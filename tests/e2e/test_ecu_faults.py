@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bench import report
 from bench.launcher import make_keys
 from bench.options import Transfer
 from proto.job_states import JobState
@@ -20,7 +24,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("ecu", ["engine", "adas"])
-@pytest.mark.parametrize(("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0}), ("hang", {})])
+@pytest.mark.parametrize(
+    ("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0}), ("hang", {}), ("crash", {"after_s": 0.02})]
+)
 def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living: LivingBench, ecu: str, fault: str, parameters: dict[str, float]
 ) -> None:
@@ -29,6 +35,38 @@ def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living.approve()
     job = living.expect_unchanged(JobState.ROLLED_BACK)
     assert ecu in job.reason
+
+
+def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living: LivingBench) -> None:
+    started = datetime.now(UTC).replace(microsecond=0)
+    living.bench.ecu("engine").fault("boot-fail")
+    job_id = living.start_campaign()
+    living.approve()
+    living.expect_unchanged(JobState.ROLLED_BACK)
+    stored = stored_in(living, job_id)
+    assert set(stored["engine"]) >= {
+        "P1601-00 a new image did not come up: the image did not come up",
+        "P1602-00 rolled back to the confirmed image: not confirmed within its boots or time",
+    }
+    reverted = re.compile(r"P1602-00 rolled back .*: slot \d was left by the tester \(31 01 0212\)")
+    assert [text for text in stored["adas"] if reverted.fullmatch(text)], "healthy itself, reverted with the other"
+    for at in (at for codes in stored.values() for at in codes.values()):
+        assert started <= at <= datetime.now(UTC)
+
+
+def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
+    """What the report says of each ECU's trouble codes that were stored in this job, with their time."""
+    deadline = time.monotonic() + timeout_s
+    while {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} != set(living.bench.topology.ecus):
+        assert time.monotonic() < deadline, "the gateway has not read the trouble codes"
+        time.sleep(0.05)
+    line = re.compile(rf"(.*) \(job {job_id}, (\S+ \S+) UTC(?:, \d+ times)?\)")
+    found = report.dtcs(living.events(job_id), since_ns=0)
+    matches = {ecu: [line.fullmatch(text) for text in texts] for ecu, texts in found.items()}
+    return {
+        ecu: {match[1]: datetime.fromisoformat(f"{match[2]}+00:00") for match in each if match}
+        for ecu, each in matches.items()
+    }
 
 
 def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) -> None:
@@ -53,6 +91,42 @@ def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: Liv
 def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
     living.bench.ecu("engine").fault("power-cut", flash_operation=25, off_s=0.3)
     living.start_campaign(transfer=Transfer.FULL)
+    living.approve()
+    living.expect_updated()
+
+
+def rot_both_slots(living: LivingBench, ecu: str) -> None:
+    """No image of the ECU may run any more: it stays in its bootloader."""
+    port = living.bench.ecu(ecu)
+    for slot in (0, 1):
+        port.fault("bit-rot", slot=slot, offset=0x300)
+    port.power("cycle")
+    deadline = time.monotonic() + 15
+    while port.state()["mode"] != "bootloader":
+        assert time.monotonic() < deadline, port.state()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("transfer", [Transfer.AUTO, Transfer.FULL])
+def test_an_ecu_without_a_valid_slot_is_rescued_by_a_campaign(living: LivingBench, transfer: Transfer) -> None:
+    rot_both_slots(living, "engine")
+    job_id = living.start_campaign(transfer=transfer)
+    living.approve()
+    living.expect_updated()
+    sent = [(event.ecu, event.data["kind"]) for event in living.events(job_id, ["flash.transfer"])]
+    assert ("engine", "full") in sent and ("engine", "delta") not in sent, "there is nothing to patch in a bootloader"
+
+
+def test_a_rescue_that_the_other_ecu_spoils_can_be_repeated(living: LivingBench) -> None:
+    """All or nothing; the ECU in its bootloader has nothing to return to, and must stay programmable."""
+    rot_both_slots(living, "engine")
+    living.bench.ecu("adas").fault("boot-fail")
+    living.start_campaign()
+    living.approve()
+    job = living.bench.wait_for_end(timeout_s=60)
+    assert job.state in (JobState.ROLLED_BACK, JobState.FAILED) and "adas" in job.reason, job
+    living.bench.ecu("adas").clear()
+    living.start_campaign()
     living.approve()
     living.expect_updated()
 

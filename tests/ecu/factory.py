@@ -132,6 +132,18 @@ def code(version: str, size: int = 6000) -> bytes:
     return common[:1000] + own + common[1200:]
 
 
+def patch_facts(old: bytes, patch: bytes, *, base_version: str = "1.0.0") -> dict[str, Any]:
+    """What Targets say of a patch against ``old``."""
+    return {
+        "path": "patches/p",
+        "length": len(patch),
+        "sha256": hashlib.sha256(patch).hexdigest(),
+        "base_version": base_version,
+        "base_sha256": hashlib.sha256(old).hexdigest(),
+        "base_length": len(old),
+    }
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Facts of one Director Targets metadata, each of which a test may falsify."""
@@ -189,6 +201,7 @@ class Bench:
         self.ram_bytes = ram_bytes
         self.decryption_key = decryption_key
         self.now_s = 1000.0
+        self.utc = "2026-01-01T00:00:00+00:00"
         self.policy = BootPolicy(keys.image.public_key(), HARDWARE_ID, 3)
         if memory is None:
             memory = factory_memory(factory_image, layout=layout, policy=self.policy, vin=vin, serial=SERIAL)
@@ -203,7 +216,7 @@ class Bench:
         bootloader = Bootloader(self.flash, self.layout, self.boot_control, self.policy)
         outcome = bootloader.boot()
         assert self.nvm.load() is not None
-        self.dtcs = DtcMemory(self.nvm, utc=lambda: "2026-01-01T00:00:00+00:00")
+        self.dtcs = DtcMemory(self.nvm, utc=lambda: self.utc)
         self.dtcs.start_operation_cycle()
         self.firmware = FirmwareMemory(
             self.flash,

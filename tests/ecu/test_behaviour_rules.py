@@ -140,8 +140,8 @@ THAT_WRITE = [
 
 WITH_AN_IMAGE = [
     rule(transfer.test_the_slot_is_invalid_from_34_until_check_memory),
-    rule(transfer.test_a_patch_for_another_base_is_72_and_check_memory_says_08),
-    rule(transfer.test_after_a_refused_patch_the_full_image_is_taken),
+    rule(transfer.test_a_patch_for_another_base_is_70_before_its_first_byte),
+    rule(transfer.test_a_patch_that_was_damaged_on_its_way_is_72_to_37),
     rule(routines.test_check_memory_02_one_bit_flipped),
     rule(routines.test_check_memory_04_signed_by_a_stranger_though_the_director_names_it),
     rule(routines.test_check_memory_05_security_counter_below_the_confirmed_one),
@@ -151,7 +151,7 @@ WITH_AN_IMAGE = [
     rule(routines.test_revert_before_the_reset_cancels_the_activation),
     rule(routines.test_revert_to_an_image_below_the_minimum_counter_is_22),
     rule(encryption.test_an_encrypted_patch_is_rebuilt_and_boots),
-    rule(encryption.test_a_patch_that_decrypts_and_does_not_fit_is_refused_as_a_patch),
+    rule(encryption.test_a_patch_that_decrypts_and_is_none_is_refused_as_a_patch),
     rule(
         encryption.test_an_artifact_that_is_not_right_is_refused_and_the_slot_is_invalid,
         attack="sealed for another ECU",

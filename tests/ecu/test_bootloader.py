@@ -100,6 +100,32 @@ def test_lost_boot_control_is_rebuilt_from_what_the_slots_hold(ecu: Bench) -> No
     assert ecu.states == "CONFIRMED INVALID"
 
 
+def lose_boot_control(ecu: Bench) -> None:
+    for offset in ecu.layout.boot_control_offsets:
+        ecu.flash.flip_bit(offset + 17)
+
+
+def test_lost_boot_control_makes_no_confirmed_image_of_one_that_was_only_staged(ecu: Bench, new_image: bytes) -> None:
+    assert ecu.stage(new_image) == 0
+    lose_boot_control(ecu)
+    assert ecu.boot().slot == 0
+    assert ecu.states == "CONFIRMED INVALID"
+    assert ecu.boot_control.current.minimum_security_counter == 1
+
+
+def test_lost_boot_control_with_two_images_of_one_counter_boots_the_lower_version(
+    ecu: Bench, make_image: ImageMaker
+) -> None:
+    assert ecu.stage(make_image("1.0.1", counter=1)) == 0
+    lose_boot_control(ecu)
+    assert ecu.boot().slot == 0
+    ecu = Bench(ecu.keys, make_image("1.0.1", counter=1))
+    ecu.boot()
+    assert ecu.stage(make_image("1.0.0", counter=1)) == 0
+    lose_boot_control(ecu)
+    assert ecu.boot().slot == 1
+
+
 def test_bit_rot_anywhere_in_the_image_is_seen(new_ecu: Callable[..., Bench], old_image: bytes) -> None:
     ecu = new_ecu()
     memory = bytes(ecu.flash.memory)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import json
 import random
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import bsdiff4
 import pytest
@@ -27,9 +31,11 @@ def rebuild(patch: bytes, *, old: bytes = OLD, new_bytes: int = len(NEW), ram_by
     return b"".join(pieces)
 
 
-def make_patch(triples: list[tuple[int, int, int]], diff: bytes, extra: bytes, new_bytes: int) -> bytes:
+def make_patch(
+    triples: list[tuple[int, int, int]], diff: bytes, extra: bytes, new_bytes: int, *, level: int = 9
+) -> bytes:
     control = b"".join(_encode(value) for triple in triples for value in triple)
-    streams = [bz2.compress(part) for part in (control, diff, extra)]
+    streams = [bz2.compress(part, level) for part in (control, diff, extra)]
     return b"BSDIFF40" + b"".join(_encode(n) for n in (len(streams[0]), len(streams[1]), new_bytes)) + b"".join(streams)
 
 
@@ -97,6 +103,55 @@ def test_a_bomb_is_refused_within_the_ram() -> None:
 def test_control_triples_that_contradict_the_size_are_refused(triples: list[tuple[int, int, int]]) -> None:
     with pytest.raises(PatchRefused):
         rebuild(make_patch(triples, bytes(20), bytes(20), 10), new_bytes=10)
+
+
+MEASURE = """
+import json, sys
+from ecu_firmware_sim import delta
+
+def peak_bytes():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+old, patch, ram = open(sys.argv[1], "rb").read(), open(sys.argv[2], "rb").read(), int(sys.argv[3])
+new_bytes = int.from_bytes(patch[24:32], "little")
+out = open(sys.argv[4], "wb")
+before = peak_bytes()
+arrival = delta.Arrival(patch_bytes=len(patch), new_bytes=new_bytes, ram_bytes=ram)
+for start in range(0, len(patch), 4093):
+    arrival.take(patch[start : start + 4093])
+report = delta.rebuild(arrival.give(), base=memoryview(old), new_bytes=new_bytes, ram_bytes=ram, write=out.write)
+print(json.dumps([report.peak_ram_bytes, peak_bytes() - before]))
+"""
+PYTHON_BYTES = 512 * 1024
+"""What the interpreter itself takes meanwhile: code, objects, pages only partly used."""
+
+
+@pytest.mark.parametrize("level", [1, 9])
+@pytest.mark.parametrize(("extra_bytes", "ram_bytes"), [(48_000, 4 << 20), (1_040_000, 6 << 20)])
+def test_the_peak_measured_over_an_image_of_1_mib_stays_within_what_is_counted(
+    tmp_path: Path, level: int, extra_bytes: int, ram_bytes: int
+) -> None:
+    """In a process of its own, by the kernel's count. Where most is extra data, the largest decoder is used in full."""
+    old = random.Random(1).randbytes((1 << 20) - extra_bytes)
+    new = bytearray(old)
+    for at in range(0, len(new) - 8, 5000):
+        new[at : at + 8] = b"changed!"
+    extra = random.Random(2).randbytes(extra_bytes)
+    diff = bytes((b - a) & 0xFF for a, b in zip(old, new, strict=True))
+    patch = make_patch([(len(old), extra_bytes, 0)], diff, extra, 1 << 20, level=level)
+    if level == 1 and extra_bytes == 48_000:
+        ram_bytes = 1 << 20  # an ordinary patch, and an ECU of 1 MiB
+    paths = [tmp_path / name for name in ("old", "patch", "new")]
+    paths[0].write_bytes(old)
+    paths[1].write_bytes(patch)
+    argv = [sys.executable, "-c", MEASURE, str(paths[0]), str(paths[1]), str(ram_bytes), str(paths[2])]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    counted, measured = json.loads(done.stdout)
+    print(f"level {level}: patch {len(patch)}, counted {counted}, measured {measured} of {ram_bytes} bytes")
+    assert paths[2].read_bytes() == bytes(new) + extra
+    assert counted <= ram_bytes
+    assert measured <= counted + PYTHON_BYTES
 
 
 def test_the_peak_is_counted_and_kept() -> None:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import bsdiff4
 import pytest
@@ -22,7 +23,7 @@ from ecu_firmware_sim.errors import ConfigError
 from ecu_firmware_sim.factory import provision
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto.encrypted_artifact import CHUNK_BYTES_MOST, PREFIX_BYTES, ContainerError, Header, parse_header
-from tests.ecu.factory import Bench, Keys, Manifest
+from tests.ecu.factory import Bench, Keys, Manifest, patch_facts
 from tests.ecu.process import make_config
 from tests.ecu.sealing import CHUNK_BYTES, KEY, Sealed, seal
 
@@ -36,17 +37,19 @@ def ecu(new_ecu: Callable[..., Bench]) -> Bench:
     return new_ecu(decryption_key=KEY)
 
 
-def prepare(ecu: Bench, image: bytes, *, data_format: int = 0x01) -> None:
+def prepare(ecu: Bench, image: bytes, *, data_format: int = 0x01, facts: dict[str, Any] | None = None) -> None:
     """Everything before the first 36."""
     ecu.unlock()
-    ecu.download_metadata(Manifest(image).signed(ecu.keys.targets))
+    ecu.download_metadata(Manifest(image, patch=facts).signed(ecu.keys.targets))
     ecu.erase()
     assert ecu.request_download(len(image), data_format=data_format)[0] == 0x74
 
 
-def update(ecu: Bench, image: bytes, artifact: bytes, *, data_format: int = 0x01) -> int:
+def update(
+    ecu: Bench, image: bytes, artifact: bytes, *, data_format: int = 0x01, facts: dict[str, Any] | None = None
+) -> int:
     """The programming sequence; gives check memory's status."""
-    prepare(ecu, image, data_format=data_format)
+    prepare(ecu, image, data_format=data_format, facts=facts)
     ecu.transfer(artifact)
     ecu.must("37")
     return ecu.must("31 01 02 02")[4]
@@ -80,21 +83,28 @@ def test_an_encrypted_image_is_staged_whatever_its_chunk_size(ecu: Bench, new_im
 
 def test_an_encrypted_patch_is_rebuilt_and_boots(ecu: Bench, old_image: bytes, new_image: bytes) -> None:
     patch = bsdiff4.diff(old_image, new_image)
-    assert update(ecu, new_image, seal(patch, PUBLIC).data, data_format=0x11) == 0
+    facts = patch_facts(old_image, patch)
+    assert update(ecu, new_image, seal(patch, PUBLIC).data, data_format=0x11, facts=facts) == 0
     ecu.must("31 01 02 10")
     assert str(ecu.boot().image.version) == "2.0.0"  # type: ignore[union-attr]
 
 
-def test_a_patch_that_decrypts_and_does_not_fit_is_refused_as_a_patch(ecu: Bench, new_image: bytes) -> None:
-    prepare(ecu, new_image, data_format=0x11)
-    assert offer(ecu, seal(b"no patch" * 100, PUBLIC).data) == "7F 37 72"
+def test_a_patch_that_decrypts_and_is_none_is_refused_as_a_patch(
+    ecu: Bench, old_image: bytes, new_image: bytes
+) -> None:
+    patch = b"no patch" * 100
+    prepare(ecu, new_image, data_format=0x11, facts=patch_facts(old_image, patch))
+    assert offer(ecu, seal(patch, PUBLIC, chunk_bytes=64).data) == "7F 36 72"
     assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
 
 
-def test_a_patch_too_large_for_the_ram_is_refused_as_a_patch(new_ecu: Callable[..., Bench], new_image: bytes) -> None:
-    ecu = new_ecu(decryption_key=KEY, ram_bytes=510_000)
-    prepare(ecu, new_image, data_format=0x11)
-    assert offer(ecu, seal(bytes(4000), PUBLIC).data) == "7F 36 72"
+def test_an_encrypted_patch_whose_decoder_is_too_large_for_the_ram_is_refused_as_a_patch(
+    new_ecu: Callable[..., Bench], old_image: bytes, new_image: bytes
+) -> None:
+    ecu = new_ecu(decryption_key=KEY, ram_bytes=1_000_000)
+    patch = bsdiff4.diff(old_image, new_image)
+    prepare(ecu, new_image, data_format=0x11, facts=patch_facts(old_image, patch))
+    assert offer(ecu, seal(patch, PUBLIC).data) == "7F 36 72"
     assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
 
 

@@ -23,6 +23,7 @@ from proto.isotp_address import FrameAddress
         ("speed:30", {"kind": "speed", "km_h": 30}),
         ("engine-running", {"kind": "engine-running"}),
         ("power-cut:17", {"kind": "power-cut", "flash_operation": 17, "off_s": 0.5, "mode": "torn"}),
+        ("crash:2", {"kind": "crash", "after_s": 0.3, "count": 2}),
     ],
 )
 def test_the_short_form_names_kind_parameters_and_count(short: str, shown: dict[str, object]) -> None:
@@ -40,6 +41,13 @@ def test_an_unknown_parameter_or_mode_is_refused() -> None:
         faults.parse({"kind": "silent", "color": 1})
     with pytest.raises(FaultError, match="mode"):
         faults.parse({"kind": "power-cut", "flash_operation": 1, "mode": "soft"})
+
+
+def test_a_power_cut_may_be_clean_and_have_a_seed() -> None:
+    cut = faults.parse({"kind": "power-cut", "flash_operation": 1, "mode": "clean", "seed": 7})
+    assert cut.shown() == {"kind": "power-cut", "flash_operation": 1, "off_s": 0.5, "mode": "before", "seed": 7}
+    with pytest.raises(FaultError, match="seed"):
+        faults.parse({"kind": "power-cut", "flash_operation": 1, "seed": "luck"})
 
 
 def test_a_counted_fault_acts_so_often() -> None:

@@ -6,6 +6,7 @@ After each cut: the ECU boots a valid image that is the old or the new one, and 
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, tzinfo
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from ecu_firmware_sim.bootloader import BootPolicy
 from ecu_firmware_sim.errors import PowerLost
 from ecu_firmware_sim.factory import Provision
 from ecu_firmware_sim.flash import Cut
-from ecu_firmware_sim.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep
+from ecu_firmware_sim.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep, Tally
 from ecu_firmware_sim.slots import SlotState
 from proto.process_config import EcuConfig
-from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, ImageMaker, Keys, Manifest
+from tests.ecu.factory import HARDWARE_ID, SECRET, SERIAL, SMALL, VIN, Bench, ImageMaker, Keys, Manifest, patch_facts
 from tests.ecu.sealing import seal
 
 KEY = PrivateKey(bytes(range(32)))
@@ -69,7 +70,7 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
             Kind.ENCRYPTED: seal(new_image, KEY.public_key).data,
             Kind.ENCRYPTED_DELTA: seal(patch, KEY.public_key).data,
         },
-        Manifest(new_image, versions=PROMISED).signed(keys.targets),
+        Manifest(new_image, patch=patch_facts(old_image, patch), versions=PROMISED).signed(keys.targets),
     )
 
 
@@ -91,10 +92,40 @@ def test_a_second_cut_in_the_recovery_bricks_nothing(update: Update, scenario: S
     assert tally.second_cut_points > 2 * tally.cut_points
 
 
+def test_every_kind_of_cut_is_followed_by_every_kind(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[Cut, Cut]] = set()
+    judge = Sweep._judge_again
+
+    def listen(self: Sweep, memory: bytes, sequence: Sequence, tally: Tally) -> None:
+        first, second = sequence.cuts
+        seen.add((first.cut, second.cut))
+        judge(self, memory, sequence, tally)
+
+    monkeypatch.setattr(Sweep, "_judge_again", listen)
+    Sweep(update, Scenario.REVERT_TRIAL, second=SecondCuts(1)).run()
+    assert seen == set(itertools.product(CUTS, CUTS))
+
+
+def test_a_memory_that_was_judged_is_not_judged_again_and_every_other_one_is(
+    update: Update, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[bytes] = []
+    look = Sweep._broken_promise
+
+    def listen(self: Sweep, ecu: BareEcu) -> str:
+        judged.append(bytes(ecu.flash.memory))
+        return look(self, ecu)
+
+    monkeypatch.setattr(Sweep, "_broken_promise", listen)
+    tally = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=SecondCuts(0)).run()
+    assert len(judged) == len(set(judged)) == tally.memories
+    assert tally.memories < tally.cut_points
+
+
 def test_a_second_cut_at_every_operation_of_the_recovery_from_a_rollback_bricks_nothing(update: Update) -> None:
     tally = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=SecondCuts()).run([Cut.TORN])
     assert tally.findings == []
-    assert tally.second_cut_points > 40
+    assert tally.second_cut_points > 120
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))

@@ -15,7 +15,7 @@ from ecu_firmware_sim.__main__ import main
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
 from proto import trace
 from proto.process_config import EcuTiming, IsoTpConfig
-from tests.ecu.factory import ImageMaker, Keys, Manifest, code
+from tests.ecu.factory import ImageMaker, Keys, Manifest, code, patch_facts
 from tests.ecu.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
 
 VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
@@ -63,9 +63,10 @@ BUSES = [
 ]
 
 
-def stage(tester: Tester, keys: Keys, image: bytes, *, patch: bytes | None = None) -> bytes:
+def stage(tester: Tester, keys: Keys, image: bytes, *, patch: bytes | None = None, base: bytes = b"") -> bytes:
     tester.unlock()
-    manifest = Manifest(image).signed(keys.targets)
+    facts = None if patch is None else patch_facts(base, patch)
+    manifest = Manifest(image, patch=facts).signed(keys.targets)
     assert tester.download(manifest, address=METADATA_WINDOW) == b"\x77"
     erase = b"\x31\x01\xff\x00\x44" + SLOT_WINDOW.to_bytes(4, "big") + (0x100000).to_bytes(4, "big")
     assert tester.ask(erase) == b"\x71\x01\xff\x00\x00"
@@ -144,7 +145,7 @@ def test_a_patch_is_rebuilt_into_the_other_slot(
 ) -> None:
     _process, tester = rig(*QUICKEST)
     old = make_image("1.0.0", counter=1, body=code("1.0.0", IMAGE_BYTES))
-    assert stage(tester, keys, update, patch=bsdiff4.diff(old, update)) == b"\x77"
+    assert stage(tester, keys, update, patch=bsdiff4.diff(old, update), base=old) == b"\x77"
     assert tester.ask("31 01 02 02")[-1] == 0
 
 
@@ -198,6 +199,7 @@ IMPATIENT = EcuTiming(boot_s=0.05, trial_confirm_timeout_s=0.3)
         pytest.param({"faults": ("boot-fail",), "max_boot_attempts": 2}, 2, id="boot-fail"),
         pytest.param({"faults": ("hang",), "max_boot_attempts": 1}, 1, id="hang"),
         pytest.param({"timing": IMPATIENT}, 1, id="not-confirmed-in-time"),
+        pytest.param({"faults": ("crash",), "max_boot_attempts": 2}, 2, id="crash"),
     ],
 )
 def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
@@ -215,6 +217,28 @@ def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
     assert bytes.fromhex("160100") in codes and bytes.fromhex("160200") in codes
     events = [event.event for event in trace.read(process.config.trace or Path())]
     assert events.count("ecu.boot_failed") == failed_boots and events.count("ecu.rollback") == 1
+
+
+def test_a_trial_that_crashes_once_comes_up_again_and_answers(
+    rig: Callable[..., Rig], keys: Keys, update: bytes
+) -> None:
+    process, tester = rig(*QUICKEST)
+    assert process.control(op="fault", kind="crash", after_s=0.5, count=1)["faults"][0]["count"] == 1
+    assert stage(tester, keys, update) == b"\x77"
+    for request in ("31 01 02 02", "31 01 02 10", "11 01"):
+        tester.ask(request)
+    deadline = time.monotonic() + 10
+    while process.await_mode("application")["active_slot"] != 1:
+        assert time.monotonic() < deadline
+    assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0", "it answers before it crashes"
+    while process.control(op="state")["boots_left"] != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.await_mode("application")
+    assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0", "and after"
+    assert bytes.fromhex("160100") in tester.ask("19 02 08")
+    tester.unlock()
+    assert tester.ask("31 01 02 11")[-1] == 0
 
 
 def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, update: bytes) -> None:

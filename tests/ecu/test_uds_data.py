@@ -10,7 +10,7 @@ import pytest
 from ecu_firmware_sim.dtc import Dtc
 from ecu_firmware_sim.uds.codes import Did
 from ecu_firmware_sim.uds.data import READERS
-from tests.ecu.factory import HARDWARE_ID, SERIAL, VIN, Bench
+from tests.ecu.factory import HARDWARE_ID, SERIAL, VIN, Bench, Manifest
 
 RECORDS = [
     ("F1 80", b"boot 1"),
@@ -166,16 +166,50 @@ def test_19_06_of_an_unknown_code_or_record_is_31(ecu: Bench, request_: str) -> 
 def test_what_failed_while_dtc_setting_was_off_is_stored_once_it_is_on(ecu: Bench) -> None:
     ecu.must("10 03")
     ecu.must("85 02")
-    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "wrong signature")
+    ecu.nvm.update(job_id="job-7")
+    ecu.dtcs.set(Dtc.SUPPLY_LOW, "8 V")
     assert ecu.ask("19 02 FF") == "59 02 2F"
+    ecu.nvm.update(job_id="job-8")
+    ecu.utc = "2026-01-01T00:01:00+00:00"
     ecu.must("10 01")
-    assert ecu.ask("19 02 FF") == "59 02 2F 06 02 00 2F"
+    assert ecu.ask("19 02 FF") == "59 02 2F 05 62 00 2F"
+    records = extended("2026-01-01T00:00:00+00:00", count=1, job="job-7", text="8 V")
+    assert ecu.ask("19 06 05 62 00 FF") == f"59 06 05 62 00 2F {records}", "time and job of the failure"
+
+
+def test_what_has_passed_while_dtc_setting_was_off_is_not_stored(ecu: Bench) -> None:
+    ecu.must("10 03")
+    ecu.must("85 02")
+    ecu.dtcs.set(Dtc.SUPPLY_LOW, "8 V")
+    ecu.dtcs.passed(Dtc.SUPPLY_LOW)
+    ecu.must("85 01")
+    assert ecu.ask("19 02 FF") == "59 02 2F"
+
+
+@pytest.mark.parametrize("dtc", [dtc for dtc in Dtc if dtc not in (Dtc.SUPPLY_LOW, Dtc.SUPPLY_HIGH)])
+def test_programming_errors_are_stored_at_once_although_dtc_setting_is_off(ecu: Bench, dtc: Dtc) -> None:
+    ecu.must("10 03")
+    ecu.must("85 02")
+    ecu.dtcs.set(dtc, "seen")
+    ecu.boot()  # power goes: nothing was kept in RAM
+    assert ecu.dtcs.with_status(0x08) == [(dtc, 0x2C)]
+
+
+def test_an_image_that_a_gateway_had_refused_is_stored_after_its_next_image(
+    ecu: Bench, old_image: bytes, new_image: bytes
+) -> None:
+    """The sequence of a real update: DTC setting off, a refusal, the right image, activation, reset."""
+    ecu.must("10 03")
+    ecu.must("85 02")
+    assert ecu.stage(old_image, manifest=Manifest(new_image)) == 2
+    assert ecu.trial(new_image).slot == 1
+    assert ecu.ask("19 02 08") == "59 02 2F 06 02 00 2C"
 
 
 def test_what_was_cleared_while_dtc_setting_was_off_stays_cleared(ecu: Bench) -> None:
     ecu.must("10 03")
     ecu.must("85 02")
-    ecu.dtcs.set(Dtc.IMAGE_REFUSED, "wrong signature")
+    ecu.dtcs.set(Dtc.SUPPLY_LOW, "8 V")
     ecu.must("14 FF FF FF")
     ecu.must("85 01")
     assert ecu.ask("19 02 FF") == "59 02 2F"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ecu_firmware_sim.dtc import Dtc
 from tests.ecu.factory import SERIAL, VIN, Bench, ImageMaker, Manifest, code
 
 
@@ -165,6 +166,21 @@ def test_revert_of_a_running_trial_goes_back_at_the_next_reset(ecu: Bench, new_i
     assert ecu.ask("31 01 02 12") == "71 01 02 12 00"
     assert ecu.boot().slot == 0
     assert ecu.states == "CONFIRMED INVALID"
+    assert ecu.ask("19 02 08") == "59 02 2F 16 02 00 2C"
+    assert ecu.nvm.current.dtcs[0].text == "slot 1 was left by the tester (31 01 0212)"
+    assert ecu.nvm.current.dtcs[0].job_id == "job-1"
+
+
+def test_revert_of_a_rescued_ecus_trial_returns_to_the_bootloader(ecu: Bench, new_image: bytes) -> None:
+    """It had nothing else before: as if the watchdog had ended the trial."""
+    ecu.flash.flip_bit(ecu.layout.slot_offset(0) + 0x300)
+    ecu.boot()
+    assert ecu.trial(new_image).slot == 1
+    ecu.unlock()
+    assert ecu.ask("31 01 02 12") == "71 01 02 12 00"
+    assert ecu.boot().slot is None
+    assert ecu.states == "INVALID INVALID"
+    assert ecu.stage(new_image) == 0
 
 
 def test_revert_before_the_reset_cancels_the_activation(ecu: Bench, new_image: bytes) -> None:
@@ -173,6 +189,7 @@ def test_revert_before_the_reset_cancels_the_activation(ecu: Bench, new_image: b
     ecu.must("31 01 02 12")
     assert ecu.states == "CONFIRMED STAGED"
     assert ecu.boot().slot == 0
+    assert ecu.ask("19 02 08") == "59 02 2F", "nothing of it ran"
 
 
 def test_revert_between_confirmed_slots_of_one_counter(ecu: Bench, make_image: ImageMaker) -> None:
@@ -180,8 +197,10 @@ def test_revert_between_confirmed_slots_of_one_counter(ecu: Bench, make_image: I
     ecu.unlock()
     ecu.must("31 01 02 11")
     ecu.must("31 01 02 12")
+    ecu.must("31 01 02 12")  # repeated, as by a gateway that was restarted
     assert ecu.boot().slot == 0
     assert ecu.states == "CONFIRMED CONFIRMED"
+    assert [(dtc.code, dtc.count) for dtc in ecu.nvm.current.dtcs] == [(Dtc.ROLLED_BACK, 1)]
 
 
 def test_revert_to_an_image_below_the_minimum_counter_is_22(ecu: Bench, new_image: bytes) -> None:

@@ -136,8 +136,8 @@ def test_11_is_answered_and_then_resets(ecu: Bench, request_: str, kind: ResetTy
 def test_while_dtc_setting_is_off_none_is_stored(ecu: Bench) -> None:
     ecu.must("10 03")
     assert ecu.ask("85 02") == "C5 02"
-    ecu.dtcs.set(Dtc.FLASH_ERROR, "seen")
+    ecu.dtcs.set(Dtc.SUPPLY_LOW, "seen")
     assert ecu.ask("19 02 FF") == "59 02 2F"
     assert ecu.ask("85 01") == "C5 01"
-    ecu.dtcs.set(Dtc.FLASH_ERROR, "seen")
-    assert ecu.ask("19 02 FF") == "59 02 2F 06 2F 00 2F"
+    ecu.dtcs.set(Dtc.SUPPLY_LOW, "seen")
+    assert ecu.ask("19 02 FF") == "59 02 2F 05 62 00 2F"

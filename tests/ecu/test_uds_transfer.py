@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
+import struct
+import tracemalloc
 from collections.abc import Callable
 
 import bsdiff4
 import pytest
 
 from ecu_firmware_sim.layout import METADATA_WINDOW, SLOT_WINDOW
-from tests.ecu.factory import Bench, Manifest
+from tests.ecu.factory import Bench, ImageMaker, Manifest, patch_facts
 
 
 @pytest.fixture
@@ -146,6 +147,43 @@ def test_pages_are_programmed_once_and_the_running_slot_never(ready: Bench, new_
     assert not [step for step in ready.flash.log if ready.layout.slot_offset(0) <= step.offset < other]
 
 
+def test_a_slot_of_which_only_a_part_was_erased_is_not_empty(
+    ecu: Bench, make_image: ImageMaker, new_image: bytes
+) -> None:
+    """Its header would still name a version: it is INVALID, and what was erased may be programmed."""
+    ecu.trial(make_image("1.0.1", counter=1))
+    ecu.unlock()
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.unlock()
+    sector = b"\x31\x01\xff\x00\x44" + (SLOT_WINDOW + 0x1000).to_bytes(4, "big") + (0x1000).to_bytes(4, "big")
+    assert ecu.must(sector) == bytes.fromhex("71 01 FF 00 00")
+    assert ecu.states == "INVALID CONFIRMED"
+    assert ecu.must("22 F1 A1")[5] == 4, "as the slot table shows it"
+    assert ecu.request_download(0x100) == b"\x7f\x34\x22", "the first sector is not erased"
+    assert ecu.request_download(0x100, address=SLOT_WINDOW + 0x1000)[0] == 0x74
+    ecu.must("10 03")
+    assert ecu.stage(new_image) == 0
+
+
+def test_a_shorter_image_is_taken_behind_which_the_old_one_still_stands(ecu: Bench, make_image: ImageMaker) -> None:
+    longer = make_image("1.0.1", counter=1, body=bytes(range(256)) * 40)
+    ecu.trial(longer)
+    ecu.unlock()
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.trial(longer)
+    ecu.unlock()
+    image = make_image("1.0.2", counter=1)
+    ecu.must("31 01 02 11")
+    ecu.boot()
+    ecu.unlock()
+    ecu.download_metadata(Manifest(image, version=2, image_version="1.0.2").signed(ecu.keys.targets))
+    ecu.erase(0x2000)
+    ecu.download_image(image)
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 00"
+
+
 ERASE_OUT_OF_RANGE = [(SLOT_WINDOW, 0x5000), (SLOT_WINDOW + 1, 0x1000), (SLOT_WINDOW, 0), (0, 0x1000), (0xF02000, 1)]
 
 
@@ -201,17 +239,6 @@ def test_metadata_window_takes_one_document_after_the_other(ready: Bench) -> Non
 # -- patches
 
 
-def patch_facts(old: bytes, new: bytes, patch: bytes) -> dict[str, object]:
-    return {
-        "path": "patches/p",
-        "length": len(patch),
-        "sha256": hashlib.sha256(patch).hexdigest(),
-        "base_version": "1.0.0",
-        "base_sha256": hashlib.sha256(old).hexdigest(),
-        "base_length": len(old),
-    }
-
-
 def send_patch(ecu: Bench, patch: bytes, size: int) -> bytes | None:
     assert ecu.request_download(size, data_format=0x10)[0] == 0x74
     ecu.transfer(patch, block_bytes=4093)
@@ -221,7 +248,7 @@ def send_patch(ecu: Bench, patch: bytes, size: int) -> bytes | None:
 def test_37_rebuilds_a_patch_into_the_other_slot(ecu: Bench, old_image: bytes, new_image: bytes) -> None:
     patch = bsdiff4.diff(old_image, new_image)
     ecu.unlock()
-    manifest = Manifest(new_image, patch=patch_facts(old_image, new_image, patch))
+    manifest = Manifest(new_image, patch=patch_facts(old_image, patch))
     ecu.download_metadata(manifest.signed(ecu.keys.targets))
     ecu.erase()
     assert send_patch(ecu, patch, len(new_image)) == b"\x77"
@@ -230,31 +257,112 @@ def test_37_rebuilds_a_patch_into_the_other_slot(ecu: Bench, old_image: bytes, n
     assert slot(ecu, 1)[: len(new_image)] == new_image
 
 
-def test_a_patch_for_another_base_is_72_and_check_memory_says_08(
-    ecu: Bench, old_image: bytes, new_image: bytes
-) -> None:
+def offer_patch(ecu: Bench, image: bytes, facts: dict[str, object] | None) -> str:
+    """Targets with these facts, an erased slot, and the answer to 34 for a patch."""
+    ecu.unlock()
+    ecu.download_metadata(Manifest(image, patch=facts).signed(ecu.keys.targets))
+    ecu.erase()
+    return ecu.request_download(len(image), data_format=0x10).hex(" ").upper()
+
+
+def prove_full_image_follows(ecu: Bench, image: bytes) -> None:
+    assert ecu.ask("19 02 08").startswith("59 02 2F 06 02 00"), "the refusal is a trouble code"
+    assert ecu.stage(image) == 0
+    assert ecu.states == "CONFIRMED STAGED"
+
+
+def test_a_patch_for_another_base_is_70_before_its_first_byte(ecu: Bench, old_image: bytes, new_image: bytes) -> None:
     foreign = bytes(reversed(old_image))
     patch = bsdiff4.diff(foreign, new_image)
-    ecu.unlock()
-    manifest = Manifest(new_image, patch=patch_facts(foreign, new_image, patch))
-    ecu.download_metadata(manifest.signed(ecu.keys.targets))
-    ecu.erase()
-    ecu.flash.log.clear()
-    assert send_patch(ecu, patch, len(new_image)) == b"\x7f\x37\x72"
+    assert offer_patch(ecu, new_image, patch_facts(foreign, patch)) == "7F 34 70"
+    assert ecu.ask("36 01 00") == "7F 36 24"
     assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+    assert "base is not the running image" in ecu.nvm.current.dtcs[0].text
     assert slot(ecu, 1).count(0xFF) == ecu.layout.slot_bytes
+    prove_full_image_follows(ecu, new_image)
 
 
-def test_after_a_refused_patch_the_full_image_is_taken(ready: Bench, new_image: bytes) -> None:
-    assert send_patch(ready, b"BSDIFF40 and nonsense", len(new_image)) == b"\x7f\x37\x72"
-    assert ready.stage(new_image) == 0
-    assert ready.states == "CONFIRMED STAGED"
-
-
-def test_a_patch_larger_than_the_ram_is_72_and_check_memory_says_08(new_ecu: Callable[..., Bench]) -> None:
-    ecu = new_ecu(ram_bytes=510_000)
-    ecu.unlock()
-    ecu.erase()
-    assert ecu.request_download(5000, data_format=0x10)[0] == 0x74
-    assert ecu.send(b"\x36\x01" + bytes(2000)) == b"\x7f\x36\x72"
+def test_a_patch_that_the_targets_do_not_name_is_70(ecu: Bench, new_image: bytes) -> None:
+    assert offer_patch(ecu, new_image, None) == "7F 34 70"
     assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+    prove_full_image_follows(ecu, new_image)
+
+
+def test_a_patch_with_targets_that_do_not_verify_is_70(ready: Bench, new_image: bytes) -> None:
+    assert ready.request_download(len(new_image), data_format=0x10) == b"\x7f\x34\x70"
+    prove_full_image_follows(ready, new_image)
+
+
+def test_a_patch_longer_than_the_ram_is_70_before_its_first_byte(
+    new_ecu: Callable[..., Bench], old_image: bytes, new_image: bytes
+) -> None:
+    ecu = new_ecu(ram_bytes=508_192 + 999)
+    assert offer_patch(ecu, new_image, patch_facts(old_image, bytes(1000))) == "7F 34 70"
+    prove_full_image_follows(ecu, new_image)
+
+
+def header(control: int, diff: int, new: int) -> bytes:
+    return b"BSDIFF40" + struct.pack("<QQQ", control, diff, new)
+
+
+LIES: dict[str, Callable[[int], bytes]] = {
+    "no patch": lambda new: bytes(5000),
+    "streams longer than the patch": lambda new: header(4000, 4000, new) + bytes(4968),
+    "a size beyond any RAM": lambda new: header(1 << 40, 10, new) + bytes(4968),
+    "another image's size": lambda new: header(14, 14, new + 1) + bytes(4968),
+    "a bomb's size": lambda new: header(14, 14, 1 << 40) + bytes(4968),
+    "a stream that is not bzip2": lambda new: header(14, 14, new) + bytes(4968),
+    "a decoder larger than the RAM": lambda new: header(14, 14, new) + b"BZh9" + bytes(4964),
+    "a later decoder larger than the RAM": lambda new: (
+        header(14, 14, new) + b"BZh1" + bytes(10) + b"BZh9" + bytes(4950)
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_patch_whose_head_cannot_be_is_72_with_the_36_that_brings_it(
+    new_ecu: Callable[..., Bench], old_image: bytes, new_image: bytes, lie: str
+) -> None:
+    ecu = new_ecu(ram_bytes=1_000_000)
+    patch = LIES[lie](len(new_image))
+    assert offer_patch(ecu, new_image, patch_facts(old_image, patch)).startswith("74")
+    tracemalloc.start()
+    try:
+        assert ecu.send(b"\x36\x01" + patch[:100]) == b"\x7f\x36\x72"
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+    assert ecu.ask("36 02 00") == "7F 36 24", "the download has ended"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+    prove_full_image_follows(ecu, new_image)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3, 31, 33, 100, 4093])
+def test_a_patch_is_judged_however_its_bytes_are_cut(
+    ecu: Bench, old_image: bytes, new_image: bytes, block_bytes: int
+) -> None:
+    patch = bsdiff4.diff(old_image, new_image)
+    assert offer_patch(ecu, new_image, patch_facts(old_image, patch)).startswith("74")
+    ecu.transfer(patch, block_bytes=block_bytes)
+    assert ecu.send("37") == b"\x77"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 00"
+
+
+def test_37_of_a_patch_that_is_not_all_there_is_24_and_more_than_it_is_72(
+    ecu: Bench, old_image: bytes, new_image: bytes
+) -> None:
+    patch = bsdiff4.diff(old_image, new_image)
+    assert offer_patch(ecu, new_image, patch_facts(old_image, patch)).startswith("74")
+    ecu.must(b"\x36\x01" + patch[:-1])
+    assert ecu.ask("37") == "7F 37 24"
+    assert ecu.ask(b"\x36\x02" + patch[-1:] + b"\0") == "7F 36 72"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+
+
+def test_a_patch_that_was_damaged_on_its_way_is_72_to_37(ecu: Bench, old_image: bytes, new_image: bytes) -> None:
+    patch = bsdiff4.diff(old_image, new_image)
+    assert offer_patch(ecu, new_image, patch_facts(old_image, patch)).startswith("74")
+    ecu.transfer(patch[:-1] + bytes((patch[-1] ^ 1,)))
+    assert ecu.send("37") == b"\x7f\x37\x72"
+    assert ecu.ask("31 01 02 02") == "71 01 02 02 08"
+    prove_full_image_follows(ecu, new_image)

@@ -15,7 +15,7 @@ from typing import Any
 from bench.gateway.config import EcuEndpoint
 from bench.gateway.vehicle import EcuImage
 from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
-from tests.ecu.factory import SECRET, VIN, ImageMaker, Keys, Manifest
+from tests.ecu.factory import SECRET, VIN, ImageMaker, Keys, Manifest, patch_facts
 
 
 def free_port() -> int:
@@ -113,12 +113,14 @@ class RealEcu:
             security_secret=SECRET.hex(),
         )
 
-    def image(self, patch: bytes | None = None, **falsified: Any) -> EcuImage:
-        """The update to 2.0.0, with a manifest that says so (or something false)."""
+    def image(self, patch: bytes | None = None, *, base: bytes | None = None, **falsified: Any) -> EcuImage:
+        """The update to 2.0.0, with a manifest that says so (or something false). ``base`` of the patch: what it runs."""
         path = self.folder / f"{self.name}-new.bin"
         path.write_bytes(self.new)
         patch_path = self.folder / f"{self.name}.bsdiff"
         patch_path.write_bytes(patch or b"")
+        if patch is not None:
+            falsified.setdefault("patch", patch_facts(base or self.old, patch))
         facts: dict[str, Any] = {"image": self.new, "serial": self.serial, "hardware_id": self.hardware_id}
         return EcuImage(
             ecu=self.name,

@@ -146,8 +146,11 @@ def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path
             stage(vehicle, full)
         assert (refused.value.ecu, refused.value.nrc) == ("engine", 0x72)
 
-        patch = seal(bsdiff4.diff(engine.old, engine.new), KEY.public_key).data
-        delta = replace(engine.image(patch), is_encrypted=True)
+        plain = engine.image(bsdiff4.diff(engine.old, engine.new))
+        assert plain.patch is not None
+        patch = seal(plain.patch.read_bytes(), KEY.public_key).data
+        plain.patch.write_bytes(patch)
+        delta = replace(plain, patch_length=len(patch), is_encrypted=True)
         delta.image.write_bytes(good)
         stage(vehicle, delta)
         assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +141,60 @@ def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> N
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
 
 
+def rotten(ecu: RealEcu) -> None:
+    """No slot holds an image that may run: the ECU stays in its bootloader."""
+    assert ecu.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
+    assert ecu.control(op="power", state="cycle")["ok"]
+    deadline = time.monotonic() + 10
+    while ecu.control(op="state")["mode"] != "bootloader":
+        assert time.monotonic() < deadline, ecu.control(op="state")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "bus", [pytest.param(VCAN, marks=pytest.mark.vcan), pytest.param(multicast(), id="udp_multicast")]
+)
+def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: dict[str, Any]) -> None:
+    rig = make_rig("engine", "adas", bus=bus, isotp=IsoTpConfig(block_size=8), size=900)
+    engine = rig.ecus["engine"]
+    rotten(engine)
+    assert rig.standings()["engine"] == ("0.0.0", SlotState.INVALID)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), rig.ecus["adas"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
+
+
+def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., Rig]) -> None:
+    """One bit of the erased slot flips while the image is on its way."""
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
+    engine = rig.ecus["engine"]
+    image = engine.image()
+
+    def listen(progress: EcuProgress) -> None:
+        if progress.phase is Phase.TRANSFERRING and progress.bytes_done and not rig.seen:
+            assert engine.control(op="fault", kind="bit-rot", slot=1, offset=image.image_length - 100)["ok"]
+            rig.seen.append(progress)
+
+    started = datetime.now(UTC).replace(microsecond=0)
+    with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
+        rig.vehicle.stage(
+            [image], job_id="job-1", progress=listen, cancel=threading.Event(), fetch_image=rig.fetched.append
+        )
+    rig.vehicle.finish(job_id="job-1")
+    told = [event for event in trace.read(rig.folder / "trace.jsonl") if event.event == "ecu.dtcs"]
+    (text,) = told[-1].data["dtcs"]
+    found = re.fullmatch(
+        r"P062F-00 the flash memory refused an operation: page at 0x\w+ was programmed without being erased "
+        r"\(job job-1, (\S+ \S+) UTC\)",
+        text,
+    )
+    assert found, text
+    assert started <= datetime.fromisoformat(f"{found[1]}+00:00") <= datetime.now(UTC)
+    assert (told[-1].ecu, told[-1].job_id) == ("engine", "job-1")
+
+
 @pytest.mark.vcan
 @pytest.mark.parametrize(
     ("transport", "names", "size"), [("kernel", ("engine", "adas"), 9000), ("user", ("engine",), 900)]
@@ -169,8 +226,8 @@ def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -
 def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig("engine", "adas", bus=VCAN)
     engine, adas = rig.ecus["engine"], rig.ecus["adas"]
-    foreign = bsdiff4.diff(adas.new, adas.new)  # rebuilds nothing useful from 1.0.0
-    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign)]
+    foreign = bsdiff4.diff(adas.new, adas.new)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign, base=adas.new)]
     rig.update(images)
     rig.confirm(images)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}

@@ -6,11 +6,14 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bench.gateway.actions import describe
 from bench.gateway.backoff import Backoff
-from bench.gateway.manifest import Plan, PlannedEcu, PlannedPatch, RemoteFile
+from bench.gateway.errors import ManifestRefused
+from bench.gateway.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
 from bench.gateway.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
-from bench.gateway.vehicle import FlashError
+from bench.gateway.vehicle import EcuIdentity, FlashError, Slot, SlotState
 from proto.uptane import ManifestCustom
 
 _PATCH = PlannedPatch(RemoteFile("p", 100, "b" * 64), base_version="1.0.0")
@@ -63,3 +66,17 @@ def test_a_flash_error_names_ecu_step_and_nrc_each_once() -> None:
     assert describe(bare) == "engine: 31 01 FF00 erase memory: refused (NRC 0x31)"
     full = FlashError("engine: erase memory: NRC 31 out of range.", ecu="engine", step="erase memory", nrc=0x31)
     assert describe(full) == "engine: erase memory: NRC 31 out of range"
+
+
+def test_an_ecu_in_its_bootloader_is_judged_by_no_counter_of_an_image_that_does_not_run() -> None:
+    image = PlannedEcu("engine", "E1", "mcu", "2.0.0", 1, RemoteFile("i", 1000, "a" * 64), None)
+    plan = Plan(ManifestCustom(vin="V", job_id="j", campaign_id="c"), 0.0, (image,))
+
+    def judge(state: SlotState, version: str) -> None:
+        slots = (Slot(state, "1.0.0", 0xFFFF), Slot(SlotState.INVALID, "", 0))
+        identity = EcuIdentity("engine", "E1", "mcu", version, 0, 0, slots)
+        judge_plan(plan, vin="V", job_id="j", known=[KnownEcu("engine", "E1", "mcu")], identities={"engine": identity})
+
+    judge(SlotState.INVALID, "0.0.0")
+    with pytest.raises(ManifestRefused, match="release counter 1, lower than 65535"):
+        judge(SlotState.CONFIRMED, "1.0.0")

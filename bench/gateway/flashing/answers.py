@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+SERVICE_NOT_SUPPORTED: Final = 0x11
+SUB_FUNCTION_NOT_SUPPORTED: Final = 0x12
 BUSY_REPEAT_REQUEST: Final = 0x21
 CONDITIONS_NOT_CORRECT: Final = 0x22
 REQUEST_SEQUENCE_ERROR: Final = 0x24
@@ -23,6 +25,12 @@ SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION: Final = 0x7F
 NOT_IN_THIS_SESSION: Final = frozenset(
     {SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION, SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION}
 )
+NOT_SUPPORTED: Final = NOT_IN_THIS_SESSION | {
+    SERVICE_NOT_SUPPORTED,
+    SUB_FUNCTION_NOT_SUPPORTED,
+    REQUEST_OUT_OF_RANGE,
+}
+"""What a bootloader answers to that which only an application has."""
 WRONG_SESSION_FOR_ROUTINE: Final = NOT_IN_THIS_SESSION | {REQUEST_OUT_OF_RANGE}
 """31 because a routine identifier that the active session does not have is out of range there."""
 
@@ -63,7 +71,10 @@ _NRC: Final[dict[int, tuple[str, str]]] = {
         "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
     ),
     0x37: ("requiredTimeDelayNotExpired", "the ECU still delays after wrong keys: try again later"),
-    0x70: ("uploadDownloadNotAccepted", "the ECU takes no download now: data format, or the slot is not erased"),
+    0x70: (
+        "uploadDownloadNotAccepted",
+        "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length",
+    ),
     0x71: ("transferDataSuspended", "the amount of data does not fit the 34 before"),
     0x72: (
         "generalProgrammingFailure",

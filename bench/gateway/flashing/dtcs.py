@@ -20,6 +20,8 @@ _OCCURRENCE, _JOB, _TEXT = 0x01, 0x02, 0x03
 _HEADER_BYTES: Final = 6
 
 NAMES: Final[dict[int, str]] = {
+    0x056200: "the supply's voltage is too low",
+    0x056300: "the supply's voltage is too high",
     0x060100: "a slot's image failed verification at boot",
     0x060200: "an image was refused",
     0x062F00: "the flash memory refused an operation",

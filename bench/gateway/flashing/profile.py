@@ -81,6 +81,7 @@ class Identifiers(_Model):
     boot_software_id: _Word | None = None
     slot_table: _Word
     fingerprint: _Word
+    active_session: _Word | None = None
 
 
 class Routines(_Model):

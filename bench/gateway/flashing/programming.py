@@ -1,7 +1,8 @@
 """Programs the ECUs of one bus, one after the other: pre-programming for all, then each up to STAGED.
 
 Decides re-entry: an ECU that goes silent or has lost its session is waited for and programmed anew from the start of its
-sequence, a bounded number of times; a refusal is final at once; a refused patch is followed by the full image.
+sequence, a bounded number of times; a refusal is final at once; a refused patch is followed by the full image. An ECU in its
+bootloader (no slot holds an image that may run) has no extended session: it is programmed from the session it is in.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench.gateway.flashing.profile import Step
 from bench.gateway.flashing.progress import Progress
 from bench.gateway.flashing.reentry import means_lost
 from bench.gateway.flashing.slot_table import SlotTable, same_version
-from bench.gateway.flashing.steps import Work, functional_request, programming_step, simple_step, title
+from bench.gateway.flashing.steps import Work, functional_request, pre_programming_step, programming_step, title
 from bench.gateway.vehicle import EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
 
 _TRANSFERRING: Final = frozenset({Step.ERASE, Step.DOWNLOAD_IMAGE})
@@ -113,13 +114,13 @@ class BusProgramming:
                 return list(clients)  # each waits for the bus in its own attempt
             for name, client in clients.items():
                 try:
-                    simple_step(client, step, is_sent_already=True)
+                    pre_programming_step(client, step, is_sent_already=True)
                     del pending[name]
                 except (EcuLost, BusUnavailable):
                     continue
         for name, client in pending.items():
             try:
-                simple_step(client, step)
+                pre_programming_step(client, step)
             except (EcuLost, BusUnavailable):
                 lost.append(name)
             except EcuRefused as error:
@@ -170,7 +171,7 @@ class BusProgramming:
             if not is_first:
                 await_answer(client, deadline=time.monotonic() + self._timing.ecu_lost_timeout_s, cancel=self._cancel)
             for step in client.profile.sequence.pre_programming:
-                simple_step(client, step)
+                pre_programming_step(client, step)
             self._entered.add(client.name)
         steps = client.profile.sequence.programming
         if self._is_staged(read_slots(client), work) and Step.CHECK_MEMORY in steps:

@@ -80,6 +80,31 @@ def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False)
         client.request(request, step=name, is_sent_already=is_sent_already, may_repeat=may_repeat)
 
 
+def pre_programming_step(client: EcuClient, step: Step, *, is_sent_already: bool = False) -> None:
+    """A step of ``pre_programming`` on one ECU. What a bootloader does not have is left out: no application runs there.
+
+    Raises:
+        FlashError: see ``EcuClient.request``.
+    """
+    try:
+        simple_step(client, step, is_sent_already=is_sent_already)
+    except EcuRefused as error:
+        if error.nrc not in answers.NOT_SUPPORTED or not _is_in_bootloader(client):
+            raise
+        client.emit("flash.in_bootloader", step=error.step, nrc=error.nrc)
+
+
+def _is_in_bootloader(client: EcuClient) -> bool:
+    """Whether the ECU is in the programming session before it was asked to enter it, and stays there."""
+    identifier = client.profile.identifiers.active_session
+    if identifier is None:
+        return False
+    try:
+        return client.read(identifier) == bytes((client.profile.sessions.programming,))
+    except EcuRefused:
+        return False
+
+
 def _check_preconditions(client: EcuClient) -> None:
     routine = client.profile.routines.check_preconditions
     if routine is None:
