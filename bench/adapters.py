@@ -139,9 +139,15 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
             {"--fd": wanted.fd, "--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)},
         )
         return [_link(channel, *queue, "up")]
+    data_bitrate = wanted.data_bitrate or wanted.bitrate
+    if data_bitrate < wanted.bitrate:
+        raise WrongUsage(
+            f"{channel}: --data-bitrate {data_bitrate} is below --bitrate {wanted.bitrate}; "
+            "CAN FD's data phase is at least as fast"
+        )
     timing = ["type", "can", "bitrate", str(wanted.bitrate)]
-    if wanted.fd:
-        timing += ["dbitrate", str(wanted.data_bitrate or wanted.bitrate), "fd", "on"]
+    # What is not asked for is switched off: the interface may have it from before.
+    timing += ["dbitrate", str(data_bitrate), "fd", "on"] if wanted.fd else ["fd", "off"]
     timing += ["listen-only", "on" if wanted.listen_only else "off", "restart-ms", str(wanted.restart_ms)]
     return [_link(channel, "down"), _link(channel, *timing), _link(channel, *queue), _link(channel, "up")]
 

@@ -5,6 +5,7 @@ Decides what is printed: every `ip link` line before it is run, so that it can b
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -22,7 +23,9 @@ _Print = Annotated[bool, typer.Option("--print", help="Only print the `ip link` 
 @can_group.command("up")
 def up(
     channel: _Channel,
-    bitrate: Annotated[int, typer.Option(min=10_000, max=1_000_000, help="bit/s.")] = 500_000,
+    bitrate: Annotated[
+        int | None, typer.Option(min=10_000, max=1_000_000, help="bit/s; 500000 where not given.")
+    ] = None,
     data_bitrate: Annotated[
         int | None, typer.Option(min=10_000, max=12_000_000, help="CAN FD data phase, bit/s.")
     ] = None,
@@ -39,13 +42,16 @@ def up(
 
     kind = adapters.kind_by_name(channel) if only_print else adapters.look(channel).kind
     wanted = adapters.LinkSettings(
-        bitrate=bitrate,
+        bitrate=bitrate or adapters.LinkSettings.bitrate,
         data_bitrate=data_bitrate,
         fd=fd or data_bitrate is not None,
         listen_only=listen_only,
         restart_ms=restart_ms,
         tx_queue_length=txqueuelen,
     )
+    if kind in ("vcan", "vxcan") and (bitrate or data_bitrate):
+        rates = " and ".join(name for name, rate in (("--bitrate", bitrate), ("--data-bitrate", data_bitrate)) if rate)
+        print(f"{channel}: a {kind} has no bit timing, {rates} sets nothing; a bench paces it", file=sys.stderr)
     _run(adapters.up_commands(channel, kind, wanted), only_print=only_print)
     if not only_print:
         status(channel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +23,7 @@ def lines(kind: str, **settings: object) -> list[str]:
 def test_a_real_interface_is_down_while_its_bit_timing_is_set() -> None:
     assert lines("can", restart_ms=100) == [
         "ip link set can0 down",
-        "ip link set can0 type can bitrate 500000 listen-only off restart-ms 100",
+        "ip link set can0 type can bitrate 500000 fd off listen-only off restart-ms 100",
         "ip link set can0 txqueuelen 1000",
         "ip link set can0 up",
     ]
@@ -31,6 +32,15 @@ def test_a_real_interface_is_down_while_its_bit_timing_is_set() -> None:
 def test_can_fd_has_a_data_bit_rate_the_nominal_one_without_another() -> None:
     assert "dbitrate 2000000 fd on" in lines("can", fd=True, data_bitrate=2_000_000)[1]
     assert "dbitrate 500000 fd on listen-only on" in lines("can", fd=True, listen_only=True)[1]
+
+
+def test_an_interface_that_was_can_fd_is_set_back_to_classic() -> None:
+    assert "bitrate 500000 fd off" in lines("can")[1]
+
+
+def test_a_data_phase_slower_than_the_nominal_bit_rate_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match=r"can0: --data-bitrate 250000 is below --bitrate 500000; .* at least as fast"):
+        lines("can", fd=True, data_bitrate=250_000)
 
 
 def test_a_virtual_interface_is_can_fd_by_its_mtu_and_a_serial_one_only_gets_its_queue() -> None:
@@ -110,6 +120,48 @@ def test_print_runs_nothing() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("ip link set can77 type can bitrate 500000 dbitrate 2000000 fd on")
+
+
+def otabench_can(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "can", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def own_vcan() -> Iterator[str]:
+    """A virtual interface of this test's own: vcan0 is everybody's."""
+    name = "vcanupdown"
+    if subprocess.run(["ip", "link", "add", name, "type", "vcan"], capture_output=True, check=False).returncode:
+        pytest.skip(f"making {name} needs root (the guest kernel has it: WITH_CAN=guest)")
+    yield name
+    subprocess.run(["ip", "link", "del", name], check=True)
+
+
+@pytest.mark.vcan
+def test_an_interface_is_really_set_up_changed_and_taken_down(own_vcan: str) -> None:
+    done = otabench_can("up", own_vcan, "--fd")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"{own_vcan}: vcan, up, CAN FD, txqueuelen 1000"
+    link = adapters.look(own_vcan)
+    assert (link.is_up, link.mtu, link.tx_queue_length) == (True, 72, 1000)
+
+    done = otabench_can("up", own_vcan, "--txqueuelen", "500", "--bitrate", "250000")
+    assert done.returncode == 0, done.stderr
+    assert "has no bit timing, --bitrate sets nothing" in done.stderr
+    link = adapters.look(own_vcan)
+    assert (link.is_up, link.mtu, link.tx_queue_length) == (True, 16, 500)
+
+    assert otabench_can("down", own_vcan).stdout == f"ip link set {own_vcan} down\n"
+    assert not adapters.look(own_vcan).is_up
+    assert otabench_can("status", own_vcan).returncode == 1
+
+
+@pytest.mark.vcan
+def test_an_interface_that_is_not_there_is_one_line_with_its_remedy() -> None:
+    done = otabench_can("up", "can77")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "there is no such interface: plug the adapter in; `ip -br link show type can` lists what is there" in line
 
 
 @pytest.mark.vcan
