@@ -4,8 +4,9 @@ Decides what is filled in: an entry without ``interface`` or ``channel``, or wit
 from where ``can.Bus`` would: CAN_INTERFACE, CAN_CHANNEL, CAN_BITRATE, CAN_CONFIG (with the context as suffix first), then
 ``/etc/can.conf``, ``~/.can`` and ``~/.canrc`` (the context's section first). Without any of these the interface is socketcan.
 
-Decides which further keys an entry may have: those of the constructor of its interface. A key that nobody knows stays where
-it is, for the model to refuse; so does one that looks like a known key misspelt.
+Decides which further keys an entry may have: what ``can.Bus`` takes. That is the bit timing, what the constructor of its interface
+names, and whatever else it may read from its ``**kwargs``. A key that looks like one of these misspelt is a mistake, and so is one
+that python-can would ignore. Below ``options`` everything is passed on.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bench.topology_entries import BusEntry
+from bench.topology_entries import FD_BIT_TIMING, BusEntry
 
 _OWN: Final = tuple(BusEntry.model_fields)
 _LIKE: Final = 0.8
+_NOTHING_FURTHER: Final = frozenset({"socketcan", "udp_multicast", "virtual", "socketcand"})
+"""Interfaces whose constructors read nothing that they do not name."""
+_BIT_TIMING: Final = FD_BIT_TIMING | {"brp", "tseg1", "tseg2", "sjw", "nof_samples"}
+_CAN_BUS: Final = frozenset({"ignore_config"})
+"""Of ``can.Bus`` itself, beside those of a bench file's entry."""
 
 
 def complete(bus: str, entry: dict[str, Any]) -> list[str]:
@@ -35,34 +41,42 @@ def complete(bus: str, entry: dict[str, Any]) -> list[str]:
                 f"buses.{bus}: python-can's settings cannot be read: {error}; correct CAN_CONFIG or ~/.canrc"
             )
     entry.setdefault("interface", "socketcan")
-    if "channel" not in entry:
-        problems.append(
-            f"buses.{bus}.channel: this key is missing; add it, or set CAN_CHANNEL, or a section of ~/.canrc"
-        )
-    extra = [key for key in entry if key not in _OWN]
-    options = entry.setdefault("options", {}) if extra else {}
-    if extra and isinstance(options, dict):
-        accepted = constructor_keys(str(entry["interface"]))
-        for key in extra:
-            if key in accepted or (not accepted and not difflib.get_close_matches(str(key), _OWN, n=1, cutoff=_LIKE)):
-                options[key] = entry.pop(key)
-        if not options:
-            del entry["options"]
+    return problems + _move_further_keys(bus, entry)
+
+
+def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
+    """Moves what ``can.Bus`` takes to ``options``, and takes out what it does not: that is wrong."""
+    further = [key for key in entry if key not in _OWN]
+    if not further or not isinstance(entry.get("options", {}), dict):  # what is no mapping is for the model to refuse
+        return []
+    options = entry["options"] = dict(entry.get("options", {}))
+    interface = str(entry["interface"])
+    named = constructor_keys(interface)
+    problems = []
+    for key in further:
+        value = entry.pop(key)
+        near = difflib.get_close_matches(str(key), sorted({*_OWN, *named}), n=1, cutoff=_LIKE)
+        if key in named or not (near or interface in _NOTHING_FURTHER):
+            options[key] = value
+            continue
+        known = ", ".join(sorted(named - set(_OWN) - _BIT_TIMING - _CAN_BUS))
+        remedy = f"did you mean {near[0]!r}? (" if near else f"{interface} has {known}; "
+        way_out = f"`options: {{{key}: …}}` passes it on to can.Bus as it is" + (")" if near else "")
+        problems.append(f"buses.{bus}.{key}: unknown key; {remedy}{way_out}")
     return problems
 
 
 def constructor_keys(interface: str) -> frozenset[str]:
-    """Keys of an interface's ``can.Bus``; empty where its driver's library is not installed and nobody can tell."""
+    """Keys that ``can.Bus`` and an interface's constructor name; of the constructor none where its library is not installed."""
     with _quiet():
         from can import exceptions
         from can.interface import _get_class_for_interface
 
         try:
-            found = _get_class_for_interface(interface)
+            own = frozenset(inspect.signature(_get_class_for_interface(interface).__init__).parameters)
         except (exceptions.CanError, ImportError, NotImplementedError):
-            return frozenset()
-    own = inspect.signature(found.__init__).parameters
-    return frozenset(own) - {"self", "args", "kwargs"}
+            own = frozenset()
+    return (own - {"self", "args", "kwargs"}) | _BIT_TIMING | _CAN_BUS
 
 
 def _fill(entry: dict[str, Any]) -> None:

@@ -154,8 +154,6 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     if not isinstance(content, dict):
         raise BenchFileError([f"{name}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"])
     problems = [problem for at in _mappings(content.get("buses")) for problem in bus_settings.complete(*at)]
-    if problems:
-        raise BenchFileError([f"{name}: {problem}" for problem in problems])
     here = (folder or Path()).resolve()
     if isinstance(content.get("keys"), str):
         content["keys"] = str(here / content["keys"])
@@ -164,10 +162,9 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        raise BenchFileError(
-            [f"{name}: {topology_rules.field_problem(dict(detail))}" for detail in error.errors()]
-        ) from error
-    problems = topology_rules.cross_problems(topology)
+        problems += [topology_rules.field_problem(dict(detail)) for detail in error.errors()]
+        raise BenchFileError([f"{name}: {problem}" for problem in problems]) from error
+    problems += topology_rules.cross_problems(topology)
     if problems:
         raise BenchFileError([f"{name}: {problem}" for problem in problems])
     return topology

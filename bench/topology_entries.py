@@ -20,6 +20,10 @@ FUNCTIONAL_ID = 0x7DF
 UDP_MULTICAST = "udp_multicast"
 UDP_MULTICAST_PORT = 43113
 """python-can's, where the entry names none."""
+FD_BIT_TIMING = frozenset(
+    {"f_clock", *(f"{phase}_{part}" for phase in ("nom", "data") for part in ("brp", "tseg1", "tseg2", "sjw"))}
+)
+"""Keys of which ``can.Bus`` makes the bit timing of CAN FD, where all are given."""
 
 
 class Entry(BaseModel):

@@ -41,6 +41,8 @@ def field_problem(detail: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
         return f"{where}: unknown key; {remedy}"
+    if detail["type"] == "missing" and detail["loc"][0] == "buses":
+        return f"{where}: this key is missing; add it, or set CAN_CHANNEL, or a section of ~/.canrc"
     if detail["type"] == "missing":
         return f"{where}: this key is missing; add it"
     if detail["type"] == "string_pattern_mismatch":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench import topology
 from bench.errors import BenchFileError
@@ -22,6 +23,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def bus_of(entry: str) -> topology.BusEntry:
     return topology.parse(topology.default_text().replace(CHANNEL, entry), name="x").buses["powertrain"]
+
+
+def problems_of(entry: str) -> list[str]:
+    with pytest.raises(BenchFileError) as caught:
+        bus_of(entry)
+    return caught.value.problems
 
 
 def test_environment_variables_fill_what_is_omitted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +61,7 @@ def test_settings_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch)
         bus_of("channel: x")
 
 
-def test_keys_of_the_interface_itself_are_passed_on_and_others_are_mistakes() -> None:
+def test_keys_of_the_interface_itself_are_passed_on() -> None:
     bus = bus_of("interface: slcan, channel: /dev/ttyACM0, tty_baudrate: 115200, sleep_after_open: 2.0")
     assert bus.can_arguments() == {
         "interface": "slcan",
@@ -64,10 +71,65 @@ def test_keys_of_the_interface_itself_are_passed_on_and_others_are_mistakes() ->
         "tty_baudrate": 115_200,
         "sleep_after_open": 2.0,
     }
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.tty_baudrate: unknown key"):
-        bus_of(f"{CHANNEL}, tty_baudrate: 115200")
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.bitrat: unknown key; did you mean 'bitrate'"):
-        bus_of("interface: gs_usb, channel: 0, bitrat: 1")
+
+
+FD_TIMING = (
+    "f_clock: 80000000, nom_brp: 1, nom_tseg1: 119, nom_tseg2: 40, nom_sjw: 40, "
+    "data_brp: 1, data_tseg1: 29, data_tseg2: 10, data_sjw: 10"
+)
+
+
+@pytest.mark.parametrize(
+    ("interface", "further"),
+    [
+        ("kvaser", "accept_virtual: true"),
+        ("kvaser", "driver_mode: true"),
+        ("kvaser", "single_handle: true"),
+        ("kvaser", "exclusive: true"),
+        ("kvaser", "f_clock: 8000000, brp: 1, tseg1: 13, tseg2: 2, sjw: 1, nof_samples: 1"),
+        ("pcan", "auto_reset: true"),
+        ("pcan", FD_TIMING),
+        ("pcan", FD_TIMING.replace("f_clock: 80000000", "f_clock_mhz: 80")),
+        ("slcan", "f_clock: 8000000, brp: 1, tseg1: 13, tseg2: 2, sjw: 1, nof_samples: 1"),
+        ("slcan", "btr: '001C'"),
+        ("socketcan", "receive_own_messages: true, ignore_rx_error_frames: true"),
+        ("gs_usb", "index: 0"),
+        ("neovi", "type_filter: ValueCAN4, serial: V12345"),
+        ("systec", "device_number: 1"),
+        ("vector", "app_name: bench, channel_index: 0"),
+        ("virtual", "ignore_config: true"),
+    ],
+)
+def test_a_key_that_python_can_takes_goes_to_can_bus(interface: str, further: str) -> None:
+    expected = yaml.safe_load("{" + further + "}")
+    arguments = bus_of(f"interface: {interface}, channel: 0, {further}").can_arguments()
+    assert {key: arguments[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            "interface: gs_usb, channel: 0, bitrat: 1",
+            "bitrat: unknown key; did you mean 'bitrate'? (`options: {bitrat: …}`",
+        ),
+        ("interface: kvaser, channel: 0, bitrat: 1", "bitrat: unknown key; did you mean 'bitrate'?"),
+        ("interface: slcan, channel: x, tty_baudrat: 1", "tty_baudrat: unknown key; did you mean 'tty_baudrate'?"),
+        ("interface: kvaser, channel: 0, nof_sampels: 1", "nof_sampels: unknown key; did you mean 'nof_samples'?"),
+        (
+            f"{CHANNEL}, tty_baudrate: 115200",
+            "tty_baudrate: unknown key; socketcan has can_filters, ignore_rx_error_frames, local_loopback, receive_own_mes",
+        ),
+    ],
+)
+def test_a_key_that_is_misspelt_is_told_with_the_way_to_pass_it_on(entry: str, expected: str) -> None:
+    (problem,) = problems_of(entry)
+    assert problem.startswith(f"x: buses.powertrain.{expected}")
+    assert "passes it on to can.Bus as it is" in problem
+
+
+def test_a_key_below_options_is_passed_on_whatever_it_is() -> None:
+    assert bus_of(f"{CHANNEL}, options: {{bitrat: 1}}").can_arguments()["bitrat"] == 1
 
 
 def test_the_commented_file_is_the_default_bench_and_mentions_every_key() -> None:
