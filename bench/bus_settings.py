@@ -1,8 +1,9 @@
 """What a bus entry of the bench file leaves to python-can: its environment variables, ``~/.canrc``, its interfaces' own keys.
 
-Decides what is filled in: an entry without ``interface`` or ``channel``, or with a ``config_context``, takes what it omits
-from where ``can.Bus`` would: CAN_INTERFACE, CAN_CHANNEL, CAN_BITRATE, CAN_CONFIG (with the context as suffix first), then
-``/etc/can.conf``, ``~/.can`` and ``~/.canrc`` (the context's section first). Without any of these the interface is socketcan.
+Decides what is filled in: interface, channel, bit rates and CAN FD that an entry omits come from where ``can.Bus`` would take them:
+CAN_INTERFACE, CAN_CHANNEL, CAN_BITRATE, CAN_CONFIG (with the context as suffix first), then ``/etc/can.conf``, ``~/.can`` and
+``~/.canrc`` (the context's section first). Their further keys belong to their interface: they come along where the entry omits
+``interface`` or ``channel``, or has a ``config_context``. Without any of these the interface is socketcan.
 
 Decides which further keys an entry may have: what ``can.Bus`` takes. That is the bit timing, what the constructor of its interface
 names, and whatever else it may read from its ``**kwargs``. A key that looks like one of these misspelt is a mistake, and so is one
@@ -11,18 +12,25 @@ that python-can would ignore. Below ``options`` everything is passed on.
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import difflib
 import inspect
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from bench.topology_entries import FD_BIT_TIMING, BusEntry
 
 _OWN: Final = tuple(BusEntry.model_fields)
 _LIKE: Final = 0.8
+_FILL_ORDER: Final = ("interface", "channel", "bitrate", "fd", "data_bitrate")
+_FROM_SETTINGS: Final = frozenset(_FILL_ORDER)
+_CORRECT: Final = "correct CAN_CONFIG and the like, or ~/.canrc"
 _NOTHING_FURTHER: Final = frozenset({"socketcan", "udp_multicast", "virtual", "socketcand"})
 """Interfaces whose constructors read nothing that they do not name."""
 _BIT_TIMING: Final = FD_BIT_TIMING | {"brp", "tseg1", "tseg2", "sjw", "nof_samples"}
@@ -32,16 +40,19 @@ _CAN_BUS: Final = frozenset({"ignore_config"})
 
 def complete(bus: str, entry: dict[str, Any]) -> list[str]:
     """Fills a raw entry in, and moves its interface's own keys to ``options``. Returns what is wrong."""
-    problems = []
-    if not {"interface", "channel"} <= entry.keys() or "config_context" in entry:
-        try:
-            _fill(entry)
-        except (ValueError, OSError) as error:  # CAN_CONFIG is no JSON, a configuration file is none
-            problems.append(
-                f"buses.{bus}: python-can's settings cannot be read: {error}; correct CAN_CONFIG or ~/.canrc"
-            )
+    given = frozenset(entry)
+    try:
+        settings = _settings(entry)
+    except (ValueError, TypeError, AttributeError, OSError, configparser.Error) as error:
+        words = " ".join(str(error).split())
+        settings, problems = [], [f"buses.{bus}: python-can's settings cannot be read: {words}; {_CORRECT}"]
+    else:
+        problems = [problem for source in settings for problem in _fill(bus, entry, source)]
     entry.setdefault("interface", "socketcan")
-    return problems + _move_further_keys(bus, entry)
+    problems += _move_further_keys(bus, entry)
+    if not {"interface", "channel"} <= given or "config_context" in given:
+        _take_further_keys(entry, settings)
+    return problems
 
 
 def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
@@ -79,16 +90,70 @@ def constructor_keys(interface: str) -> frozenset[str]:
     return (own - {"self", "args", "kwargs"}) | _BIT_TIMING | _CAN_BUS
 
 
-def _fill(entry: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """What one of python-can's sources says. ``name`` with its verb."""
+
+    name: str
+    values: dict[str, Any]
+
+
+def _settings(entry: Mapping[str, Any]) -> list[_Source]:
+    """All sources that say something, in python-can's order; none where the entry omits nothing that they could say."""
+    if not _omitted(entry) and "config_context" not in entry:
+        return []
     with _quiet():
         from can import util
     context = entry.get("config_context")
-    sections = [] if context is None else [str(context)]
-    sources = [util.load_environment_config(section) for section in [*sections, None]]
-    sources += [util.load_file_config(section=section) for section in [*sections, "default"]]
-    for source in sources:
-        for key, value in source.items():
-            entry.setdefault(key, util.cast_from_string(value) if isinstance(value, str) else value)
+    found = []
+    for section in ([] if context is None else [str(context)]) + [None]:
+        suffix = f"_{section}" if section else ""
+        name = f"python-can's environment variables (CAN_BITRATE{suffix}, CAN_CONFIG{suffix}, …) say"
+        found.append(_Source(name, util.load_environment_config(section)))
+    for section in ([] if context is None else [str(context)]) + ["default"]:
+        name = f"~/.canrc, ~/.can or /etc/can.conf, section {section}, says"
+        found.append(_Source(name, dict(util.load_file_config(section=section))))
+    return [
+        _Source(
+            source.name,
+            {
+                "interface" if key == "bustype" else key: util.cast_from_string(value)
+                if isinstance(value, str)
+                else value
+                for key, value in source.values.items()
+            },
+        )
+        for source in found
+        if source.values
+    ]
+
+
+def _omitted(entry: Mapping[str, Any]) -> set[str]:
+    """Keys that python-can's settings may fill in; a data bit rate has no meaning without CAN FD."""
+    omitted = _FROM_SETTINGS - entry.keys()
+    return omitted if entry.get("fd") or "fd" in omitted else omitted - {"data_bitrate"}
+
+
+def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[str]:
+    """Takes from one source what the entry omits, and tells what is wrong with it."""
+    for key in sorted(_omitted(entry) & source.values.keys(), key=_FILL_ORDER.index):
+        if key == "data_bitrate" and not entry.get("fd"):
+            continue
+        value = source.values[key]
+        try:
+            BusEntry.model_validate({"channel": "", key: value})
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            yield f"buses.{bus}: {source.name} {key} {value!r}: {message[:1].lower()}{message[1:]}; {_CORRECT}"
+        else:
+            entry[key] = value
+
+
+def _take_further_keys(entry: dict[str, Any], sources: Sequence[_Source]) -> None:
+    """Passes on what the sources say beyond an entry's own keys, whatever it is: they are python-can's, not the bench file's."""
+    further = {key: value for source in reversed(sources) for key, value in source.values.items() if key not in _OWN}
+    if further and isinstance(entry.get("options", {}), dict):
+        entry["options"] = further | entry.get("options", {})
 
 
 @contextlib.contextmanager

@@ -48,17 +48,87 @@ def test_a_context_of_canrc_is_taken_before_its_default_section(home: Path) -> N
     assert bus.can_arguments() == {"interface": "kvaser", "channel": 1, "fd": False, "bitrate": 500_000}
 
 
+NO_RATE = "{interface: pcan, channel: PCAN_USBBUS1}"
+
+
+def bus_without_rate(entry: str = NO_RATE) -> topology.BusEntry:
+    before = f"{{{CHANNEL}, bitrate: 500000, fd: false}}"
+    assert before in topology.default_text()
+    return topology.parse(topology.default_text().replace(before, entry), name="x").buses["powertrain"]
+
+
+def test_a_bit_rate_that_is_omitted_comes_from_the_environment_though_interface_and_channel_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert bus_without_rate().can_arguments()["bitrate"] == 500_000
+    monkeypatch.setenv("CAN_BITRATE", "250000")
+    assert bus_without_rate().can_arguments()["bitrate"] == 250_000
+    assert bus_of(CHANNEL).bitrate == 500_000
+
+
+def test_can_fd_that_is_omitted_comes_from_canrc_with_its_data_bit_rate(home: Path) -> None:
+    (home / ".canrc").write_text("[default]\nfd = True\ndata_bitrate = 2000000\n")
+    bus = bus_without_rate("{channel: can0}")
+    assert (bus.fd, bus.data_bitrate) == (True, 2_000_000)
+    assert bus_of(CHANNEL).data_bitrate is None  # fd: false stands in the file
+
+
+def test_further_keys_of_canrc_and_can_config_go_to_the_bus(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".canrc").write_text("[default]\ninterface = kvaser\nchannel = 0\naccept_virtual = True\n")
+    assert bus_without_rate("{bitrate: 250000}").can_arguments() == {
+        "interface": "kvaser", "channel": 0, "fd": False, "bitrate": 250_000, "accept_virtual": True
+    }  # fmt: skip
+    monkeypatch.setenv("CAN_CONFIG", '{"tseg1": 13, "bitrat": 1}')
+    arguments = bus_without_rate("{bitrate: 250000}").can_arguments()
+    assert (arguments["tseg1"], arguments["bitrat"]) == (13, 1)
+
+
+def test_a_context_wins_over_the_default_section_and_the_file_s_own_keys_over_both(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".canrc").write_text("[default]\nsingle_handle = True\n[left]\ninterface = kvaser\nchannel = 1\n")
+    monkeypatch.setenv("CAN_CHANNEL_left", "2")
+    monkeypatch.setenv("CAN_CHANNEL", "3")
+    bus = bus_without_rate("{config_context: left, single_handle: false}")
+    assert (bus.interface, bus.channel, bus.options) == ("kvaser", 2, {"single_handle": False})
+
+
+@pytest.mark.parametrize(
+    ("variables", "canrc", "expected"),
+    [
+        ({"CAN_CONFIG": "{"}, "", "python-can's settings cannot be read: "),
+        ({"CAN_CONFIG": "[1]"}, "", "python-can's settings cannot be read: "),
+        ({}, "channel = can0\n", "python-can's settings cannot be read: File contains no section headers"),
+        (
+            {"CAN_BITRATE": "fast"},
+            "",
+            "python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say bitrate 'fast': input should be a",
+        ),
+        (
+            {},
+            "[default]\nbitrate = 1\n",
+            "~/.canrc, ~/.can or /etc/can.conf, section default, says bitrate 1: input should be greater than or equal",
+        ),
+    ],
+)
+def test_settings_that_are_wrong_are_one_line_that_names_them_and_not_the_bench_file_s_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], canrc: str, expected: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (home / ".canrc").write_text(canrc)
+    with pytest.raises(BenchFileError) as caught:
+        bus_without_rate()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"x: buses.powertrain: {expected}")
+    assert "\n" not in problem
+
+
 def test_without_any_of_these_the_channel_is_missing() -> None:
     with pytest.raises(
         BenchFileError, match=r"buses\.powertrain\.channel: this key is missing; add it, or set CAN_CHANNEL"
     ):
         bus_of("options: {}")
-
-
-def test_settings_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAN_CONFIG", "{")
-    with pytest.raises(BenchFileError, match=r"buses\.powertrain: python-can's settings cannot be read"):
-        bus_of("channel: x")
 
 
 def test_keys_of_the_interface_itself_are_passed_on() -> None:
