@@ -6,7 +6,9 @@ is wrong and what to do (``bench.topology_rules``). Its entries are ``bench.topo
 Rules:
 
 * Unknown keys are mistakes; the nearest known key is named.
-* Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier.
+* Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier. Application
+  frames have identifiers of their own.
+* CAN FD is asked for only where the interface has it, of ISO-TP only on a bus that is CAN FD.
 * A real board (``kind: board``) needs its serial number and its security access secret, as nobody made them for it.
 * Files that the bench file names are relative to it.
 """
@@ -54,14 +56,13 @@ class Topology(Entry):
         return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
 
     def isotp_of(self, ecu: str) -> IsoTpConfig:
-        """ISO-TP parameters of both ends: the file's, else what the ECU's bus needs."""
-        entry = self.ecus[ecu]
-        bus = self.buses[entry.bus]
-        if entry.isotp is not None:
-            return entry.isotp
-        if bus.interface == "socketcan":
-            return IsoTpConfig(fd=bus.fd)
-        return IsoTpConfig(transport="user", block_size=USER_SPACE_BLOCK_SIZE, fd=bus.fd)
+        """ISO-TP parameters of both ends: the file's, and where it says nothing what the ECU's bus needs."""
+        bus = self.buses[self.ecus[ecu].bus]
+        said = self.ecus[ecu].isotp or IsoTpConfig()
+        needed: dict[str, Any] = {"fd": bus.fd}
+        if bus.interface != "socketcan":
+            needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
+        return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
 
     def simulated(self) -> list[str]:
         """Names of the simulated ECUs, in the file's order."""
@@ -100,8 +101,8 @@ class Topology(Entry):
                     for name, bus in self.buses.items()
                 },
                 "ecus": {
-                    name: ecu.model_copy(update={"isotp": None})
-                    if self.buses[ecu.bus].interface == "socketcan"
+                    name: ecu.model_copy(update={"isotp": ecu.isotp.model_copy(update={"transport": "user"})})
+                    if ecu.isotp is not None and self.buses[ecu.bus].interface == "socketcan"
                     else ecu
                     for name, ecu in self.ecus.items()
                 },

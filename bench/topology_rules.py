@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel
 
-from bench.topology_entries import UDP_MULTICAST, BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from bench.topology_entries import (
+    FD_BIT_TIMING,
+    UDP_MULTICAST,
+    BusEntry,
+    EcuEntry,
+    PowerEntry,
+    SecurityEntry,
+    VehicleEntry,
+)
 from proto.isotp_address import connection_address, functional_address
 from proto.process_config import EcuTiming, IsoTpConfig
 
@@ -80,7 +88,14 @@ _SUBMODELS: dict[str, type[BaseModel]] = {
 
 def cross_problems(topology: Topology) -> list[str]:
     """What is wrong between entries that are each right."""
-    return [*_identifier_problems(topology), *_ecu_problems(topology), *_bus_problems(topology)]
+    return [
+        *_identifier_problems(topology),
+        *_periodic_problems(topology),
+        *_ecu_problems(topology),
+        *_isotp_problems(topology),
+        *_bus_problems(topology),
+        *(problem for name, bus in topology.buses.items() for problem in _can_fd_problems(name, bus)),
+    ]
 
 
 def _identifier_problems(topology: Topology) -> Iterator[str]:
@@ -104,6 +119,39 @@ def _identifier_problems(topology: Topology) -> Iterator[str]:
             other = used.setdefault((ecu.bus, frame.can_id, frame.extension), at)
             if other != at:
                 yield f"{at}: 0x{frame.can_id:X} is already {other} on bus {ecu.bus!r}; give each ECU its own identifiers"
+
+
+def _periodic_problems(topology: Topology) -> Iterator[str]:
+    """No application frame has the identifier of another ECU, whose receiver would take it for a diagnostic message."""
+    used: dict[tuple[str, int], str] = {}
+    for name, ecu in topology.ecus.items():
+        for key in ("request_id", "response_id", "functional_id"):
+            used.setdefault((ecu.bus, getattr(ecu, key)), f"ecus.{name}.{key}")
+    for name, ecu in topology.ecus.items():
+        for frame in ecu.periodic:
+            other = used.get((ecu.bus, frame.id))
+            if other is not None:
+                yield (
+                    f"ecus.{name}.periodic: 0x{frame.id:X} of {frame.name} is {other} on bus {ecu.bus!r}; "
+                    "give it an identifier of its own"
+                )
+
+
+def _isotp_problems(topology: Topology) -> Iterator[str]:
+    for name, ecu in topology.ecus.items():
+        bus = topology.buses.get(ecu.bus)
+        if bus is None or ecu.isotp is None:
+            continue
+        isotp, at = topology.isotp_of(name), f"ecus.{name}.isotp"
+        if isotp.fd and not bus.fd:
+            yield f"{at}.fd: bus {ecu.bus!r} is classic CAN; add `fd: true` to the bus, or leave it out here"
+        elif (isotp.tx_dl or 8) > 8 and not isotp.fd:
+            yield f"{at}.tx_dl: {isotp.tx_dl} bytes need CAN FD; add `fd: true` to bus {ecu.bus!r}, or leave tx_dl out"
+        if isotp.transport == "kernel" and bus.interface != "socketcan":
+            yield (
+                f"{at}.transport: the kernel has ISO-TP only on SocketCAN, and bus {ecu.bus!r} is {bus.interface}; "
+                "leave transport out, or use the adapter by its kernel driver (docs/hardware.md)"
+            )
 
 
 def _ecu_problems(topology: Topology) -> Iterator[str]:
@@ -149,3 +197,48 @@ def _bus_problems(topology: Topology) -> Iterator[str]:
             )
         else:
             yield f"buses.{name}.channel: {bus.channel!r} is already bus {other!r}; one entry a bus"
+
+
+_CLASSIC_ONLY = frozenset(
+    {
+        "canalystii",
+        "cantact",
+        "gs_usb",
+        "iscan",
+        "neousys",
+        "nican",
+        "robotell",
+        "seeedstudio",
+        "serial",
+        "systec",
+        "usb2can",
+    }
+)
+"""Interfaces of python-can 4.6 that know no CAN FD, whatever the adapter does."""
+_FD_BY_BIT_TIMING = frozenset({"pcan", "slcan"})
+"""Interfaces of python-can that make nothing of data_bitrate."""
+
+
+def _can_fd_problems(name: str, bus: BusEntry) -> Iterator[str]:
+    at = f"buses.{name}"
+    if not bus.fd:
+        if bus.data_bitrate is not None:
+            yield f"{at}.data_bitrate: needs CAN FD; add `fd: true`, or leave it out"
+        return
+    if bus.data_bitrate is not None and bus.data_bitrate < bus.bitrate:
+        yield (
+            f"{at}.data_bitrate: {bus.data_bitrate} is below bitrate {bus.bitrate}; CAN FD's data phase is at least as "
+            "fast: correct one of them"
+        )
+    if bus.interface in _CLASSIC_ONLY:
+        yield f"{at}.fd: python-can's {bus.interface} has no CAN FD; `fd: false`, or the kernel's driver (socketcan)"
+    elif bus.interface == "socketcan" and str(bus.channel).startswith("slcan"):
+        yield f"{at}.fd: {bus.channel} is a serial adapter by its name, and these have no CAN FD; `fd: false`"
+    elif bus.interface in _FD_BY_BIT_TIMING and "timing" not in bus.options:
+        in_mhz = bus.interface == "pcan" and "f_clock_mhz" in bus.options
+        missing = FD_BIT_TIMING - bus.options.keys() - ({"f_clock"} if in_mhz else set())
+        if missing:
+            yield (
+                f"{at}.fd: {bus.interface} takes CAN FD only with its bit timing; add {', '.join(sorted(missing))} "
+                "(data_bitrate sets nothing here), or `fd: false`"
+            )

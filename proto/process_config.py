@@ -57,14 +57,15 @@ class IsoTpConfig(_Config):
 class EcuTiming(_Config):
     """Times of an ECU, in seconds. The defaults are quick; a bench file may make them real."""
 
-    p2_server_max_s: float = 0.05
-    p2_star_server_max_s: float = 5.0
-    s3_server_s: float = 5.0
-    boot_s: float = 0.15
-    erase_sector_s: float = 0.0
-    program_page_s: float = 0.0
-    security_delay_s: float = 10.0
-    trial_confirm_timeout_s: float = 60.0
+    p2_server_max_s: float = Field(default=0.05, gt=0, le=65.535)
+    p2_star_server_max_s: float = Field(default=5.0, gt=0, le=655.35)
+    """Upper bounds of both: what the two bytes of the answer to 10 hold."""
+    s3_server_s: float = Field(default=5.0, gt=0)
+    boot_s: float = Field(default=0.15, ge=0)
+    erase_sector_s: float = Field(default=0.0, ge=0)
+    program_page_s: float = Field(default=0.0, ge=0)
+    security_delay_s: float = Field(default=10.0, ge=0)
+    trial_confirm_timeout_s: float = Field(default=60.0, gt=0)
     """How long a trial image may run unconfirmed before the watchdog resets it."""
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bench import topology
 from bench.errors import BenchFileError
+from proto.process_config import EcuTiming
 
 FILE = "my.bench.yaml"
 
@@ -80,6 +81,118 @@ def test_the_same_identifier_on_another_bus_is_no_mistake() -> None:
 def test_two_buses_on_one_interface_are_a_mistake() -> None:
     text = changed("buses:", "buses:\n  body: {channel: vcan0}")
     assert problems_of(text) == [f"{FILE}: buses.powertrain.channel: 'vcan0' is already bus 'body'; one entry a bus"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "id: 0x220",
+            "id: 0x7E8",
+            "ecus.adas.periodic: 0x7E8 of LaneStatus is ecus.engine.response_id on bus 'powertrain'",
+        ),
+        (
+            "id: 0x220",
+            "id: 0x7E0",
+            "ecus.adas.periodic: 0x7E0 of LaneStatus is ecus.engine.request_id on bus 'powertrain'",
+        ),
+        (
+            "fd: false",
+            "fd: false, data_bitrate: 2000000",
+            "buses.powertrain.data_bitrate: needs CAN FD; add `fd: true`",
+        ),
+        (
+            "fd: false",
+            "fd: true, data_bitrate: 250000",
+            "buses.powertrain.data_bitrate: 250000 is below bitrate 500000; ",
+        ),
+        (
+            "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
+            "interface: slcan, channel: /dev/ttyACM0, fd: true, data_bitrate: 2000000",
+            "buses.powertrain.fd: slcan takes CAN FD only with its bit timing; add data_brp, data_sjw, data_tseg1, ",
+        ),
+        (
+            "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
+            "interface: pcan, channel: PCAN_USBBUS1, fd: true, f_clock_mhz: 80, nom_brp: 1",
+            "buses.powertrain.fd: pcan takes CAN FD only with its bit timing; add data_brp, data_sjw, data_tseg1, data_tseg2, ",
+        ),
+        (
+            "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
+            "interface: gs_usb, channel: 0, fd: true",
+            "buses.powertrain.fd: python-can's gs_usb has no CAN FD; `fd: false`, or the kernel's driver (socketcan)",
+        ),
+        (
+            "channel: vcan0, bitrate: 500000, fd: false",
+            "channel: slcan0, bitrate: 500000, fd: true",
+            "buses.powertrain.fd: slcan0 is a serial adapter by its name, and these have no CAN FD; `fd: false`",
+        ),
+        (
+            "profile: iso14229-ab",
+            "profile: iso14229-ab, isotp: {fd: true}",
+            "ecus.engine.isotp.fd: bus 'powertrain' is",
+        ),
+        (
+            "profile: iso14229-ab",
+            "profile: iso14229-ab, isotp: {tx_dl: 64}",
+            "ecus.engine.isotp.tx_dl: 64 bytes need CAN",
+        ),
+        (
+            "profile: iso14229-ab",
+            "profile: iso14229-ab, timing: {p2_server_max_s: -1}",
+            "ecus.engine.timing.p2_server_max_s: input should be greater than 0",
+        ),
+        (
+            "profile: iso14229-ab",
+            "profile: iso14229-ab, timing: {p2_server_max_s: 66}",
+            "ecus.engine.timing.p2_server_max_s: input should be less than or equal to 65.535",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_one_line(before: str, after: str, expected: str) -> None:
+    (line,) = problems_of(changed(before, after))
+    assert line.startswith(f"{FILE}: {expected}")
+
+
+def test_no_time_of_an_ecu_may_be_negative() -> None:
+    times = ", ".join(f"{key}: -1" for key in EcuTiming.model_fields)
+    found = problems_of(changed("profile: iso14229-ab", f"profile: iso14229-ab, timing: {{{times}}}"))
+    assert [line.split(": ")[1] for line in found] == [f"ecus.engine.timing.{key}" for key in EcuTiming.model_fields]
+
+
+def test_a_periodic_frame_may_have_the_identifier_of_an_ecu_on_another_bus() -> None:
+    text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
+        "adas:   {kind: simulated, bus: powertrain", "adas: {bus: body"
+    )
+    bench = topology.parse(text.replace("id: 0x220", "id: 0x7E8"), name=FILE)
+    assert bench.ecus["adas"].periodic[0].id == bench.ecus["engine"].response_id
+
+
+def test_can_fd_by_its_whole_bit_timing_is_accepted() -> None:
+    timing = "f_clock: 80000000, nom_brp: 1, nom_tseg1: 119, nom_tseg2: 40, nom_sjw: 40"
+    timing += ", data_brp: 1, data_tseg1: 29, data_tseg2: 10, data_sjw: 10"
+    for wanted in (timing, timing.replace("f_clock: 80000000", "f_clock_mhz: 80")):
+        text = changed("interface: socketcan, channel: vcan0", "interface: pcan, channel: PCAN_USBBUS1")
+        text = text.replace("fd: false", f"fd: true, {wanted}")
+        assert topology.parse(text, name=FILE).buses["powertrain"].fd
+
+
+def test_without_kernel_can_an_ecu_keeps_its_addressing_and_what_else_it_says_of_iso_tp() -> None:
+    said = "isotp: {addressing: extended, target_address: 0x11, source_address: 0xF1, padding: 0xAA, transport: kernel}"
+    text = changed("profile: iso14229-ab", f"profile: iso14229-ab, {said}")
+    isotp = topology.parse(text, name=FILE).without_kernel_can(udp_ports=[43201]).isotp_of("engine")
+    assert (isotp.addressing, isotp.target_address, isotp.source_address, isotp.padding) == (
+        "extended",
+        0x11,
+        0xF1,
+        0xAA,
+    )
+    assert (isotp.transport, isotp.block_size) == ("user", 8)
+
+
+def test_without_kernel_can_a_block_size_that_is_given_stays() -> None:
+    text = changed("profile: iso14229-ab", "profile: iso14229-ab, isotp: {block_size: 4}")
+    isotp = topology.parse(text, name=FILE).without_kernel_can(udp_ports=[43201]).isotp_of("engine")
+    assert (isotp.transport, isotp.block_size) == ("user", 4)
 
 
 def test_a_board_needs_its_serial_and_secret() -> None:
