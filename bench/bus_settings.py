@@ -33,6 +33,8 @@ _FROM_SETTINGS: Final = frozenset(_FILL_ORDER)
 _CORRECT: Final = "correct CAN_CONFIG and the like, or ~/.canrc"
 _NOTHING_FURTHER: Final = frozenset({"socketcan", "udp_multicast", "virtual", "socketcand"})
 """Interfaces whose constructors read nothing that they do not name."""
+_COMPLETE: Final = frozenset({"socketcan", "udp_multicast", "virtual"})
+"""Interfaces that need nothing beyond a channel, and no library: python-can need not be asked about them."""
 _BIT_TIMING: Final = FD_BIT_TIMING | {"brp", "tseg1", "tseg2", "sjw", "nof_samples"}
 _CAN_BUS: Final = frozenset({"ignore_config"})
 """Of ``can.Bus`` itself, beside those of a bench file's entry."""
@@ -49,10 +51,25 @@ def complete(bus: str, entry: dict[str, Any]) -> list[str]:
     else:
         problems = [problem for source in settings for problem in _fill(bus, entry, source)]
     entry.setdefault("interface", "socketcan")
+    if "interface" in given and (unknown := _unknown_interface(str(entry["interface"]))):
+        problems.append(f"buses.{bus}.interface: {unknown}")
     problems += _move_further_keys(bus, entry)
     if not {"interface", "channel"} <= given or "config_context" in given:
         _take_further_keys(entry, settings)
-    return problems
+    return problems + _missing_keys(bus, entry)
+
+
+def _unknown_interface(interface: str) -> str:
+    """What is wrong with an interface's name, with the remedy; empty where python-can knows it."""
+    if interface in _COMPLETE:
+        return ""
+    with _quiet():
+        from can.interfaces import VALID_INTERFACES
+    if interface in VALID_INTERFACES:
+        return ""
+    near = difflib.get_close_matches(interface, sorted(VALID_INTERFACES), n=1)
+    known = f"it has {', '.join(sorted(VALID_INTERFACES))}; another one comes with its plug-in's package"
+    return f"python-can has no {interface!r}; {f'did you mean {near[0]!r}?' if near else known}"
 
 
 def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
@@ -62,7 +79,7 @@ def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
         return []
     options = entry["options"] = dict(entry.get("options", {}))
     interface = str(entry["interface"])
-    named = constructor_keys(interface)
+    named = _constructor(interface).keys() | _BIT_TIMING | _CAN_BUS
     problems = []
     for key in further:
         value = entry.pop(key)
@@ -77,17 +94,31 @@ def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
     return problems
 
 
-def constructor_keys(interface: str) -> frozenset[str]:
-    """Keys that ``can.Bus`` and an interface's constructor name; of the constructor none where its library is not installed."""
+def _missing_keys(bus: str, entry: Mapping[str, Any]) -> list[str]:
+    """What the constructor of an entry's interface cannot do without."""
+    interface, options = str(entry["interface"]), entry.get("options", {})
+    if interface in _COMPLETE or not isinstance(options, dict):
+        return []
+    needed = {
+        key
+        for key, parameter in _constructor(interface).items()
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    missing = sorted(needed - {"channel"} - entry.keys() - options.keys())
+    return [f"buses.{bus}.{key}: this key is missing; interface {interface} needs it: add it" for key in missing]
+
+
+def _constructor(interface: str) -> dict[str, inspect.Parameter]:
+    """What an interface's constructor names; nothing where its library is not installed and nobody can tell."""
     with _quiet():
         from can import exceptions
         from can.interface import _get_class_for_interface
 
         try:
-            own = frozenset(inspect.signature(_get_class_for_interface(interface).__init__).parameters)
+            named = inspect.signature(_get_class_for_interface(interface).__init__).parameters
         except (exceptions.CanError, ImportError, NotImplementedError):
-            own = frozenset()
-    return (own - {"self", "args", "kwargs"}) | _BIT_TIMING | _CAN_BUS
+            return {}
+    return {key: parameter for key, parameter in named.items() if key not in ("self", "args", "kwargs")}
 
 
 @dataclass(frozen=True)
@@ -140,11 +171,14 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[str]:
         if key == "data_bitrate" and not entry.get("fd"):
             continue
         value = source.values[key]
+        problem = _unknown_interface(str(value)) if key == "interface" else ""
         try:
             BusEntry.model_validate({"channel": "", key: value})
         except ValidationError as error:
             message = error.errors()[0]["msg"]
-            yield f"buses.{bus}: {source.name} {key} {value!r}: {message[:1].lower()}{message[1:]}; {_CORRECT}"
+            problem = f"{message[:1].lower()}{message[1:]}"
+        if problem:
+            yield f"buses.{bus}: {source.name} {key} {value!r}: {problem}; {_CORRECT}"
         else:
             entry[key] = value
 

@@ -1,7 +1,8 @@
 """The bench file: which vehicle, which buses, which ECUs.
 
 Decides what a whole file means: defaults that come from several entries, and that every mistake is told with file, key, what
-is wrong and what to do (``bench.topology_rules``). Its entries are ``bench.topology_entries``. It opens no bus and starts nothing.
+is wrong and what to do (``bench.topology_rules``, in the words of ``bench.topology_words``). Its entries are
+``bench.topology_entries``. It opens no bus and starts nothing.
 
 Rules:
 
@@ -24,7 +25,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from bench import bus_settings, topology_rules
+from bench import bus_settings, topology_rules, topology_words
 from bench.errors import BenchFileError
 from bench.topology_entries import UDP_MULTICAST, BusEntry, EcuEntry, Entry, PowerEntry, SecurityEntry, VehicleEntry
 from proto.process_config import IsoTpConfig
@@ -151,7 +152,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise BenchFileError([f"{name}: {topology_rules.yaml_problem(error)}"]) from error
+        raise BenchFileError([f"{name}: {topology_words.yaml_problem(error)}"]) from error
     if not isinstance(content, dict):
         raise BenchFileError([f"{name}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"])
     problems = [problem for at in _mappings(content.get("buses")) for problem in bus_settings.complete(*at)]
@@ -163,7 +164,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        problems += [topology_rules.field_problem(dict(detail)) for detail in error.errors()]
+        problems += dict.fromkeys(topology_words.field_problem(dict(detail)) for detail in error.errors())
         raise BenchFileError([f"{name}: {problem}" for problem in problems]) from error
     problems += topology_rules.cross_problems(topology)
     if problems:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from proto.periodic import PeriodicFrame
 from proto.process_config import EcuTiming, IsoTpConfig
@@ -108,10 +108,15 @@ class SecurityEntry(Entry):
 
     algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
     """The built-in one, or ``module:function`` (``proto.security_algorithm``)."""
-    secret: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    secret: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """32 bytes, hex. None: ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
     secret_file: Path | None = None
     """A file with these 64 digits, so that the bench file can be shared; relative to the bench file."""
+
+    @field_validator("secret")
+    @classmethod
+    def _small_letters(cls, secret: str | None) -> str | None:
+        return None if secret is None else secret.lower()
 
     @model_validator(mode="after")
     def _one_secret(self) -> SecurityEntry:

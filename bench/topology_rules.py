@@ -1,89 +1,21 @@
-"""What is wrong with a bench file, one line each: where, what, what to do. Pure.
+"""What is wrong between the entries of a bench file that are each right, one line each: where, what, what to do. Pure.
 
-Decides the rules between entries that are each right, and the words for what pydantic found in one entry.
+What is wrong in one entry pydantic finds; ``bench.topology_words`` says it.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import BaseModel
-
-from bench.topology_entries import (
-    FD_BIT_TIMING,
-    UDP_MULTICAST,
-    BusEntry,
-    EcuEntry,
-    PowerEntry,
-    SecurityEntry,
-    VehicleEntry,
-)
+from bench.topology_entries import FD_BIT_TIMING, UDP_MULTICAST, BusEntry, EcuEntry
 from proto.isotp_address import connection_address, functional_address
-from proto.process_config import EcuTiming, IsoTpConfig
 
 if TYPE_CHECKING:
     from bench.topology import Topology
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
-_TOP_KEYS = ("vehicle", "buses", "ecus", "keys")
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """What keeps the text from being YAML, with line and column."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
-    return f"not YAML: {' '.join(str(error).split())}"
-
-
-def field_problem(detail: Mapping[str, Any]) -> str:
-    """One of pydantic's findings."""
-    where = ".".join(str(part) for part in detail["loc"])
-    value = detail.get("input")
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(detail["loc"])
-        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
-        return f"{where}: unknown key; {remedy}"
-    if detail["type"] == "missing" and detail["loc"][0] == "buses":
-        return f"{where}: this key is missing; add it, or set CAN_CHANNEL, or a section of ~/.canrc"
-    if detail["type"] == "missing":
-        return f"{where}: this key is missing; add it"
-    if detail["type"] == "string_pattern_mismatch":
-        expected = {"vin": "17 capital letters and digits without I, O, Q"}.get(
-            str(detail["loc"][-1]), f"the form {detail['ctx']['pattern']}"
-        )
-        return f"{where}: {value!r} does not fit; expected {expected}"
-    message = str(detail["msg"])
-    if detail["type"] == "value_error":
-        return f"{where}: {message.removeprefix('Value error, ')}; correct it"
-    return f"{where}: {message[:1].lower()}{message[1:]}, found {value!r}; correct the value"
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the model has where ``location``'s last part stands."""
-    parts = [str(part) for part in location[:-1]]
-    if not parts:
-        return list(_TOP_KEYS)
-    model: type[BaseModel] | None = _SUBMODELS.get(parts[0])
-    for key in parts[2:] if parts[0] in ("buses", "ecus") else parts[1:]:
-        model = _SUBMODELS.get(key)
-    return list(model.model_fields) if model is not None else []
-
-
-_SUBMODELS: dict[str, type[BaseModel]] = {
-    "vehicle": VehicleEntry,
-    "buses": BusEntry,
-    "ecus": EcuEntry,
-    "isotp": IsoTpConfig,
-    "timing": EcuTiming,
-    "power": PowerEntry,
-    "security": SecurityEntry,
-}
 
 
 def cross_problems(topology: Topology) -> list[str]:

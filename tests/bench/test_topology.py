@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import topology
+from bench import topology, topology_words
 from bench.errors import BenchFileError
 from proto.process_config import EcuTiming
 
@@ -47,7 +47,11 @@ def test_the_default_bench_is_the_documented_one() -> None:
             "ecus.engine.timing.boot: unknown key; did you mean 'boot_s'?",
         ),
         ("hardware_id: engine-mcu-a,", "", "ecus.engine.hardware_id: this key is missing; add it"),
-        ("0x7E8", "fast", "ecus.engine.response_id: input should be a valid integer"),
+        (
+            "0x7E8",
+            "fast",
+            "ecus.engine.response_id: expected a number, found 'fast'; write it as 500000 or 0x7E0, unquoted",
+        ),
         ("W0TABENCH00000001", "SHORT", "vehicle.vin: 'SHORT' does not fit; expected 17 capital letters and digits"),
         ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: input should be greater than or equal to 10000"),
         ("kind: simulated", "kind: real", "ecus.engine.kind: input should be 'simulated' or 'board', found 'real'"),
@@ -63,6 +67,119 @@ def test_a_mistake_is_one_line_that_names_file_key_and_remedy(before: str, after
     found = problems_of(changed(before, after))
     assert any(line.startswith(f"{FILE}: {expected}") for line in found), found
     assert all("\n" not in line for line in found)
+
+
+SECRET = "engine: {kind: simulated, security: {secret: '%s'}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "request_id: 0x7E0",
+            "request_id: 7E0",
+            "ecus.engine.request_id: '7E0' is text; write the number 0x7E0, unquoted",
+        ),
+        (
+            "request_id: 0x7E0",
+            "request_id: '0x7E0'",
+            "ecus.engine.request_id: '0x7E0' is text; write the number 0x7E0, unq",
+        ),
+        (
+            "request_id: 0x7E0",
+            "request_id: []",
+            "ecus.engine.request_id: expected a number, found []; write it as 500000",
+        ),
+        ("kind: simulated", "features: canfd, kind: simulated", "ecus.engine.features: expected a list; write [canfd]"),
+        (
+            "kind: simulated",
+            "features: {id: 1}, kind: simulated",
+            "ecus.engine.features: expected a list, found {'id': 1};",
+        ),
+        (
+            "{interface: socketcan, channel: vcan0, bitrate: 500000, fd: false}",
+            "vcan0",
+            "buses.powertrain: expected keys",
+        ),
+        (
+            "channel: vcan0",
+            "channel: [vcan0]",
+            "buses.powertrain.channel: expected a name or a number, found ['vcan0']; ",
+        ),
+        (
+            "channel: vcan0",
+            "channel:",
+            "buses.powertrain.channel: expected a name or a number, found nothing; write it",
+        ),
+        (
+            "hardware_id: engine-mcu-a",
+            "hardware_id: 'a b'",
+            "ecus.engine.hardware_id: 'a b' does not fit; expected 1 to 32",
+        ),
+        (
+            "hardware_id: engine-mcu-a",
+            "hardware_id: 17",
+            "ecus.engine.hardware_id: expected text, found 17; quote it: '17'",
+        ),
+        (
+            "name: EngineSpeed",
+            "nam: EngineSpeed",
+            "ecus.engine.periodic.0.signals.0.nam: unknown key; did you mean 'name'?",
+        ),
+        ("period_ms: 100", "perod_ms: 100", "ecus.engine.periodic.0.perod_ms: unknown key; did you mean 'period_ms'?"),
+        (
+            "engine: {kind: simulated",
+            SECRET % ("ABCDEF" * 3),
+            "ecus.engine.security.secret: a secret of 18 characters does not fit; expected 64 hexadecimal digits",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_with_how_to_write_it(before: str, after: str, expected: str) -> None:
+    found = problems_of(changed(before, after))
+    assert any(line.startswith(f"{FILE}: {expected}") for line in found), found
+
+
+def test_a_section_that_is_no_mapping_is_told_with_how_to_write_it() -> None:
+    (line,) = problems_of("vehicle: {vin: W0TABENCH00000001}\nbuses: [a]\necus: {}\n")[:1]
+    assert line == f"{FILE}: buses: expected keys and values, found ['a']; write `buses: {{NAME: …}}`"
+
+
+def test_a_misspelt_channel_is_told_and_hides_no_other_mistake() -> None:
+    found = problems_of(changed("channel: vcan0", "chanel: vcan0").replace("kind: simulated", "kint: simulated", 1))
+    assert [line.split("; ")[0] for line in found] == [
+        f"{FILE}: buses.powertrain.chanel: unknown key",
+        f"{FILE}: buses.powertrain.channel: this key is missing",
+        f"{FILE}: ecus.engine.kint: unknown key",
+    ]
+    assert "did you mean 'channel'?" in found[0]
+
+
+def test_a_secret_may_have_capital_letters_and_is_never_quoted() -> None:
+    bench = topology.parse(changed("engine: {kind: simulated", SECRET % ("AB" * 32)), name=FILE)
+    assert bench.ecus["engine"].security.secret == "ab" * 32
+    assert not any("12345678" in line for line in problems_of(changed("engine: {kind: simulated", SECRET % "12345678")))
+
+
+def patterned_keys() -> list[str]:
+    """Every key of a bench file that must have a form."""
+    schema = topology.Topology.model_json_schema()
+    found = {
+        key
+        for model in [schema, *schema["$defs"].values()]
+        for key, told in model.get("properties", {}).items()
+        if any("pattern" in one for one in [told, *told.get("anyOf", [])])
+    }
+    assert {"vin", "hardware_id", "secret", "name", "unit"} <= found
+    return sorted(found)
+
+
+@pytest.mark.parametrize("key", patterned_keys())
+def test_a_form_is_told_in_words_not_as_a_pattern(key: str) -> None:
+    told = topology_words.field_problem(
+        {"type": "string_pattern_mismatch", "loc": ("x", key), "input": "§", "ctx": {"pattern": "^[§]$"}, "msg": "no"}
+    )
+    assert "does not fit; expected " in told
+    assert "^[" not in told
 
 
 def test_every_mistake_is_told_not_only_the_first() -> None:

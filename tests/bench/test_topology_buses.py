@@ -198,6 +198,30 @@ def test_a_key_that_is_misspelt_is_told_with_the_way_to_pass_it_on(entry: str, e
     assert "passes it on to can.Bus as it is" in problem
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            "interface: sockettcan, channel: can0",
+            "interface: python-can has no 'sockettcan'; did you mean 'socketcan'?",
+        ),
+        ("interface: usbthing, channel: 0", "interface: python-can has no 'usbthing'; it has canalystii, cantact, "),
+        ("interface: socketcand, channel: can0", "host: this key is missing; interface socketcand needs it: add it"),
+    ],
+)
+def test_an_interface_that_is_unknown_or_lacks_a_key_is_told(entry: str, expected: str) -> None:
+    assert problems_of(entry)[0].startswith(f"x: buses.powertrain.{expected}")
+
+
+def test_an_unknown_interface_of_the_environment_is_told_as_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAN_INTERFACE", "sockettcan")
+    (problem,) = problems_of("channel: can0")
+    assert problem.startswith(
+        "x: buses.powertrain: python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say"
+    )
+    assert "python-can has no 'sockettcan'; did you mean 'socketcan'?" in problem
+
+
 def test_a_key_below_options_is_passed_on_whatever_it_is() -> None:
     assert bus_of(f"{CHANNEL}, options: {{bitrat: 1}}").can_arguments()["bitrat"] == 1
 
