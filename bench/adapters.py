@@ -20,7 +20,7 @@ from bench.errors import AdapterError, WrongUsage
 
 TX_QUEUE_LENGTH: Final = 1000
 _CAN_MTU: Final = 16
-_CANFD_MTU: Final = 72
+CANFD_MTU: Final = 72
 _WITHOUT_TIMING: Final = ("vcan", "vxcan")
 
 
@@ -105,7 +105,7 @@ def describe(link: LinkState) -> str:
         words.append(link.state)
     if link.bitrate:
         words.append(f"{link.bitrate // 1000} kbit/s")
-    if link.mtu == _CANFD_MTU:
+    if link.mtu == CANFD_MTU:
         words.append(f"CAN FD {link.data_bitrate // 1000} kbit/s" if link.data_bitrate else "CAN FD")
     words += [mode.lower() for mode in link.modes if mode not in ("FD",)]
     if link.state:
@@ -130,7 +130,7 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
     queue = ["txqueuelen", str(wanted.tx_queue_length)]
     if kind in _WITHOUT_TIMING:
         _refuse(channel, kind, {"--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)})
-        mtu = _CANFD_MTU if wanted.fd else _CAN_MTU
+        mtu = CANFD_MTU if wanted.fd else _CAN_MTU
         return [_link(channel, "down"), _link(channel, "mtu", str(mtu), *queue), _link(channel, "up")]
     if kind == "slcan":
         _refuse(
@@ -150,6 +150,15 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
     timing += ["dbitrate", str(data_bitrate), "fd", "on"] if wanted.fd else ["fd", "off"]
     timing += ["listen-only", "on" if wanted.listen_only else "off", "restart-ms", str(wanted.restart_ms)]
     return [_link(channel, "down"), _link(channel, *timing), _link(channel, *queue), _link(channel, "up")]
+
+
+def up_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, fd: bool = False) -> str:
+    """The command that sets an interface up for a bus of the bench file."""
+    words = ["otabench", "can", "up", channel]
+    if not channel.startswith(_WITHOUT_TIMING):
+        words += ["--bitrate", str(bitrate)]
+        words += ["--data-bitrate", str(data_bitrate)] if fd and data_bitrate is not None else []
+    return " ".join([*words, "--fd"] if fd else words)
 
 
 def down_commands(channel: str) -> list[list[str]]:

@@ -1,8 +1,8 @@
 """Looks at what a bench file names, before a run depends on it: one finding a line, ok or fail, with the remedy.
 
-Decides what is looked at: each bus is there and can be opened, each flash profile and security plug-in loads, each secret can be
-read, each power command's program exists, and each board answers as the board the file says. A simulated ECU is not there before
-its bench is up, so nothing is asked of it. Nothing is changed, no power switched.
+Decides what is looked at: each bus (``bench.bus_probe``) and the keys' folder; that each flash profile and security plug-in loads, each
+secret can be read, the kernel has ISO-TP where it must, and each power command's program exists; and that each board answers as the
+board the file says. A simulated ECU is not there before its bench is up, so nothing is asked of it. Nothing is changed, no power switched.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench import boards, environment
+from bench import boards, bus_probe, environment, keys
 from bench.errors import BenchError
 from bench.options import BenchOptions
 from bench.process_setup import Ports, ProcessSetup
 from bench.run_folder import RunFolder
-from bench.topology import BusEntry, EcuEntry, Topology
+from bench.topology import EcuEntry, Topology
 
 _BOARD_ANSWERS_S: Final = 1.0
 _SHELL_CHARACTERS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{")
@@ -36,41 +36,27 @@ def examine(topology: Topology) -> Iterator[Finding]:
     """All findings, in the file's order."""
     reachable = set()
     for name, bus in topology.buses.items():
-        problem = bus_problem(bus)
+        problem = bus_probe.problem(bus)
         if not problem:
             reachable.add(name)
-        yield Finding(not problem, f"bus {name}", problem or _bus_words(bus))
-    if topology.boards() and topology.keys is None:
+        yield Finding(not problem, f"bus {name}", problem or bus_probe.words(bus))
+    if topology.keys is not None:
+        lacking = keys.folder_problem(topology.keys, topology)
+        yield Finding(not lacking, "keys", lacking or str(topology.keys))
+    elif topology.boards():
         yield Finding(False, "keys", boards.NO_KEYS)
     for name, ecu in topology.ecus.items():
         yield from _ecu_findings(topology, name, ecu, bus_is_there=ecu.bus in reachable)
 
 
-def bus_problem(bus: BusEntry) -> str:
-    """Why a bus cannot be used, with the remedy; empty where it can."""
-    if bus.interface == "socketcan":
-        return environment.interface_problem(str(bus.channel))
-    import can
-
-    try:
-        can.Bus(**bus.can_arguments()).shutdown()
-    except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
-        words = " ".join(str(error).split()) or type(error).__name__
-        return f"interface {bus.interface}, channel {bus.channel}: {words}; is the adapter plugged in and its driver installed?"
-    return ""
-
-
-def _bus_words(bus: BusEntry) -> str:
-    what = f"{bus.interface} {bus.channel}"
-    rate = f"{bus.bitrate // 1000} kbit/s" + (", CAN FD" if bus.fd else "")
-    return f"{what} is {'up' if bus.interface == 'socketcan' else 'there'} ({rate} wanted)"
-
-
 def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there: bool) -> Iterator[Finding]:
     about = f"ECU {name}"
     problems = [*_profile_problems(ecu), *_power_problems(name, ecu)]
+    if topology.isotp_of(name).transport == "kernel" and (missing := environment.isotp_problem()):
+        problems.append(f"ecus.{name}.isotp.transport: {missing}")
     try:
-        secret = _setup(topology).secret(name) if ecu.kind == "board" else "0" * 64
+        has_its_own = ecu.kind == "board" or ecu.security.secret_file is not None
+        secret = _setup(topology).secret(name) if has_its_own else "0" * 64
         problems += _algorithm_problems(name, ecu, secret)
     except BenchError as error:
         problems.append(str(error))

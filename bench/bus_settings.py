@@ -63,7 +63,7 @@ def _unknown_interface(interface: str) -> str:
     """What is wrong with an interface's name, with the remedy; empty where python-can knows it."""
     if interface in _COMPLETE:
         return ""
-    with _quiet():
+    with quiet():
         from can.interfaces import VALID_INTERFACES
     if interface in VALID_INTERFACES:
         return ""
@@ -110,7 +110,7 @@ def _missing_keys(bus: str, entry: Mapping[str, Any]) -> list[str]:
 
 def _constructor(interface: str) -> dict[str, inspect.Parameter]:
     """What an interface's constructor names; nothing where its library is not installed and nobody can tell."""
-    with _quiet():
+    with quiet():
         from can import exceptions
         from can.interface import _get_class_for_interface
 
@@ -133,7 +133,7 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
     """All sources that say something, in python-can's order; none where the entry omits nothing that they could say."""
     if not _omitted(entry) and "config_context" not in entry:
         return []
-    with _quiet():
+    with quiet():
         from can import util
     context = entry.get("config_context")
     found = []
@@ -191,7 +191,7 @@ def _take_further_keys(entry: dict[str, Any], sources: Sequence[_Source]) -> Non
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """python-can's interfaces say at import which libraries they miss; that is the doctor's to say."""
     logger = logging.getLogger("can")
     before = logger.level

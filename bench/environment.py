@@ -6,11 +6,13 @@ Decides between SocketCAN and python-can's ``udp_multicast``, and says why a ben
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import ports
+from bench import adapters, ports
+from bench.adapters import CANFD_MTU
 from bench.errors import BenchError
 from bench.topology import Topology
 
@@ -54,7 +56,7 @@ def usable_topology(
     for name, bus in topology.buses.items():
         if bus.interface != "socketcan":
             continue
-        problem = interface_problem(str(bus.channel))
+        problem = interface_problem(str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
         if problem:
             raise BenchError(f"bus {name}: {problem}")
     return topology, True
@@ -65,18 +67,44 @@ def wants_kernel_can() -> bool:
     return os.environ.get(NO_KERNEL_CAN) != "1"
 
 
-def interface_problem(channel: str) -> str:
-    """Why a SocketCAN interface cannot be used, with the remedy; empty where it can."""
+def interface_problem(
+    channel: str, *, bitrate: int = 500_000, data_bitrate: int | None = None, fd: bool = False
+) -> str:
+    """Why a SocketCAN interface cannot be used, with the remedy; empty where it can.
+
+    Args:
+        channel: its name.
+        bitrate, data_bitrate, fd: what the bench file says of its bus.
+    """
     device = _INTERFACES / channel
+    line = adapters.up_line(channel, bitrate=bitrate, data_bitrate=data_bitrate, fd=fd)
     if not device.exists():
         remedy = (
             "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
             if channel.startswith("vcan")
-            else "plug the adapter in and set it up: `ip link set {0} type can bitrate 500000 && ip link set {0} up`"
+            else f"plug the adapter in and set it up: `{line}`"
         )
-        return f"there is no CAN interface {channel} on this kernel; {remedy.format(channel)}"
+        return f"there is no CAN interface {channel} on this kernel; {remedy}"
+    if fd and _mtu(device) < CANFD_MTU:
+        return f"the CAN interface {channel} is set to classic CAN, and the bench file says fd: true; `{line}`"
     try:
         up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
     except (OSError, ValueError):
         up = _IFF_UP
-    return "" if up else f"the CAN interface {channel} is down; `ip link set {channel} up`"
+    return "" if up else f"the CAN interface {channel} is down; `{line}`"
+
+
+def isotp_problem() -> str:
+    """Why this kernel has no ISO-TP, then ``; `` and the remedy; empty where it has."""
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except (OSError, AttributeError) as error:
+        return f"ISO-TP is not in this kernel ({error}); modprobe can-isotp, or leave transport out"
+    return ""
+
+
+def _mtu(device: Path) -> int:
+    try:
+        return int((device / "mtu").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return CANFD_MTU

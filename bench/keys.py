@@ -1,4 +1,4 @@
-"""Makes the keys of a bench, by the cloud's own command: the bench never imports it."""
+"""The keys of a bench: made by the cloud's own command, as the bench never imports it; and whether a folder has them all."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
         raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)
+
+
+def folder_problem(keys_dir: Path, topology: Topology) -> str:
+    """What a folder of keys lacks for this bench file, then ``; `` and the remedy; empty where it has all."""
+    if not keys_dir.is_dir():
+        return f"there is no folder {keys_dir}; `otabench keys init {keys_dir} --bench FILE` makes it"
+    own_secret = {
+        name for name, ecu in topology.ecus.items() if ecu.security.secret or ecu.security.secret_file is not None
+    }
+    vehicle = f"tls/vehicle-{topology.vehicle.vin}"
+    names = ["director/root.json", "director/targets.pem", "image/signing.pem", "image/signing.pub.pem", "tls/ca.pem"]
+    names += [f"{vehicle}.pem", f"{vehicle}.key", "tls/cloud.pem", "tls/operator.pem"]
+    names += [f"ecu/{name}.secret" for name in topology.ecus if name not in own_secret]
+    missing = [name for name in names if not (keys_dir / name).is_file()]
+    if not missing:
+        return ""
+    return f"{keys_dir} lacks {', '.join(missing)}; `otabench keys init` makes a whole folder, in another place"
