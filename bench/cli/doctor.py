@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench import topology
+from bench import environment, topology
 from bench.doctor import machine
 from bench.doctor.finding import Level
 
@@ -14,9 +14,12 @@ def examine(bench_file: Path | None = None, *, as_json: bool = False) -> int:
     """Prints all findings; the exit status.
 
     Raises:
-        BenchFileError: the bench file is wrong.
+        BenchError: the bench file is wrong, or cannot do without the kernel's CAN.
     """
-    findings = machine.examine(topology.load(bench_file))
+    bench = topology.load(bench_file)
+    if not environment.wants_kernel_can():
+        bench, _ = environment.usable_topology(bench)
+    findings = machine.examine(bench)
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=1))
     else:

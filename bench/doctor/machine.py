@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from bench import environment, ports, process_setup
+from bench import boards, bus_probe, keys, ports, process_setup
 from bench.doctor import adapters, error_frames, links
 from bench.doctor.finding import Finding, fail, ok, warn
 from bench.errors import BenchError
@@ -60,11 +60,16 @@ def examine(topology: Topology) -> list[Finding]:
     return [finding for check in checks for finding in check(topology)]
 
 
-def _kernel(_: Topology) -> Iterator[Finding]:
+def _kernel(topology: Topology) -> Iterator[Finding]:
     where = os.environ.get("OTABENCH_KERNEL", "this machine's")
     yield ok("kernel", f"{platform.release()} {platform.machine()} ({where})")
     raw, isotp = _socket_problem("SOCK_RAW", "CAN_RAW"), _socket_problem("SOCK_DGRAM", "CAN_ISOTP")
-    yield fail("can-raw", f"not in this kernel ({raw})", _WITH_CAN) if raw else ok("can-raw", "can be opened")
+    if not raw:
+        yield ok("can-raw", "can be opened")
+    elif any(bus.interface == "socketcan" for bus in topology.buses.values()):
+        yield fail("can-raw", f"not in this kernel ({raw})", _WITH_CAN)
+    else:
+        yield ok("can-raw", f"not in this kernel ({raw}), and no bus of the bench file is a SocketCAN interface")
     if isotp:
         yield warn(
             "can-isotp", f"not in this kernel ({isotp})", "modprobe can-isotp; ISO-TP runs in user space until then"
@@ -117,6 +122,10 @@ def _interfaces(topology: Topology) -> Iterator[Finding]:
         if bus.interface == "socketcan" and not bus.is_vcan
     }
     found = [link for kind in ("can", "vcan", "vxcan") for link in _links(kind)]
+    if not found and not wanted:
+        yield ok("interfaces", "no CAN interface on this kernel")
+    elif not found:
+        yield warn("interfaces", "no CAN interface on this kernel", f"plug the adapter in, or {_WITH_CAN}")
     yield from links.judge(found, bitrates=wanted)
     for link in found:
         if (link.get("linkinfo") or {}).get("info_kind") == "can" and "UP" in link.get("flags", ()):
@@ -160,16 +169,13 @@ def _heard(name: str) -> list[Finding]:
 def _named_buses(topology: Topology) -> Iterator[Finding]:
     for name, bus in topology.buses.items():
         about = f"bus {name}"
-        if bus.interface != "socketcan":
-            yield ok(about, f"{bus.interface} {bus.channel}: opened by python-can when a bench runs")
-            continue
-        problem = environment.interface_problem(str(bus.channel))
-        what, _, remedy = problem.partition("; ")
-        yield fail(about, what, remedy) if problem else ok(about, f"{bus.channel} is there and up")
+        what, _, remedy = bus_probe.problem(bus).partition("; ")
+        yield fail(about, what, remedy) if what else ok(about, bus_probe.words(bus))
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
-    needed = any(bus.interface == "socketcan" and not bus.is_vcan for bus in topology.buses.values())
+    without = ("udp_multicast", "virtual", "socketcand")
+    needed = any(not bus.is_vcan and bus.interface not in without for bus in topology.buses.values())
     yield from adapters.judge(adapters.find(), needed=needed)
 
 
@@ -223,21 +229,23 @@ def _ports(_: Topology) -> Iterator[Finding]:
 
 
 def _keys(topology: Topology) -> Iterator[Finding]:
-    folder = Path("keys")
-    if not folder.is_dir():
-        yield ok("keys", "none in ./keys: every run makes its own")
+    folder = topology.keys or Path("keys").resolve()
+    if topology.keys is None and topology.boards():
+        what, _, remedy = boards.NO_KEYS.partition(": ")
+        yield fail("keys", what, remedy)
         return
-    names = ["director/root.json", "director/targets.pem", "image/signing.pem", "tls/ca.pem"]
-    names += [f"ecu/{name}.secret" for name in topology.ecus]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        yield warn("keys", f"{folder.resolve()} lacks {', '.join(missing)}", "otabench keys init another folder")
+    if topology.keys is None and not folder.is_dir():
+        yield ok("keys", "none in ./keys, and the bench file names none: every run makes its own")
+        return
+    what, _, remedy = keys.folder_problem(folder, topology).partition("; ")
+    if what:
+        yield fail("keys", what, remedy) if topology.keys else warn("keys", what, remedy)
         return
     loose = [path.name for path in folder.glob("*/*.pem") if path.name == "signing.pem" and path.stat().st_mode & 0o077]
     if loose:
         yield warn("keys", f"{', '.join(loose)} can be read by others", f"chmod 600 {folder}/image/signing.pem")
     else:
-        yield ok("keys", str(folder.resolve()))
+        yield ok("keys", str(folder))
 
 
 def _disk(_: Topology) -> Iterator[Finding]:

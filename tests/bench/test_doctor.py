@@ -258,6 +258,67 @@ def test_a_bench_file_s_bus_that_is_not_there_is_a_failure(tmp_path: Path) -> No
     assert "warn  USB adapter" in done.stdout or "ok    USB" in done.stdout
 
 
+def told_by_doctor(folder: Path, text: str) -> tuple[dict[str, str], int]:
+    """Its lines about a bench file, by subject, and its exit status."""
+    (folder / "my.yaml").write_text(text)
+    done = doctor("--bench", "my.yaml", "--json", cwd=folder)
+    assert done.stderr == ""
+    lines = {f["about"]: f"{f['level']} {f['words']}: {f['remedy']}" for f in json.loads(done.stdout)}
+    return lines, done.returncode
+
+
+def default_on(bus: str) -> str:
+    return topology.default_text().replace("interface: socketcan, channel: vcan0, bitrate: 500000, fd: false", bus)
+
+
+AIR = "interface: udp_multicast, channel: 239.74.163.79, port: 43179, hop_limit: 0"
+
+
+def test_keys_that_the_bench_file_names_and_that_are_not_there_are_a_failure(tmp_path: Path) -> None:
+    told, status = told_by_doctor(tmp_path, f"keys: ./mykeys\n{default_on(AIR)}")
+    assert told["keys"].startswith(f"fail there is no folder {tmp_path}/mykeys: `otabench keys init {tmp_path}/mykeys")
+    assert status == 1
+
+
+def test_a_board_without_keys_is_a_failure(tmp_path: Path) -> None:
+    board = "kind: board, serial: ENGINE-1, security: {secret: '" + "a0" * 32 + "'}"
+    told, _ = told_by_doctor(tmp_path, default_on(AIR).replace("kind: simulated", board, 1))
+    assert told["keys"].startswith(
+        "fail a board trusts the keys it was given, and this file names none: add `keys: DIR`"
+    )
+
+
+def test_a_bench_without_socketcan_needs_none_in_the_kernel(tmp_path: Path) -> None:
+    told, status = told_by_doctor(tmp_path, default_on(AIR))
+    assert told["can-raw"].startswith("ok")
+    assert told["bus powertrain"] == "ok udp_multicast 239.74.163.79 is there (500 kbit/s wanted): "
+    assert told["keys"].startswith("ok none in ./keys, and the bench file names none")
+    assert status == 0, told
+
+
+@pytest.mark.parametrize("interface", ["gs_usb", "kvaser", "pcan"])
+def test_a_bus_that_python_can_cannot_open_is_a_failure_and_wants_an_adapter(tmp_path: Path, interface: str) -> None:
+    told, status = told_by_doctor(tmp_path, default_on(f"interface: {interface}, channel: 0"))
+    assert told["bus powertrain"].startswith(f"fail interface {interface}, channel 0: ")
+    assert told["bus powertrain"].partition(": ")[2], "no remedy"
+    assert status == 1
+    assert adapters.find() or told["USB adapter"].startswith("warn none is plugged in, and the bench file names a real")
+
+
+ARPHRD_CAN = "280"
+
+
+def test_a_machine_without_any_can_interface_is_told_so(tmp_path: Path) -> None:
+    kinds = [path.read_text().strip() for path in Path("/sys/class/net").glob("*/type")]
+    told, _ = told_by_doctor(tmp_path, default_on(AIR))
+    if ARPHRD_CAN in kinds:
+        assert "interfaces" not in told
+    else:
+        assert told["interfaces"] == "ok no CAN interface on this kernel: "
+        told, _ = told_by_doctor(tmp_path, default_on("channel: can7"))
+        assert told["interfaces"].startswith("warn no CAN interface on this kernel: plug the adapter in, or run by")
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv to become nobody"
 )
