@@ -15,7 +15,8 @@ from typing import Final
 from bench.doctor.finding import Finding, ok, warn
 
 USB_DEVICES: Final = Path("/sys/bus/usb/devices")
-_SERIAL_DRIVER: Final = "cdc_acm"
+_SERIAL_DRIVERS: Final = ("cdc_acm", "ftdi_sio")
+"""With these the adapter is a serial port, not an interface."""
 _BY_PRODUCT: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("1d50", "606f"): ("candleLight / gs_usb", "gs_usb"),
     ("1209", "2323"): ("candleLight", "gs_usb"),
@@ -27,8 +28,9 @@ _BY_PRODUCT: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("0c72", "0012"): ("PCAN-USB FD", "peak_usb"),
     ("0c72", "0013"): ("PCAN-Chip USB", "peak_usb"),
     ("0c72", "0014"): ("PCAN-USB X6", "peak_usb"),
-    ("16d0", "117e"): ("CANable (slcan)", _SERIAL_DRIVER),
-    ("ad50", "60c4"): ("CANable (slcan)", _SERIAL_DRIVER),
+    ("16d0", "117e"): ("CANable (slcan)", "cdc_acm"),
+    ("ad50", "60c4"): ("CANable (slcan)", "cdc_acm"),
+    ("0403", "ffa8"): ("LAWICEL CANUSB", "ftdi_sio"),
 }
 _BY_VENDOR: Final = {"0bfd": ("Kvaser", "kvaser_usb"), "0c72": ("PEAK", "peak_usb")}
 
@@ -59,7 +61,7 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
             continue
         parts = sorted(devices.glob(f"{device.name}:*"))
         drivers = [part.joinpath("driver").resolve().name for part in parts if part.joinpath("driver").exists()]
-        interfaces = [entry.name for part in parts for entry in [*part.glob("net/*"), *part.glob("tty/*")]]
+        interfaces = [entry.name for part in parts for entry in _interfaces(part)]
         found.append(
             UsbAdapter(
                 path=device.name,
@@ -97,7 +99,7 @@ def judge(adapters: Sequence[UsbAdapter], *, needed: bool) -> list[Finding]:
         words = f"{adapter.name}, serial {adapter.serial or 'none'}"
         if not adapter.driver:
             found.append(warn(about, f"{words}, no driver", f"modprobe {adapter.wanted_driver}"))
-        elif adapter.wanted_driver == _SERIAL_DRIVER:
+        elif adapter.wanted_driver in _SERIAL_DRIVERS:
             port = f"/dev/{adapter.interfaces[0]}" if adapter.interfaces else "no serial port"
             found.append(ok(about, f"{words}, driver {adapter.driver}, {port}: for `slcand` or python-can's slcan"))
         elif not adapter.interfaces:
@@ -113,6 +115,11 @@ def judge(adapters: Sequence[UsbAdapter], *, needed: bool) -> list[Finding]:
                 )
             )
     return found
+
+
+def _interfaces(part: Path) -> list[Path]:
+    """CAN interfaces and serial ports. A USB-serial chip's port stands beside its tty folder, as ttyUSB0."""
+    return [*part.glob("net/*"), *part.glob("tty/*"), *part.glob("ttyUSB*")]
 
 
 def _text(path: Path) -> str:

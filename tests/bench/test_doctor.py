@@ -195,6 +195,17 @@ def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
     assert "/dev/ttyACM0" in findings[2].words
 
 
+def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> None:
+    plug(tmp_path, "1-1", "0403", "ffa8", serial="LW1", driver="ftdi_sio", interface="ttyUSB0")
+    plug(tmp_path, "1-2", "0403", "6001", serial="A9", driver="ftdi_sio", interface="ttyUSB1")  # any FTDI cable
+    (found,) = adapters.find(tmp_path)
+    assert found == UsbAdapter("1-1", "LAWICEL CANUSB", "ftdi_sio", "LW1", "ftdi_sio", ("ttyUSB0",))
+    (finding,) = adapters.judge([found], needed=True)
+    assert finding == ok(
+        "USB 1-1", "LAWICEL CANUSB, serial LW1, driver ftdi_sio, /dev/ttyUSB0: for `slcand` or python-can's slcan"
+    )
+
+
 def test_clones_that_share_a_serial_number_are_told(tmp_path: Path) -> None:
     for path, interface in (("1-1", "net/can0"), ("1-2", "net/can1")):
         plug(tmp_path, path, "1d50", "606f", serial="000000000001", driver="gs_usb", interface=interface)
