@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -226,13 +228,57 @@ def test_a_key_below_options_is_passed_on_whatever_it_is() -> None:
     assert bus_of(f"{CHANNEL}, options: {{bitrat: 1}}").can_arguments()["bitrat"] == 1
 
 
-def test_the_commented_file_is_the_default_bench_and_mentions_every_key() -> None:
-    text = topology.commented_text()
-    chosen_later = {"ecus": {"__all__": {"periodic"}}}
-    commented, default = topology.parse(text, name="x"), topology.load()
-    assert commented.model_dump(exclude=chosen_later) == default.model_dump(exclude=chosen_later)
-    told = (topology.Topology, topology.VehicleEntry, topology.PowerEntry, topology.SecurityEntry)
-    assert {key for model in told for key in model.model_fields if key not in text} == set()
+def test_the_commented_file_is_the_default_bench() -> None:
+    assert topology.parse(topology.commented_text(), name="x") == topology.load()
+
+
+def keys_of_all_models() -> dict[str, list[str]]:
+    """Every key of every model that a bench file is made of, by model."""
+    schema = topology.Topology.model_json_schema()
+    models = {"Topology": schema, **schema["$defs"]}
+    return {name: list(told["properties"]) for name, told in models.items() if "properties" in told}
+
+
+def test_all_models_are_looked_at() -> None:
+    assert keys_of_all_models().keys() >= {
+        "Topology", "VehicleEntry", "BusEntry", "EcuEntry", "IsoTpConfig", "EcuTiming", "PowerEntry", "SecurityEntry",
+        "PeriodicFrame", "PeriodicSignal",
+    }  # fmt: skip
+
+
+UNCOMMENTED = re.sub(r"^( *)# (?= *[a-z_0-9]+:(?: |$))", r"\1", topology.commented_text(), flags=re.MULTILINE)
+"""The file with every example in it switched on."""
+
+
+def written(content: Any) -> set[str]:
+    """Every key that stands in a YAML text."""
+    if isinstance(content, dict):
+        return set(content) | {key for value in content.values() for key in written(value)}
+    return {key for value in content for key in written(value)} if isinstance(content, list) else set()
+
+
+@pytest.mark.parametrize("model", keys_of_all_models())
+def test_the_commented_file_has_an_example_of_every_key(model: str) -> None:
+    said_in_words = {"secret"}  # beside secret_file, as only one may stand there
+    assert (
+        set(keys_of_all_models()[model]) - written(yaml.load(UNCOMMENTED, Loader=yaml.BaseLoader)) - said_in_words
+        == set()
+    )
+    assert all(key in topology.commented_text() for key in said_in_words)
+
+
+def test_all_examples_of_the_commented_file_are_right_together(home: Path) -> None:
+    (home / ".canrc").write_text("[left]\ninterface = socketcan\n")
+    bench = topology.parse(UNCOMMENTED, name="x")
+    assert {"usb", "serial", "left", "kvaser", "peak"} <= bench.buses.keys()
+    assert bench.ecus["brakes"].kind == "board"
+    assert bench.isotp_of("door").addressing == "extended"
+    plain = topology.load()
+    for name, ecu in plain.ecus.items():  # what the comments call the defaults are the defaults
+        assert bench.ecus[name].timing == ecu.timing
+        assert bench.isotp_of(name) == plain.isotp_of(name)
+        assert bench.part_number_of(name) == plain.part_number_of(name)
+        assert bench.ecus[name].model_copy(update={"isotp": None, "part_number": None}) == ecu
 
 
 BOARD = "kind: board, serial: ENGINE-1, security: {secret: " + "a0" * 32 + "}"
