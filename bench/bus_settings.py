@@ -159,7 +159,7 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
     ]
 
 
-def _omitted(entry: Mapping[str, Any]) -> set[str]:
+def _omitted(entry: Mapping[str, Any]) -> frozenset[str]:
     """Keys that python-can's settings may fill in; a data bit rate has no meaning without CAN FD."""
     omitted = _FROM_SETTINGS - entry.keys()
     return omitted if entry.get("fd") or "fd" in omitted else omitted - {"data_bitrate"}
