@@ -1,7 +1,7 @@
 """Whether a bus of the bench file can be used now: one judgement for `otabench bench check` and `otabench doctor`.
 
 Decides what is looked at: of a SocketCAN interface that it is there, up, CAN FD where that is wanted, and at the file's bit rates; of any
-other that its library is installed and that python-can opens it. It sends nothing. A bus that a running bench may hold is not
+other that its library is installed and that python-can opens it. It sends no frame. A bus that a running bench may hold is not
 opened: a serial adapter would be closed under it.
 """
 

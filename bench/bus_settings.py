@@ -18,7 +18,7 @@ import difflib
 import inspect
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -144,24 +144,20 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
     for section in ([] if context is None else [str(context)]) + ["default"]:
         name = f"~/.canrc, ~/.can or /etc/can.conf, section {section}, says"
         found.append(_Source(name, dict(util.load_file_config(section=section))))
-    return [
-        _Source(
-            source.name,
-            {
-                "interface" if key == "bustype" else key: util.cast_from_string(value)
-                if isinstance(value, str)
-                else value
-                for key, value in source.values.items()
-            },
-        )
-        for source in found
-        if source.values
-    ]
+    return [_Source(source.name, _plain(source.values, util.cast_from_string)) for source in found if source.values]
 
 
-def _omitted(entry: Mapping[str, Any]) -> set[str]:
+def _plain(values: Mapping[str, Any], cast: Callable[[str], Any]) -> dict[str, Any]:
+    """Settings as python-can takes them: texts that are numbers or truth values as such, and one old name."""
+    return {
+        "interface" if key == "bustype" else key: cast(value) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
+
+
+def _omitted(entry: Mapping[str, Any]) -> frozenset[str]:
     """Keys that python-can's settings may fill in; a data bit rate has no meaning without CAN FD."""
-    omitted = set(_FROM_SETTINGS) - entry.keys()
+    omitted = _FROM_SETTINGS - entry.keys()
     return omitted if entry.get("fd") or "fd" in omitted else omitted - {"data_bitrate"}
 
 
