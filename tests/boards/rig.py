@@ -71,7 +71,7 @@ class Rig(Adapter):
     def __enter__(self) -> Rig:
         with ExitStack() as stack:
             stack.enter_context(vcans(BEHIND, BESIDE))
-            behind = topology.parse(topology.default_text().replace("vcan0", BEHIND), name="behind the adapter")
+            behind = topology.parse(self._behind(), name="behind the adapter")
             make_keys(self.keys_dir, behind, log=self._folder / "keys.log")
             self._write_bench_file()
             self._start_boards(behind, stack)
@@ -84,6 +84,14 @@ class Rig(Adapter):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _behind(self) -> str:
+        """The boards' side. python-can reads its serial port byte by byte: without periodic frames there."""
+        content = yaml.safe_load(topology.default_text().replace("vcan0", BEHIND))
+        if not self.by_slcand:
+            for entry in content["ecus"].values():
+                entry["periodic"] = []
+        return yaml.safe_dump(content, sort_keys=False)
 
     def _write_bench_file(self) -> None:
         content = yaml.safe_load(topology.default_text())
