@@ -63,7 +63,7 @@ def test_an_unknown_option_is_wrong_usage(tmp_path: Path) -> None:
 def test_fault_list_shows_everything_that_fault_takes(tmp_path: Path) -> None:
     done = otabench("fault", "engine", "list", cwd=tmp_path)
     listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert sorted(listed) == sorted([*FaultKind, *FRAME_FAULT_KINDS, "clear", "on", "off", "cycle"])
+    assert sorted(listed) == sorted([*FaultKind, *FRAME_FAULT_KINDS, "load", "clear", "on", "off", "cycle"])
 
 
 def test_a_fault_is_shown_with_all_that_it_was_given_and_has_drawn() -> None:

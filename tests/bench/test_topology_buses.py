@@ -278,7 +278,8 @@ def test_all_examples_of_the_commented_file_are_right_together(home: Path) -> No
         assert bench.ecus[name].timing == ecu.timing
         assert bench.isotp_of(name) == plain.isotp_of(name)
         assert bench.part_number_of(name) == plain.part_number_of(name)
-        assert bench.ecus[name].model_copy(update={"isotp": None, "part_number": None}) == ecu
+        assert bench.image_number_of(name) == plain.image_number_of(name)
+        assert bench.ecus[name].model_copy(update={"isotp": None, "part_number": None, "image_number": None}) == ecu
 
 
 BOARD = "kind: board, serial: ENGINE-1, security: {secret: " + "a0" * 32 + "}"
