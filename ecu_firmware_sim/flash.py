@@ -242,8 +242,10 @@ class NorFlash:
         half = len(wanted) // 2
         if cut is Cut.TORN:
             return wanted[:half] + before[half:]
-        noise = self._random.randbytes(len(wanted))
-        return bytes((b & n) | (w & ~n & 0xFF) for b, w, n in zip(before, wanted, noise, strict=True))
+        old, new, noise = (
+            int.from_bytes(each, "little") for each in (before, wanted, self._random.randbytes(len(wanted)))
+        )
+        return (old & noise | new & ~noise).to_bytes(len(wanted), "little")
 
     def _store(self, offset: int, data: bytes) -> None:
         self.memory[offset : offset + len(data)] = data
