@@ -1,7 +1,7 @@
 """CAN frames of a capture in words, on the trace's clock, so that they can stand between its events.
 
-Decides how a frame is told: as ISO 15765-2 frame where its identifier is an ECU's, else as bytes; a run of consecutive frames
-of one sender is one line. Pure: log lines and events in, lines out.
+Decides how a frame is told: as ISO 15765-2 frame where its identifier is an ECU's, an error frame by its classes, any other as
+bytes; a run of consecutive frames of one sender is one line. Pure: log lines and events in, lines out.
 
 Clocks: a capture has the wall clock, a story the monotonic one. Every trace event has both; the median of their differences
 leads from one to the other, which holds as long as nobody sets the wall clock by more than the run takes.
@@ -16,6 +16,8 @@ from datetime import datetime
 from statistics import median
 from typing import Final
 
+from bench import error_classes
+from bench.capture_files import ERR_FLAG
 from bench.uds_names import describe
 from proto.trace import TraceEvent
 
@@ -88,6 +90,10 @@ def tell(
     for frame in frames:
         mono_ns = frame.wall_ns + offset_ns
         if not first_ns <= mono_ns <= last_ns:
+            continue
+        if frame.can_id & ERR_FLAG:
+            words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
+            told.append(ToldFrame(mono_ns, words))
             continue
         name = names.get(frame.can_id)
         if name is not None and frame.data and frame.data[0] >> 4 == 2:

@@ -119,6 +119,11 @@ def _buses(report: Report) -> Group:
         for bus in report.buses.values()
         if bus.line
     ]
+    lines += [
+        f"{bus.channel}'s controller told {bus.error_frames:,} error frames; `otabench doctor` says what they mean"
+        for bus in report.buses.values()
+        if bus.error_frames
+    ]
     return Group(table, *(Text(line, style="dim") for line in lines))
 
 

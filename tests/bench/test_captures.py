@@ -159,6 +159,29 @@ def test_no_frame_is_lost_between_ready_and_the_last_before_the_stop(tmp_path: P
 
 
 @pytest.mark.vcan
+def test_error_frames_are_captured_and_counted_but_are_no_frames_on_the_line(tmp_path: Path) -> None:
+    # given a data frame between two errors that the kernel tells: a form error, and bus-off
+    arguments: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
+    form, off = (0x088, bytes.fromhex("0000020000000000")), (0x040, bytes(8))
+    with can.Bus(**arguments) as bus, capturing(tmp_path / "bus", arguments):
+        for can_id, data in (form, off):
+            bus.send(can.Message(arbitration_id=can_id, is_extended_id=False, is_error_frame=True, data=data))
+            bus.send(can.Message(arbitration_id=0x088, is_extended_id=False, data=b"\x01"))
+    # when the files are read, then log and pcap have them where they came
+    lines = [line.split()[2] for line in (tmp_path / "bus.log").read_text().splitlines()]
+    assert lines == ["20000088#0000020000000000", "088#01", "20000040#0000000000000000", "088#01"]
+    with can.LogReader(tmp_path / "bus.pcap") as reader:
+        told = [(message.is_error_frame, message.arbitration_id, bytes(message.data)) for message in reader]
+    assert told == [(True, *form), (False, 0x088, b"\x01"), (True, *off), (False, 0x088, b"\x01")]
+    # and they are no load, and no frames of an identifier that is as their class
+    statistics = BusStatistics.from_json((tmp_path / "bus.stats.json").read_text())
+    data_bits = frame_bits.classic_frame_bits(0x088, b"\x01")
+    assert (statistics.error_frames, statistics.frames, statistics.bits) == (2, 2, 2 * data_bits)
+    assert list(statistics.by_id) == [0x088] and statistics.by_id[0x088].frames == 2
+    assert sum(statistics.bins.values()) == 2 * data_bits
+
+
+@pytest.mark.vcan
 def test_an_interface_that_is_not_there_is_named(tmp_path: Path) -> None:
     told = {"can": {"interface": "socketcan", "channel": "vcan77"}, "bitrate": 500_000, "data_bitrate": 500_000}
     done = subprocess.run(

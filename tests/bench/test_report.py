@@ -173,6 +173,14 @@ def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
     assert line in " ".join(text.split())
 
 
+def test_the_text_has_a_bus_s_error_frames() -> None:
+    sick = replace(BUS, error_frames=4711)
+    buses = report.bus_reports(BENCH, {"powertrain": sick}, {}, lines={})
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "vcan0's controller told 4,711 error frames; `otabench doctor` says what they mean" in text
+    assert "error frames" not in report_view.as_text(whole_report())
+
+
 def test_a_bus_paced_by_the_mean_says_so_and_has_no_line() -> None:
     by_mean = Pacing(True, 500_000, 115.8, pacing.MEAN, 552_677, pacing.NO_CANLINE)
     buses = report.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": by_mean}, lines={"powertrain": None})

@@ -89,6 +89,12 @@ def test_frame_kinds_of_iso_15765_2() -> None:
     ]
 
 
+def test_error_frames_are_told_by_their_classes() -> None:
+    (line,) = frame_story.parse_log(["(0000000000.000001) can0 20000088#0000020000000000\n"])
+    told = frame_story.tell([line], names={0x088: "-> engine"}, offset_ns=0, first_ns=0, last_ns=10**9)
+    assert [line.words for line in told] == ["error frame: protocol violation, bus error  00 00 02 00 00 00 00 00"]
+
+
 @pytest.mark.parametrize("data", ["", "10", "30", "3000", "1000", "00", "F0", "40FF"])
 def test_damaged_frames_are_told_as_they_are(data: str) -> None:
     (words,) = words_of([(1, 0x7E0, data)])
