@@ -122,6 +122,16 @@ class IdStatistics:
     bins: dict[int, int] = field(default_factory=dict)
     """Bits by interval, as those of the bus."""
 
+    def count(self, size: int, bits: int, *, bin_key: int, is_consecutive: bool) -> None:
+        """Adds one frame."""
+        self.frames += 1
+        self.data_bytes += size
+        self.bits += bits
+        self.bins[bin_key] = self.bins.get(bin_key, 0) + bits
+        if is_consecutive:
+            self.consecutive_frames += 1
+            self.consecutive_bits += bits
+
 
 @dataclass
 class BusStatistics:
@@ -135,7 +145,11 @@ class BusStatistics:
     error_frames: int = 0
     lost_frames: int = 0
     """Frames that the kernel dropped because the recorder was too slow."""
+    extended_ids: tuple[int, ...] = ()
+    """Identifiers whose frames have an address in front (ISO 15765-2, extended addressing)."""
     by_id: dict[int, IdStatistics] = field(default_factory=dict)
+    by_extension: dict[tuple[int, int], IdStatistics] = field(default_factory=dict)
+    """Of the extended ones, by identifier and that address."""
     bins: dict[int, int] = field(default_factory=dict)
     """Bits by interval; the key is the wall clock over ``BIN_S``."""
 
@@ -152,16 +166,19 @@ class BusStatistics:
         key = frame.timestamp_us // 100_000
         self.bins[key] = self.bins.get(key, 0) + bits
         can_id = frame.can_id & EFF_MASK
+        is_extended = can_id in self.extended_ids and size > 0
+        is_consecutive = size in (8, 64) and frame.data[1 if is_extended else 0] >> 4 == 2
         entry = self.by_id.get(can_id)
         if entry is None:
             entry = self.by_id[can_id] = IdStatistics()
-        entry.frames += 1
-        entry.data_bytes += size
-        entry.bits += bits
-        entry.bins[key] = entry.bins.get(key, 0) + bits
-        if size in (8, 64) and frame.data[0] >> 4 == 2:
-            entry.consecutive_frames += 1
-            entry.consecutive_bits += bits
+        entry.count(size, bits, bin_key=key, is_consecutive=is_consecutive)
+        if is_extended:
+            own = self.by_extension.setdefault((can_id, frame.data[0]), IdStatistics())
+            own.count(size, bits, bin_key=key, is_consecutive=is_consecutive)
+
+    def of(self, can_id: int, extension: int | None) -> IdStatistics | None:
+        """What one sender's frames amount to; ``extension``: the address in front, if there is one. None: there was none."""
+        return self.by_id.get(can_id) if extension is None else self.by_extension.get((can_id, extension))
 
     def _bits(self, frame: Frame) -> int:
         extended = bool(frame.can_id & EFF_FLAG)
@@ -186,10 +203,12 @@ class BusStatistics:
 
     def to_json(self) -> str:
         """The statistics as JSON; ``from_json`` reads them."""
-        plain: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in ("by_id", "bins")}
-        plain["by_id"] = {
-            f"{can_id:X}": {**vars(entry), "bins": _bins_to_json(entry.bins)}
-            for can_id, entry in sorted(self.by_id.items())
+        composed = ("by_id", "by_extension", "bins")
+        plain: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in composed}
+        plain["by_id"] = {f"{can_id:X}": _entry_to_json(entry) for can_id, entry in sorted(self.by_id.items())}
+        plain["by_extension"] = {
+            f"{can_id:X}.{extension:02X}": _entry_to_json(entry)
+            for (can_id, extension), entry in sorted(self.by_extension.items())
         }
         plain["bin_s"] = BIN_S
         plain["bins"] = _bins_to_json(self.bins)
@@ -200,12 +219,22 @@ class BusStatistics:
         """Reads what ``to_json`` wrote."""
         plain = json.loads(text)
         plain.pop("bin_s")
-        plain["by_id"] = {
-            int(can_id, 16): IdStatistics(**{**entry, "bins": _bins_from_json(entry.get("bins", {}))})
-            for can_id, entry in plain["by_id"].items()
+        plain["by_id"] = {int(can_id, 16): _entry_from_json(entry) for can_id, entry in plain["by_id"].items()}
+        plain["by_extension"] = {
+            (int(name.partition(".")[0], 16), int(name.partition(".")[2], 16)): _entry_from_json(entry)
+            for name, entry in plain.get("by_extension", {}).items()
         }
+        plain["extended_ids"] = tuple(plain.get("extended_ids", ()))
         plain["bins"] = _bins_from_json(plain["bins"])
         return cls(**plain)
+
+
+def _entry_to_json(entry: IdStatistics) -> dict[str, Any]:
+    return {**vars(entry), "bins": _bins_to_json(entry.bins)}
+
+
+def _entry_from_json(plain: dict[str, Any]) -> IdStatistics:
+    return IdStatistics(**{**plain, "bins": _bins_from_json(plain.get("bins", {}))})
 
 
 def _bins_to_json(bins: dict[int, int]) -> dict[str, int]:

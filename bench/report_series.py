@@ -21,6 +21,7 @@ from typing import Final
 
 from bench.capture_files import BIN_S, BusStatistics
 from bench.uds_names import NEGATIVE_RESPONSES, SERVICES
+from proto.isotp_address import FrameAddress
 from proto.job_states import FINAL_STATES
 from proto.trace import TraceEvent
 
@@ -99,7 +100,7 @@ def make(
     events: Sequence[TraceEvent],
     job_id: str,
     *,
-    ids: Mapping[str, tuple[str, tuple[int, ...]]],
+    ids: Mapping[str, tuple[str, tuple[FrameAddress, ...]]],
     statistics: Mapping[str, BusStatistics],
 ) -> Series | None:
     """The series of a job; None where the gateway never had it.
@@ -107,7 +108,7 @@ def make(
     Args:
         events: the run's trace.
         job_id: the job.
-        ids: of each ECU: its bus and its identifiers there.
+        ids: of each ECU: its bus and its frames' addresses there.
         statistics: of the captured buses.
     """
     own = sorted((event for event in events if event.job_id == job_id), key=lambda event: event.mono_ns)
@@ -122,7 +123,7 @@ def make(
         lanes=(_job_lane(states, zero_s, end_s), *(_ecu_lane(own, ecu, zero_s, end_s) for ecu in ids)),
         blocks={ecu: _blocks(own, ecu, zero_s) for ecu in ids},
         loads=tuple(
-            _load(name, bus, {ecu: numbers for ecu, (on, numbers) in ids.items() if on == name}, zero_s, end_s)
+            _load(name, bus, {ecu: addresses for ecu, (on, addresses) in ids.items() if on == name}, zero_s, end_s)
             for name, bus in statistics.items()
         ),
         troubles={ecu: _troubles(own, ecu) for ecu in ids},
@@ -172,7 +173,9 @@ def _blocks(own: Sequence[TraceEvent], ecu: str, zero_s: float) -> tuple[Block, 
     return tuple(found)
 
 
-def _load(name: str, bus: BusStatistics, ids: Mapping[str, tuple[int, ...]], zero_s: float, end_s: float) -> LoadSeries:
+def _load(
+    name: str, bus: BusStatistics, ids: Mapping[str, tuple[FrameAddress, ...]], zero_s: float, end_s: float
+) -> LoadSeries:
     first = int((zero_s - _MARGIN_S) // BIN_S)
     last = max(first, int((zero_s + end_s + _MARGIN_S) // BIN_S))
     step = max(1, -(-(last - first + 1) // MOST_INTERVALS))
@@ -188,8 +191,9 @@ def _load(name: str, bus: BusStatistics, ids: Mapping[str, tuple[int, ...]], zer
 
     total = summed(bus.bins)
     shares = {}
-    for ecu, numbers in ids.items():
-        each = [summed(bus.by_id[number].bins) for number in numbers if number in bus.by_id]
+    for ecu, addresses in ids.items():
+        entries = [bus.of(address.can_id, address.extension) for address in addresses]
+        each = [summed(entry.bins) for entry in entries if entry is not None]
         shares[ecu] = tuple(sum(parts) for parts in zip(*each, strict=True)) if each else (0.0,) * count
     rest = tuple(max(0.0, all_ - sum(parts[n] for parts in shares.values())) for n, all_ in enumerate(total))
     return LoadSeries(name, first * BIN_S - zero_s, BIN_S * step, {**shares, OTHER: rest})

@@ -90,7 +90,8 @@ def _transfers(report: Report) -> Group:
 
 def _mean_note(report: Report) -> str:
     means = [
-        f"{name}: {bus.bitrate // 1000} kbit/s / {bus.mean_consecutive_frame_bits:.1f} bits x {63 if bus.fd else 7} bytes"
+        f"{name}: {bus.bitrate // 1000} kbit/s / {bus.mean_consecutive_frame_bits:.1f} bits "
+        f"x {bus.mean_consecutive_payload_bytes or 0:.3g} bytes"
         for name, bus in report.buses.items()
         if bus.mean_consecutive_frame_bits
     ]

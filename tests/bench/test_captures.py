@@ -108,6 +108,25 @@ def test_bits_are_counted_by_identifier_and_by_time() -> None:
     assert BusStatistics.from_json(statistics.to_json()) == statistics
 
 
+def test_with_extended_addressing_frames_are_counted_by_the_byte_in_front() -> None:
+    # given full consecutive frames to two ECUs on one identifier, frames that only look like one, and one without an address
+    statistics = BusStatistics(bitrate=500_000, data_bitrate=500_000, extended_ids=(0x6F1,))
+    to_engine = [Frame(T0_US, 0x6F1, 0, bytes((0x21, 0x20 | number)) + bytes(6)) for number in range(3)]
+    to_adas = [Frame(T0_US, 0x6F1, 0, bytes((0x11, 0x21)) + bytes(6))]
+    others = [Frame(T0_US, 0x6F1, 0, bytes((0x21, 0x10, 0x08, 0x36)) + bytes(4)), Frame(T0_US, 0x6F1, 0, b"")]
+    for frame in to_engine + to_adas + others:
+        statistics.count(frame)
+    # then each ECU has its own, and the identifier all of them
+    engine, adas, both = (statistics.of(0x6F1, extension) for extension in (0x21, 0x11, None))
+    assert engine is not None and adas is not None and both is not None
+    assert (engine.frames, engine.consecutive_frames) == (4, 3)
+    assert engine.consecutive_bits == sum(frame_bits.classic_frame_bits(0x6F1, frame.data) for frame in to_engine)
+    assert (adas.frames, adas.consecutive_frames, adas.bits) == (1, 1, sum(adas.bins.values()))
+    assert (both.frames, both.consecutive_frames) == (6, 4)
+    assert statistics.of(0x6F1, 0x33) is None and statistics.of(0x7E0, None) is None
+    assert BusStatistics.from_json(statistics.to_json()) == statistics
+
+
 def test_the_fast_phase_of_fd_frames_counts_by_the_ratio_of_the_rates() -> None:
     slow, fast = (BusStatistics(bitrate=500_000, data_bitrate=rate) for rate in (500_000, 2_000_000))
     for statistics in (slow, fast):

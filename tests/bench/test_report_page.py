@@ -20,10 +20,14 @@ from bench.errors import BenchError
 from bench.report_plots import TimeAxis
 from bench.report_series import Block, Lane, Span
 from proto import trace
+from proto.isotp_address import FrameAddress
 from proto.trace import TraceEvent
 from tests.bench import small_run
 
-IDS = {"engine": ("powertrain", (0x7E0, 0x7E8)), "adas": ("powertrain", (0x7E1, 0x7E9))}
+IDS = {
+    "engine": ("powertrain", (FrameAddress(0x7E0), FrameAddress(0x7E8))),
+    "adas": ("powertrain", (FrameAddress(0x7E1), FrameAddress(0x7E9))),
+}
 _VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -190,7 +194,9 @@ def test_retries_are_counted() -> None:
         exchange(5, service="31", nrc=0x72, duration_ms=1.0, request_bytes=4),
         TraceEvent(1, 9, "2026-11-23T14:00:09+00:00", 9 * 10**9, "gateway", "flash.lost", None, "job-1", "engine", {}),
     ]
-    made = report_series.make(events, "job-1", ids={"engine": ("b", (0x7E0, 0x7E8))}, statistics={})
+    made = report_series.make(
+        events, "job-1", ids={"engine": ("b", (FrameAddress(0x7E0), FrameAddress(0x7E8)))}, statistics={}
+    )
     assert made is not None
     trouble = made.troubles["engine"]
     assert (trouble.exchanges, trouble.unanswered, trouble.repeated_blocks, trouble.resumed_transfers) == (5, 1, 1, 1)

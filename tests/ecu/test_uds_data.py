@@ -114,7 +114,10 @@ def test_19_0a_gives_all_supported_codes(ecu: Bench) -> None:
     ecu.dtcs.set(Dtc.BOOT_FAILED, "seen")
     ecu.boot()
     ecu.dtcs.set(Dtc.ROLLED_BACK, "seen")
-    assert ecu.ask("19 0A") == "59 0A 2F 06 01 00 00 05 62 00 00 05 63 00 00 06 02 00 2C 06 2F 00 00 16 01 00 2C 16 02 00 2F"
+    assert (
+        ecu.ask("19 0A")
+        == "59 0A 2F 06 01 00 00 05 62 00 00 05 63 00 00 06 02 00 2C 06 2F 00 00 16 01 00 2C 16 02 00 2F"
+    )
 
 
 def test_a_pending_code_ages_by_a_cycle_in_which_it_did_not_fail_and_stays_confirmed(ecu: Bench) -> None:
