@@ -77,6 +77,8 @@ class EcuOnBus:
     request_extension: int | None = None
     response_extension: int | None = None
     """The address in front of each frame, with extended addressing."""
+    periodic_ids: tuple[int, ...] = ()
+    """Of its application's frames."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +323,14 @@ def ecus_on_buses(topology: Topology) -> dict[str, EcuOnBus]:
         at = bench_json.addresses(topology, name)
         request, response = at["request"], at["response"]
         found[name] = EcuOnBus(
-            ecu.bus, ecu.kind, ecu.hardware_id, request.can_id, response.can_id, request.extension, response.extension
+            bus=ecu.bus,
+            kind=ecu.kind,
+            hardware_id=ecu.hardware_id,
+            request_id=request.can_id,
+            response_id=response.can_id,
+            request_extension=request.extension,
+            response_extension=response.extension,
+            periodic_ids=tuple(frame.id for frame in ecu.periodic),
         )
     return found
 

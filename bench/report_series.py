@@ -8,7 +8,8 @@ How the figures are made:
 * The flash rate is that of each block: the data bytes of one 36 request over the time until its answer came; short last
   blocks are left out.
 * Bus load is the bits on the line (stuff bits and intermission included) in an interval, over what the line carries in
-  it; an ECU's share is that of its request and response identifiers, the rest is "other".
+  it; an ECU's share is that of its request and response frames and of its application's, the rest is "other".
+* An exchange without an answer is told by its step, and by what the ECU was doing: one that boots is asked until it answers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from proto.trace import TraceEvent
 
 MOST_INTERVALS: Final = 240
 OTHER: Final = "other"
+_SILENCE: Final = "no answer"
 _GATEWAY: Final = "gateway"
 _BLOCK_HEADER_BYTES: Final = 2
 _MARGIN_S: Final = 0.2
@@ -75,10 +77,11 @@ class Troubles:
     """What did not go at once, of one ECU's UDS exchanges in a job."""
 
     exchanges: int = 0
-    unanswered: int = 0
     repeated_blocks: int = 0
     resumed_transfers: int = 0
     refused_patches: int = 0
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    """How often each ``step, while phase`` had no answer; with the problem, where it was another than silence."""
     negative: Mapping[str, int] = field(default_factory=dict)
     """How often each ``service NRC name`` came."""
 
@@ -213,9 +216,25 @@ def _troubles(own: Sequence[TraceEvent], ecu: str) -> Troubles:
     counters = [event.data.get("block_sequence_counter") for event in exchanges]
     return Troubles(
         exchanges=len(exchanges),
-        unanswered=sum(1 for event in exchanges if event.data.get("problem")),
         repeated_blocks=sum(1 for before, after in pairwise(counters) if before is not None and before == after),
         resumed_transfers=sum(1 for event in mine if event.event == "flash.lost"),
         refused_patches=sum(1 for event in mine if event.event == "flash.patch_refused"),
+        unanswered=_unanswered(mine),
         negative=negative,
     )
+
+
+def _unanswered(mine: Sequence[TraceEvent]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    phase = ""
+    for event in mine:
+        if event.event == "ecu.phase":
+            phase = str(event.data.get("phase"))
+        elif event.event == "uds.exchange" and event.data.get("problem"):
+            problem = str(event.data["problem"])
+            words = str(event.data.get("step") or event.data.get("service")) + (
+                "" if problem == _SILENCE else f": {problem}"
+            )
+            key = f"{words}, while {phase}" if phase else words
+            found[key] = found.get(key, 0) + 1
+    return found

@@ -6,6 +6,7 @@ Decides how figures are written. No figure is made here.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -97,7 +98,12 @@ def _mean_note(report: Report) -> str:
     ]
     unpaced = [name for name, bus in report.buses.items() if not bus.paced]
     note = f"; {'; '.join(means)}" if means else ""
-    return note + (f". Not paced, so a virtual bus may exceed it: {', '.join(unpaced)}" if unpaced else "")
+    return note + (f". {unpaced_note(unpaced)}" if unpaced else "")
+
+
+def unpaced_note(buses: Sequence[str]) -> str:
+    """What is to be said of a line's limit where buses are not paced; empty where all are."""
+    return f"Not paced, so a virtual bus may exceed it: {', '.join(buses)}" if buses else ""
 
 
 def _buses(report: Report) -> Group:

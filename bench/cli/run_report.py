@@ -42,7 +42,7 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
     except ValueError as error:
         raise BenchError(f"{error}; the file was changed by something else") from error
     job_id = str(content["job_id"])
-    ids = {ecu: (str(entry["bus"]), _addresses(entry)) for ecu, entry in content["ecus"].items()}
+    ids = {ecu: (str(entry["bus"]), addresses(entry)) for ecu, entry in content["ecus"].items()}
     statistics = report.read_statistics(folder.can, list(content["buses"]))
     series = report_series.make(events, job_id, ids=ids, statistics=statistics)
     page = report_page.render(content, series, trace_story.story(events, job_id) if job_id else [])
@@ -54,11 +54,13 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
     return path
 
 
-def _addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
-    return tuple(
+def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
+    """Whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
+    diagnostic = (
         FrameAddress(int(entry[f"{direction}_id"]), entry.get(f"{direction}_extension"))
         for direction in ("request", "response")
     )
+    return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 
 
 def _report_of(folder: RunFolder) -> dict[str, Any]:
