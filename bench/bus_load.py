@@ -162,7 +162,7 @@ class Traffic:
 
     def _seen(self) -> Measured:
         from bench.batch_socket import BatchCanSocket
-        from bench.capture_files import EFF_MASK, BusStatistics
+        from bench.capture_files import EFF_MASK, ERR_FLAG, BusStatistics
 
         channel, line = str(self._arguments["channel"]), self._line
         periods = {frame.can_id: self._period_s(frame) for frame in self.frames}
@@ -178,7 +178,7 @@ class Traffic:
                     time.sleep(_LOOK_INTERVAL_S)
                     while frames := source.receive():
                         for frame in frames:
-                            if not first_us <= frame.timestamp_us < last_us:
+                            if frame.can_id & ERR_FLAG or not first_us <= frame.timestamp_us < last_us:
                                 continue
                             statistics.count(frame)
                             can_id = frame.can_id & EFF_MASK

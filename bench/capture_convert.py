@@ -1,20 +1,23 @@
 """Captures from one format into another, by suffix: ``.log`` (candump), ``.pcap``, ``.blf``, ``.asc``, and python-can's others.
 
-Decides which writer takes which suffix. ``.log`` is written as ``candump -L`` does and not by python-can's writer, whose
-direction suffix Wireshark cannot read. The formats themselves are python-can's and ``bench.capture_files``'.
+Decides which reader and writer take which suffix. ``.log`` is written as ``candump -L`` does and not by python-can's writer, whose
+direction suffix Wireshark cannot read; nor read by python-can's reader, which drops what an error frame says. The formats
+themselves are python-can's and ``bench.capture_files``'.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
 import can
 
-from bench.capture_files import candump_line
+from bench.capture_files import candump_line, parse_candump_line
 from bench.errors import BenchError, WrongUsage
-from bench.pcap_io import frame_of
+from bench.pcap_io import frame_of, message_of
 
 READABLE: Final = (".log", ".pcap", ".blf", ".asc", ".trc", ".csv")
 WRITABLE: Final = (".log", ".pcap", ".blf", ".asc", ".trc", ".csv")
@@ -53,11 +56,9 @@ def convert(source: Path, target: Path) -> int:
             raise WrongUsage(f"{path}: files ending in {path.suffix!r} cannot be {verb}; known: {', '.join(known)}")
     if target.exists() and source.exists() and target.samefile(source):
         raise WrongUsage(f"{target}: is the file to be converted itself; name another one")
-    options: dict[str, Any] = {"relative_timestamp": False} if source.suffix.lower() == ".asc" else {}
     count = 0
     try:
-        with can.LogReader(source, **options) as reader:
-            messages = iter(reader)
+        with _reading(source) as messages:
             first = next(messages, None)  # before `target` is made: a wrong file is told without a trace of it
             writer = _open(target)
             try:
@@ -78,6 +79,34 @@ def convert(source: Path, target: Path) -> int:
             f"{source}: not a {source.suffix} capture, or damaged after {count} frames: {error}"
         ) from error
     return count
+
+
+def _reading(source: Path) -> AbstractContextManager[Iterator[can.Message]]:
+    return _candump_messages(source) if source.suffix.lower() == ".log" else _python_can_messages(source)
+
+
+@contextmanager
+def _candump_messages(source: Path) -> Iterator[Iterator[can.Message]]:
+    with source.open(encoding="ascii") as lines:
+        yield _parsed(lines)
+
+
+def _parsed(lines: TextIO) -> Iterator[can.Message]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            channel, frame = parse_candump_line(line)
+        except ValueError as error:
+            if not line.endswith("\n"):
+                return  # cut short by a recorder that was killed
+            raise ValueError(f"line {number} is none of candump's log format") from error
+        yield message_of(frame, channel=channel)
+
+
+@contextmanager
+def _python_can_messages(source: Path) -> Iterator[Iterator[can.Message]]:
+    options: dict[str, Any] = {"relative_timestamp": False} if source.suffix.lower() == ".asc" else {}
+    with can.LogReader(source, **options) as reader:
+        yield iter(reader)
 
 
 def _open(target: Path) -> _Writer:

@@ -15,6 +15,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Final, Protocol, TextIO
@@ -108,7 +109,9 @@ class PythonCanSource:
 class Recorder:
     """Writes frames of one bus to its files."""
 
-    def __init__(self, out: Path, *, channel: str, bitrate: int, data_bitrate: int) -> None:
+    def __init__(
+        self, out: Path, *, channel: str, bitrate: int, data_bitrate: int, extended_ids: Sequence[int] = ()
+    ) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         self._stats_path = out.with_name(out.name + ".stats.json")
         self._channel = channel
@@ -116,7 +119,7 @@ class Recorder:
         self._pcap: BinaryIO = out.with_name(out.name + ".pcap").open("wb")
         self._pcap.write(pcap_header())
         self._pcap.flush()
-        self.statistics = BusStatistics(bitrate=bitrate, data_bitrate=data_bitrate)
+        self.statistics = BusStatistics(bitrate=bitrate, data_bitrate=data_bitrate, extended_ids=tuple(extended_ids))
 
     def write(self, frames: list[Frame]) -> None:
         """Appends frames."""
@@ -161,7 +164,8 @@ def record(source: FrameSource, recorder: Recorder, stop: _Stop) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point of the process. Arguments: ``--bus JSON --out PATH``; JSON has ``can``, ``bitrate``, ``data_bitrate``."""
+    """Entry point of the process. Arguments: ``--bus JSON --out PATH``; JSON has ``can``, ``bitrate``, ``data_bitrate``, and
+    may have ``extended_ids`` (``BusStatistics``)."""
     if len(arguments) != 4 or arguments[0] != "--bus" or arguments[2] != "--out":
         print("captures: usage: python -m bench.captures --bus JSON --out PATH", file=sys.stderr)
         return 2
@@ -182,7 +186,13 @@ def main(arguments: list[str]) -> int:
         print(f"captures: {channel} cannot be opened: {error}; is the interface up?", file=sys.stderr)
         return 1
     name = channel if is_socketcan else Path(arguments[3]).name
-    recorder = Recorder(Path(arguments[3]), channel=name, bitrate=bus["bitrate"], data_bitrate=bus["data_bitrate"])
+    recorder = Recorder(
+        Path(arguments[3]),
+        channel=name,
+        bitrate=bus["bitrate"],
+        data_bitrate=bus["data_bitrate"],
+        extended_ids=bus.get("extended_ids", ()),
+    )
     try:
         record(source, recorder, stop)
     finally:

@@ -196,6 +196,6 @@ def tbf_rate_bit_s(bitrate: int, mean_frame_bits: float, *, counted_bits: int = 
     return round(bitrate * counted_bits / mean_frame_bits)
 
 
-def payload_limit_bytes_per_s(bitrate: int, mean_frame_bits: float, payload_bytes: int = 7) -> float:
+def payload_limit_bytes_per_s(bitrate: int, mean_frame_bits: float, payload_bytes: float = 7) -> float:
     """The most payload a line carries if it is never idle: frames a second times payload bytes a frame."""
     return bitrate / mean_frame_bits * payload_bytes

@@ -1,7 +1,8 @@
 """CAN frames of a capture in words, on the trace's clock, so that they can stand between its events.
 
-Decides how a frame is told: as ISO 15765-2 frame where its identifier is an ECU's, else as bytes; a run of consecutive frames
-of one sender is one line. Pure: log lines and events in, lines out.
+Decides how a frame is told: as ISO 15765-2 frame where its address is an ECU's (identifier, with extended addressing the byte in
+front too), an error frame by its classes, any other as
+bytes; a run of consecutive frames of one sender is one line. Pure: log lines and events in, lines out.
 
 Clocks: a capture has the wall clock, a story the monotonic one. Every trace event has both; the median of their differences
 leads from one to the other, which holds as long as nobody sets the wall clock by more than the run takes.
@@ -16,7 +17,10 @@ from datetime import datetime
 from statistics import median
 from typing import Final
 
+from bench import error_classes
+from bench.capture_files import ERR_FLAG
 from bench.uds_names import describe
+from proto.isotp_address import FrameAddress
 from proto.trace import TraceEvent
 
 _LINE: Final = re.compile(r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(#[0-9A-F])?([0-9A-F]*|R)\s*$")
@@ -66,50 +70,58 @@ def wall_to_mono_ns(events: Sequence[TraceEvent]) -> int:
 
 
 def tell(
-    frames: Iterable[LoggedFrame], *, names: Mapping[int, str], offset_ns: int, first_ns: int, last_ns: int
+    frames: Iterable[LoggedFrame], *, names: Mapping[FrameAddress, str], offset_ns: int, first_ns: int, last_ns: int
 ) -> list[ToldFrame]:
     """The frames of an interval.
 
     Args:
         frames: in the order of the capture.
-        names: of each diagnostic identifier: whose it is and in which direction.
+        names: of each diagnostic address: whose it is and in which direction.
         offset_ns: as ``wall_to_mono_ns`` gives it.
         first_ns, last_ns: the interval, on the monotonic clock.
     """
     told: list[ToldFrame] = []
-    runs: dict[int, tuple[int, int]] = {}
-    """Consecutive frames not told yet, by identifier: when they began, how many."""
+    extended_ids = {address.can_id for address in names if address.extension is not None}
+    runs: dict[FrameAddress, tuple[int, int]] = {}
+    """Consecutive frames not told yet, by address: when they began, how many."""
 
-    def end_run(can_id: int) -> None:
-        begun_ns, count = runs.pop(can_id)
+    def end_run(address: FrameAddress) -> None:
+        begun_ns, count = runs.pop(address)
         frames_ = "frame" if count == 1 else "frames"
-        told.append(ToldFrame(begun_ns, f"{can_id:03X} {names[can_id]}  {count} consecutive {frames_}"))
+        told.append(ToldFrame(begun_ns, f"{address.can_id:03X} {names[address]}  {count} consecutive {frames_}"))
 
     for frame in frames:
         mono_ns = frame.wall_ns + offset_ns
         if not first_ns <= mono_ns <= last_ns:
             continue
-        name = names.get(frame.can_id)
-        if name is not None and frame.data and frame.data[0] >> 4 == 2:
-            begun_ns, count = runs.get(frame.can_id, (mono_ns, 0))
-            runs[frame.can_id] = (begun_ns, count + 1)
+        if frame.can_id & ERR_FLAG:
+            words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
+            told.append(ToldFrame(mono_ns, words))
             continue
-        if frame.can_id in runs:
-            end_run(frame.can_id)
-        words = f"{name}  {_protocol_words(frame.data)}" if name is not None else frame.data.hex(" ").upper()
+        is_extended = frame.can_id in extended_ids and bool(frame.data)
+        address = FrameAddress(frame.can_id, frame.data[0] if is_extended else None)
+        content = frame.data[1:] if is_extended else frame.data
+        name = names.get(address)
+        if name is not None and content and content[0] >> 4 == 2:
+            begun_ns, count = runs.get(address, (mono_ns, 0))
+            runs[address] = (begun_ns, count + 1)
+            continue
+        if address in runs:
+            end_run(address)
+        words = f"{name}  {_protocol_words(content)}" if name is not None else frame.data.hex(" ").upper()
         told.append(ToldFrame(mono_ns, f"{frame.can_id:03X} {words}"))
-    for can_id in list(runs):
-        end_run(can_id)
+    for address in list(runs):
+        end_run(address)
     return sorted(told, key=lambda line: line.mono_ns)
 
 
 def _protocol_words(data: bytes) -> str:
-    """Single, first and flow control frames of ISO 15765-2 with normal addressing; other bytes as they are."""
+    """Single, first and flow control frames of ISO 15765-2, without the address in front; other bytes as they are."""
     kind = data[0] >> 4 if data else None
     if kind == 0:
         length, start = (data[0] & 0xF, 1) if data[0] & 0xF else (data[1] if len(data) > 1 else 0, 2)
         return _with_service("single frame", data[start : start + length])
-    if kind == 1 and len(data) >= 8:
+    if kind == 1 and len(data) >= 7:
         length, start = int.from_bytes(data[:2], "big") & 0xFFF, 2
         if length == 0:
             length, start = int.from_bytes(data[2:6], "big"), 6

@@ -42,8 +42,11 @@ _LONGEST_RECORD_BYTES: Final = _CAN_HEADER.size + 64
 
 def frame_of(message: can.Message) -> Frame:
     """The frame a message stands for."""
-    can_id = message.arbitration_id | (EFF_FLAG if message.is_extended_id else 0)
-    can_id |= (RTR_FLAG if message.is_remote_frame else 0) | (ERR_FLAG if message.is_error_frame else 0)
+    if message.is_error_frame:  # an interface may call it extended, which means nothing
+        can_id = message.arbitration_id | ERR_FLAG
+    else:
+        can_id = message.arbitration_id | (EFF_FLAG if message.is_extended_id else 0)
+        can_id |= RTR_FLAG if message.is_remote_frame else 0
     flags = 0
     if message.is_fd:
         flags = FD_FDF | (FD_BRS if message.bitrate_switch else 0) | (FD_ESI if message.error_state_indicator else 0)

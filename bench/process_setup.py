@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from bench import bench_json
 from bench.control_port import ControlPort
 from bench.errors import BenchError, WrongUsage
 from bench.firmware import FirmwareFile
@@ -308,6 +309,7 @@ class ProcessSetup:
             "can": entry.can_arguments(),
             "bitrate": entry.bitrate,
             "data_bitrate": entry.data_bitrate or entry.bitrate,
+            "extended_ids": bench_json.extended_ids(self.topology, bus),
         }
         out = self.folder.can / bus
         return ProcessSpec(
@@ -363,15 +365,7 @@ class ProcessSetup:
             "control_ports": self.ports.control,
             "frame_gates": self.ports.gates,
             "bus_loads": self.ports.loads,
-            "ecus": {
-                name: {
-                    "bus": entry.bus,
-                    "request_id": entry.request_id,
-                    "response_id": entry.response_id,
-                    "functional_id": entry.functional_id,
-                }
-                for name, entry in self.topology.ecus.items()
-            },
+            "ecus": bench_json.ecu_entries(self.topology),
             "trace": str(self.folder.trace),
             "keys": str(self.keys_dir),
         }

@@ -7,7 +7,8 @@ How the figures are made:
 * A phase lasts from the gateway's ``job.state`` event to the next one, on the monotonic clock.
 * A transfer's rate is its ``flash.transfer`` event's. What the bus can carry is computed from the capture: bit rate, over
   the mean length in bits of the full consecutive frames that carried this ECU's firmware (stuff bits counted one by one,
-  intermission included), times the payload bytes of such a frame. Both figures and their ratio are stated.
+  intermission included), times the payload bytes of such a frame: without the address in front, where it has one. Both figures and
+  their ratio are stated.
 * The job has SUCCEEDED only if every ECU runs the new version in a CONFIRMED slot as the ECU itself says.
 """
 
@@ -21,12 +22,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from bench import frame_bits
+from bench import bench_json, frame_bits
 from bench.capture_files import BusStatistics
 from bench.job_watch import JobView
 from bench.pacing import Pacing
 from bench.topology import Topology
 from bench.traffic_control import LineCounters
+from proto.isotp_address import FrameAddress
 from proto.job_states import JobState
 from proto.trace import TraceEvent
 
@@ -72,6 +74,11 @@ class EcuOnBus:
     hardware_id: str
     request_id: int
     response_id: int
+    request_extension: int | None = None
+    response_extension: int | None = None
+    """The address in front of each frame, with extended addressing."""
+    periodic_ids: tuple[int, ...] = ()
+    """Of its application's frames."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ class BusReport:
     lost_frames: int
     error_frames: int
     mean_consecutive_frame_bits: float | None
+    mean_consecutive_payload_bytes: float | None
     payload_limit_bytes_per_s: float | None
     line: LineCounters | None = None
     """What the line itself counted since the bench was up, where it is paced exactly; beside it stands what was captured."""
@@ -205,27 +213,40 @@ def transfers(
                 duration_s=duration_s,
                 bytes_per_s=float(event.data["bytes_per_s"]),
                 full_image_bytes=full_image_bytes.get(event.ecu, 0),
-                limit_bytes_per_s=_limit(bus, [ecu.request_id], fd=topology.buses[ecu.bus].fd),
+                limit_bytes_per_s=_limit(bus, _requests(topology, [event.ecu]), fd=topology.buses[ecu.bus].fd),
                 bus_load=_load(bus, end_s - duration_s, end_s),
             )
         )
     return tuple(found)
 
 
-def _limit(bus: BusStatistics | None, request_ids: Sequence[int], *, fd: bool) -> float | None:
-    """What the bus can carry of consecutive frames with these identifiers, in payload bytes a second."""
-    mean = _mean_consecutive_bits(bus, request_ids)
-    if bus is None or mean is None:
+def _requests(topology: Topology, ecus: Sequence[str]) -> list[FrameAddress]:
+    return list(dict.fromkeys(bench_json.addresses(topology, ecu)["request"] for ecu in ecus))
+
+
+def _limit(bus: BusStatistics | None, requests: Sequence[FrameAddress], *, fd: bool) -> float | None:
+    """What the bus can carry of consecutive frames with these addresses, in payload bytes a second."""
+    means = _mean_consecutive(bus, requests, fd=fd)
+    if bus is None or means is None:
         return None
-    return frame_bits.payload_limit_bytes_per_s(bus.bitrate, mean, payload_bytes=frame_bits.consecutive_payload(fd=fd))
+    bits, payload_bytes = means
+    return frame_bits.payload_limit_bytes_per_s(bus.bitrate, bits, payload_bytes=payload_bytes)
 
 
-def _mean_consecutive_bits(bus: BusStatistics | None, request_ids: Sequence[int]) -> float | None:
+def _mean_consecutive(
+    bus: BusStatistics | None, requests: Sequence[FrameAddress], *, fd: bool
+) -> tuple[float, float] | None:
+    """Bits and payload bytes of such a frame; None where none was captured."""
     if bus is None:
         return None
-    entries = [bus.by_id[can_id] for can_id in request_ids if can_id in bus.by_id]
-    frames = sum(entry.consecutive_frames for entry in entries)
-    return sum(entry.consecutive_bits for entry in entries) / frames if frames else None
+    frames = bits = payload_bytes = 0
+    for address in requests:
+        entry = bus.of(address.can_id, address.extension)
+        if entry is not None:
+            frames += entry.consecutive_frames
+            bits += entry.consecutive_bits
+            payload_bytes += entry.consecutive_frames * (frame_bits.consecutive_payload(fd=fd) - len(address.prefix))
+    return (bits / frames, payload_bytes / frames) if frames else None
 
 
 def _load(bus: BusStatistics | None, start_s: float, end_s: float) -> float | None:
@@ -245,7 +266,8 @@ def bus_reports(
     reports = {}
     for name, bus in statistics.items():
         entry = topology.buses[name]
-        ids = [ecu.request_id for ecu in topology.ecus.values() if ecu.bus == name]
+        requests = _requests(topology, [ecu for ecu, at in topology.ecus.items() if at.bus == name])
+        bits, payload_bytes = _mean_consecutive(bus, requests, fd=entry.fd) or (None, None)
         pacing = pacings.get(name)
         reports[name] = BusReport(
             channel=str(entry.channel),
@@ -259,8 +281,9 @@ def bus_reports(
             bits=bus.bits,
             lost_frames=bus.lost_frames,
             error_frames=bus.error_frames,
-            mean_consecutive_frame_bits=_mean_consecutive_bits(bus, ids),
-            payload_limit_bytes_per_s=_limit(bus, ids, fd=entry.fd),
+            mean_consecutive_frame_bits=bits,
+            mean_consecutive_payload_bytes=payload_bytes,
+            payload_limit_bytes_per_s=_limit(bus, requests, fd=entry.fd),
             line=lines.get(name),
         )
     return reports
@@ -295,10 +318,21 @@ def verdict(
 
 def ecus_on_buses(topology: Topology) -> dict[str, EcuOnBus]:
     """Where each ECU of the bench is."""
-    return {
-        name: EcuOnBus(ecu.bus, ecu.kind, ecu.hardware_id, ecu.request_id, ecu.response_id)
-        for name, ecu in topology.ecus.items()
-    }
+    found = {}
+    for name, ecu in topology.ecus.items():
+        at = bench_json.addresses(topology, name)
+        request, response = at["request"], at["response"]
+        found[name] = EcuOnBus(
+            bus=ecu.bus,
+            kind=ecu.kind,
+            hardware_id=ecu.hardware_id,
+            request_id=request.can_id,
+            response_id=response.can_id,
+            request_extension=request.extension,
+            response_extension=response.extension,
+            periodic_ids=tuple(frame.id for frame in ecu.periodic),
+        )
+    return found
 
 
 def read_statistics(folder: Path, buses: Sequence[str]) -> dict[str, BusStatistics]:

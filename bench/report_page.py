@@ -16,6 +16,7 @@ from markupsafe import Markup
 from bench import report_plots
 from bench.report_plots import KIB, TimeAxis, phase_class
 from bench.report_series import OTHER, Series
+from bench.report_view import unpaced_note
 
 TEMPLATE: Final = "report.html.j2"
 _GOOD: Final = frozenset({"SUCCEEDED"})
@@ -38,6 +39,7 @@ def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str
         tone=_tone(report),
         series=series,
         plots=_plots(report, series) if series is not None else None,
+        unpaced=unpaced_note([name for name, bus in report["buses"].items() if not bus["paced"]]),
         ecus=list(dict.fromkeys([*report["before"], *report["after"]])),
         story=story,
     )

@@ -8,7 +8,8 @@ How the figures are made:
 * The flash rate is that of each block: the data bytes of one 36 request over the time until its answer came; short last
   blocks are left out.
 * Bus load is the bits on the line (stuff bits and intermission included) in an interval, over what the line carries in
-  it; an ECU's share is that of its request and response identifiers, the rest is "other".
+  it; an ECU's share is that of its request and response frames and of its application's, the rest is "other".
+* An exchange without an answer is told by its step, and by what the ECU was doing: one that boots is asked until it answers.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import Final
 
 from bench.capture_files import BIN_S, BusStatistics
 from bench.uds_names import NEGATIVE_RESPONSES, SERVICES
+from proto.isotp_address import FrameAddress
 from proto.job_states import FINAL_STATES
 from proto.trace import TraceEvent
 
 MOST_INTERVALS: Final = 240
 OTHER: Final = "other"
+_SILENCE: Final = "no answer"
 _GATEWAY: Final = "gateway"
 _BLOCK_HEADER_BYTES: Final = 2
 _MARGIN_S: Final = 0.2
@@ -74,10 +77,11 @@ class Troubles:
     """What did not go at once, of one ECU's UDS exchanges in a job."""
 
     exchanges: int = 0
-    unanswered: int = 0
     repeated_blocks: int = 0
     resumed_transfers: int = 0
     refused_patches: int = 0
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    """How often each ``step, while phase`` had no answer; with the problem, where it was another than silence."""
     negative: Mapping[str, int] = field(default_factory=dict)
     """How often each ``service NRC name`` came."""
 
@@ -99,7 +103,7 @@ def make(
     events: Sequence[TraceEvent],
     job_id: str,
     *,
-    ids: Mapping[str, tuple[str, tuple[int, ...]]],
+    ids: Mapping[str, tuple[str, tuple[FrameAddress, ...]]],
     statistics: Mapping[str, BusStatistics],
 ) -> Series | None:
     """The series of a job; None where the gateway never had it.
@@ -107,7 +111,7 @@ def make(
     Args:
         events: the run's trace.
         job_id: the job.
-        ids: of each ECU: its bus and its identifiers there.
+        ids: of each ECU: its bus and its frames' addresses there.
         statistics: of the captured buses.
     """
     own = sorted((event for event in events if event.job_id == job_id), key=lambda event: event.mono_ns)
@@ -122,7 +126,7 @@ def make(
         lanes=(_job_lane(states, zero_s, end_s), *(_ecu_lane(own, ecu, zero_s, end_s) for ecu in ids)),
         blocks={ecu: _blocks(own, ecu, zero_s) for ecu in ids},
         loads=tuple(
-            _load(name, bus, {ecu: numbers for ecu, (on, numbers) in ids.items() if on == name}, zero_s, end_s)
+            _load(name, bus, {ecu: addresses for ecu, (on, addresses) in ids.items() if on == name}, zero_s, end_s)
             for name, bus in statistics.items()
         ),
         troubles={ecu: _troubles(own, ecu) for ecu in ids},
@@ -172,7 +176,9 @@ def _blocks(own: Sequence[TraceEvent], ecu: str, zero_s: float) -> tuple[Block, 
     return tuple(found)
 
 
-def _load(name: str, bus: BusStatistics, ids: Mapping[str, tuple[int, ...]], zero_s: float, end_s: float) -> LoadSeries:
+def _load(
+    name: str, bus: BusStatistics, ids: Mapping[str, tuple[FrameAddress, ...]], zero_s: float, end_s: float
+) -> LoadSeries:
     first = int((zero_s - _MARGIN_S) // BIN_S)
     last = max(first, int((zero_s + end_s + _MARGIN_S) // BIN_S))
     step = max(1, -(-(last - first + 1) // MOST_INTERVALS))
@@ -188,8 +194,9 @@ def _load(name: str, bus: BusStatistics, ids: Mapping[str, tuple[int, ...]], zer
 
     total = summed(bus.bins)
     shares = {}
-    for ecu, numbers in ids.items():
-        each = [summed(bus.by_id[number].bins) for number in numbers if number in bus.by_id]
+    for ecu, addresses in ids.items():
+        entries = [bus.of(address.can_id, address.extension) for address in addresses]
+        each = [summed(entry.bins) for entry in entries if entry is not None]
         shares[ecu] = tuple(sum(parts) for parts in zip(*each, strict=True)) if each else (0.0,) * count
     rest = tuple(max(0.0, all_ - sum(parts[n] for parts in shares.values())) for n, all_ in enumerate(total))
     return LoadSeries(name, first * BIN_S - zero_s, BIN_S * step, {**shares, OTHER: rest})
@@ -209,9 +216,25 @@ def _troubles(own: Sequence[TraceEvent], ecu: str) -> Troubles:
     counters = [event.data.get("block_sequence_counter") for event in exchanges]
     return Troubles(
         exchanges=len(exchanges),
-        unanswered=sum(1 for event in exchanges if event.data.get("problem")),
         repeated_blocks=sum(1 for before, after in pairwise(counters) if before is not None and before == after),
         resumed_transfers=sum(1 for event in mine if event.event == "flash.lost"),
         refused_patches=sum(1 for event in mine if event.event == "flash.patch_refused"),
+        unanswered=_unanswered(mine),
         negative=negative,
     )
+
+
+def _unanswered(mine: Sequence[TraceEvent]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    phase = ""
+    for event in mine:
+        if event.event == "ecu.phase":
+            phase = str(event.data.get("phase"))
+        elif event.event == "uds.exchange" and event.data.get("problem"):
+            problem = str(event.data["problem"])
+            words = str(event.data.get("step") or event.data.get("service")) + (
+                "" if problem == _SILENCE else f": {problem}"
+            )
+            key = f"{words}, while {phase}" if phase else words
+            found[key] = found.get(key, 0) + 1
+    return found

@@ -6,6 +6,7 @@ Decides how figures are written. No figure is made here.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -90,13 +91,19 @@ def _transfers(report: Report) -> Group:
 
 def _mean_note(report: Report) -> str:
     means = [
-        f"{name}: {bus.bitrate // 1000} kbit/s / {bus.mean_consecutive_frame_bits:.1f} bits x {63 if bus.fd else 7} bytes"
+        f"{name}: {bus.bitrate // 1000} kbit/s / {bus.mean_consecutive_frame_bits:.1f} bits "
+        f"x {bus.mean_consecutive_payload_bytes or 0:.3g} bytes"
         for name, bus in report.buses.items()
         if bus.mean_consecutive_frame_bits
     ]
     unpaced = [name for name, bus in report.buses.items() if not bus.paced]
     note = f"; {'; '.join(means)}" if means else ""
-    return note + (f". Not paced, so a virtual bus may exceed it: {', '.join(unpaced)}" if unpaced else "")
+    return note + (f". {unpaced_note(unpaced)}" if unpaced else "")
+
+
+def unpaced_note(buses: Sequence[str]) -> str:
+    """What is to be said of a line's limit where buses are not paced; empty where all are."""
+    return f"Not paced, so a virtual bus may exceed it: {', '.join(buses)}" if buses else ""
 
 
 def _buses(report: Report) -> Group:
@@ -118,6 +125,11 @@ def _buses(report: Report) -> Group:
         f"{bus.line.lost_s:.2f} s lost to a late machine"
         for bus in report.buses.values()
         if bus.line
+    ]
+    lines += [
+        f"{bus.channel}'s controller told {bus.error_frames:,} error frames; `otabench doctor` says what they mean"
+        for bus in report.buses.values()
+        if bus.error_frames
     ]
     return Group(table, *(Text(line, style="dim") for line in lines))
 

@@ -7,6 +7,7 @@ page without bus load.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bench.cli import trace_story
 from bench.errors import BenchError
 from bench.run_folder import RunFolder
 from proto import trace
+from proto.isotp_address import FrameAddress
 
 
 def show(run: Path, *, out: Path | None = None) -> None:
@@ -40,10 +42,7 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
     except ValueError as error:
         raise BenchError(f"{error}; the file was changed by something else") from error
     job_id = str(content["job_id"])
-    ids = {
-        ecu: (str(entry["bus"]), (int(entry["request_id"]), int(entry["response_id"])))
-        for ecu, entry in content["ecus"].items()
-    }
+    ids = {ecu: (str(entry["bus"]), addresses(entry)) for ecu, entry in content["ecus"].items()}
     statistics = report.read_statistics(folder.can, list(content["buses"]))
     series = report_series.make(events, job_id, ids=ids, statistics=statistics)
     page = report_page.render(content, series, trace_story.story(events, job_id) if job_id else [])
@@ -53,6 +52,15 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
     except OSError as error:
         raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place by --out") from error
     return path
+
+
+def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
+    """Whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
+    diagnostic = (
+        FrameAddress(int(entry[f"{direction}_id"]), entry.get(f"{direction}_extension"))
+        for direction in ("request", "response")
+    )
+    return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 
 
 def _report_of(folder: RunFolder) -> dict[str, Any]:

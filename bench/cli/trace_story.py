@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import frame_story
+from bench import bench_json, frame_story
 from bench.errors import BenchError
 from bench.frame_story import ToldFrame
 from bench.uds_names import NEGATIVE_RESPONSES, describe
 from proto import trace
+from proto.isotp_address import FrameAddress
 from proto.trace import TraceEvent
 
 _ECU_COMPONENT: Final = "ecu."
@@ -82,19 +83,13 @@ def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str,
     return found
 
 
-def _names(run: Path, bus: str) -> dict[int, str]:
-    """Whose the diagnostic identifiers of a bus are, as bench.json has it; nothing where that is absent or older."""
+def _names(run: Path, bus: str) -> dict[FrameAddress, str]:
+    """Whose the diagnostic frames of a bus are, as bench.json has it; nothing where that is absent."""
     try:
         content = json.loads((run / "bench.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    names = {}
-    for ecu, entry in content.get("ecus", {}).items():
-        if entry["bus"] == bus:
-            names[int(entry["functional_id"])] = "-> all ECUs"
-            names[int(entry["request_id"])] = f"-> {ecu}"
-            names[int(entry["response_id"])] = f"<- {ecu}"
-    return names
+    return dict(bench_json.names(content.get("ecus", {}), bus))
 
 
 def story(

@@ -12,18 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from bench.doctor.finding import Finding, fail, ok, warn
+from bench.error_classes import CLASSES
 
-CLASSES: Final[dict[int, str]] = {
-    0x001: "send timeout",
-    0x002: "lost arbitration",
-    0x004: "controller",
-    0x008: "protocol violation",
-    0x010: "transceiver",
-    0x020: "no acknowledgement",
-    0x040: "bus-off",
-    0x080: "bus error",
-    0x100: "restarted",
-}
 _ACK: Final = 0x020
 _PROTOCOL: Final = 0x008
 _TRANSCEIVER: Final = 0x010

@@ -2,7 +2,7 @@
 
 Decides where a test begins and ends in a capture that runs through all tests: the file's length at its beginning, then the time
 stamps. The recorder writes with a delay (``bench.captures``), so reading waits until the file holds the asked moment or that delay
-is over. Formats are those of ``bench.capture_files``.
+is over. Error frames, which nobody sent, are told apart from frames. Formats are those of ``bench.capture_files``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from bench.capture_files import (
-    EFF_FLAG,
     EFF_MASK,
     ERR_FLAG,
-    FD_FDF,
-    RTR_FLAG,
     Frame,
     candump_line,
+    parse_candump_line,
     pcap_header,
     pcap_record,
 )
@@ -30,27 +28,6 @@ _RECORDER_DELAY_S: Final = 0.6
 _LOOK_INTERVAL_S: Final = 0.03
 _CLOCK_SLACK_US: Final = 2_000
 """Frames are stamped by the kernel, tests by this process."""
-
-
-def parse_line(line: str) -> Frame:
-    """Reads one line as ``candump -L`` writes it.
-
-    Raises:
-        ValueError: it is none.
-    """
-    stamp, _, rest = line.strip().partition(" ")
-    _, _, text = rest.partition(" ")
-    name, separator, payload = text.partition("#")
-    if not separator or len(stamp) < 4:
-        raise ValueError(f"no line of a candump log: {line!r}")
-    seconds, _, micros = stamp.strip("()").partition(".")
-    can_id = int(name, 16) | (EFF_FLAG if len(name) > 3 and not int(name, 16) & ERR_FLAG else 0)
-    flags = 0
-    if payload.startswith("#"):
-        flags, payload = int(payload[1], 16) | FD_FDF, payload[2:]
-    elif payload.startswith("R"):
-        can_id, payload = can_id | RTR_FLAG, ""
-    return Frame(int(seconds) * 1_000_000 + int(micros.ljust(6, "0")[:6]), can_id, flags, bytes.fromhex(payload))
 
 
 @dataclass
@@ -73,7 +50,7 @@ class CanLog:
         self._offsets = {bus: path.stat().st_size if path.exists() else 0 for bus, path in self.captures.items()}
 
     def frames(self, bus: str | None = None, *, can_id: int | None = None) -> list[Frame]:
-        """The frames since the test began, up to now, oldest first.
+        """The frames since the test began, up to now, oldest first; no error frames.
 
         Args:
             bus: its name in the bench file; None: the first.
@@ -83,8 +60,17 @@ class CanLog:
             BenchError: the bench has no such bus.
         """
         name = self._bus(bus)
-        found = self._read(name, until_us=time.time_ns() // 1000)
+        found = [frame for frame in self._read(name, until_us=time.time_ns() // 1000) if not frame.can_id & ERR_FLAG]
         return [frame for frame in found if can_id is None or frame.can_id & EFF_MASK == can_id]
+
+    def error_frames(self, bus: str | None = None) -> list[Frame]:
+        """The controller's error frames (linux/can/error.h) since the test began, up to now, oldest first.
+
+        Raises:
+            BenchError: the bench has no such bus.
+        """
+        found = self._read(self._bus(bus), until_us=time.time_ns() // 1000)
+        return [frame for frame in found if frame.can_id & ERR_FLAG]
 
     def wait_for(
         self, wanted: int | Callable[[Frame], bool], *, timeout_s: float = 5.0, bus: str | None = None
@@ -98,7 +84,7 @@ class CanLog:
         matches = (lambda frame: frame.can_id & EFF_MASK == wanted) if isinstance(wanted, int) else wanted
         deadline = time.monotonic() + timeout_s + _RECORDER_DELAY_S
         while True:
-            seen = list(self._so_far(name))
+            seen = [frame for frame in self._so_far(name) if not frame.can_id & ERR_FLAG]
             for frame in seen:
                 if matches(frame):
                     return frame
@@ -145,6 +131,6 @@ class CanLog:
         except FileNotFoundError:
             return
         for line in data[: data.rfind(b"\n") + 1].splitlines():
-            frame = parse_line(line.decode("ascii"))
+            _, frame = parse_candump_line(line.decode("ascii"))
             if frame.timestamp_us >= self.started_us - _CLOCK_SLACK_US:
                 yield frame

@@ -93,7 +93,6 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
 
 def _clear(bench: SharedBench) -> None:
     """Faults cleared, buses without load, power on."""
-    was_off = bench.state is BenchState.OFF
     for bus in bench.topology.buses:
         if bench.is_running(load_process(bus)):
             bench.bus_load(bus).clear()
@@ -106,7 +105,7 @@ def _clear(bench: SharedBench) -> None:
         else:
             if name in bench.topology.with_control_port():
                 bench.ecu(name).clear()
-            if was_off:
+            if name in bench.switched_off:
                 bench.power(name).on()
 
 

@@ -26,6 +26,7 @@ _MARKERS: Final = {
     "slow": "takes more than a few seconds",
     _DESTRUCTIVE: "may damage a board's contents: runs only with --bench-destructive",
 }
+_OWN_FOLDER: Final = Path(__file__).parent
 _WORKER_OUTPUT: Final = "otabench_properties"
 
 
@@ -217,6 +218,9 @@ def _bench_lacks(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report: pytest.TestReport = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and Path(report.longrepr[0]).parent == _OWN_FOLDER:
+        path, line, _ = item.reportinfo()  # the user looks for the test, not for us
+        report.longrepr = (os.fspath(path), (line or 0) + 1, report.longrepr[2])
     if report.failed:
         item.stash[FAILED] = True
         bench = item.config.stash[RUN].bench

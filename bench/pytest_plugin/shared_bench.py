@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -26,6 +27,7 @@ from bench.gateway.vehicle import EcuIdentity, FlashError, SlotState
 from bench.job_watch import TraceTail
 from bench.launcher import Bench
 from bench.options import BenchOptions
+from bench.power import PowerDriver
 from bench.process_setup import CLOUD_CONTROL, GATEWAY, ecu_process
 from bench.pytest_plugin.tester import Tester
 from proto.image_format import ImageVersion
@@ -51,6 +53,30 @@ class BenchBroken(BenchError):
     """The bench cannot be used any more in this run."""
 
 
+@dataclass(frozen=True)
+class _NotedPower:
+    """A supply; ``switched_off`` has the ECU's name while it is off by us: of a board nobody else can say it."""
+
+    ecu: str
+    driver: PowerDriver
+    switched_off: set[str]
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.on()
+        self.switched_off.discard(self.ecu)
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.off()
+        self.switched_off.add(self.ecu)
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.cycle()
+        self.switched_off.discard(self.ecu)
+
+
 class SharedBench(Bench):
     """A running bench with states.
 
@@ -62,6 +88,7 @@ class SharedBench(Bench):
         state: the last one that was reached.
         broken: why the bench cannot be used any more; empty while it can.
         tester: UDS beside the gateway.
+        switched_off: ECUs that are off because this bench, or a test, switched them off.
     """
 
     def __init__(self, options: BenchOptions, *, say: Callable[[str], None] = lambda _: None) -> None:
@@ -69,6 +96,7 @@ class SharedBench(Bench):
         self.state = BenchState.APPLICATION
         self.broken = ""
         self.tester: Tester
+        self.switched_off: set[str] = set()
         self._steps: dict[BenchState, Callable[[], None]] = {
             BenchState.OFF: self._to_off,
             BenchState.DEFAULT: self._to_default,
@@ -92,6 +120,10 @@ class SharedBench(Bench):
         if hasattr(self, "tester"):
             self.tester.close()
         super().stop()
+
+    def power(self, name: str) -> PowerDriver:
+        """See ``BenchEcus.power``."""
+        return _NotedPower(name, super().power(name), self.switched_off)
 
     # States.
 
@@ -159,7 +191,7 @@ class SharedBench(Bench):
                     self.start_process(process)
                 if self.ecu(name).state()["power"] == "off":
                     self.power(name).on()
-            elif self.state is BenchState.OFF:
+            elif name in self.switched_off:
                 self.power(name).on()
 
     def _prove_default(self) -> None:

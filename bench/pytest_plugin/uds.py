@@ -1,14 +1,12 @@
 """udsoncan for tests: a ``Client`` over the bench's own ISO-TP, and plain ISO-TP for those who speak in bytes.
 
-Decides the client's configuration: the ECU's secret is its security algorithm, records of the profile's identifiers are decoded
-(text, session, slot table), any other is bytes; P2 and P2* are the ECU's own. A negative response is udsoncan's
-``NegativeResponseException``.
+Decides the client's configuration: keys are of the ECU's security algorithm, records of the profile's identifiers are decoded
+(text, session, slot table), any other is bytes. P2 and P2* are the profile's until the ECU tells its own with 50 xx, and again after
+a reset, each with the profile's margin. A negative response is udsoncan's ``NegativeResponseException``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -19,16 +17,17 @@ from udsoncan.client import Client
 from udsoncan.configs import default_client_config
 from udsoncan.exceptions import TimeoutException
 
-from bench.errors import WaitTimeout
+from bench.errors import BenchError, WaitTimeout
 from bench.gateway.config import EcuEndpoint
-from bench.gateway.flashing import slot_table
+from bench.gateway.flashing import profile, slot_table
+from bench.gateway.flashing.profile import Timing
 from bench.gateway.transport import IsoTpConnection, open_channel
+from proto import security_algorithm
+from proto.security_algorithm import AlgorithmError, SecurityAlgorithm
 
 __all__ = ["BytesCodec", "Client", "IsoTpLink", "SlotTableCodec", "TextCodec", "client", "connection", "key_of"]
 
 _REQUEST_TIMEOUT_S: Final = 60.0
-_P2_MARGIN_S: Final = 1.0
-"""On top of the ECU's P2: what the bus and a busy machine take."""
 _TEXT: Final = (0xF180, 0xF187, 0xF189, 0xF18C, 0xF190, 0xF191, 0xF195, 0xF1A0)
 
 
@@ -62,9 +61,50 @@ class SlotTableCodec(BytesCodec):
         return slot_table.parse(did_payload)
 
 
-def key_of(secret_hex: str, seed: bytes) -> bytes:
-    """The key of a seed (docs/contracts.md): HMAC-SHA-256 with the ECU's secret."""
-    return hmac.new(bytes.fromhex(secret_hex), seed, hashlib.sha256).digest()
+def key_of(endpoint: EcuEndpoint, seed: bytes, *, level: int = 1) -> bytes:
+    """The key of a seed, by the ECU's security algorithm and secret.
+
+    Args:
+        endpoint: the ECU.
+        seed: as it gave it.
+        level: of its requestSeed.
+
+    Raises:
+        BenchError: the algorithm cannot be used.
+    """
+    return _algorithm(endpoint).key_for(seed, level=level)
+
+
+def _algorithm(endpoint: EcuEndpoint) -> SecurityAlgorithm:
+    try:
+        return security_algorithm.load(endpoint.security_algorithm, secret=bytes.fromhex(endpoint.security_secret))
+    except AlgorithmError as error:
+        raise BenchError(f"{endpoint.name}: {error}") from error
+
+
+class _TimedClient(Client):
+    """udsoncan's client with the profile's and the ECU's P2 and P2*, and a margin on both."""
+
+    def __init__(self, connection: IsoTpConnection, *, config: dict[str, Any], timing: Timing) -> None:
+        super().__init__(connection, config=config)  # type: ignore[arg-type]
+        self._timing = timing
+        self._wait(timing.p2_s, timing.p2_star_s)
+
+    def change_session(self, newsession: int) -> Any:
+        response = super().change_session(newsession)
+        told = response.service_data if response is not None else None
+        if told is not None and told.p2_server_max is not None and told.p2_star_server_max is not None:
+            self._wait(told.p2_server_max, told.p2_star_server_max)
+        return response
+
+    def ecu_reset(self, reset_type: int) -> Any:
+        response = super().ecu_reset(reset_type)
+        self._wait(self._timing.p2_s, self._timing.p2_star_s)
+        return response
+
+    def _wait(self, p2_s: float, p2_star_s: float) -> None:
+        self.session_timing.p2_server_max = p2_s + self._timing.p2_margin_s
+        self.session_timing.p2_star_server_max = p2_star_s + self._timing.p2_margin_s
 
 
 class IsoTpLink:
@@ -140,12 +180,14 @@ def client(endpoint: EcuEndpoint) -> Iterator[Client]:
     """An open udsoncan client of one ECU.
 
     Raises:
+        BenchError: its security algorithm cannot be used.
+        FlashError: its profile cannot be read.
         TransportError: the bus cannot be opened.
     """
-    secret = endpoint.security_secret
+    algorithm = _algorithm(endpoint)
 
     def security_algo(level: int, seed: bytes, params: Any) -> bytes:
-        return key_of(secret, seed)
+        return algorithm.key_for(seed, level=level - 1 + level % 2)  # either number of the level may be given
 
     text, slots, raw = TextCodec(), SlotTableCodec(), BytesCodec()
     identifiers: dict[Any, Any] = {**dict.fromkeys(_TEXT, text), 0xF186: raw, 0xF1A1: slots, "default": raw}
@@ -154,11 +196,10 @@ def client(endpoint: EcuEndpoint) -> Iterator[Client]:
         security_algo=security_algo,
         data_identifiers=identifiers,
         request_timeout=_REQUEST_TIMEOUT_S,
-        use_server_timing=False,
-        p2_timeout=_P2_MARGIN_S,
-        p2_star_timeout=5.0 + _P2_MARGIN_S,
+        use_server_timing=False,  # it would take the ECU's without a margin
         server_address_format=32,
         server_memorysize_format=32,
     )
-    with connection(endpoint) as below, Client(below, config=config) as opened:  # type: ignore[arg-type]
+    timing = profile.load(endpoint.profile).timing
+    with connection(endpoint) as below, _TimedClient(below, config=config, timing=timing) as opened:
         yield opened

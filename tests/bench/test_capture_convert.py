@@ -13,7 +13,7 @@ import pytest
 
 from bench import capture_files
 from bench.capture_convert import convert
-from bench.capture_files import EFF_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, Frame
+from bench.capture_files import EFF_FLAG, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, Frame, candump_line
 from bench.errors import BenchError, WrongUsage
 from bench.pcap_io import PcapReader, PcapWriter, frame_of, message_of
 from tests.bench import small_run
@@ -83,6 +83,42 @@ def test_there_and_back_again_nothing_has_changed(tmp_path: Path, suffix: str) -
     assert convert(source, tmp_path / f"x{suffix}") == len(frames)
     assert convert(tmp_path / f"x{suffix}", tmp_path / "out.pcap") == len(frames)
     assert read(tmp_path / "out.pcap") == frames
+
+
+ERRORS = [
+    Frame(T0_US, 0x088 | ERR_FLAG, 0, bytes.fromhex("0008020000000000")),
+    CLASSIC[1],
+    Frame(T0_US + 2_000_000, 0x004 | ERR_FLAG, 0, bytes.fromhex("0010000000008000")),
+]
+
+
+@pytest.mark.parametrize("suffix", [".log", ".blf"])
+def test_error_frames_keep_their_class_and_bytes(tmp_path: Path, suffix: str) -> None:
+    source = written(tmp_path / "in.pcap", ERRORS)
+    convert(source, tmp_path / f"x{suffix}")
+    convert(tmp_path / f"x{suffix}", tmp_path / "out.pcap")
+    assert read(tmp_path / "out.pcap") == ERRORS
+
+
+def test_an_error_frame_of_an_interface_that_says_extended_is_still_one() -> None:
+    frame = frame_of(can.Message(timestamp=1.0, arbitration_id=0x040, is_error_frame=True, data=bytes(8)))
+    assert candump_line(frame, "can0") == "(0000000001.000000) can0 20000040#0000000000000000\n"
+
+
+def test_a_log_of_python_can_and_one_cut_short_are_read(tmp_path: Path) -> None:
+    (tmp_path / "in.log").write_text(
+        "(1795440035.123457) can0 7E0#0210030000000000 R\n(1795440035.123707) can0 7E8# T\n(1795"
+    )
+    assert convert(tmp_path / "in.log", tmp_path / "out.pcap") == 2
+    assert read(tmp_path / "out.pcap") == CLASSIC[:2]
+
+
+@pytest.mark.parametrize("line", ["hello", "(1.0) can0 7E0", "(1.0) can0 7E0##", "(1.0) can0 7E0#0"])
+def test_a_log_with_a_foreign_line_is_told(tmp_path: Path, line: str) -> None:
+    (tmp_path / "in.log").write_text(f"(1795440035.123457) can0 7E0#021003\n{line}\n")
+    with pytest.raises(BenchError, match="damaged after 1 frames: line 2 is none of candump's log format"):
+        convert(tmp_path / "in.log", tmp_path / "out.pcap")
+    assert not (tmp_path / "out.pcap").exists()
 
 
 def test_asc_keeps_frames_and_intervals(tmp_path: Path) -> None:

@@ -108,6 +108,25 @@ def test_bits_are_counted_by_identifier_and_by_time() -> None:
     assert BusStatistics.from_json(statistics.to_json()) == statistics
 
 
+def test_with_extended_addressing_frames_are_counted_by_the_byte_in_front() -> None:
+    # given full consecutive frames to two ECUs on one identifier, frames that only look like one, and one without an address
+    statistics = BusStatistics(bitrate=500_000, data_bitrate=500_000, extended_ids=(0x6F1,))
+    to_engine = [Frame(T0_US, 0x6F1, 0, bytes((0x21, 0x20 | number)) + bytes(6)) for number in range(3)]
+    to_adas = [Frame(T0_US, 0x6F1, 0, bytes((0x11, 0x21)) + bytes(6))]
+    others = [Frame(T0_US, 0x6F1, 0, bytes((0x21, 0x10, 0x08, 0x36)) + bytes(4)), Frame(T0_US, 0x6F1, 0, b"")]
+    for frame in to_engine + to_adas + others:
+        statistics.count(frame)
+    # then each ECU has its own, and the identifier all of them
+    engine, adas, both = (statistics.of(0x6F1, extension) for extension in (0x21, 0x11, None))
+    assert engine is not None and adas is not None and both is not None
+    assert (engine.frames, engine.consecutive_frames) == (4, 3)
+    assert engine.consecutive_bits == sum(frame_bits.classic_frame_bits(0x6F1, frame.data) for frame in to_engine)
+    assert (adas.frames, adas.consecutive_frames, adas.bits) == (1, 1, sum(adas.bins.values()))
+    assert (both.frames, both.consecutive_frames) == (6, 4)
+    assert statistics.of(0x6F1, 0x33) is None and statistics.of(0x7E0, None) is None
+    assert BusStatistics.from_json(statistics.to_json()) == statistics
+
+
 def test_the_fast_phase_of_fd_frames_counts_by_the_ratio_of_the_rates() -> None:
     slow, fast = (BusStatistics(bitrate=500_000, data_bitrate=rate) for rate in (500_000, 2_000_000))
     for statistics in (slow, fast):
@@ -156,6 +175,29 @@ def test_no_frame_is_lost_between_ready_and_the_last_before_the_stop(tmp_path: P
     statistics = BusStatistics.from_json((tmp_path / "bus.stats.json").read_text())
     assert statistics.lost_frames == 0
     assert statistics.by_id[0x6A1].frames == 3001
+
+
+@pytest.mark.vcan
+def test_error_frames_are_captured_and_counted_but_are_no_frames_on_the_line(tmp_path: Path) -> None:
+    # given a data frame between two errors that the kernel tells: a form error, and bus-off
+    arguments: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
+    form, off = (0x088, bytes.fromhex("0000020000000000")), (0x040, bytes(8))
+    with can.Bus(**arguments) as bus, capturing(tmp_path / "bus", arguments):
+        for can_id, data in (form, off):
+            bus.send(can.Message(arbitration_id=can_id, is_extended_id=False, is_error_frame=True, data=data))
+            bus.send(can.Message(arbitration_id=0x088, is_extended_id=False, data=b"\x01"))
+    # when the files are read, then log and pcap have them where they came
+    lines = [line.split()[2] for line in (tmp_path / "bus.log").read_text().splitlines()]
+    assert lines == ["20000088#0000020000000000", "088#01", "20000040#0000000000000000", "088#01"]
+    with can.LogReader(tmp_path / "bus.pcap") as reader:
+        told = [(message.is_error_frame, message.arbitration_id, bytes(message.data)) for message in reader]
+    assert told == [(True, *form), (False, 0x088, b"\x01"), (True, *off), (False, 0x088, b"\x01")]
+    # and they are no load, and no frames of an identifier that is as their class
+    statistics = BusStatistics.from_json((tmp_path / "bus.stats.json").read_text())
+    data_bits = frame_bits.classic_frame_bits(0x088, b"\x01")
+    assert (statistics.error_frames, statistics.frames, statistics.bits) == (2, 2, 2 * data_bits)
+    assert list(statistics.by_id) == [0x088] and statistics.by_id[0x088].frames == 2
+    assert sum(statistics.bins.values()) == 2 * data_bits
 
 
 @pytest.mark.vcan

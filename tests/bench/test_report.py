@@ -15,6 +15,7 @@ from bench.cli import trace_story
 from bench.job_watch import JobView, JobWatch
 from bench.pacing import Pacing
 from bench.report import EcuState, Report
+from bench.topology import Topology
 from bench.traffic_control import LineCounters
 from proto import trace
 from proto.job_states import JobState
@@ -104,6 +105,32 @@ def test_the_limit_is_the_line_s_for_the_frames_that_were_captured() -> None:
     assert 0.9 < adas.share_of_limit < 1.0
 
 
+def extended_bench() -> Topology:
+    isotp = ", isotp: {addressing: extended, source_address: 0xF1, target_address: "
+    text = topology.default_text()
+    for old, new, address in (("0x7E0, response_id: 0x7E8", "0x6F1, response_id: 0x612", "0x12}"),
+                              ("0x7E1, response_id: 0x7E9", "0x6F1, response_id: 0x611", "0x11}")):  # fmt: skip
+        text = text.replace(old, new + ", functional_id: 0x6F1" + isotp + address)
+    return topology.parse(text, name="x")
+
+
+def test_with_extended_addressing_the_limit_is_of_the_ecu_s_own_frames_and_their_payload() -> None:
+    bench = extended_bench()
+    bus = BusStatistics(bitrate=500_000, data_bitrate=500_000, extended_ids=(0x6F1,))
+    bus.by_id[0x6F1] = IdStatistics(0, 0, 0, 400, 400 * 120)
+    bus.by_extension[(0x6F1, 0x12)] = IdStatistics(0, 0, 0, 100, 100 * 111)
+    bus.by_extension[(0x6F1, 0x11)] = IdStatistics(0, 0, 0, 300, 300 * 123)
+    (adas, engine) = report.transfers(
+        list(trace.read(RECORDED)), JOB, topology=bench, statistics={"powertrain": bus}, full_image_bytes={}
+    )
+    assert engine.limit_bytes_per_s == pytest.approx(500_000 / 111 * 6)
+    assert adas.limit_bytes_per_s == pytest.approx(500_000 / 123 * 6)
+    buses = report.bus_reports(bench, {"powertrain": bus}, {}, lines={})
+    assert buses["powertrain"].payload_limit_bytes_per_s == pytest.approx(500_000 / 120 * 6)
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "500 kbit/s / 120.0 bits x 6 bytes" in " ".join(text.split())
+
+
 def test_bus_load_is_the_bits_of_the_transfer_s_own_time() -> None:
     event = next(
         event for event in trace.read(RECORDED) if event.event == "flash.transfer" and event.data["kind"] == "full"
@@ -171,6 +198,14 @@ def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
     assert "paced, exact" in text
     line = "vcan0's line counted 114,063 frames in 26.43 s, which are 13.21 Mbit; 0 found its queue full; 0.51 s lost"
     assert line in " ".join(text.split())
+
+
+def test_the_text_has_a_bus_s_error_frames() -> None:
+    sick = replace(BUS, error_frames=4711)
+    buses = report.bus_reports(BENCH, {"powertrain": sick}, {}, lines={})
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "vcan0's controller told 4,711 error frames; `otabench doctor` says what they mean" in text
+    assert "error frames" not in report_view.as_text(whole_report())
 
 
 def test_a_bus_paced_by_the_mean_says_so_and_has_no_line() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import report, report_page, report_plots, report_series
-from bench.capture_files import BIN_S
+from bench import report, report_page, report_plots, report_series, topology
+from bench.capture_files import BIN_S, BusStatistics, IdStatistics
+from bench.cli import run_report
 from bench.cli.run_report import write_page
 from bench.errors import BenchError
 from bench.report_plots import TimeAxis
 from bench.report_series import Block, Lane, Span
 from proto import trace
+from proto.isotp_address import FrameAddress
 from proto.trace import TraceEvent
 from tests.bench import small_run
 
-IDS = {"engine": ("powertrain", (0x7E0, 0x7E8)), "adas": ("powertrain", (0x7E1, 0x7E9))}
+IDS = {
+    "engine": ("powertrain", (FrameAddress(0x7E0), FrameAddress(0x7E8))),
+    "adas": ("powertrain", (FrameAddress(0x7E1), FrameAddress(0x7E9))),
+}
 _VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -121,6 +127,47 @@ def test_the_page_says_how_a_bus_is_paced_and_what_its_line_counted(tmp_path: Pa
     assert "line counted 2 791 frames in 0.65 s, which are 0.33 Mbit; 3 found its queue full; 0.04 s lost" in page
 
 
+def test_a_bus_that_is_not_paced_may_lie_above_the_limit_and_the_page_says_so(tmp_path: Path, page: str) -> None:
+    run = small_run.unpack(tmp_path / "run")
+    content = json.loads((run / "report.json").read_text())
+    content["buses"]["powertrain"]["paced"] = False
+    (run / "report.json").write_text(json.dumps(content))
+    words = "Not paced, so a virtual bus may exceed it: powertrain"
+    assert write_page(run).read_text(encoding="utf-8").count(words) == 2, "with the plot and with the table"
+    assert words not in page
+
+
+def test_what_was_not_answered_is_named_with_what_the_ecu_was_doing(page: str, series: report_series.Series) -> None:
+    # the small run's engine was asked once while it booted the new image
+    assert series.troubles["engine"].unanswered == {"22 F1A1 read, while activating": 1}
+    assert "22 F1A1 read, while activating × 1" in page
+    assert series.troubles["adas"].unanswered == {}
+
+
+def test_an_ecu_s_periodic_frames_are_its_own_share_of_the_load(tmp_path: Path) -> None:
+    # given a bus where engine sends an application frame, and somebody else another
+    run = small_run.unpack(tmp_path / "run")
+    events = list(trace.read(run / "traces" / "simulation_trace.jsonl"))
+    job = json.loads((run / "report.json").read_text())["job_id"]
+    state = next(event for event in events if event.event == "job.state" and event.component == "gateway")
+    key = int(datetime.fromisoformat(state.ts).timestamp() / BIN_S) + 1
+    bus = BusStatistics(bitrate=500_000, data_bitrate=500_000, bins={key: 30_000})
+    bus.by_id = {0x120: IdStatistics(bins={key: 20_000}), 0x220: IdStatistics(bins={key: 10_000})}
+    ids = {
+        "engine": (
+            "powertrain",
+            run_report.addresses({"request_id": 0x7E0, "response_id": 0x7E8, "periodic_ids": [0x120]}),
+        )
+    }
+    made = report_series.make(events, job, ids=ids, statistics={"powertrain": bus})
+    assert made is not None
+    (load,) = made.loads
+    shares = {name: sum(parts) * bus.bitrate * load.interval_s for name, parts in load.shares.items()}
+    assert shares == pytest.approx({"engine": 20_000, report_series.OTHER: 10_000})
+    # and the report has whose they are
+    assert report.ecus_on_buses(topology.load())["engine"].periodic_ids == (0x120,)
+
+
 def test_every_plot_is_well_formed_svg(page: str) -> None:
     plots = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     assert len(plots) == 3
@@ -183,6 +230,7 @@ def test_retries_are_counted() -> None:
             duration_ms=100.0,
             request_bytes=4095,
             nrc=None,
+            step="36 block 2",
             problem="timeout",
         ),
         exchange(3, service="36", block_sequence_counter=2, duration_ms=100.0, request_bytes=4095, nrc=None),
@@ -190,10 +238,13 @@ def test_retries_are_counted() -> None:
         exchange(5, service="31", nrc=0x72, duration_ms=1.0, request_bytes=4),
         TraceEvent(1, 9, "2026-11-23T14:00:09+00:00", 9 * 10**9, "gateway", "flash.lost", None, "job-1", "engine", {}),
     ]
-    made = report_series.make(events, "job-1", ids={"engine": ("b", (0x7E0, 0x7E8))}, statistics={})
+    made = report_series.make(
+        events, "job-1", ids={"engine": ("b", (FrameAddress(0x7E0), FrameAddress(0x7E8)))}, statistics={}
+    )
     assert made is not None
     trouble = made.troubles["engine"]
-    assert (trouble.exchanges, trouble.unanswered, trouble.repeated_blocks, trouble.resumed_transfers) == (5, 1, 1, 1)
+    assert (trouble.exchanges, trouble.repeated_blocks, trouble.resumed_transfers) == (5, 1, 1)
+    assert trouble.unanswered == {"36 block 2: timeout": 1}
     assert trouble.negative == {"RoutineControl: generalProgrammingFailure (72)": 2}
     assert [round(block.bytes_per_s) for block in made.blocks["engine"]] == [40_930, 40_930]
     assert report_series.make(events, "job-2", ids={}, statistics={}) is None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bench import frame_story
+from bench import bench_json, frame_story, topology
 from bench.cli import trace_story
 from bench.errors import BenchError
 from bench.frame_story import LoggedFrame
 from proto import trace
+from proto.isotp_address import FrameAddress
 from proto.trace import TraceEvent
 from tests.bench import small_run
 
-NAMES = {0x7E0: "-> engine", 0x7E8: "<- engine"}
+NAMES = {FrameAddress(0x7E0): "-> engine", FrameAddress(0x7E8): "<- engine"}
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +34,9 @@ def lines(run: Path) -> list[str]:
     return trace_story.story(events, job, exchanges=True, frames=trace_story.frames_of(run, events, job))
 
 
-def words_of(frames: list[tuple[int, int, str]]) -> list[str]:
+def words_of(frames: list[tuple[int, int, str]], names: Mapping[FrameAddress, str] = NAMES) -> list[str]:
     logged = [LoggedFrame(at_ns, "vcan0", can_id, bytes.fromhex(data)) for at_ns, can_id, data in frames]
-    told = frame_story.tell(logged, names=NAMES, offset_ns=0, first_ns=0, last_ns=10**9)
+    told = frame_story.tell(logged, names=names, offset_ns=0, first_ns=0, last_ns=10**9)
     return [line.words for line in told]
 
 
@@ -87,6 +90,79 @@ def test_frame_kinds_of_iso_15765_2() -> None:
         "120 00 11",
         "7E0 -> engine  first frame of 4096 bytes: 36 0A  TransferData",
     ]
+
+
+def test_with_extended_addressing_the_byte_in_front_says_whose_it_is() -> None:
+    # given two ECUs behind one identifier of the tester
+    names = {
+        FrameAddress(0x6F1, 0x21): "-> engine",
+        FrameAddress(0x6F1, 0x11): "-> adas",
+        FrameAddress(0x6F1, 0x33): "-> all ECUs",
+        FrameAddress(0x621, 0xF1): "<- engine",
+    }
+    assert words_of(
+        [
+            (1, 0x6F1, "33023E80CCCCCCCC"),
+            (2, 0x6F1, "2110083601020304"),
+            (3, 0x621, "F1300000CCCCCCCC"),
+            (4, 0x6F1, "1122000000000000"),
+            (5, 0x6F1, "2121050607080000"),
+            (6, 0x6F1, "1123000000000000"),
+            (7, 0x621, "F1037F3673CCCCCC"),
+            (8, 0x6F1, "99023E80"),
+            (9, 0x621, ""),
+        ],
+        names,
+    ) == [
+        "6F1 -> all ECUs  single frame: 3E 80  TesterPresent",
+        "6F1 -> engine  first frame of 8 bytes: 36 01 02 03 04  TransferData",
+        "621 <- engine  flow control: continue to send, block size 0, STmin 00",
+        "6F1 -> adas  2 consecutive frames",
+        "6F1 -> engine  1 consecutive frame",
+        "621 <- engine  single frame: 7F 36 73",
+        "6F1 99 02 3E 80",
+        "621 ",
+    ]
+
+
+def test_a_bench_s_addresses_reach_the_story(run: Path, tmp_path: Path) -> None:
+    # given a bench with normal fixed and extended addressing, and what its tester sends to all
+    text = topology.default_text()
+    for name, isotp in (
+        (
+            "engine",
+            "request_id: 0x18DA10F1, response_id: 0x18DAF110, isotp: {addressing: normal_fixed, target_address: 0x10",
+        ),
+        (
+            "adas",
+            "request_id: 0x6F1, response_id: 0x611, functional_id: 0x6F1, isotp: {addressing: extended, target_address: 0x11",
+        ),
+    ):
+        number = {"engine": "0", "adas": "1"}[name]
+        text = text.replace(
+            f"request_id: 0x7E{number}, response_id: 0x7E{8 + int(number):X}", isotp + ", source_address: 0xF1}"
+        )
+    entries = bench_json.ecu_entries(topology.parse(text, name="x"))
+    (tmp_path / "can").mkdir()
+    (tmp_path / "bench.json").write_text(json.dumps({"ecus": entries}))
+    (tmp_path / "can" / "powertrain.log").write_text(
+        "(0000000000.000001) vcan0 18DB33F1#023E80\n(0000000000.000002) vcan0 18DA10F1#021003\n"
+        "(0000000000.000003) vcan0 6F1#33023E80\n(0000000000.000004) vcan0 6F1#11021003\n(0000000000.000005) vcan0 611#F1025003\n"
+    )
+    events = [
+        TraceEvent(1, n, f"1970-01-01T00:00:0{n}+00:00", n * 10**9, "gateway", "x", None, "job-1") for n in (0, 1)
+    ]
+    # then every frame has its party
+    told = trace_story.frames_of(tmp_path, events, "job-1")["powertrain"]
+    assert [" ".join(line.words.split()[:4]) for line in told] == [
+        "18DB33F1 -> all ECUs", "18DA10F1 -> engine single", "6F1 -> all ECUs", "6F1 -> adas single", "611 <- adas single"
+    ]  # fmt: skip
+
+
+def test_error_frames_are_told_by_their_classes() -> None:
+    (line,) = frame_story.parse_log(["(0000000000.000001) can0 20000088#0000020000000000\n"])
+    told = frame_story.tell([line], names={FrameAddress(0x088): "-> engine"}, offset_ns=0, first_ns=0, last_ns=10**9)
+    assert [line.words for line in told] == ["error frame: protocol violation, bus error  00 00 02 00 00 00 00 00"]
 
 
 @pytest.mark.parametrize("data", ["", "10", "30", "3000", "1000", "00", "F0", "40FF"])

@@ -48,5 +48,5 @@ def unlocked(ask: Ask, ecu: Ecu) -> Ask:
     assert ask("10 02").startswith("50 02")
     seed = bytes.fromhex(ask("27 01"))[2:]
     assert any(seed), "locked, so the seed is not zero"
-    assert ask(b"\x27\x02" + key_of(ecu.endpoint.security_secret, seed)) == "67 02"
+    assert ask(b"\x27\x02" + key_of(ecu.endpoint, seed)) == "67 02"
     return ask

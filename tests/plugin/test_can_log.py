@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.capture_files import EFF_FLAG, ERR_FLAG, FD_BRS, FD_FDF, RTR_FLAG, Frame, candump_line
+from bench.capture_files import EFF_FLAG, ERR_FLAG, FD_BRS, FD_FDF, RTR_FLAG, Frame, candump_line, parse_candump_line
 from bench.errors import BenchError, WaitTimeout
-from bench.pytest_plugin.can_log import CanLog, parse_line
+from bench.pytest_plugin.can_log import CanLog
 
 FRAMES = [
     Frame(1_700_000_000_000_001, 0x7E0, 0, bytes.fromhex("0322F189")),
@@ -49,13 +49,13 @@ def log(capture: Path, tmp_path: Path) -> CanLog:
 
 @pytest.mark.parametrize("given", FRAMES, ids=lambda given: f"{given.can_id:X}")
 def test_a_line_is_read_as_it_was_written(given: Frame) -> None:
-    assert parse_line(candump_line(given, "vcan0")) == given
+    assert parse_candump_line(candump_line(given, "vcan0")) == ("vcan0", given)
 
 
 @pytest.mark.parametrize("line", ["", "no frame", "(1.0) vcan0 7E0", "(1.0) vcan0 7E0#0"])
 def test_what_is_no_line_is_refused(line: str) -> None:
     with pytest.raises(ValueError):
-        parse_line(line)
+        parse_candump_line(line)
 
 
 def test_frames_of_other_tests_are_left_out(capture: Path, log: CanLog) -> None:
@@ -78,6 +78,18 @@ def test_a_frame_is_waited_for(capture: Path, log: CanLog) -> None:
     assert log.wait_for(lambda found: found.data[1] == 0x7F).can_id == 0x7E8
     with pytest.raises(WaitTimeout, match=r"bus powertrain: no frame with identifier 0x7E0 within 0.1 s \(1 others\)"):
         log.wait_for(0x7E0, timeout_s=0.1)
+
+
+def test_error_frames_are_told_apart_and_kept_as_evidence(capture: Path, log: CanLog) -> None:
+    # given an error frame whose class is as an identifier on this bus
+    error = Frame(now_us(), 0x088 | ERR_FLAG, 0, bytes(8))
+    append(capture, error, frame("01", can_id=0x088))
+    # then frames are those that were sent, errors are asked for by name, and the files have both
+    assert [found.data for found in log.frames()] == [b"\x01"]
+    assert log.wait_for(0x088).data == b"\x01"
+    assert log.wait_for(lambda found: found.data[0] < 2).data == b"\x01"
+    assert log.error_frames() == [error]
+    assert " vcan0 20000088#0000000000000000\n" in log.write()[0].read_text()
 
 
 def test_a_bus_that_is_not_there_is_named(log: CanLog) -> None:

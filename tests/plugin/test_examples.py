@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import email
 import os
 import shutil
 import subprocess
 import sys
 import venv
 import xml.etree.ElementTree as ElementTree
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "cloud", "ecu_firmware_sim", "proto")
@@ -43,6 +48,34 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def required_by(wheel: Path) -> set[str]:
+    """The distributions that pip would install with the wheel and pytest, by name; no extras but those that are asked for."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    wanted = [Requirement(line) for line in ["pytest", *lines]]
+    seen: set[tuple[str, str]] = set()
+    while wanted:
+        requirement = wanted.pop()
+        for extra in ("", *requirement.extras):
+            key = canonicalize_name(requirement.name), extra
+            if key in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+                continue
+            seen.add(key)
+            for line in metadata.requires(requirement.name) or []:
+                below = Requirement(line)
+                if below.marker is None or below.marker.evaluate({"extra": extra}):
+                    below.marker = None
+                    wanted.append(below)
+    return {name for name, _ in seen}
+
+
+def entries_of(distribution: metadata.Distribution) -> set[Path]:
+    """What a distribution has directly in site-packages."""
+    tops = {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}
+    return {Path(str(distribution.locate_file(top))) for top in tops}
+
+
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     """otabench's wheel, built from a copy of the sources by the build backend itself: no network, no isolation."""
@@ -58,18 +91,32 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def users_python(tmp_path: Path, wheel: Path) -> Path:
-    """The interpreter of a clean virtual environment: the wheel, and links to the packages that otabench depends on."""
+    """The interpreter of a clean virtual environment: the wheel, links to what its metadata requires and what that requires, and
+    pytest; nothing else that this environment has."""
     folder = tmp_path / "venv"
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    here, there = Path(sys.prefix) / "lib" / version / "site-packages", folder / "lib" / version / "site-packages"
-    for entry in here.iterdir():
-        if "otabench" not in entry.name and not entry.name.endswith(".pth"):
-            (there / entry.name).symlink_to(entry)
+    site = folder / "lib" / version / "site-packages"
+    for entry in {entry for name in required_by(wheel) for entry in entries_of(metadata.distribution(name))}:
+        link = site / entry.name
+        link.symlink_to(entry)
     quiet = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-compile")
     run(sys.executable, "-m", "pip", "--python", python, "install", *quiet, wheel, cwd=tmp_path)
     return python
+
+
+def test_the_users_environment_has_what_the_wheel_requires_and_no_more(wheel: Path, users_python: Path) -> None:
+    required = required_by(wheel)
+    assert {"python-can", "udsoncan", "pytest", "markupsafe"} <= required
+    assert required.isdisjoint({"otabench", "ruff", "mypy", "hypothesis", "selenium", "pytest-timeout"})
+    found = run(
+        users_python,
+        "-c",
+        "from importlib import metadata; print(*(d.name for d in metadata.distributions()))",
+        cwd=wheel.parent,
+    )
+    assert {canonicalize_name(name) for name in found.split()} == {*required, "otabench"}
 
 
 @pytest.mark.vcan

@@ -106,6 +106,35 @@ class TestFeatures:
         result.stdout.fnmatch_lines(['*feature: expected feature("canfd", …)*engine, adas*'])
 
 
+class TestSkipsNameTheTest:
+    def test_a_skip_by_the_plugin_stands_at_the_user_s_line(
+        self, pytester: pytest.Pytester, bench_file: BenchFile
+    ) -> None:
+        pytester.makepyfile(
+            test_users="""
+            import pytest
+
+            @pytest.mark.feature("canfd")
+            def test_fd(): pass
+
+            @pytest.mark.destructive
+            def test_erases(): pass
+
+            def test_of_the_user_s_own_mind():
+                pytest.skip("not today")
+            """
+        )
+        result = run(pytester, "--bench", bench_file())
+        result.assert_outcomes(skipped=3)
+        result.stdout.fnmatch_lines(
+            [
+                "SKIPPED [[]1[]] test_users.py:3: feature:canfd: *",
+                "SKIPPED [[]1[]] test_users.py:6: destructive: *",
+                "SKIPPED [[]1[]] test_users.py:10: not today",
+            ]
+        )
+
+
 class TestHilAndDestructive:
     ASKING = """
         import pytest

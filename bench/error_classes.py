@@ -1,0 +1,22 @@
+"""What the classes of SocketCAN's error frames (linux/can/error.h) are called. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CLASSES: Final[dict[int, str]] = {
+    0x001: "send timeout",
+    0x002: "lost arbitration",
+    0x004: "controller",
+    0x008: "protocol violation",
+    0x010: "transceiver",
+    0x020: "no acknowledgement",
+    0x040: "bus-off",
+    0x080: "bus error",
+    0x100: "restarted",
+}
+
+
+def words(can_id: int) -> str:
+    """The classes of an error frame, by its identifier with or without the error flag."""
+    return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "of no known class"
