@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.pytest_plugin.items import uses_bench
 from tests.e2e.living_bench import QUICK
 
 pytest_plugins = ["pytester"]
@@ -15,3 +16,8 @@ pytest_plugins = ["pytester"]
 def bench_options() -> dict[str, Any]:
     """Small images in many versions, short times: the same for every bench file."""
     return QUICK
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The shared bench comes up last: it stays until the end, and other tests want vcan0 for themselves."""
+    items.sort(key=uses_bench)

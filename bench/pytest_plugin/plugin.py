@@ -141,6 +141,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"otabench: {run.bench_file or run.bench_name}{required}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """All bench tests into one group: with ``--dist loadgroup``, xdist gives them to one worker, as there is one bench."""
     asking = [item for item in items if uses_bench(item)]

@@ -18,14 +18,19 @@ from bench.launcher import Bench
 from bench.options import Transfer
 from proto import trace
 from proto.job_states import JobState
+from tests.boards import rig
 from tests.e2e.living_bench import quick_options, wait_until_confirmed
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [
+    pytest.mark.vcan,
+    pytest.mark.mosquitto,
+    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+]
 
 IMAGE_SIZE_BYTES = 8 * 1024
-
-
-SLOW_BUS = topology.default_text().replace("bitrate: 500000", "bitrate: 125000")
+CHANNEL = "vcan3"
+"""vcan0 is the shared bench's."""
+SLOW_BUS = topology.default_text().replace("bitrate: 500000", "bitrate: 125000").replace("vcan0", CHANNEL)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         transfer=Transfer.FULL,
         faults=(Fault.parse("bus:load:60%"),),
     )
-    with Bench(options) as bench:
+    with rig.vcans(CHANNEL), Bench(options) as bench:
         assert bench.pacings["powertrain"].applied, bench.pacings
         yield bench
 

@@ -23,7 +23,7 @@ from proto.trace import TraceWriter
 from proto.uptane import ManifestCustom, TargetCustom, VehicleEcuCustom
 from tests.e2e.living_bench import IMAGE_SIZE_BYTES, LivingBench, wait_until_confirmed
 
-pytestmark = [pytest.mark.vcan, pytest.mark.mosquitto]
+pytestmark = [pytest.mark.mosquitto]
 
 
 def engine_that_needs_adas(living: LivingBench, folder: Path) -> Path:
@@ -31,7 +31,7 @@ def engine_that_needs_adas(living: LivingBench, folder: Path) -> Path:
     version = living.next_version
     made = firmware.build(
         living.bench.topology,
-        keys_dir=living.bench.folder.keys,
+        keys_dir=living.bench.setup.keys_dir,
         out_dir=folder,
         ecus=("engine",),
         versions=(version,),
@@ -78,7 +78,7 @@ def test_targets_of_another_campaign_without_adas_do_not_get_the_engine_started(
         vin=bench.topology.vehicle.vin,
         ecus=tuple(bench.setup.endpoint(name) for name in bench.topology.ecus),
         state_dir=tmp_path / "state",
-        director_root=bench.folder.keys / "director" / "root.json",
+        director_root=bench.setup.keys_dir / "director" / "root.json",
         cloud_grpc="127.0.0.1:1",
         timing=GatewayTiming(boot_timeout_s=12.0, ecu_lost_timeout_s=6.0),
     )
@@ -120,7 +120,7 @@ def director_targets(living: LivingBench, image: Path, *, adas: str) -> bytes:
         )
         for name, runs in (("engine", version), ("adas", adas))
     )
-    signed = Director(load_director_keys(bench.folder.keys)).sign(
+    signed = Director(load_director_keys(bench.setup.keys_dir)).sign(
         version=number,
         expires_at=time.time() + 3600,
         custom=ManifestCustom(vin=topology.vehicle.vin, job_id="lie", campaign_id="other", vehicle=promised),
