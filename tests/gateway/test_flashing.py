@@ -196,6 +196,17 @@ def test_the_late_answer_to_a_block_that_was_repeated_is_passed_over(make_rig: C
     assert bytes(rig.ecus["engine"].memory) == IMAGE
 
 
+def test_a_block_to_which_only_the_answer_to_the_one_before_came_is_sent_again(make_rig: Callable[..., Rig]) -> None:
+    blocks = itertools.count()
+
+    def late_answer_and_silence(request: bytes, ecu: ScriptedEcu) -> Any:
+        return bytes((0x76, request[1] - 1)) if request[0] == 0x36 and next(blocks) == 3 else True
+
+    rig = make_rig(engine=ScriptedEcu(channel(), script=late_answer_and_silence))
+    rig.stage()
+    assert bytes(rig.ecus["engine"].memory) == IMAGE
+
+
 def test_an_answer_of_another_service_is_a_contradiction(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x2E, b"\x62\xf1\x84\x00", times=99)))
     with pytest.raises(EcuContradicts, match=r"2E F184 .*62 F1 84"):

@@ -122,6 +122,10 @@ class EcuClient:
                 if error.nrc is not None or repeats == 0:  # 78 without an end is not silence
                     raise
                 repeats -= 1
+            except EcuContradicts:
+                if not self._wire.stray or repeats == 0:  # only a late answer to another request came
+                    raise
+                repeats -= 1
             is_sent_already = False
 
     def enter_session(self, session: int, *, step: str, is_sent_already: bool = False) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bench.gateway.flashing import answers
 from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import EcuLost, EcuRefused
+from bench.gateway.flashing.errors import EcuContradicts, EcuLost, EcuRefused
 from bench.gateway.vehicle import FlashCanceled
 
 
@@ -89,13 +89,14 @@ def _request_download(client: EcuClient, what: Download) -> int:
 
 
 def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
+    """A block that was repeated may be answered twice: where only that came, and nothing to this one, it is as good as silence."""
     step = f"36 {counter:02X} transfer data"
     repeats = client.profile.transfer.block_repeats
     while True:
         try:
             client.request(request, step=step)
             return
-        except EcuLost:
+        except (EcuLost, EcuContradicts):
             if repeats == 0:
                 raise
         repeats -= 1
