@@ -47,7 +47,9 @@ def test_capture_profile_dbc_and_trace_tell_the_same_update(
         for event in living.events(job_id, ["uds.exchange"])
         if event.data["service"] == "36" and event.ecu in here
     )
-    assert seen == told and {ecu for ecu, _, _ in seen} == set(here)
+    assert not seen - told and {ecu for ecu, _, _ in seen} == set(here)
+    if topology.buses[bus].interface == "socketcan":  # elsewhere a capture may miss frames, and so blocks
+        assert seen == told
     # and services, identifiers and routines have their names
     text = "\n".join(tshark(tmp_path / "wireshark", pcap, "-Y", "uds"))
     for words in ("Security Access", "0xf1a1 (slotTable (OEM))", "0xff00 (eraseMemory)", "all ECUs", *here):
