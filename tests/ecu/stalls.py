@@ -1,0 +1,42 @@
+"""How late this machine was: what a deadline on the clock has to be forgiven, and no more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Final
+
+_TICK_S: Final = 0.01
+
+
+class Stalls:
+    """A thread that sleeps a little again and again, and writes down by how much each sleep was too long."""
+
+    def __init__(self) -> None:
+        self._late: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
+
+    def __enter__(self) -> Stalls:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def since(self, moment_s: float) -> float:
+        """Seconds lost since a moment of the monotonic clock, the stall that has just ended included."""
+        time.sleep(2 * _TICK_S)  # it wakes up later than we do
+        return sum(late for end_s, late in self._late if end_s > moment_s)
+
+    def _watch(self) -> None:
+        before_s = time.monotonic()
+        while not self._stop.is_set():
+            time.sleep(_TICK_S)
+            now_s = time.monotonic()
+            self._late.append((now_s, max(0.0, now_s - before_s - _TICK_S)))
+            before_s = now_s
