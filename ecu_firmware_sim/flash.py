@@ -168,8 +168,9 @@ class NorFlash:
         return bytes(self.view(offset, length))
 
     def is_erased(self, offset: int, length: int) -> bool:
-        """Blank check. Raises as ``view`` does."""
-        return self.read(offset, length).count(ERASED) == length
+        """Blank check, without a copy. Raises as ``view`` does."""
+        self.view(offset, length).release()
+        return self.memory.count(ERASED, offset, offset + length) == length
 
     def erase(self, offset: int, length: int) -> None:
         """Erases whole sectors, one operation each.
