@@ -20,6 +20,8 @@ def test_both_ecus_run_the_confirmed_new_version(living: LivingBench, transfer: 
     living.expect_updated()
     transfers = [event for event in living.events(job_id, ["flash.transfer"]) if event.data["kind"] != "metadata"]
     assert {(event.ecu, event.data["kind"]) for event in transfers} == {("engine", kind), ("adas", kind)}
+    locked = [event.data for event in living.events(job_id, ["uds.exchange"]) if event.data["nrc"] == 0x33]
+    assert locked == [], "nothing is asked before it is unlocked"
 
 
 def test_gateway_and_cloud_tell_the_same_states_in_the_same_order(living: LivingBench) -> None:

@@ -50,6 +50,23 @@ def test_a_whole_update_of_two_ecus_on_one_bus(make_rig: Callable[..., Rig]) -> 
     ]  # fmt: skip
 
 
+def test_an_ecu_is_unlocked_before_it_is_asked_to_confirm(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(engine=ScriptedEcu(channel()))
+    rig.update()
+    assert [event.data["nrc"] for event in rig.events("uds.exchange") if event.data["nrc"]] == []
+
+
+def test_a_profile_that_does_not_know_of_the_lock_learns_of_it_from_the_ecu(
+    make_rig: Callable[..., Rig], tmp_path: Path
+) -> None:
+    rig = make_rig(engine=ScriptedEcu(channel()))
+    profile = tmp_path / "quick.yaml"
+    profile.write_text(profile_text(**{"for_slot_routines: true": "for_slot_routines: false"}), encoding="utf-8")
+    load.cache_clear()
+    rig.update()
+    assert [event.data["nrc"] for event in rig.events("uds.exchange") if event.data["nrc"]] == [0x33]
+
+
 def test_two_buses_are_programmed_at_the_same_time(make_rig: Callable[..., Rig]) -> None:
     meeting = threading.Barrier(2, timeout=10)
     met: set[str] = set()

@@ -192,7 +192,7 @@ def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
     routine = client.profile.routines.confirm
     slots = _require_running(client, image)
     if standing(slots, image.version) is Standing.TRIAL:
-        enter_extended(client)
+        _enter_for_slot_routine(client)
         _slot_routine(client, routine, "confirm", looked=slots)
     identity = read_identity(client)
     if identity.active.state is not SlotState.CONFIRMED:
@@ -243,7 +243,7 @@ def _leave(client: EcuClient, image: EcuImage) -> None:
     slots = read_slots(client)
     if standing(slots, image.version) not in _TO_BE_LEFT:
         return
-    enter_extended(client)
+    _enter_for_slot_routine(client)
     try:
         _slot_routine(client, client.profile.routines.revert, "revert", looked=slots)
     except EcuRefused as error:
@@ -268,6 +268,12 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
                     f"{error} (it does not come back)", ecu=client.name, step=error.step, nrc=error.nrc
                 ) from error
         time.sleep(timing.poll_pause_s)
+
+
+def _enter_for_slot_routine(client: EcuClient) -> None:
+    enter_extended(client)
+    if client.profile.security.for_slot_routines:
+        client.unlock()
 
 
 def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTable) -> None:

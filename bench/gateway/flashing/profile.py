@@ -72,6 +72,8 @@ class Security(_Model):
     request_seed: _Byte
     send_key: _Byte
     delay_most_s: _Seconds
+    for_slot_routines: bool = False
+    """0211 and 0212 are known to want it in the extended session. False: found out by the ECU's saying so."""
 
 
 class Identifiers(_Model):
