@@ -53,10 +53,6 @@ def run_plane(config_path: Path, plane: str) -> None:
 
 
 async def _run(config: CloudConfig, plane: str) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,6 +71,10 @@ async def _run(config: CloudConfig, plane: str) -> None:
         if plane in ("control", "all"):
             await planes.enter_async_context(_control(config))
             _say_ready("control", config.grpc_host, config.grpc_port)
+        # Until here a signal ends the process by itself (cloud/__main__.py).
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await stop.wait()
 
 

@@ -5,6 +5,7 @@ Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or go on 
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import Annotated
 
 
 def _stop_before_start(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+    os._exit(0)  # an exception would be swallowed where it meets an import's callback, and the signal be lost
 
 
 if __name__ == "__main__":  # before the slow imports: a signal during them is a clean end too

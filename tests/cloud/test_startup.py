@@ -6,6 +6,8 @@ import asyncio
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -163,6 +165,23 @@ def test_a_signal_during_the_start_is_a_clean_end_too(make_cloud: Callable[..., 
         assert status in (0, -signal.SIGTERM), cloud.log()  # before Python runs our first line, the signal is Python's
         assert "Traceback" not in cloud.log()
         assert process.poll() is not None
+
+
+@pytest.mark.parametrize("module", ["cloud.__main__", "bench.gateway.__main__"])
+def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions(module: str) -> None:
+    """As the import system's are, which run at every import: the handler must not rely on an exception."""
+    in_a_callback = f"""
+import importlib, signal, weakref
+signal.signal(signal.SIGTERM, importlib.import_module({module!r})._stop_before_start)
+thing = set()
+watch = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+del thing
+print("lost")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", in_a_callback], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_without_tls_everyone_on_this_machine_may_call(make_cloud: Callable[..., Cloud], vehicle: Vehicle) -> None:
