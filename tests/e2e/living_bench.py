@@ -22,7 +22,7 @@ from proto.ota_pb2 import Campaign
 from proto.trace import TraceEvent, read
 
 IMAGE_SIZE_BYTES: Final = 24 * 1024
-VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 41))
+VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 81))
 QUICK_GATEWAY: Final = {
     "retry_first_s": 0.1,
     "retry_most_s": 0.5,
@@ -84,10 +84,13 @@ class LivingBench:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.version = VERSIONS[0]
+        self._staged: set[str] = set()
 
     @property
     def next_version(self) -> str:
-        return VERSIONS[VERSIONS.index(self.version) + 1]
+        """Above what runs, and staged in no ECU by an earlier test: what is staged already is not transferred again."""
+        above = VERSIONS[VERSIONS.index(self.version) + 1 :]
+        return next(version for version in above if version not in self._staged)
 
     def start_campaign(self, **arguments: Any) -> str:
         """Offers the next version, once the cloud has heard the end of the job before; the job's id."""
@@ -154,6 +157,8 @@ class LivingBench:
         newest = max(running, key=ImageVersion.parse)
         wait_until_confirmed(bench, newest)
         self.version = newest
+        slots = [slot for state in bench.ecu_states().values() for slot in state["slots"]]
+        self._staged = {slot["version"] for slot in slots if slot["state"] == "STAGED"}
 
     def _wait_until_no_job_is_open(self, *, timeout_s: float = 20.0) -> None:
         """The cloud has heard the end of every job; what a failed test left open is cancelled."""
