@@ -46,6 +46,18 @@ def vcans(*names: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def plugged_in(folder: Path) -> Iterator[Adapter]:
+    """An adapter on slcan0, whose interface is up, and vcan1 behind it."""
+    with vcans(BEHIND):
+        made = Adapter(folder)
+        made.plug()
+        try:
+            yield made
+        finally:
+            made.pull()
+
+
 class Adapter:
     """Not plugged in yet; ``vcan1`` must be there.
 

@@ -13,7 +13,7 @@ from bench.gateway.transport import open_channel
 from bench.gateway.transport.errors import BusOff
 from proto.process_config import IsoTpConfig
 from tests.boards import adapter
-from tests.boards.adapter import ADAPTER, BEHIND, Adapter, vcans
+from tests.boards.adapter import ADAPTER, Adapter, plugged_in
 from tests.boards.test_python_can_slcan import REQUEST_ID, RESPONSE_ID, ask, ecu
 from tests.boards.wiring import Wiring
 
@@ -23,13 +23,8 @@ PATIENCE_S = 30.0
 
 @pytest.fixture
 def plugged(tmp_path: Path) -> Iterator[Adapter]:
-    with vcans(BEHIND):
-        made = Adapter(tmp_path)
-        made.plug()
-        try:
-            yield made
-        finally:
-            made.pull()
+    with plugged_in(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("isotp", [IsoTpConfig(transport="kernel"), IsoTpConfig(transport="user")])

@@ -15,7 +15,7 @@ import pytest
 
 from bench import topology
 from tests.boards import adapter
-from tests.boards.adapter import ADAPTER, BEHIND, Adapter, vcans
+from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
 from tests.boards.wiring import Wiring
 
 pytestmark = [pytest.mark.vcan, pytest.mark.skipif(bool(adapter.missing()), reason=adapter.missing())]
@@ -26,13 +26,8 @@ ROOT = Path(__file__).parents[2]
 def plugged(tmp_path: Path) -> Iterator[Adapter]:
     text = topology.default_text().replace("vcan0", ADAPTER)
     (tmp_path / "slcan.bench.yaml").write_text(text, encoding="utf-8")
-    with vcans(BEHIND):
-        made = Adapter(tmp_path)
-        made.plug()
-        try:
-            yield made
-        finally:
-            made.pull()
+    with plugged_in(tmp_path) as made:
+        yield made
 
 
 def otabench(*arguments: str, cwd: Path) -> tuple[int, list[str]]:

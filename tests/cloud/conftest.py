@@ -15,7 +15,7 @@ import pytest
 from cloud.keys import init_keys
 from tests.cloud.bench import Cloud, ImageMaker, Vehicle
 
-VINS = [f"W0TCLOUD{number:09d}" for number in range(80)]
+VINS = [f"W0TCLOUD{number:09d}" for number in range(240)]
 
 
 @pytest.fixture(scope="session")
