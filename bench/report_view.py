@@ -86,7 +86,7 @@ def _transfers(report: Report) -> Group:
             _share(transfer.share_of_limit),
             _share(transfer.bus_load),
         )
-    return Group(table, Text(f"line's limit: {LIMIT_IS}{_mean_note(report)}", style="dim"))
+    return Group(table, _under(f"line's limit: {LIMIT_IS}{_mean_note(report)}"))
 
 
 def _mean_note(report: Report) -> str:
@@ -131,7 +131,12 @@ def _buses(report: Report) -> Group:
         for bus in report.buses.values()
         if bus.error_frames
     ]
-    return Group(table, *(Text(line, style="dim") for line in lines))
+    return Group(table, *([_under("\n".join(lines))] if lines else []))
+
+
+def _under(lines: str) -> Text:
+    """Said under a table, and a blank line before what follows."""
+    return Text(f"{lines}\n", style="dim")
 
 
 def _pacing(bus: BusReport) -> str:
