@@ -41,6 +41,10 @@ def test_an_unknown_parameter_or_mode_is_refused() -> None:
         faults.parse({"kind": "silent", "color": 1})
     with pytest.raises(FaultError, match="mode"):
         faults.parse({"kind": "power-cut", "flash_operation": 1, "mode": "soft"})
+    with pytest.raises(FaultError, match="voltage: volts= is missing"):
+        faults.parse({"kind": "voltage"})
+    with pytest.raises(FaultError, match="volts= is a number, not 'low'"):
+        faults.parse({"kind": "voltage", "volts": "low"})
 
 
 def test_a_power_cut_may_be_clean_and_have_a_seed() -> None:
