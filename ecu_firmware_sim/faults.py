@@ -173,7 +173,9 @@ def _number(kind: FaultKind, key: str, value: object) -> float | int:
             raise ValueError
     except ValueError:
         told = "is missing" if value is None else f"is a number, not {value!r}"
-        raise FaultError(f"{kind}: {key}= {told}, such as {key}=1 (`otabench fault ECU list` shows each kind)") from None
+        raise FaultError(
+            f"{kind}: {key}= {told}, such as {key}=1 (`otabench fault ECU list` shows each kind)"
+        ) from None
     if number < 0 or (key == "slot" and number not in (0, 1)):
         raise FaultError(f"{kind}: {key} {value!r} is out of range")
     return number
