@@ -246,3 +246,65 @@ def test_a_seed_that_comes_late_is_not_taken_for_the_one_asked_for_again(make_ri
     rig = make_rig(engine=ScriptedEcu(channel(), script=slow))
     rig.stage()
     assert rig.ecus["engine"].slots[1].state == STAGED and not rig.events("flash.lost")
+
+
+def twice_heard(seeds: list[bytes]) -> Callable[[bytes, ScriptedEcu], Any]:
+    """The first 27 01 arrives twice: two seeds are given, and the second one counts."""
+    given: list[bytes] = []
+
+    def script(request: bytes, ecu: ScriptedEcu) -> Any:
+        if request == b"\x27\x01" and not ecu.unlocked:
+            given.append(seeds[len(given)])
+            return b"\x67\x01" + given[-1]
+        if request[:2] == b"\x27\x02":
+            again = [] if len(given) > 1 else [b"\x67\x01" + seeds[1]]
+            given.extend(seeds[1:2] if again else [])
+            ecu.unlocked = request[2:] == hmac.new(SECRET, given[-1], hashlib.sha256).digest()
+            return [*again, b"\x67\x02" if ecu.unlocked else b"\x7f\x27\x35"]
+        return True
+
+    return script
+
+
+def test_a_key_that_is_refused_because_two_seeds_were_given_is_no_wrong_secret(make_rig: MakeRig) -> None:
+    seeds = [bytes((number,)) * 16 for number in range(1, 4)]
+    rig = make_rig(engine=ScriptedEcu(channel(), script=twice_heard(seeds)))
+    rig.stage()
+    assert rig.ecus["engine"].slots[1].state == STAGED and not rig.events("flash.lost")
+    keys = [request for request in rig.ecus["engine"].requests if request[:2] == b"\x27\x02"]
+    assert len(keys) == 2, "an attempt is not spent where nothing says that the seed was another one"
+
+
+def test_of_two_seeds_that_came_the_last_one_counts(make_rig: MakeRig) -> None:
+    seeds = [bytes((number,)) * 16 for number in (1, 2)]
+
+    def script(request: bytes, ecu: ScriptedEcu) -> Any:
+        if request == b"\x27\x01" and not ecu.unlocked:
+            return [b"\x67\x01" + seed for seed in seeds]
+        if request[:2] == b"\x27\x02":
+            ecu.unlocked = request[2:] == hmac.new(SECRET, seeds[-1], hashlib.sha256).digest()
+            return b"\x67\x02" if ecu.unlocked else b"\x7f\x27\x35"
+        return True
+
+    rig = make_rig(engine=ScriptedEcu(channel(), script=script))
+    client = rig.vehicle._link_of["engine"].client("engine")
+    answer = client.request
+
+    def wait_for_both(payload: bytes, **arguments: Any) -> bytes:
+        first = answer(payload, **arguments)
+        if payload == b"\x27\x01":
+            time.sleep(0.1)
+        return first
+
+    client.request = wait_for_both  # type: ignore[method-assign]
+    client.enter_session(0x02, step="10 02")
+    client.unlock()
+    assert rig.ecus["engine"].unlocked
+    assert len([request for request in rig.ecus["engine"].requests if request[:2] == b"\x27\x02"]) == 1
+
+
+def test_a_key_that_is_refused_is_not_sent_again(make_rig: MakeRig) -> None:
+    rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x27, b"\x7f\x27\x35", times=99, at=1)))
+    with pytest.raises(EcuRefused, match="invalidKey"):
+        rig.stage()
+    assert len([request for request in rig.ecus["engine"].requests if request[:2] == b"\x27\x02"]) == 1

@@ -146,6 +146,7 @@ class EcuClient:
 
         After silence it begins with a new seed: the one before may have served, and then the new one is zeros. First the
         ECU has to answer something else (3E 00): a seed that comes late would be taken for the new one, and its key be wrong.
+        A key that is refused while a second seed came was the first one's: the request had arrived twice.
 
         Raises:
             FlashError: as ``request``.
@@ -155,11 +156,17 @@ class EcuClient:
             try:
                 self._unlock()
                 return
-            except EcuLost as error:
-                if error.nrc is not None or repeats == 0:
+            except (EcuLost, EcuRefused) as error:
+                if repeats == 0 or not self._wants_a_new_seed(error):
                     raise
             repeats -= 1
             self.request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
+
+    def _wants_a_new_seed(self, error: EcuLost | EcuRefused) -> bool:
+        if isinstance(error, EcuLost):
+            return error.nrc is None
+        came_twice = self._wire.stray[:2] == bytes((0x67, self.profile.security.request_seed))
+        return error.nrc == answers.INVALID_KEY and came_twice
 
     def _unlock(self) -> None:
         security = self.profile.security
@@ -173,7 +180,8 @@ class EcuClient:
                 if error.nrc != answers.REQUIRED_TIME_DELAY_NOT_EXPIRED or time.monotonic() + 0.5 > deadline:
                     raise
             time.sleep(0.5)
-        seed = answer[2:]
+        seeds = [late for late in self._wire.take_waiting() if late[:2] == answer[:2]]
+        seed = (seeds or [answer])[-1][2:]  # the request may have arrived twice, and the last seed counts
         if not any(seed):
             return
         step = f"27 {security.send_key:02X} send key"

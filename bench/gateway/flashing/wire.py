@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from udsoncan.connections import BaseConnection
+from udsoncan.exceptions import TimeoutException
 
-from bench.gateway.transport import IsoTpConnection
+from bench.gateway.transport import IsoTpConnection, TransportError
 
+_MOST_WAITING: Final = 16
 _TRACED_BYTES: Final = 64
 _TRANSFER_DATA: Final = 0x36
 _WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
@@ -48,6 +51,14 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
     def empty_rxqueue(self) -> None:
         if not self.is_sent_already:
             self.below.empty_rxqueue()
+
+    def take_waiting(self) -> list[bytes]:
+        """What has come and nobody waited for; empty too where the bus is away, which the next request says."""
+        found: list[bytes] = []
+        with suppress(TransportError, TimeoutException):
+            while len(found) < _MOST_WAITING:
+                found.append(self.below.specific_wait_frame(timeout=0) or b"")
+        return found
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         if not self.is_sent_already:
