@@ -51,7 +51,7 @@ fmt: $(STAMPS)/python  ## format the code
 	$(BIN)/ruff format .
 
 proto: $(STAMPS)/python  ## generate proto/ota_pb2*.py from proto/ota.proto
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. proto/ota.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. otabench/proto/ota.proto
 
 lock: $(STAMPS)/python  ## write requirements.lock from what the virtual environment holds
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable > requirements.lock

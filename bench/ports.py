@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from bench.errors import BenchError
+from otabench.bench.errors import BenchError
 
 LOOPBACK = "127.0.0.1"
 

@@ -1,4 +1,4 @@
-"""Command line of the cloud: ``python -m cloud control|artifacts|events|all --config FILE`` and ``python -m cloud keys init``.
+"""Command line of the cloud: ``python -m otabench.cloud``, with ``control|artifacts|events|all --config FILE`` or ``keys init``.
 
 Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or do it (one line on stderr), 2 wrong usage. The
 planes are imported once they are asked for, so that each starts with what it needs only.
@@ -24,7 +24,7 @@ if __name__ == "__main__":  # before the slow imports: a signal during them is a
 
 import typer  # noqa: E402  # after the signal handlers
 
-from cloud.errors import CloudError  # noqa: E402
+from otabench.cloud.errors import CloudError  # noqa: E402
 
 app = typer.Typer(
     help="The cloud of the bench.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -66,7 +66,7 @@ def keys_init(
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
 ) -> None:
     """Makes the key folder of a bench: Director, image signing, TLS, ECU secrets."""
-    from cloud.keys import init_keys
+    from otabench.cloud.trust.keys import init_keys
 
     try:
         init_keys(folder, vins=vin, ecus=ecu or [])
@@ -76,7 +76,7 @@ def keys_init(
 
 
 def _run(config: Path, plane: str) -> None:
-    from cloud.process import run_plane
+    from otabench.cloud.process import run_plane
 
     try:
         run_plane(config, plane)
@@ -91,4 +91,4 @@ def _give_up(message: str) -> None:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m cloud")
+    app(prog_name="python -m otabench.cloud")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from cloud.errors import StartError
+from otabench.cloud.errors import StartError
 
 
 def bind_port(host: str, port: int, *, what: str) -> socket.socket:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cloud.errors import StartError
-from proto.process_config import CloudConfig
-from proto.trace import TraceWriter
+from otabench.cloud.errors import StartError
+from otabench.proto.process_config import CloudConfig
+from otabench.proto.trace import TraceWriter
 
 
 def read_config(path: Path) -> CloudConfig:
@@ -81,16 +81,16 @@ async def _run(config: CloudConfig, plane: str) -> None:
 @asynccontextmanager
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; errors are reported by us
-    from cloud.announcer import Announcer
-    from cloud.artifact_store import open_store
-    from cloud.control_plane import ControlPlane
-    from cloud.database import open_database
-    from cloud.director import Director
-    from cloud.events import EventPublisher
-    from cloud.grpc_server import start_grpc_server
-    from cloud.keys import load_director_keys, load_image_public_key, load_root_versions
-    from cloud.operator_service import Operator
-    from cloud.orchestrator import Orchestrator
+    from otabench.cloud.campaigns.announcer import Announcer
+    from otabench.cloud.campaigns.orchestrator import Orchestrator
+    from otabench.cloud.control.operator import Operator
+    from otabench.cloud.control.server import start_grpc_server
+    from otabench.cloud.control.vehicles import ControlPlane
+    from otabench.cloud.events.publisher import EventPublisher
+    from otabench.cloud.store.artifact_store import open_store
+    from otabench.cloud.store.database import open_database
+    from otabench.cloud.trust.director import Director
+    from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
 
     director = Director(load_director_keys(config.keys_dir))
     image_key = load_image_public_key(config.keys_dir)
@@ -129,8 +129,8 @@ async def _control(config: CloudConfig) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _artifacts(config: CloudConfig) -> AsyncIterator[None]:
-    from cloud.artifact_store import open_store
-    from cloud.artifacts import serve_artifacts
+    from otabench.cloud.artifacts.app import serve_artifacts
+    from otabench.cloud.store.artifact_store import open_store
 
     store = open_store(config.artifact_store)
     async with serve_artifacts(store=store, host=config.artifact_host, port=config.artifact_port, trace=config.trace):
@@ -141,7 +141,7 @@ async def _artifacts(config: CloudConfig) -> AsyncIterator[None]:
 async def _events(config: CloudConfig) -> AsyncIterator[None]:
     if not config.embedded_broker:
         raise StartError("events: embedded_broker is false: mosquitto is the event plane, there is nothing to run here")
-    from cloud.broker import running_broker
+    from otabench.cloud.events.broker import running_broker
 
     async with running_broker(config.mqtt_host, config.mqtt_port):
         yield

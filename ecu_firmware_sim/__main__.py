@@ -1,4 +1,4 @@
-"""``python -m ecu_firmware_sim --config FILE.json``: one process, one ECU.
+"""``python -m otabench.ecu_firmware_sim --config FILE.json``: one process, one ECU.
 
 Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr says why); 2 wrong usage.
 """
@@ -14,14 +14,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ecu_firmware_sim.control import ControlServer
-from ecu_firmware_sim.ecu import Ecu
-from ecu_firmware_sim.errors import ConfigError, EcuSimError
-from ecu_firmware_sim.factory import open_state, provision
-from ecu_firmware_sim.layout import FlashLayout
-from ecu_firmware_sim.transport import Waker, open_transport
-from proto.process_config import EcuConfig
-from proto.trace import TraceWriter
+from otabench.ecu_firmware_sim.bus.opening import open_transport
+from otabench.ecu_firmware_sim.bus.transport import Waker
+from otabench.ecu_firmware_sim.control_port import ControlServer
+from otabench.ecu_firmware_sim.ecu import Ecu
+from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError
+from otabench.ecu_firmware_sim.factory import open_state, provision
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.proto.process_config import EcuConfig
+from otabench.proto.trace import TraceWriter
 
 
 def load_config(path: Path) -> EcuConfig:
@@ -55,9 +56,14 @@ def run(config: EcuConfig) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ecu_firmware_sim", description="One simulated ECU on a CAN bus.")
+    parser = argparse.ArgumentParser(
+        prog="python -m otabench.ecu_firmware_sim", description="One simulated ECU on a CAN bus."
+    )
     parser.add_argument(
-        "--config", type=Path, required=True, help="the ECU's configuration, JSON (proto.process_config.EcuConfig)"
+        "--config",
+        type=Path,
+        required=True,
+        help="the ECU's configuration, JSON (otabench.proto.process_config.EcuConfig)",
     )
     config_path = parser.parse_args(arguments).config
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

@@ -19,27 +19,28 @@ from enum import StrEnum
 from threading import Event
 from typing import Final, TypeVar
 
-from ecu_firmware_sim import faults, unforeseen
-from ecu_firmware_sim.application import Application
-from ecu_firmware_sim.bootctl import BootControlStore
-from ecu_firmware_sim.bootloader import BootOutcome
-from ecu_firmware_sim.dtc import Dtc, DtcMemory
-from ecu_firmware_sim.errors import BusUnavailable, PowerLost
-from ecu_firmware_sim.factory import Provision
-from ecu_firmware_sim.faults import Fault, FaultKind, Faults
-from ecu_firmware_sim.firmware import FirmwareMemory
-from ecu_firmware_sim.flash import Cut, FileBacking, NorFlash, Operation
-from ecu_firmware_sim.job import Job
-from ecu_firmware_sim.layout import FlashLayout
-from ecu_firmware_sim.slots import SlotState
-from ecu_firmware_sim.startup import Startup
-from ecu_firmware_sim.transport import NoTransport, Received, Transport, TransportDown, Waker, open_transport
-from ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
-from ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
-from ecu_firmware_sim.uds.server import Pending, UdsServer
-from ecu_firmware_sim.uds.state import MessageKind
-from proto.process_config import EcuConfig
-from proto.trace import TraceWriter
+from otabench.ecu_firmware_sim import faults, unforeseen
+from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
+from otabench.ecu_firmware_sim.boot.bootloader import BootOutcome
+from otabench.ecu_firmware_sim.boot.slots import SlotState
+from otabench.ecu_firmware_sim.bus.application import Application
+from otabench.ecu_firmware_sim.bus.opening import open_transport
+from otabench.ecu_firmware_sim.bus.transport import NoTransport, Received, Transport, TransportDown, Waker
+from otabench.ecu_firmware_sim.errors import BusUnavailable, PowerLost
+from otabench.ecu_firmware_sim.factory import Provision
+from otabench.ecu_firmware_sim.faults import Fault, FaultKind, Faults
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import Cut, FileBacking, NorFlash, Operation
+from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.startup import Startup
+from otabench.ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
+from otabench.ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V
+from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
+from otabench.ecu_firmware_sim.uds.pending import Job
+from otabench.ecu_firmware_sim.uds.server import Pending, UdsServer
+from otabench.ecu_firmware_sim.uds.state import MessageKind
+from otabench.proto.process_config import EcuConfig
+from otabench.proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")

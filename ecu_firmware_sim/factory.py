@@ -19,18 +19,18 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nacl.public import PrivateKey
 from tuf.api._payload import Root
 
-from ecu_firmware_sim import dependencies, image, manifest
-from ecu_firmware_sim.bootctl import BootControl, BootControlStore
-from ecu_firmware_sim.bootloader import BootPolicy
-from ecu_firmware_sim.decryption import parse_private_key
-from ecu_firmware_sim.errors import ConfigError
-from ecu_firmware_sim.flash import ERASED, FileBacking, NorFlash
-from ecu_firmware_sim.image import ImageRefused
-from ecu_firmware_sim.layout import FlashLayout
-from ecu_firmware_sim.nvm import NvmData, NvmStore
-from ecu_firmware_sim.slots import SlotState
-from proto.image_format import ImageVersion
-from proto.process_config import EcuConfig
+from otabench.ecu_firmware_sim.boot import dependencies, image, manifest
+from otabench.ecu_firmware_sim.boot.boot_control import BootControl, BootControlStore
+from otabench.ecu_firmware_sim.boot.bootloader import BootPolicy
+from otabench.ecu_firmware_sim.boot.image import ImageRefused
+from otabench.ecu_firmware_sim.boot.slots import SlotState
+from otabench.ecu_firmware_sim.errors import ConfigError
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import ERASED, FileBacking, NorFlash
+from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
+from otabench.ecu_firmware_sim.programming.decryption import parse_private_key
+from otabench.proto.image_format import ImageVersion
+from otabench.proto.process_config import EcuConfig
 
 log = logging.getLogger(__name__)
 

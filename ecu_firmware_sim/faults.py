@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from ecu_firmware_sim.errors import FaultError
-from ecu_firmware_sim.flash import Cut
+from otabench.ecu_firmware_sim.errors import FaultError
+from otabench.ecu_firmware_sim.flash.nor import Cut
 
 
 class FaultKind(StrEnum):

@@ -9,24 +9,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ecu_firmware_sim import bootloader, manifest
-from ecu_firmware_sim.bootctl import BootControlStore
-from ecu_firmware_sim.bootloader import Bootloader, BootNote, BootOutcome
-from ecu_firmware_sim.dtc import Dtc, DtcMemory
-from ecu_firmware_sim.errors import ConfigError
-from ecu_firmware_sim.factory import Provision
-from ecu_firmware_sim.firmware import FirmwareMemory
-from ecu_firmware_sim.flash import NorFlash
-from ecu_firmware_sim.layout import FlashLayout
-from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
-from ecu_firmware_sim.slots import SlotEvent, SlotState
-from ecu_firmware_sim.uds.conditions import Conditions
-from ecu_firmware_sim.uds.state import Device, Identity, Timing
-from proto import security_algorithm
-from proto.image_format import NOTHING_RUNS
-from proto.process_config import EcuConfig
-from proto.security_algorithm import AlgorithmError
-from proto.trace import TraceWriter
+from otabench.ecu_firmware_sim.boot import bootloader, manifest
+from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
+from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootNote, BootOutcome
+from otabench.ecu_firmware_sim.boot.slots import SlotEvent, SlotState
+from otabench.ecu_firmware_sim.errors import ConfigError
+from otabench.ecu_firmware_sim.factory import Provision
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
+from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.uds.conditions import Conditions
+from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
+from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
+from otabench.proto import security_algorithm
+from otabench.proto.image_format import NOTHING_RUNS
+from otabench.proto.process_config import EcuConfig
+from otabench.proto.security_algorithm import AlgorithmError
+from otabench.proto.trace import TraceWriter
 
 NO_APPLICATION_VERSION: Final = str(NOTHING_RUNS)
 """F189 while no application runs."""

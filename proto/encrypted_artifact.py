@@ -10,7 +10,7 @@
 
 What is inside, an image or a patch, is the dataFormatIdentifier's to say. The sealed box says for whom a file is, not from
 whom: that an image may be installed is for the Director's Targets and the image's own signature.
-Who seals is ``cloud.encryption``, who opens the ECU's decryption.
+Who seals is ``cloud.trust.encryption``, who opens the ECU's decryption.
 """
 
 from __future__ import annotations

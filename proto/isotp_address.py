@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from proto.process_config import IsoTpConfig
+from otabench.proto.process_config import IsoTpConfig
 
 PHYSICAL_29_BIT: Final = 0x18DA0000
 FUNCTIONAL_29_BIT: Final = 0x18DB0000

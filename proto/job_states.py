@@ -17,7 +17,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from proto import ota_pb2
+from otabench.proto import ota_pb2
 
 
 class JobState(StrEnum):

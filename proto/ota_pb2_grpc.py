@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from proto import ota_pb2 as proto_dot_ota__pb2
+from otabench.proto import ota_pb2 as otabench_dot_proto_dot_ota__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in proto/ota_pb2_grpc.py depends on'
+        + ' but the generated code in otabench/proto/ota_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,18 +36,18 @@ class ControlPlaneStub:
         """
         self.CheckIn = channel.unary_unary(
                 '/ota.v1.ControlPlane/CheckIn',
-                request_serializer=proto_dot_ota__pb2.CheckInRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.CheckInResponse.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.CheckInRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.CheckInResponse.FromString,
                 _registered_method=True)
         self.GetManifest = channel.unary_unary(
                 '/ota.v1.ControlPlane/GetManifest',
-                request_serializer=proto_dot_ota__pb2.GetManifestRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.GetManifestResponse.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.GetManifestRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.GetManifestResponse.FromString,
                 _registered_method=True)
         self.UpdateStatus = channel.unary_unary(
                 '/ota.v1.ControlPlane/UpdateStatus',
-                request_serializer=proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.UpdateStatusResponse.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.FromString,
                 _registered_method=True)
 
 
@@ -80,18 +80,18 @@ def add_ControlPlaneServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CheckIn': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckIn,
-                    request_deserializer=proto_dot_ota__pb2.CheckInRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.CheckInResponse.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.CheckInRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.CheckInResponse.SerializeToString,
             ),
             'GetManifest': grpc.unary_unary_rpc_method_handler(
                     servicer.GetManifest,
-                    request_deserializer=proto_dot_ota__pb2.GetManifestRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.GetManifestResponse.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.GetManifestRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.GetManifestResponse.SerializeToString,
             ),
             'UpdateStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateStatus,
-                    request_deserializer=proto_dot_ota__pb2.UpdateStatusRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.UpdateStatusResponse.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -119,8 +119,8 @@ class ControlPlane:
             request,
             target,
             '/ota.v1.ControlPlane/CheckIn',
-            proto_dot_ota__pb2.CheckInRequest.SerializeToString,
-            proto_dot_ota__pb2.CheckInResponse.FromString,
+            otabench_dot_proto_dot_ota__pb2.CheckInRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.CheckInResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -146,8 +146,8 @@ class ControlPlane:
             request,
             target,
             '/ota.v1.ControlPlane/GetManifest',
-            proto_dot_ota__pb2.GetManifestRequest.SerializeToString,
-            proto_dot_ota__pb2.GetManifestResponse.FromString,
+            otabench_dot_proto_dot_ota__pb2.GetManifestRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.GetManifestResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -173,8 +173,8 @@ class ControlPlane:
             request,
             target,
             '/ota.v1.ControlPlane/UpdateStatus',
-            proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
-            proto_dot_ota__pb2.UpdateStatusResponse.FromString,
+            otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -197,33 +197,33 @@ class OperatorStub:
         """
         self.RegisterVehicle = channel.unary_unary(
                 '/ota.v1.Operator/RegisterVehicle',
-                request_serializer=proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
                 _registered_method=True)
         self.CreateCampaign = channel.unary_unary(
                 '/ota.v1.Operator/CreateCampaign',
-                request_serializer=proto_dot_ota__pb2.CreateCampaignRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.Campaign.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.CreateCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
         self.GetCampaign = channel.unary_unary(
                 '/ota.v1.Operator/GetCampaign',
-                request_serializer=proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.Campaign.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
         self.ListCampaigns = channel.unary_unary(
                 '/ota.v1.Operator/ListCampaigns',
-                request_serializer=proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.ListCampaignsResponse.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.FromString,
                 _registered_method=True)
         self.CancelCampaign = channel.unary_unary(
                 '/ota.v1.Operator/CancelCampaign',
-                request_serializer=proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.Campaign.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
         self.WatchCampaign = channel.unary_stream(
                 '/ota.v1.Operator/WatchCampaign',
-                request_serializer=proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
-                response_deserializer=proto_dot_ota__pb2.Campaign.FromString,
+                request_serializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
 
 
@@ -273,33 +273,33 @@ def add_OperatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'RegisterVehicle': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterVehicle,
-                    request_deserializer=proto_dot_ota__pb2.RegisterVehicleRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.RegisterVehicleResponse.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.SerializeToString,
             ),
             'CreateCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCampaign,
-                    request_deserializer=proto_dot_ota__pb2.CreateCampaignRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.Campaign.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.CreateCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'GetCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCampaign,
-                    request_deserializer=proto_dot_ota__pb2.GetCampaignRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.Campaign.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'ListCampaigns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCampaigns,
-                    request_deserializer=proto_dot_ota__pb2.ListCampaignsRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.ListCampaignsResponse.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.SerializeToString,
             ),
             'CancelCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCampaign,
-                    request_deserializer=proto_dot_ota__pb2.CancelCampaignRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.Campaign.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'WatchCampaign': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchCampaign,
-                    request_deserializer=proto_dot_ota__pb2.GetCampaignRequest.FromString,
-                    response_serializer=proto_dot_ota__pb2.Campaign.SerializeToString,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -327,8 +327,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/RegisterVehicle',
-            proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
-            proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
+            otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -354,8 +354,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/CreateCampaign',
-            proto_dot_ota__pb2.CreateCampaignRequest.SerializeToString,
-            proto_dot_ota__pb2.Campaign.FromString,
+            otabench_dot_proto_dot_ota__pb2.CreateCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,
             insecure,
@@ -381,8 +381,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/GetCampaign',
-            proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
-            proto_dot_ota__pb2.Campaign.FromString,
+            otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,
             insecure,
@@ -408,8 +408,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/ListCampaigns',
-            proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
-            proto_dot_ota__pb2.ListCampaignsResponse.FromString,
+            otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -435,8 +435,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/CancelCampaign',
-            proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
-            proto_dot_ota__pb2.Campaign.FromString,
+            otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,
             insecure,
@@ -462,8 +462,8 @@ class Operator:
             request,
             target,
             '/ota.v1.Operator/WatchCampaign',
-            proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
-            proto_dot_ota__pb2.Campaign.FromString,
+            otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from proto.periodic import PeriodicFrame
+from otabench.proto.periodic import PeriodicFrame
 
 
 class _Config(BaseModel):
@@ -30,7 +30,7 @@ class IsoTpConfig(_Config):
     tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
     """Bytes of a full frame (CAN FD). None: 64 with CAN FD, else 8."""
     addressing: Literal["normal", "normal_fixed", "extended"] = "normal"
-    """How frames are addressed: ``proto.isotp_address``. The addresses below are the same at both ends."""
+    """How frames are addressed: ``isotp_address``. The addresses below are the same at both ends."""
     target_address: int | None = Field(default=None, ge=0, le=0xFF)
     """The ECU's address (N_TA of a request); normal_fixed and extended need it."""
     source_address: int | None = Field(default=None, ge=0, le=0xFF)
@@ -70,7 +70,7 @@ class EcuTiming(_Config):
 
 
 class EcuConfig(_Config):
-    """One simulated ECU (``python -m ecu_firmware_sim --config FILE``)."""
+    """One simulated ECU (``python -m otabench.ecu_firmware_sim --config FILE``)."""
 
     name: str
     vin: str
@@ -87,7 +87,7 @@ class EcuConfig(_Config):
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     """32 bytes, hex: the key of the seed's HMAC-SHA-256."""
     security_algorithm: str = "hmac-sha256"
-    """``proto.security_algorithm``: the built-in one, or ``module:function``."""
+    """``security_algorithm``: the built-in one, or ``module:function``."""
     state_file: Path
     """The ECU's flash, made at the first start from factory_image, kept from then on."""
     factory_image: Path
@@ -121,7 +121,7 @@ class TlsConfig(_Config):
 
 
 class CloudConfig(_Config):
-    """The cloud (``python -m cloud PLANE --config FILE``, PLANE: control, artifacts, events or all)."""
+    """The cloud (``python -m otabench.cloud PLANE --config FILE``, PLANE: control, artifacts, events or all)."""
 
     state_dir: Path
     database_url: str
@@ -141,6 +141,6 @@ class CloudConfig(_Config):
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int
     embedded_broker: bool = False
-    """The event plane runs amqtt itself (``python -m cloud events``) because mosquitto is not installed."""
+    """The event plane runs amqtt itself (``python -m otabench.cloud events``) because mosquitto is not installed."""
     poll_interval_s: float = 10.0
     trace: Path | None = None

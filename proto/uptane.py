@@ -2,7 +2,7 @@
 
 TUF's own fields (path, length, sha256, version, expires, signatures) are python-tuf's. Here are only the fields that
 Uptane adds per vehicle and ECU, and how they are spelt. Whoever reads them has verified the signatures first; whether
-they fit *this* vehicle is judged by the reader (gateway: ``bench.gateway.primary``, ECU: its partial verification).
+they fit *this* vehicle is judged by the reader (gateway: ``bench.gateway.trust.primary``, ECU: its partial verification).
 
 Targets.signed has an extra member ``custom`` (``ManifestCustom``); every target has ``custom`` (``TargetCustom``). Each
 target is one ECU's full image; a patch that rebuilds the same image stands inside as ``patch``. Where a campaign is encrypted,
@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from proto.image_format import MOST_IMAGE_NUMBER, ImageVersion
+from otabench.proto.image_format import MOST_IMAGE_NUMBER, ImageVersion
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
 
@@ -39,7 +39,7 @@ class _Model(BaseModel):
 
 
 class EncryptionCustom(_Model):
-    """The file that is downloaded instead, encrypted for this ECU (``proto.encrypted_artifact``)."""
+    """The file that is downloaded instead, encrypted for this ECU (``encrypted_artifact``)."""
 
     path: str
     length: int = Field(ge=1)

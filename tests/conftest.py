@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.pytest_plugin.items import uses_bench
+from otabench.bench.pytest_plugin.items import uses_bench
 from tests.e2e.living_bench import QUICK
 
 pytest_plugins = ["pytester"]

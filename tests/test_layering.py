@@ -18,30 +18,73 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ecu_firmware_sim": {"proto"},
 }
 
+ROOMS: tuple[tuple[str, ...], ...] = (
+    # Each line: rooms (folders, or modules outside them) that may import those of the lines below, and never each other.
+    ("bench.cli",),
+    ("bench.report", "bench.perf", "bench.pytest_plugin", "bench.doctor"),
+    ("bench.launcher",),
+    ("bench.clients",),
+    ("bench.faults",),
+    ("bench.captures",),
+    ("bench.gateway.__main__",),
+    ("bench.gateway.process",),
+    ("bench.gateway.agent",),
+    ("bench.gateway.jobs",),
+    ("bench.gateway.cloud", "bench.gateway.flashing", "bench.gateway.hmi"),
+    ("bench.gateway.trust",),
+    ("bench.gateway", "bench.firmware", "bench.bus"),  # gateway: config, errors, store, vehicle
+    ("bench.uds", "bench.topology"),
+    ("bench.ports", "bench.backoff"),
+    ("bench.errors",),
+    ("cloud.__main__",),
+    ("cloud.process",),
+    ("cloud.control", "cloud.artifacts", "cloud.events"),
+    ("cloud.campaigns",),
+    ("cloud.store",),
+    ("cloud.trust",),
+    ("cloud.ports", "cloud.names"),
+    ("cloud.errors",),
+    ("ecu_firmware_sim.__main__", "ecu_firmware_sim.sweep"),
+    ("ecu_firmware_sim.control_port",),
+    ("ecu_firmware_sim.ecu",),
+    ("ecu_firmware_sim.startup",),
+    ("ecu_firmware_sim.factory", "ecu_firmware_sim.uds"),
+    ("ecu_firmware_sim.programming",),
+    ("ecu_firmware_sim.boot", "ecu_firmware_sim.bus"),
+    ("ecu_firmware_sim.faults", "ecu_firmware_sim.unforeseen"),
+    ("ecu_firmware_sim.flash",),
+    ("ecu_firmware_sim.errors",),
+    ("proto",),
+)
+RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+
 ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
     # library: package: the modules (or folders) that may import it
     "udsoncan": {
         "bench": (
-            "bench/gateway/flashing/",
-            "bench/gateway/transport/",
+            "bench/uds/",
             "bench/pytest_plugin/uds.py",
             "bench/perf/peer.py",
         ),
         "ecu_firmware_sim": (),
     },
     "isotp": {
-        "bench": ("bench/gateway/transport/", "bench/perf/peer.py"),
-        "ecu_firmware_sim": ("ecu_firmware_sim/user_transport.py",),
+        "bench": ("bench/uds/transport/", "bench/perf/peer.py"),
+        "ecu_firmware_sim": ("ecu_firmware_sim/bus/user.py",),
     },
-    "imgtool": {"bench": ("bench/firmware.py",), "cloud": (), "ecu_firmware_sim": ()},
+    "imgtool": {"bench": ("bench/firmware/images.py",), "cloud": (), "ecu_firmware_sim": ()},
     "bsdiff4": {
         "bench": ("bench/perf/material.py",),
-        "cloud": ("cloud/deltas.py",),
-        "ecu_firmware_sim": ("ecu_firmware_sim/delta.py",),
+        "cloud": ("cloud/store/deltas.py",),
+        "ecu_firmware_sim": ("ecu_firmware_sim/programming/delta.py",),
     },
-    "fastapi": {"bench": ("bench/gateway/hmi/",), "cloud": ("cloud/artifacts.py",), "ecu_firmware_sim": ()},
-    "aiomqtt": {"bench": ("bench/gateway/wakeup.py",), "cloud": ("cloud/events.py",), "ecu_firmware_sim": ()},
-    "amqtt": {"bench": (), "cloud": ("cloud/broker.py",), "ecu_firmware_sim": ()},
+    "fastapi": {"bench": ("bench/gateway/hmi/",), "cloud": ("cloud/artifacts/app.py",), "ecu_firmware_sim": ()},
+    "aiomqtt": {
+        "bench": ("bench/gateway/cloud/wakeup.py",),
+        "cloud": ("cloud/events/publisher.py",),
+        "ecu_firmware_sim": (),
+    },
+    "amqtt": {"bench": (), "cloud": ("cloud/events/broker.py",), "ecu_firmware_sim": ()},
 }
 
 
@@ -52,22 +95,53 @@ def sources(package: str) -> Iterator[Path]:
 
 
 @cache
-def imports_of(path: Path) -> frozenset[str]:
-    """Top-level names of all modules that a file imports, wherever in it."""
+def modules_imported_by(path: Path) -> frozenset[str]:
+    """All modules that a file imports, wherever in it (type checking and late imports included), as ``a.b.c``.
+
+    ``from a.b import c`` counts as ``a.b.c`` where that is a module of ours, else as ``a.b``.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.partition(".")[0])
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in our_modules() else node.module)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "importlib.import_module",
             "import_module",
             "__import__",
         ):
             name = node.args[0]
-            found.add(str(name.value).partition(".")[0] if isinstance(name, ast.Constant) else "?computed?")
+            found.add(str(name.value) if isinstance(name, ast.Constant) else "?computed?")
     return frozenset(found)
+
+
+@cache
+def our_modules() -> dict[str, Path]:
+    """Every module's name, as it is imported, and its file."""
+    return {name_of(path): path for package in PACKAGES for path in sources(package)}
+
+
+def name_of(path: Path) -> str:
+    return "otabench." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Top-level names of all modules that a file imports; of ours, the package (``bench``, ``cloud``, …)."""
+    return frozenset(name.removeprefix("otabench.").partition(".")[0] for name in modules_imported_by(path))
+
+
+def room_of(module: str) -> str:
+    """The longest entry of ``ROOMS`` that a module lies in."""
+    name = module.removeprefix("otabench.")
+    while name not in RANKS:
+        assert name, f"{module} lies in none of the rooms: add it to ROOMS"
+        name = name.rpartition(".")[0]
+    return name
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -79,6 +153,29 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
         if (imports_of(path) & set(PACKAGES)) - allowed
     }
     assert wrong == {}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_between_rooms_run_one_way(package: str) -> None:
+    wrong = []
+    for path in sources(package):
+        if path == ROOT / package / "__init__.py":
+            continue
+        here = room_of(name_of(path))
+        for module in modules_imported_by(path):
+            if module.startswith("otabench.") and module.removeprefix("otabench.") not in PACKAGES:
+                there = room_of(module)
+                if there != here and RANKS[there] <= RANKS[here]:
+                    wrong.append(f"{name_of(path)} imports {module}: {here} may not import {there}")
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imported = {name: modules_imported_by(path) & our_modules().keys() for name, path in our_modules().items()}
+    order: list[str] = []
+    while loose := [name for name in imported if name not in order and imported[name] - {name} <= set(order)]:
+        order += loose
+    assert sorted(imported.keys() - set(order)) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -103,4 +200,5 @@ def test_no_import_is_computed() -> None:
 
 def test_the_rule_sees_every_package() -> None:
     assert all(len(list(sources(package))) > 3 for package in PACKAGES)
-    assert "proto" in imports_of(ROOT / "bench" / "bench_jobs.py")
+    assert "proto" in imports_of(ROOT / "bench" / "launcher" / "jobs.py")
+    assert "otabench.bench.launcher.jobs" in modules_imported_by(ROOT / "bench" / "launcher" / "bench.py")

@@ -13,8 +13,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point of ``otabench``."""
-    from bench.cli.app import app
-    from bench.errors import BenchError
+    from otabench.bench.cli.app import app
+    from otabench.bench.errors import BenchError
 
     try:
         app(prog_name="otabench")

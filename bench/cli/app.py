@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import evidence
-from bench.cli.can import can_group
-from bench.cli.perf import perf_group
-from bench.options import Transfer
+from otabench.bench.cli import evidence
+from otabench.bench.cli.can import can_group
+from otabench.bench.cli.perf import perf_group
+from otabench.bench.launcher.options import Transfer
 
 
 def _group(help_text: str) -> typer.Typer:
@@ -77,7 +77,7 @@ def bench_run(
     Exit status: 0 every ECU runs the confirmed new version; 3 rolled back; 4 failed; 5 rejected; 6 canceled or timed out;
     1 the bench could not run; 2 wrong usage or bench file.
     """
-    from bench.cli.run_bench import options_from, run
+    from otabench.bench.cli.run_bench import options_from, run
 
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
@@ -100,7 +100,7 @@ def up(
     bench_wait: _BenchWait = 0.0,
 ) -> None:
     """The same bench left running with a campaign offered: the HMI asks for consent. Ctrl-C stops everything."""
-    from bench.cli.run_bench import keep_up, options_from
+    from otabench.bench.cli.run_bench import keep_up, options_from
 
     options = options_from(
         bench, chaos, transfer, encrypt=encrypt, no_pace=no_pace, hmi_port=hmi_port, runs_dir=runs_dir
@@ -113,7 +113,7 @@ def bench_check(
     file: Annotated[Path | None, typer.Argument(help="Bench file; the default where not given.")] = None,
 ) -> None:
     """Tells whether a bench file is right, and whether what it names is there and answers: a line each."""
-    from bench.cli.bench_files import check
+    from otabench.bench.cli.bench_files import check
 
     raise typer.Exit(check(file))
 
@@ -121,7 +121,7 @@ def bench_check(
 @bench_group.command("init")
 def bench_init(file: Annotated[Path, typer.Argument(help="Written; never overwritten.")]) -> None:
     """Writes a commented bench file to start from."""
-    from bench.cli.bench_files import init
+    from otabench.bench.cli.bench_files import init
 
     init(file)
 
@@ -132,7 +132,7 @@ def keys_init(
     bench: _BenchFile = None,
 ) -> None:
     """Makes all keys of a bench: Director, image signing, TLS, ECU secrets."""
-    from bench.cli.images import make_keys
+    from otabench.bench.cli.images import make_keys
 
     make_keys(folder, bench_file=bench)
 
@@ -147,7 +147,7 @@ def firmware_build(
     bench: _BenchFile = None,
 ) -> None:
     """Makes images whose contents behave like compiled code, for the ECUs of a bench."""
-    from bench.cli.images import build
+    from otabench.bench.cli.images import build
 
     build(
         keys_dir=keys,
@@ -173,7 +173,7 @@ def firmware_pack(
     bench: _BenchFile = None,
 ) -> None:
     """Wraps a raw binary into a signed MCUboot image for one ECU."""
-    from bench.cli.images import pack
+    from otabench.bench.cli.images import pack
 
     pack(
         file,
@@ -190,7 +190,7 @@ def firmware_pack(
 @firmware_group.command("info")
 def firmware_info(file: Annotated[Path, typer.Argument(metavar="IMAGE")], bench: _BenchFile = None) -> None:
     """What an image says of itself."""
-    from bench.cli.images import info
+    from otabench.bench.cli.images import info
 
     info(file, bench_file=bench)
 
@@ -208,7 +208,7 @@ def campaign_create(
     run: _RunDir = _LATEST,
 ) -> None:
     """Makes a campaign for the running bench's vehicle."""
-    from bench.cli.campaigns import create
+    from otabench.bench.cli.campaigns import create
 
     create(run, name=name, notes=notes, images=image or [], transfer=transfer, encrypt=encrypt)
 
@@ -216,7 +216,7 @@ def campaign_create(
 @campaign_group.command("list")
 def campaign_list(run: _RunDir = _LATEST) -> None:
     """All campaigns, one line a job."""
-    from bench.cli.campaigns import list_all
+    from otabench.bench.cli.campaigns import list_all
 
     list_all(run)
 
@@ -226,7 +226,7 @@ def campaign_show(
     campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
 ) -> None:
     """One campaign with its jobs and ECUs."""
-    from bench.cli.campaigns import show
+    from otabench.bench.cli.campaigns import show
 
     show(run, campaign)
 
@@ -236,7 +236,7 @@ def campaign_watch(
     campaign: Annotated[str | None, typer.Argument(help="The newest where not given.")] = None, run: _RunDir = _LATEST
 ) -> None:
     """Follows a campaign until all its jobs have ended."""
-    from bench.cli.campaigns import watch
+    from otabench.bench.cli.campaigns import watch
 
     watch(run, campaign)
 
@@ -248,7 +248,7 @@ def campaign_cancel(
     run: _RunDir = _LATEST,
 ) -> None:
     """Cancels what has not gone too far."""
-    from bench.cli.campaigns import cancel
+    from otabench.bench.cli.campaigns import cancel
 
     cancel(run, campaign, reason=reason)
 
@@ -256,7 +256,7 @@ def campaign_cancel(
 @app.command("status")
 def status(run: _RunDir = _LATEST) -> None:
     """What the running bench is doing: processes, ECUs, job."""
-    from bench.cli.campaigns import status as show_status
+    from otabench.bench.cli.campaigns import status as show_status
 
     show_status(run)
 
@@ -271,7 +271,7 @@ def fault(
     run: _RunDir = _LATEST,
 ) -> None:
     """Sets a fault of a simulated ECU or a bus of the running bench, or clears all: `otabench fault bus load 60%`."""
-    from bench.cli.campaigns import fault as set_fault
+    from otabench.bench.cli.campaigns import fault as set_fault
 
     set_fault(run, ecu, kind, parameters or [])
 

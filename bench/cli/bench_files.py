@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import topology
-from bench.errors import BenchError
+from otabench.bench.errors import BenchError
+from otabench.bench.topology import bench_file
 
 
 def check(file: Path | None) -> int:
@@ -17,10 +17,11 @@ def check(file: Path | None) -> int:
     Raises:
         BenchFileError: the file itself is wrong.
     """
-    from bench import bench_check, environment
+    from otabench.bench.bus import environment
+    from otabench.bench.doctor import bench_check
 
-    found = topology.load(file)
-    print(f"ok    {file or topology.DEFAULT_NAME}: vehicle {found.vehicle.vin}")
+    found = bench_file.load(file)
+    print(f"ok    {file or bench_file.DEFAULT_NAME}: vehicle {found.vehicle.vin}")
     if not environment.wants_kernel_can():
         found, _ = environment.usable_topology(found, say=lambda line: print(f"ok    {line}"))
     status = 0
@@ -38,7 +39,7 @@ def init(file: Path) -> None:
     """
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(topology.commented_text())
+            out.write(bench_file.commented_text())
     except FileExistsError as error:
         raise BenchError(f"{file} is there already; choose another name") from error
     except OSError as error:

@@ -9,13 +9,15 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench import control_port, firmware, running
-from bench.bus_traffic import LOAD_KIND
-from bench.errors import EndpointError, NoRunningBench, WrongUsage
-from bench.gates import BusPorts
-from bench.options import Transfer
-from bench.running import RunningBench
-from proto import image_format, job_states, ota_pb2
+from otabench.bench.clients import running_bench
+from otabench.bench.clients.running_bench import RunningBench
+from otabench.bench.errors import EndpointError, NoRunningBench, WrongUsage
+from otabench.bench.faults import control_port
+from otabench.bench.faults.load_plan import LOAD_KIND
+from otabench.bench.firmware import images as firmware
+from otabench.bench.launcher.bus_faults import BusPorts
+from otabench.bench.launcher.options import Transfer
+from otabench.proto import image_format, job_states, ota_pb2
 
 _POWER: Final = ("on", "off", "cycle")
 
@@ -26,9 +28,9 @@ def create(run: Path, *, name: str, notes: str, images: list[str], transfer: Tra
     Raises:
         BenchError: no bench, no such ECU or file, or the cloud refuses.
     """
-    from bench.operator_client import CampaignImage
+    from otabench.bench.clients.operator import CampaignImage
 
-    bench = running.find(run)
+    bench = running_bench.find(run)
     chosen = _given_images(images) or _newest_images(bench)
     states = {ecu: bench.ecu(ecu).state() for ecu in bench.content["control_ports"] if ecu in chosen}
     with bench.operator() as operator:
@@ -75,7 +77,7 @@ def list_all(run: Path) -> None:
     Raises:
         BenchError: no bench, or the cloud does not answer.
     """
-    with running.find(run).operator() as operator:
+    with running_bench.find(run).operator() as operator:
         campaigns = operator.list_campaigns()
     if not campaigns:
         print("no campaigns; `otabench campaign create` makes one")
@@ -90,7 +92,7 @@ def show(run: Path, campaign_id: str | None) -> None:
     Raises:
         BenchError: no bench, no such campaign.
     """
-    bench = running.find(run)
+    bench = running_bench.find(run)
     with bench.operator() as operator:
         campaign = operator.get_campaign(campaign_id or _newest(bench))
     print(f"{campaign.campaign_id}: {campaign.name}")
@@ -111,7 +113,7 @@ def watch(run: Path, campaign_id: str | None) -> None:
     Raises:
         BenchError: no bench, no such campaign.
     """
-    bench = running.find(run)
+    bench = running_bench.find(run)
     seen: set[str] = set()
     with bench.operator() as operator:
         for campaign in operator.watch_campaign(campaign_id or _newest(bench)):
@@ -129,7 +131,7 @@ def cancel(run: Path, campaign_id: str | None, *, reason: str) -> None:
     Raises:
         BenchError: no bench, no such campaign, or it has gone too far.
     """
-    bench = running.find(run)
+    bench = running_bench.find(run)
     with bench.operator() as operator:
         campaign = operator.cancel_campaign(campaign_id or _newest(bench), reason=reason)
     for job in campaign.jobs:
@@ -142,7 +144,7 @@ def status(run: Path) -> None:
     Raises:
         BenchError: no bench.
     """
-    bench = running.find(run)
+    bench = running_bench.find(run)
     print(f"bench of {bench.vin} in {run.resolve()}; HMI {bench.content['hmi']}")
     for name, process in bench.content["processes"].items():
         alive = Path(f"/proc/{process['pid']}").exists()
@@ -184,7 +186,7 @@ def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
         for name, text in (control_port.FAULT_KINDS | control_port.NO_FAULTS).items():
             print(f"{name:<19} {text}")
         return
-    bench = running.find(run)
+    bench = running_bench.find(run)
     buses = BusPorts.of(bench.content)
     if buses.concerns(ecu, kind):
         _bus_fault(buses, ecu, kind, parameters)

@@ -38,11 +38,11 @@ def up(
     only_print: _Print = False,
 ) -> None:
     """Sets an interface up: bit rates, CAN FD, transmit queue."""
-    from bench import adapters
+    from otabench.bench.bus import interfaces
 
-    kind = adapters.kind_by_name(channel) if only_print else adapters.look(channel).kind
-    wanted = adapters.LinkSettings(
-        bitrate=bitrate or adapters.LinkSettings.bitrate,
+    kind = interfaces.kind_by_name(channel) if only_print else interfaces.look(channel).kind
+    wanted = interfaces.LinkSettings(
+        bitrate=bitrate or interfaces.LinkSettings.bitrate,
         data_bitrate=data_bitrate,
         fd=fd or data_bitrate is not None,
         listen_only=listen_only,
@@ -52,7 +52,7 @@ def up(
     if kind in ("vcan", "vxcan") and (bitrate or data_bitrate):
         rates = " and ".join(name for name, rate in (("--bitrate", bitrate), ("--data-bitrate", data_bitrate)) if rate)
         print(f"{channel}: a {kind} has no bit timing, {rates} sets nothing; a bench paces it", file=sys.stderr)
-    _run(adapters.up_commands(channel, kind, wanted), only_print=only_print)
+    _run(interfaces.up_commands(channel, kind, wanted), only_print=only_print)
     if not only_print:
         status(channel)
 
@@ -60,26 +60,26 @@ def up(
 @can_group.command("down")
 def down(channel: _Channel, only_print: _Print = False) -> None:
     """Takes an interface down."""
-    from bench import adapters
+    from otabench.bench.bus import interfaces
 
-    _run(adapters.down_commands(channel), only_print=only_print)
+    _run(interfaces.down_commands(channel), only_print=only_print)
 
 
 @can_group.command("status")
 def status(channel: _Channel) -> None:
     """State, bit rates, error counters of an interface. Exit status 1 where it cannot carry frames."""
-    from bench import adapters
+    from otabench.bench.bus import interfaces
 
-    link = adapters.look(channel)
-    print(adapters.describe(link))
+    link = interfaces.look(channel)
+    print(interfaces.describe(link))
     if not link.is_up or link.is_off or link.state == "STOPPED":
         raise typer.Exit(1)
 
 
 def _run(commands: list[list[str]], *, only_print: bool) -> None:
-    from bench import adapters
+    from otabench.bench.bus import interfaces
 
     for command in commands:
-        print(adapters.as_line(command), flush=True)
+        print(interfaces.as_line(command), flush=True)
         if not only_print:
-            adapters.run(command)
+            interfaces.run(command)

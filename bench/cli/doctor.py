@@ -1,13 +1,14 @@
-"""``otabench doctor``: prints what ``bench.doctor`` found, one line each, or as JSON. Exit status 1 where a line says fail."""
+"""``otabench doctor``: prints what ``doctor`` found, one line each, or as JSON. Exit status 1 where a line says fail."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from bench import environment, topology
-from bench.doctor import machine
-from bench.doctor.finding import Level
+from otabench.bench.bus import environment
+from otabench.bench.doctor import machine
+from otabench.bench.doctor.finding import Level
+from otabench.bench.topology import bench_file as topology
 
 
 def examine(bench_file: Path | None = None, *, as_json: bool = False) -> int:

@@ -42,7 +42,7 @@ def trace(
     ] = False,
 ) -> None:
     """One job's story in order: cloud, gateway, ECUs, UDS exchanges and CAN frames joined by time."""
-    from bench.cli.trace_story import tell
+    from otabench.bench.report.story import tell
 
     tell(run, job, exchanges=exchanges or frames, frames=frames)
 
@@ -52,7 +52,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="RUN/report.html where not given.")] = None,
 ) -> None:
     """Renders a run as one HTML page that needs nothing else, and prints where it is."""
-    from bench.cli.run_report import show
+    from otabench.bench.report.build import show
 
     show(run, out=out)
 
@@ -62,7 +62,7 @@ def doctor(
     bench: _BenchFile = None,
 ) -> None:
     """Looks at this machine: one line each, what is there, what is missing and what to do. Exit status 1 where one says fail."""
-    from bench.cli.doctor import examine
+    from otabench.bench.cli.doctor import examine
 
     raise typer.Exit(examine(bench, as_json=as_json))
 
@@ -75,11 +75,11 @@ def dbc(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Standard output where not given.")] = None,
 ) -> None:
     """A DBC of the ECUs' periodic frames, made of the bench file: for `cantools decode`, CANoe, SavvyCAN."""
-    from bench import dbc as maker
-    from bench import topology
-    from bench.errors import BenchError
+    from otabench.bench.captures import dbc as maker
+    from otabench.bench.errors import BenchError
+    from otabench.bench.topology import bench_file
 
-    text = maker.text(topology.load(bench), bus=bus)
+    text = maker.text(bench_file.load(bench), bus=bus)
     if out is None:
         print(text, end="")
         return
@@ -96,7 +96,7 @@ def capture_convert(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Written; its suffix is the format.")],
 ) -> None:
     """Writes a capture in another format, by suffix."""
-    from bench.capture_convert import convert
+    from otabench.bench.captures.convert import convert
 
     count = convert(source, target)
     print(f"{target}: {count} frames")
@@ -111,7 +111,8 @@ def wireshark_install(
     name: Annotated[str, typer.Option("--name", help="The profile's name.")] = "otabench",
 ) -> None:
     """Makes a profile with the bench file's identifiers and names: Edit, Configuration Profiles, or `tshark -C otabench`."""
-    from bench import topology, wireshark_profile
+    from otabench.bench.captures import wireshark
+    from otabench.bench.topology import bench_file
 
-    profile = wireshark_profile.install(topology.load(bench), folder=folder, name=name)
+    profile = wireshark.install(bench_file.load(bench), folder=folder, name=name)
     print(f"{profile}: written; use it by `wireshark -C {name} FILE` or `tshark -C {name} -r FILE -Y uds`")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from bench import firmware, topology
-from bench.errors import FirmwareError
+from otabench.bench.errors import FirmwareError
+from otabench.bench.firmware import images
+from otabench.bench.topology import bench_file as topology
 
 
 def make_keys(folder: Path, *, bench_file: Path | None) -> None:
@@ -15,10 +16,10 @@ def make_keys(folder: Path, *, bench_file: Path | None) -> None:
     Raises:
         BenchError: the bench file is wrong, or the keys could not be made.
     """
-    from bench import launcher
+    from otabench.bench.launcher import bench
 
     with tempfile.TemporaryDirectory(prefix="otabench-keys-") as work:
-        launcher.make_keys(folder, topology.load(bench_file), log=Path(work) / "keys.log")
+        bench.make_keys(folder, topology.load(bench_file), log=Path(work) / "keys.log")
     print(f"keys made in {folder}; keep them secret, they sign what your ECUs take")
 
 
@@ -36,12 +37,12 @@ def build(
     Raises:
         BenchError: see ``firmware.build``.
     """
-    made = firmware.build(
+    made = images.build(
         topology.load(bench_file),
         keys_dir=keys_dir,
         out_dir=out_dir,
         ecus=ecus,
-        versions=versions or firmware.BENCH_VERSIONS,
+        versions=versions or images.BENCH_VERSIONS,
         requires=requires,
     )
     for by_version in made.values():
@@ -71,12 +72,12 @@ def pack(
     entry = known.ecus.get(ecu)
     if entry is None:
         raise FirmwareError(f"there is no ECU {ecu!r} in the bench file; known: {', '.join(known.ecus)}")
-    dependencies = firmware.parse_requirements(requires, ecu=ecu, topology=known)
+    dependencies = images.parse_requirements(requires, ecu=ecu, topology=known)
     try:
         body = file.read_bytes()
     except OSError as error:
         raise FirmwareError(f"{file}: {error.strerror}; check the path") from error
-    made = firmware.pack(
+    made = images.pack(
         body,
         ecu=ecu,
         hardware_id=entry.hardware_id,
@@ -96,5 +97,5 @@ def info(file: Path, *, bench_file: Path | None) -> None:
     Raises:
         BenchError: see ``firmware.describe``.
     """
-    for label, text in firmware.describe(file, topology.load(bench_file)).items():
+    for label, text in images.describe(file, topology.load(bench_file)).items():
         print(f"{label:<17} {text}")

@@ -1,4 +1,4 @@
-"""``otabench perf``: sweeps of faults and measurements of the flash path. Options only; each hands over to ``bench.perf``."""
+"""``otabench perf``: sweeps of faults and measurements of the flash path. Options only; each hands over to ``perf``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,13 @@ def powercut(
     replay: Annotated[str, typer.Option("--replay", metavar="SEQUENCE", help="Only this one.")] = "",
 ) -> None:
     """Cuts the power at every flash operation of a whole update. Prints `N cut points, 0 bricked`; exit status 1 otherwise."""
-    from bench.perf.powercut import FULL_SIZE_BODY_BYTES, FULL_SIZE_SECOND_CUTS, SMALL_BODY_BYTES, PowercutOptions, run
+    from otabench.bench.perf.powercut import (
+        FULL_SIZE_BODY_BYTES,
+        FULL_SIZE_SECOND_CUTS,
+        SMALL_BODY_BYTES,
+        PowercutOptions,
+        run,
+    )
 
     body = image_size or (FULL_SIZE_BODY_BYTES if full_size else SMALL_BODY_BYTES)
     sampled = FULL_SIZE_SECOND_CUTS if full_size else None
@@ -61,8 +67,8 @@ def message_cut(
     bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Power-cycles the ECU, and kills the gateway, at every UDS message of an update. Exit status 1 if one is bricked or stuck."""
-    from bench.perf import message_cut as sweep
-    from bench.perf.show import SweepView, write_json
+    from otabench.bench.perf import message_cut as sweep
+    from otabench.bench.perf.show import SweepView, write_json
 
     console = _console()
     points = [sweep.Point.parse(text) for text in point or ()]
@@ -86,8 +92,8 @@ def frames(
     bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Drops, doubles and corrupts every CAN frame of an update, one run each. Exit status 1 if one is bricked or stuck."""
-    from bench.perf import frames as sweep
-    from bench.perf.show import SweepView, write_json
+    from otabench.bench.perf import frames as sweep
+    from otabench.bench.perf.show import SweepView, write_json
 
     console = _console()
     points = [sweep.Point.parse(text) for text in point or ()]
@@ -107,8 +113,8 @@ def flash(
     bench_wait: _BenchWait = 0.0,
 ) -> None:
     """Measures the flash path beside what the line, the kernel and a peer carry. Exit status 1 where a target is missed."""
-    from bench.perf.flash import measure, measure_memory
-    from bench.perf.flash_view import show, write_json
+    from otabench.bench.perf.flash import measure, measure_memory
+    from otabench.bench.perf.flash_view import show, write_json
 
     console = _console()
     with _taken(channel, console, command="flash", wait_s=bench_wait):
@@ -122,9 +128,9 @@ def flash(
 
 def _taken(channel: str, console: Console, *, command: str, wait_s: float) -> AbstractContextManager[None]:
     """The bus is nobody else's meanwhile."""
-    from bench import bench_lock
+    from otabench.bench.launcher import lock
 
-    return bench_lock.held(
+    return lock.held(
         [("socketcan", channel)],
         bench=f"otabench perf {command}",
         wait_s=wait_s,

@@ -13,9 +13,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from bench.errors import EndpointError, WaitTimeout
-from bench.job_watch import JobView
-from bench.launcher import Bench
+from otabench.bench.clients.job_watch import JobView
+from otabench.bench.errors import EndpointError, WaitTimeout
+from otabench.bench.launcher.bench import Bench
 
 _LOOK_INTERVAL_S: Final = 0.25
 _STEP: Final = 0.25

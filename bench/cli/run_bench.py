@@ -16,18 +16,21 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from bench import bench_lock, pacing, report, report_view, topology
-from bench.cli import run_report
-from bench.cli.progress import follow
-from bench.control_port import Fault
-from bench.errors import BenchError, EndpointError
-from bench.job_watch import JobView, TraceTail
-from bench.launcher import Bench
-from bench.options import BenchOptions, Transfer
-from bench.report import EcuState, Report
-from proto import job_states
-from proto.job_states import JobState
-from proto.trace import TraceEvent
+from otabench.bench.bus import pacing
+from otabench.bench.cli.progress import follow
+from otabench.bench.clients.job_watch import JobView, TraceTail
+from otabench.bench.errors import BenchError, EndpointError
+from otabench.bench.faults.control_port import Fault
+from otabench.bench.launcher import lock
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import BenchOptions, Transfer
+from otabench.bench.report import build, figures
+from otabench.bench.report import text as report_view
+from otabench.bench.report.figures import EcuState, Report
+from otabench.bench.topology import bench_file as topology
+from otabench.proto import job_states
+from otabench.proto.job_states import JobState
+from otabench.proto.trace import TraceEvent
 
 CAMPAIGN_NAME: Final = "Autumn release"
 RELEASE_NOTES: Final = (
@@ -99,7 +102,7 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
         made = make_report(bench, before=before, job=job, duration_s=time.monotonic() - started, notes=notes)
         write_report(made, bench)
         console.print(report_view.render(made), soft_wrap=True)
-    if made.exit_status == report.BENCH_FAILED:
+    if made.exit_status == figures.BENCH_FAILED:
         raise BenchError("; ".join([*notes, made.reason]) if made.reason not in notes else "; ".join(notes))
     return made.exit_status
 
@@ -135,8 +138,8 @@ def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterato
     """The bench is nobody else's meanwhile; its options with the bench file read."""
     found = options.topology or topology.load(options.bench_file)
     name = str(options.bench_file or topology.DEFAULT_NAME)
-    buses = bench_lock.buses_of(found)
-    with bench_lock.held(buses, bench=name, wait_s=wait_s, say=lambda line: _say(console, line)):
+    buses = lock.buses_of(found)
+    with lock.held(buses, bench=name, wait_s=wait_s, say=lambda line: _say(console, line)):
         yield replace(options, topology=found)
 
 
@@ -163,9 +166,9 @@ def make_report(
     lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
     bench.stop_captures()
     events += tail.new_events()
-    statistics = report.read_statistics(bench.folder.can, list(bench.topology.buses))
+    statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
     target = bench.options.versions[-1]
-    result, exit_status, reason = report.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
+    result, exit_status, reason = figures.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
     job_id = job.job_id if job else ""
     return Report(
         result=result,
@@ -179,17 +182,17 @@ def make_report(
         kernel_can=bench.kernel_can,
         faults=tuple(str(fault) for fault in bench.options.faults),
         duration_s=duration_s,
-        phases=report.phases(events, job_id),
+        phases=figures.phases(events, job_id),
         before=before,
         after=after,
-        transfers=report.transfers(
+        transfers=figures.transfers(
             events,
             job_id,
             topology=bench.topology,
             statistics=statistics,
             full_image_bytes={ecu: made[target].length_bytes for ecu, made in bench.firmware.items()},
         ),
-        buses=report.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
+        buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
         files={
             "report": _short(bench.folder.report_txt),
             "page": _short(bench.folder.report_html),
@@ -198,7 +201,7 @@ def make_report(
             "logs": _short(bench.folder.root / "logs"),
         },
         notes=tuple(notes or ()),
-        ecus=report.ecus_on_buses(bench.topology),
+        ecus=figures.ecus_on_buses(bench.topology),
         dtcs=dtcs,
     )
 
@@ -207,7 +210,7 @@ def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_n
     """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
     deadline = time.monotonic() + _DTCS_READ_S
     while True:
-        found = report.dtcs(events, since_ns=since_ns)
+        found = figures.dtcs(events, since_ns=since_ns)
         if found.keys() >= set(bench.topology.ecus) or time.monotonic() > deadline:
             return found
         time.sleep(_LOOK_INTERVAL_S / 5)
@@ -218,7 +221,7 @@ def write_report(made: Report, bench: Bench) -> None:
     """Writes report.json, report.txt and report.html."""
     bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
     bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
-    run_report.write_page(bench.folder.root)
+    build.write_page(bench.folder.root)
 
 
 def _said(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:

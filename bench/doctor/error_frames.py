@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from bench.doctor.finding import Finding, fail, ok, warn
-from bench.error_classes import CLASSES
+from otabench.bench.bus.error_classes import CLASSES
+from otabench.bench.doctor.finding import Finding, fail, ok, warn
 
 _ACK: Final = 0x020
 _PROTOCOL: Final = 0x008

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bench.adapters import bit_rate, is_off, is_slcan, restart_line
-from bench.doctor.finding import Finding, fail, ok, warn
+from otabench.bench.bus.interfaces import bit_rate, is_off, is_slcan, restart_line
+from otabench.bench.doctor.finding import Finding, fail, ok, warn
 
 LEAST_TX_QUEUE: Final = 100
 WANTED_TX_QUEUE: Final = 1000

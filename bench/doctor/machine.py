@@ -21,12 +21,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from bench import boards, bus_probe, keys, pacing, ports, process_setup
-from bench.adapters import is_off
-from bench.doctor import adapters, error_frames, links
-from bench.doctor.finding import Finding, fail, ok, warn
-from bench.errors import BenchError
-from bench.topology import Topology
+from otabench.bench import ports
+from otabench.bench.bus import pacing
+from otabench.bench.bus.interfaces import is_off
+from otabench.bench.doctor import adapters, bus_probe, error_frames, links
+from otabench.bench.doctor.finding import Finding, fail, ok, warn
+from otabench.bench.errors import BenchError
+from otabench.bench.launcher import boards, keys, specs
+from otabench.bench.topology.model import Topology
 
 LISTEN_S: Final = 0.5
 LEAST_DISK_BYTES: Final = 200 * 1024 * 1024
@@ -194,7 +196,7 @@ def _adapters(topology: Topology) -> Iterator[Finding]:
 
 
 def _tools(_: Topology) -> Iterator[Finding]:
-    broker = process_setup.find_mosquitto()
+    broker = specs.find_mosquitto()
     if broker:
         yield ok("broker", broker)
     else:

@@ -1,4 +1,4 @@
-"""Command line of the gateway: ``python -m bench.gateway --config FILE``.
+"""Command line of the gateway: ``python -m otabench.bench.gateway --config FILE``.
 
 Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or go on (one line on stderr), 2 wrong usage.
 """
@@ -30,10 +30,10 @@ def gateway(
     config: Annotated[Path, typer.Option("--config", help="GatewayConfig as JSON (bench/gateway/config.py).")],
 ) -> None:
     """Runs the gateway of one vehicle until SIGTERM or Ctrl-C."""
-    from bench.gateway.process import run_gateway
+    from otabench.bench.gateway.process import run_gateway
 
     run_gateway(config)
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m bench.gateway")
+    app(prog_name="python -m otabench.bench.gateway")

@@ -12,26 +12,27 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from bench.gateway.actions import Actions, describe
-from bench.gateway.backoff import Backoff, jittered
-from bench.gateway.cloud_link import CloudLink
-from bench.gateway.config import GatewayConfig
-from bench.gateway.dashboard import Dashboard
-from bench.gateway.downloads import OUTAGE_LIMIT_S, Downloader, DownloadLimits
-from bench.gateway.errors import CloudRefused, CloudUnreachable
-from bench.gateway.identities import Identities
-from bench.gateway.job_runner import JobRunner, Persisted, kill_before
-from bench.gateway.manifest import KnownEcu
-from bench.gateway.primary import Primary
-from bench.gateway.reporter import Reporter
-from bench.gateway.states import Event
-from bench.gateway.store import Store
-from bench.gateway.vehicle import FlashError, Vehicle
-from bench.gateway.wakeup import listen
-from bench.gateway.worker import Worker
-from proto import ota_pb2
-from proto.job_states import JobState, from_wire
-from proto.trace import TraceWriter
+from otabench.bench.backoff import Backoff, jittered
+from otabench.bench.gateway.cloud.cloud_link import CloudLink
+from otabench.bench.gateway.cloud.downloads import OUTAGE_LIMIT_S, Downloader, DownloadLimits
+from otabench.bench.gateway.cloud.reporter import Reporter
+from otabench.bench.gateway.cloud.wakeup import listen
+from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
+from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.actions import Actions, describe
+from otabench.bench.gateway.jobs.identities import Identities
+from otabench.bench.gateway.jobs.job_runner import JobRunner, Persisted, kill_before
+from otabench.bench.gateway.jobs.states import Event
+from otabench.bench.gateway.jobs.worker import Worker
+from otabench.bench.gateway.store import Store
+from otabench.bench.gateway.trust.manifest import KnownEcu
+from otabench.bench.gateway.trust.primary import Primary
+from otabench.bench.gateway.vehicle import Vehicle
+from otabench.bench.uds.errors import FlashError
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import JobState, from_wire
+from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway")
 _LEAST_POLL_S: Final = 0.1

@@ -1,37 +1,13 @@
-"""What the gateway is told at its start: one JSON file (``python -m bench.gateway --config FILE``), written by the launcher."""
+"""What the gateway is told at its start: one JSON file (``python -m otabench.bench.gateway --config FILE``), written by the launcher."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from proto.process_config import IsoTpConfig, TlsConfig
-from proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
-from proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EcuEndpoint(_Config):
-    """One ECU as the gateway reaches and knows it (provisioned, not discovered)."""
-
-    name: str
-    bus: dict[str, Any]
-    """Passed on to ``can.Bus``: interface, channel, fd, …"""
-    request_id: int
-    response_id: int
-    functional_id: int = 0x7DF
-    isotp: IsoTpConfig = IsoTpConfig()
-    serial: str
-    hardware_id: str
-    profile: str = "iso14229-ab"
-    security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
-    security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
-    """``proto.security_algorithm``: the built-in one, or ``module:function``."""
+from otabench.bench.uds.endpoint import EcuEndpoint, _Config
+from otabench.proto.process_config import TlsConfig
 
 
 class GatewayTiming(_Config):

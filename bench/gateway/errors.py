@@ -9,7 +9,7 @@
         ├── DownloadRefused   what is served is not what the manifest promises: the job has FAILED
         └── DownloadTimedOut  the artifact server stayed away too long: the job is TIMED_OUT
 
-``FlashError`` and ``FlashCanceled``, what a vehicle may raise, are in ``bench.gateway.vehicle``.
+``FlashError`` and ``FlashCanceled``, what a vehicle may raise, are in ``gateway.vehicle``.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from bench.gateway.errors import GatewayError, StartError
+from otabench.bench.gateway.errors import GatewayError, StartError
 
 if TYPE_CHECKING:
-    from bench.gateway.agent import VehicleFactory
-    from bench.gateway.config import GatewayConfig
-    from bench.gateway.vehicle import Vehicle
-    from proto.trace import TraceWriter
+    from otabench.bench.gateway.agent import VehicleFactory
+    from otabench.bench.gateway.config import GatewayConfig
+    from otabench.bench.gateway.vehicle import Vehicle
+    from otabench.proto.trace import TraceWriter
 
 _STOP_WITHIN_S: Final = 1.5
 
@@ -38,7 +38,7 @@ def read_config(path: Path) -> GatewayConfig:
     """
     from pydantic import ValidationError
 
-    from bench.gateway.config import GatewayConfig
+    from otabench.bench.gateway.config import GatewayConfig
 
     try:
         config = GatewayConfig.model_validate_json(path.read_bytes())
@@ -48,7 +48,7 @@ def read_config(path: Path) -> GatewayConfig:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False)]
         raise StartError(f"config {path}: {'; '.join(problems)}") from error
     if config.stop_before:
-        from proto.job_states import JobState
+        from otabench.proto.job_states import JobState
 
         if config.stop_before not in set(JobState):
             raise StartError(f"config {path}: stop_before: {config.stop_before!r} is not one of {', '.join(JobState)}")
@@ -60,7 +60,7 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
 
     Args:
         config_path: GatewayConfig as JSON.
-        vehicle_factory: makes the vehicle; by default the one on the bus (``bench.gateway.flashing``).
+        vehicle_factory: makes the vehicle; by default the one on the bus (``gateway.flashing``).
     """
     _log_to_stderr()
     status = 0
@@ -78,9 +78,9 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
 
 
 async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
-    from bench.gateway.agent import Agent
-    from bench.gateway.hmi.server import HmiPortError, HmiServer
-    from proto.trace import TraceWriter
+    from otabench.bench.gateway.agent import Agent
+    from otabench.bench.gateway.hmi.server import HmiPortError, HmiServer
+    from otabench.proto.trace import TraceWriter
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,7 +112,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
 
 
 def _on_the_bus(config: GatewayConfig, trace: TraceWriter) -> Vehicle:
-    from bench.gateway.flashing import UdsVehicle
+    from otabench.bench.gateway.flashing import UdsVehicle
 
     return UdsVehicle(config, trace)
 

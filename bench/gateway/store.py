@@ -18,8 +18,8 @@ from sqlalchemy import JSON, Engine, create_engine, event, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from bench.gateway.errors import StartError
-from proto.job_states import JobState, is_allowed, is_final
+from otabench.bench.gateway.errors import StartError
+from otabench.proto.job_states import JobState, is_allowed, is_final
 
 _NO_TRANSITION: Final = "job {}: {} to {} is not in the table of transitions"
 

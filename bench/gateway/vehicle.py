@@ -1,7 +1,7 @@
 """The vehicle as the agent sees it: what an ECU is, what is to be flashed, and the one seam behind which flashing happens.
 
 The agent decides *what* is done in which job state; ``Vehicle`` knows *how* it is done on the bus (UDS over ISO-TP:
-``bench.gateway.flashing``). All calls block and are made from worker threads; each may be repeated after a restart of the
+``gateway.flashing``). All calls block and are made from worker threads; each may be repeated after a restart of the
 gateway, from whatever state the ECUs are in then.
 """
 
@@ -14,15 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-
-class SlotState(StrEnum):
-    """State of a firmware slot (DID F1A1)."""
-
-    EMPTY = "EMPTY"
-    STAGED = "STAGED"
-    TRIAL = "TRIAL"
-    CONFIRMED = "CONFIRMED"
-    INVALID = "INVALID"
+from otabench.bench.uds.identity import EcuIdentity
 
 
 class Phase(StrEnum):
@@ -39,35 +31,6 @@ class Phase(StrEnum):
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One slot of the slot table. ``version`` is empty where the slot holds no readable image."""
-
-    state: SlotState
-    version: str
-    security_counter: int
-
-
-@dataclass(frozen=True)
-class EcuIdentity:
-    """What an ECU says of itself: DIDs F18C, F191, F189, F1A1, F180."""
-
-    ecu: str
-    serial: str
-    hardware_id: str
-    software_version: str
-    active_slot: int
-    boots_left: int
-    slots: tuple[Slot, ...]
-    boot_software_id: str = ""
-    dtcs: tuple[str, ...] = ()
-    """Stored trouble codes in words, where the ECU tells."""
-
-    @property
-    def active(self) -> Slot:
-        return self.slots[self.active_slot]
 
 
 @dataclass(frozen=True)
@@ -105,32 +68,6 @@ class EcuProgress:
 
 
 ProgressListener = Callable[[EcuProgress], None]
-
-
-class FlashError(Exception):
-    """An ECU did not do what the update needs of it.
-
-    Attributes:
-        ecu: its name; "" where it concerns the bus.
-        step: what was tried, e.g. "31 01 FF00 erase memory".
-        nrc: the negative response code, if the ECU gave one.
-        retryable: whether the same call may succeed later (silence, power cut), as against a refusal.
-    """
-
-    def __init__(self, message: str, *, ecu: str, step: str, nrc: int | None = None, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.ecu = ecu
-        self.step = step
-        self.nrc = nrc
-        self.retryable = retryable
-
-
-class DependenciesNotMet(FlashError):
-    """An ECU that is not activated yet says that what its image depends on is not there."""
-
-
-class FlashCanceled(Exception):
-    """The ``cancel`` event was set; inactive slots may be half written, running slots are untouched."""
 
 
 class Vehicle(Protocol):

@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from bench import frame_bits
-from bench.errors import BenchError
-from bench.frame_gate import open_raw
-from bench.gateway.transport import kernel_socket
-from proto.isotp_address import connection_address
-from proto.process_config import IsoTpConfig
+from otabench.bench.bus import frame_bits
+from otabench.bench.errors import BenchError
+from otabench.bench.faults.frame_gate import open_raw
+from otabench.bench.uds.transport import kernel_socket
+from otabench.proto.isotp_address import connection_address
+from otabench.proto.process_config import IsoTpConfig
 
 MESSAGE_BYTES: Final = 4095
 SOURCE_ID, DESTINATION_ID = 0x6E0, 0x6E8
@@ -36,7 +36,7 @@ _START_BYTES: Final = 8
 _TIMEOUT_S: Final = 20.0
 _LISTENS_S: Final = 0.3
 _BURST_FRAMES: Final = 16
-"""More than a late line or a token bucket lets pass at once (bench.pacing)."""
+"""More than a late line or a token bucket lets pass at once (otabench.bench.bus.pacing)."""
 
 
 def isotpsend_bytes_per_s(channel: str, *, fd: bool, paced: bool, messages: int) -> float:

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench import environment, frame_bits, pacing
-from bench.errors import BenchError
-from bench.gateway.vehicle import EcuImage
-from bench.perf import ceiling, peer
-from bench.perf.rig import Rig, RigOptions
-from bench.topology import BusEntry
-from proto import trace
-from proto.process_config import IsoTpConfig
+from otabench.bench.bus import environment, frame_bits, pacing
+from otabench.bench.errors import BenchError
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.perf import ceiling, peer
+from otabench.bench.perf.rig import Rig, RigOptions
+from otabench.bench.topology.entries import BusEntry
+from otabench.proto import trace
+from otabench.proto.process_config import IsoTpConfig
 
 BITRATE: Final = 500_000
 DATA_BITRATE: Final = 2_000_000

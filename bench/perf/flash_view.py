@@ -10,8 +10,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.errors import BenchError
-from bench.perf.flash import BLOCK_BYTES, PEER_BLOCK_SIZE, Memory, Rates
+from otabench.bench.errors import BenchError
+from otabench.bench.perf.flash import BLOCK_BYTES, PEER_BLOCK_SIZE, Memory, Rates
 
 HOW: Final = f"""\
 line limit     bit rate / mean length of the image's own frames (stuff bits counted) * payload of a consecutive frame

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import ports
-from bench.control_port import ControlPort
-from bench.errors import WrongUsage
-from bench.frame_faults import FrameFaultKind
-from bench.frame_gate import far_channel
-from bench.gateway.vehicle import EcuImage
-from bench.perf.rig import Rig, RigOptions, update
-from bench.perf.verdict import Run, Runs, judge
-from bench.process_setup import PYTHON
-from bench.processes import ProcessSpec
+from otabench.bench import ports
+from otabench.bench.errors import WrongUsage
+from otabench.bench.faults.control_port import ControlPort
+from otabench.bench.faults.frame_faults import FrameFaultKind
+from otabench.bench.faults.frame_gate import far_channel
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.launcher.process import ProcessSpec
+from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.perf.rig import Rig, RigOptions, update
+from otabench.bench.perf.verdict import Run, Runs, judge
 
 SWEPT: Final = (FrameFaultKind.DROP, FrameFaultKind.DUPLICATE, FrameFaultKind.CORRUPT)
 LIMIT_S: Final = 60.0
@@ -91,7 +91,16 @@ def sweep(
 
 def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> ProcessSpec:
     """The frame gate as a process."""
-    argv = [*PYTHON, "bench.frame_gate", "--near", channel, "--control-port", str(gate.port), "--seed", str(seed)]
+    argv = [
+        *PYTHON,
+        "otabench.bench.faults.frame_gate",
+        "--near",
+        channel,
+        "--control-port",
+        str(gate.port),
+        "--seed",
+        str(seed),
+    ]
     return ProcessSpec(name="frame-gate", argv=argv, log=folder / "frame-gate.log", ready=gate.is_up)
 
 

@@ -22,14 +22,15 @@ from securesystemslib.signer._crypto_signer import CryptoSigner
 from tuf.api._payload import Root, TargetFile, Targets
 from tuf.api.metadata import Metadata
 
-from bench import firmware, ports, synthetic_code
-from bench.errors import FirmwareError
-from bench.gateway.config import EcuEndpoint
-from bench.gateway.vehicle import EcuImage
-from proto import image_format
-from proto.image_format import Dependency
-from proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
-from proto.uptane import VehicleEcuCustom
+from otabench.bench import ports
+from otabench.bench.errors import FirmwareError
+from otabench.bench.firmware import images, synthetic
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.proto import image_format
+from otabench.proto.image_format import Dependency
+from otabench.proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
+from otabench.proto.uptane import VehicleEcuCustom
 
 VIN = "W0TABENCH00000001"
 REQUEST_ID, RESPONSE_ID = 0x7E0, 0x7E8
@@ -59,7 +60,7 @@ class Material:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         private = self._image_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         public = self._image_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        key = self.folder / firmware.SIGNING_KEY
+        key = self.folder / images.SIGNING_KEY
         key.touch(mode=0o600)
         key.write_bytes(private)
         self._public_key.write_bytes(public)
@@ -107,13 +108,11 @@ class Material:
         """
         if body is None:
             try:
-                body = synthetic_code.build(
-                    self.hardware_id, size_bytes=body_bytes, version=firmware.parse_version(version)
-                )
+                body = synthetic.build(self.hardware_id, size_bytes=body_bytes, version=images.parse_version(version))
             except ValueError as error:
                 raise FirmwareError(f"firmware of {self.ecu}: {error}") from error
         out = self.folder / f"{self.hardware_id}-{version}.bin"
-        made = firmware.pack(
+        made = images.pack(
             body,
             ecu=self.ecu,
             hardware_id=self.hardware_id,

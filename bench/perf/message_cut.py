@@ -17,11 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from bench.errors import BenchError, WrongUsage
-from bench.gateway.vehicle import EcuImage
-from bench.perf.rig import Rig, RigOptions, Stage, update
-from bench.perf.tap import Moment, Tap
-from bench.perf.verdict import Run, Runs, judge
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.perf.rig import Rig, RigOptions, Stage, update
+from otabench.bench.perf.tap import Moment, Tap
+from otabench.bench.perf.verdict import Run, Runs, judge
 
 OFF_S: Final = 0.15
 LIMIT_S: Final = 60.0

@@ -3,7 +3,7 @@
 The ECU must ask for a block size: with 0 the stack hands a whole message to the socket at once, whose buffer a paced bus fills.
 
 Decides nothing: it sends an image to the same ECU by 10 02, 27, FF00, 34, 36 and 37, and times the blocks. What it is compared
-with is ``bench.gateway.flashing`` over the kernel's ISO-TP.
+with is ``gateway.flashing`` over the kernel's ISO-TP.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from udsoncan.configs import default_client_config
 from udsoncan.connections import PythonIsoTpConnection
 from udsoncan.exceptions import NegativeResponseException, TimeoutException
 
-from bench.errors import BenchError
-from bench.perf.material import REQUEST_ID, RESPONSE_ID, SECTOR_BYTES
+from otabench.bench.errors import BenchError
+from otabench.bench.perf.material import REQUEST_ID, RESPONSE_ID, SECTOR_BYTES
 
 SLOT_ADDRESS = 0x0010_0000
 _TIMEOUT_S = 20.0

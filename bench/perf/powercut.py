@@ -1,6 +1,6 @@
 """`otabench perf powercut`: makes an update, has the ECU's own process sweep it, and shows what comes.
 
-Decides sizes and how much is swept; what must hold is ``ecu_firmware_sim.powercut``'s.
+Decides sizes and how much is swept; what must hold is ``ecu_firmware_sim.sweep.powercut``'s.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.errors import BenchError, WrongUsage
-from bench.perf import sealing
-from bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
-from bench.process_setup import PYTHON
-from proto.image_format import Dependency, ImageVersion
-from proto.uptane import VehicleEcuCustom
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.perf import sealing
+from otabench.bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
+from otabench.proto.image_format import Dependency, ImageVersion
+from otabench.proto.uptane import VehicleEcuCustom
 
 FULL_SIZE_BODY_BYTES: Final = 256 * 1024
 FULL_SIZE_SECOND_CUTS: Final = 1
@@ -73,7 +73,7 @@ def run(options: PowercutOptions, console: Console) -> Counts:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="otabench-powercut-") as folder:
         _make(Path(folder), options)
-        argv = [*PYTHON, "ecu_firmware_sim.sweep", "--folder", folder, "--seed", str(options.seed)]
+        argv = [*PYTHON, "otabench.ecu_firmware_sim.sweep", "--folder", folder, "--seed", str(options.seed)]
         argv += [] if options.second_cuts is None else ["--second", str(options.second_cuts)]
         argv += ["--replay", options.replay] if options.replay else []
         counts = _follow(argv, options, console)

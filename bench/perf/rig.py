@@ -20,17 +20,18 @@ from typing import Any, Final
 
 import yaml
 
-from bench.control_port import ControlPort
-from bench.errors import BenchError, EndpointError
-from bench.gateway.config import GatewayConfig, GatewayTiming
-from bench.gateway.flashing import UdsVehicle
-from bench.gateway.vehicle import EcuImage, FlashError
-from bench.perf.material import VIN, Material
-from bench.perf.tap import Tap
-from bench.process_setup import PYTHON, ecu_process
-from bench.processes import Process, ProcessSpec, stop_all, wait_ready
-from proto.process_config import IsoTpConfig
-from proto.trace import TraceWriter
+from otabench.bench.errors import BenchError, EndpointError
+from otabench.bench.faults.control_port import ControlPort
+from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
+from otabench.bench.gateway.flashing import UdsVehicle
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait_ready
+from otabench.bench.launcher.specs import PYTHON, ecu_process
+from otabench.bench.perf.material import VIN, Material
+from otabench.bench.perf.tap import Tap
+from otabench.bench.uds.errors import FlashError
+from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.trace import TraceWriter
 
 VERSIONS: Final = ("1.0.0", "1.0.1")
 QUICK_TIMING: Final = GatewayTiming(boot_timeout_s=10.0, ecu_lost_timeout_s=5.0, stage_attempts=3, soak_s=0.1)
@@ -86,7 +87,7 @@ class Rig:
         self._ecu = Process(
             ProcessSpec(
                 name=ecu_process(self.material.ecu),
-                argv=[*PYTHON, "ecu_firmware_sim", "--config", str(folder / "ecu.json")],
+                argv=[*PYTHON, "otabench.ecu_firmware_sim", "--config", str(folder / "ecu.json")],
                 log=folder / "ecu.log",
                 ready=lambda: self._mode() == "application",
             )
@@ -175,7 +176,7 @@ class Rig:
 
     def _write_profile(self) -> str:
         options = self.options
-        shipped = resources.files("bench.gateway.profiles") / "iso14229-ab.yaml"
+        shipped = resources.files("otabench.bench.uds.profiles") / "iso14229-ab.yaml"
         profile = yaml.safe_load(shipped.read_text(encoding="utf-8"))
         if options.max_block_bytes is not None:
             profile["transfer"]["max_block_bytes"] = options.max_block_bytes

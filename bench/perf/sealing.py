@@ -1,4 +1,4 @@
-"""Artifacts encrypted for one ECU, without a cloud: what ``cloud.encryption`` does, for sweeps (layout: ``proto.encrypted_artifact``)."""
+"""Artifacts encrypted for one ECU, without a cloud, for sweeps (layout: ``proto.encrypted_artifact``)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nacl import bindings
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
-from proto.encrypted_artifact import DEFAULT_CHUNK_BYTES, Header
+from otabench.proto.encrypted_artifact import DEFAULT_CHUNK_BYTES, Header
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.errors import BenchError
-from bench.perf.verdict import End, Run, Runs
+from otabench.bench.errors import BenchError
+from otabench.bench.perf.verdict import End, Run, Runs
 
 _TELL_EVERY_S: Final = 10.0
 _STYLES: Final = {End.UPDATED: "green", End.UNCHANGED: "yellow", End.WRONG: "bold red"}

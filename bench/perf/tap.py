@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from bench.gateway.transport import Channel, open_channel
-from bench.gateway.transport.channel import IsoTpConnection
-from proto.process_config import IsoTpConfig
+from otabench.bench.uds.transport import Channel, open_channel
+from otabench.bench.uds.transport.channel import IsoTpConnection
+from otabench.proto.process_config import IsoTpConfig
 
 _TESTER_PRESENT: Final = 0x3E
 

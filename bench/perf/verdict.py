@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bench.errors import BenchError
-from bench.gateway.vehicle import EcuImage, FlashError
-from bench.perf.rig import Rig, Stage, update
+from otabench.bench.errors import BenchError
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.perf.rig import Rig, Stage, update
+from otabench.bench.uds.errors import FlashError
 
 
 class End(StrEnum):

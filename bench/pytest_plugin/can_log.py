@@ -1,8 +1,8 @@
 """What was on the buses during one test: cut out of the run's captures by time, written beside the test's other evidence.
 
 Decides where a test begins and ends in a capture that runs through all tests: the file's length at its beginning, then the time
-stamps. The recorder writes with a delay (``bench.captures``), so reading waits until the file holds the asked moment or that delay
-is over. Error frames, which nobody sent, are told apart from frames. Formats are those of ``bench.capture_files``.
+stamps. The recorder writes with a delay (``captures.recorder``), so reading waits until the file holds the asked moment or that delay
+is over. Error frames, which nobody sent, are told apart from frames. Formats are those of ``captures.formats``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.capture_files import (
-    EFF_MASK,
-    ERR_FLAG,
-    Frame,
-    candump_line,
-    parse_candump_line,
-    pcap_header,
-    pcap_record,
-)
-from bench.errors import BenchError, WaitTimeout
+from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG, Frame
+from otabench.bench.captures.formats import candump_line, parse_candump_line, pcap_header, pcap_record
+from otabench.bench.errors import BenchError, WaitTimeout
 
 _RECORDER_DELAY_S: Final = 0.6
 _LOOK_INTERVAL_S: Final = 0.03

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.topology import Topology
+from otabench.bench.topology.model import Topology
 
 _NOT_SWITCHED: Final = frozenset({"none", "manual"})
 

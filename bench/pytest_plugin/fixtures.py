@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from bench.pytest_plugin.items import BENCH_FIXTURE, RUN, folder_name, refuse
+from otabench.bench.pytest_plugin.items import BENCH_FIXTURE, RUN, folder_name, refuse
 
 if TYPE_CHECKING:
     import can
 
-    from bench.hmi_client import HmiClient
-    from bench.operator_client import OperatorClient
-    from bench.pytest_plugin.can_log import CanLog
-    from bench.pytest_plugin.handles import Campaign, Ecu, Faults, Gateway, Power
-    from bench.pytest_plugin.shared_bench import SharedBench
-    from bench.pytest_plugin.uds import Client, IsoTpLink
+    from otabench.bench.clients.hmi import HmiClient
+    from otabench.bench.clients.operator import OperatorClient
+    from otabench.bench.pytest_plugin.can_log import CanLog
+    from otabench.bench.pytest_plugin.handles import Campaign, Ecu, Faults, Gateway, Power
+    from otabench.bench.pytest_plugin.shared_bench import SharedBench
+    from otabench.bench.pytest_plugin.uds import Client, IsoTpLink
 
 _NEED_GATEWAY: Final = frozenset({"campaign", "gateway", "hmi", "cloud"})
 
@@ -40,13 +40,16 @@ def bench_options() -> Mapping[str, Any]:
 
 @pytest.fixture(scope="session")
 def _otabench(request: pytest.FixtureRequest, bench_options: Mapping[str, Any]) -> Iterator[SharedBench]:
-    from bench.errors import BenchError
-    from bench.gateway.vehicle import FlashError
+    from otabench.bench.errors import BenchError
+    from otabench.bench.pytest_plugin.properties import properties_of
+    from otabench.bench.uds.errors import FlashError
 
     run = request.config.stash[RUN]
     try:
         started = run.start(bench_options)
+        run.properties = properties_of(run)
     except (BenchError, FlashError) as error:
+        run.stop()
         run.give_up(str(error), test="its start")
         _fail(error)
     yield started
@@ -64,7 +67,7 @@ def _otabench_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """Around each test: evidence begins and ends, and the bench is proven healthy."""
     run = request.config.stash[RUN]
     if run.bench is not None and BENCH_FIXTURE in request.fixturenames:
-        from bench.pytest_plugin import guard
+        from otabench.bench.pytest_plugin import guard
 
         with guard.around(run, request):
             yield
@@ -78,7 +81,7 @@ def ecu(request: pytest.FixtureRequest, bench: SharedBench) -> Ecu:
 
     ``@pytest.mark.parametrize("ecu", ["engine", "adas"], indirect=True)`` names others.
     """
-    from bench.pytest_plugin import features, handles
+    from otabench.bench.pytest_plugin import features, handles
 
     run = request.config.stash[RUN]
     wanted = frozenset(name for marker in request.node.iter_markers("feature") for name in marker.args)
@@ -94,7 +97,7 @@ def ecu(request: pytest.FixtureRequest, bench: SharedBench) -> Ecu:
 @pytest.fixture
 def ecus(bench: SharedBench) -> dict[str, Ecu]:
     """All ECUs, by name, in the bench file's order."""
-    from bench.pytest_plugin import handles
+    from otabench.bench.pytest_plugin import handles
 
     return {name: handles.Ecu(name, bench) for name in bench.topology.ecus}
 
@@ -109,7 +112,7 @@ def cloud(bench: SharedBench) -> OperatorClient:
 @pytest.fixture
 def gateway(bench: SharedBench) -> Gateway:
     """The gateway: what it shows, its log, and its process (``kill``, ``restart``)."""
-    from bench.pytest_plugin import handles
+    from otabench.bench.pytest_plugin import handles
 
     _ask(bench, "application")
     return handles.Gateway(bench)
@@ -125,7 +128,7 @@ def hmi(bench: SharedBench) -> HmiClient:
 @pytest.fixture
 def campaign(bench: SharedBench) -> Campaign:
     """Campaigns for the vehicle: ``install()``, or ``offer()``, ``decide()``, ``wait()``."""
-    from bench.pytest_plugin import handles
+    from otabench.bench.pytest_plugin import handles
 
     _ask(bench, "application")
     return handles.Campaign(bench)
@@ -144,7 +147,7 @@ def can_bus(ecu: Ecu) -> Iterator[can.BusABC]:
 @pytest.fixture
 def isotp(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[IsoTpLink]:
     """ISO-TP to the ECU: ``send``, ``recv``, ``request`` of whole messages."""
-    from bench.pytest_plugin import uds
+    from otabench.bench.pytest_plugin import uds
 
     _own_the_bus(request, ecu.bench)
     with uds.connection(ecu.endpoint) as connection, uds.IsoTpLink(connection) as link:
@@ -154,7 +157,7 @@ def isotp(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[IsoTpLink]:
 @pytest.fixture
 def uds_client(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Client]:
     """A udsoncan client of the ECU, with its security algorithm and the profile's identifiers."""
-    from bench.pytest_plugin import uds
+    from otabench.bench.pytest_plugin import uds
 
     _own_the_bus(request, ecu.bench)
     with uds.client(ecu.endpoint) as client:
@@ -164,7 +167,7 @@ def uds_client(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Client]:
 @pytest.fixture
 def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
     """The ECU's supply: ``off``, ``on``, ``cycle``. Skips where the bench cannot switch it; on again after the test."""
-    from bench.pytest_plugin import handles
+    from otabench.bench.pytest_plugin import handles
 
     _need_feature(request, ecu, "power")
     switch = handles.Power(ecu)
@@ -176,7 +179,7 @@ def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
 @pytest.fixture
 def fault(request: pytest.FixtureRequest, ecu: Ecu) -> Faults:
     """Faults on demand: ``fault("boot-fail")``. Skips where the ECU takes none; cleared after the test."""
-    from bench.pytest_plugin import handles
+    from otabench.bench.pytest_plugin import handles
 
     _need_feature(request, ecu, "fault")
     return handles.Faults(ecu)
@@ -202,7 +205,7 @@ def can_log(request: pytest.FixtureRequest, bench: SharedBench) -> CanLog:
 
 
 def _ask(bench: SharedBench, state: str) -> None:
-    from bench.errors import BenchError
+    from otabench.bench.errors import BenchError
 
     if bench.state == state and not bench.broken:
         return
@@ -218,8 +221,8 @@ def _own_the_bus(request: pytest.FixtureRequest, bench: SharedBench) -> None:
 
 
 def _need_feature(request: pytest.FixtureRequest, ecu: Ecu, feature: str) -> None:
-    from bench.pytest_plugin import features
-    from bench.pytest_plugin.demands import feature_lack
+    from otabench.bench.pytest_plugin import features
+    from otabench.bench.pytest_plugin.demands import feature_lack
 
     run = request.config.stash[RUN]
     present = features.of_ecu(ecu.bench.topology, ecu.name)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
-from bench.gateway.vehicle import FlashError
-from bench.pytest_plugin import health
-from bench.pytest_plugin.can_log import CanLog
-from bench.pytest_plugin.counters import Counters
-from bench.pytest_plugin.items import FAILED, folder_name
-from bench.pytest_plugin.run import BenchRun
-from bench.pytest_plugin.shared_bench import SharedBench
+from otabench.bench.errors import BenchError
+from otabench.bench.pytest_plugin import health
+from otabench.bench.pytest_plugin.can_log import CanLog
+from otabench.bench.pytest_plugin.counters import Counters
+from otabench.bench.pytest_plugin.items import FAILED, folder_name
+from otabench.bench.pytest_plugin.run import BenchRun
+from otabench.bench.pytest_plugin.shared_bench import SharedBench
+from otabench.bench.uds.errors import FlashError
 
 
 @contextmanager

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.errors import WrongUsage
-from bench.gateway.config import EcuEndpoint
-from bench.gateway.vehicle import EcuIdentity, Slot
-from bench.job_watch import JobView
-from bench.launcher import CampaignHandle
-from bench.options import Transfer
-from bench.process_setup import GATEWAY
-from bench.pytest_plugin.shared_bench import BenchState, SharedBench
-from bench.topology import EcuEntry
-from proto.job_states import JobState
+from otabench.bench.clients.job_watch import JobView
+from otabench.bench.errors import WrongUsage
+from otabench.bench.launcher.bench import CampaignHandle
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.specs import GATEWAY
+from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from otabench.bench.topology.entries import EcuEntry
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.slot_table import Slot
+from otabench.proto.job_states import JobState
 
 _SOFTWARE_VERSION: Final = 0xF189
 _ANSWERS_S: Final = 15.0
@@ -141,7 +142,7 @@ class Power:
 
 @dataclass(frozen=True)
 class Faults:
-    """Faults on demand: ``fault("boot-fail")``; cleared after the test. Kinds: ``bench.control_port.FAULT_KINDS``."""
+    """Faults on demand: ``fault("boot-fail")``; cleared after the test. Kinds: ``faults.control_port.FAULT_KINDS``."""
 
     ecu: Ecu
 

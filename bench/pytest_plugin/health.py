@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench import environment
-from bench.errors import BenchError, PowerError
-from bench.gateway.vehicle import FlashError
-from bench.process_setup import GATEWAY, load_process
-from bench.pytest_plugin import counters
-from bench.pytest_plugin.counters import Counters
-from bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from otabench.bench.bus import environment
+from otabench.bench.errors import BenchError, PowerError
+from otabench.bench.launcher.specs import GATEWAY, load_process
+from otabench.bench.pytest_plugin import counters
+from otabench.bench.pytest_plugin.counters import Counters
+from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from otabench.bench.uds.errors import FlashError
 
 _ECU_ANSWERS_S = 5.0
 _AFTER_POWER_CYCLE_S = 15.0

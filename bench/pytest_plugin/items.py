@@ -6,8 +6,8 @@ from typing import Final, NoReturn
 
 import pytest
 
-from bench.pytest_plugin.demands import Lack
-from bench.pytest_plugin.run import BenchRun
+from otabench.bench.pytest_plugin.demands import Lack
+from otabench.bench.pytest_plugin.run import BenchRun
 
 RUN: Final = pytest.StashKey[BenchRun]()
 """Of the configuration: the run."""

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import pytest
 
-from bench.pytest_plugin.capabilities import CAPABILITIES
-from bench.pytest_plugin.demands import FEATURE, HIL, Lack, Requirements, feature_lack, hil_lack
-from bench.pytest_plugin.items import FAILED, RUN, folder_name, refuse, uses_bench
-from bench.pytest_plugin.run import BenchRun
+from otabench.bench.pytest_plugin.capabilities import CAPABILITIES
+from otabench.bench.pytest_plugin.demands import FEATURE, HIL, Lack, Requirements, feature_lack, hil_lack
+from otabench.bench.pytest_plugin.items import FAILED, RUN, folder_name, refuse, uses_bench
+from otabench.bench.pytest_plugin.run import BenchRun
 
-pytest_plugins = ["bench.pytest_plugin.fixtures"]
+pytest_plugins = ["otabench.bench.pytest_plugin.fixtures"]
 
 _DESTRUCTIVE: Final = "destructive"
 _MARKERS: Final = {
@@ -153,7 +153,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _require_usable_bench_file(run: BenchRun) -> None:
-    from bench.errors import BenchFileError
+    from otabench.bench.errors import BenchFileError
 
     try:
         run.topology()
@@ -190,9 +190,9 @@ def _lacks(item: pytest.Item, run: BenchRun) -> list[Lack]:
 def _bench_lacks(
     run: BenchRun, asked: list[tuple[tuple[Any, ...], dict[str, Any]]], *, needs_board: bool, uses: bool
 ) -> list[Lack]:
-    from bench import environment
-    from bench.errors import BenchFileError
-    from bench.pytest_plugin import features
+    from otabench.bench.bus import environment
+    from otabench.bench.errors import BenchFileError
+    from otabench.bench.pytest_plugin import features
 
     try:
         topology = run.topology()

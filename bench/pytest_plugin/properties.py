@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from bench.errors import BenchError
-from bench.pytest_plugin.run import BenchRun
-from bench.topology import BusEntry
+from otabench.bench.errors import BenchError
+from otabench.bench.pytest_plugin.run import BenchRun
+from otabench.bench.topology.entries import BusEntry
 
 _INTERFACES: Final = Path("/sys/class/net")
 _GIT_TIMEOUT_S: Final = 10.0

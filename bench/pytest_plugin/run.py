@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.pytest_plugin.demands import Requirements
+from otabench.bench.pytest_plugin.demands import Requirements
 
 if TYPE_CHECKING:
-    from bench.bench_lock import BenchLock
-    from bench.options import BenchOptions
-    from bench.pytest_plugin.can_log import CanLog
-    from bench.pytest_plugin.shared_bench import SharedBench
-    from bench.topology import Topology
+    from otabench.bench.launcher.lock import BenchLock
+    from otabench.bench.launcher.options import BenchOptions
+    from otabench.bench.pytest_plugin.can_log import CanLog
+    from otabench.bench.pytest_plugin.shared_bench import SharedBench
+    from otabench.bench.topology.model import Topology
 
 FIRST_VERSION: Final = "1.0.0"
 """What simulated ECUs are delivered with."""
@@ -76,7 +76,7 @@ class BenchRun:
             BenchFileError: it is wrong.
         """
         if self._topology is None:
-            from bench import topology
+            from otabench.bench.topology import bench_file as topology
 
             self._topology = topology.load(self.bench_file)
         return self._topology
@@ -91,10 +91,9 @@ class BenchRun:
             BenchError: somebody else uses it, or it does not come up.
             WrongUsage: an override that is no option, or one that the command line decides.
         """
-        from bench.bench_lock import BenchLock, buses_of
-        from bench.errors import BenchError
-        from bench.pytest_plugin.properties import properties_of
-        from bench.pytest_plugin.shared_bench import SharedBench
+        from otabench.bench.errors import BenchError
+        from otabench.bench.launcher.lock import BenchLock, buses_of
+        from otabench.bench.pytest_plugin.shared_bench import SharedBench
 
         options = self._options(overrides or {})
         self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
@@ -103,7 +102,6 @@ class BenchRun:
         bench = SharedBench(options, say=said.append)
         try:
             self.bench = bench.__enter__()
-            self.properties = properties_of(self)
         except BenchError as error:
             self.stop()
             steps = "\n".join(f"  {line}" for line in said[-_SAID_AT_MOST:])
@@ -116,8 +114,8 @@ class BenchRun:
         return self.bench
 
     def _options(self, overrides: Mapping[str, Any]) -> BenchOptions:
-        from bench.errors import WrongUsage
-        from bench.options import BenchOptions
+        from otabench.bench.errors import WrongUsage
+        from otabench.bench.launcher.options import BenchOptions
 
         given: dict[str, Any] = {"bench_file": self.bench_file, "runs_dir": self.runs_dir, "pace": self.pace}
         default = BenchOptions(**given, versions=(FIRST_VERSION,), poll_interval_s=_POLL_INTERVAL_S)

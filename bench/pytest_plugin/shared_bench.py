@@ -20,18 +20,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from bench import firmware
-from bench.errors import BenchError, EndpointError
-from bench.gateway.config import EcuEndpoint
-from bench.gateway.vehicle import EcuIdentity, FlashError, SlotState
-from bench.job_watch import TraceTail
-from bench.launcher import Bench
-from bench.options import BenchOptions
-from bench.power import PowerDriver
-from bench.process_setup import CLOUD_CONTROL, GATEWAY, ecu_process
-from bench.pytest_plugin.tester import Tester
-from proto.image_format import ImageVersion
-from proto.job_states import from_wire, is_final
+from otabench.bench.clients.job_watch import TraceTail
+from otabench.bench.errors import BenchError, EndpointError
+from otabench.bench.firmware import images
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.launcher.power import PowerDriver
+from otabench.bench.launcher.specs import CLOUD_CONTROL, GATEWAY, ecu_process
+from otabench.bench.pytest_plugin.tester import Tester
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.slot_table import SlotState
+from otabench.proto.image_format import ImageVersion
+from otabench.proto.job_states import from_wire, is_final
 
 _ECU_ANSWERS_S: Final = 15.0
 _JOB_ENDS_S: Final = 60.0
@@ -318,7 +320,7 @@ class SharedBench(Bench):
         missing = tuple(ecu for ecu in self.topology.ecus if version not in self.firmware.get(ecu, {}))
         if not missing:
             return
-        made = firmware.build(
+        made = images.build(
             self.topology,
             keys_dir=self.setup.keys_dir,
             out_dir=self.folder.firmware,

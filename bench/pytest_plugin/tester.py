@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bench.errors import BenchError
-from bench.gateway.config import EcuEndpoint
-from bench.gateway.flashing import identity
-from bench.gateway.flashing.bus_link import BusLink
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import EcuContradicts, EcuLost
-from bench.gateway.vehicle import EcuIdentity
-from proto.trace import TraceWriter
+from otabench.bench.errors import BenchError
+from otabench.bench.uds import identity
+from otabench.bench.uds.bus_link import BusLink
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import EcuContradicts, EcuLost
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.trace import TraceWriter
 
 SILENCE_S: Final = 0.3
 """An ECU that has not answered a 3E 00 after that time is off."""

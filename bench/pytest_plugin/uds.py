@@ -17,13 +17,13 @@ from udsoncan.client import Client
 from udsoncan.configs import default_client_config
 from udsoncan.exceptions import TimeoutException
 
-from bench.errors import BenchError, WaitTimeout
-from bench.gateway.config import EcuEndpoint
-from bench.gateway.flashing import profile, slot_table
-from bench.gateway.flashing.profile import Timing
-from bench.gateway.transport import IsoTpConnection, open_channel
-from proto import security_algorithm
-from proto.security_algorithm import AlgorithmError, SecurityAlgorithm
+from otabench.bench.errors import BenchError, WaitTimeout
+from otabench.bench.uds import profile, slot_table
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.profile import Timing
+from otabench.bench.uds.transport import IsoTpConnection, open_channel
+from otabench.proto import security_algorithm
+from otabench.proto.security_algorithm import AlgorithmError, SecurityAlgorithm
 
 __all__ = ["BytesCodec", "Client", "IsoTpLink", "SlotTableCodec", "TextCodec", "client", "connection", "key_of"]
 

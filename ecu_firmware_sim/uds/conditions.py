@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ecu_firmware_sim.dtc import Dtc
-from ecu_firmware_sim.uds.codes import Nrc
+from otabench.ecu_firmware_sim.uds.codes import Nrc
+from otabench.ecu_firmware_sim.uds.dtc import Dtc
 
 SUPPLY_LEAST_V: Final = 9.0
 SUPPLY_MOST_V: Final = 16.0

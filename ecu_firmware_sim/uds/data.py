@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ecu_firmware_sim.firmware import SlotInfo
-from ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc, Session, Sid
-from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
+from otabench.ecu_firmware_sim.programming.memory import SlotInfo
+from otabench.ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc, Session, Sid
+from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
 
 VIN_BYTES: Final = 17
 _DATE_BYTES: Final = 3

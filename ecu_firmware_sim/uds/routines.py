@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ecu_firmware_sim.dtc import Dtc
-from ecu_firmware_sim.firmware import NotNow, OutOfRange
-from ecu_firmware_sim.image import CheckStatus
-from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, Nrc, RoutineId, Session, Sid
-from ecu_firmware_sim.uds.rules import (
+from otabench.ecu_firmware_sim.boot.image import CheckStatus
+from otabench.ecu_firmware_sim.programming.memory import NotNow, OutOfRange
+from otabench.ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, Nrc, RoutineId, Session, Sid
+from otabench.ecu_firmware_sim.uds.dtc import Dtc
+from otabench.ecu_firmware_sim.uds.rules import (
     NOT_DEFAULT,
     ONLY_PROGRAMMING,
     Later,

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ecu_firmware_sim.uds.codes import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
-from ecu_firmware_sim.uds.state import Device, Dialogue
+from otabench.ecu_firmware_sim.uds.codes import SUPPRESS_POSITIVE_RESPONSE, Nrc, Session
+from otabench.ecu_firmware_sim.uds.state import Device, Dialogue
 
 ALL_SESSIONS: Final = frozenset(Session)
 NOT_DEFAULT: Final = frozenset({Session.PROGRAMMING, Session.EXTENDED})

@@ -16,10 +16,10 @@ import hmac
 import secrets
 from typing import Final
 
-from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS
-from ecu_firmware_sim.uds.codes import Nrc, Sid
-from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
-from proto import security_algorithm
+from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS
+from otabench.ecu_firmware_sim.uds.codes import Nrc, Sid
+from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
+from otabench.proto import security_algorithm
 
 SEED_BYTES: Final = 16
 REQUEST_SEED: Final = 0x01

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ecu_firmware_sim.dtc import Dtc
-from ecu_firmware_sim.errors import FlashError
-from ecu_firmware_sim.nvm import MOST_SECURITY_ATTEMPTS
-from ecu_firmware_sim.uds import data, routines, rules, security, sessions, transfer, trouble
-from ecu_firmware_sim.uds.codes import (
+from otabench.ecu_firmware_sim.errors import FlashError
+from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS
+from otabench.ecu_firmware_sim.uds import data, routines, rules, security, sessions, transfer, trouble
+from otabench.ecu_firmware_sim.uds.codes import (
     NEGATIVE,
     SILENT_WHEN_FUNCTIONAL,
     SUPPRESS_POSITIVE_RESPONSE,
@@ -26,8 +25,9 @@ from ecu_firmware_sim.uds.codes import (
     Sid,
     negative,
 )
-from ecu_firmware_sim.uds.rules import Later, Negative, Request, Service
-from ecu_firmware_sim.uds.state import Device, Dialogue
+from otabench.ecu_firmware_sim.uds.dtc import Dtc
+from otabench.ecu_firmware_sim.uds.rules import Later, Negative, Request, Service
+from otabench.ecu_firmware_sim.uds.state import Device, Dialogue
 
 KEEP_ALIVE: Final = bytes((Sid.TESTER_PRESENT, SUPPRESS_POSITIVE_RESPONSE))
 """TesterPresent that wants no answer: the only request that is taken while another one is worked on."""

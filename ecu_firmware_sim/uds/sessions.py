@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecu_firmware_sim.uds.codes import Nrc, ResetType, Session, Sid
-from ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
-from ecu_firmware_sim.uds.state import MessageKind
+from otabench.ecu_firmware_sim.uds.codes import Nrc, ResetType, Session, Sid
+from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
+from otabench.ecu_firmware_sim.uds.state import MessageKind
 
 _DTC_SETTING_ON: Final = 0x01
 _NOT_PROGRAMMING: Final = frozenset({Session.DEFAULT, Session.EXTENDED})

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Final
 
-from ecu_firmware_sim.download import Download
-from ecu_firmware_sim.dtc import DtcMemory
-from ecu_firmware_sim.firmware import FirmwareMemory
-from ecu_firmware_sim.nvm import NvmStore
-from ecu_firmware_sim.uds.codes import ResetType, Session
-from ecu_firmware_sim.uds.conditions import Conditions
-from proto.security_algorithm import SecurityAlgorithm
+from otabench.ecu_firmware_sim.flash.nvm import NvmStore
+from otabench.ecu_firmware_sim.programming.download import Download
+from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.uds.codes import ResetType, Session
+from otabench.ecu_firmware_sim.uds.conditions import Conditions
+from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
+from otabench.proto.security_algorithm import SecurityAlgorithm
 
 _DISABLE_TX: Final = 0x01
 """Bit of CommunicationControl's sub-function; the other one, 02, disables receiving."""

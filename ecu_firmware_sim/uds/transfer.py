@@ -20,16 +20,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ecu_firmware_sim.decryption import DecryptionRefused
-from ecu_firmware_sim.delta import PatchRefused
-from ecu_firmware_sim.download import TooMuchData
-from ecu_firmware_sim.dtc import Dtc
-from ecu_firmware_sim.errors import FlashError
-from ecu_firmware_sim.firmware import NotAccepted, NotNow, OutOfRange
-from ecu_firmware_sim.image import CheckStatus
-from ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
-from ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
-from ecu_firmware_sim.uds.state import Transfer
+from otabench.ecu_firmware_sim.boot.image import CheckStatus
+from otabench.ecu_firmware_sim.errors import FlashError
+from otabench.ecu_firmware_sim.programming.decryption import DecryptionRefused
+from otabench.ecu_firmware_sim.programming.delta import PatchRefused
+from otabench.ecu_firmware_sim.programming.download import TooMuchData
+from otabench.ecu_firmware_sim.programming.memory import NotAccepted, NotNow, OutOfRange
+from otabench.ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
+from otabench.ecu_firmware_sim.uds.dtc import Dtc
+from otabench.ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
+from otabench.ecu_firmware_sim.uds.state import Transfer
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from ecu_firmware_sim.dtc import STATUS_AVAILABILITY_MASK
-from ecu_firmware_sim.nvm import StoredDtc
-from ecu_firmware_sim.uds.codes import Nrc, Sid
-from ecu_firmware_sim.uds.rules import Negative, Request, Service, SubFunction
+from otabench.ecu_firmware_sim.flash.nvm import StoredDtc
+from otabench.ecu_firmware_sim.uds.codes import Nrc, Sid
+from otabench.ecu_firmware_sim.uds.dtc import STATUS_AVAILABILITY_MASK
+from otabench.ecu_firmware_sim.uds.rules import Negative, Request, Service, SubFunction
 
 BY_STATUS_MASK: Final = 0x02
 EXTENDED_DATA: Final = 0x06

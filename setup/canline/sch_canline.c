@@ -3,7 +3,7 @@
  * canline: a queueing discipline that makes a virtual CAN interface as slow as a real line, frame by frame.
  *
  * Decides how long each frame is on the line (classic and CAN FD, stuff bits counted one by one), which of the waiting
- * frames comes next, and when it is handed to the driver. bench/frame_bits.py has the same arithmetic and is the reference.
+ * frames comes next, and when it is handed to the driver. bench/bus/frame_bits.py has the same arithmetic and is the reference.
  *
  * Rules:
  *

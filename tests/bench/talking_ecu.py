@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from proto.periodic import PeriodicFrame
+from otabench.proto.periodic import PeriodicFrame
 
 _TALK = """
 import json, sys
 from types import SimpleNamespace
-from ecu_firmware_sim.application import Application
-from proto.periodic import PeriodicFrame
+from otabench.ecu_firmware_sim.bus.application import Application
+from otabench.proto.periodic import PeriodicFrame
 told = json.loads(sys.argv[1])
 application = Application(SimpleNamespace(
     name="engine", bus={"interface": "socketcan", "channel": told["channel"]},

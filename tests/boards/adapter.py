@@ -16,8 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench import adapters, ports
-from bench.processes import Process, ProcessSpec, wait_ready
+from otabench.bench import ports
+from otabench.bench.bus import interfaces
+from otabench.bench.launcher.process import Process, ProcessSpec, wait_ready
 from tests.boards import lawicel
 from tests.boards.wiring import Wiring
 
@@ -106,7 +107,7 @@ class Adapter:
 
     def set_up(self) -> None:
         """What a user does after bus-off, as after plugging in: down, and up at the bit rate."""
-        for command in adapters.up_commands(ADAPTER, "slcan", adapters.LinkSettings()):
+        for command in interfaces.up_commands(ADAPTER, "slcan", interfaces.LinkSettings()):
             _ip(*command[1:])
 
     def rewire(self, wiring: Wiring) -> None:

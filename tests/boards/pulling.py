@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.gateway.transport.errors import BUS_FAULTS
-from bench.job_watch import JobView, TraceTail
-from bench.launcher import Bench
-from bench.options import Transfer
-from proto.job_states import JobState
-from proto.trace import TraceEvent
+from otabench.bench.clients.job_watch import JobView, TraceTail
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.uds.transport.errors import BUS_FAULTS
+from otabench.proto.job_states import JobState
+from otabench.proto.trace import TraceEvent
 from tests.boards.rig import Rig
 from tests.boards.wiring import Wiring
 from tests.e2e.living_bench import VERSIONS, LivingBench, quick_options

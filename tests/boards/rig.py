@@ -1,6 +1,6 @@
 """Boards without hardware: simulated ECUs on a vcan of their own, reached through a LAWICEL adapter on a pseudo-terminal.
 
-    bench ── slcan0 ── slcand ── pty ── tests.boards.lawicel ── vcan1 ── python -m ecu_firmware_sim
+    bench ── slcan0 ── slcand ── pty ── tests.boards.lawicel ── vcan1 ── python -m otabench.ecu_firmware_sim
 
 or, by python-can's own slcan interface, without slcan0 and slcand. The bench is told nothing of all this but a bench file with
 ``kind: board``. Keys and the image a board is delivered with are made beforehand, as a supplier would; power is switched by a
@@ -18,11 +18,15 @@ from typing import Any, Final
 
 import yaml
 
-from bench import firmware, ports, run_folder, topology
-from bench.keys import make_keys
-from bench.options import BenchOptions
-from bench.process_setup import Ports, ProcessSetup
-from bench.processes import Process, stop_all, wait_ready
+from otabench.bench import ports
+from otabench.bench.firmware import images
+from otabench.bench.launcher import run_folder
+from otabench.bench.launcher.keys import make_keys
+from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.launcher.process import Process, stop_all, wait_ready
+from otabench.bench.launcher.specs import Ports, ProcessSetup
+from otabench.bench.topology import bench_file
+from otabench.bench.topology.model import Topology
 from tests.boards.adapter import ADAPTER, BEHIND, PATIENCE_S, Adapter, missing, vcans
 
 __all__ = ["ADAPTER", "BEHIND", "BESIDE", "Rig", "missing", "vcans"]
@@ -71,7 +75,7 @@ class Rig(Adapter):
     def __enter__(self) -> Rig:
         with ExitStack() as stack:
             stack.enter_context(vcans(BEHIND, BESIDE))
-            behind = topology.parse(self._behind(), name="behind the adapter")
+            behind = bench_file.parse(self._behind(), name="behind the adapter")
             make_keys(self.keys_dir, behind, log=self._folder / "keys.log")
             self._write_bench_file()
             self._start_boards(behind, stack)
@@ -87,15 +91,15 @@ class Rig(Adapter):
 
     def _behind(self) -> str:
         """The boards' side. python-can reads its serial port byte by byte: without periodic frames there."""
-        content = yaml.safe_load(topology.default_text().replace("vcan0", BEHIND))
+        content = yaml.safe_load(bench_file.default_text().replace("vcan0", BEHIND))
         if not self.by_slcand:
             for entry in content["ecus"].values():
                 entry["periodic"] = []
         return yaml.safe_dump(content, sort_keys=False)
 
     def _write_bench_file(self) -> None:
-        content = yaml.safe_load(topology.default_text())
-        default = topology.load()
+        content = yaml.safe_load(bench_file.default_text())
+        default = bench_file.load()
         content["keys"] = str(self.keys_dir)
         content["buses"]["powertrain"]["channel"] = BESIDE
         by_python = {"interface": "slcan", "channel": str(self.terminal), "sleep_after_open": 0}
@@ -116,8 +120,8 @@ class Rig(Adapter):
             del content["buses"]["powertrain"]
         self.bench_file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
-    def _start_boards(self, behind: topology.Topology, stack: ExitStack) -> None:
-        made = firmware.build(
+    def _start_boards(self, behind: Topology, stack: ExitStack) -> None:
+        made = images.build(
             behind,
             keys_dir=self.keys_dir,
             out_dir=self._folder / "delivered",

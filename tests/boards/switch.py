@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from bench.control_port import ControlPort
-from bench.errors import EndpointError
+from otabench.bench.errors import EndpointError
+from otabench.bench.faults.control_port import ControlPort
 
 
 def main(arguments: list[str]) -> int:

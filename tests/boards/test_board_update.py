@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.launcher import Bench
-from bench.options import Transfer
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import Transfer
 from tests.boards import rig
 from tests.boards.rig import Rig
 from tests.e2e.living_bench import QUICK_ECU, VERSIONS, LivingBench, quick_options

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proto.job_states import JobState
+from otabench.proto.job_states import JobState
 from tests.boards import rig
 from tests.boards.pulling import BUS_OFF, POINTS, pulled_bench, update_with
 from tests.boards.rig import Rig

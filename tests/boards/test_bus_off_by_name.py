@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.gateway.transport import open_channel
-from bench.gateway.transport.errors import BusOff
-from proto.process_config import IsoTpConfig
+from otabench.bench.uds.transport import open_channel
+from otabench.bench.uds.transport.errors import BusOff
+from otabench.proto.process_config import IsoTpConfig
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, Adapter, plugged_in
 from tests.boards.test_python_can_slcan import REQUEST_ID, RESPONSE_ID, ask, ecu

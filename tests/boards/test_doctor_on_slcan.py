@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import topology
+from otabench.bench.topology import bench_file
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
 from tests.boards.wiring import Wiring
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def plugged(tmp_path: Path) -> Iterator[Adapter]:
-    text = topology.default_text().replace("vcan0", ADAPTER)
+    text = bench_file.default_text().replace("vcan0", ADAPTER)
     (tmp_path / "slcan.bench.yaml").write_text(text, encoding="utf-8")
     with plugged_in(tmp_path) as made:
         yield made
 
 
 def otabench(*arguments: str, cwd: Path) -> tuple[int, list[str]]:
-    command = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=60, env=environment)
     assert "Traceback" not in done.stdout + done.stderr

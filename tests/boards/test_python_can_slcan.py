@@ -16,9 +16,9 @@ from pathlib import Path
 import can
 import pytest
 
-from bench.gateway.transport import Channel, IsoTpConnection, TransportError, open_channel
-from bench.gateway.transport.errors import ChannelUnavailable, InterfaceGone
-from proto.process_config import IsoTpConfig
+from otabench.bench.uds.transport import Channel, IsoTpConnection, TransportError, open_channel
+from otabench.bench.uds.transport.errors import ChannelUnavailable, InterfaceGone
+from otabench.proto.process_config import IsoTpConfig
 from tests.boards import adapter
 from tests.boards.adapter import BEHIND, Adapter, vcans
 
@@ -155,7 +155,15 @@ def test_what_was_made_before_the_bus_was_opened_again_is_told_so(plugged: Adapt
 
 def test_a_capture_goes_on_after_the_adapter_was_pulled(plugged: Adapter, tmp_path: Path) -> None:
     told = {"can": entry(plugged), "bitrate": 500_000, "data_bitrate": 500_000}
-    command = [sys.executable, "-m", "bench.captures", "--bus", json.dumps(told), "--out", str(tmp_path / "usb")]
+    command = [
+        sys.executable,
+        "-m",
+        "otabench.bench.captures.recorder",
+        "--bus",
+        json.dumps(told),
+        "--out",
+        str(tmp_path / "usb"),
+    ]
     log = tmp_path / "usb.log"
 
     def captured(text: str) -> Callable[[], bool]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import topology
-from bench.launcher import Bench
-from bench.options import Transfer
-from proto.job_states import JobState
-from proto.trace import TraceEvent, read
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.topology import bench_file
+from otabench.proto.job_states import JobState
+from otabench.proto.trace import TraceEvent, read
 from tests.boards import rig
 from tests.e2e.living_bench import QUICK_ECU, quick_options
 
@@ -33,10 +33,10 @@ def spans(events: list[TraceEvent]) -> dict[str, tuple[int, int]]:
 
 def test_ecus_on_two_buses_are_flashed_in_parallel(tmp_path: Path) -> None:
     with rig.vcans("vcan1", "vcan2"):
-        text = topology.default_text().replace("vcan0", "vcan1")
+        text = bench_file.default_text().replace("vcan0", "vcan1")
         text = text.replace("buses:", "buses:\n  chassis: {interface: socketcan, channel: vcan2, bitrate: 500000}", 1)
         head, adas, rest = text.partition("adas:")
-        two_buses = topology.parse(head + adas + rest.replace("bus: powertrain", "bus: chassis", 1), name="two buses")
+        two_buses = bench_file.parse(head + adas + rest.replace("bus: powertrain", "bus: chassis", 1), name="two buses")
         slow = QUICK_ECU | {"program_page_s": 0.01}
         options = quick_options(tmp_path, topology=two_buses, image_size_bytes=16 * 1024, ecu_timing=slow)
         with Bench(options) as bench:

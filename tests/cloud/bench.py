@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 from imgtool.main import imgtool
 
-from proto import ota_pb2, ota_pb2_grpc
-from proto.trace import TraceEvent, read
+from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.trace import TraceEvent, read
 
 ENGINE, ADAS = "engine-mcu-a", "adas-soc-b"
 START_S = 60.0
@@ -141,7 +141,7 @@ class Cloud:
     def launch(self) -> subprocess.Popen[str]:
         """Starts the process and does not wait for it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cloud", self.plane, "--config", str(self.write_config())],
+            [sys.executable, "-m", "otabench.cloud", self.plane, "--config", str(self.write_config())],
             stdout=subprocess.PIPE,
             stderr=(self.folder / "log").open("a"),
             text=True,

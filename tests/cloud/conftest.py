@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.keys import init_keys
+from otabench.cloud.trust.keys import init_keys
 from tests.cloud.bench import Cloud, ImageMaker, Vehicle
 
 VINS = [f"W0TCLOUD{number:09d}" for number in range(240)]

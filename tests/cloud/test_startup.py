@@ -16,11 +16,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from cloud.errors import StartError
-from cloud.process import _run, read_config
-from proto import ota_pb2
+from otabench.cloud.errors import StartError
+from otabench.cloud.process import _run, read_config
+from otabench.proto import ota_pb2
 from tests.cloud.bench import CALL_S, ENGINE, START_S, Cloud, ImageMaker, Vehicle, campaign_request
-from tests.cloud.test_campaigns import create
+from tests.cloud.campaigns.test_campaigns import create
 
 
 def fails_to_start(cloud: Cloud) -> str:
@@ -167,7 +167,7 @@ def test_a_signal_during_the_start_is_a_clean_end_too(make_cloud: Callable[..., 
         assert process.poll() is not None
 
 
-@pytest.mark.parametrize("module", ["cloud.__main__", "bench.gateway.__main__"])
+@pytest.mark.parametrize("module", ["otabench.cloud.__main__", "otabench.bench.gateway.__main__"])
 def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions(module: str) -> None:
     """As the import system's are, which run at every import: the handler must not rely on an exception."""
     in_a_callback = f"""

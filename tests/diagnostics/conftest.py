@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.pytest_plugin.handles import Ecu
-from bench.pytest_plugin.uds import IsoTpLink, key_of
+from otabench.bench.pytest_plugin.handles import Ecu
+from otabench.bench.pytest_plugin.uds import IsoTpLink, key_of
 
 Ask = Callable[[str | bytes], str]
 """Sends a request, as hex or bytes; gives the answer as hex, after any 78."""

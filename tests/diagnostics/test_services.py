@@ -7,11 +7,11 @@ import time
 import can
 import pytest
 
-from bench.pytest_plugin.can_log import CanLog
-from bench.pytest_plugin.handles import Ecu, Faults
-from bench.pytest_plugin.shared_bench import SharedBench
-from bench.pytest_plugin.uds import IsoTpLink
-from bench.topology import EcuEntry
+from otabench.bench.pytest_plugin.can_log import CanLog
+from otabench.bench.pytest_plugin.handles import Ecu, Faults
+from otabench.bench.pytest_plugin.shared_bench import SharedBench
+from otabench.bench.pytest_plugin.uds import IsoTpLink
+from otabench.bench.topology.entries import EcuEntry
 from tests.diagnostics.conftest import Ask
 
 PADDING = 0xCC

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from bench.errors import WaitTimeout
-from bench.pytest_plugin.handles import Ecu, Power
-from bench.pytest_plugin.uds import Client, IsoTpLink, key_of
+from otabench.bench.errors import WaitTimeout
+from otabench.bench.pytest_plugin.handles import Ecu, Power
+from otabench.bench.pytest_plugin.uds import Client, IsoTpLink, key_of
 from tests.diagnostics.conftest import Ask
 
 S3_S = 5.0

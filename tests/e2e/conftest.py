@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.pytest_plugin.shared_bench import BenchState, SharedBench
+from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
 from tests.e2e.living_bench import LivingBench
 
 

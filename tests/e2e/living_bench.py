@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.job_watch import JobView
-from bench.launcher import Bench
-from bench.options import BenchOptions
-from proto.image_format import ImageVersion
-from proto.job_states import JobState, from_wire, is_final, to_wire
-from proto.ota_pb2 import Campaign
-from proto.trace import TraceEvent, read
+from otabench.bench.clients.job_watch import JobView
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import BenchOptions
+from otabench.proto.image_format import ImageVersion
+from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
+from otabench.proto.ota_pb2 import Campaign
+from otabench.proto.trace import TraceEvent, read
 
 IMAGE_SIZE_BYTES: Final = 24 * 1024
 VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 81))

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import report, topology
-from bench.cli import campaigns
-from bench.control_port import Fault
-from bench.job_watch import JobView
-from bench.launcher import Bench
-from bench.options import Transfer
-from proto import trace
-from proto.job_states import JobState
+from otabench.bench.cli import campaigns
+from otabench.bench.clients.job_watch import JobView
+from otabench.bench.faults.control_port import Fault
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.report import figures
+from otabench.bench.topology import bench_file
+from otabench.proto import trace
+from otabench.proto.job_states import JobState
 from tests.boards import rig
 from tests.e2e.living_bench import quick_options, wait_until_confirmed
 
@@ -30,7 +31,7 @@ pytestmark = [
 IMAGE_SIZE_BYTES = 8 * 1024
 CHANNEL = "vcan3"
 """vcan0 is the shared bench's."""
-SLOW_BUS = topology.default_text().replace("bitrate: 500000", "bitrate: 125000").replace("vcan0", CHANNEL)
+SLOW_BUS = bench_file.default_text().replace("bitrate: 500000", "bitrate: 125000").replace("vcan0", CHANNEL)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A paced, captured bench whose bus is loaded from the start. A slow bus: that is less work for the machine."""
     options = quick_options(
         tmp_path_factory.mktemp("runs"),
-        topology=topology.parse(SLOW_BUS, name="slow bus"),
+        topology=bench_file.parse(SLOW_BUS, name="slow bus"),
         image_size_bytes=IMAGE_SIZE_BYTES,
         pace=True,
         capture=True,
@@ -50,13 +51,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield bench
 
 
-def transfers_of(bench: Bench, job: JobView) -> tuple[report.Transfer, ...]:
+def transfers_of(bench: Bench, job: JobView) -> tuple[figures.Transfer, ...]:
     bench.stop_captures()
-    return report.transfers(
+    return figures.transfers(
         list(trace.read(bench.folder.trace)),
         job.job_id,
         topology=bench.topology,
-        statistics=report.read_statistics(bench.folder.can, ["powertrain"]),
+        statistics=figures.read_statistics(bench.folder.can, ["powertrain"]),
         full_image_bytes={},
     )
 
@@ -101,7 +102,7 @@ def test_a_load_is_set_shown_and_cleared_from_another_terminal(
 def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
     loaded: Bench, arguments: tuple[str, ...], expected: str
 ) -> None:
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "fault", *arguments]
+    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", "fault", *arguments]
     done = subprocess.run(
         [*command, "--run", str(loaded.folder.root)], capture_output=True, text=True, check=False, timeout=60
     )

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import firmware
-from bench.errors import EndpointError
-from bench.gateway.config import GatewayConfig, GatewayTiming
-from bench.gateway.flashing import UdsVehicle
-from bench.gateway.vehicle import DependenciesNotMet, EcuImage, SlotState
-from cloud.director import Director, TargetEntry
-from cloud.keys import load_director_keys
-from proto.image_format import ImageVersion
-from proto.job_states import JobState
-from proto.trace import TraceWriter
-from proto.uptane import ManifestCustom, TargetCustom, VehicleEcuCustom
+from otabench.bench.errors import EndpointError
+from otabench.bench.firmware import images
+from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
+from otabench.bench.gateway.flashing import UdsVehicle
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.uds.errors import DependenciesNotMet
+from otabench.bench.uds.slot_table import SlotState
+from otabench.cloud.trust.director import Director, TargetEntry
+from otabench.cloud.trust.keys import load_director_keys
+from otabench.proto.image_format import ImageVersion
+from otabench.proto.job_states import JobState
+from otabench.proto.trace import TraceWriter
+from otabench.proto.uptane import ManifestCustom, TargetCustom, VehicleEcuCustom
 from tests.e2e.living_bench import IMAGE_SIZE_BYTES, LivingBench, wait_until_confirmed
 
 pytestmark = [pytest.mark.mosquitto]
@@ -29,7 +31,7 @@ pytestmark = [pytest.mark.mosquitto]
 def engine_that_needs_adas(living: LivingBench, folder: Path) -> Path:
     """The engine's next version, made by `otabench firmware build`'s own function: it needs adas in the same version."""
     version = living.next_version
-    made = firmware.build(
+    made = images.build(
         living.bench.topology,
         keys_dir=living.bench.setup.keys_dir,
         out_dir=folder,

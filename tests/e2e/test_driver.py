@@ -8,10 +8,10 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from bench.options import Transfer
-from proto.job_states import JobState
+from otabench.bench.launcher.options import Transfer
+from otabench.proto.job_states import JobState
+from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, start_browser
 from tests.e2e.living_bench import LivingBench
-from tests.hmi.browser import console_errors, requested_hosts, start_browser
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.browser, pytest.mark.feature("fault", ecu="adas")]
 

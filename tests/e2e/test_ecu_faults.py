@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
-from bench.launcher import make_keys
-from bench.options import Transfer
-from proto.job_states import JobState
+from otabench.bench.launcher.bench import make_keys
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.report import figures
+from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [
@@ -61,7 +61,7 @@ def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> d
         assert time.monotonic() < deadline, "the gateway has not read the trouble codes"
         time.sleep(0.05)
     line = re.compile(rf"(.*) \(job {job_id}, (\S+ \S+) UTC(?:, \d+ times)?\)")
-    found = report.dtcs(living.events(job_id), since_ns=0)
+    found = figures.dtcs(living.events(job_id), since_ns=0)
     matches = {ecu: [line.fullmatch(text) for text in texts] for ecu, texts in found.items()}
     return {
         ecu: {match[1]: datetime.fromisoformat(f"{match[2]}+00:00") for match in each if match}
@@ -165,7 +165,7 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
     make_keys(other, bench.topology, log=tmp_path / "keys.log")
     public_key = bench.setup.keys_dir / "image" / "signing.pub.pem"
     kept = public_key.read_bytes()
-    from bench import firmware
+    from otabench.bench.firmware import images as firmware
 
     images = firmware.build(
         bench.topology,

@@ -7,9 +7,9 @@ import time
 import pytest
 from nacl.public import PrivateKey
 
-from bench.options import Transfer
-from proto.job_states import JobState
-from proto.trace import TraceEvent, read
+from otabench.bench.launcher.options import Transfer
+from otabench.proto.job_states import JobState
+from otabench.proto.trace import TraceEvent, read
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto]

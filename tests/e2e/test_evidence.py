@@ -10,11 +10,12 @@ from pathlib import Path
 import can
 import pytest
 
-from bench import dbc, wireshark_profile
-from bench.capture_files import ERR_FLAG, parse_candump_line
-from bench.options import Transfer
-from bench.pytest_plugin.can_log import CanLog
-from tests.bench.test_wireshark_profile import tshark
+from otabench.bench.bus.frame import ERR_FLAG
+from otabench.bench.captures import dbc, wireshark
+from otabench.bench.captures.formats import parse_candump_line
+from otabench.bench.launcher.options import Transfer
+from otabench.bench.pytest_plugin.can_log import CanLog
+from tests.bench.captures.test_wireshark import tshark
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.tshark]
@@ -35,7 +36,7 @@ def test_capture_profile_dbc_and_trace_tell_the_same_update(
     here = {name: entry for name, entry in topology.ecus.items() if entry.bus == bus}
     log, pcap = (path for path in can_log.write() if path.stem == bus)
     # when tshark reads it by the bench's own profile
-    wireshark_profile.install(topology, folder=tmp_path / "wireshark")
+    wireshark.install(topology, folder=tmp_path / "wireshark")
     rows = tshark(
         tmp_path / "wireshark", pcap, "-Y", "uds.sid == 0x36 && uds.reply == 0",
         "-T", "fields", "-e", "uds.diag_addr_name", "-e", "uds.td.block_sequence_counter", "-e", "iso15765.reassembled.length",

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from bench.errors import EndpointError
-from proto.job_states import JobState
+from otabench.bench.errors import EndpointError
+from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto]

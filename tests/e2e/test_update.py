@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.options import Transfer
-from proto.job_states import JobState
+from otabench.bench.launcher.options import Transfer
+from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto]

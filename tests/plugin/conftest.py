@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
-import bench.bench_lock
-import bench.pytest_plugin.fixtures
-import bench.pytest_plugin.guard
-import bench.pytest_plugin.handles
-import bench.pytest_plugin.properties
-import bench.pytest_plugin.uds  # noqa: F401
+import otabench.bench.launcher.lock
+import otabench.bench.pytest_plugin.fixtures
+import otabench.bench.pytest_plugin.guard
+import otabench.bench.pytest_plugin.handles
+import otabench.bench.pytest_plugin.properties
+import otabench.bench.pytest_plugin.uds  # noqa: F401
 
 BENCH_FILE = """
 vehicle: {{vin: W0TABENCH00000003}}

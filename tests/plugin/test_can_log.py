@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.capture_files import EFF_FLAG, ERR_FLAG, FD_BRS, FD_FDF, RTR_FLAG, Frame, candump_line, parse_candump_line
-from bench.errors import BenchError, WaitTimeout
-from bench.pytest_plugin.can_log import CanLog
+from otabench.bench.bus.frame import EFF_FLAG, ERR_FLAG, FD_BRS, FD_FDF, RTR_FLAG, Frame
+from otabench.bench.captures.formats import candump_line, parse_candump_line
+from otabench.bench.errors import BenchError, WaitTimeout
+from otabench.bench.pytest_plugin.can_log import CanLog
 
 FRAMES = [
     Frame(1_700_000_000_000_001, 0x7E0, 0, bytes.fromhex("0322F189")),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.pytest_plugin import counters
-from bench.pytest_plugin.counters import Counters
+from otabench.bench.pytest_plugin import counters
+from otabench.bench.pytest_plugin.counters import Counters
 
 
 def link(*, state: str = "ERROR-ACTIVE", up: bool = True, tec: int = 0, rx_errors: int = 0, **xstats: int) -> Counters:

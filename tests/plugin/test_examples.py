@@ -81,8 +81,8 @@ def wheel(tmp_path: Path) -> Path:
     """otabench's wheel, built from a copy of the sources by the build backend itself: no network, no isolation."""
     source = tmp_path / "source"
     source.mkdir()
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in (*PACKAGES, "otabench"):  # otabench: the links to the packages
+        shutil.copytree(ROOT / package, source / package, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, source / name)
     run(sys.executable, "-c", "from setuptools.build_meta import build_wheel; build_wheel('.')", cwd=source)
@@ -125,7 +125,9 @@ def test_the_users_environment_has_what_the_wheel_requires_and_no_more(wheel: Pa
 def test_the_example_repository_passes_from_the_wheel(tmp_path: Path, users_python: Path) -> None:
     repository = tmp_path / "examples"
     shutil.copytree(ROOT / "examples", repository, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs"))
-    where = run(users_python, "-c", "import bench.pytest_plugin as plugin; print(plugin.__file__)", cwd=repository)
+    where = run(
+        users_python, "-c", "import otabench.bench.pytest_plugin as plugin; print(plugin.__file__)", cwd=repository
+    )
     assert Path(where.strip()).is_relative_to(tmp_path / "venv")
     said = run(users_python, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml=junit.xml", cwd=repository)
     found = {}

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.vcan, pytest.mark.slow, pytest.mark.timeout(400)]
 
 HOLD = """
 import sys
-from bench.bench_lock import BenchLock
+from otabench.bench.launcher.lock import BenchLock
 lock = BenchLock([("socketcan", "vcan0")], bench="other.bench.yaml")
 lock.acquire()
 print("held", flush=True)

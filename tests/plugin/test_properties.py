@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.pytest_plugin import properties
-from bench.topology_entries import BusEntry
+from otabench.bench.pytest_plugin import properties
+from otabench.bench.topology.entries import BusEntry
 
 
 def test_an_adapter_is_told_with_its_driver_and_serial_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from tests.plugin.conftest import BenchFile
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestAssertRewriteWarning")
 
-PLUGIN = "bench.pytest_plugin.plugin"
+PLUGIN = "otabench.bench.pytest_plugin.plugin"
 QUICK = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception")
 TWO_BENCH_TESTS = """
     def test_first(bench): pass
@@ -31,7 +31,7 @@ class TestNothingIsStarted:
             import sys
 
             def test_of_something_else():
-                heavy = {"pydantic", "can", "udsoncan", "isotp", "grpc", "yaml", "bench.launcher", "bench.topology"}
+                heavy = {"pydantic", "can", "udsoncan", "isotp", "grpc", "yaml", "otabench.bench.launcher.bench"}
                 assert heavy.isdisjoint(sys.modules), heavy & set(sys.modules)
             """
         )

@@ -17,10 +17,10 @@ import pytest
 import yaml
 from udsoncan.exceptions import TimeoutException
 
-from bench.errors import BenchError
-from bench.gateway import profiles
-from bench.gateway.config import EcuEndpoint
-from bench.pytest_plugin import uds
+from otabench.bench.errors import BenchError
+from otabench.bench.pytest_plugin import uds
+from otabench.bench.uds import profiles
+from otabench.bench.uds.endpoint import EcuEndpoint
 
 SEED = bytes.fromhex("11223344")
 Answers = Mapping[str, tuple[float, tuple[str, ...]]]

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from proto import image_format
-from proto.image_format import ImageFormatError, ImageVersion
+from otabench.proto import image_format
+from otabench.proto.image_format import ImageFormatError, ImageVersion
 
 
 @pytest.fixture(scope="module")

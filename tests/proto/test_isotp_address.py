@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from proto.isotp_address import FrameAddress, connection_address, functional_address
-from proto.process_config import IsoTpConfig
+from otabench.proto.isotp_address import FrameAddress, connection_address, functional_address
+from otabench.proto.process_config import IsoTpConfig
 
 FIXED = IsoTpConfig(addressing="normal_fixed", target_address=0x10, source_address=0xF1)
 EXTENDED = IsoTpConfig(addressing="extended", target_address=0x10, source_address=0xF1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proto import ota_pb2
-from proto.job_states import FINAL_STATES, TRANSITIONS, JobState, from_wire, is_allowed, is_final, to_wire
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import FINAL_STATES, TRANSITIONS, JobState, from_wire, is_allowed, is_final, to_wire
 
 
 def test_every_state_has_a_row() -> None:

@@ -7,7 +7,7 @@ import hmac
 
 import pytest
 
-from proto.security_algorithm import AlgorithmError, load
+from otabench.proto.security_algorithm import AlgorithmError, load
 
 SECRET = bytes(range(32))
 SEED = bytes(range(16))

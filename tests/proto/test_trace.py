@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proto.trace import TraceWriter, read
+from otabench.proto.trace import TraceWriter, read
 
 
 def test_an_event_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_an_event_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_lines_of_several_processes_never_mix(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     code = (
-        "import sys; from pathlib import Path; from proto.trace import TraceWriter\n"
+        "import sys; from pathlib import Path; from otabench.proto.trace import TraceWriter\n"
         "w = TraceWriter(Path(sys.argv[1]), component=sys.argv[2])\n"
         "for i in range(300): w.emit('e', filler='x' * (i % 200))\n"
     )

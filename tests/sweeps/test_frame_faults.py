@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.errors import WrongUsage
-from bench.frame_faults import Direction, FrameFault, FrameFaults, Verdict
+from otabench.bench.errors import WrongUsage
+from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFaults, Verdict
 
 DATA = bytes(8)
 

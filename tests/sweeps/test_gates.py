@@ -7,27 +7,30 @@ from typing import Any
 
 import pytest
 
-from bench import gates, topology
-from bench.control_port import Fault
-from bench.errors import WrongUsage
-from bench.gates import BusPorts
-from bench.options import BenchOptions
+from otabench.bench.errors import WrongUsage
+from otabench.bench.faults.control_port import Fault
+from otabench.bench.launcher import bus_faults
+from otabench.bench.launcher.bus_faults import BusPorts
+from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.topology import bench_file
 
 ECUS: dict[str, dict[str, Any]] = {
     "engine": {"bus": "powertrain", "request_id": 0x7E0, "response_id": 0x7E8},
     "radio": {"bus": "comfort"},
 }
 PORTS = BusPorts(gates={"powertrain": 7001}, loads={"powertrain": 7002, "comfort": 7003}, ecus=ECUS)
-TWO_BUSES = topology.default_text().replace("ecus:", "  comfort: {channel: vcan1}\necus:", 1)
+TWO_BUSES = bench_file.default_text().replace("ecus:", "  comfort: {channel: vcan1}\necus:", 1)
 
 
 def test_a_bus_gets_a_gate_where_it_is_asked_for_or_a_fault_needs_it() -> None:
-    default = topology.load()
-    assert gates.gated_buses(default, BenchOptions()) == []
-    assert gates.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:boot-fail"),))) == []
-    assert gates.gated_buses(default, BenchOptions(frame_gate=True)) == ["powertrain"]
-    assert gates.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:drop:every=50"),))) == ["powertrain"]
-    assert gates.gated_buses(default.without_kernel_can(udp_ports=[43200]), BenchOptions(frame_gate=True)) == []
+    default = bench_file.load()
+    assert bus_faults.gated_buses(default, BenchOptions()) == []
+    assert bus_faults.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:boot-fail"),))) == []
+    assert bus_faults.gated_buses(default, BenchOptions(frame_gate=True)) == ["powertrain"]
+    assert bus_faults.gated_buses(default, BenchOptions(faults=(Fault.parse("engine:drop:every=50"),))) == [
+        "powertrain"
+    ]
+    assert bus_faults.gated_buses(default.without_kernel_can(udp_ports=[43200]), BenchOptions(frame_gate=True)) == []
 
 
 @pytest.mark.parametrize("target", ["bus", "powertrain", "engine"])
@@ -85,7 +88,7 @@ def test_a_fault_of_an_ecu_is_none_of_a_bus() -> None:
 )
 def test_a_fault_of_a_bus_can_be_asked_for_from_the_start(text: str) -> None:
     fault = Fault.parse(text)
-    gates.check(fault, topology.load(), BenchOptions(faults=(fault,)))
+    bus_faults.check(fault, bench_file.load(), BenchOptions(faults=(fault,)))
 
 
 @pytest.mark.parametrize(
@@ -100,4 +103,4 @@ def test_a_fault_of_a_bus_can_be_asked_for_from_the_start(text: str) -> None:
 def test_one_that_could_never_be_set_is_refused_before_anything_is_started(text: str, expected: str) -> None:
     fault = Fault.parse(text)
     with pytest.raises(WrongUsage, match=expected):
-        gates.check(fault, topology.parse(TWO_BUSES, name="two"), BenchOptions(faults=(fault,)))
+        bus_faults.check(fault, bench_file.parse(TWO_BUSES, name="two"), BenchOptions(faults=(fault,)))

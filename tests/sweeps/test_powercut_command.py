@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.cli.app import app
-from bench.errors import BenchError, WrongUsage
-from bench.perf.powercut import PowercutOptions, run
-from ecu_firmware_sim.powercut import Scenario
+from otabench.bench.cli.app import app
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.perf.powercut import PowercutOptions, run
+from otabench.ecu_firmware_sim.sweep.powercut import Scenario
 
 
 def test_a_whole_sweep_prints_its_count_and_ends_with_0() -> None:

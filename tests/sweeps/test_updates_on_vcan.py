@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.perf import frames, message_cut
-from bench.perf.message_cut import Point, Victim
-from bench.perf.rig import Rig, RigOptions, update
-from bench.perf.tap import Moment
-from bench.perf.verdict import End, Runs
-from proto import trace
+from otabench.bench.perf import frames, message_cut
+from otabench.bench.perf.message_cut import Point, Victim
+from otabench.bench.perf.rig import Rig, RigOptions, update
+from otabench.bench.perf.tap import Moment
+from otabench.bench.perf.verdict import End, Runs
+from otabench.proto import trace
 
 pytestmark = pytest.mark.vcan
 

@@ -3,7 +3,7 @@
 ``UdsVehicle`` is what the agent uses; ``probe`` asks one ECU who it is. The sequence is data (``bench/gateway/profiles``).
 """
 
-from bench.gateway.flashing.identity import probe
-from bench.gateway.flashing.uds_vehicle import UdsVehicle
+from otabench.bench.gateway.flashing.uds_vehicle import UdsVehicle
+from otabench.bench.uds.identity import probe
 
 __all__ = ["UdsVehicle", "probe"]

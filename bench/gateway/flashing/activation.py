@@ -18,13 +18,21 @@ from contextlib import suppress
 from enum import StrEnum, auto
 from typing import Final
 
-from bench.gateway.flashing import answers
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError, RolledBack
-from bench.gateway.flashing.identity import read_identity, read_slots
-from bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
-from bench.gateway.flashing.slot_table import SlotTable, same_version
-from bench.gateway.vehicle import DependenciesNotMet, EcuIdentity, EcuImage, SlotState
+from otabench.bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.uds import answers
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import (
+    BusUnavailable,
+    DependenciesNotMet,
+    EcuContradicts,
+    EcuLost,
+    EcuRefused,
+    FlashError,
+    RolledBack,
+)
+from otabench.bench.uds.identity import EcuIdentity, read_identity, read_slots
+from otabench.bench.uds.slot_table import SlotState, SlotTable, same_version
 
 
 class Standing(StrEnum):

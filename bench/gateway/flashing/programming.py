@@ -12,18 +12,24 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from bench.gateway.config import GatewayTiming
-from bench.gateway.flashing import answers
-from bench.gateway.flashing.bus_link import BusLink
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError, PatchRefused
-from bench.gateway.flashing.identity import AWAIT_STEP, await_answer, read_slots
-from bench.gateway.flashing.profile import Step
-from bench.gateway.flashing.progress import Progress
-from bench.gateway.flashing.reentry import means_lost
-from bench.gateway.flashing.slot_table import SlotTable, same_version
-from bench.gateway.flashing.steps import Work, functional_request, pre_programming_step, programming_step, title
-from bench.gateway.vehicle import EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
+from otabench.bench.gateway.config import GatewayTiming
+from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.reentry import means_lost
+from otabench.bench.gateway.flashing.steps import (
+    Work,
+    functional_request,
+    pre_programming_step,
+    programming_step,
+    title,
+)
+from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
+from otabench.bench.uds import answers
+from otabench.bench.uds.bus_link import BusLink
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import BusUnavailable, EcuLost, EcuRefused, FlashCanceled, FlashError, PatchRefused
+from otabench.bench.uds.identity import AWAIT_STEP, await_answer, read_slots
+from otabench.bench.uds.profile import Step
+from otabench.bench.uds.slot_table import SlotState, SlotTable, same_version
 
 _TRANSFERRING: Final = frozenset({Step.ERASE, Step.DOWNLOAD_IMAGE})
 _RUNS: Final = frozenset({SlotState.TRIAL, SlotState.CONFIRMED})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.vehicle import EcuProgress, Phase, ProgressListener
+from otabench.bench.gateway.vehicle import EcuProgress, Phase, ProgressListener
+from otabench.bench.uds.client import EcuClient
 
 _LEAST_INTERVAL_S: Final = 0.2
 

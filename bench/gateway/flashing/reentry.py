@@ -21,12 +21,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from bench.gateway.flashing import answers
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, EcuLost, EcuRefused, FlashError
-from bench.gateway.flashing.identity import await_answer
-from bench.gateway.flashing.profile import Step
-from bench.gateway.flashing.steps import simple_step
+from otabench.bench.gateway.flashing.steps import simple_step
+from otabench.bench.uds import answers
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import BusUnavailable, EcuLost, EcuRefused, FlashError
+from otabench.bench.uds.identity import await_answer
+from otabench.bench.uds.profile import Step
 
 _T = TypeVar("_T")
 

@@ -12,14 +12,14 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
-from bench.gateway.flashing.activation import Standing, describe, standing
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, FlashError, ProfileInvalid, TrialUnsteady
-from bench.gateway.flashing.identity import read_slots
-from bench.gateway.flashing.profile import Profile
-from bench.gateway.flashing.reentry import carry
-from bench.gateway.flashing.slot_table import SlotTable
-from bench.gateway.vehicle import EcuImage
+from otabench.bench.gateway.flashing.activation import Standing, describe, standing
+from otabench.bench.gateway.flashing.reentry import carry
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import BusUnavailable, FlashError, ProfileInvalid, TrialUnsteady
+from otabench.bench.uds.identity import read_slots
+from otabench.bench.uds.profile import Profile
+from otabench.bench.uds.slot_table import SlotTable
 
 STEP = "soak"
 

@@ -13,13 +13,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.gateway.flashing import answers
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import EcuRefused, FlashError, PatchRefused
-from bench.gateway.flashing.profile import Profile, Step
-from bench.gateway.flashing.progress import Progress
-from bench.gateway.flashing.transfer import Download, download
-from bench.gateway.vehicle import EcuImage, Phase
+from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.transfer import Download, download
+from otabench.bench.gateway.vehicle import EcuImage, Phase
+from otabench.bench.uds import answers
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import EcuRefused, FlashError, PatchRefused
+from otabench.bench.uds.profile import Profile, Step
 
 _PATCH_REFUSALS: Final = frozenset(
     {answers.REQUEST_OUT_OF_RANGE, answers.UPLOAD_DOWNLOAD_NOT_ACCEPTED, answers.GENERAL_PROGRAMMING_FAILURE}

@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.gateway.flashing import answers
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import EcuContradicts, EcuLost, EcuRefused
-from bench.gateway.vehicle import FlashCanceled
+from otabench.bench.uds import answers
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashCanceled
 
 
 @dataclass(frozen=True)

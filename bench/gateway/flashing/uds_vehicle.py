@@ -15,24 +15,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from bench.gateway.config import EcuEndpoint, GatewayConfig
-from bench.gateway.flashing import activation, soak
-from bench.gateway.flashing.bus_link import BusLink, ChannelOpener
-from bench.gateway.flashing.dtcs import read_dtcs
-from bench.gateway.flashing.ecu_client import EcuClient
-from bench.gateway.flashing.errors import BusUnavailable, FlashError
-from bench.gateway.flashing.identity import read_identity
-from bench.gateway.flashing.profile import load
-from bench.gateway.flashing.programming import BusProgramming
-from bench.gateway.flashing.progress import Progress
-from bench.gateway.flashing.steps import functional_request, title
-from bench.gateway.transport import open_channel
-from bench.gateway.vehicle import EcuIdentity, EcuImage, FlashCanceled, Phase, ProgressListener, SlotState
-from proto.trace import TraceWriter
+from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.gateway.flashing import activation, soak
+from otabench.bench.gateway.flashing.programming import BusProgramming
+from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.steps import functional_request, title
+from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
+from otabench.bench.uds.bus_link import BusLink, ChannelOpener
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.dtcs import read_dtcs
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import BusUnavailable, FlashCanceled, FlashError
+from otabench.bench.uds.identity import EcuIdentity, read_identity
+from otabench.bench.uds.profile import load
+from otabench.bench.uds.slot_table import SlotState
+from otabench.bench.uds.transport import open_channel
+from otabench.proto.trace import TraceWriter
 
 
 class UdsVehicle:
-    """Implements ``bench.gateway.vehicle.Vehicle``. Opens nothing before the first call; calls wait for each other.
+    """Implements ``gateway.vehicle.Vehicle``. Opens nothing before the first call; calls wait for each other.
 
     Args:
         config: ECUs and times.

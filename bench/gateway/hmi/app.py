@@ -28,9 +28,9 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.gateway.hmi.guard import Guard
-from bench.gateway.hmi.model import Decision, DecisionRefused, HmiModel, HmiState
-from bench.gateway.hmi.stream import until
+from otabench.bench.gateway.hmi.guard import Guard
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, HmiModel, HmiState
+from otabench.bench.gateway.hmi.stream import until
 
 _HERE: Final = Path(__file__).parent
 _DECISION_MAX_BYTES: Final = 4096

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from proto.job_states import JobState
+from otabench.proto.job_states import JobState
 
 
 class Decision(StrEnum):

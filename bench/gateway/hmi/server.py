@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from bench.gateway.hmi.app import create_app
-from bench.gateway.hmi.model import HmiModel
+from otabench.bench.gateway.hmi.app import create_app
+from otabench.bench.gateway.hmi.model import HmiModel
 
 
 class HmiPortError(Exception):

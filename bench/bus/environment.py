@@ -1,0 +1,119 @@
+"""What this machine's kernel offers the bench: whether its CAN interfaces are there, and what is done where there are none.
+
+Decides between SocketCAN and python-can's ``udp_multicast``, and says why a bench cannot come up for lack of an interface.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from otabench.bench import ports
+from otabench.bench.bus import interfaces
+from otabench.bench.bus.interfaces import CANFD_MTU
+from otabench.bench.errors import BenchError
+from otabench.bench.topology.model import Topology
+
+NO_KERNEL_CAN: Final = "OTABENCH_NO_KERNEL_CAN"
+NO_KERNEL_CAN_LINE: Final = (
+    "this is not the kernel's CAN: frames go over UDP multicast on this machine, with ISO-TP in user space; "
+    "no candump, no pacing"
+)
+_SAID_BY_WITH_CAN: Final = "OTABENCH_KERNEL"
+"""Set to none by ``setup/with-can --fallback``, which has said so itself, with the reason."""
+_INTERFACES: Final = Path("/sys/class/net")
+_IFF_UP: Final = 1
+
+
+def usable_topology(
+    topology: Topology, *, kernel_can: bool | None = None, say: Callable[[str], None] = lambda _: None
+) -> tuple[Topology, bool]:
+    """The topology as this machine can run it, and whether it runs on the kernel's CAN.
+
+    Args:
+        topology: the bench file's.
+        kernel_can: None: unless OTABENCH_NO_KERNEL_CAN is 1.
+        say: told, in one line, where it is not the kernel's CAN and nobody has said so yet.
+
+    Raises:
+        BenchError: an interface is not there or is down.
+    """
+    wanted = wants_kernel_can() if kernel_can is None else kernel_can
+    if not any(bus.interface == "socketcan" for bus in topology.buses.values()):
+        return topology, False
+    if not wanted:
+        for name in topology.boards():
+            if topology.buses[topology.ecus[name].bus].interface == "socketcan":
+                raise BenchError(
+                    f"board {name} is on a SocketCAN interface, and this kernel's CAN is not to be used; "
+                    f"unset {NO_KERNEL_CAN}, or give its bus another interface of python-can (slcan, gs_usb, pcan, …)"
+                )
+        if os.environ.get(_SAID_BY_WITH_CAN) != "none":
+            say(NO_KERNEL_CAN_LINE)
+        return topology.without_kernel_can(udp_ports=ports.free_udp_ports(len(topology.buses))), False
+    for name, bus in topology.buses.items():
+        if bus.interface != "socketcan":
+            continue
+        problem = interface_problem(str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
+        if problem:
+            raise BenchError(f"bus {name}: {problem}")
+    return topology, True
+
+
+def wants_kernel_can() -> bool:
+    """Whether the user wants the kernel's CAN: unless OTABENCH_NO_KERNEL_CAN is 1."""
+    return os.environ.get(NO_KERNEL_CAN) != "1"
+
+
+def interface_problem(
+    channel: str, *, bitrate: int = 500_000, data_bitrate: int | None = None, fd: bool = False
+) -> str:
+    """Why a SocketCAN interface cannot be used, with the remedy; empty where it can.
+
+    Args:
+        channel: its name.
+        bitrate, data_bitrate, fd: what the bench file says of its bus.
+    """
+    device = _INTERFACES / channel
+    line = interfaces.up_line(channel, bitrate=bitrate, data_bitrate=data_bitrate, fd=fd)
+    if not device.exists():
+        by_line = f"plug the adapter in, then `slcand TTY {channel}` and `{line}` (docs/hardware.md)"
+        remedy = (
+            by_line
+            if channel.startswith("slcan")
+            else "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
+            if channel.startswith("vcan")
+            else f"plug the adapter in and set it up: `{line}`"
+        )
+        return f"there is no CAN interface {channel} on this kernel; {remedy}"
+    if fd and _mtu(device) < CANFD_MTU:
+        return f"the CAN interface {channel} is set to classic CAN, and the bench file says fd: true; `{line}`"
+    try:
+        up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
+        has_carrier = not up or (device / "carrier").read_text(encoding="ascii").strip() != "0"
+    except (OSError, ValueError):
+        return ""
+    if not has_carrier:
+        restart, set_up = f"`ip link set {channel} type can restart`", f"`{line}`"
+        how = set_up if channel.startswith("slcan") else f"{restart} (a serial adapter: {set_up})"
+        return f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then {how}"
+    return "" if up else f"the CAN interface {channel} is down; `{line}`"
+
+
+def isotp_problem() -> str:
+    """Why this kernel has no ISO-TP, then ``; `` and the remedy; empty where it has."""
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except (OSError, AttributeError) as error:
+        return f"ISO-TP is not in this kernel ({error}); modprobe can-isotp, or leave transport out"
+    return ""
+
+
+def _mtu(device: Path) -> int:
+    try:
+        return int((device / "mtu").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return CANFD_MTU

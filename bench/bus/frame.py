@@ -1,0 +1,25 @@
+"""A CAN frame as SocketCAN represents it (linux/can.h): identifier with its flags, FD flags, data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+EFF_FLAG: Final = 0x8000_0000
+RTR_FLAG: Final = 0x4000_0000
+ERR_FLAG: Final = 0x2000_0000
+EFF_MASK: Final = 0x1FFF_FFFF
+SFF_MASK: Final = 0x7FF
+FD_BRS: Final = 0x01
+FD_ESI: Final = 0x02
+FD_FDF: Final = 0x04
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as SocketCAN gives it: ``can_id`` with its flags; ``flags`` are the FD flags, 0x04 set on FD frames."""
+
+    timestamp_us: int
+    can_id: int
+    flags: int
+    data: bytes

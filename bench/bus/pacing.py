@@ -1,0 +1,177 @@
+"""Makes a virtual CAN bus as slow as the real one: exactly, frame by frame, where the kernel has ``canline``; else by the mean.
+
+Decides which of the two is set, with which figures, and whether pacing is possible at all. ``bus.canline`` sets a
+line, `tc` a token bucket. The arithmetic of frame lengths is ``bus.frame_bits``', for canline that of
+setup/canline/sch_canline.c.
+
+Rules:
+
+* Exact: each frame is on the line for as long as its own bits take, stuff bits and CAN FD's data bit rate included.
+* Where the kernel has no canline (setup/canline.sh builds it), a token bucket counts 128 bits for every classic frame and 576
+  for every CAN FD frame, whatever their length. Its rate comes from the mean length of the frames which carry the firmware
+  (full consecutive frames): they are nearly all of the traffic. Its burst covers a few frames, so that a late timer does not
+  cost line rate; below one FD frame it would drop FD frames.
+* Without ``vcan.echo=1`` frames reach local receivers before any discipline sees them, and nothing is paced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.bus import canline, frame_bits
+from otabench.bench.bus.canline import LineCounters
+from otabench.bench.topology.entries import BusEntry
+
+EXACT: Final = "exact"
+MEAN: Final = "mean frame length"
+NO_CANLINE: Final = "this kernel has no canline (setup/canline.sh builds it)"
+
+CLASSIC_BURST_BYTES: Final = 200
+FD_BURST_BYTES: Final = 8 * 72
+_FD_SAMPLE: Final = 7
+"""Every so manieth frame is taken for the mean."""
+QUEUE_BYTES: Final = 100_000
+_ECHO: Final = Path("/sys/module/vcan/parameters/echo")
+_CANLINE: Final = Path("/sys/module/sch_canline")
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """What was done to one bus.
+
+    Attributes:
+        applied: whether the bus is paced.
+        bitrate: the line's rate that is imitated.
+        mean_frame_bits: on the real line, of a frame that carries firmware.
+        pace: ``EXACT`` or ``MEAN``; empty where it is not paced.
+        tbf_rate_bit_s: the bucket's rate, where there is one.
+        reason: why it is not applied, or not exact.
+    """
+
+    applied: bool
+    bitrate: int
+    mean_frame_bits: float
+    pace: str = ""
+    tbf_rate_bit_s: int = 0
+    reason: str = ""
+
+    def line(self) -> str:
+        """In words, for people."""
+        if not self.applied:
+            return f"not paced: {self.reason}"
+        why = f": {self.reason}" if self.reason else ""
+        return f"paced to {self.bitrate // 1000} kbit/s, {self.pace}{why}"
+
+
+def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -> float:
+    """Mean length of the frames that carry these payloads, in bits of the nominal rate."""
+    if not bus.fd:
+        frames = [frame for payload in payloads for frame in frame_bits.consecutive_frames(payload)]
+        return frame_bits.mean_classic_bits(request_id, frames)
+    size = frame_bits.FD_CONSECUTIVE_FRAME_PAYLOAD_BYTES
+    lengths = [
+        frame_bits.fd_frame_bits(
+            request_id, bytes((0x20 | index % 16,)) + payload[start : start + size], brs=bus.data_bitrate is not None
+        ).duration_s(bus.bitrate, bus.data_bitrate)
+        * bus.bitrate
+        for payload in payloads
+        for index, start in enumerate(range(0, len(payload) - size, size * _FD_SAMPLE))
+    ]
+    return sum(lengths) / len(lengths)
+
+
+def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
+    """Paces a vcan to its bus's bit rates; says why not where it cannot, or not exactly."""
+    obstacle = _obstacle(bus)
+    if obstacle:
+        return Pacing(False, bus.bitrate, mean_bits, reason=obstacle)
+    not_exact = _set_line(bus)
+    if not not_exact:
+        return Pacing(True, bus.bitrate, mean_bits, EXACT)
+    remove(bus)  # what a run that was killed has left may be of another kind, which `tc` does not replace
+    counted = frame_bits.TBF_FD_FRAME_BITS if bus.fd else frame_bits.TBF_CLASSIC_FRAME_BITS
+    rate = frame_bits.tbf_rate_bit_s(bus.bitrate, mean_bits, counted_bits=counted)
+    burst = FD_BURST_BYTES if bus.fd else CLASSIC_BURST_BYTES
+    reason = _tc(
+        "qdisc", "replace", "dev", str(bus.channel), "root", "handle", "1:", "tbf",
+        "rate", f"{rate}bit", "burst", str(burst), "limit", str(QUEUE_BYTES),
+    )  # fmt: skip
+    if reason:
+        return Pacing(False, bus.bitrate, mean_bits, reason=reason)
+    return Pacing(True, bus.bitrate, mean_bits, MEAN, rate, not_exact)
+
+
+def remove(bus: BusEntry) -> None:
+    """Takes the pace off again; says nothing where there is none."""
+    if bus.is_vcan:
+        _tc("qdisc", "del", "dev", str(bus.channel), "root")
+
+
+def counters(bus: BusEntry) -> LineCounters | None:
+    """What an exactly paced bus has carried since ``apply``; None for any other one."""
+    try:
+        return canline.read_line(str(bus.channel)) if bus.is_vcan else None
+    except OSError:  # the interface went away
+        return None
+
+
+def kernel_has_canline() -> bool:
+    """Whether the discipline is built in or loaded; one that the kernel would load by itself is not seen."""
+    return _CANLINE.exists()
+
+
+def _obstacle(bus: BusEntry) -> str:
+    if not bus.is_vcan:
+        return f"{bus.channel} is no vcan: its own bit rate holds"
+    try:
+        echo = _ECHO.read_text(encoding="ascii").strip()
+    except OSError:
+        echo = "N"
+    if echo != "Y":
+        return "vcan is loaded without echo=1: `sudo modprobe -r vcan; setup/vcan.sh` reloads it"
+    return ""
+
+
+def _set_line(bus: BusEntry) -> str:
+    """Sets a line, by sudo where that needs no password; why the kernel would not, or nothing."""
+    data_bitrate = bus.data_bitrate or bus.bitrate
+    if os.geteuid() == 0:
+        try:
+            canline.set_line(str(bus.channel), bitrate=bus.bitrate, data_bitrate=data_bitrate)
+        except OSError as error:
+            return _why_no_line(error.errno, str(error.strerror))
+        return ""
+    command = [sys.executable, "-m", canline.__name__, str(bus.channel), str(bus.bitrate), str(data_bitrate)]
+    done = subprocess.run(_as_root(command), capture_output=True, text=True, check=False)
+    return _why_no_line(done.returncode, " ".join(done.stderr.split())) if done.returncode else ""
+
+
+def _why_no_line(number: int | None, words: str) -> str:
+    if number == errno.ENOENT:
+        return NO_CANLINE
+    return f"canline was refused: {words}{' (it needs root)' if number == errno.EPERM else ''}"
+
+
+def _tc(*arguments: str) -> str:
+    """Runs `tc`, as root where that needs no password; what went wrong, or nothing."""
+    tc = shutil.which("tc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if tc is None:
+        return "tc is not installed: setup/packages.sh run"
+    done = subprocess.run(_as_root([tc, *arguments]), capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    return f"tc says: {' '.join(done.stderr.split()) or done.returncode} (pacing needs root)"
+
+
+def _as_root(command: list[str]) -> list[str]:
+    if os.geteuid() == 0 or shutil.which("sudo") is None:
+        return command
+    return ["sudo", "-n", *command]

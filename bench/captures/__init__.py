@@ -1,0 +1,1 @@
+"""What was on a bus: recording, file formats, statistics, Wireshark and DBC."""

@@ -1,0 +1,76 @@
+"""A DBC of the bench file's periodic frames, by cantools: names for candump logs, CANoe, SavvyCAN and Wireshark.
+
+Decides which frames stand in it: those of the ECUs of one bus. The layout is ``proto.periodic``'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cantools.database import Database, Message, Signal
+from cantools.database.can import Node
+from cantools.database.conversion import BaseConversion
+from cantools.database.errors import Error as CantoolsError
+
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.topology.model import Topology
+from otabench.proto.periodic import PeriodicFrame
+
+
+def text(topology: Topology, *, bus: str | None = None) -> str:
+    """The DBC of one bus.
+
+    Args:
+        topology: the bench file.
+        bus: its name there; None: the only one that has periodic frames.
+
+    Raises:
+        WrongUsage: there is no such bus, or more than one to choose from.
+        BenchError: no frame, or two ECUs use one identifier.
+    """
+    if bus is not None and bus not in topology.buses:
+        raise WrongUsage(f"--bus: there is no bus {bus!r}; known: {', '.join(topology.buses)}")
+    talking = {name: entry for name, entry in topology.ecus.items() if entry.periodic and bus in (None, entry.bus)}
+    buses = list(dict.fromkeys(entry.bus for entry in talking.values()))
+    if len(buses) > 1:
+        raise WrongUsage(f"periodic frames stand on {', '.join(buses)}; choose one by --bus")
+    if not talking:
+        raise BenchError("no ECU of the bench file has periodic frames; give it some below `periodic`")
+    frames = [frame for entry in talking.values() for frame in entry.periodic]
+    for keys in ([f"identifier 0x{frame.id:X}" for frame in frames], [f"name {frame.name}" for frame in frames]):
+        for key, count in Counter(keys).items():
+            if count > 1:
+                raise BenchError(f"periodic frames: the {key} stands {count} times on the bus; give each frame its own")
+    try:
+        database = Database(
+            messages=[_message(frame, ecu) for ecu, entry in talking.items() for frame in entry.periodic],
+            nodes=[Node(name) for name in talking],
+            version=topology.vehicle.vin,
+        )
+        return str(database.as_dbc_string())
+    except CantoolsError as error:
+        raise BenchError(f"the periodic frames make no DBC: {error}; correct the bench file") from error
+
+
+def _message(frame: PeriodicFrame, ecu: str) -> Message:
+    return Message(
+        frame_id=frame.id,
+        name=frame.name,
+        length=frame.length,
+        is_extended_frame=frame.is_29_bit,
+        cycle_time=frame.period_ms,
+        senders=[ecu],
+        signals=[
+            Signal(
+                name=signal.name,
+                start=signal.start_bit,
+                length=signal.length,
+                byte_order="little_endian",
+                conversion=BaseConversion.factory(scale=signal.factor, offset=signal.offset),
+                minimum=signal.minimum,
+                maximum=signal.largest,
+                unit=signal.unit or None,
+            )
+            for signal in frame.signals
+        ],
+    )

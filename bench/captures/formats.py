@@ -1,0 +1,89 @@
+"""The files of a CAN capture: candump's log format, pcap with link type 227 (SocketCAN), and the count of what was on the line.
+
+Decides the bytes of each record. Pure: frames in, bytes out.
+
+Rules:
+
+* A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
+  2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read; one that is there is read over.
+* An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is no frame on the line: it counts as error
+  frame alone, and takes no bits.
+* A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and
+  0x04 in the flags of a CAN FD frame.
+* Bits are those of ``bus.frame_bits``, counted into intervals of ``BIN_S`` of the wall clock, so that they can be laid
+  beside the trace.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, SFF_MASK, Frame
+
+LINKTYPE_CAN_SOCKETCAN: Final = 227
+
+_PCAP_MAGIC_MICROSECONDS: Final = 0xA1B2C3D4
+_SNAP_LENGTH_BYTES: Final = 262_144
+_RECORD: Final = struct.Struct("<IIII")
+_CAN_HEADER: Final = struct.Struct(">IBBxx")
+_HEX: Final = "0123456789ABCDEF"
+_LOG_LINE: Final = re.compile(
+    r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(?:#([0-9A-F]))?((?:[0-9A-F]{2})*|R\d*)(?: [RT])?\s*$",
+    re.IGNORECASE,
+)
+
+
+def pcap_header() -> bytes:
+    """The 24 bytes a pcap file begins with."""
+    return struct.pack("<IHHiIII", _PCAP_MAGIC_MICROSECONDS, 2, 4, 0, 0, _SNAP_LENGTH_BYTES, LINKTYPE_CAN_SOCKETCAN)
+
+
+def pcap_record(frame: Frame) -> bytes:
+    """One record of a pcap file."""
+    length = 8 + len(frame.data)
+    seconds, micros = divmod(frame.timestamp_us, 1_000_000)
+    return (
+        _RECORD.pack(seconds, micros, length, length)
+        + _CAN_HEADER.pack(frame.can_id, len(frame.data), frame.flags)
+        + frame.data
+    )
+
+
+def candump_line(frame: Frame, channel: str) -> str:
+    """One line of a candump log, with its line end."""
+    seconds, micros = divmod(frame.timestamp_us, 1_000_000)
+    if frame.can_id & EFF_FLAG:
+        name = f"{frame.can_id & EFF_MASK:08X}"
+    elif frame.can_id & ERR_FLAG:
+        name = f"{frame.can_id & (EFF_MASK | ERR_FLAG):08X}"
+    else:
+        name = f"{frame.can_id & SFF_MASK:03X}"
+    if frame.flags & FD_FDF:
+        payload = f"##{_HEX[frame.flags & (FD_BRS | FD_ESI)]}{frame.data.hex().upper()}"
+    elif frame.can_id & RTR_FLAG:
+        payload = "#R"
+    else:
+        payload = "#" + frame.data.hex().upper()
+    return f"({seconds:010d}.{micros:06d}) {channel} {name}{payload}\n"
+
+
+def parse_candump_line(line: str) -> tuple[str, Frame]:
+    """Reads one line of a candump log: channel and frame.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _LOG_LINE.match(line)
+    if found is None:
+        raise ValueError(f"no line of a candump log: {line!r}")
+    seconds, micros, channel, name, fd_flags, payload = found.groups()
+    can_id, flags = int(name, 16), 0
+    if len(name) > 3 and not can_id & ERR_FLAG:
+        can_id |= EFF_FLAG
+    if fd_flags is not None:
+        flags = int(fd_flags, 16) | FD_FDF
+    elif payload.startswith("R"):
+        can_id, payload = can_id | RTR_FLAG, ""
+    return channel, Frame(int(seconds) * 1_000_000 + int(micros), can_id, flags, bytes.fromhex(payload))

@@ -1,0 +1,78 @@
+"""Follows jobs in the trace while it is written: which state each is in, and by which way it came there.
+
+Decides what a job's state is from the gateway's own ``job.state`` events, so that a dead cloud or a dead HMI does not
+blind whoever waits. Reads only what was appended since the last look.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otabench.proto.job_states import JobState, is_final
+from otabench.proto.trace import TraceEvent
+
+
+class TraceTail:
+    """The events appended to a trace file since the last look; a torn last line waits for its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_events(self) -> list[TraceEvent]:
+        """Events since the last call; empty while the file is not there."""
+        try:
+            with self._path.open("rb") as trace:
+                trace.seek(self._offset)
+                data = trace.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return [TraceEvent(**json.loads(line)) for line in data[:end].splitlines()]
+
+
+@dataclass
+class JobView:
+    """One job as the gateway told it."""
+
+    job_id: str
+    state: JobState = JobState.CREATED
+    reason: str = ""
+    history: list[JobState] = field(default_factory=list)
+    changed_ns: int = 0
+    """When it came to its state, on the monotonic clock."""
+
+    @property
+    def ended(self) -> bool:
+        return is_final(self.state)
+
+
+class JobWatch:
+    """All jobs of a trace, brought up to date by ``update``."""
+
+    def __init__(self, path: Path, *, component: str = "gateway") -> None:
+        self._tail = TraceTail(path)
+        self._component = component
+        self.jobs: dict[str, JobView] = {}
+        self.latest: JobView | None = None
+        """The job whose state changed last."""
+
+    def update(self) -> list[TraceEvent]:
+        """Takes in what was appended; returns it."""
+        events = self._tail.new_events()
+        for event in events:
+            if event.event != "job.state" or event.component != self._component or event.job_id is None:
+                continue
+            try:
+                state = JobState(str(event.data.get("to")))
+            except ValueError:
+                continue
+            job = self.jobs.setdefault(event.job_id, JobView(event.job_id))
+            job.state, job.reason = state, str(event.data.get("reason") or "")
+            job.history.append(state)
+            job.changed_ns = event.mono_ns
+            self.latest = job
+        return events

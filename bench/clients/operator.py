@@ -1,0 +1,225 @@
+"""The operator's client of the cloud's control plane: registers the vehicle, makes campaigns, looks at them.
+
+Decides how long a call may take and how a refusal reads. The one importer of grpc outside the gateway.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # refusals are told in our words
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from otabench.bench.errors import EndpointError
+from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.process_config import TlsConfig
+
+CALL_TIMEOUT_S: Final = 20.0
+CAMPAIGN_TIMEOUT_S: Final = 120.0
+"""Making patches takes its time on one slow CPU."""
+_MOST_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class CampaignImage:
+    """What one kind of ECU is to run, and what it runs now."""
+
+    hardware_id: str
+    image: bytes
+    base_image: bytes = b""
+
+
+class OperatorClient:
+    """A connection to the control plane; a context manager.
+
+    Args:
+        target: host:port.
+        tls: the operator's certificate; None on a plain-text bench.
+    """
+
+    def __init__(self, target: str, tls: TlsConfig | None) -> None:
+        options = [
+            ("grpc.max_send_message_length", _MOST_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", _MOST_MESSAGE_BYTES),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ]
+        self.target = target
+        if tls is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            credentials = grpc.ssl_channel_credentials(
+                root_certificates=_read(tls.ca), private_key=_read(tls.key), certificate_chain=_read(tls.certificate)
+            )
+            self._channel = grpc.secure_channel(target, credentials, options)
+        self._operator = ota_pb2_grpc.OperatorStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    def __enter__(self) -> OperatorClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def is_serving(self) -> bool:
+        """Whether the control plane says of itself that it serves."""
+        try:
+            answer = self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=2.0)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def register_vehicle(
+        self,
+        vin: str,
+        ecus: Sequence[tuple[str, str, str]],
+        *,
+        public_keys: Mapping[str, bytes] | None = None,
+        image_numbers: Mapping[str, int] | None = None,
+    ) -> None:
+        """Makes a vehicle known.
+
+        Args:
+            vin: the vehicle.
+            ecus: name, serial, hardware id of each.
+            public_keys: X25519, by name.
+            image_numbers: by name; its place in ``ecus``, from 1, where there is none.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        request = ota_pb2.RegisterVehicleRequest(vin=vin)
+        for name, serial, hardware_id in ecus:
+            request.ecus.add(
+                ecu=name,
+                serial=serial,
+                hardware_id=hardware_id,
+                public_key=(public_keys or {}).get(name),
+                image_number=(image_numbers or {}).get(name),
+            )
+        with self._explained("RegisterVehicle"):
+            self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
+
+    def create_campaign(
+        self,
+        *,
+        name: str,
+        release_notes: str,
+        vins: Sequence[str],
+        images: Sequence[CampaignImage],
+        transfer: str = "auto",
+        encrypt: bool = False,
+        manifest_lifetime_s: float = 0.0,
+        approval_timeout_s: float = 0.0,
+    ) -> ota_pb2.Campaign:
+        """Makes a campaign; ``transfer`` is auto, full or delta, ``encrypt``: every file for the ECU it is for.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        request = ota_pb2.CreateCampaignRequest(
+            name=name,
+            release_notes=release_notes,
+            vins=list(vins),
+            transfer=f"TRANSFER_POLICY_{transfer.upper()}",
+            encrypt=encrypt,
+            manifest_lifetime_s=manifest_lifetime_s,
+            approval_timeout_s=approval_timeout_s,
+        )
+        for image in images:
+            request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)
+        with self._explained("CreateCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.CreateCampaign(
+                request, timeout=CAMPAIGN_TIMEOUT_S, wait_for_ready=True
+            )
+        return campaign
+
+    def get_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
+        """One campaign as the cloud has it now.
+
+        Raises:
+            EndpointError: the cloud does not answer, or knows no such campaign.
+        """
+        with self._explained("GetCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.GetCampaign(
+                ota_pb2.GetCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
+    def list_campaigns(self) -> list[ota_pb2.Campaign]:
+        """All campaigns.
+
+        Raises:
+            EndpointError: the cloud does not answer.
+        """
+        with self._explained("ListCampaigns"):
+            answer = self._operator.ListCampaigns(ota_pb2.ListCampaignsRequest(), timeout=CALL_TIMEOUT_S)
+            return list(answer.campaigns)
+
+    def cancel_campaign(self, campaign_id: str, *, reason: str) -> ota_pb2.Campaign:
+        """Cancels what has not gone too far.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("CancelCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.CancelCampaign(
+                ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
+    def watch_campaign(self, campaign_id: str) -> Iterator[ota_pb2.Campaign]:
+        """The campaign on every change, until all its jobs have ended.
+
+        Raises:
+            EndpointError: the cloud does not answer, or knows no such campaign.
+        """
+        with self._explained("WatchCampaign"):
+            yield from self._operator.WatchCampaign(ota_pb2.GetCampaignRequest(campaign_id=campaign_id))
+
+    def _explained(self, call: str) -> _Explained:
+        return _Explained(call, self.target)
+
+
+class _Explained:
+    """Turns a failed call into an EndpointError that says which call, where, and why."""
+
+    def __init__(self, call: str, target: str) -> None:
+        self._call = call
+        self._target = target
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not isinstance(value, grpc.RpcError):
+            return
+        code = value.code().name if isinstance(value, grpc.Call) else "UNKNOWN"
+        details = " ".join(str(value.details()).split()) if isinstance(value, grpc.Call) else str(value)
+        if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            raise EndpointError(
+                f"cloud control plane {self._target}: {self._call}: no answer ({details}); is it up? see logs/cloud-control.log"
+            ) from value
+        raise EndpointError(f"cloud control plane refuses {self._call} ({code}): {details}") from value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EndpointError(f"{path}: {error.strerror}; `otabench keys init` makes the bench's certificates") from error

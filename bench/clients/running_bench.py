@@ -1,0 +1,88 @@
+"""The running bench as another command sees it: what its bench.json says (docs/contracts.md, "A run's folder").
+
+Decides whether there is a bench to speak with, and makes the clients to do so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.errors import NoRunningBench, WrongUsage
+from otabench.bench.faults.control_port import ControlPort
+from otabench.proto.process_config import TlsConfig
+
+if TYPE_CHECKING:
+    from otabench.bench.clients.operator import OperatorClient
+
+
+@dataclass(frozen=True)
+class RunningBench:
+    """A bench that another process keeps up."""
+
+    folder: Path
+    content: dict[str, Any]
+
+    @property
+    def vin(self) -> str:
+        return str(self.content["vin"])
+
+    @property
+    def hmi(self) -> HmiClient:
+        return HmiClient(int(self.content["hmi_port"]))
+
+    def operator(self) -> OperatorClient:
+        """A connection to its cloud; to be closed."""
+        from otabench.bench.clients.operator import OperatorClient
+
+        cloud = self.content["cloud"]
+        return OperatorClient(str(cloud["grpc"]), TlsConfig.model_validate(cloud["operator_tls"]))
+
+    def ecu(self, name: str) -> ControlPort:
+        """A simulated ECU's control port.
+
+        Raises:
+            WrongUsage: there is none of that name.
+        """
+        ports = self.content["control_ports"]
+        if name not in ports:
+            raise WrongUsage(f"there is no simulated ECU {name!r} in this bench; known: {', '.join(ports)}")
+        return ControlPort(name, int(ports[name]))
+
+    def image(self, ecu: str, version: str) -> Path | None:
+        """The bench's own firmware of that version, if it made one."""
+        path = self.content["firmware"].get(ecu, {}).get(version)
+        return Path(path) if path else None
+
+
+def find(run_dir: Path) -> RunningBench:
+    """The bench that runs in that folder.
+
+    Raises:
+        NoRunningBench: none does.
+    """
+    path = run_dir / "bench.json"
+    hint = "start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `setup/with-can --join` in front"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NoRunningBench(f"{path}: no bench was brought up there; {hint}") from error
+    if not _is_alive(int(content["pid"])):
+        raise NoRunningBench(f"{path}: that bench does not run (any more) here; {hint}")
+    return RunningBench(run_dir.resolve(), content)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether that process exists and is no other program that got its number later."""
+    try:
+        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return b"python" in command or b"otabench" in command

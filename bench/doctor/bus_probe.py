@@ -1,0 +1,149 @@
+"""Whether a bus of the bench file can be used now: one judgement for `otabench bench check` and `otabench doctor`.
+
+Decides what is looked at: of a SocketCAN interface that it is there, up, CAN FD where that is wanted, and at the file's bit rates; of any
+other that its library is installed and that python-can opens it. It sends no frame. A bus that a running bench may hold is not
+opened: a serial adapter would be closed under it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from ctypes.util import find_library
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.bus import environment, interfaces
+from otabench.bench.clients import running_bench
+from otabench.bench.errors import BenchError, NoRunningBench
+from otabench.bench.topology.entries import UDP_MULTICAST, BusEntry
+from otabench.bench.topology.python_can import quiet
+
+_SHARED: Final = frozenset({UDP_MULTICAST, "virtual", "socketcand"})
+"""Interfaces that any number of programs may open."""
+_RUN: Final = Path("runs/latest")
+_CONNECT_S: Final = 2.0
+_PACKAGES: Final = {
+    "slcan": ("serial", "serial"),
+    "serial": ("serial", "serial"),
+    "robotell": ("serial", "serial"),
+    "seeedstudio": ("serial", "seeedstudio"),
+    "gs_usb": ("gs_usb", "gs-usb"),
+    "neovi": ("ics", "neovi"),
+    "canalystii": ("canalystii", "canalystii"),
+    "cantact": ("cantact", "cantact"),
+    "nixnet": ("nixnet", "nixnet"),
+}
+"""By interface: the package's import name, and python-can's extra that brings it."""
+_VENDORS: Final = {
+    "pcan": ("pcanbasic", "PEAK's PCAN-Basic (libpcanbasic.so)"),
+    "kvaser": ("canlib", "Kvaser's CANlib (libcanlib.so)"),
+}
+"""By interface: the vendor's library."""
+
+
+def problem(bus: BusEntry) -> str:
+    """Why a bus cannot be used, then ``; `` and the remedy; empty where it can."""
+    if bus.interface == "socketcan":
+        return environment.interface_problem(
+            str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd
+        ) or _rate_problem(bus)
+    at = f"interface {bus.interface}, channel {bus.channel}"
+    missing = _missing_library(bus.interface)
+    if missing:
+        return f"{at}: {missing}"
+    if _is_taken(bus):
+        return ""
+    if bus.interface == "socketcand" and (silent := _socketcand_problem(bus)):
+        return f"{at}: {silent}"
+    refused = _refused(bus)
+    return f"{at}: {refused}" if refused else ""
+
+
+def words(bus: BusEntry) -> str:
+    """What is there, of a bus without a problem."""
+    rate = f"{bus.bitrate // 1000} kbit/s" + (", CAN FD" if bus.fd else "")
+    if bus.interface == "socketcan":
+        return f"{bus.channel} is there and up ({rate} wanted)"
+    if _is_taken(bus):
+        return f"{bus.interface} {bus.channel} was not opened: the bench of {_RUN} runs"
+    return f"{bus.interface} {bus.channel} is there ({rate} wanted)"
+
+
+def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> str:
+    """Where an interface runs at other bit rates than the file's, what to do. Pure."""
+    told = []
+    if link.bitrate and link.bitrate != bus.bitrate:
+        told.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")
+    if bus.fd and link.data_bitrate and link.data_bitrate != (bus.data_bitrate or bus.bitrate):
+        told.append(
+            f"has a data phase of {link.data_bitrate} bit/s, the bench file says {bus.data_bitrate or bus.bitrate}"
+        )
+    if not told:
+        return ""
+    line = interfaces.up_line(link.channel, bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
+    return f"the CAN interface {link.channel} {' and '.join(told)}; `{line}`, or correct the file"
+
+
+def _rate_problem(bus: BusEntry) -> str:
+    if bus.is_vcan:
+        return ""
+    try:
+        return rate_problem(bus, interfaces.look(str(bus.channel)))
+    except BenchError:  # no `ip` here: nobody can tell
+        return ""
+
+
+def _missing_library(interface: str) -> str:
+    package, extra = _PACKAGES.get(interface, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        return f'the Python package that it needs is not installed; `pip install "python-can[{extra}]"`'
+    library, name = _VENDORS.get(interface, ("", ""))
+    if library and find_library(library) is None:
+        return (
+            f"{name} is not installed; install it, or use the kernel's driver: interface socketcan (docs/hardware.md)"
+        )
+    return ""
+
+
+def _is_taken(bus: BusEntry) -> bool:
+    if bus.interface in _SHARED:
+        return False
+    try:
+        running_bench.find(_RUN)
+    except NoRunningBench:
+        return False
+    return True
+
+
+def _socketcand_problem(bus: BusEntry) -> str:
+    """python-can would try for ten seconds."""
+    host, port = str(bus.options.get("host")), bus.options.get("port")
+    try:
+        socket.create_connection((host, int(str(port))), timeout=_CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"nobody answers at {host}:{port} ({reason}); start socketcand there, or correct host and port"
+    return ""
+
+
+def _refused(bus: BusEntry) -> str:
+    import can
+
+    try:
+        with quiet():
+            can.Bus(**bus.can_arguments()).shutdown()
+    except TypeError as error:
+        return f"{' '.join(str(error).split())}; correct the keys of this bus"
+    except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
+        said = " ".join(str(error).split()) or type(error).__name__
+        return f"{said}; {_what_to_look_at(bus)}"
+    return ""
+
+
+def _what_to_look_at(bus: BusEntry) -> str:
+    if bus.interface == UDP_MULTICAST:
+        return "channel is a multicast address, as 239.74.163.2, and needs a network interface that is up"
+    if bus.interface == "socketcand":
+        return "does the socketcand there serve this channel?"
+    return "is the adapter plugged in, its driver installed, and no other program at it?"

@@ -1,0 +1,329 @@
+"""``python -m otabench.bench.faults.bus_load``: other nodes' traffic on one bus, as much as its control port is told.
+
+Decides when frames are sent and how what is sent is measured; which frames they are is ``faults.load_plan``'s. One process for
+each bus, started with the bench: until a load is asked for it opens no bus and imports nothing of python-can.
+
+Frames are sent by python-can's ``send_periodic``: on SocketCAN by the kernel's broadcast manager (CAN_BCM), on any other
+interface by threads. On a real bus they are really sent.
+
+Measured, each time the state is asked: on SocketCAN what comes by on the bus within a second, by the kernel's time stamps, bit by
+bit; elsewhere what was handed to the interface. The broadcast manager counts each cycle from when its timer really fired, so
+it is late by a little each time, more on a busy machine: that is looked at now and then, and the cycles are corrected.
+
+Control port: as a frame gate's (docs/contracts.md), operations ``state``, ``fault`` (kind ``load``), ``clear`` and ``seed``.
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.faults import load_plan
+from otabench.bench.faults.control_server import ControlServer, seed_of
+from otabench.bench.faults.load_plan import CyclicFrame, Line, Load
+
+if TYPE_CHECKING:
+    import can
+    from can.broadcastmanager import RestartableCyclicTaskABC
+
+WINDOW_S: Final = 1.0
+_LOOK_INTERVAL_S: Final = 0.02
+_CORRECTIONS_AT_ONCE: Final = 2
+_CORRECT_EVERY_S: Final = 5.0
+_CLOSE_ENOUGH_S: Final = 0.0001
+"""Cycles are not corrected for less."""
+_MOST_START_S: Final = 0.2
+"""Over so long the first frames are spread, so that not all cycles begin at once."""
+_HEARS_NOTHING: Final = [{"can_id": 0x1FFF_FFFF, "can_mask": 0x1FFF_FFFF, "extended": True}]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Per cent of the line: the load's own frames, and all frames; how late the timers are. None where nobody can tell."""
+
+    own_percent: float | None
+    whole_bus_percent: float | None = None
+    late_s: float | None = None
+
+
+class Traffic:
+    """Sends cyclic frames on a bus.
+
+    Args:
+        can_arguments: of ``can.Bus``.
+        line: what the bus carries.
+    """
+
+    def __init__(self, can_arguments: dict[str, Any], line: Line) -> None:
+        self._arguments = can_arguments
+        self._line = line
+        self._bus: can.BusABC | None = None
+        self._tasks: list[RestartableCyclicTaskABC] = []
+        self._handed_over: dict[int, int] | None = None
+        """How often each frame was handed to the interface, where this process does it."""
+        self._late_s = 0.0
+        self.frames: tuple[CyclicFrame, ...] = ()
+
+    def send(self, frames: tuple[CyclicFrame, ...]) -> None:
+        """Sends these from now on, and no others. Raises BenchError where the bus cannot be used."""
+        self.stop()
+        if not frames:
+            return
+        import can
+
+        logging.getLogger("can").setLevel(logging.CRITICAL + 1)  # it tells each frame that could not be sent
+        channel = self._arguments["channel"]
+        try:
+            self._bus = can.Bus(**self._arguments, can_filters=_HEARS_NOTHING)
+            for frame in frames:
+                self._start(self._bus, frame)
+                time.sleep(_MOST_START_S / len(frames))
+        except Exception as error:  # python-can's interfaces raise what they like
+            self.stop()
+            raise BenchError(
+                f"bus load: {channel}: {error}; is the interface up, and free for one more user?"
+            ) from error
+        self.frames = frames
+
+    def stop(self) -> None:
+        """Sends nothing any more. May be called twice."""
+        bus, self._bus, self._handed_over, self._tasks, self.frames = self._bus, None, None, [], ()
+        if bus is not None:
+            with contextlib.suppress(Exception):  # the interface is gone
+                bus.shutdown()
+
+    def measure(self) -> Measured:
+        """What the line carries, in the second that follows. Raises BenchError where the bus is gone."""
+        if self._arguments["interface"] == "socketcan":
+            return self._seen()
+        counts, frames = self._handed_over, self.frames
+        if counts is None:
+            return Measured(None)
+        before, started = dict(counts), time.monotonic()
+        time.sleep(WINDOW_S)
+        elapsed_s = time.monotonic() - started
+        busy_s = sum((counts.get(frame.can_id, 0) - before.get(frame.can_id, 0)) * frame.line_s for frame in frames)
+        return Measured(100 * busy_s / elapsed_s)
+
+    def _start(self, bus: can.BusABC, frame: CyclicFrame) -> None:
+        import can
+        from can.broadcastmanager import RestartableCyclicTaskABC, ThreadBasedCyclicSendTask
+
+        message = can.Message(
+            arbitration_id=frame.can_id,
+            is_extended_id=frame.extended,
+            data=frame.data,
+            is_fd=self._line.fd,
+            bitrate_switch=self._line.fd and self._line.data_bitrate is not None,
+            check=True,
+        )
+        task = bus.send_periodic(message, self._period_s(frame), autostart=False)
+        if isinstance(task, ThreadBasedCyclicSendTask):
+            counts = self._handed_over = self._handed_over or {}
+
+            def count(_message: can.Message) -> None:
+                counts[frame.can_id] = counts.get(frame.can_id, 0) + 1
+
+            task.modifier_callback = count
+            task.on_error = lambda _error: True  # a frame that could not be sent is lost, as on a bus that is full
+        assert isinstance(task, RestartableCyclicTaskABC)
+        task.start()
+        self._tasks.append(task)
+
+    def correct(self, late_s: float) -> None:
+        """Makes up for timers that are so late. Raises BenchError where the bus is gone."""
+        if abs(late_s - self._late_s) < _CLOSE_ENOUGH_S:
+            return
+        import can
+
+        self._late_s = late_s
+        try:
+            for frame, task in zip(self.frames, self._tasks, strict=True):
+                task.period = self._period_s(frame)
+                task.start()  # anew, with that cycle
+                time.sleep(_MOST_START_S / len(self._tasks))
+        except (OSError, can.CanError) as error:
+            raise BenchError(f"bus load: {self._arguments['channel']}: {error}; is the interface up?") from error
+
+    def _period_s(self, frame: CyclicFrame) -> float:
+        return load_plan.hurried_period_s(frame, self._late_s)
+
+    def _seen(self) -> Measured:
+        from otabench.bench.bus.batch_socket import BatchCanSocket
+        from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG
+        from otabench.bench.captures.statistics import BusStatistics
+
+        channel, line = str(self._arguments["channel"]), self._line
+        periods = {frame.can_id: self._period_s(frame) for frame in self.frames}
+        before: dict[int, int] = {}
+        late: list[float] = []
+        statistics = BusStatistics(bitrate=line.bitrate, data_bitrate=line.data_bitrate or line.bitrate)
+        try:
+            with contextlib.closing(BatchCanSocket(channel)) as source:
+                first_us = time.time_ns() // 1000
+                last_us = first_us + round(WINDOW_S * 1e6)
+                ends = time.monotonic() + WINDOW_S + _LOOK_INTERVAL_S
+                while time.monotonic() < ends:
+                    time.sleep(_LOOK_INTERVAL_S)
+                    while frames := source.receive():
+                        for frame in frames:
+                            if frame.can_id & ERR_FLAG or not first_us <= frame.timestamp_us < last_us:
+                                continue
+                            statistics.count(frame)
+                            can_id = frame.can_id & EFF_MASK
+                            if can_id in periods:
+                                if can_id in before:
+                                    late.append((frame.timestamp_us - before[can_id]) / 1e6 - periods[can_id])
+                                before[can_id] = frame.timestamp_us
+        except OSError as error:
+            raise BenchError(f"bus load: {channel}: {error.strerror}; is the interface up?") from error
+        all_bits = line.bitrate * WINDOW_S / 100
+        own = sum(entry.bits for can_id, entry in statistics.by_id.items() if can_id in periods)
+        return Measured(own / all_bits, statistics.bits / all_bits, load_plan.lateness_s(late))
+
+
+class LoadControl:
+    """What the control port of a load does.
+
+    Args:
+        traffic: what is sent.
+        name: the bus's.
+        line: what it carries.
+        avoid: identifiers that others use.
+        seed: of the frames.
+    """
+
+    def __init__(self, traffic: Traffic, *, name: str, line: Line, avoid: Collection[int], seed: int) -> None:
+        self._traffic = traffic
+        self._name = name
+        self._line = line
+        self._avoid = avoid
+        self._seed = seed
+        self._load: Load | None = None
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        """Set, and replaced, whenever what is sent changes."""
+
+    def perform(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One operation. Raises BenchError."""
+        with self._lock:
+            operation = self._change(message)
+        if operation != "state" or self._load is None:
+            return self._shown()
+        measured = self._traffic.measure()
+        return self._shown() | {
+            "measured_percent": _rounded(measured.own_percent),
+            "bus_percent": _rounded(measured.whole_bus_percent),
+        }
+
+    def _change(self, message: dict[str, Any]) -> str:
+        seed = seed_of(message)
+        operation = message.pop("op", None)
+        if operation not in ("state", "fault", "clear", "seed"):
+            raise WrongUsage(f"no operation {operation!r}; there are state, fault, clear, seed")
+        load = self._load
+        if operation == "fault":
+            kind = message.pop("kind", None)
+            if kind != load_plan.LOAD_KIND:
+                raise WrongUsage(f"there is no fault {kind!r} of a bus; known: {load_plan.LOAD_KIND}")
+            load = Load.parse(message)
+        elif operation == "clear":
+            load = None
+        if operation != "state":
+            self._set(load, self._seed if seed is None else seed)
+        return str(operation)
+
+    def _set(self, load: Load | None, seed: int) -> None:
+        frames = load_plan.plan(load, self._line, avoid=self._avoid, seed=seed) if load else ()
+        self._changed.set()
+        self._seed, self._load = seed, None
+        self._traffic.send(frames)
+        if frames:
+            self._load, self._changed = load, threading.Event()
+            threading.Thread(target=self._keep_correct, args=(self._changed,), daemon=True).start()
+
+    def _keep_correct(self, changed: threading.Event) -> None:
+        """Corrects the cycles now and then until what is sent changes, or the bus is gone."""
+        looks = 0
+        try:
+            while not changed.wait(0.0 if looks < _CORRECTIONS_AT_ONCE else _CORRECT_EVERY_S):
+                measured = self._traffic.measure()
+                with self._lock:
+                    if measured.late_s is not None and not changed.is_set():
+                        self._traffic.correct(measured.late_s)
+                looks += 1
+        except BenchError as error:
+            print(f"{error}; the load is not corrected any more", file=sys.stderr, flush=True)
+
+    def _shown(self) -> dict[str, Any]:
+        load, frames = self._load, self._traffic.frames
+        return {
+            "name": self._name,
+            "seed": self._seed,
+            "faults": [load.shown()] if load else [],
+            "identifiers": len(frames),
+            "frames_per_s": round(sum(1 / frame.period_s for frame in frames)),
+            "asked_percent": load.share_percent if load else 0.0,
+            "measured_percent": None,
+            "bus_percent": None,
+        }
+
+
+def _rounded(percent: float | None) -> float | None:
+    return None if percent is None else round(percent, 2)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serves the control port until a signal comes. Raises BenchError."""
+    bus = json.loads(arguments.bus)
+    can_arguments = bus["can"]
+    line = Line(bitrate=bus["bitrate"], data_bitrate=bus["data_bitrate"], fd=bool(can_arguments.get("fd")))
+    traffic = Traffic(can_arguments, line)
+    control = LoadControl(
+        traffic, name=arguments.name, line=line, avoid=frozenset(arguments.avoid), seed=arguments.seed
+    )
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with (
+        ControlServer(control.perform, port=arguments.control_port, owner="bus load") as server,
+        server.serving(),
+    ):
+        print(f"bus load: {arguments.name}, control port {arguments.control_port}, seed {arguments.seed}", flush=True)
+        signal.sigwait(signals)
+    traffic.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m otabench.bench.faults.bus_load", description="Other nodes' traffic on a CAN bus."
+    )
+    parser.add_argument("--bus", required=True, help="JSON: can (arguments of can.Bus), bitrate, data_bitrate or null")
+    parser.add_argument("--name", required=True, help="the bus's name")
+    parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--avoid", type=lambda text: int(text, 0), nargs="*", default=[], help="identifiers that others use"
+    )
+    try:
+        run(parser.parse_args(arguments))
+    except BenchError as error:
+        print(f"otabench.bench.faults.bus_load: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Client of a control port (docs/contracts.md), a simulated ECU's or a bus's: JSON lines over TCP on loopback.
+
+Decides how a fault is written on the command line and which kinds there are; what a fault does is the ECU's.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otabench.bench.errors import EndpointError, WrongUsage
+from otabench.bench.ports import LOOPBACK
+
+FAULT_KINDS: Final = {
+    "boot-fail": "a new image never comes up (count=1)",
+    "hang": "a trial image comes up and stops answering",
+    "crash": "a trial image comes up, answers, and crashes (after_s=0.3 count=1)",
+    "crash-after-confirm": "the image crashes once it is confirmed, and comes up again (after_s=0.3)",
+    "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
+    "silent": "no answer to so many requests (count=5)",
+    "power-cut": "power is lost at a flash operation from now on (flash_operation=100 mode=clean|torn|garbage seed=7)",
+    "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
+    "slow-flash": "erase and program take longer (factor=10)",
+    "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",
+    "voltage": "the supply has that voltage (volts=7.5)",
+    "speed": "the vehicle moves (km_h=30)",
+    "engine-running": "the engine runs",
+    "drop": "CAN frames are lost; ECU or bus; needs --frame-gate (every=50 or first=17; count=3 direction=rx|tx seed=1)",
+    "duplicate": "CAN frames come twice (as drop)",
+    "corrupt": "one bit of the data of CAN frames flips (as drop)",
+    "delay": "CAN frames come late, in order (as drop; ms=50)",
+    "load": "other traffic takes that share of a bus's line (60% priority=high|low|lowest or ids=0x500-0x53F; seed=1)",
+}
+_BARE: Final = {"load": "share"}
+"""The parameter of a kind whose name may be left out."""
+NO_FAULTS: Final = {
+    "clear": "no fault any more, of the ECU or (bus) of its frames",
+    "on": "power of the ECU comes back",
+    "off": "power of the ECU goes",
+    "cycle": "power goes and comes back at once",
+}
+"""What else `otabench fault ECU KIND` does."""
+_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault for one ECU, or for a bus."""
+
+    ecu: str
+    kind: str
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Reads ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
+
+        Raises:
+            WrongUsage: not of that form, or an unknown kind.
+        """
+        ecu, _, rest = text.partition(":")
+        kind, *parameters = rest.split(":")
+        if not ecu or not kind:
+            raise WrongUsage(f"fault {text!r}: expected ECU:KIND, such as engine:boot-fail")
+        return cls(ecu, checked_kind(kind), parse_parameters(parameters, kind=kind))
+
+    def __str__(self) -> str:
+        return ":".join([self.ecu, self.kind, *(f"{key}={value}" for key, value in self.parameters.items())])
+
+
+def checked_kind(kind: str) -> str:
+    """The kind, if there is such a one.
+
+    Raises:
+        WrongUsage: there is not.
+    """
+    if kind not in FAULT_KINDS:
+        raise WrongUsage(f"there is no fault {kind!r}; known kinds: {', '.join(FAULT_KINDS)}")
+    return kind
+
+
+def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | float | str]:
+    """Reads the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
+
+    Raises:
+        WrongUsage: one is not of that form.
+    """
+    parameters: dict[str, int | float | str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator and kind in _BARE:
+            key, separator, value = _BARE[kind], "=", text
+        if not key or not separator:
+            raise WrongUsage(f"{text!r}: expected KEY=VALUE, such as count=3")
+        parameters[key] = _number(value)
+    return parameters
+
+
+def shown(fault: Mapping[str, Any]) -> str:
+    """A fault as the control port tells it: ``power-cut flash_operation=9 mode=garbage seed=7``."""
+    return " ".join((str(fault["kind"]), *(f"{key}={value}" for key, value in fault.items() if key != "kind")))
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (lambda value: int(value, 0), float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+@dataclass(frozen=True)
+class ControlPort:
+    """The control port of one ECU, or of ``what`` there is of that name."""
+
+    ecu: str
+    port: int
+    host: str = LOOPBACK
+    what: str = "ECU"
+    timeout_s: float = 5.0
+
+    def call(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Sends one request, such as ``call("power", state="cycle")``, and returns the answer.
+
+        Raises:
+            EndpointError: nobody answers, or it is refused.
+        """
+        request = json.dumps({"op": op, **arguments}) + "\n"
+        try:
+            with socket.create_connection((self.host, self.port), timeout=self.timeout_s) as connection:
+                connection.sendall(request.encode())
+                with connection.makefile("r", encoding="utf-8") as lines:
+                    answer = json.loads(lines.readline())
+        except (OSError, ValueError) as error:
+            raise EndpointError(
+                f"{self.what} {self.ecu}: its control port {self.host}:{self.port} does not answer "
+                f"({error or 'no answer'}); does its process still run?"
+            ) from error
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            reason = answer.get("error", "no reason given") if isinstance(answer, dict) else answer
+            raise EndpointError(f"{self.what} {self.ecu} refuses {op!r}: {reason}")
+        return answer
+
+    def state(self) -> dict[str, Any]:
+        """Power, mode, slots, faults (docs/contracts.md)."""
+        return self.call("state")
+
+    def control(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """The same as ``call``."""
+        return self.call(op, **arguments)
+
+    def power(self, state: str) -> None:
+        """``on``, ``off`` or ``cycle``."""
+        self.call("power", state=state)
+
+    def fault(self, kind: str, **parameters: Any) -> None:
+        """Sets a fault."""
+        self.call("fault", kind=checked_kind(kind), **parameters)
+
+    def clear(self) -> None:
+        """Clears all faults."""
+        self.call("clear")
+
+    def is_up(self) -> bool:
+        """Whether its process answers, whatever an ECU's power."""
+        try:
+            self.call("state")
+        except EndpointError:
+            return False
+        return True

@@ -1,0 +1,87 @@
+"""The server of a control port: JSON objects over TCP on loopback, one a line, one answer a line (docs/contracts.md).
+
+Decides how a line is read and how an answer or a refusal is written; what an operation does is its owner's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.ports import LOOPBACK
+
+Perform = Callable[[dict[str, Any]], dict[str, Any]]
+"""Gets one message, gives the members of its answer. A BenchError is told as a refusal."""
+
+
+class ControlServer(socketserver.ThreadingTCPServer):
+    """Serves one port.
+
+    Args:
+        perform: what a message does; called by one thread for each connection.
+        port: of loopback.
+        owner: stands in the error's text.
+
+    Raises:
+        BenchError: the port is in use.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, perform: Perform, *, port: int, owner: str) -> None:
+        self._perform = perform
+        try:
+            super().__init__((LOOPBACK, port), _Handler)
+        except OSError as error:
+            raise BenchError(f"{owner}: control port {port}: {error.strerror}; choose another") from error
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """The answer to one line."""
+        try:
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise WrongUsage("a line must be one JSON object")
+            return {"ok": True, **self._perform(message)}
+        except ValueError as error:
+            return {"ok": False, "error": f"not JSON: {error}"}
+        except BenchError as error:
+            return {"ok": False, "error": str(error)}
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Answers in a thread of its own meanwhile."""
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
+        try:
+            yield
+        finally:
+            self.shutdown()
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: ControlServer
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while line := self.rfile.readline(65536):
+                self.wfile.write((json.dumps(self.server.answer(line)) + "\n").encode())
+
+
+def seed_of(message: dict[str, Any]) -> int | None:
+    """Takes the seed out of a message ``seed``, or out of a ``fault`` that has one; None where there is none.
+
+    Raises:
+        WrongUsage: it is no whole number.
+    """
+    if message.get("op") != "seed" and not (message.get("op") == "fault" and "seed" in message):
+        return None
+    seed = message.pop("seed", None)
+    if not isinstance(seed, int):
+        raise WrongUsage(f"seed {seed!r}: expected a whole number")
+    return seed

@@ -1,0 +1,228 @@
+"""``python -m otabench.bench.faults.frame_gate``: a gate between two CAN interfaces, which does to frames what ``frame_faults`` says.
+
+The near side is the bus that everybody sees (gateway, captures, pacing); on the far side, a virtual interface that the gate makes
+and removes, sit the simulated ECUs. The kernel's ISO-TP runs at both ends, so no end could drop a frame itself.
+
+Decides nothing but the order of frames: those of one direction never overtake each other, so that a delayed frame holds up
+those behind it. A transmit queue that is full is waited for.
+
+Control port: as an ECU's (docs/contracts.md), operations ``state``, ``fault``, ``clear`` and ``seed``.
+
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr); 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from otabench.bench.bus import vcan
+from otabench.bench.bus.raw_socket import CANFD_MTU, take_all_frames
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.faults.control_server import ControlServer, seed_of
+from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFaults
+
+_HEADER: Final = struct.Struct("=IBBBB")
+_BURST_FRAMES: Final = 64
+"""Frames taken from one side before the other is looked at."""
+_QUEUE_FULL_WAIT_S: Final = 0.0005
+_LOOK_S: Final = 0.2
+_ID_MASK: Final = 0x1FFF_FFFF
+
+
+def far_channel(near: str) -> str:
+    """The name of the interface behind a gate (Linux has 15 characters for it)."""
+    return f"{near[:11]}-ecu"
+
+
+def open_raw(channel: str) -> socket.socket:
+    """A CAN_RAW socket for classic and FD frames, with a large buffer.
+
+    Raises:
+        BenchError: this kernel has no CAN, or there is no such interface.
+    """
+    try:
+        raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+    except OSError as error:
+        raise BenchError("frame gate: this kernel has no CAN; run the command by setup/with-can") from error
+    try:
+        take_all_frames(raw)
+        raw.bind((channel,))
+    except OSError as error:
+        raw.close()
+        raise BenchError(f"frame gate: {channel}: {error.strerror}; make it by setup/vcan.sh {channel}") from error
+    raw.setblocking(False)
+    return raw
+
+
+class FrameGate:
+    """Forwards between two open sockets. ``faults`` is shared with the control port; ``lock`` guards it."""
+
+    def __init__(self, near: socket.socket, far: socket.socket, faults: FrameFaults) -> None:
+        self.faults = faults
+        self.lock = threading.Lock()
+        self._routes = {near: (Direction.RX, far), far: (Direction.TX, near)}
+        self._late: dict[Direction, deque[tuple[float, bytes]]] = {direction: deque() for direction in Direction}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends ``run``; safe from a signal handler and from another thread."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until ``stop``. Raises BenchError when an interface goes away."""
+        try:
+            while not self._stopping:
+                readable, _, _ = select.select(list(self._routes), [], [], self._patience_s())
+                for source in readable:
+                    self._forward(source)
+                self._send_late()
+        except OSError as error:
+            raise BenchError(f"frame gate: an interface is gone or down: {error.strerror}") from error
+
+    def _patience_s(self) -> float:
+        due = [queue[0][0] for queue in self._late.values() if queue]
+        return min(_LOOK_S, max(0.0, min(due) - time.monotonic())) if due else _LOOK_S
+
+    def _forward(self, source: socket.socket) -> None:
+        direction, target = self._routes[source]
+        for _ in range(_BURST_FRAMES):
+            try:
+                frame = source.recv(CANFD_MTU)
+            except BlockingIOError:
+                return
+            identifier, length, *_ = _HEADER.unpack_from(frame)
+            data = frame[_HEADER.size : _HEADER.size + length]
+            with self.lock:
+                verdict = self.faults.judge(direction, identifier & _ID_MASK, data)
+            if verdict.data is not data:
+                frame = frame[: _HEADER.size] + verdict.data + frame[_HEADER.size + length :]
+            queue = self._late[direction]
+            for _ in range(verdict.copies):
+                if verdict.delay_s or queue:
+                    due = max(time.monotonic() + verdict.delay_s, queue[-1][0] if queue else 0.0)
+                    queue.append((due, frame))
+                else:
+                    _send(target, frame)
+
+    def _send_late(self) -> None:
+        now = time.monotonic()
+        for direction, target in self._routes.values():
+            queue = self._late[direction]
+            while queue and queue[0][0] <= now:
+                _send(target, queue.popleft()[1])
+
+
+def _send(target: socket.socket, frame: bytes) -> None:
+    while True:
+        try:
+            target.send(frame)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOBUFS, errno.EAGAIN):
+                raise
+        time.sleep(_QUEUE_FULL_WAIT_S)
+
+
+class GateControl:
+    """What the control port of a gate does."""
+
+    def __init__(self, gate: FrameGate, *, name: str) -> None:
+        self._gate = gate
+        self._name = name
+
+    def perform(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One operation. Raises WrongUsage."""
+        with self._gate.lock:
+            return self._perform(message)
+
+    def _perform(self, message: dict[str, Any]) -> dict[str, Any]:
+        faults = self._gate.faults
+        seed = seed_of(message)
+        if seed is not None:
+            faults.reseed(seed)
+        operation = message.pop("op", None)
+        if operation == "fault":
+            faults.set(FrameFault.parse(message))
+        elif operation == "clear":
+            faults.clear()
+        elif operation not in ("state", "seed"):
+            raise WrongUsage(f"no operation {operation!r}; there are state, fault, clear, seed")
+        return {
+            "name": self._name,
+            "seed": faults.seed,
+            "frames": {str(direction): number for direction, number in faults.frames.items()},
+            "acted": faults.acted,
+            "faults": faults.shown(),
+        }
+
+
+@contextmanager
+def _far_interface(name: str) -> Iterator[None]:
+    made = vcan.ensure(name)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(BenchError):  # somebody removed it first
+                vcan.remove(name)
+
+
+def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[[FrameGate], None]) -> None:
+    """Opens both sides and forwards; ``on_gate`` gets the gate before it starts. Raises BenchError."""
+    with (
+        _far_interface(far),
+        contextlib.closing(open_raw(near)) as near_socket,
+        contextlib.closing(open_raw(far)) as far_socket,
+    ):
+        gate = FrameGate(near_socket, far_socket, FrameFaults(seed))
+        perform = GateControl(gate, name=near).perform
+        with ControlServer(perform, port=control_port, owner="frame gate") as server, server.serving():
+            on_gate(gate)
+            print(f"frame gate: {near} to {far}, control port {control_port}, seed {seed}", flush=True)
+            gate.run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m otabench.bench.faults.frame_gate", description="A gate for faults of CAN frames."
+    )
+    parser.add_argument("--near", default="vcan0", help="the bus that is there (vcan0)")
+    parser.add_argument("--far", help="the virtual interface behind it, made if absent (NEAR-ecu)")
+    parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+
+    def stop_by_signal(gate: FrameGate) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: gate.stop())
+
+    try:
+        run(
+            near=given.near,
+            far=given.far or far_channel(given.near),
+            control_port=given.control_port,
+            seed=given.seed,
+            on_gate=stop_by_signal,
+        )
+    except BenchError as error:
+        print(f"otabench.bench.faults.frame_gate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

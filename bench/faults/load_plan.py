@@ -1,0 +1,202 @@
+"""Other nodes' traffic on a bus: which frames, how often, so that together they take the asked share of the line.
+
+Decides the frames of a load (``otabench fault bus load 60%``). Pure: no socket, no clock; ``faults.bus_load`` sends them.
+
+Rules:
+
+* Each frame has an identifier of its own, constant data, and a cycle of 20, 50, 100 or 200 ms, as in a vehicle's communication
+  matrix. Frames are drawn (by the seed) until they take the share; then all cycles are stretched by one factor, so that they
+  take exactly that. Where the identifiers are used up first, the cycles are shortened instead.
+* A share is time on the line over all time, in per cent: stuff bits and intermission counted, the data phase of a CAN FD frame
+  at its own bit rate (``bus.frame_bits``).
+* A sender that counts each cycle from when the one before was really over, as the kernel's broadcast manager does, is late by a
+  little each time. How late is seen on the bus, and taken off the cycles.
+* Identifiers of the bench itself (diagnostic, periodic) are never used. By default they lie behind what a vehicle's
+  applications send first and before diagnostics (0x400 to 0x5FF); ``priority`` and ``ids`` choose others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otabench.bench.bus import frame_bits
+from otabench.bench.errors import WrongUsage
+
+LOAD_KIND: Final = "load"
+PRIORITIES: Final[dict[str, tuple[int, int]]] = {
+    "high": (0x010, 0x1FF),
+    "low": (0x400, 0x5FF),
+    "lowest": (0x1FF0_0000, 0x1FFF_FFFF),
+}
+"""Ranges of identifiers: ahead of nearly all, the default, and behind every 11-bit identifier up to 0x7FB."""
+CYCLES_S: Final = (0.02, 0.05, 0.05, 0.1, 0.1, 0.2)
+CLASSIC_LENGTHS: Final = (8, 8, 8, 8, 7, 6, 4, 3, 2)
+FD_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 8, 4)
+MOST_LATE_S: Final = 0.001
+"""What seems later than that is a line that is full, or a machine that cannot keep up: more frames would make it worse."""
+_MOST_STANDARD_ID: Final = 0x7FF
+_MOST_ID: Final = 0x1FFF_FFFF
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a bus carries: bit/s; ``data_bitrate`` None: no bit rate switch."""
+
+    bitrate: int
+    data_bitrate: int | None = None
+    fd: bool = False
+
+
+@dataclass(frozen=True)
+class CyclicFrame:
+    """One frame that is sent again and again.
+
+    Attributes:
+        can_id: 29 bits where it is above 0x7FF.
+        data: constant.
+        line_s: how long it occupies the line.
+        period_s: from one to the next.
+    """
+
+    can_id: int
+    data: bytes
+    line_s: float
+    period_s: float
+
+    @property
+    def extended(self) -> bool:
+        return self.can_id > _MOST_STANDARD_ID
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was asked for.
+
+    Attributes:
+        share_percent: of the line, 0 to 100.
+        first_id, last_id: identifiers that may be used.
+    """
+
+    share_percent: float
+    first_id: int = PRIORITIES["low"][0]
+    last_id: int = PRIORITIES["low"][1]
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, Any]) -> Load:
+        """Reads ``share`` (60, "60%"), and ``priority`` (high, low, lowest) or ``ids`` ("0x500-0x53F").
+
+        Raises:
+            WrongUsage: an unknown parameter, or a value that means nothing.
+        """
+        given = dict(parameters)
+        share = _share_percent(given.pop("share", None))
+        if "ids" in given and "priority" in given:
+            raise WrongUsage("load: priority and ids are both given; keep one")
+        first, last = _ids(given.pop("ids")) if "ids" in given else _priority(given.pop("priority", "low"))
+        if given:
+            raise WrongUsage(f"load has no parameter {', '.join(sorted(given))}; known: share, priority, ids, seed")
+        return cls(share, first, last)
+
+    def shown(self) -> dict[str, Any]:
+        """As the control port shows it."""
+        return {"kind": LOAD_KIND, "share": self.share_percent, "ids": f"0x{self.first_id:X}-0x{self.last_id:X}"}
+
+
+def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[CyclicFrame, ...]:
+    """The frames of a load; none for a share of 0.
+
+    Args:
+        load: what is asked for.
+        line: the bus.
+        avoid: identifiers that others use.
+        seed: of identifiers, lengths, data and cycles: the same seed gives the same frames.
+
+    Raises:
+        WrongUsage: no identifier is left.
+    """
+    wanted = load.share_percent / 100
+    if wanted == 0:
+        return ()
+    chance = random.Random(f"{seed}/{load.first_id}/{load.last_id}")
+    frames: list[CyclicFrame] = []
+    for can_id in _identifiers(load, avoid, chance):
+        data = chance.randbytes(chance.choice(FD_LENGTHS if line.fd else CLASSIC_LENGTHS))
+        frames.append(CyclicFrame(can_id, data, line_s(can_id, data, line), chance.choice(CYCLES_S)))
+        if share_of(frames) >= wanted:
+            break
+    if not frames:
+        raise WrongUsage(f"load: ids 0x{load.first_id:X}-0x{load.last_id:X}: the bench uses all of these itself")
+    stretch = share_of(frames) / wanted
+    return tuple(
+        CyclicFrame(frame.can_id, frame.data, frame.line_s, frame.period_s * stretch)
+        for frame in sorted(frames, key=lambda frame: frame.can_id)
+    )
+
+
+def share_of(frames: Iterable[CyclicFrame]) -> float:
+    """The share of the line that frames take together, 0 to 1 (more where they do not fit)."""
+    return sum(frame.line_s / frame.period_s for frame in frames)
+
+
+def lateness_s(samples: Collection[float]) -> float:
+    """The usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
+
+    0 where it is no timer's lateness (``MOST_LATE_S``).
+    """
+    ordered = sorted(samples)
+    cut = len(ordered) // 10
+    kept = ordered[cut : len(ordered) - cut]
+    usual = sum(kept) / len(kept) if kept else 0.0
+    return usual if 0.0 < usual <= MOST_LATE_S else 0.0
+
+
+def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:
+    """The cycle to ask for, so that one that is so late comes when it should; never less than half of it."""
+    return max(frame.period_s - late_s, frame.period_s / 2)
+
+
+def line_s(can_id: int, data: bytes, line: Line) -> float:
+    """How long a frame with that identifier and data occupies the line."""
+    extended = can_id > _MOST_STANDARD_ID
+    if not line.fd:
+        return frame_bits.classic_frame_bits(can_id, data, extended=extended) / line.bitrate
+    bits = frame_bits.fd_frame_bits(can_id, data, extended=extended, brs=line.data_bitrate is not None)
+    return bits.duration_s(line.bitrate, line.data_bitrate)
+
+
+def _identifiers(load: Load, avoid: Collection[int], chance: random.Random) -> Iterable[int]:
+    span = range(load.first_id, load.last_id + 1)
+    return (can_id for can_id in chance.sample(span, min(len(span), 4096)) if can_id not in avoid)
+
+
+def _share_percent(value: object) -> float:
+    share = value
+    if isinstance(share, str):
+        try:
+            share = float(share.removesuffix("%"))
+        except ValueError:
+            share = None
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
+        said = "load needs a share" if value is None else f"load: share {value!r}"
+        raise WrongUsage(f"{said}: expected 0 to 100 per cent of the line, such as 60%")
+    return float(share)
+
+
+def _priority(value: object) -> tuple[int, int]:
+    if value not in PRIORITIES:
+        raise WrongUsage(f"load: priority {value!r}: expected {', '.join(PRIORITIES)}")
+    return PRIORITIES[str(value)]
+
+
+def _ids(value: object) -> tuple[int, int]:
+    first, _, last = str(value).partition("-")
+    try:
+        numbers = int(first, 0), int(last or first, 0)
+    except ValueError:
+        numbers = (1, 0)
+    if not 0 <= numbers[0] <= numbers[1] <= _MOST_ID:
+        raise WrongUsage(f"load: ids {value!r}: expected FIRST-LAST, such as 0x500-0x53F")
+    return numbers

@@ -1,0 +1,263 @@
+"""Firmware images: made for the bench's ECUs, or wrapped around a user's own binary; and what an image says of itself.
+
+Decides names of files, the security counter that goes with a version, and the parameters that imgtool signs with. The
+format is MCUboot's and is written by imgtool alone, in this process; contents come from ``firmware.synthetic``.
+
+Rules:
+
+* The security counter is the major version unless told otherwise. A major release may not be followed by an older one.
+* What an image depends on is named by ECU (``adas>=2.0.0``) and written by the ECU's image number; the ECU it is for is image 0,
+  and means what that runs before the update.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.errors import FirmwareError
+from otabench.bench.firmware import synthetic
+from otabench.bench.topology.model import Topology
+from otabench.proto import image_format
+from otabench.proto.image_format import (
+    MOST_DEPENDENCIES,
+    OWN_IMAGE,
+    VENDOR,
+    Dependency,
+    Image,
+    ImageFormatError,
+    ImageVersion,
+)
+
+HEADER_SIZE: Final = 0x200
+SLOT_SIZE_BYTES: Final = 0x100000
+ALIGN_BYTES: Final = 8
+BENCH_VERSIONS: Final = ("1.0.0", "2.0.0")
+SIGNING_KEY: Final = Path("image/signing.pem")
+"""Below a keys folder."""
+
+
+@dataclass(frozen=True)
+class FirmwareFile:
+    """One image on disk."""
+
+    ecu: str
+    hardware_id: str
+    version: str
+    path: Path
+    length_bytes: int
+    security_counter: int
+
+
+def parse_version(text: str) -> ImageVersion:
+    """A version as ``2.0.1`` or ``2.0.1+5``.
+
+    Raises:
+        FirmwareError: not of that form.
+    """
+    try:
+        return ImageVersion.parse(text)
+    except ValueError as error:
+        raise FirmwareError(str(error)) from error
+
+
+def build(
+    topology: Topology,
+    *,
+    keys_dir: Path,
+    out_dir: Path,
+    versions: tuple[str, ...] = BENCH_VERSIONS,
+    ecus: tuple[str, ...] = (),
+    size_bytes: int | None = None,
+    requires: Sequence[str] = (),
+) -> dict[str, dict[str, FirmwareFile]]:
+    """Makes images for ECUs of the bench: ``out_dir/<hardware id>-<version>.bin``.
+
+    Args:
+        topology: gives hardware ids and sizes.
+        keys_dir: as `otabench keys init` makes it.
+        out_dir: made if absent; files in it are overwritten.
+        versions: which to make.
+        ecus: names; empty: all.
+        size_bytes: of the body; None: the bench file's.
+        requires: what each of these images depends on, see ``parse_requirements``.
+
+    Returns:
+        By ECU name, then by version.
+
+    Raises:
+        FirmwareError: an unknown ECU, a version, size or dependency that does not fit, or a key or folder that cannot be used.
+    """
+    made: dict[str, dict[str, FirmwareFile]] = {}
+    for name in ecus or tuple(topology.ecus):
+        entry = topology.ecus.get(name)
+        if entry is None:
+            raise FirmwareError(f"there is no ECU {name!r} in the bench file; known: {', '.join(topology.ecus)}")
+        dependencies = parse_requirements(requires, ecu=name, topology=topology)
+        for version in versions:
+            parsed = parse_version(version)
+            try:
+                body = synthetic.build(
+                    entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=parsed
+                )
+            except ValueError as error:
+                raise FirmwareError(f"firmware of {name}: {error}") from error
+            made.setdefault(name, {})[version] = pack(
+                body,
+                ecu=name,
+                hardware_id=entry.hardware_id,
+                version=version,
+                keys_dir=keys_dir,
+                out=out_dir / f"{entry.hardware_id}-{version}.bin",
+                slot_size_bytes=entry.slot_size_bytes,
+                dependencies=dependencies,
+            )
+    return made
+
+
+def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:
+    """What an image for ``ecu`` depends on, each as ``adas>=2.0.0``.
+
+    Raises:
+        FirmwareError: not of that form, an ECU that is not in the bench file, or too many.
+    """
+    found = []
+    for text in texts:
+        given = re.fullmatch(r"\s*([^\s<>=]+)\s*>=\s*(\S+)\s*", text)
+        if given is None:
+            raise FirmwareError(f"--requires {text!r}: expected ECU>=VERSION, such as adas>=2.0.0 (in quotes)")
+        other, version = given.groups()
+        if other not in topology.ecus:
+            known = ", ".join(topology.ecus)
+            raise FirmwareError(f"--requires {text!r}: there is no ECU {other!r} in the bench file; known: {known}")
+        number = OWN_IMAGE if other == ecu else topology.image_number_of(other)
+        found.append(Dependency(number, parse_version(version)))
+    if len(found) > MOST_DEPENDENCIES:
+        raise FirmwareError(
+            f"--requires: {len(found)} dependencies are more than the {MOST_DEPENDENCIES} that an ECU takes"
+        )
+    return tuple(found)
+
+
+def pack(
+    body: bytes,
+    *,
+    ecu: str,
+    hardware_id: str,
+    version: str,
+    keys_dir: Path,
+    out: Path,
+    slot_size_bytes: int = SLOT_SIZE_BYTES,
+    security_counter: int | None = None,
+    dependencies: Sequence[Dependency] = (),
+) -> FirmwareFile:
+    """Wraps a raw binary into a signed MCUboot image.
+
+    Raises:
+        FirmwareError: nothing to wrap, too large for the slot, no signing key, or the file cannot be written.
+    """
+    parsed = parse_version(version)
+    counter = parsed.major if security_counter is None else security_counter
+    if not body:
+        raise FirmwareError(f"firmware of {ecu}: the binary is empty; give a file with contents")
+    key = keys_dir / SIGNING_KEY
+    if not key.is_file():
+        raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
+            raw = Path(work) / "body.bin"
+            raw.write_bytes(body)
+            _imgtool_sign(
+                raw,
+                out,
+                key=key,
+                version=parsed,
+                counter=counter,
+                hardware_id=hardware_id,
+                slot_size=slot_size_bytes,
+                dependencies=dependencies,
+            )
+    except OSError as error:
+        raise FirmwareError(f"{error.filename or out}: {error.strerror}; choose another place with --out") from error
+    return FirmwareFile(ecu, hardware_id, str(parsed), out, out.stat().st_size, counter)
+
+
+def _imgtool_sign(
+    raw: Path,
+    out: Path,
+    *,
+    key: Path,
+    version: ImageVersion,
+    counter: int,
+    hardware_id: str,
+    slot_size: int,
+    dependencies: Sequence[Dependency],
+) -> None:
+    import click  # imgtool's own; imported here as it takes its time
+    from imgtool.main import sign
+
+    arguments = ["--key", str(key), "--header-size", hex(HEADER_SIZE), "--pad-header", "--slot-size", hex(slot_size)]
+    arguments += ["--align", str(ALIGN_BYTES), "--version", str(version), "--security-counter", str(counter)]
+    if dependencies:
+        arguments += ["--dependencies", "".join(f"({each.image_number},{each.version})" for each in dependencies)]
+    arguments += ["--vid", VENDOR, "--cid", hardware_id, str(raw), str(out)]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print
+            sign.main(arguments, prog_name="imgtool sign", standalone_mode=False)
+    except click.ClickException as error:
+        raise FirmwareError(f"{out.name}: imgtool refuses: {' '.join(error.format_message().split())}") from error
+    except ValueError as error:
+        raise FirmwareError(f"{key}: this is no usable signing key: {error}") from error
+
+
+def read(path: Path) -> tuple[Image, bytes]:
+    """An image file: what it says of itself, and its bytes.
+
+    Raises:
+        FirmwareError: it cannot be read or is no image.
+    """
+    try:
+        data = path.read_bytes()
+        return image_format.parse(data), data
+    except OSError as error:
+        raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
+    except ImageFormatError as error:
+        raise FirmwareError(f"{path}: {error}; `otabench firmware pack` makes an image of a raw binary") from error
+
+
+def describe(path: Path, topology: Topology) -> dict[str, str]:
+    """What `otabench firmware info` shows, by label.
+
+    Raises:
+        FirmwareError: see ``read``.
+    """
+    image, data = read(path)
+    owners = {image_format.class_id_of(ecu.hardware_id): ecu.hardware_id for ecu in topology.ecus.values()}
+    class_id = image.class_id
+    stated = image.tlv(image_format.TLV_SHA256)
+    return {
+        "file": f"{path} ({len(data)} bytes)",
+        "version": str(image.version),
+        "body": f"{image.body_size} bytes behind a header of {image.header_size}",
+        "security counter": "none" if image.security_counter is None else str(image.security_counter),
+        "class id": "none"
+        if class_id is None
+        else f"{class_id.hex()} ({owners.get(class_id, 'no ECU of the bench file')})",
+        "requires": ", ".join(_requirement(each, topology) for each in image.dependencies) or "nothing",
+        "sha-256": f"{stated.hex() if stated else 'none'} ({'correct' if stated == image_format.digest(data, image) else 'WRONG'})",
+        "signature": "Ed25519" if image.tlv(image_format.TLV_ED25519) else "none",
+    }
+
+
+def _requirement(dependency: Dependency, topology: Topology) -> str:
+    names = {topology.image_number_of(ecu): ecu for ecu in topology.ecus}
+    names[OWN_IMAGE] = "itself"
+    name = names.get(dependency.image_number, "no ECU of the bench file")
+    return f"{name} >= {dependency.version} (image {dependency.image_number})"

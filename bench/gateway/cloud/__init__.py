@@ -1,0 +1,1 @@
+"""The gateway's ends of the cloud's wires: gRPC, wake-up events, downloads."""

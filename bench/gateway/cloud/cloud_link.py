@@ -1,0 +1,184 @@
+"""The wire to the control plane: ``ota.v1.ControlPlane`` over gRPC, mutually authenticated where a certificate is given.
+
+Decides which gRPC status means "not now" (``CloudUnreachable``: wait and repeat) and which "no" (``CloudRefused``), and keeps
+whether the cloud is reachable, told once at each change. When to repeat is the caller's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto import ota_pb2
+from otabench.proto.process_config import TlsConfig
+
+if TYPE_CHECKING:
+    import grpc
+
+_log = logging.getLogger("gateway.cloud")
+_T = TypeVar("_T")
+_CALL_TIMEOUT_S: Final = 10.0
+_NOT_NOW: Final = frozenset(
+    {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN"}
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The answer of GetManifest."""
+
+    metadata: Mapping[str, bytes]
+    artifact_base_url: str
+
+
+class CloudLink:
+    """The control plane as one vehicle calls it.
+
+    Args:
+        target: host:port.
+        vin: this vehicle.
+        tls: PEM files; None: plain text.
+        on_reachable: told at every change, and at the first answer or failure.
+        retry_most_s: the longest that gRPC itself waits before it connects again.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        vin: str,
+        tls: TlsConfig | None,
+        on_reachable: Callable[[bool], None],
+        retry_most_s: float = 10.0,
+    ) -> None:
+        self._target = target
+        self._vin = vin
+        self._credentials = _read_pems(tls) if tls else None
+        self._on_reachable = on_reachable
+        self._retry_most_s = retry_most_s
+        self._reachable: bool | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    async def check_in(self, identities: Mapping[str, EcuIdentity], *, job_id: str = "") -> ota_pb2.CheckInResponse:
+        """Tells what the vehicle runs; see ``ota.proto``.
+
+        Raises:
+            CloudUnreachable: no answer.
+            CloudRefused: the cloud does not talk to this vehicle.
+        """
+        request = ota_pb2.CheckInRequest(vin=self._vin, ecus=ecu_reports(identities), job_id=job_id)
+        return await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
+
+    async def get_manifest(self, job_id: str) -> Manifest:
+        """The Director's metadata for this vehicle.
+
+        Raises:
+            CloudUnreachable: no answer.
+            CloudRefused: there is none for this job.
+        """
+        request = ota_pb2.GetManifestRequest(vin=self._vin, job_id=job_id)
+        answer = await self._call(lambda stub: stub.GetManifest(request, timeout=_CALL_TIMEOUT_S))
+        return Manifest(dict(answer.metadata), answer.artifact_base_url)
+
+    async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> ota_pb2.UpdateStatusResponse:
+        """Reports a transition or progress.
+
+        Raises:
+            CloudUnreachable: no answer; it may have been taken all the same.
+            CloudRefused: the cloud's table does not allow it, or it does not know the job.
+        """
+        return await self._call(lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        if self._channel is not None:
+            await self._channel.close(grace=None)
+            self._channel = self._stub = None
+
+    async def _call(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; failures are told here
+        import grpc
+
+        if self._stub is None:
+            self._open()
+        try:
+            answer = await call(self._stub)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code().name, " ".join((error.details() or "").split())[:300]
+            if code in _NOT_NOW:
+                self._note(False, f"{code}: {details}")
+                raise CloudUnreachable(f"control plane {self._target}: {code}: {details}") from error
+            self._note(True)
+            raise CloudRefused(details or code, code=code) from error
+        self._note(True)
+        return answer
+
+    def _open(self) -> None:
+        import grpc
+
+        from otabench.proto import ota_pb2_grpc
+
+        most_ms = int(min(self._retry_most_s, 5.0) * 1000)
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", min(200, most_ms)),
+            ("grpc.min_reconnect_backoff_ms", min(200, most_ms)),
+            ("grpc.max_reconnect_backoff_ms", max(200, most_ms)),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if self._credentials is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=options)
+        else:
+            ca, certificate, key = self._credentials
+            credentials = grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=certificate)
+            self._channel = grpc.aio.secure_channel(self._target, credentials, options=options)
+        self._stub = ota_pb2_grpc.ControlPlaneStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def _note(self, reachable: bool, why: str = "") -> None:
+        if reachable == self._reachable:
+            return
+        self._reachable = reachable
+        if reachable:
+            _log.info("control plane %s answers", self._target)
+        else:
+            _log.warning("control plane %s does not answer (%s); trying again", self._target, why)
+        self._on_reachable(reachable)
+
+
+def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuReport]:
+    """What the ECUs say of themselves, as it goes over the wire."""
+    return [
+        ota_pb2.EcuReport(
+            ecu=name,
+            serial=identity.serial,
+            hardware_id=identity.hardware_id,
+            software_version=identity.software_version,
+            active_slot=identity.active_slot,
+            slots=[
+                ota_pb2.Slot(
+                    state=f"SLOT_STATE_{slot.state}",
+                    version=slot.version,
+                    security_counter=slot.security_counter,
+                )
+                for slot in identity.slots
+            ],
+            dtcs=identity.dtcs,
+        )
+        for name, identity in identities.items()
+    ]
+
+
+def _read_pems(tls: TlsConfig) -> tuple[bytes, bytes, bytes]:
+    pems = []
+    for name, path in (("ca", tls.ca), ("certificate", tls.certificate), ("key", tls.key)):
+        try:
+            pems.append(path.read_bytes())
+        except OSError as error:
+            raise StartError(f"tls.{name} {path}: {(error.strerror or str(error)).lower()}") from error
+    return pems[0], pems[1], pems[2]

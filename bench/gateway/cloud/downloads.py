@@ -1,0 +1,283 @@
+"""Files from the artifact server into ``downloads/<sha256>``: resumed, bounded in length, time and rate, verified.
+
+Decides when a download is given up. Neither python-tuf nor httpx bounds a server that drips bytes, so the bounds are here:
+
+* A file is only ever seen under its name once its length and SHA-256 are what the manifest says. ``.part`` is work in progress.
+* A partial file is resumed with Range and If-Range (strong ETag); a server that changed the file sends all of it again.
+* Reading stops at the first byte too many. Wrong length or digest: again from zero, three times in all, then DownloadRefused.
+  So is a status that says "not there" (4xx).
+* Nothing for ``stall_s``, or less than ``min_bytes_per_s`` over that time, ends the attempt. A server that is away, fails (5xx) or is
+  slow is tried again with back-off until no byte came for ``outage_limit_s``, five attempts on end were too slow, or all of it
+  took longer than the least rate and one outage explain: DownloadTimedOut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from otabench.bench.backoff import Backoff
+from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut
+from otabench.bench.gateway.trust.manifest import RemoteFile
+
+if TYPE_CHECKING:
+    import httpx
+
+_log = logging.getLogger("gateway.downloads")
+_ATTEMPTS_ON_WRONG_CONTENT: Final = 3
+_ATTEMPTS_TOO_SLOW: Final = 5
+OUTAGE_LIMIT_S: Final = 600.0
+"""How long the artifact server may stay away in one download."""
+
+BytesListener = Callable[[int], None]
+"""Told how many bytes of the file are here."""
+
+
+@dataclass(frozen=True)
+class DownloadLimits:
+    """When an attempt, and a download, is given up."""
+
+    min_bytes_per_s: float = 1024.0
+    stall_s: float = 10.0
+    outage_limit_s: float = OUTAGE_LIMIT_S
+    retry_first_s: float = 0.5
+    retry_most_s: float = 10.0
+
+
+class _WrongContent(Exception):
+    """What is served is not the file; the message says how it differs."""
+
+
+class _NotNow(Exception):
+    """The attempt failed; the same request may succeed later."""
+
+
+class _TooSlow(_NotNow):
+    """Bytes come, but fewer than the least rate."""
+
+
+class Downloader:
+    """Downloads into one folder. One download of a file at a time; different files may run side by side.
+
+    Args:
+        folder: made when it is needed.
+        limits: see there.
+    """
+
+    def __init__(self, folder: Path, limits: DownloadLimits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def path_of(self, file: RemoteFile) -> Path:
+        """Where the verified file is, or will be."""
+        return self._folder / file.sha256
+
+    async def fetch(self, file: RemoteFile, *, base_url: str, on_bytes: BytesListener = lambda _: None) -> Path:
+        """Returns the verified file, downloading what is missing of it.
+
+        Args:
+            file: its path below ``base_url``, and what it must be.
+            base_url: the artifact server's.
+            on_bytes: progress.
+
+        Raises:
+            DownloadRefused: three times not what the manifest promises.
+            DownloadTimedOut: the server stayed away, or too slow, for too long.
+            OSError: the folder cannot be written.
+        """
+        async with self._locks.setdefault(file.sha256, asyncio.Lock()):
+            done = self.path_of(file)
+            if _is_verified(done, file):
+                on_bytes(file.length)
+                return done
+            self._folder.mkdir(parents=True, exist_ok=True)
+            async with _client(self._limits, is_tls=base_url.startswith("https:")) as client:
+                await self._fetch(client, file, base_url=base_url, on_bytes=on_bytes)
+            return done
+
+    def clear(self) -> None:
+        """Removes all files; for when no job needs them."""
+        if self._folder.exists():
+            for path in self._folder.iterdir():
+                path.unlink(missing_ok=True)
+
+    async def _fetch(
+        self, client: httpx.AsyncClient, file: RemoteFile, *, base_url: str, on_bytes: BytesListener
+    ) -> None:
+        attempt = _Attempt(client, file, self._folder, url=_url(base_url, file.path), limits=self._limits)
+        backoff = Backoff(first_s=self._limits.retry_first_s, most_s=self._limits.retry_most_s)
+        started_s = time.monotonic()
+        latest_s = started_s + self._limits.outage_limit_s + file.length / self._limits.min_bytes_per_s
+        wrong = slow = 0
+        while True:
+            try:
+                await attempt.run(on_bytes)
+                return
+            except _WrongContent as error:
+                wrong += 1
+                attempt.forget()
+                _log.warning("%s: %s (attempt %d of %d)", file.path, error, wrong, _ATTEMPTS_ON_WRONG_CONTENT)
+                if wrong >= _ATTEMPTS_ON_WRONG_CONTENT:
+                    raise DownloadRefused(f"{file.path}: {error}, {wrong} times") from error
+            except _NotNow as error:
+                slow = slow + 1 if isinstance(error, _TooSlow) else 0
+                if slow >= _ATTEMPTS_TOO_SLOW:
+                    raise DownloadTimedOut(f"{file.path}: {error}, {slow} times on end") from error
+                now_s = time.monotonic()
+                if now_s - attempt.last_byte_s > self._limits.outage_limit_s or now_s > latest_s:
+                    raise DownloadTimedOut(f"{file.path}: not here after {now_s - started_s:.0f} s: {error}") from error
+                if attempt.is_moving:
+                    backoff.reset()
+                _log.warning("%s: %s; trying again", file.path, error)
+            await asyncio.sleep(backoff.next_s())
+
+
+class _Attempt:
+    """The state of one file's download across attempts: what is here, and which version of the file it is of."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, file: RemoteFile, folder: Path, *, url: str, limits: DownloadLimits
+    ) -> None:
+        self._client = client
+        self._file = file
+        self._url = url
+        self._limits = limits
+        self._done = folder / file.sha256
+        self._part = folder / f"{file.sha256}.part"
+        self._etag = folder / f"{file.sha256}.etag"
+        self.last_byte_s = time.monotonic()
+        self.is_moving = False
+
+    def forget(self) -> None:
+        """Begins from zero the next time."""
+        self._part.unlink(missing_ok=True)
+        self._etag.unlink(missing_ok=True)
+
+    async def run(self, on_bytes: BytesListener) -> None:
+        import httpx
+
+        self.is_moving = False
+        have = self._part.stat().st_size if self._part.exists() and self._etag.exists() else 0
+        if have > self._file.length:
+            self.forget()
+            have = 0
+        if have < self._file.length:
+            try:
+                await self._transfer(have, on_bytes)
+            except TimeoutError as error:
+                raise _NotNow(f"artifact server {self._url}: nothing came for {self._limits.stall_s:g} s") from error
+            except httpx.TransportError as error:
+                why = " ".join(str(error).split()) or type(error).__name__
+                raise _NotNow(f"artifact server {self._url}: {why}") from error
+        _verify(self._part, self._file)
+        with self._part.open("rb") as written:
+            os.fsync(written.fileno())
+        self._part.replace(self._done)
+        self._etag.unlink(missing_ok=True)
+
+    async def _transfer(self, have: int, on_bytes: BytesListener) -> None:
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": self._etag.read_text()}
+        async with asyncio.timeout(self._limits.stall_s) as deadline:
+            async with self._client.stream("GET", self._url, headers=headers) as answer:
+                deadline.reschedule(None)
+                have = self._judge_answer(answer, have)
+                await self._receive(answer, have, on_bytes)
+
+    def _judge_answer(self, answer: httpx.Response, have: int) -> int:
+        """From which byte on the answer is; raises if it is none."""
+        status = answer.status_code
+        if status == 416:
+            raise _WrongContent(f"the server has fewer than {have + 1} bytes of it")
+        if status >= 500 or status in (408, 425, 429):
+            raise _NotNow(f"artifact server {self._url}: status {status}")
+        if status not in (200, 206):
+            raise _WrongContent(f"artifact server {self._url}: status {status}")
+        if status == 206 and not answer.headers.get("content-range", "").startswith(f"bytes {have}-"):
+            raise _WrongContent(
+                f"the server resumes at {answer.headers.get('content-range', 'nowhere')!r}, not at {have}"
+            )
+        start = have if status == 206 else 0
+        length = answer.headers.get("content-length", "")
+        if length.isdigit() and start + int(length) > self._file.length:
+            raise _WrongContent(f"longer than the {self._file.length} bytes of the manifest ({start + int(length)})")
+        etag = answer.headers.get("etag", "")
+        if etag.startswith('"'):
+            self._etag.write_text(etag)
+        else:
+            self._etag.unlink(missing_ok=True)
+        return start
+
+    async def _receive(self, answer: httpx.Response, have: int, on_bytes: BytesListener) -> None:
+        window_s, window_bytes = time.monotonic(), 0
+        chunks = answer.aiter_raw()
+        with self._part.open("r+b" if have else "wb") as part:
+            part.seek(have)
+            part.truncate()
+            while True:
+                async with asyncio.timeout(self._limits.stall_s):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                have += len(chunk)
+                if have > self._file.length:
+                    raise _WrongContent(f"longer than the {self._file.length} bytes of the manifest")
+                part.write(chunk)
+                self.is_moving = True
+                self.last_byte_s, window_bytes = time.monotonic(), window_bytes + len(chunk)
+                on_bytes(have)
+                elapsed_s = self.last_byte_s - window_s
+                if elapsed_s >= self._limits.stall_s:
+                    if window_bytes < self._limits.min_bytes_per_s * elapsed_s:
+                        raise _TooSlow(
+                            f"artifact server {self._url}: {window_bytes / elapsed_s:.0f} bytes/s, "
+                            f"less than {self._limits.min_bytes_per_s:.0f}"
+                        )
+                    window_s, window_bytes = self.last_byte_s, 0
+        if have < self._file.length:
+            raise _WrongContent(f"ends after {have} of {self._file.length} bytes")
+
+
+@asynccontextmanager
+async def _client(limits: DownloadLimits, *, is_tls: bool) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without redirects and proxies; without TLS it need not load the system's certificates, which takes long."""
+    import httpx
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    timeout = httpx.Timeout(limits.stall_s)
+    async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False, verify=is_tls) as client:
+        yield client
+
+
+def _url(base_url: str, path: str) -> str:
+    return base_url.rstrip("/") + "/" + quote(path)
+
+
+def _is_verified(path: Path, file: RemoteFile) -> bool:
+    """A file that is there already is hashed again: only then it may be shown to an ECU."""
+    try:
+        _verify(path, file)
+    except (_WrongContent, FileNotFoundError):
+        return False
+    return True
+
+
+def _verify(path: Path, file: RemoteFile) -> None:
+    with path.open("rb") as content:
+        length = os.fstat(content.fileno()).st_size
+        if length != file.length:
+            raise _WrongContent(f"has {length} bytes, the manifest says {file.length}")
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != file.sha256:
+        raise _WrongContent(f"SHA-256 is {digest}, the manifest says {file.sha256}")

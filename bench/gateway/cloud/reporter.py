@@ -1,0 +1,185 @@
+"""Tells the cloud, in order: every transition from the outbox, then progress, then a sign of life.
+
+Decides what is sent next and when. A transition is repeated until the cloud has answered it (its number makes repeats
+harmless); progress is sent only when no transition waits, at most twice a second, and is lost if it cannot be sent. What
+the cloud answers (its state of the job, the operator's cancel) is handed on; what follows from it is ``job_runner``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from otabench.bench.backoff import Backoff
+from otabench.bench.gateway.cloud.cloud_link import CloudLink, ecu_reports
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
+from otabench.bench.gateway.store import JobRecord, Report, Store
+from otabench.bench.gateway.vehicle import EcuProgress
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
+from otabench.proto.trace import TraceWriter
+
+_log = logging.getLogger("gateway.reporter")
+_LEAST_INTERVAL_S: Final = 0.5
+
+Answered = Callable[[str, JobState, bool], None]
+"""Job id, the cloud's state of it, and whether the operator asks to cancel."""
+
+
+def status_request(
+    vin: str,
+    job: JobRecord,
+    *,
+    progress: Mapping[str, EcuProgress] | None = None,
+    identities: Mapping[str, EcuIdentity] | None = None,
+) -> ota_pb2.UpdateStatusRequest:
+    """The message that tells where a job stands."""
+    return ota_pb2.UpdateStatusRequest(
+        vin=vin,
+        job_id=job.job_id,
+        state=to_wire(job.state),
+        reason=job.reason,
+        transition_seq=job.seq,
+        progress=[
+            ota_pb2.EcuProgress(
+                ecu=each.ecu,
+                phase=str(each.phase),
+                bytes_done=each.bytes_done,
+                bytes_total=each.bytes_total,
+                bytes_per_s=each.bytes_per_s,
+            )
+            for each in (progress or {}).values()
+        ],
+        ecus=ecu_reports(identities or {}),
+    )
+
+
+class Reporter:
+    """Delivers reports for as long as ``run`` runs.
+
+    Args:
+        vin: this vehicle.
+        store: holds the outbox.
+        cloud: where it goes.
+        answered: told of every answer.
+        identities: what the ECUs run, for the question after a refusal.
+        backoff: waits while the cloud is away.
+        heartbeat_s: how often a job that makes no progress is told of, to learn of a cancel.
+        trace: gets refusals.
+    """
+
+    def __init__(
+        self,
+        *,
+        vin: str,
+        store: Store,
+        cloud: CloudLink,
+        answered: Answered,
+        identities: Callable[[], Mapping[str, EcuIdentity]],
+        backoff: Backoff,
+        heartbeat_s: float,
+        trace: TraceWriter,
+    ) -> None:
+        self._vin = vin
+        self._store = store
+        self._cloud = cloud
+        self._answered = answered
+        self._identities = identities
+        self._backoff = backoff
+        self._heartbeat_s = heartbeat_s
+        self._trace = trace
+        self._progress: dict[str, EcuProgress] = {}
+        self._has_progress = False
+        self._news = asyncio.Event()
+
+    def transition_written(self) -> None:
+        """There is a new report in the outbox; progress of the state before is of no interest any more."""
+        self._news.set()
+
+    def progressed(self, progress: EcuProgress) -> None:
+        """An ECU got on."""
+        self._progress[progress.ecu] = progress
+        self._has_progress = True
+        self._news.set()
+
+    def job_began(self) -> None:
+        """Progress of the job before is forgotten."""
+        self._progress.clear()
+        self._has_progress = False
+
+    async def run(self) -> None:
+        """Delivers until cancelled."""
+        while True:
+            self._news.clear()
+            report = self._store.first_report()
+            if report is not None:
+                await self._deliver(report)
+                continue
+            job = self._store.open_job()
+            if job is not None and self._has_progress:
+                await self._tell(job)
+                await asyncio.sleep(_LEAST_INTERVAL_S)
+                continue
+            await self._wait(self._heartbeat_s)
+            if not self._news.is_set() and job is not None and job.seq > 0 and not is_final(job.state):
+                self._has_progress = True
+
+    async def _deliver(self, report: Report) -> None:
+        request = ota_pb2.UpdateStatusRequest.FromString(report.message)
+        try:
+            answer = await self._cloud.update_status(request)
+        except CloudUnreachable:
+            await asyncio.sleep(self._backoff.next_s())
+            return
+        except CloudRefused as error:
+            state = from_wire(request.state)
+            _log.warning("job %s: the cloud refused to take %s: %s", report.job_id, state, error)
+            self._trace.emit(
+                "cloud.refused", job_id=report.job_id, state=str(state), reason=str(error), code=error.code
+            )
+            self._store.report_taken(report.number)
+            await self._ask_state(report.job_id)
+            return
+        self._backoff.reset()
+        self._store.report_taken(report.number)
+        self._hand_on(request.job_id, answer.state, answer.cancel_requested)
+
+    async def _tell(self, job: JobRecord) -> None:
+        self._has_progress = False
+        request = status_request(self._vin, job, progress=self._progress)
+        try:
+            answer = await self._cloud.update_status(request)
+        except CloudUnreachable:
+            await asyncio.sleep(self._backoff.next_s())
+        except CloudRefused:
+            await self._ask_state(job.job_id)
+            await asyncio.sleep(self._heartbeat_s)
+        else:
+            self._backoff.reset()
+            self._hand_on(job.job_id, answer.state, answer.cancel_requested)
+
+    async def _ask_state(self, job_id: str) -> None:
+        """After a refusal: the cloud may have ended the job; it says so at check-in."""
+        try:
+            answer = await self._cloud.check_in(self._identities(), job_id=job_id)
+        except (CloudUnreachable, CloudRefused):
+            return
+        if answer.job_id == job_id:
+            self._hand_on(job_id, answer.job_state, False)
+
+    def _hand_on(self, job_id: str, state: int, cancel_requested: bool) -> None:
+        try:
+            known = from_wire(state)
+        except ValueError:
+            return  # a state of a later version of the protocol: nothing that this gateway could act on
+        self._answered(job_id, known, cancel_requested)
+
+    async def _wait(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,58 @@
+"""The event plane's end in the vehicle: "there is something for you" over MQTT, and nothing else.
+
+Decides nothing: a message only wakes the next check-in, whatever stands in it, so a forged one costs one question to the
+cloud. A broker that is away is waited for; the gateway polls meanwhile, and no update is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from otabench.bench.backoff import Backoff
+
+_log = logging.getLogger("gateway.wakeup")
+_KEEPALIVE_S: Final = 30
+
+
+def topic_of(vin: str) -> str:
+    """Where this vehicle is woken."""
+    return f"otabench/v1/vehicles/{vin}/update-available"
+
+
+async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff) -> None:
+    """Keeps listening until cancelled; calls ``wake`` at every message and whenever the broker is (back) there."""
+    import aiomqtt
+
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL)
+    connected: bool | None = None
+    while True:
+        try:
+            async with aiomqtt.Client(
+                host,
+                port,
+                identifier=f"otabench-gateway-{vin}",
+                protocol=aiomqtt.ProtocolVersion.V311,
+                keepalive=_KEEPALIVE_S,
+                timeout=5.0,
+                logger=logging.getLogger("mqtt"),
+            ) as client:
+                await client.subscribe(topic_of(vin), qos=1)
+                if connected is not True:
+                    _log.info("broker %s:%d answers", host, port)
+                connected = True
+                backoff.reset()
+                wake()
+                async for _ in client.messages:
+                    wake()
+        except (aiomqtt.MqttError, OSError) as error:
+            if connected is not False:
+                _log.warning("broker %s:%d is away (%s); polling instead, trying again", host, port, _plain(error))
+            connected = False
+        await asyncio.sleep(backoff.next_s())
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

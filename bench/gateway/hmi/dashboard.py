@@ -1,0 +1,194 @@
+"""What the driver sees and decides: the agent's side of the HMI's seam (``gateway.hmi.model``).
+
+Decides which decision fits (the job that is shown, waiting, and only one at a time) and how often progress is shown. What a
+decision leads to is ``job_runner``'s; a decision is answered only once what follows from it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HmiState
+from otabench.bench.gateway.store import JobRecord
+from otabench.bench.gateway.vehicle import EcuProgress
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.job_states import JobState
+
+_SHOWN_EVERY_S: Final = 0.1
+_HISTORY_MOST: Final = 20
+
+
+@dataclass(frozen=True)
+class PendingDecision:
+    """A decision that the driver has made; exactly one of the two methods is called."""
+
+    job_id: str
+    decision: Decision
+    _answer: asyncio.Future[None]
+
+    def taken(self) -> None:
+        """It is persisted."""
+        if not self._answer.done():
+            self._answer.set_result(None)
+
+    def refused(self, why: str) -> None:
+        """It came too late."""
+        if not self._answer.done():
+            self._answer.set_exception(DecisionRefused(why))
+
+
+class Dashboard:
+    """Implements ``HmiModel``. Used from the event loop's thread."""
+
+    def __init__(self, *, vin: str, hardware_ids: Mapping[str, str]) -> None:
+        self._hardware_ids = dict(hardware_ids)
+        self._identities: dict[str, EcuIdentity] = {}
+        self._versions: dict[str, tuple[str, str]] = {}
+        self._progress: dict[str, EcuProgress] = {}
+        self._state = HmiState(seq=1, vin=vin)
+        self._changed = asyncio.Event()
+        self._decisions: asyncio.Queue[PendingDecision] = asyncio.Queue()
+        self._pending: PendingDecision | None = None
+        self._flush: asyncio.TimerHandle | None = None
+        self._soon: dict[str, Any] = {}
+        self._publish()
+
+    # The page's side
+
+    def snapshot(self) -> HmiState:
+        """See ``HmiModel.snapshot``."""
+        return self._state
+
+    async def changes(self) -> AsyncIterator[HmiState]:
+        """See ``HmiModel.changes``."""
+        while True:
+            changed, state = self._changed, self._state
+            yield state
+            if self._state is state:
+                await changed.wait()
+
+    async def decide(self, job_id: str, decision: Decision) -> None:
+        """See ``HmiModel.decide``."""
+        shown = self._state
+        if shown.job_id is None or job_id != shown.job_id:
+            raise DecisionRefused(f"There is no update {job_id} to decide on.")
+        if shown.job_state is not JobState.WAITING_FOR_APPROVAL:
+            raise DecisionRefused(f"The update does not wait for a decision: it is {shown.job_state}.")
+        if self._pending is not None:
+            raise DecisionRefused("A decision was made a moment ago.")
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending = PendingDecision(job_id, decision, answer)
+        self._decisions.put_nowait(self._pending)
+        await asyncio.shield(answer)
+
+    # The agent's side
+
+    async def next_decision(self) -> PendingDecision:
+        """The driver's next decision."""
+        return await self._decisions.get()
+
+    def end_decision(self, why: str = "") -> None:
+        """Whatever decision is pending is settled: taken, or refused with that sentence."""
+        pending, self._pending = self._pending, None
+        while not self._decisions.empty():
+            self._decisions.get_nowait()
+        if pending is not None:
+            if why:
+                pending.refused(why)
+            else:
+                pending.taken()
+
+    def show(self, **fields: Any) -> None:
+        """Changes fields of ``HmiState``."""
+        if any(getattr(self._state, name) != value for name, value in fields.items()):
+            self._publish(**fields)
+
+    def show_job(self, job: JobRecord, *, versions: Mapping[str, tuple[str, str]] | None = None, **fields: Any) -> None:
+        """Shows a job as it stands.
+
+        Args:
+            job: it.
+            versions: what each ECU ran before and is to run; None: as shown already.
+            fields: further fields of ``HmiState``.
+        """
+        if job.job_id != self._state.job_id:
+            self._progress.clear()
+            empty = {"download_bytes": 0, "download_done_bytes": 0, "expected_duration_s": 0.0, "release_notes": ""}
+            fields = empty | fields
+        if versions is not None:
+            self._versions = dict(versions)
+        self._publish(
+            **{
+                "job_id": job.job_id,
+                "job_state": job.state,
+                "reason": job.reason,
+                "deferred_until": job.deferred_until if job.state is JobState.WAITING_FOR_APPROVAL else None,
+                "campaign_name": job.campaign_name,
+            }
+            | fields
+        )
+
+    def show_identities(self, identities: Mapping[str, EcuIdentity]) -> None:
+        """What the ECUs say of themselves."""
+        self._identities.update(identities)
+        self._publish()
+
+    def show_progress(self, progress: EcuProgress) -> None:
+        """An ECU got on: shown at once when its phase changes, else within a tenth of a second."""
+        before = self._progress.get(progress.ecu)
+        self._progress[progress.ecu] = progress
+        if before is None or before.phase is not progress.phase:
+            self._publish()
+        else:
+            self._publish_soon()
+
+    def show_download(self, done_bytes: int) -> None:
+        """Bytes of the downloads that are here."""
+        self._soon["download_done_bytes"] = done_bytes
+        self._publish_soon()
+
+    def show_history(self, ended: list[JobRecord]) -> None:
+        """The jobs that ended, latest first."""
+        self._publish(history=tuple(_history_line(job) for job in ended[:_HISTORY_MOST]))
+
+    def _publish_soon(self) -> None:
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(_SHOWN_EVERY_S, self._publish)
+
+    def _publish(self, **fields: Any) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        fields = self._soon | fields
+        self._soon = {}
+        views = tuple(self._view(name) for name in self._hardware_ids)
+        self._state = self._state.model_copy(update={**fields, "ecus": views, "seq": self._state.seq + 1})
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _view(self, name: str) -> EcuView:
+        identity = self._identities.get(name)
+        running = identity.software_version if identity else ""
+        before, after = self._versions.get(name, (running, ""))
+        progress = self._progress.get(name)
+        return EcuView(
+            ecu=name,
+            hardware_id=self._hardware_ids[name],
+            from_version=before,
+            to_version=after,
+            slot_state=str(identity.active.state) if identity else "",
+            phase=str(progress.phase) if progress else "",
+            bytes_done=progress.bytes_done if progress else 0,
+            bytes_total=progress.bytes_total if progress else 0,
+            bytes_per_s=progress.bytes_per_s if progress else 0.0,
+            detail=progress.detail if progress else "",
+        )
+
+
+def _history_line(job: JobRecord) -> str:
+    ended = datetime.fromtimestamp(job.updated_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{ended}: {job.campaign_name or job.job_id}: {job.state}" + (f" ({job.reason})" if job.reason else "")

@@ -1,0 +1,72 @@
+"""What the vehicle's ECUs say of themselves, as last read.
+
+Decides when that is too old to be told to the cloud. Reading is the vehicle's, on the worker's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.worker import Worker
+from otabench.bench.gateway.vehicle import Vehicle
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.trace import TraceWriter
+
+_FRESH_S: Final = 60.0
+"""An idle gateway reads its ECUs again after that time, not at every poll: other testers use the bus too."""
+
+
+class Identities:
+    """The last reading."""
+
+    def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard, trace: TraceWriter) -> None:
+        self._vehicle = vehicle
+        self._worker = worker
+        self._dashboard = dashboard
+        self._trace = trace
+        self._read_at_s: float | None = None
+        self.known: Mapping[str, EcuIdentity] = {}
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last reading may be told to the cloud."""
+        return self._read_at_s is not None and time.monotonic() - self._read_at_s < _FRESH_S
+
+    async def refresh(self) -> Mapping[str, EcuIdentity]:
+        """Reads all ECUs.
+
+        Raises:
+            FlashError: an ECU does not answer or answers nonsense.
+        """
+        self.learned(await self._worker.submit(self._vehicle.identify))
+        return self.known
+
+    def learned(self, identities: Mapping[str, EcuIdentity]) -> None:
+        """Takes a reading that came with something else."""
+        self.known = {**self.known, **identities}
+        self._read_at_s = time.monotonic()
+        self._dashboard.show_identities(self.known)
+        for name, identity in identities.items():
+            self._trace.emit("ecu.identity", ecu=name, **_told(identity))
+
+    def forget(self) -> None:
+        """What was read is not true any more: read again before it is told."""
+        self._read_at_s = None
+
+
+def _told(identity: EcuIdentity) -> dict[str, Any]:
+    """What an ``ecu.identity`` event says (docs/contracts.md)."""
+    return {
+        "serial": identity.serial,
+        "hardware_id": identity.hardware_id,
+        "software_version": identity.software_version,
+        "active_slot": identity.active_slot,
+        "boots_left": identity.boots_left,
+        "slots": [
+            {"state": str(slot.state), "version": slot.version, "security_counter": slot.security_counter}
+            for slot in identity.slots
+        ],
+    }

@@ -1,0 +1,91 @@
+"""What the gateway does in each job state, and which event leads where.
+
+Decides: the transition that an event causes (``NEXT``, on top of the table both sides share, ``proto.job_states``), in which
+states a job may still be given up from outside, and which states need the downloaded manifest. It does nothing and keeps
+nothing: ``job_runner`` acts, ``store`` persists.
+
+Rules:
+
+* Every pair of ``NEXT`` is a transition of the shared table, and every transition of that table has an event here.
+* What comes from outside (the operator's cancel, time running out) is taken until ACTIVATING and ignored from there on.
+* From ACTIVATING on every failure goes by the way back: REVERTED or REVERT_FAILED. UNABLE there means that the ECUs were asked
+  first whether they may be activated, one said no, and none was.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from otabench.proto.job_states import JobState, is_allowed
+
+
+class Event(StrEnum):
+    """What happened to a job."""
+
+    ADOPTED = "the job was taken on"
+    MANIFEST_ACCEPTED = "the manifest is good for this vehicle"
+    MANIFEST_REFUSED = "the manifest is refused"
+    APPROVED = "the driver said install"
+    DECLINED = "the driver declined"
+    DOWNLOADED = "all files are here and verified"
+    STAGED = "all ECUs hold the new image in their inactive slot"
+    ACTIVATED = "all staged slots are trial slots, all ECUs were reset"
+    CONFIRMED = "all ECUs run and have confirmed the new version"
+    UNABLE = "it cannot be done, and nothing that runs has changed"
+    REVERTED = "all ECUs run their old version again"
+    REVERT_FAILED = "an ECU could not be brought back"
+    CANCELED = "the operator canceled"
+    TIME_RAN_OUT = "time ran out"
+
+
+_S, _E = JobState, Event
+_GIVEN_UP: Final = {_E.CANCELED: _S.CANCELED, _E.TIME_RAN_OUT: _S.TIMED_OUT}
+_WAY_BACK: Final = {_E.REVERTED: _S.ROLLED_BACK, _E.REVERT_FAILED: _S.FAILED}
+
+NEXT: Final[dict[JobState, dict[Event, JobState]]] = {
+    _S.CREATED: {_E.ADOPTED: _S.CONFIRMING, **_GIVEN_UP},
+    _S.CONFIRMING: {
+        _E.MANIFEST_ACCEPTED: _S.WAITING_FOR_APPROVAL,
+        _E.MANIFEST_REFUSED: _S.REJECTED,
+        _E.UNABLE: _S.FAILED,
+        **_GIVEN_UP,
+    },
+    _S.WAITING_FOR_APPROVAL: {
+        _E.APPROVED: _S.DOWNLOADING,
+        _E.DECLINED: _S.REJECTED,
+        _E.UNABLE: _S.FAILED,
+        **_GIVEN_UP,
+    },
+    _S.DOWNLOADING: {_E.DOWNLOADED: _S.INSTALLING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
+    _S.INSTALLING: {_E.STAGED: _S.ACTIVATING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
+    _S.ACTIVATING: {_E.ACTIVATED: _S.VERIFYING, _E.UNABLE: _S.FAILED, **_WAY_BACK},
+    _S.VERIFYING: {_E.CONFIRMED: _S.SUCCEEDED, **_WAY_BACK},
+}
+
+NEEDS_MANIFEST: Final[frozenset[JobState]] = frozenset(
+    {_S.WAITING_FOR_APPROVAL, _S.DOWNLOADING, _S.INSTALLING, _S.ACTIVATING, _S.VERIFYING}
+)
+"""States that work with the manifest that CONFIRMING accepted and kept."""
+
+
+def next_state(state: JobState, event: Event) -> JobState:
+    """Where the event leads.
+
+    Raises:
+        ValueError: the event cannot happen in that state.
+    """
+    try:
+        return NEXT[state][event]
+    except KeyError:
+        raise ValueError(f"event {event.name} cannot happen in state {state}") from None
+
+
+def can_be_given_up(state: JobState) -> bool:
+    """Whether the operator's cancel or a time-out still ends the job."""
+    return is_allowed(state, JobState.CANCELED)
+
+
+def is_way_back_needed(state: JobState) -> bool:
+    """Whether a failure in this state must be answered by reverting ECUs."""
+    return is_allowed(state, JobState.ROLLED_BACK)

@@ -1,1 +1,0 @@
-"""Flash profiles, as data: ``bench.gateway.flashing.profile`` reads them."""

@@ -1,0 +1,1 @@
+"""The Uptane Primary: verification of metadata. Pure judgement; files and network are the callers'."""

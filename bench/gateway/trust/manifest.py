@@ -1,0 +1,230 @@
+"""The manifest's rules of this vehicle: which verified Targets may be installed here, and what they mean.
+
+Pure: signed bytes whose signatures were verified before (``primary``) in, a ``Plan`` or ``ManifestRefused`` out. It knows no
+file, network or clock. Rules, in this order; the first that is broken is the reason:
+
+1. The vehicle's part (``proto.uptane.ManifestCustom``) is there and well-formed, and so is every target's.
+2. It is for this VIN and for this job.
+3. Every target is for an ECU that was provisioned here, by serial number and hardware id, and no ECU is named twice.
+4. The ECU that answers is the one that was provisioned.
+5. The image's release counter is not lower than the running slot's (rollback), and its version is newer. Of an ECU in its
+   bootloader (active slot INVALID, version 0.0.0) neither is known: it judges by itself what it takes.
+6. Paths stay below the artifact server's base, and every file has a SHA-256.
+7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
+
+What it says of the versions in the whole vehicle is ``vehicle_versions``'. The images themselves are verified by the ECUs; length
+and digest by ``downloads``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from otabench.bench.gateway.errors import ManifestRefused
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.slot_table import SlotState
+from otabench.proto.image_format import Dependency, ImageVersion
+from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class KnownEcu:
+    """An ECU as it was provisioned in this gateway."""
+
+    name: str
+    serial: str
+    hardware_id: str
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file on the artifact server, and what it must be."""
+
+    path: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PlannedPatch:
+    """A patch that rebuilds the target's image from ``base_version``."""
+
+    file: RemoteFile
+    """What is downloaded: the patch, or the file that it is encrypted in."""
+    base_version: str
+
+
+@dataclass(frozen=True)
+class PlannedEcu:
+    """What one ECU is to run."""
+
+    ecu: str
+    serial: str
+    hardware_id: str
+    version: str
+    release_counter: int
+    image: RemoteFile
+    patch: PlannedPatch | None
+    encrypted_image: RemoteFile | None = None
+    """Where the campaign is encrypted: what is downloaded instead of ``image``; ``patch`` is encrypted, too."""
+    dependencies: tuple[Dependency, ...] = ()
+    """As the manifest states them: an encrypted image says nothing to the gateway."""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the ECU gets its image, or patch, encrypted."""
+        return self.encrypted_image is not None
+
+    @property
+    def download(self) -> RemoteFile:
+        """The full image as it is downloaded and sent to the ECU."""
+        return self.encrypted_image or self.image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A manifest that this vehicle understands."""
+
+    custom: ManifestCustom
+    expires_at: float
+    """s since 1970, UTC."""
+    ecus: tuple[PlannedEcu, ...]
+
+
+def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
+    """Reads the signed Targets: rules 1, 3 (known ECU), 6 and 7.
+
+    Args:
+        targets: the file ``targets.json``, its signatures verified.
+        known: the vehicle's provisioned ECUs.
+
+    Raises:
+        ManifestRefused: it breaks one of these rules.
+    """
+    by_serial = {ecu.serial: ecu for ecu in known}
+    try:
+        signed = json.loads(targets)["signed"]
+        expires_at = datetime.fromisoformat(signed["expires"]).timestamp()
+        entries: dict[str, Any] = signed["targets"]
+        custom = ManifestCustom.model_validate(signed[MANIFEST_CUSTOM_KEY])
+        parts = [(path, entry, TargetCustom.model_validate(entry["custom"])) for path, entry in entries.items()]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ManifestRefused(f"its custom field {where} is wrong: {first['msg']}") from error
+    except KeyError as error:
+        raise ManifestRefused(f"it lacks the field {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ManifestRefused(f"it is not Targets metadata: {error}") from error
+    if not parts:
+        raise ManifestRefused("it names no image")
+    return Plan(
+        custom=custom,
+        expires_at=expires_at,
+        ecus=tuple(_planned(path, entry, part, by_serial) for path, entry, part in parts),
+    )
+
+
+def judge_plan(
+    plan: Plan, *, vin: str, job_id: str, known: Iterable[KnownEcu], identities: Mapping[str, EcuIdentity]
+) -> None:
+    """Judges whether the plan is for this vehicle, this job and what its ECUs run now: rules 2 to 5.
+
+    Raises:
+        ManifestRefused: it breaks one of these rules.
+    """
+    if plan.custom.vin != vin:
+        raise ManifestRefused(f"it is for vehicle {plan.custom.vin}, this is {vin}")
+    if plan.custom.job_id != job_id:
+        raise ManifestRefused(f"it belongs to job {plan.custom.job_id}, not to {job_id}")
+    provisioned = {ecu.name: ecu for ecu in known}
+    seen: set[str] = set()
+    for planned in plan.ecus:
+        if planned.ecu in seen:
+            raise ManifestRefused(f"it names ECU {planned.ecu} (serial {planned.serial}) twice")
+        seen.add(planned.ecu)
+        _judge_ecu(planned, provisioned[planned.ecu], identities.get(planned.ecu))
+
+
+def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | None) -> None:
+    name = planned.ecu
+    if planned.hardware_id != known.hardware_id:
+        raise ManifestRefused(
+            f"its image for {name} is for hardware {planned.hardware_id}, {name} is {known.hardware_id}"
+        )
+    if identity is None:
+        raise ManifestRefused(f"what {name} runs is not known")
+    if (identity.serial, identity.hardware_id) != (known.serial, known.hardware_id):
+        raise ManifestRefused(
+            f"{name} says it is {identity.serial} ({identity.hardware_id}), provisioned is {known.serial} ({known.hardware_id})"
+        )
+    running = identity.active
+    if running.state is not SlotState.INVALID and planned.release_counter < running.security_counter:
+        raise ManifestRefused(
+            f"its image for {name} has release counter {planned.release_counter}, "
+            f"lower than {running.security_counter} of the running one"
+        )
+    try:
+        is_newer = ImageVersion.parse(planned.version) > ImageVersion.parse(identity.software_version)
+    except ValueError as error:
+        raise ManifestRefused(f"{name}: {error}") from error
+    if not is_newer:
+        raise ManifestRefused(
+            f"its image for {name} is {planned.version}, {name} runs {identity.software_version} already"
+        )
+
+
+def _planned(
+    path: str, entry: Mapping[str, Any], custom: TargetCustom, by_serial: Mapping[str, KnownEcu]
+) -> PlannedEcu:
+    known = by_serial.get(custom.ecu_serial)
+    if known is None:
+        raise ManifestRefused(f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have")
+    hashes = entry.get("hashes")
+    sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
+    patch = custom.patch
+    if patch is not None and (patch.encryption is None) != (custom.encryption is None):
+        raise ManifestRefused(f"it encrypts only one of image and patch for {known.name}")
+    return PlannedEcu(
+        ecu=known.name,
+        serial=custom.ecu_serial,
+        hardware_id=custom.hardware_id,
+        version=custom.version,
+        release_counter=custom.release_counter,
+        image=_file(path, entry.get("length"), sha256),
+        patch=None
+        if patch is None
+        else PlannedPatch(_facts(patch.encryption or patch), base_version=patch.base_version),
+        dependencies=tuple(Dependency(each.image_number, ImageVersion.parse(each.version)) for each in custom.requires),
+        encrypted_image=_facts(custom.encryption) if custom.encryption is not None else None,
+    )
+
+
+def _facts(custom: EncryptionCustom | PatchCustom) -> RemoteFile:
+    return _file(custom.path, custom.length, custom.sha256)
+
+
+def _file(path: str, length: object, sha256: object) -> RemoteFile:
+    parts = path.split("/")
+    if (
+        not path
+        or path.startswith("/")
+        or ":" in parts[0]
+        or "\\" in path
+        or any(part in ("", ".", "..") for part in parts)
+    ):
+        raise ManifestRefused(f"its path {path!r} leads out of the artifact server's folder")
+    if not isinstance(length, int) or length < 1:
+        raise ManifestRefused(f"{path}: its length {length!r} is not a positive number")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise ManifestRefused(f"{path}: it has no SHA-256")
+    return RemoteFile(path, length, sha256)

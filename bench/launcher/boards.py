@@ -1,0 +1,118 @@
+"""Real boards: what they say of themselves over UDS, which a simulator would tell through its control port.
+
+Decides where a board's state comes from: it is probed once before the gateway starts (the bus has one tester at a time),
+and from then on the gateway's own readings, its ``ecu.identity`` events, are followed in the trace. A board that is silent, or
+is another one than the bench file says, keeps the bench from coming up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from otabench.bench.clients.job_watch import TraceTail
+from otabench.bench.errors import BoardError
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import FlashError
+
+_PROBE_INTERVAL_S: Final = 0.2
+NO_KEYS: Final = (
+    "a board trusts the keys it was given, and this file names none: add `keys: DIR` (`otabench keys init DIR --bench FILE` "
+    "makes them, DIR/image/signing.pub.pem and DIR/director/root.json go into the board)"
+)
+
+
+class BoardFacts:
+    """The last reading of every board.
+
+    Args:
+        trace: the run's trace.
+        boards: names.
+    """
+
+    def __init__(self, trace: Path, boards: Sequence[str]) -> None:
+        self._tail = TraceTail(trace)
+        self._boards = frozenset(boards)
+        self._states: dict[str, dict[str, Any]] = {}
+        self._read_ns: dict[str, int] = {}
+
+    def learn(self, ecu: str, identity: Mapping[str, Any]) -> None:
+        """Takes a reading over: ``active_slot`` and ``slots`` as in an ``ecu.identity`` event."""
+        self._states[ecu] = _state(ecu, identity)
+        self._read_ns[ecu] = time.monotonic_ns()
+
+    def states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
+        """What the boards said last, in the words of a control port's ``state``; power is unknown.
+
+        Args:
+            since_ns: readings before that moment of the monotonic clock are left out.
+        """
+        for event in self._tail.new_events():
+            if event.event == "ecu.identity" and event.component == "gateway" and event.ecu in self._boards:
+                self._states[event.ecu] = _state(event.ecu, event.data)
+                self._read_ns[event.ecu] = event.mono_ns
+        return {ecu: state for ecu, state in self._states.items() if self._read_ns[ecu] >= since_ns}
+
+
+def _state(ecu: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    slots = [{"state": str(slot["state"]), "version": str(slot["version"])} for slot in identity["slots"]]
+    return {
+        "name": ecu,
+        "mode": "application",
+        "active_slot": int(identity["active_slot"]),
+        "slots": slots,
+        "faults": [],
+    }
+
+
+def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
+    """Asks one board who it is, until it answers.
+
+    Args:
+        endpoint: as the gateway will reach it.
+        within_s: a board that was switched on a moment ago boots meanwhile.
+
+    Returns:
+        The data of an ``ecu.identity`` event.
+
+    Raises:
+        BoardError: no bus, no answer, or another board than the bench file says.
+    """
+    from otabench.bench.gateway.flashing import (
+        probe,  # udsoncan takes its time to import, and not every bench has a board
+    )
+
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            found = probe(endpoint)
+            break
+        except FlashError as error:
+            if time.monotonic() >= deadline or not error.retryable:
+                raise BoardError(
+                    f"board {_with_name(endpoint.name, str(error))}; power, wiring, termination, bit rate, and "
+                    f"ecus.{endpoint.name}.request_id/response_id? `otabench bench check` asks again",
+                    ecu=endpoint.name,
+                ) from error
+        time.sleep(_PROBE_INTERVAL_S)
+    for key, told, expected in (
+        ("serial", found.serial, endpoint.serial),
+        ("hardware_id", found.hardware_id, endpoint.hardware_id),
+    ):
+        if told != expected:
+            raise BoardError(
+                f"board {endpoint.name} says {key} {told!r}, the bench file {expected!r}; "
+                f"correct ecus.{endpoint.name}.{key}, or connect the right board",
+                ecu=endpoint.name,
+            )
+    return {
+        "active_slot": found.active_slot,
+        "software_version": found.software_version,
+        "slots": [{"state": str(slot.state), "version": slot.version} for slot in found.slots],
+    }
+
+
+def _with_name(ecu: str, text: str) -> str:
+    return text if text.startswith(f"{ecu}: ") else f"{ecu}: {text}"

@@ -1,0 +1,129 @@
+"""Faults of a bus: which buses get a frame gate, and how a fault finds the gate or the load of its bus.
+
+A bus with a gate has its simulated ECUs on a virtual interface behind it (``faults.frame_gate``); gateway, captures and pacing
+stay on the bus itself. Every bus has a process that can load it (``faults.bus_load``). A fault of frames may name an ECU (its
+frames only), a bus, or ``bus`` where there is but one gate; a load is of a bus, or of ``bus`` where there is but one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otabench.bench.errors import WrongUsage
+from otabench.bench.faults.control_port import ControlPort, Fault
+from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
+from otabench.bench.faults.load_plan import LOAD_KIND, Load
+from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.topology.model import Topology
+
+ANY_BUS: Final = "bus"
+LOAD_TIMEOUT_S: Final = 30.0
+"""A load that is asked for first imports python-can, and its state takes a second to measure."""
+BUS_FAULT_KINDS: Final = FRAME_FAULT_KINDS | {LOAD_KIND}
+
+
+def gated_buses(topology: Topology, options: BenchOptions) -> list[str]:
+    """Buses that get a gate: all SocketCAN buses with simulated ECUs, where one is asked for or a fault needs it."""
+    if not options.frame_gate and not any(fault.kind in FRAME_FAULT_KINDS for fault in options.faults):
+        return []
+    used = {topology.ecus[name].bus for name in topology.simulated()}
+    return [name for name, bus in topology.buses.items() if name in used and bus.interface == "socketcan"]
+
+
+@dataclass(frozen=True)
+class BusPorts:
+    """What faults of buses can reach.
+
+    Attributes:
+        gates: control port of each frame gate, by bus.
+        loads: control port of each load, by bus.
+        ecus: ``bus``, ``request_id`` and ``response_id`` by ECU.
+    """
+
+    gates: Mapping[str, int]
+    loads: Mapping[str, int]
+    ecus: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, endpoints: Mapping[str, Any]) -> BusPorts:
+        """From what bench.json says."""
+        return cls(endpoints.get("frame_gates", {}), endpoints.get("bus_loads", {}), endpoints["ecus"])
+
+    def concerns(self, target: str, kind: str) -> bool:
+        """Whether such a fault is a bus's matter, not an ECU's."""
+        return kind in BUS_FAULT_KINDS or (target not in self.ecus and (target in self.loads or target == ANY_BUS))
+
+    def gate_of(self, target: str) -> ControlPort:
+        """The control port of the gate of a bus, or of an ECU's bus.
+
+        Raises:
+            WrongUsage: there is no such gate.
+        """
+        if not self.gates:
+            raise WrongUsage(f"{target}: faults of frames need a frame gate: start the bench with --frame-gate")
+        bus = str(self.ecus[target]["bus"]) if target in self.ecus else target
+        if target == ANY_BUS and len(self.gates) == 1:
+            bus = next(iter(self.gates))
+        if bus not in self.gates:
+            known = ", ".join([*self.ecus, *self.gates])
+            raise WrongUsage(f"{target!r} is no ECU or bus with a frame gate; known: {known}")
+        return ControlPort(bus, self.gates[bus], what="frame gate")
+
+    def load_of(self, target: str) -> ControlPort:
+        """The control port of the load of a bus.
+
+        Raises:
+            WrongUsage: there is no such bus, or several and none is named.
+        """
+        known = ", ".join(self.loads) or "none"
+        if target in self.loads:
+            bus = target
+        elif target == ANY_BUS and len(self.loads) == 1:
+            bus = next(iter(self.loads))
+        elif target == ANY_BUS:
+            raise WrongUsage(f"this bench has several buses; name one of them: {known}")
+        elif target in self.ecus:
+            raise WrongUsage(f"{target} is an ECU, and a load is of a bus: name its bus, {self.ecus[target]['bus']}")
+        else:
+            raise WrongUsage(f"there is no bus {target!r} in this bench; known: {known}")
+        return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
+
+    def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Sets a fault of frames or a load; what its process then says of itself.
+
+        Raises:
+            WrongUsage: no fault of a bus, no such gate or bus, or the load means nothing.
+            EndpointError: the process does not answer or refuses.
+        """
+        if kind not in BUS_FAULT_KINDS:
+            raise WrongUsage(f"{kind} is no fault of a bus; those are: {', '.join(sorted(BUS_FAULT_KINDS))}")
+        if kind == LOAD_KIND:
+            port = self.load_of(target)
+            Load.parse(_without_seed(parameters))
+            return port.call("fault", kind=kind, **parameters)
+        ids = {}
+        if target in self.ecus:
+            ids = {"ids": [self.ecus[target]["request_id"], self.ecus[target]["response_id"]]}
+        return self.gate_of(target).call("fault", **{"kind": kind, **ids, **parameters})
+
+
+def check(fault: Fault, topology: Topology, options: BenchOptions) -> None:
+    """Makes sure, before anything is started, that a bench could set that fault of frames or that load.
+
+    Raises:
+        WrongUsage: it could not.
+    """
+    ecus = {name: {"bus": entry.bus} for name, entry in topology.ecus.items()}
+    gates = dict.fromkeys(gated_buses(topology, options), 0)
+    ports = BusPorts(gates, dict.fromkeys(topology.buses, 0), ecus)
+    if fault.kind == LOAD_KIND:
+        ports.load_of(fault.ecu)
+        Load.parse(_without_seed(fault.parameters))
+    else:
+        ports.gate_of(fault.ecu)
+
+
+def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parameters.items() if key != "seed"}

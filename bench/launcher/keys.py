@@ -1,0 +1,54 @@
+"""The keys of a bench: made by the cloud's own command, as the bench never imports it; and whether a folder has them all."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.errors import ProcessFailed
+from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.topology.model import Topology
+
+_KEYS_TIMEOUT_S: Final = 60.0
+
+
+def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
+    """Makes the bench's keys by ``python -m otabench.cloud keys init``.
+
+    Raises:
+        ProcessFailed: that went wrong; the message quotes it.
+    """
+    argv = [*PYTHON, "otabench.cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
+    for name in topology.ecus:
+        argv += ["--ecu", name]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_KEYS_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProcessFailed(
+            f"keys: making them took more than {_KEYS_TIMEOUT_S:.0f} s; is the machine overloaded?", process="keys"
+        ) from error
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
+        raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)
+
+
+def folder_problem(keys_dir: Path, topology: Topology) -> str:
+    """What a folder of keys lacks for this bench file, then ``; `` and the remedy; empty where it has all."""
+    if not keys_dir.is_dir():
+        return f"there is no folder {keys_dir}; `otabench keys init {keys_dir} --bench FILE` makes it"
+    own_secret = {
+        name for name, ecu in topology.ecus.items() if ecu.security.secret or ecu.security.secret_file is not None
+    }
+    vehicle = f"tls/vehicle-{topology.vehicle.vin}"
+    names = ["director/root.json", "director/targets.pem", "image/signing.pem", "image/signing.pub.pem", "tls/ca.pem"]
+    names += [f"{vehicle}.pem", f"{vehicle}.key", "tls/cloud.pem", "tls/operator.pem"]
+    names += [f"ecu/{name}.secret" for name in topology.ecus if name not in own_secret]
+    missing = [name for name in names if not (keys_dir / name).is_file()]
+    if not missing:
+        return ""
+    return f"{keys_dir} lacks {', '.join(missing)}; `otabench keys init` makes a whole folder, in another place"

@@ -1,0 +1,226 @@
+"""One bench, one run at a time: a lock file for each bus, held as long as the run lasts.
+
+Decides what a bench is for others: its buses. Two bench files that name ``can0`` mean one bench; ``vcan0`` of another kernel or
+network namespace is another bus. The kernel releases a lock when its holder ends, however it ends, so there is no stale one.
+The file names the holder: process, user, since when, what. Whoever would wait for the process that started it is refused at once:
+that one waits for its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from otabench.bench.errors import BenchError
+from otabench.bench.topology.model import Topology
+
+_LOOK_INTERVAL_S: Final = 0.2
+_PLACES: Final = (Path("/run/lock"), Path("/var/lock"))
+
+
+class BenchInUse(BenchError):
+    """Another run holds the bench.
+
+    Attributes:
+        holder: what its lock file says: pid, user, since, bench.
+    """
+
+    def __init__(self, message: str, *, holder: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+def place() -> Path:
+    """Where lock files are: a folder that all users of this kernel share."""
+    for folder in _PLACES:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    return Path(tempfile.gettempdir())
+
+
+def name_of(interface: str, channel: str) -> str:
+    """The lock file's name of one bus."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{interface}-{channel}")
+    identity = f"{interface}\0{channel}\0{_kernel_identity() if interface == 'socketcan' else ''}"
+    return f"otabench-{readable[:60]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.lock"
+
+
+def _kernel_identity() -> str:
+    """This kernel and this network namespace: interface names mean nothing beyond them."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+@dataclass
+class _Held:
+    path: Path
+    descriptor: int
+
+
+class BenchLock:
+    """The locks of all buses of a bench.
+
+    Args:
+        buses: interface and channel of each.
+        bench: the bench file's name, told to whoever waits.
+        folder: None: ``place()``.
+    """
+
+    def __init__(self, buses: Sequence[tuple[str, str]], *, bench: str, folder: Path | None = None) -> None:
+        # In one order, so that two runs that need the same buses cannot each hold one and wait for the other.
+        self._buses = sorted(set(buses))
+        self._bench = bench
+        self._folder = folder or place()
+        self._held: list[_Held] = []
+
+    def acquire(self, *, wait_s: float = 0.0, say: Callable[[str], None] = lambda _: None) -> None:
+        """Takes the bench.
+
+        Args:
+            wait_s: how long to wait for whoever has it.
+            say: told once whom one waits for.
+
+        Raises:
+            BenchInUse: somebody else has it, still; the message says who.
+            BenchError: no lock file can be made.
+        """
+        deadline = time.monotonic() + wait_s
+        try:
+            for interface, channel in self._buses:
+                self._acquire(interface, channel, deadline=deadline, wait_s=wait_s, say=say)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Gives the bench back. May be called twice."""
+        for held in self._held:
+            os.ftruncate(held.descriptor, 0)
+            os.close(held.descriptor)
+        self._held.clear()
+
+    def _acquire(
+        self, interface: str, channel: str, *, deadline: float, wait_s: float, say: Callable[[str], None]
+    ) -> None:
+        path = self._folder / name_of(interface, channel)
+        descriptor = _open(path)
+        told = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    os.close(descriptor)
+                    raise BenchError(f"{path}: the bench cannot be locked: {error.strerror}") from error
+            holder = _read(path)
+            if holder.get("pid") in set(_ancestors()):
+                os.close(descriptor)
+                raise BenchInUse(
+                    f"bus {channel} is in use by {_told(holder)}, which started this command: to wait for it would be for ever; "
+                    "use the bench that it has up, or give this command a bench file with another bus",
+                    holder=holder,
+                )
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                waited = f" after {wait_s:g} s of waiting" if wait_s else ""
+                raise BenchInUse(
+                    f"bus {channel} is in use by {_told(holder)}{waited}; wait for it with --bench-wait SECONDS, "
+                    "or end that run",
+                    holder=holder,
+                )
+            if not told:
+                say(f"bus {channel} is in use by {_told(holder)}: waiting for up to {wait_s:g} s")
+                told = True
+            time.sleep(_LOOK_INTERVAL_S)
+        self._held.append(_Held(path, descriptor))
+        content = {
+            "pid": os.getpid(),
+            "user": _user(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bench": self._bench,
+        }
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(content).encode(), 0)
+
+
+@contextmanager
+def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
+    """The bench is this process's meanwhile. Arguments and errors are those of ``BenchLock`` and its ``acquire``."""
+    lock = BenchLock(buses, bench=bench)
+    lock.acquire(wait_s=wait_s, say=say)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def buses_of(topology: Topology) -> list[tuple[str, str]]:
+    """What each bus of the bench file is on this machine."""
+    return [bus.identity for bus in topology.buses.values()]
+
+
+def _ancestors() -> Iterator[int]:
+    """The processes that this one descends from, nearest first."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:  # it has just ended
+            return
+        pid = int(stat.rpartition(")")[2].split()[1])
+
+
+def _open(path: Path) -> int:
+    """Opens the file, or makes it for everybody. Not made where it is there: the kernel refuses O_CREAT on another user's
+    file in a sticky folder (fs.protected_regular)."""
+    try:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if os.fstat(descriptor).st_uid == os.getuid():
+                os.fchmod(descriptor, 0o666)  # whatever the umask: other users lock it too
+            return descriptor
+    except OSError as error:
+        raise BenchError(
+            f"{path}: the lock file cannot be used: {error.strerror}; remove it, or correct its rights"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is being written
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _told(holder: dict[str, Any]) -> str:
+    if not holder:
+        return "another process"
+    return f"process {holder.get('pid')} of user {holder.get('user')} (bench {holder.get('bench')}, since {holder.get('since')})"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())

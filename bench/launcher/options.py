@@ -1,0 +1,75 @@
+"""How a bench is to be brought up: what its user may choose, as one frozen object.
+
+Decides defaults only. The defaults are those of tests: unpaced, any free HMI port, nothing on screen; the command line
+sets what people want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from otabench.bench.faults.control_port import Fault
+from otabench.bench.topology.model import Topology
+
+
+class Transfer(StrEnum):
+    """What the campaign sends: a patch where it pays, always full images, or always patches."""
+
+    AUTO = "auto"
+    FULL = "full"
+    DELTA = "delta"
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """All that can be chosen about a bench.
+
+    Attributes:
+        topology: the bench file's contents; None: ``bench_file`` is read, or the default bench.
+        bench_file: path of a bench file.
+        runs_dir: where the run's folder is made.
+        hmi_port: 0: any free port.
+        pace: make virtual buses as slow as their bit rate.
+        capture: record the buses.
+        transfer: of campaigns that name none.
+        encrypt: every file for the ECU it is for, in campaigns that do not say.
+        faults: set once the ECUs are up.
+        image_size_bytes: of all firmware bodies; None: the bench file's.
+        versions: firmware versions made; the first is what the ECUs are delivered with.
+        keys_dir: keys made earlier; None: new ones for this run.
+        absent: processes not started with the bench; ``Bench.start_process`` brings them in later.
+        ecu_timing: overrides of ``EcuTiming``, for all simulated ECUs.
+        gateway_timing: overrides of ``GatewayTiming``.
+        poll_interval_s: how often the gateway asks the cloud without being woken.
+        gateway_stop_before: a job state: the gateway kills itself after persisting it, before acting.
+        embedded_broker: amqtt instead of mosquitto; None: where mosquitto is not installed.
+        kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
+        frame_gate: simulated ECUs sit behind a frame gate, for faults of frames; so they do where ``faults`` has such a one.
+        ready_timeout_s: for all processes together.
+    """
+
+    topology: Topology | None = None
+    bench_file: Path | None = None
+    runs_dir: Path = Path("runs")
+    hmi_port: int = 0
+    pace: bool = False
+    capture: bool = True
+    transfer: Transfer = Transfer.AUTO
+    encrypt: bool = False
+    faults: tuple[Fault, ...] = ()
+    image_size_bytes: int | None = None
+    versions: tuple[str, ...] = ("1.0.0", "2.0.0")
+    keys_dir: Path | None = None
+    absent: frozenset[str] = frozenset()
+    ecu_timing: Mapping[str, Any] = field(default_factory=dict)
+    gateway_timing: Mapping[str, Any] = field(default_factory=dict)
+    poll_interval_s: float = 10.0
+    gateway_stop_before: str = ""
+    embedded_broker: bool | None = None
+    kernel_can: bool | None = None
+    frame_gate: bool = False
+    ready_timeout_s: float = 60.0

@@ -1,0 +1,157 @@
+"""How an ECU's supply is switched: the simulator's control port, the user's own commands, or not at all.
+
+Decides what a driver is asked for (``on``, ``off``, ``cycle``) and how a command that fails reads: the ECU, the command, what it
+said, what to do. Commands are run by the shell, as the bench file has them (a relay board, a laboratory supply, ``uhubctl``);
+one that does not end in time is killed with all it started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from otabench.bench.errors import PowerError
+from otabench.bench.faults.control_port import ControlPort
+from otabench.bench.topology.entries import EcuEntry, PowerEntry
+
+_QUOTED_CHARACTERS: Final = 200
+
+
+class PowerDriver(Protocol):
+    """The supply of one ECU."""
+
+    def on(self) -> None:
+        """Switches it on.
+
+        Raises:
+            PowerError: it could not be.
+        """
+        ...
+
+    def off(self) -> None:
+        """Switches it off.
+
+        Raises:
+            PowerError: it could not be.
+        """
+        ...
+
+    def cycle(self) -> None:
+        """Off, a while without supply, and on.
+
+        Raises:
+            PowerError: one of both could not be.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedPower:
+    """A simulator's power, by its control port."""
+
+    port: ControlPort
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        self.port.power("on")
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        self.port.power("off")
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        self.port.power("cycle")
+
+
+@dataclass(frozen=True)
+class CommandPower:
+    """Two shell commands."""
+
+    ecu: str
+    entry: PowerEntry
+    sleep: Callable[[float], None] = time.sleep
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        self._run("on", self.entry.on)
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        self._run("off", self.entry.off)
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        self.off()
+        self.sleep(self.entry.off_s)
+        self.on()
+
+    def _run(self, which: str, command: str) -> None:
+        where = f"power of {self.ecu}: the command for {which!r} ({command})"
+        process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        try:
+            said, _ = process.communicate(timeout=self.entry.timeout_s)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise PowerError(
+                f"{where} did not end within {self.entry.timeout_s:g} s and was killed; "
+                f"run it by hand, or raise ecus.{self.ecu}.power.timeout_s",
+                ecu=self.ecu,
+            ) from error
+        if process.returncode != 0:
+            words = " ".join(said.split())[-_QUOTED_CHARACTERS:] or "it said nothing"
+            raise PowerError(
+                f"{where} ended with status {process.returncode}: {words}; run it by hand, then correct it in the bench file",
+                ecu=self.ecu,
+            )
+
+
+@dataclass(frozen=True)
+class NoPower:
+    """Nobody can switch this ECU."""
+
+    ecu: str
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        raise self._error()
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        raise self._error()
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        raise self._error()
+
+    def _error(self) -> PowerError:
+        return PowerError(
+            f"power of {self.ecu}: the bench file names no power driver; "
+            f"add ecus.{self.ecu}.power: {{driver: command, on: …, off: …}}",
+            ecu=self.ecu,
+        )
+
+
+def driver(ecu: str, entry: EcuEntry, port: ControlPort | None) -> PowerDriver:
+    """The driver that the bench file names; without one, a simulator's own and none for a board."""
+    kind = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
+    if kind == "command":
+        return CommandPower(ecu, entry.power)
+    if kind == "simulated" and port is not None:
+        return SimulatedPower(port)
+    return NoPower(ecu)

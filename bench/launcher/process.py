@@ -1,0 +1,200 @@
+"""Processes of the bench: started in groups of their own, watched, stopped; what a process says last is kept at hand.
+
+Decides how a process is started so that it cannot outlive the bench (a parent-death signal by ``setpriv``), how it is
+asked to end (SIGTERM, then SIGKILL), and how its failure reads. Which processes there are is the launcher's.
+
+Rule: a process is started by the thread that lives as long as the bench does, as the kernel sends the parent-death signal
+when the starting *thread* ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.errors import ProcessFailed
+
+STOP_GRACE_S: Final = 5.0
+_LOOK_INTERVAL_S: Final = 0.03
+_TAIL_BYTES: Final = 8192
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """How to start one process, and how to tell that it is ready.
+
+    Attributes:
+        name: unique in the bench; names the log.
+        argv: program and arguments.
+        log: where its output is appended.
+        ready: called now and then; True once it serves. May raise nothing.
+        remedy: what the user can do where it does not come up.
+    """
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    ready: Callable[[], bool]
+    remedy: str = ""
+
+
+class Process:
+    """One process of the bench, started at most once; a restart makes another ``Process``."""
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self.expected_to_run = False
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None before the start."""
+        return self._popen.pid if self._popen is not None else None
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs or before it was started; negative: the signal that ended it."""
+        return self._popen.poll() if self._popen is not None else None
+
+    @property
+    def running(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    def start(self) -> None:
+        """Starts it.
+
+        Raises:
+            ProcessFailed: the program cannot be executed.
+        """
+        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        argv = list(self.spec.argv)
+        setpriv = shutil.which("setpriv")
+        if setpriv is not None:
+            argv = [setpriv, "--pdeathsig", "TERM", "--", *argv]
+        with self.spec.log.open("ab") as log:
+            try:
+                self._popen = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+            except OSError as error:
+                raise ProcessFailed(
+                    f"{self.name} cannot be started: {argv[0]}: {error.strerror}", process=self.name, log=self.spec.log
+                ) from error
+        self.expected_to_run = True
+
+    def ask_to_stop(self) -> None:
+        """Sends SIGTERM; returns at once."""
+        self.expected_to_run = False
+        if self.running:
+            self._signal(signal.SIGTERM)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended within that time."""
+        if self._popen is None:
+            return True
+        try:
+            self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
+        """SIGTERM, and SIGKILL to its whole group where that is not heeded in time."""
+        self.ask_to_stop()
+        if not self.wait(grace_s):
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to its whole group: what a crash or a power cut does."""
+        self.expected_to_run = False
+        if self.running:
+            self._signal(signal.SIGKILL)
+            self.wait(STOP_GRACE_S)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._popen is not None
+        try:
+            os.killpg(self._popen.pid, number)
+        except (ProcessLookupError, PermissionError):  # it ended meanwhile, or has no group yet
+            self._popen.send_signal(number)
+
+    def last_lines(self, count: int = 1) -> list[str]:
+        """The last lines that say something of its log."""
+        try:
+            with self.spec.log.open("rb") as log:
+                log.seek(max(0, self.spec.log.stat().st_size - _TAIL_BYTES))
+                text = log.read().decode(errors="replace")
+        except OSError:
+            return []
+        return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+
+    def failure(self, what: str) -> ProcessFailed:
+        """The error that says what happened to it, with its last words."""
+        last = self.last_lines()
+        words = f" Its last line: {last[0].strip()}." if last else " It wrote nothing."
+        remedy = f" {self.spec.remedy}" if self.spec.remedy else ""
+        return ProcessFailed(
+            f"{self.name} {what}.{words} Log: {self.spec.log}.{remedy}", process=self.name, log=self.spec.log
+        )
+
+    def death(self) -> ProcessFailed | None:
+        """The error, where it ended though nobody asked it to."""
+        status = self.exit_status
+        if not self.expected_to_run or status is None:
+            return None
+        how = f"was ended by signal {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return self.failure(how)
+
+
+def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callable[[], None] = lambda: None) -> None:
+    """Waits until all are ready, in whatever order they come up.
+
+    Args:
+        processes: started ones.
+        timeout_s: for all together.
+        watch: called in between; may raise.
+
+    Raises:
+        ProcessFailed: one ended, or is not ready in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    pending = list(processes)
+    while True:
+        for process in list(pending):
+            death = process.death()
+            if death is not None:
+                raise death
+            if process.spec.ready():
+                pending.remove(process)
+        if not pending:
+            return
+        watch()
+        if time.monotonic() > deadline:
+            raise pending[0].failure(f"did not come up within {timeout_s:.0f} s")
+        time.sleep(_LOOK_INTERVAL_S)
+
+
+def stop_all(processes: Sequence[Process], *, grace_s: float = STOP_GRACE_S) -> None:
+    """Ends all at once: SIGTERM to every one, then SIGKILL to those that do not heed it in time."""
+    for process in processes:
+        process.ask_to_stop()
+    deadline = time.monotonic() + grace_s
+    for process in processes:
+        if not process.wait(max(0.0, deadline - time.monotonic())):
+            process.kill()

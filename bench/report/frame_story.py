@@ -1,0 +1,137 @@
+"""CAN frames of a capture in words, on the trace's clock, so that they can stand between its events.
+
+Decides how a frame is told: as ISO 15765-2 frame where its address is an ECU's (identifier, with extended addressing the byte in
+front too), an error frame by its classes, any other as
+bytes; a run of consecutive frames of one sender is one line. Pure: log lines and events in, lines out.
+
+Clocks: a capture has the wall clock, a story the monotonic one. Every trace event has both; the median of their differences
+leads from one to the other, which holds as long as nobody sets the wall clock by more than the run takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Final
+
+from otabench.bench.bus import error_classes
+from otabench.bench.bus.frame import ERR_FLAG
+from otabench.bench.uds.names import describe
+from otabench.proto.isotp_address import FrameAddress
+from otabench.proto.trace import TraceEvent
+
+_LINE: Final = re.compile(r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(#[0-9A-F])?([0-9A-F]*|R)\s*$")
+_FLOW: Final = {0: "continue to send", 1: "wait", 2: "overflow"}
+
+
+@dataclass(frozen=True)
+class LoggedFrame:
+    """One line of a candump log."""
+
+    wall_ns: int
+    channel: str
+    can_id: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ToldFrame:
+    """One line of the story: when it began on the monotonic clock, and the words."""
+
+    mono_ns: int
+    words: str
+
+
+def parse_log(lines: Iterable[str]) -> Iterator[LoggedFrame]:
+    """The frames of a candump log; a torn last line is left out.
+
+    Raises:
+        ValueError: a line is none of candump's; the message has its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        found = _LINE.match(line)
+        if found is None or (len(found[6]) % 2 and found[6] != "R"):
+            if not line.endswith("\n"):
+                return
+            raise ValueError(f"line {number} is none of candump's log format")
+        data = b"" if found[6] == "R" else bytes.fromhex(found[6])
+        wall_ns = int(found[1]) * 1_000_000_000 + int(found[2]) * 1000
+        yield LoggedFrame(wall_ns, found[3], int(found[4], 16), data)
+
+
+def wall_to_mono_ns(events: Sequence[TraceEvent]) -> int:
+    """What is added to the wall clock, in ns since 1970, to come to the monotonic one. Raises ValueError without events."""
+    if not events:
+        raise ValueError("no events to set the clock by")
+    return round(median(event.mono_ns - round(datetime.fromisoformat(event.ts).timestamp() * 1e9) for event in events))
+
+
+def tell(
+    frames: Iterable[LoggedFrame], *, names: Mapping[FrameAddress, str], offset_ns: int, first_ns: int, last_ns: int
+) -> list[ToldFrame]:
+    """The frames of an interval.
+
+    Args:
+        frames: in the order of the capture.
+        names: of each diagnostic address: whose it is and in which direction.
+        offset_ns: as ``wall_to_mono_ns`` gives it.
+        first_ns, last_ns: the interval, on the monotonic clock.
+    """
+    told: list[ToldFrame] = []
+    extended_ids = {address.can_id for address in names if address.extension is not None}
+    runs: dict[FrameAddress, tuple[int, int]] = {}
+    """Consecutive frames not told yet, by address: when they began, how many."""
+
+    def end_run(address: FrameAddress) -> None:
+        begun_ns, count = runs.pop(address)
+        frames_ = "frame" if count == 1 else "frames"
+        told.append(ToldFrame(begun_ns, f"{address.can_id:03X} {names[address]}  {count} consecutive {frames_}"))
+
+    for frame in frames:
+        mono_ns = frame.wall_ns + offset_ns
+        if not first_ns <= mono_ns <= last_ns:
+            continue
+        if frame.can_id & ERR_FLAG:
+            words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
+            told.append(ToldFrame(mono_ns, words))
+            continue
+        is_extended = frame.can_id in extended_ids and bool(frame.data)
+        address = FrameAddress(frame.can_id, frame.data[0] if is_extended else None)
+        content = frame.data[1:] if is_extended else frame.data
+        name = names.get(address)
+        if name is not None and content and content[0] >> 4 == 2:
+            begun_ns, count = runs.get(address, (mono_ns, 0))
+            runs[address] = (begun_ns, count + 1)
+            continue
+        if address in runs:
+            end_run(address)
+        words = f"{name}  {_protocol_words(content)}" if name is not None else frame.data.hex(" ").upper()
+        told.append(ToldFrame(mono_ns, f"{frame.can_id:03X} {words}"))
+    for address in list(runs):
+        end_run(address)
+    return sorted(told, key=lambda line: line.mono_ns)
+
+
+def _protocol_words(data: bytes) -> str:
+    """Single, first and flow control frames of ISO 15765-2, without the address in front; other bytes as they are."""
+    kind = data[0] >> 4 if data else None
+    if kind == 0:
+        length, start = (data[0] & 0xF, 1) if data[0] & 0xF else (data[1] if len(data) > 1 else 0, 2)
+        return _with_service("single frame", data[start : start + length])
+    if kind == 1 and len(data) >= 7:
+        length, start = int.from_bytes(data[:2], "big") & 0xFFF, 2
+        if length == 0:
+            length, start = int.from_bytes(data[2:6], "big"), 6
+        return _with_service(f"first frame of {length} bytes", data[start:])
+    if kind == 3 and len(data) >= 3:
+        status = _FLOW.get(data[0] & 0xF, "reserved status")
+        return f"flow control: {status}, block size {data[1]}, STmin {data[2]:02X}"
+    return data.hex(" ").upper()
+
+
+def _with_service(what: str, payload: bytes) -> str:
+    words = describe(payload)
+    return f"{what}: {payload.hex(' ').upper()}" + (f"  {words}" if words else "")

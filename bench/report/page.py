@@ -1,0 +1,86 @@
+"""A run as one HTML page that needs nothing else: no script, no font, no picture from anywhere.
+
+Decides what stands on the page and in which order; figures come from ``report.figures`` (report.json) and
+``report.series``, plots from ``report.plots``, looks from ``report.html.j2``. All texts are escaped there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from otabench.bench.report import plots
+from otabench.bench.report.plots import KIB, TimeAxis, phase_class
+from otabench.bench.report.series import OTHER, Series
+from otabench.bench.report.text import unpaced_note
+
+TEMPLATE: Final = "report.html.j2"
+_GOOD: Final = frozenset({"SUCCEEDED"})
+_WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED"})
+
+
+def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        report: the contents of report.json.
+        series: what is drawn; None: the gateway never had the job, the page has no plots.
+        story: the job's events, one line each.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(kib=_kib, percent=_percent, seconds=_seconds, number=_number)
+    text = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(
+        report=report,
+        tone=_tone(report),
+        series=series,
+        plots=_plots(report, series) if series is not None else None,
+        unpaced=unpaced_note([name for name, bus in report["buses"].items() if not bus["paced"]]),
+        ecus=list(dict.fromkeys([*report["before"], *report["after"]])),
+        story=story,
+    )
+
+
+def _tone(report: Mapping[str, Any]) -> str:
+    if report["exit_status"] == 0 and report["result"] in _GOOD:
+        return "good"
+    return "warn" if report["result"] in _WARN else "bad"
+
+
+def _plots(report: Mapping[str, Any], series: Series) -> dict[str, Any]:
+    axis = TimeAxis(-0.02 * series.duration_s, series.duration_s * 1.02 or 1.0)
+    kinds = {ecu: number for number, ecu in enumerate(series.blocks)}
+    limits = {
+        transfer["ecu"]: float(transfer["limit_bytes_per_s"])
+        for transfer in report["transfers"]
+        if transfer["limit_bytes_per_s"]
+    }
+    names = dict.fromkeys(span.name for lane in series.lanes for span in lane.spans)
+    return {
+        "lanes": Markup(plots.lanes_svg(series.lanes, axis)),
+        "rate": Markup(plots.rate_svg(series.blocks, limits, axis)) if any(series.blocks.values()) else None,
+        "loads": [(load.bus, Markup(plots.load_svg(load, kinds, axis))) for load in series.loads],
+        "kinds": [(ecu, f"k{number % 6}") for ecu, number in kinds.items()],
+        "other": any(any(load.shares.get(OTHER, ())) for load in series.loads),
+        "phases": [(name, phase_class(name)) for name in names],
+    }
+
+
+def _kib(bytes_per_s: float | None) -> str:
+    return "–" if bytes_per_s is None else f"{bytes_per_s / KIB:.2f} KiB/s"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share * 100:.1f} %"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", " ")

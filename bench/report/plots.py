@@ -1,0 +1,181 @@
+"""Plots of a run as SVG text: lanes, flash rate, bus load. All share one time axis, so that they can be read one below another.
+
+Decides shapes and scales; figures come from ``report.series``, colours from the page's style sheet by class (``k0`` …
+for ECUs, ``phase-…`` for what is done), so that light and dark are the page's affair. No library, no script.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from otabench.bench.report.series import OTHER, Block, Lane, LoadSeries
+
+WIDTH: Final = 1000
+LEFT: Final = 78
+RIGHT: Final = 14
+AXIS: Final = 26
+_LANE: Final = 30
+_PLOT: Final = 150
+_TOP: Final = 12
+_GLYPH: Final = 6.6
+_KINDS: Final = 6
+_TICKS: Final = 8
+_JITTER: Final = 1.15
+"""Up to here a share above 1 is frames that fall into the neighbouring interval, and is drawn as full."""
+KIB: Final = 1024
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The common time axis, in seconds since the job began."""
+
+    start_s: float
+    end_s: float
+
+    def x(self, seconds: float) -> float:
+        """Where that moment is drawn."""
+        share = (seconds - self.start_s) / max(1e-9, self.end_s - self.start_s)
+        return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
+
+    def draw(self, top: float, bottom: float) -> str:
+        """Grid lines, their times and the unit."""
+        step = nice_step((self.end_s - self.start_s) / _TICKS)
+        parts = []
+        tick = math.ceil(self.start_s / step) * step
+        while tick <= self.end_s + 1e-9:
+            x = self.x(tick)
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>')
+            parts.append(_text(x, bottom + 17, f"{tick:.{_decimals(step)}f} s", "middle", "tick"))
+            tick += step
+        return "".join(parts)
+
+
+def nice_step(least: float) -> float:
+    """The smallest 1, 2 or 5 times a power of ten that is not less."""
+    power = 10.0 ** math.floor(math.log10(max(least, 1e-6)))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least - 1e-12)
+
+
+def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
+    """One row a lane; a word stands in a span where there is room for it, and in its tooltip always."""
+    bottom = _TOP + _LANE * len(lanes)
+    parts = [axis.draw(_TOP, bottom)]
+    for row, lane in enumerate(lanes):
+        top = _TOP + row * _LANE + 3
+        parts.append(_text(LEFT - 10, top + 17, lane.name, "end", "label"))
+        for span in lane.spans:
+            x, width = axis.x(span.start_s), max(1.5, axis.x(span.end_s) - axis.x(span.start_s))
+            words = f"{lane.name}: {span.name}, {span.end_s - span.start_s:.2f} s"
+            parts.append(
+                f'<rect class="span {phase_class(span.name)}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" '
+                f'height="{_LANE - 6}" rx="3"><title>{escape(words)}</title></rect>'
+            )
+            if width > len(span.name) * _GLYPH + 8:
+                parts.append(_text(x + width / 2, top + 16, span.name, "middle", "in-span"))
+    return _svg(bottom + AXIS, "States of the job and phases of the ECUs over time", parts)
+
+
+def rate_svg(blocks: Mapping[str, Sequence[Block]], limits: Mapping[str, float], axis: TimeAxis) -> str:
+    """The rate of every block, KiB/s; dashed: what the line carries at most."""
+    bottom = _TOP + _PLOT
+    most = max([block.bytes_per_s for each in blocks.values() for block in each] + list(limits.values()), default=1.0)
+    scale = _Scale(most / KIB, bottom)
+    parts = [axis.draw(_TOP, bottom), scale.draw("KiB/s")]
+    for kind, (ecu, each) in enumerate(blocks.items()):
+        limit = limits.get(ecu)
+        if each and limit:
+            y, x1, x2 = scale.y(limit / KIB), axis.x(each[0].start_s), axis.x(each[-1].end_s)
+            words = escape(f"{ecu}: the line's limit, {limit / KIB:.1f} KiB/s")
+            parts.append(
+                f'<line class="limit" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y:.1f}" y2="{y:.1f}"><title>{words}</title></line>'
+            )
+        for path in _steps(each, axis, scale):
+            parts.append(f'<path class="line k{kind % _KINDS}" d="{path}"><title>{escape(ecu)}</title></path>')
+    return _svg(bottom + AXIS, "Flash rate over time", parts)
+
+
+def load_svg(load: LoadSeries, kinds: Mapping[str, int], axis: TimeAxis) -> str:
+    """The bus's load, stacked by ECU, in percent of what the line carries."""
+    bottom = _TOP + _PLOT
+    most = max((sum(parts) for parts in zip(*load.shares.values(), strict=True)), default=0.0)
+    scale = _Scale(100.0 if most < _JITTER else most * 100, bottom)
+    parts = [axis.draw(_TOP, bottom), scale.draw("%")]
+    base = [0.0] * len(next(iter(load.shares.values()), ()))
+    for name, shares in load.shares.items():
+        top = [below + share * 100 for below, share in zip(base, shares, strict=True)]
+        if any(shares):
+            kind = "other" if name == OTHER else f"k{kinds.get(name, 0) % _KINDS}"
+            outline = _outline(load, top, axis, scale) + _outline(load, base, axis, scale)[::-1]
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
+            parts.append(f'<polygon class="area {kind}" points="{points}"><title>{escape(name)}</title></polygon>')
+        base = top
+    return _svg(bottom + AXIS, f"Load of bus {load.bus} over time", parts)
+
+
+def phase_class(name: str) -> str:
+    """The style class of a state or phase: its name in small letters."""
+    return "phase-" + "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+class _Scale:
+    """A vertical axis from 0."""
+
+    def __init__(self, most: float, bottom: float) -> None:
+        self._step = nice_step(max(most, 1e-6) / 4)
+        self._most = math.ceil(max(most, 1e-6) / self._step - 1e-9) * self._step
+        self._bottom = bottom
+
+    def y(self, value: float) -> float:
+        return self._bottom - min(1.0, value / self._most) * _PLOT
+
+    def draw(self, unit: str) -> str:
+        parts, value = [], 0.0
+        while value <= self._most + 1e-9:
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(_text(LEFT - 10, y + 4, f"{value:.{_decimals(self._step)}f} {unit}", "end", "tick"))
+            value += self._step
+        return "".join(parts)
+
+
+def _steps(blocks: Sequence[Block], axis: TimeAxis, scale: _Scale) -> Iterable[str]:
+    """Paths of blocks that follow each other closely; a pause (another image, a repetition) begins a new one."""
+    path: list[str] = []
+    last_end_s = -math.inf
+    for block in blocks:
+        x1, x2, y = axis.x(block.start_s), axis.x(block.end_s), scale.y(block.bytes_per_s / KIB)
+        if path and block.start_s - last_end_s > max(0.05, block.end_s - block.start_s):
+            yield "".join(path)
+            path = []
+        path.append(f"{'L' if path else 'M'}{x1:.1f} {y:.1f}L{x2:.1f} {y:.1f}")
+        last_end_s = block.end_s
+    if path:
+        yield "".join(path)
+
+
+def _outline(load: LoadSeries, values: Sequence[float], axis: TimeAxis, scale: _Scale) -> list[tuple[float, float]]:
+    points = []
+    for number, value in enumerate(values):
+        start_s = load.start_s + number * load.interval_s
+        y = scale.y(value)
+        points += [(axis.x(start_s), y), (axis.x(start_s + load.interval_s), y)]
+    return points
+
+
+def _decimals(step: float) -> int:
+    return max(0, -math.floor(math.log10(step) + 1e-9))
+
+
+def _text(x: float, y: float, words: str, anchor: str, kind: str) -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _svg(height: float, title: str, parts: Iterable[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )

@@ -1,0 +1,176 @@
+"""``otabench trace``: one job's story in order, from the trace, with the CAN frames of the run's captures if wished.
+
+Decides which events belong to a job (those that carry its id, and what its ECUs did meanwhile), their order (the
+monotonic clock, which all processes share; ``report.frame_story`` leads the captures to it) and how each is told in one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from otabench.bench.errors import BenchError
+from otabench.bench.report import frame_story
+from otabench.bench.report.frame_story import ToldFrame
+from otabench.bench.topology import addresses
+from otabench.bench.uds.names import NEGATIVE_RESPONSES, describe
+from otabench.proto import trace
+from otabench.proto.isotp_address import FrameAddress
+from otabench.proto.trace import TraceEvent
+
+_ECU_COMPONENT: Final = "ecu."
+_NOISE: Final = frozenset({"uds.exchange"})
+
+
+def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False) -> None:
+    """Prints the story.
+
+    Raises:
+        BenchError: no trace, or no such job in it; frames are wished for and there is no capture.
+    """
+    path = run / "traces" / "simulation_trace.jsonl"
+    try:
+        events = list(trace.read(path))
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}; give the folder of a run by --run") from error
+    except ValueError as error:
+        raise BenchError(f"{error}; the file was changed by something else") from error
+    chosen = job_id or last_job(events)
+    if chosen is None:
+        raise BenchError(f"{path}: no job in it yet; see logs/gateway.log of that run")
+    lines = story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
+    if not lines:
+        known = ", ".join(dict.fromkeys(event.job_id for event in events if event.job_id))
+        raise BenchError(f"{path}: there is no job {chosen!r} in it; known: {known or 'none'}")
+    for line in lines:
+        print(line)
+
+
+def last_job(events: Sequence[TraceEvent]) -> str | None:
+    """The job that was first mentioned last."""
+    jobs = list(dict.fromkeys(event.job_id for event in events if event.job_id))
+    return jobs[-1] if jobs else None
+
+
+def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str, list[ToldFrame]]:
+    """What was on each captured bus of a run during a job.
+
+    Raises:
+        BenchError: there is no capture, or one cannot be read.
+    """
+    own = [event for event in events if event.job_id == job_id]
+    if not own:
+        return {}
+    logs = sorted((run / "can").glob("*.log"))
+    if not logs:
+        raise BenchError(f"{run / 'can'}: no capture there; a bench records one where its buses can be read")
+    offset_ns = frame_story.wall_to_mono_ns(own)
+    first_ns, last_ns = min(event.mono_ns for event in own), max(event.mono_ns for event in own)
+    found = {}
+    for log in logs:
+        try:
+            with log.open(encoding="ascii") as lines:
+                found[log.stem] = frame_story.tell(
+                    frame_story.parse_log(lines),
+                    names=_names(run, log.stem),
+                    offset_ns=offset_ns,
+                    first_ns=first_ns,
+                    last_ns=last_ns,
+                )
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{log}: cannot be read: {error}; the file was changed by something else") from error
+    return found
+
+
+def _names(run: Path, bus: str) -> dict[FrameAddress, str]:
+    """Whose the diagnostic frames of a bus are, as bench.json has it; nothing where that is absent."""
+    try:
+        content = json.loads((run / "bench.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(addresses.names(content.get("ecus", {}), bus))
+
+
+def story(
+    events: Sequence[TraceEvent],
+    job_id: str,
+    *,
+    exchanges: bool = False,
+    frames: Mapping[str, Sequence[ToldFrame]] | None = None,
+) -> list[str]:
+    """One line an event: seconds since the job's first, component, what happened.
+
+    Args:
+        events: the whole trace.
+        job_id: whose story it is.
+        exchanges: whether UDS exchanges are told too.
+        frames: of each bus, what was on it.
+    """
+    own = [event for event in events if event.job_id == job_id]
+    if not own:
+        return []
+    first, last = min(event.mono_ns for event in own), max(event.mono_ns for event in own)
+    told = [
+        event
+        for event in events
+        if event.job_id == job_id
+        or (event.job_id is None and event.component.startswith(_ECU_COMPONENT) and first <= event.mono_ns <= last)
+    ]
+    lines = [
+        (event.mono_ns, f"{event.component:<16} {_told(event)}")
+        for event in told
+        if exchanges or event.event not in _NOISE
+    ]
+    for bus, each in (frames or {}).items():
+        lines += [(frame.mono_ns, f"{f'can.{bus}':<16} {frame.words}") for frame in each]
+    lines.sort(key=lambda line: line[0])
+    digits = 6 if frames else 3
+    return [f"{(mono_ns - first) / 1e9:{digits + 6}.{digits}f} s  {words}" for mono_ns, words in lines]
+
+
+def _told(event: TraceEvent) -> str:
+    teller = _TELLERS.get(event.event)
+    text = teller(event.data) if teller else _plain(event.data)
+    about = f"{event.ecu}: " if event.ecu and not event.component.endswith(f".{event.ecu}") else ""
+    return f"{event.event:<16} {about}{text}".rstrip()
+
+
+def _plain(data: Any) -> str:
+    return " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
+
+
+def _job_state(data: Any) -> str:
+    reason = f" ({data['reason']})" if data.get("reason") else ""
+    return f"{data.get('from') or '-'} -> {data.get('to')}{reason}"
+
+
+def _phase(data: Any) -> str:
+    total = data.get("bytes_total") or 0
+    return f"{data.get('phase')}" + (f" {data.get('bytes_done', 0):,} of {total:,} bytes" if total else "")
+
+
+def _transfer(data: Any) -> str:
+    return (
+        f"{data['kind']} {data['bytes']:,} bytes in {data['duration_s']:.2f} s, {data['bytes_per_s'] / 1024:.1f} KiB/s"
+    )
+
+
+def _exchange(data: Any) -> str:
+    request = str(data.get("request", ""))
+    nothing = "to all, not waited for" if "functional_id" in data else "no answer"
+    response = str(data.get("response") or data.get("problem") or nothing)
+    code = data.get("nrc")
+    nrc = f" NRC {code:02X} {NEGATIVE_RESPONSES.get(code, '')}".rstrip() if isinstance(code, int) else ""
+    size = f" of {data['request_bytes']:,} bytes" if int(data.get("request_bytes") or 0) > len(request) // 2 else ""
+    name = describe(bytes.fromhex(request))
+    return f"{name} {request[:32]}{size} -> {response[:32]}{nrc} ({data.get('duration_ms', 0):.1f} ms)".lstrip()
+
+
+_TELLERS: Final[dict[str, Callable[[Any], str]]] = {
+    "job.state": _job_state,
+    "ecu.phase": _phase,
+    "flash.transfer": _transfer,
+    "uds.exchange": _exchange,
+}

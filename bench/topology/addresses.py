@@ -1,0 +1,49 @@
+"""What bench.json says of the ECUs: where each is on its bus, as its frames are addressed there (``proto.isotp_address``).
+
+Decides the keys, for those who write and for those who read them. The addresses in front are null but with extended addressing. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from otabench.bench.topology.model import Topology
+from otabench.proto.isotp_address import FrameAddress, connection_address, functional_address
+
+_DIRECTIONS: Final = {"request": "-> {ecu}", "response": "<- {ecu}", "functional": "-> all ECUs"}
+
+
+def addresses(topology: Topology, ecu: str) -> dict[str, FrameAddress]:
+    """``request``, ``response`` and ``functional`` address of an ECU."""
+    entry, isotp = topology.ecus[ecu], topology.isotp_of(ecu)
+    both = connection_address(isotp, request_id=entry.request_id, response_id=entry.response_id)
+    functional = functional_address(isotp, functional_id=entry.functional_id)
+    return {"request": both.request, "response": both.response, "functional": functional}
+
+
+def extended_ids(topology: Topology, bus: str) -> list[int]:
+    """Identifiers of a bus whose frames have an address in front."""
+    here = [ecu for ecu, entry in topology.ecus.items() if entry.bus == bus]
+    found = [address for ecu in here for address in addresses(topology, ecu).values()]
+    return sorted({address.can_id for address in found if address.extension is not None})
+
+
+def ecu_entries(topology: Topology) -> dict[str, dict[str, Any]]:
+    """The key ``ecus``."""
+    entries: dict[str, dict[str, Any]] = {}
+    for ecu, entry in topology.ecus.items():
+        entries[ecu] = {"bus": entry.bus}
+        for direction, address in addresses(topology, ecu).items():
+            entries[ecu] |= {f"{direction}_id": address.can_id, f"{direction}_extension": address.extension}
+    return entries
+
+
+def names(entries: Mapping[str, Mapping[str, Any]], bus: str) -> Iterator[tuple[FrameAddress, str]]:
+    """Whose the diagnostic frames of a bus are and in which direction, of the key ``ecus``, which may be an older version's."""
+    for ecu, entry in entries.items():
+        if entry["bus"] != bus:
+            continue
+        for direction, words in _DIRECTIONS.items():
+            extension = entry.get(f"{direction}_extension")
+            yield FrameAddress(int(entry[f"{direction}_id"]), extension), words.format(ecu=ecu)

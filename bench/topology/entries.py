@@ -1,0 +1,175 @@
+"""The entries of a bench file: vehicle, bus, ECU, with its power and security. The model alone.
+
+Decides which keys there are, their types, ranges and defaults. What holds between entries is ``topology.rules``', what a
+whole file means ``topology.bench_file``'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from otabench.proto.image_format import MOST_IMAGE_NUMBER
+from otabench.proto.periodic import PeriodicFrame
+from otabench.proto.process_config import EcuTiming, IsoTpConfig
+from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
+from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
+
+FUNCTIONAL_ID = 0x7DF
+UDP_MULTICAST = "udp_multicast"
+UDP_MULTICAST_PORT = 43113
+"""python-can's, where the entry names none."""
+FD_BIT_TIMING = frozenset(
+    {"f_clock", *(f"{phase}_{part}" for phase in ("nom", "data") for part in ("brp", "tseg1", "tseg2", "sjw"))}
+)
+"""Keys of which ``can.Bus`` makes the bit timing of CAN FD, where all are given."""
+
+
+class Entry(BaseModel):
+    """Frozen; unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VehicleEntry(Entry):
+    """The vehicle."""
+
+    vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
+
+
+_ONE_PROGRAMS: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
+"""Interfaces of python-can that hold a serial port or a USB device."""
+
+
+class BusEntry(Entry):
+    """One CAN bus, as ``can.Bus`` opens it.
+
+    Keys that only its interface knows may stand beside these (``topology.python_can`` puts them into ``options``).
+    """
+
+    interface: str = "socketcan"
+    channel: str | int
+    bitrate: int = Field(default=500_000, ge=10_000, le=1_000_000)
+    """Nominal bit rate: a virtual bus is paced to it, a real one must be set to it."""
+    data_bitrate: int | None = Field(default=None, ge=10_000, le=12_000_000)
+    """CAN FD's data phase; None: the nominal rate."""
+    fd: bool = False
+    config_context: str | None = None
+    """Section of ``~/.canrc``, and suffix of CAN_INTERFACE and CAN_CHANNEL, that what is omitted here is taken from."""
+    options: dict[str, Any] = {}
+    """Further keyword arguments of ``can.Bus`` for this interface, passed on as they are."""
+
+    def can_arguments(self) -> dict[str, Any]:
+        """Keyword arguments for ``can.Bus``."""
+        arguments: dict[str, Any] = {"interface": self.interface, "channel": self.channel, "fd": self.fd}
+        if self.interface not in ("socketcan", UDP_MULTICAST, "virtual"):
+            arguments["bitrate"] = self.bitrate
+            if self.data_bitrate is not None:
+                arguments["data_bitrate"] = self.data_bitrate
+        return arguments | self.options
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Interface and channel: what is one bus for everybody on this machine.
+
+        Of ``udp_multicast`` that is the port: Linux hands a socket the frames of every group that anybody joined on it.
+        """
+        if self.interface == UDP_MULTICAST:
+            return self.interface, f"port {self.options.get('port', UDP_MULTICAST_PORT)}"
+        return self.interface, str(self.channel)
+
+    @property
+    def is_vcan(self) -> bool:
+        """Whether this is a virtual SocketCAN interface by its name, which can be paced."""
+        return self.interface == "socketcan" and str(self.channel).startswith("vcan")
+
+    @property
+    def is_one_programs(self) -> bool:
+        """Whether python-can opens the adapter itself, so that two programs would take each other's frames."""
+        return self.interface in _ONE_PROGRAMS
+
+
+class PowerEntry(Entry):
+    """How an ECU's supply is switched (``launcher.power``)."""
+
+    driver: Literal["simulated", "command", "none"] | None = None
+    """None: a simulated ECU's own, none for a board."""
+    on: str = ""
+    off: str = ""
+    """Shell commands of the driver ``command``."""
+    timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """A command that takes longer is killed."""
+    off_s: float = Field(default=1.0, ge=0, le=600)
+    """How long a power cycle stays off."""
+
+    @model_validator(mode="after")
+    def _commands_fit(self) -> PowerEntry:
+        if self.driver == "command" and not (self.on.strip() and self.off.strip()):
+            raise ValueError("driver command needs both commands, on and off")
+        if self.driver != "command" and (self.on or self.off):
+            raise ValueError("the commands on and off need driver: command")
+        return self
+
+
+class SecurityEntry(Entry):
+    """Security access of an ECU."""
+
+    algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
+    """The built-in one, or ``module:function`` (``proto.security_algorithm``)."""
+    secret: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    """32 bytes, hex. None: ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
+    secret_file: Path | None = None
+    """A file with these 64 digits, so that the bench file can be shared; relative to the bench file."""
+
+    @field_validator("secret")
+    @classmethod
+    def _small_letters(cls, secret: str | None) -> str | None:
+        return None if secret is None else secret.lower()
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> SecurityEntry:
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("secret and secret_file are both given; keep one")
+        return self
+
+
+class EcuEntry(Entry):
+    """One ECU."""
+
+    kind: Literal["simulated", "board"] = "simulated"
+    bus: str
+    request_id: int = Field(ge=0, le=0x1FFF_FFFF)
+    response_id: int = Field(ge=0, le=0x1FFF_FFFF)
+    functional_id: int = Field(default=FUNCTIONAL_ID, ge=0, le=0x1FFF_FFFF)
+    hardware_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
+    image_number: int | None = Field(default=None, ge=1, le=MOST_IMAGE_NUMBER)
+    """By which images of other ECUs name it as a dependency; None: its place in the file, from 1."""
+    profile: str = "iso14229-ab"
+    """Flash sequence: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""
+    serial: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
+    part_number: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
+    image_size_bytes: int = Field(default=262_144, ge=4096, le=1_000_000)
+    """Size of the firmware that `otabench firmware build` makes for it."""
+    slot_size_bytes: int = Field(default=0x100000, ge=0x2000, le=0x100000)
+    declared_ram_bytes: int = Field(default=4 * 1024 * 1024, ge=4096)
+    isotp: IsoTpConfig | None = None
+    """None: by the bus."""
+    timing: EcuTiming = EcuTiming()
+    features: tuple[str, ...] = ()
+    periodic: tuple[PeriodicFrame, ...] = ()
+    """Application frames; a simulated ECU sends them, of a board they are only described (`otabench dbc`)."""
+    power: PowerEntry = PowerEntry()
+    security: SecurityEntry = SecurityEntry()
+    control_port: int | None = Field(default=None, ge=1, le=65535)
+    """Of a board: loopback port of a fault injector that speaks the control port's protocol (docs/contracts.md)."""
+
+    @model_validator(mode="after")
+    def _frames_apart(self) -> EcuEntry:
+        for frame in self.periodic:
+            if frame.id in (self.request_id, self.response_id, self.functional_id):
+                raise ValueError(
+                    f"periodic: 0x{frame.id:X} of {frame.name} is a diagnostic identifier; give it its own"
+                )
+        return self

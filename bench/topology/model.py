@@ -1,0 +1,103 @@
+"""A whole bench file, validated: what it means, and the defaults that come from several of its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from otabench.bench.topology.entries import (
+    UDP_MULTICAST,
+    BusEntry,
+    EcuEntry,
+    Entry,
+    VehicleEntry,
+)
+from otabench.proto.process_config import IsoTpConfig
+
+USER_SPACE_BLOCK_SIZE = 8
+"""Block size where ISO-TP runs in user space: with 0 the receiver's buffer overflows and frames are lost."""
+
+
+class Topology(Entry):
+    """A whole bench file."""
+
+    vehicle: VehicleEntry
+    buses: dict[str, BusEntry] = Field(min_length=1)
+    ecus: dict[str, EcuEntry] = Field(min_length=1)
+    keys: Path | None = None
+    """Made earlier by `otabench keys init`, relative to the bench file; None: new ones for each run (no board trusts these)."""
+
+    def serial_of(self, ecu: str) -> str:
+        """The ECU's serial number: the file's, else one made from vehicle and name."""
+        return self.ecus[ecu].serial or f"{ecu.upper()[:20]}-{self.vehicle.vin[-8:]}"
+
+    def part_number_of(self, ecu: str) -> str:
+        """The ECU's part number: the file's, else one made from its hardware id."""
+        return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
+
+    def image_number_of(self, ecu: str) -> int:
+        """The number by which images of other ECUs name this one: the file's, else its place in it."""
+        return self.ecus[ecu].image_number or list(self.ecus).index(ecu) + 1
+
+    def isotp_of(self, ecu: str) -> IsoTpConfig:
+        """ISO-TP parameters of both ends: the file's, and where it says nothing what the ECU's bus needs."""
+        bus = self.buses[self.ecus[ecu].bus]
+        said = self.ecus[ecu].isotp or IsoTpConfig()
+        needed: dict[str, Any] = {"fd": bus.fd}
+        if bus.interface != "socketcan":
+            needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
+        return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
+
+    def identifiers_on(self, bus: str) -> frozenset[int]:
+        """All identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
+        here = [entry for entry in self.ecus.values() if entry.bus == bus]
+        diagnostic = {number for ecu in here for number in (ecu.request_id, ecu.response_id, ecu.functional_id)}
+        return frozenset(diagnostic | {frame.id for ecu in here for frame in ecu.periodic})
+
+    def simulated(self) -> list[str]:
+        """Names of the simulated ECUs, in the file's order."""
+        return [name for name, entry in self.ecus.items() if entry.kind == "simulated"]
+
+    def boards(self) -> list[str]:
+        """Names of the real boards, in the file's order."""
+        return [name for name, entry in self.ecus.items() if entry.kind == "board"]
+
+    def with_control_port(self) -> list[str]:
+        """Names of the ECUs that faults can be set at: the simulated ones, and boards with a fault injector."""
+        return [
+            name for name, entry in self.ecus.items() if entry.kind == "simulated" or entry.control_port is not None
+        ]
+
+    def without_kernel_can(self, *, udp_ports: Sequence[int]) -> Topology:
+        """The same bench on python-can's ``udp_multicast``, on this machine only, with user-space ISO-TP.
+
+        Args:
+            udp_ports: one a bus: Linux hands a socket the frames of every group that anybody joined on its port.
+        """
+        ports = dict(zip(self.buses, udp_ports, strict=True))
+        groups = {name: f"239.74.163.{2 + index}" for index, name in enumerate(self.buses)}
+        return self.model_copy(
+            update={
+                "buses": {
+                    name: bus.model_copy(
+                        update={
+                            "interface": UDP_MULTICAST,
+                            "channel": groups[name],
+                            "options": {"port": ports[name], "hop_limit": 0},
+                        }
+                    )
+                    if bus.interface == "socketcan"
+                    else bus
+                    for name, bus in self.buses.items()
+                },
+                "ecus": {
+                    name: ecu.model_copy(update={"isotp": ecu.isotp.model_copy(update={"transport": "user"})})
+                    if ecu.isotp is not None and self.buses[ecu.bus].interface == "socketcan"
+                    else ecu
+                    for name, ecu in self.ecus.items()
+                },
+            }
+        )

@@ -1,0 +1,124 @@
+"""Words for what YAML and pydantic found wrong in a bench file, one line each: where, what, what to do. Pure.
+
+Decides how a value is to be written, so that nobody has to read a type's name or a pattern. A secret is never quoted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel
+
+from otabench.bench.topology.entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
+from otabench.proto.process_config import EcuTiming, IsoTpConfig
+
+_TOP_KEYS: Final = ("vehicle", "buses", "ecus", "keys")
+_SUBMODELS: Final[dict[str, type[BaseModel]]] = {
+    "vehicle": VehicleEntry,
+    "buses": BusEntry,
+    "ecus": EcuEntry,
+    "isotp": IsoTpConfig,
+    "timing": EcuTiming,
+    "power": PowerEntry,
+    "security": SecurityEntry,
+    "periodic": PeriodicFrame,
+    "signals": PeriodicSignal,
+}
+_FORMS: Final = {
+    "vin": "17 capital letters and digits without I, O, Q",
+    "hardware_id": "1 to 32 letters, digits, ., _ and -, a letter or digit first",
+    "serial": "1 to 32 ASCII characters, none of them a blank",
+    "part_number": "1 to 32 ASCII characters, none of them a blank",
+    "algorithm": "hmac-sha256, or a plug-in of yours as module:function",
+    "secret": "64 hexadecimal digits",
+    "name": "1 to 32 letters, digits and _, a letter first",
+    "unit": "no quotation mark, backslash or line break",
+}
+_KINDS: Final = {
+    "int_parsing": "a number",
+    "int_type": "a number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "model_attributes_type": "keys and values",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "name_or_number": "a name or a number",
+}
+"""By pydantic's name of the mistake."""
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What keeps the text from being YAML, with line and column."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
+    return f"not YAML: {' '.join(str(error).split())}"
+
+
+def field_problem(detail: Mapping[str, Any]) -> str:
+    """One of pydantic's findings."""
+    location, kind = tuple(detail["loc"]), str(detail["type"])
+    if location[-2:-1] == ("channel",):  # pydantic tries both, and tells of both
+        location, kind = location[:-1], "name_or_number"
+    where, key = ".".join(str(part) for part in location), str(location[-1])
+    value = detail.get("input")
+    if kind == "extra_forbidden":
+        known = _known_keys(location)
+        near = difflib.get_close_matches(key, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
+        return f"{where}: unknown key; {remedy}"
+    if kind == "missing":
+        otherwise = ", or set CAN_CHANNEL, or a section of ~/.canrc" if location[0] == "buses" else ""
+        return f"{where}: this key is missing; add it{otherwise}"
+    found = f"a secret of {len(str(value))} characters" if key == "secret" else repr(value)
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {found} does not fit; expected {_FORMS.get(key, 'another form')}"
+    if kind in _KINDS:
+        return _wrong_kind(where, key, _KINDS[kind], value, found)
+    message = str(detail["msg"])
+    if kind == "value_error":
+        return f"{where}: {message.removeprefix('Value error, ')}; correct it"
+    return f"{where}: {message[:1].lower()}{message[1:]}, found {found}; correct the value"
+
+
+def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> str:
+    if expected == "a number" and isinstance(value, str) and re.fullmatch(r"(0[xX])?[0-9A-Fa-f]+", value):
+        digits = value[2:] if value[:2] in ("0x", "0X") else value
+        return f"{where}: {found} is text; write the number 0x{digits.upper()}, unquoted"
+    if expected == "a list" and isinstance(value, str):
+        return f"{where}: expected a list; write [{value}]"
+    remedy = {
+        "a number": "write it as 500000 or 0x7E0, unquoted",
+        "a whole number": "write it without a fraction",
+        "text": "write one word"
+        if not isinstance(value, int | float)
+        else "quote it"
+        if key == "secret"
+        else f"quote it: '{value}'",
+        "a list": "write [ … ]",
+        "keys and values": f"write `{key}: {{{'NAME' if key in ('buses', 'ecus') else 'key'}: …}}`",
+        "true or false": "write true or false, unquoted",
+        "a name or a number": "write it without brackets, as can0 or 0",
+    }[expected]
+    return f"{where}: expected {expected}, found {'nothing' if value is None else found}; {remedy}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that the model has where ``location``'s last part stands."""
+    parts = [part for part in location[:-1] if not isinstance(part, int)]
+    if not parts:
+        return list(_TOP_KEYS)
+    model: type[BaseModel] | None = _SUBMODELS.get(parts[0])
+    for key in parts[2:] if parts[0] in ("buses", "ecus") else parts[1:]:
+        model = _SUBMODELS.get(key)
+    return list(model.model_fields) if model is not None else []

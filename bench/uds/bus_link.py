@@ -1,0 +1,160 @@
+"""One bus and the clients of its ECUs: opened when first needed, opened anew after the interface went away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from otabench.bench.backoff import Backoff
+from otabench.bench.uds import profile as profiles
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import BusUnavailable
+from otabench.bench.uds.tester_present import TesterPresent, send_functional
+from otabench.bench.uds.transport import Channel, TransportError, open_channel
+from otabench.proto.isotp_address import functional_address
+from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.trace import TraceWriter
+
+ChannelOpener = Callable[[Mapping[str, Any], IsoTpConfig], Channel]
+"""``open_channel``, or what stands in its place."""
+
+_BUS_PATIENCE_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.1
+
+
+class BusLink:
+    """The ECUs on one bus. Used by one thread at a time (TesterPresent has its own and shares only the channel)."""
+
+    def __init__(
+        self, endpoints: Sequence[EcuEndpoint], trace: TraceWriter, *, opener: ChannelOpener = open_channel
+    ) -> None:
+        self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+        self._first = endpoints[0]
+        self._trace = trace
+        self._opener = opener
+        self._channel: Channel | None = None
+        self._clients: dict[str, EcuClient] = {}
+        self._functional = _functional_targets(endpoints)
+        self._tester_present: list[TesterPresent] = []
+        self._job_id: str | None = None
+
+    def set_job(self, job_id: str | None) -> None:
+        """Puts the job id on all trace events from now on."""
+        self._job_id = job_id
+        for client in self._clients.values():
+            client.job_id = job_id
+
+    def client(self, ecu: str) -> EcuClient:
+        """The client of one ECU of this bus.
+
+        Raises:
+            BusUnavailable: the bus cannot be opened.
+            ProfileInvalid: the ECU's flash profile is missing or wrong.
+        """
+        if ecu not in self._clients:
+            endpoint = self.endpoints[ecu]
+            channel = self._open()
+            try:
+                connection = channel.connection(
+                    request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
+                )
+            except TransportError as error:
+                raise BusUnavailable(f"{ecu}: {error}", ecu=ecu, step="open connection") from error
+            client = EcuClient(endpoint, profiles.load(endpoint.profile), connection, self._trace)
+            client.job_id = self._job_id
+            self._clients[ecu] = client
+        return self._clients[ecu]
+
+    def send_functional(self, request: bytes, *, step: str, is_best_effort: bool = False) -> None:
+        """Sends a functional request to all ECUs of this bus.
+
+        Raises:
+            BusUnavailable: it could not be sent.
+        """
+        for target in self._functional:
+            send_functional(
+                self._open(),
+                request,
+                can_id=target.functional_id,
+                isotp=target.isotp,
+                trace=self._trace,
+                job_id=self._job_id,
+                step=step,
+                is_best_effort=is_best_effort,
+            )
+
+    def keep_sessions(self) -> None:
+        """Starts TesterPresent, if it does not run already. A bus that is away is waited for, a while.
+
+        Raises:
+            BusUnavailable: the bus cannot be opened.
+        """
+        if self._tester_present:
+            return
+        self._await_bus()
+        period_s = profiles.load(self._first.profile).timing.tester_present_s
+        self._tester_present = [
+            TesterPresent(
+                self._open(),
+                can_id=target.functional_id,
+                isotp=target.isotp,
+                period_s=period_s,
+                trace=self._trace,
+                job_id=self._job_id or "",
+            )
+            for target in self._functional
+        ]
+        for sender in self._tester_present:
+            sender.start()
+
+    def let_sessions_end(self) -> None:
+        """Stops TesterPresent; the ECUs fall back to the default session by themselves (S3)."""
+        for sender in self._tester_present:
+            sender.stop()
+        self._tester_present = []
+
+    def close(self) -> None:
+        """Closes all; what is used next opens it again."""
+        self.let_sessions_end()
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _await_bus(self) -> None:
+        """Opens the bus, again and again with longer pauses: an adapter may be plugged in again."""
+        deadline = time.monotonic() + _BUS_PATIENCE_S
+        pauses = Backoff(first_s=_FIRST_PAUSE_S, most_s=_BUS_PATIENCE_S / 2)
+        while True:
+            try:
+                self._open()
+                return
+            except BusUnavailable:
+                pause_s = pauses.next_s()
+                if time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+
+    def _open(self) -> Channel:
+        if self._channel is None:
+            try:
+                self._channel = self._opener(self._first.bus, self._first.isotp)
+            except TransportError as error:
+                raise BusUnavailable(str(error), ecu="", step="open bus") from error
+        return self._channel
+
+
+def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
+    """One ECU for each functional address of the bus: ECUs that are addressed differently hear different requests."""
+    targets: dict[object, EcuEndpoint] = {}
+    for endpoint in endpoints:
+        try:
+            address: object = functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
+        except ValueError:
+            address = endpoint.name  # said when it is used
+        targets.setdefault(address, endpoint)
+    return list(targets.values())

@@ -1,0 +1,109 @@
+"""The trouble codes of an ECU, read by UDS (19 02, 19 06), with what the ECU says of each: how often, when, in which job, why.
+
+Decides how a code is written and what the extended data records of the profile mean (docs/contracts.md). An ECU that does
+not have service 19, or no extended data, gives what it has: nothing depends on it. Silence is an error as everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.errors import EcuRefused
+
+CONFIRMED: Final = 0x08
+_ALL_RECORDS: Final = 0xFF
+_ENTRY_BYTES: Final = 4
+_OCCURRENCE, _JOB, _TEXT = 0x01, 0x02, 0x03
+_HEADER_BYTES: Final = 6
+
+NAMES: Final[dict[int, str]] = {
+    0x056200: "the supply's voltage is too low",
+    0x056300: "the supply's voltage is too high",
+    0x060100: "a slot's image failed verification at boot",
+    0x060200: "an image was refused",
+    0x062F00: "the flash memory refused an operation",
+    0x160100: "a new image did not come up",
+    0x160200: "rolled back to the confirmed image",
+}
+"""Of the profile ``iso14229-ab``."""
+
+
+@dataclass(frozen=True)
+class DtcRecord:
+    """One stored code. ``count`` 0, ``set_at`` None, empty texts: the ECU does not tell."""
+
+    code: int
+    status: int
+    count: int = 0
+    set_at: datetime | None = None
+    job_id: str = ""
+    text: str = ""
+
+    def __str__(self) -> str:
+        """ "P0602-00 an image was refused: wrong signature (job 7f…, 2026-01-01 00:00:00 UTC, 2 times)"."""
+        name = NAMES.get(self.code, "")
+        said = ": ".join(part for part in (name, self.text) if part)
+        facts = [f"job {self.job_id}"] if self.job_id else []
+        facts += [f"{self.set_at:%Y-%m-%d %H:%M:%S} UTC"] if self.set_at else []
+        facts += [f"{self.count} times"] if self.count > 1 else []
+        return " ".join(part for part in (shown(self.code), said, f"({', '.join(facts)})" if facts else "") if part)
+
+
+def shown(code: int) -> str:
+    """A three-byte code as workshops write it (ISO 15031-6): letter, four digits, failure type."""
+    return f"{'PCBU'[code >> 22]}{code >> 8 & 0x3FFF:04X}-{code & 0xFF:02X}"
+
+
+def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRecord, ...]:
+    """The stored codes of which a status bit of the mask is set.
+
+    Raises:
+        FlashError: the ECU is silent, or its answer makes no sense. Not where it refuses: then there are none.
+    """
+    step = f"19 02 {status_mask:02X} read DTCs"
+    try:
+        answer = client.request(bytes((0x19, 0x02, status_mask)), step=step)
+    except EcuRefused:
+        return ()
+    if answer[1:2] != b"\x02" or len(answer) < 3 or (len(answer) - 3) % _ENTRY_BYTES:
+        raise client.contradicts(step, f"answered {answer.hex(' ').upper()}")
+    entries = [answer[start : start + _ENTRY_BYTES] for start in range(3, len(answer), _ENTRY_BYTES)]
+    return tuple(_with_records(client, int.from_bytes(entry[:3], "big"), entry[3]) for entry in entries)
+
+
+def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
+    """What stands in the extended data records of one code.
+
+    Raises:
+        ValueError: a record is cut short, or of no number known here (its length is not known then).
+    """
+    count, set_at, texts = 0, None, {_JOB: "", _TEXT: ""}
+    while records:
+        number, records = records[0], records[1:]
+        if number == _OCCURRENCE and len(records) >= 5:
+            count, seconds, records = records[0], int.from_bytes(records[1:5], "big"), records[5:]
+            set_at = datetime.fromtimestamp(seconds, UTC) if seconds else None
+        elif number in texts and records and len(records) > records[0]:
+            length = records[0]
+            texts[number], records = records[1 : 1 + length].decode(errors="replace"), records[1 + length :]
+        else:
+            raise ValueError(f"extended data record {number:02X} is unknown or cut short")
+    return DtcRecord(code, status, count, set_at, texts[_JOB], texts[_TEXT])
+
+
+def _with_records(client: EcuClient, code: int, status: int) -> DtcRecord:
+    asked = code.to_bytes(3, "big")
+    step = f"19 06 {shown(code)} read extended data"
+    try:
+        answer = client.request(b"\x19\x06" + asked + bytes((_ALL_RECORDS,)), step=step)
+    except EcuRefused:
+        return DtcRecord(code, status)
+    if answer[1:5] != b"\x06" + asked or len(answer) < _HEADER_BYTES:
+        raise client.contradicts(step, f"answered {answer[:8].hex(' ').upper()}")
+    try:
+        return parse_records(code, status, answer[_HEADER_BYTES:])
+    except ValueError as error:
+        raise client.contradicts(step, str(error)) from error

@@ -1,0 +1,136 @@
+"""What an ECU says of itself, read by UDS: identity, slot table, and whether it is there at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from otabench.bench.uds import profile as profiles
+from otabench.bench.uds import slot_table
+from otabench.bench.uds.client import EcuClient
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashCanceled
+from otabench.bench.uds.slot_table import Slot, SlotTable
+from otabench.bench.uds.transport import TransportError, open_channel
+from otabench.proto.trace import TraceWriter
+
+AWAIT_STEP: Final = "3E 00 tester present"
+
+
+@dataclass(frozen=True)
+class EcuIdentity:
+    """What an ECU says of itself: DIDs F18C, F191, F189, F1A1, F180."""
+
+    ecu: str
+    serial: str
+    hardware_id: str
+    software_version: str
+    active_slot: int
+    boots_left: int
+    slots: tuple[Slot, ...]
+    boot_software_id: str = ""
+    dtcs: tuple[str, ...] = ()
+    """Stored trouble codes in words, where the ECU tells."""
+
+    @property
+    def active(self) -> Slot:
+        return self.slots[self.active_slot]
+
+
+def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
+    """The slot table.
+
+    Raises:
+        FlashError: see ``EcuClient.read``; EcuContradicts where the record is none.
+    """
+    identifier = client.profile.identifiers.slot_table
+    record = client.read(identifier, p2_s=p2_s)
+    try:
+        return slot_table.parse(record)
+    except ValueError as error:
+        raise client.contradicts(f"22 {identifier:04X} read", str(error)) from error
+
+
+def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentity:
+    """All an ECU says of itself.
+
+    Raises:
+        FlashError: see ``EcuClient.read``.
+    """
+    wanted = client.profile.identifiers
+    slots = read_slots(client, p2_s=p2_s)
+    boot = ""
+    if wanted.boot_software_id is not None:
+        try:
+            boot = _text(client, wanted.boot_software_id, p2_s)
+        except EcuRefused:
+            boot = ""  # not every ECU tells; nothing depends on it
+    return EcuIdentity(
+        ecu=client.name,
+        serial=_text(client, wanted.serial, p2_s),
+        hardware_id=_text(client, wanted.hardware_id, p2_s),
+        software_version=_text(client, wanted.software_version, p2_s),
+        active_slot=slots.active_slot,
+        boots_left=slots.boots_left,
+        slots=slots.slots,
+        boot_software_id=boot,
+    )
+
+
+def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentity:
+    """Asks one ECU who it is, on a bus opened for this only.
+
+    Raises:
+        FlashError: no such bus, no answer, or one that makes no sense.
+    """
+    try:
+        channel = open_channel(endpoint.bus, endpoint.isotp)
+    except TransportError as error:
+        raise BusUnavailable(f"{endpoint.name}: {error}", ecu=endpoint.name) from error
+    try:
+        connection = channel.connection(
+            request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
+        )
+        writer = trace or TraceWriter(None, component="probe")
+        with EcuClient(endpoint, profiles.load(endpoint.profile), connection, writer) as client:
+            return read_identity(client)
+    finally:
+        channel.close()
+
+
+def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event | None = None) -> None:
+    """Waits until the ECU answers anything (3E 00), however it likes.
+
+    Raises:
+        EcuLost: not before ``deadline`` (monotonic clock).
+        BusUnavailable: the bus stayed away as long.
+        FlashCanceled: ``cancel`` was set.
+    """
+    timing = client.profile.timing
+    lost: EcuLost | BusUnavailable
+    while True:
+        if cancel is not None and cancel.is_set():
+            raise FlashCanceled(f"{client.name}: canceled while waiting for the ECU")
+        client.close()
+        try:
+            client.request(b"\x3e\x00", step=AWAIT_STEP, p2_s=timing.poll_p2_s)
+            return
+        except EcuRefused:
+            return
+        except EcuContradicts as error:
+            lost = EcuLost(str(error), ecu=error.ecu, step=error.step)
+        except (EcuLost, BusUnavailable) as error:
+            lost = error
+        if time.monotonic() >= deadline:
+            raise lost
+        time.sleep(timing.poll_pause_s)
+
+
+def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:
+    record = client.read(identifier, p2_s=p2_s)
+    try:
+        return record.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise client.contradicts(f"22 {identifier:04X} read", f"{record.hex()} is no ASCII") from error

@@ -1,0 +1,251 @@
+"""The flash profile: order of steps, identifiers, sizes and times of one kind of ECU, as data.
+
+Decides what a profile may say (unknown keys are errors that name the key) and which profiles are shipped. What a step
+does is code (``steps``); whether and when it is done is here. A profile is found by name among those shipped, or by path.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from otabench.bench.uds.errors import ProfileInvalid
+
+_Byte = Annotated[int, Field(ge=0, le=0xFF)]
+_Word = Annotated[int, Field(ge=0, le=0xFFFF)]
+_Seconds = Annotated[float, Field(ge=0)]
+
+
+class Step(StrEnum):
+    """One step of a sequence."""
+
+    EXTENDED_SESSION = "extended_session"
+    CHECK_PRECONDITIONS = "check_preconditions"
+    DTC_SETTING_OFF = "dtc_setting_off"
+    COMMUNICATION_OFF = "communication_off"
+    PROGRAMMING_SESSION = "programming_session"
+    UNLOCK = "unlock"
+    WRITE_FINGERPRINT = "write_fingerprint"
+    DOWNLOAD_METADATA = "download_metadata"
+    ERASE = "erase"
+    DOWNLOAD_IMAGE = "download_image"
+    CHECK_MEMORY = "check_memory"
+    COMMUNICATION_ON = "communication_on"
+    DTC_SETTING_ON = "dtc_setting_on"
+    DEFAULT_SESSION = "default_session"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sequence(_Model):
+    """Steps in order. ``pre_programming`` and ``post_programming`` go to all ECUs of a bus, ``programming`` to one."""
+
+    pre_programming: tuple[Step, ...]
+    programming: tuple[Step, ...]
+    post_programming: tuple[Step, ...]
+
+    @model_validator(mode="after")
+    def _downloads_after_erase(self) -> Sequence:
+        steps = list(self.programming)
+        if Step.DOWNLOAD_IMAGE not in steps:
+            raise ValueError("programming: has no download_image")
+        if Step.ERASE in steps and steps.index(Step.ERASE) > steps.index(Step.DOWNLOAD_IMAGE):
+            raise ValueError("programming: erase stands behind download_image")
+        return self
+
+
+class Sessions(_Model):
+    default: _Byte
+    programming: _Byte
+    extended: _Byte
+
+
+class Security(_Model):
+    request_seed: _Byte
+    send_key: _Byte
+    delay_most_s: _Seconds
+    for_slot_routines: bool = False
+    """0211 and 0212 are known to want it in the extended session. False: found out by the ECU's saying so."""
+
+
+class Identifiers(_Model):
+    serial: _Word
+    hardware_id: _Word
+    software_version: _Word
+    boot_software_id: _Word | None = None
+    slot_table: _Word
+    fingerprint: _Word
+    active_session: _Word | None = None
+
+
+class Routines(_Model):
+    check_preconditions: _Word | None = None
+    erase: _Word | None = None
+    check_memory: _Word | None = None
+    check_dependencies: _Word | None = None
+    activate: _Word
+    confirm: _Word
+    revert: _Word
+
+
+class Fingerprint(_Model):
+    tester_serial: str = Field(pattern=r"^[ -~]{1,32}$")
+
+
+class Window(_Model):
+    """A range of the ECU's memory that 34 may address."""
+
+    address: int = Field(ge=0)
+    size_bytes: int = Field(ge=1)
+
+
+class Memory(_Model):
+    address_bytes: int = Field(ge=1, le=8)
+    length_bytes: int = Field(ge=1, le=8)
+    image: Window
+    metadata: Window
+    erase_sector_bytes: int = Field(ge=1)
+
+    @property
+    def format_identifier(self) -> int:
+        """addressAndLengthFormatIdentifier."""
+        return self.length_bytes << 4 | self.address_bytes
+
+
+class DataFormat(_Model):
+    full: _Byte
+    patch: _Byte
+    encrypted_full: _Byte | None = None
+    encrypted_patch: _Byte | None = None
+    """None: this kind of ECU takes nothing encrypted."""
+
+    def of(self, *, is_patch: bool, is_encrypted: bool) -> int | None:
+        """dataFormatIdentifier; None where there is none for it."""
+        if is_encrypted:
+            return self.encrypted_patch if is_patch else self.encrypted_full
+        return self.patch if is_patch else self.full
+
+
+class Transfer(_Model):
+    max_block_bytes: int = Field(ge=3, le=4095)
+    block_repeats: int = Field(ge=0, le=10)
+
+
+class Reentry(_Model):
+    """How often and how long one act is carried over a lost session or message, outside transfers."""
+
+    attempts: int = Field(default=3, ge=0, le=10)
+    most_s: _Seconds = 10.0
+
+
+class Soak(_Model):
+    """How long all trial images run and answer before the first is confirmed."""
+
+    time_s: _Seconds = 2.0
+    poll_s: float = Field(default=0.25, gt=0)
+    trial_limit_s: float | None = Field(default=60.0, gt=0)
+    """An ECU gives up a trial that is not confirmed in that time. None: this kind never does."""
+
+    def require_fits(self, time_s: float) -> None:
+        """Raises ValueError where a soak of ``time_s`` would outlast the trial."""
+        if self.trial_limit_s is not None and time_s >= self.trial_limit_s:
+            raise ValueError(
+                f"a soak of {time_s:g} s outlasts the trial, which the ECU gives up after {self.trial_limit_s:g} s "
+                "(trial_limit_s): shorten the soak, or give the ECU longer"
+            )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Soak:
+        self.require_fits(self.time_s)
+        return self
+
+
+class Communication(_Model):
+    type: _Byte
+    disable: _Byte
+    enable: _Byte
+
+
+class DtcSetting(_Model):
+    enable: _Byte
+    disable: _Byte
+
+
+class Reset(_Model):
+    type: _Byte
+
+
+class Timing(_Model):
+    p2_s: _Seconds
+    p2_star_s: _Seconds
+    p2_margin_s: _Seconds
+    pending_most_s: _Seconds
+    tester_present_s: float = Field(gt=0, le=4.5)
+    request_repeats: int = Field(default=2, ge=0, le=10)
+    busy_repeats: int = Field(ge=0)
+    busy_pause_s: _Seconds
+    poll_p2_s: float = Field(gt=0)
+    poll_pause_s: _Seconds
+
+
+class Profile(_Model):
+    """One kind of ECU, as the tester has to treat it."""
+
+    name: str
+    sequence: Sequence
+    sessions: Sessions
+    security: Security
+    identifiers: Identifiers
+    routines: Routines
+    fingerprint: Fingerprint
+    memory: Memory
+    data_format: DataFormat
+    transfer: Transfer
+    reentry: Reentry = Reentry()
+    soak: Soak = Soak()
+    communication: Communication
+    dtc_setting: DtcSetting
+    reset: Reset
+    timing: Timing
+
+
+def shipped() -> list[str]:
+    """The names of the profiles that come with the package."""
+    folder = resources.files("otabench.bench.uds.profiles")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+@cache
+def load(name: str) -> Profile:
+    """Reads a profile: a shipped one by name, any other by path (a name with ``/`` or ending in ``.yaml``).
+
+    Raises:
+        ProfileInvalid: there is none of that name, it cannot be read, or a key or value is wrong.
+    """
+    step = f"flash profile {name}"
+    try:
+        if "/" in name or name.endswith(".yaml"):
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            text = (resources.files("otabench.bench.uds.profiles") / f"{name}.yaml").read_text(encoding="utf-8")
+    except OSError as error:
+        known = ", ".join(shipped())
+        raise ProfileInvalid(
+            f"{step}: cannot be read ({error.strerror}): shipped are {known}; or give a path", ecu="", step=step
+        ) from error
+    try:
+        return Profile.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ProfileInvalid(f"{step}: no YAML: {' '.join(str(error).split())}", ecu="", step=step) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ProfileInvalid(f"{step}: {where}: {first['msg']}", ecu="", step=step) from error

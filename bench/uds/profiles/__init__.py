@@ -1,0 +1,1 @@
+"""Flash profiles, as data: ``uds.profile`` reads them."""

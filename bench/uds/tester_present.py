@@ -1,0 +1,93 @@
+"""TesterPresent (3E 80), functional, every two seconds: keeps all ECUs of a bus in their sessions while others are busy."""
+
+from __future__ import annotations
+
+import threading
+
+from otabench.bench.uds.errors import BusUnavailable
+from otabench.bench.uds.transport import Channel, TransportError
+from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.trace import TraceWriter
+
+
+class TesterPresent:
+    """Sends from its own thread from ``start`` to ``stop``; both may be repeated. A bus that refuses is tried again."""
+
+    def __init__(
+        self, channel: Channel, *, can_id: int, isotp: IsoTpConfig, period_s: float, trace: TraceWriter, job_id: str
+    ) -> None:
+        self._channel = channel
+        self._can_id = can_id
+        self._isotp = isotp
+        self._period_s = period_s
+        self._trace = trace
+        self._job_id = job_id
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the sending, the first one period from now."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name=f"tester-present {self._channel.name}", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the sending."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period_s):
+            send_functional(
+                self._channel,
+                b"\x3e\x80",
+                can_id=self._can_id,
+                isotp=self._isotp,
+                trace=self._trace,
+                job_id=self._job_id,
+                step="3E 80 tester present (functional)",
+                is_best_effort=True,
+            )
+
+
+def send_functional(
+    channel: Channel,
+    request: bytes,
+    *,
+    can_id: int,
+    isotp: IsoTpConfig,
+    trace: TraceWriter,
+    job_id: str | None,
+    step: str,
+    is_best_effort: bool = False,
+) -> None:
+    """Sends one functional request and traces it; answers are the callers' to collect.
+
+    Raises:
+        BusUnavailable: it could not be sent (not raised with ``is_best_effort``: then only traced).
+    """
+    problem = ""
+    try:
+        channel.send_functional(can_id, request, isotp=isotp)
+    except TransportError as error:
+        problem = type(error).__name__
+        if not is_best_effort:
+            raise BusUnavailable(f"{step}: {error}", step=step) from error
+    finally:
+        data = {"problem": problem} if problem else {}
+        trace.emit(
+            "uds.exchange",
+            job_id=job_id,
+            service=f"{request[0]:02X}",
+            request=request.hex(),
+            response="",
+            nrc=None,
+            duration_ms=0.0,
+            request_bytes=len(request),
+            step=step,
+            functional_id=can_id,
+            **data,
+        )

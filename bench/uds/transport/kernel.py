@@ -1,0 +1,251 @@
+"""ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
+
+The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an
+error of a message on the next call, as an errno: here each becomes an error with a name (``kernel_socket``). A controller
+that leaves the bus is no errno at all: it is watched beside (``bus_off``).
+
+``send`` waits until the last frame is out: by looking at ``poll``, bounded by what the slowest STmin explains, because the kernel
+itself honours any number of wait frames; on kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and
+6.1.22 of the long-term line) by CAN_ISOTP_WAIT_TX_DONE, which an ECU that never stops asking to wait can block.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from otabench.bench.uds.transport import errors
+from otabench.bench.uds.transport.bus_off import BusOffWatch, bus_off, is_off
+from otabench.bench.uds.transport.channel import (
+    Channel,
+    IsoTpConnection,
+    addressed,
+    functionally_addressed,
+    no_answer,
+    single_frame,
+    with_fd_of,
+)
+from otabench.bench.uds.transport.kernel_socket import (
+    CANFD_BRS,
+    cannot_open,
+    configure,
+    named,
+    polls_transmission,
+    with_flag,
+)
+from otabench.proto.process_config import IsoTpConfig
+
+_CAN_FRAME: Final = struct.Struct("=IB3x8s")
+_CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
+_RECEIVE_BYTES: Final = 0x10000
+_MOST_STALE_MESSAGES: Final = 16
+_QUEUE_FULL_WAIT_S: Final = 1.0
+_LEAST_SEND_S: Final = 2.5
+_LOOK_EVERY_MS: Final = 40
+_INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
+_RECEIVING_ERRORS: Final = frozenset({errno.EILSEQ, errno.ETIMEDOUT})
+_SLOWEST_FRAME_S: Final = 0.13
+"""STmin is at most 127 ms (ISO 15765-2)."""
+
+
+class KernelConnection(IsoTpConnection):
+    """One CAN_ISOTP socket, and a watch for bus-off."""
+
+    def __init__(self, interface: str, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> None:
+        super().__init__(f"{interface} 0x{request_id:X}")
+        self._interface = interface
+        self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
+        self._address = addressed(isotp, request_id=request_id, response_id=response_id, name=interface)
+        self._ids = (with_flag(response_id), with_flag(request_id))
+        self._isotp = isotp
+        self._polls = polls_transmission(platform.release())
+        self._socket: socket.socket | None = None
+        self._watch: BusOffWatch | None = None
+        self._readable = select.poll()
+        self._writable = select.poll()
+
+    def open(self) -> KernelConnection:
+        self.close()
+        try:
+            made = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+        except OSError as error:
+            raise errors.ChannelUnavailable(
+                f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
+            ) from error
+        try:
+            configure(made, self._isotp, self._address, waits=not self._polls)
+            made.bind((self._interface, *self._ids))
+            self._watch = BusOffWatch(self._interface)
+        except OSError as error:
+            made.close()
+            raise cannot_open(error, self._interface, self._isotp.fd) from error
+        self._socket = made
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(made, select.POLLIN)
+        self._readable.register(self._watch, select.POLLIN)
+        self._writable.register(made, select.POLLOUT)
+        return self
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def is_open(self) -> bool:
+        return self._socket is not None
+
+    def empty_rxqueue(self) -> None:
+        if self._socket is None:
+            return
+        for _ in range(_MOST_STALE_MESSAGES):
+            try:
+                self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # the error of a message nobody waits for any more; reading has cleared it
+
+    def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
+        assert self._socket is not None
+        self._went_off()  # what was before is nobody's concern
+        self._require_on()
+        deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
+        while True:
+            try:
+                self._socket.send(payload)
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS or time.monotonic() > deadline:
+                    raise named(error, self._where) from error
+            time.sleep(0.002)
+        if self._polls:
+            self._await_transmission(self._socket, len(payload))
+
+    def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
+        """Until the message is out, or an answer is in (then it was). POLLOUT is looked at, not slept on: the kernel
+        would wake us for each frame."""
+        in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.request.prefix)
+        frames = payload_bytes // in_a_frame + 1
+        deadline = time.monotonic() + _LEAST_SEND_S + frames * _SLOWEST_FRAME_S
+        while not self._writable.poll(0):
+            if self._readable.poll(_LOOK_EVERY_MS):
+                break
+            if time.monotonic() > deadline:
+                self._require_on()
+                self._abandon(sender)
+                raise errors.TooManyWaitFrames(f"{self._where}: the ECU went on asking to wait (flow status wait)")
+        number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self._went_off():
+            raise bus_off(self._interface, self._where)
+        if number and number not in _RECEIVING_ERRORS:
+            self._require_on()
+            raise named(OSError(number, ""), self._where)
+
+    def _abandon(self, sender: socket.socket) -> None:
+        """Leaves a socket in the middle of a message: closing it blocks until the ECU stops asking to wait."""
+        self._socket = None
+        threading.Thread(target=sender.close, name="close abandoned ISO-TP socket", daemon=True).start()
+        self.open()
+
+    def specific_wait_frame(self, timeout: float | None = None) -> bytes:
+        assert self._socket is not None
+        is_there = self._readable.poll(None if timeout is None else max(0.0, timeout * 1000))
+        if self._went_off():
+            raise bus_off(self._interface, self._where)
+        if not is_there:
+            self._require_on()
+            raise no_answer(f"{self._where}: no answer within {timeout:.3f} s")
+        try:
+            return self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            raise no_answer(f"{self._where}: no answer") from None
+        except OSError as error:
+            raise named(error, self._where) from error
+
+    def _went_off(self) -> bool:
+        """Whether the controller left the bus since this was asked last; it may be back."""
+        return self._watch is not None and self._watch.happened()
+
+    def _require_on(self) -> None:
+        if is_off(self._interface):
+            raise bus_off(self._interface, self._where)
+
+
+class KernelChannel(Channel):
+    """A socketcan interface."""
+
+    transport = "kernel"
+
+    def __init__(self, bus: Mapping[str, Any]) -> None:
+        self.name = str(bus.get("channel", ""))
+        self._fd = bool(bus.get("fd", False))
+        self._is_closed = False
+        self._raw: socket.socket | None = self._open_raw()
+
+    def _open_raw(self) -> socket.socket:
+        try:
+            raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        except OSError as error:
+            raise cannot_open(error, self.name, self._fd) from error
+        try:
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+            raw.bind((self.name,))
+        except OSError as error:
+            raw.close()
+            raise cannot_open(error, self.name, self._fd) from error
+        return raw
+
+    def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
+        isotp = with_fd_of(self._fd, isotp)
+        return KernelConnection(self.name, request_id=request_id, response_id=response_id, isotp=isotp)
+
+    def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
+        address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
+        data = single_frame(payload, isotp.padding, prefix=address.prefix)
+        if isotp.fd or self._fd:
+            frame = _CANFD_FRAME.pack(with_flag(address.can_id), len(data), CANFD_BRS, data)
+        else:
+            frame = _CAN_FRAME.pack(with_flag(address.can_id), len(data), data)
+        where = f"{self.name}, functional request 0x{address.can_id:X}"
+        if self._is_closed:
+            raise errors.ChannelUnavailable(f"{where}: the channel is closed")
+        if is_off(self.name):
+            raise bus_off(self.name, where)
+        deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
+        while True:
+            try:
+                if self._raw is None:
+                    self._raw = self._open_raw()
+                self._raw.send(frame)
+                return
+            except errors.ChannelUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+            except OSError as error:
+                if error.errno in _INTERFACE_IS_GONE:  # it may be there again: a socket stays bound to the old one
+                    self._forget_raw()
+                elif error.errno != errno.ENOBUFS:
+                    raise named(error, where) from error
+                if time.monotonic() > deadline:
+                    raise named(error, where) from error
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._forget_raw()
+
+    def _forget_raw(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None

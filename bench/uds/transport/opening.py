@@ -1,0 +1,44 @@
+"""Open a bus for the tester: the kernel's ISO-TP where there is one, else can-isotp in user space."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from otabench.bench.uds.transport.channel import Channel
+from otabench.bench.uds.transport.errors import ChannelUnavailable
+from otabench.proto.process_config import IsoTpConfig
+
+
+def kernel_has_isotp() -> bool:
+    """Whether this kernel gives CAN_ISOTP sockets."""
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
+    """Opens a bus.
+
+    Args:
+        bus: as passed on to ``can.Bus``: interface, channel, fd, …
+        isotp: its ``transport`` chooses the implementation.
+
+    Raises:
+        ChannelUnavailable: the bus cannot be opened; the message says what to do.
+    """
+    from otabench.bench.uds.transport.kernel import KernelChannel
+    from otabench.bench.uds.transport.user import UserChannel
+
+    is_socketcan = bus.get("interface") == "socketcan"
+    if isotp.transport == "kernel" and not is_socketcan:
+        raise ChannelUnavailable(
+            f"bus {bus.get('channel')}: transport kernel needs interface socketcan, not {bus.get('interface')}: "
+            "use transport auto or user"
+        )
+    if isotp.transport == "kernel" or (isotp.transport == "auto" and is_socketcan and kernel_has_isotp()):
+        return KernelChannel(bus)
+    return UserChannel({**bus, "fd": True} if isotp.fd else bus)

@@ -1,0 +1,110 @@
+"""Between udsoncan and the transport: which answers reach the client, and what the trace says of an exchange."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+from udsoncan.connections import BaseConnection
+from udsoncan.exceptions import TimeoutException
+
+from otabench.bench.uds.transport import IsoTpConnection, TransportError
+
+_MOST_WAITING: Final = 16
+_TRACED_BYTES: Final = 64
+_TRANSFER_DATA: Final = 0x36
+_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
+_ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
+"""How many parameters a positive answer repeats: identifier, routine, counter. With a sub-function, that."""
+
+
+class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
+    """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
+    passes over answers to other requests: they are late ones, to a request that was given up, or came twice.
+    """
+
+    def __init__(self, below: IsoTpConnection) -> None:
+        super().__init__(below.name)
+        self.below = below
+        self.is_sent_already = False
+        self._wanted = b""
+        self._refusal = b""
+        self.stray = b""
+        """The last answer that was passed over since ``expect``."""
+
+    def expect(self, request: bytes, *, is_sent_already: bool) -> None:
+        """Before each request: whose answers are wanted."""
+        self._wanted, self._refusal = _answer_head(request), bytes((0x7F, request[0]))
+        self.is_sent_already, self.stray = is_sent_already, b""
+
+    def open(self) -> Wire:
+        self.below.open()
+        return self
+
+    def close(self) -> None:
+        self.below.close()
+
+    def is_open(self) -> bool:
+        return bool(self.below.is_open())
+
+    def empty_rxqueue(self) -> None:
+        if not self.is_sent_already:
+            self.below.empty_rxqueue()
+
+    def take_waiting(self) -> list[bytes]:
+        """What has come and nobody waited for; empty too where the bus is away, which the next request says."""
+        found: list[bytes] = []
+        with suppress(TransportError, TimeoutException):
+            while len(found) < _MOST_WAITING:
+                found.append(self.below.specific_wait_frame(timeout=0) or b"")
+        return found
+
+    def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
+        if not self.is_sent_already:
+            self.below.specific_send(payload)
+
+    def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            answer = self.below.specific_wait_frame(timeout=left_s)
+            if answer is None or self._is_wanted(answer):
+                return answer
+            self.stray = answer
+
+    def _is_wanted(self, answer: bytes) -> bool:
+        return answer.startswith((self._wanted, self._refusal))
+
+
+def _answer_head(request: bytes) -> bytes:
+    """How the positive answer to a request begins (ISO 14229-1)."""
+    service = request[0]
+    echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
+    if service in _WITH_SUB_FUNCTION and echoed:
+        echoed[0] &= 0x7F
+    return bytes((service | 0x40,)) + bytes(echoed)
+
+
+def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:
+    """The data of a ``uds.exchange`` event (docs/contracts.md). A block of 36 is told by its first two bytes only.
+
+    Args:
+        problem: why there is no answer, or nothing.
+    """
+    is_block = payload[0] == _TRANSFER_DATA
+    data: dict[str, Any] = {
+        "service": f"{payload[0]:02X}",
+        "request": payload[: 2 if is_block else _TRACED_BYTES].hex(),
+        "response": answer[:_TRACED_BYTES].hex(),
+        "nrc": answer[2] if answer[:1] == b"\x7f" and len(answer) > 2 else None,
+        "duration_ms": round(duration_s * 1000, 3),
+        "request_bytes": len(payload),
+    }
+    if is_block:
+        data["block_sequence_counter"] = payload[1]
+    else:
+        data["step"] = step
+    if problem:
+        data["problem"] = problem
+    return data

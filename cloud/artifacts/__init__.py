@@ -1,0 +1,1 @@
+"""The artifact server: files by HTTP, with ranges."""

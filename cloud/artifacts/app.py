@@ -1,0 +1,157 @@
+"""The artifact server: GET and HEAD of images, patches and metadata over HTTP.
+
+Decides headers and status; ``http_range`` decides which part is sent. The entity tag is the SHA-256 of what the store holds
+now, computed once a revision of the file. Everything here is public: what is fetched is verified by who fetches it. The store's
+private folder is not here: to who asks, nothing is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+
+from otabench.cloud.artifacts import http_range
+from otabench.cloud.errors import NotReady
+from otabench.cloud.ports import bind_port
+from otabench.cloud.store.artifact_store import ArtifactStore, StoredFile, is_private
+from otabench.proto.trace import TraceWriter
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+CHUNK_BYTES: Final = 128 * 1024
+_TAGS_MOST: Final = 10_000
+_STOP_S: Final = 0.4
+
+
+class EntityTags:
+    """Strong entity tags, remembered by path and revision. Safe to share between threads."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self._tags: dict[StoredFile, str] = {}
+        self._lock = threading.Lock()
+
+    def of(self, file: StoredFile) -> str:
+        """The file's tag, with its quotes."""
+        with self._lock:
+            tag = self._tags.get(file)
+        if tag is None:
+            digest = hashlib.sha256()
+            with self._store.open(file.path) as content:
+                while chunk := content.read(CHUNK_BYTES):
+                    digest.update(chunk)
+            tag = f'"{digest.hexdigest()}"'
+            with self._lock:
+                if len(self._tags) >= _TAGS_MOST:
+                    self._tags.clear()
+                self._tags[file] = tag
+        return tag
+
+
+def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
+    """The application."""
+    app = FastAPI(title="otabench artifacts", docs_url=None, redoc_url=None, openapi_url=None)
+    tags = EntityTags(store)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.api_route("/artifacts/{path:path}", methods=["GET", "HEAD"])
+    def artifact(path: str, request: Request) -> Response:
+        try:
+            file = None if is_private(path) else store.find(path)
+            if file is None:
+                raise HTTPException(404, f"there is no artifact {path!r}")
+            etag = tags.of(file)
+        except (NotReady, OSError) as error:
+            raise HTTPException(503, f"the artifact store does not answer: {error}") from error
+        is_get = request.method == "GET"
+        part = http_range.judge(
+            length=file.length,
+            etag=etag,
+            range_=request.headers.get("range") if is_get else None,
+            if_range=request.headers.get("if-range") if is_get else None,
+            if_none_match=request.headers.get("if-none-match"),
+        )
+        trace.emit(
+            "artifact.served", path=path, method=request.method, status=part.status, start=part.start, bytes=part.length
+        )
+        return _respond(store, file, etag, part, body=is_get)
+
+    return app
+
+
+def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range.Part, *, body: bool) -> Response:
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    if part.status == 304:
+        return Response(status_code=304, headers=headers)
+    if part.status == 416:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.length}"})
+    headers["Content-Length"] = str(part.length)
+    kind = "application/json" if file.path.endswith(".json") else "application/octet-stream"
+    if part.status == 206:
+        headers["Content-Range"] = f"bytes {part.start}-{part.start + part.length - 1}/{file.length}"
+    if not body:
+        return Response(status_code=part.status, headers=headers, media_type=kind)
+    return StreamingResponse(_chunks(store, file, part), part.status, headers=headers, media_type=kind)
+
+
+def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> Iterator[bytes]:
+    left = part.length
+    with store.open(file.path) as content:
+        content.seek(part.start)
+        while left and (chunk := content.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+
+
+def serve_artifacts(
+    *, store: ArtifactStore, host: str, port: int, trace: Path | None
+) -> AbstractAsyncContextManager[None]:
+    """Serves the store while the block runs.
+
+    Raises:
+        StartError: the port is taken (on entering the block).
+    """
+    return _serving(store, host, port, trace)
+
+
+@asynccontextmanager
+async def _serving(store: ArtifactStore, host: str, port: int, trace: Path | None) -> AsyncIterator[None]:
+    import asyncio
+    from contextlib import nullcontext
+
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # signals are the process's
+            return nullcontext()
+
+    writer = TraceWriter(trace, component="cloud.artifacts")
+    bound = bind_port(host, port, what="artifact server (artifact_port)")
+    config = uvicorn.Config(
+        make_app(store, trace=writer), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30
+    )
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        done, _ = await asyncio.wait({task}, timeout=_STOP_S)
+        if not done:
+            server.force_exit = True
+            task.cancel()
+        bound.close()
+        writer.close()

@@ -1,0 +1,1 @@
+"""Campaigns and jobs: requests, rules, manifests, the course of each job."""

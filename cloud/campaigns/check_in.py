@@ -1,0 +1,104 @@
+"""What a vehicle that checks in is told: the one place where inventory, policy and jobs meet.
+
+Decides between no update, an update, and a refusal with its rule. It makes no manifest: where one is needed first, it says
+so, and the caller asks again once it is made. Works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import inventory, jobs, manifests
+from otabench.cloud.campaigns import job_rules as rules
+from otabench.cloud.campaigns.jobs import Transition
+from otabench.cloud.campaigns.vehicle_rules import Rule, judge_check_in, judge_report
+from otabench.cloud.errors import UnknownThing
+from otabench.cloud.store.schema import JobRow
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import JobState, is_final
+
+NO_UPDATE = ota_pb2.CheckInResponse.DECISION_NO_UPDATE
+UPDATE_AVAILABLE = ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE
+REFUSED = ota_pb2.CheckInResponse.DECISION_REFUSED
+
+
+@dataclass(frozen=True)
+class CheckInOutcome:
+    """What is answered, and what the caller has to do about it."""
+
+    decision: ota_pb2.CheckInResponse.Decision
+    reason: str = ""
+    job_id: str = ""
+    job_state: JobState | None = None
+    campaign_id: str = ""
+    prepare: bool = False
+    """The manifest must be made first: prepare the job, then ask again."""
+    transition: Transition | None = None
+
+
+def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
+    """Takes the vehicle's report and decides what it is told."""
+    vehicle = inventory.facts(session, request.vin)
+    if vehicle is None:
+        reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
+        return CheckInOutcome(REFUSED, reason, job_id=request.job_id)
+    refusal = judge_report(vehicle, inventory.reported(request.ecus))
+    if refusal is not None:
+        return CheckInOutcome(REFUSED, str(refusal), job_id=request.job_id)
+    inventory.record(session, request.vin, request.ecus)
+    if request.job_id:
+        return _judge_busy_vehicle(session, request)
+    job = jobs.open_job(session, request.vin)
+    if job is None:
+        return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
+    if JobState(job.state) is JobState.CREATED:
+        return _judge_new_job(session, job, now=now)
+    return _tell(UPDATE_AVAILABLE, job)
+
+
+def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
+    try:
+        job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
+    except UnknownThing as error:
+        return CheckInOutcome(REFUSED, str(error), job_id=request.job_id)
+    return _tell(NO_UPDATE if is_final(JobState(job.state)) else UPDATE_AVAILABLE, job)
+
+
+def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutcome:
+    if job.cancel_asked:
+        transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
+        return _tell(NO_UPDATE, job, transition=transition)
+    vehicle = inventory.facts(session, job.vin)
+    assert vehicle is not None  # a job's vehicle is a foreign key
+    refusal = judge_check_in(vehicle, manifests.offers(session, job.campaign_id), job_id=job.job_id)
+    if refusal is not None:
+        job.reason = str(refusal)
+        return _tell(REFUSED, job)
+    if not manifests.is_current(session, job, vehicle, now=now):
+        return _tell(NO_UPDATE, job, prepare=True)
+    job.offered, job.reason = True, ""
+    return _tell(UPDATE_AVAILABLE, job)
+
+
+def _tell(
+    decision: ota_pb2.CheckInResponse.Decision,
+    job: JobRow,
+    *,
+    prepare: bool = False,
+    transition: Transition | None = None,
+) -> CheckInOutcome:
+    state = JobState(job.state)
+    reason = job.reason
+    if rules.cancel_is_due(state, asked=job.cancel_asked):
+        reason = f"the operator asks to cancel: {job.cancel_reason}"
+    return CheckInOutcome(
+        decision=decision,
+        reason=reason,
+        job_id=job.job_id,
+        job_state=state,
+        campaign_id=job.campaign_id,
+        prepare=prepare,
+        transition=transition,
+    )

@@ -1,0 +1,131 @@
+"""Is a CreateCampaign complete and right in itself? Pure: the request and the image key in, verified images out.
+
+Decides what of the request can be judged without knowing any vehicle. The images are verified by ``trust.firmware``; a base
+image, too: what a vehicle runs was signed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from otabench.cloud.campaigns.job_rules import Transfer
+from otabench.cloud.campaigns.vehicle_rules import Offer
+from otabench.cloud.errors import InvalidRequest
+from otabench.cloud.names import checked
+from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
+from otabench.proto import ota_pb2
+
+NAME_MOST_BYTES: Final = 200
+NOTES_MOST_BYTES: Final = 8 * 1024
+"""The manifest must fit an ECU's metadata window (64 KiB), and crosses the bus once an ECU."""
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """One verified image of a request, and the verified base that came with it."""
+
+    firmware: Firmware
+    content: bytes
+    base: Firmware | None
+    base_content: bytes
+    encrypt: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.firmware.hardware_id} {self.firmware.version}"
+
+    @property
+    def offer(self) -> Offer:
+        """For the policy."""
+        return Offer(
+            hardware_id=self.firmware.hardware_id,
+            version=self.firmware.version,
+            security_counter=self.firmware.security_counter,
+            is_encrypted=self.encrypt,
+            dependencies=self.firmware.dependencies,
+        )
+
+    def files(self) -> list[tuple[Firmware, bytes]]:
+        """What is to be stored."""
+        files = [(self.firmware, self.content)]
+        if self.base is not None:
+            files.append((self.base, self.base_content))
+        return files
+
+
+@dataclass(frozen=True)
+class CheckedCampaign:
+    """What a right request asks for."""
+
+    images: list[GivenImage]
+    transfer: Transfer
+
+
+def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
+    """Judges the request in itself.
+
+    Raises:
+        InvalidRequest: it is not right; the message names the field.
+    """
+    if not request.vins:
+        raise InvalidRequest("vins: a campaign needs at least one vehicle")
+    if not request.images:
+        raise InvalidRequest("images: a campaign needs at least one image")
+    for what, values in (
+        ("vins", list(request.vins)),
+        ("images: hardware id", [image.hardware_id for image in request.images]),
+    ):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise InvalidRequest(f"{what} {', '.join(twice)} is given twice")
+    for field, most in (("name", NAME_MOST_BYTES), ("release_notes", NOTES_MOST_BYTES)):
+        size = len(getattr(request, field).encode())
+        if size > most:
+            raise InvalidRequest(
+                f"{field}: {size} bytes are more than {most}: every ECU is sent the manifest it stands in"
+            )
+    for field in ("manifest_lifetime_s", "approval_timeout_s"):
+        value = getattr(request, field)
+        if not math.isfinite(value) or not 0 <= value <= 10 * 365 * 86_400:
+            raise InvalidRequest(f"{field} {value}: a number of seconds from 0 to ten years")
+    return CheckedCampaign(
+        images=[_check_image(image, key, encrypt=request.encrypt) for image in request.images],
+        transfer=_transfer(request.transfer),
+    )
+
+
+def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey, *, encrypt: bool) -> GivenImage:
+    try:
+        checked(given.hardware_id, "images: hardware id")
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    return GivenImage(
+        firmware=_verified(given.image, given.hardware_id, key, what="image"),
+        content=given.image,
+        base=_verified(given.base_image, given.hardware_id, key, what="base image") if given.base_image else None,
+        base_content=given.base_image,
+        encrypt=encrypt,
+    )
+
+
+def _verified(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: str) -> Firmware:
+    try:
+        return verify(content, hardware_id=hardware_id, key=key)
+    except FirmwareRefused as error:
+        raise InvalidRequest(f"{what} for {hardware_id} is refused: {error}") from error
+
+
+def _transfer(value: int) -> Transfer:
+    policies = {
+        ota_pb2.TRANSFER_POLICY_UNSPECIFIED: Transfer.AUTO,
+        ota_pb2.TRANSFER_POLICY_AUTO: Transfer.AUTO,
+        ota_pb2.TRANSFER_POLICY_FULL: Transfer.FULL,
+        ota_pb2.TRANSFER_POLICY_DELTA: Transfer.DELTA,
+    }
+    for number, policy in policies.items():
+        if number == value:
+            return policy
+    raise InvalidRequest(f"transfer {value} is not a TransferPolicy that this cloud knows")

@@ -1,0 +1,1 @@
+"""The control plane: gRPC services for vehicles and operators, and who may call them."""

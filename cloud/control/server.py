@@ -1,0 +1,104 @@
+"""The gRPC port: both services, health and reflection, with mutual TLS where it is configured.
+
+Decides how the port is reached: client certificates of the bench's CA are demanded with TLS; without TLS the port is bound
+to loopback only. Messages may be 64 MiB (a campaign carries its images).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from otabench.cloud.control.operator import Operator
+from otabench.cloud.control.vehicles import ControlPlane
+from otabench.cloud.errors import StartError
+from otabench.cloud.ports import require_free_port
+from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.process_config import TlsConfig
+
+MESSAGE_MOST_BYTES: Final = 64 * 1024 * 1024
+_STOP_GRACE_S: Final = 0.2
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_MOST_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_MOST_BYTES),
+    ("grpc.so_reuseport", 0),
+)
+_SERVICES: Final = tuple(service.full_name for service in ota_pb2.DESCRIPTOR.services_by_name.values())
+
+
+class GrpcServer:
+    """The running port."""
+
+    def __init__(self, server: grpc.aio.Server, health_service: health.aio.HealthServicer) -> None:
+        self._server = server
+        self._health = health_service
+
+    async def stop(self) -> None:
+        """Says NOT_SERVING, lets running calls end for a moment, closes the port."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(_STOP_GRACE_S)
+
+
+async def start_grpc_server(
+    *, host: str, port: int, tls: TlsConfig | None, control_plane: ControlPlane, operator: Operator
+) -> GrpcServer:
+    """Binds the port and serves.
+
+    Raises:
+        StartError: the port is taken, the host is not loopback without TLS, or a TLS file is missing or wrong.
+    """
+    if tls is None and not _is_loopback(host):
+        raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: give tls")
+    require_free_port(host, port, what="control plane (grpc_port)")
+    server = grpc.aio.server(options=_OPTIONS)
+    ota_pb2_grpc.add_ControlPlaneServicer_to_server(control_plane, server)  # type: ignore[no-untyped-call]
+    ota_pb2_grpc.add_OperatorServicer_to_server(operator, server)  # type: ignore[no-untyped-call]
+    health_service = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, _credentials(tls))
+        await server.start()
+    except (RuntimeError, ValueError) as error:
+        raise StartError(f"control plane: cannot serve on {address}: {error}") from error
+    for service in ("", *_SERVICES):
+        await health_service.set(service, health_pb2.HealthCheckResponse.SERVING)
+    return GrpcServer(server, health_service)
+
+
+def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    ca, certificate, key = _read(tls.ca), _read(tls.certificate), _read(tls.key)
+    try:
+        x509.load_pem_x509_certificate(ca)
+        public = x509.load_pem_x509_certificate(certificate).public_key()
+        if load_pem_private_key(key, password=None).public_key() != public:
+            raise StartError(f"tls: {tls.key} is not the key of {tls.certificate}")
+    except (ValueError, TypeError) as error:
+        raise StartError(f"tls: {tls.ca}, {tls.certificate} or {tls.key} is not PEM as expected: {error}") from error
+    return grpc.ssl_server_credentials([(key, certificate)], root_certificates=ca, require_client_auth=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StartError(f"tls: cannot read {path}: {error.strerror or error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

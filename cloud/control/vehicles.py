@@ -1,0 +1,137 @@
+"""``ota.v1.ControlPlane``: what a vehicle's gateway speaks.
+
+Decides who may call for which vehicle, and the order of things: first what is told is on disk, then it is announced, then it
+is answered. What is true is decided by ``check_in``, ``jobs`` and ``campaign``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import check_in, jobs, manifests
+from otabench.cloud.campaigns.announcer import Announcer
+from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
+from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.control.answering import Context, caller, refusals_as_status
+from otabench.cloud.control.identity import require_vehicle
+from otabench.cloud.errors import InvalidRequest, NotAllowed
+from otabench.cloud.store.database import Database
+from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.job_states import from_wire, to_wire
+
+_PREPARE_WAIT_S: Final = 2.0
+"""How long a check-in waits for its manifest before the vehicle is told to come again."""
+_PREPARE_POLL_S: Final = 1.0
+
+
+class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
+    """The service. ``root_versions``: ``N.root.json`` for N > 1, handed out with every manifest."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        orchestrator: Orchestrator,
+        announcer: Announcer,
+        root_versions: Mapping[str, bytes],
+        artifact_base_url: str,
+        poll_interval_s: float,
+        tls: bool,
+    ) -> None:
+        self._database = database
+        self._orchestrator = orchestrator
+        self._announcer = announcer
+        self._root_versions = root_versions
+        self._artifact_base_url = artifact_base_url
+        self._poll_interval_s = poll_interval_s
+        self._tls = tls
+
+    async def CheckIn(self, request: ota_pb2.CheckInRequest, context: Context) -> ota_pb2.CheckInResponse:
+        async with refusals_as_status(context):
+            require_vehicle(caller(context, tls=self._tls), request.vin)
+            outcome = await self._judge(request)
+            poll_interval_s = self._poll_interval_s
+            if outcome.prepare:
+                outcome = await self._prepare(request, outcome)
+                poll_interval_s = _PREPARE_POLL_S if outcome.prepare else poll_interval_s
+            if outcome.transition is not None:
+                self._announcer.job_moved(outcome.transition)
+            self._announcer.checked_in(request, outcome)
+            return ota_pb2.CheckInResponse(
+                decision=outcome.decision,
+                job_id=outcome.job_id,
+                job_state=to_wire(outcome.job_state) if outcome.job_state else ota_pb2.JOB_STATE_UNSPECIFIED,
+                reason=outcome.reason,
+                poll_interval_s=poll_interval_s,
+            )
+
+    async def GetManifest(self, request: ota_pb2.GetManifestRequest, context: Context) -> ota_pb2.GetManifestResponse:
+        def look(session: Session) -> dict[str, bytes]:
+            job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
+            row = manifests.latest(session, job)
+            if row is None:
+                raise NotAllowed(f"job {job.job_id} has no manifest yet: check in first")
+            return {"timestamp.json": row.timestamp, "snapshot.json": row.snapshot, "targets.json": row.targets}
+
+        async with refusals_as_status(context):
+            require_vehicle(caller(context, tls=self._tls), request.vin)
+            metadata = await self._database.run(look)
+            return ota_pb2.GetManifestResponse(
+                metadata={**self._root_versions, **metadata}, artifact_base_url=self._artifact_base_url
+            )
+
+    async def UpdateStatus(
+        self, request: ota_pb2.UpdateStatusRequest, context: Context
+    ) -> ota_pb2.UpdateStatusResponse:
+        async with refusals_as_status(context):
+            require_vehicle(caller(context, tls=self._tls), request.vin)
+            try:
+                reported = from_wire(request.state)
+            except ValueError as error:
+                raise InvalidRequest(f"state {request.state} is not a job state that this cloud knows") from error
+            outcome = await self._database.run(
+                lambda session: jobs.apply_update(session, request, reported=reported, now=time.time())
+            )
+            if outcome.transition is not None:
+                self._announcer.job_moved(outcome.transition)
+            else:
+                self._announcer.campaign_changed(outcome.campaign_id)
+            return ota_pb2.UpdateStatusResponse(state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested)
+
+    async def _judge(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
+        return await self._database.run(lambda session: check_in.judge(session, request, now=time.time()))
+
+    async def _prepare(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> CheckInOutcome:
+        """Has the manifest made and asks again; a vehicle that would wait too long is told to come again."""
+        making = asyncio.ensure_future(self._orchestrator.prepare(outcome.job_id, vin=request.vin))
+        done, _ = await asyncio.wait({making}, timeout=_PREPARE_WAIT_S)
+        if not done:
+            making.add_done_callback(lambda task: self._wake(task, request.vin, outcome))
+            return CheckInOutcome(
+                decision=outcome.decision,
+                reason="the manifest is being made: come again",
+                job_id=outcome.job_id,
+                job_state=outcome.job_state,
+                campaign_id=outcome.campaign_id,
+                prepare=True,
+            )
+        try:
+            making.result()
+        except NotAllowed as error:
+            return CheckInOutcome(
+                decision=REFUSED,
+                reason=str(error),
+                job_id=outcome.job_id,
+                job_state=outcome.job_state,
+                campaign_id=outcome.campaign_id,
+            )
+        return await self._judge(request)
+
+    def _wake(self, made: asyncio.Future[None], vin: str, outcome: CheckInOutcome) -> None:
+        if not made.cancelled() and made.exception() is None:
+            self._announcer.update_available(vin=vin, job_id=outcome.job_id, campaign_id=outcome.campaign_id)

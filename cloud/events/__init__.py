@@ -1,0 +1,1 @@
+"""The event plane: wake-up events by MQTT."""

@@ -1,0 +1,42 @@
+"""The embedded broker: amqtt, for machines without mosquitto.
+
+Decides its configuration only: MQTT 3.1.1, one listener, anonymous (the bench's broker carries wake-ups, no truth).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from otabench.cloud.errors import StartError
+from otabench.cloud.ports import require_free_port
+
+
+@asynccontextmanager
+async def running_broker(host: str, port: int) -> AsyncIterator[None]:
+    """A broker on that port while the block runs.
+
+    Raises:
+        StartError: it cannot listen there.
+    """
+    require_free_port(host, port, what="event plane (mqtt_port)")
+    from amqtt.broker import Broker
+    from amqtt.errors import BrokerError
+
+    for name in ("amqtt", "transitions"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    broker = Broker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+    )
+    try:
+        await broker.start()
+    except BrokerError as error:
+        raise StartError(f"event plane: amqtt cannot listen on {host}:{port}: {error}") from error
+    try:
+        yield
+    finally:
+        await broker.shutdown()

@@ -1,0 +1,1 @@
+"""What the cloud keeps: database, artifacts, images and patches."""

@@ -1,0 +1,47 @@
+"""Patches from one image to the next: the one importer of bsdiff4.
+
+Decides how a patch is compressed, not whether it is worth having (``campaigns.job_rules``). bsdiff4 compresses its three streams with
+blocks of 900 kB, for which an ECU's decoder needs 3.7 MB; blocks of 100 kB need 500 kB, and make no larger patches of firmware:
+its streams are mostly zeros. So all patches are made for small ECUs.
+
+Takes processor time (seconds a megabyte) and memory (some ten times the image), without holding the interpreter; call it from a
+worker thread.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import Final, cast
+
+import bsdiff4
+
+BZIP2_LEVEL: Final = 1
+"""Of each stream: blocks of 100 kB."""
+_HEADER: Final = struct.Struct("<8sQQQ")  # magic, lengths of the control and diff streams, of the result
+_MAGIC: Final = b"BSDIFF40"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A bsdiff4 patch."""
+
+    content: bytes
+    sha256: str
+
+
+def make_patch(base: bytes, target: bytes) -> Patch:
+    """The patch that makes ``target`` from ``base``."""
+    content = _for_small_ecus(cast(bytes, bsdiff4.diff(base, target)))
+    return Patch(content=content, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _for_small_ecus(patch: bytes) -> bytes:
+    _, control, diff, new_bytes = _HEADER.unpack_from(patch)
+    streams = patch[_HEADER.size :]
+    parts = streams[:control], streams[control : control + diff], streams[control + diff :]
+    control_stream, diff_stream, extra_stream = (bz2.compress(bz2.decompress(part), BZIP2_LEVEL) for part in parts)
+    header = _HEADER.pack(_MAGIC, len(control_stream), len(diff_stream), new_bytes)
+    return header + control_stream + diff_stream + extra_stream

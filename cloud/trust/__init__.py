@@ -1,0 +1,1 @@
+"""Keys and signatures: the Director, TLS, encryption for ECUs, verification of firmware."""

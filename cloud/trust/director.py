@@ -1,0 +1,117 @@
+"""The Director: one vehicle's signed manifest, as TUF Targets, Snapshot and Timestamp.
+
+Decides the form of the metadata (docs/contracts.md, "Director metadata") and what is signed by which key. Version numbers
+and where the metadata is kept are the caller's; whether the vehicle should have the update is ``campaigns.vehicle_rules``'s. The
+three roles of one manifest share version and expiry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
+    Metadata,
+    MetaFile,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization.json import JSONSerializer
+
+from otabench.cloud.trust.keys import DirectorKeys
+from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
+
+
+@dataclass(frozen=True)
+class TargetEntry:
+    """One ECU's full image, as it stands in the manifest."""
+
+    path: str
+    length: int
+    sha256: str
+    custom: TargetCustom
+
+
+@dataclass(frozen=True)
+class SignedManifest:
+    """The three signed files of one manifest."""
+
+    version: int
+    expires_at: float
+    """s since 1970, UTC."""
+    timestamp: bytes
+    snapshot: bytes
+    targets: bytes
+    patches: dict[str, int]
+    """Bytes of each patch in it, by hardware id."""
+
+    def files(self) -> dict[str, bytes]:
+        """By the names that a TUF client asks for (``consistent_snapshot`` is false)."""
+        return {"timestamp.json": self.timestamp, "snapshot.json": self.snapshot, "targets.json": self.targets}
+
+
+class Director:
+    """Signs manifests with the online keys; the Root's key is not needed here."""
+
+    def __init__(self, keys: DirectorKeys) -> None:
+        self._signers = keys.signers
+        self._serializer = JSONSerializer(compact=True)
+
+    def sign(
+        self, *, version: int, expires_at: float, custom: ManifestCustom, targets: Sequence[TargetEntry]
+    ) -> SignedManifest:
+        """Makes and signs one manifest.
+
+        Args:
+            version: of all three roles; must be higher than any that this vehicle was given.
+            expires_at: s since 1970, UTC; fractions are dropped.
+            custom: the vehicle's part.
+            targets: the ECUs' images, one a path.
+        """
+        expires = datetime.fromtimestamp(int(expires_at), UTC)
+        signed = Targets(
+            version=version,
+            expires=expires,
+            targets={entry.path: _target_file(entry) for entry in targets},
+            unrecognized_fields={MANIFEST_CUSTOM_KEY: _canonical(custom.model_dump(mode="json"))},
+        )
+        targets_bytes = self._signed_bytes(Metadata(signed), "targets")
+        snapshot = Snapshot(version=version, expires=expires, meta={"targets.json": _meta_file(version, targets_bytes)})
+        snapshot_bytes = self._signed_bytes(Metadata(snapshot), "snapshot")
+        timestamp = Timestamp(version=version, expires=expires, snapshot_meta=_meta_file(version, snapshot_bytes))
+        return SignedManifest(
+            version=version,
+            expires_at=expires.timestamp(),
+            timestamp=self._signed_bytes(Metadata(timestamp), "timestamp"),
+            snapshot=snapshot_bytes,
+            targets=targets_bytes,
+            patches={t.custom.hardware_id: t.custom.patch.length for t in targets if t.custom.patch is not None},
+        )
+
+    def _signed_bytes(self, metadata: Metadata[Any], role: str) -> bytes:
+        metadata.sign(self._signers[role])
+        return metadata.to_bytes(self._serializer)
+
+
+def _target_file(entry: TargetEntry) -> TargetFile:
+    return TargetFile(
+        length=entry.length,
+        hashes={"sha256": entry.sha256},
+        path=entry.path,
+        unrecognized_fields={"custom": _canonical(entry.custom.model_dump(mode="json", exclude_none=True))},
+    )
+
+
+def _meta_file(version: int, content: bytes) -> MetaFile:
+    return MetaFile(version=version, length=len(content), hashes={"sha256": hashlib.sha256(content).hexdigest()})
+
+
+def _canonical(fields: dict[str, Any]) -> dict[str, Any]:
+    """Canonical JSON, over which TUF signs, has no fractions: numbers are rounded up to whole ones (whole seconds)."""
+    return {key: math.ceil(value) if isinstance(value, float) else value for key, value in fields.items()}

@@ -1,0 +1,77 @@
+"""Artifacts for one ECU only: the key pairs of ECUs, and the sealing of an image or patch (layout: ``proto.encrypted_artifact``).
+
+Decides that every artifact has a secretstream key of its own, so that two ECUs, or two makings for one, share nothing. What is
+encrypted, and where it lies, is the orchestrator's. Takes processor time; call it from a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from nacl import bindings, exceptions
+from nacl.public import PrivateKey, PublicKey, SealedBox
+
+from otabench.proto.encrypted_artifact import DEFAULT_CHUNK_BYTES, KEY_BYTES, Header
+
+
+@dataclass(frozen=True)
+class EncryptedArtifact:
+    """A file that one ECU can open."""
+
+    content: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EcuKeyPair:
+    """An ECU's X25519 keys, each as 64 hexadecimal digits."""
+
+    private_key: str
+    public_key: str
+
+
+def make_key_pair() -> EcuKeyPair:
+    """A new key pair."""
+    key = PrivateKey.generate()
+    return EcuKeyPair(bytes(key).hex(), bytes(key.public_key).hex())
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Whether something can be sealed for that key.
+
+    Raises:
+        ValueError: it is not an X25519 public key, or one of the few that anybody could open.
+    """
+    if len(public_key) != KEY_BYTES:
+        raise ValueError(f"{len(public_key)} bytes are not an X25519 public key, which has {KEY_BYTES}")
+    try:
+        SealedBox(PublicKey(public_key)).encrypt(b"")
+    except exceptions.CryptoError as error:
+        raise ValueError("it is of low order: what is sealed for it can be opened by anybody") from error
+
+
+def encrypt(plain: bytes, *, public_key: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> EncryptedArtifact:
+    """Seals an image or patch for one ECU.
+
+    Args:
+        plain: not empty.
+        public_key: has passed ``check_public_key``.
+        chunk_bytes: what the ECU decrypts at once.
+    """
+    header = Header(chunk_bytes=chunk_bytes, plaintext_bytes=len(plain))
+    associated = header.pack()
+    stream_key = bindings.crypto_secretstream_xchacha20poly1305_keygen()
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    stream_header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, stream_key)
+    parts = [associated, SealedBox(PublicKey(public_key)).encrypt(stream_key), stream_header]
+    for number in range(header.chunks):
+        tag = (
+            bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
+            if number == header.chunks - 1
+            else bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
+        )
+        piece = plain[number * chunk_bytes : (number + 1) * chunk_bytes]
+        parts.append(bindings.crypto_secretstream_xchacha20poly1305_push(state, piece, associated, tag))
+    content = b"".join(parts)
+    return EncryptedArtifact(content=content, sha256=hashlib.sha256(content).hexdigest())

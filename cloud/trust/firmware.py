@@ -1,0 +1,90 @@
+"""Is this file an image that the fleet's bootloaders would take? Pure: bytes and keys in, facts or a refusal out.
+
+Verification, in this order, as MCUboot's ``bootutil_img_validate`` asks too:
+
+1. The bytes are one well-formed image, with nothing behind its end.
+2. Its SHA-256 TLV is the digest of header, body and protected TLVs.
+3. Its Ed25519 TLV is a signature over that digest by the fleet's image key.
+4. Its class id is that of the hardware it is offered for, and it has a security counter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from otabench.proto import image_format
+from otabench.proto.image_format import Dependency, ImageVersion
+
+
+class FirmwareRefused(Exception):
+    """The image is not what it should be. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A verified image."""
+
+    hardware_id: str
+    version: ImageVersion
+    security_counter: int
+    length: int
+    sha256: str
+    """Of the whole file, hex: what the manifest says."""
+    dependencies: tuple[Dependency, ...] = ()
+
+
+def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
+    """The image's facts, once all four steps have passed.
+
+    Raises:
+        FirmwareRefused: a step did not pass.
+    """
+    # 1. structure
+    try:
+        image = image_format.parse(data)
+    except image_format.ImageFormatError as error:
+        raise FirmwareRefused(f"{error} (make it with imgtool sign, or otabench firmware pack)") from error
+    if image.total_size != len(data):
+        raise FirmwareRefused(
+            f"{len(data) - image.total_size} bytes stand behind the image's end: sign it without imgtool's --pad"
+        )
+    # 2. digest
+    digest = image_format.digest(data, image)
+    stated = image.tlv(image_format.TLV_SHA256)
+    if stated is None:
+        raise FirmwareRefused("it has no SHA-256 (TLV 0x10): sign it with imgtool and an Ed25519 key")
+    if not hmac.compare_digest(stated, digest):
+        raise FirmwareRefused("its SHA-256 is not that of its contents: the image was changed after it was signed")
+    # 3. signature
+    signature = image.tlv(image_format.TLV_ED25519)
+    if signature is None:
+        raise FirmwareRefused(
+            "it is not signed (no Ed25519 TLV 0x24): sign it with image/signing.pem of the keys folder"
+        )
+    try:
+        key.verify(signature, digest)
+    except InvalidSignature as error:
+        raise FirmwareRefused(
+            "its signature is not by this fleet's image key: sign it with image/signing.pem of the keys folder"
+        ) from error
+    # 4. for this hardware
+    if image.class_id is None:
+        raise FirmwareRefused(f"it has no class id: sign it with --vid {image_format.VENDOR} --cid {hardware_id}")
+    if image.class_id != image_format.class_id_of(hardware_id):
+        raise FirmwareRefused(f"its class id is not that of hardware {hardware_id!r}: it was built for other hardware")
+    counter = image.security_counter
+    if counter is None:
+        raise FirmwareRefused("it has no security counter: sign it with imgtool's --security-counter")
+    return Firmware(
+        hardware_id=hardware_id,
+        version=image.version,
+        security_counter=counter,
+        length=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        dependencies=image.dependencies,
+    )

@@ -1,0 +1,188 @@
+"""The key folder (docs/contracts.md, "Keys"): made here whole or not at all, and read here when the cloud starts.
+
+Decides which keys exist, their format and the Root's contents. It never overwrites: a folder that is there stays, because
+vehicles and ECUs have pinned what is in it. All keys of a bench lie in one folder; a production fleet would keep Root's
+offline.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.exceptions import Error as SecuresystemslibError
+from securesystemslib.signer import CryptoSigner, Signer  # type: ignore[attr-defined]  # its public names
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
+from tuf.api.serialization.json import JSONSerializer
+
+from otabench.cloud.errors import StartError
+from otabench.cloud.names import checked
+from otabench.cloud.trust.encryption import make_key_pair
+from otabench.cloud.trust.tls import CertificateAuthority
+
+ROOT_LIFETIME: Final = timedelta(days=365)
+ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
+_PRIVATE: Final = 0o600
+_PUBLIC: Final = 0o644
+
+
+@dataclass(frozen=True)
+class DirectorKeys:
+    """What the Director signs with: the Root that is pinned in vehicles, and a signer for each online role."""
+
+    root: Metadata[Root]
+    signers: dict[str, Signer]
+
+
+def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None:
+    """Makes the key folder of a bench.
+
+    Args:
+        folder: where; must not exist, or be empty.
+        vins: each gets a client certificate.
+        ecus: each gets a security access secret and a key pair that artifacts are encrypted for.
+
+    Raises:
+        StartError: the folder has something in it, or cannot be written.
+        ValueError: a VIN or an ECU's name is not usable as a file's name.
+    """
+    vins = [checked(vin, "VIN") for vin in vins]
+    ecus = [checked(ecu, "ECU") for ecu in ecus]
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StartError(f"keys: {folder} is already there and is not overwritten: use it, or name another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _fill(unfinished, vins=vins, ecus=ecus)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        raise StartError(f"keys: cannot make {folder}: {error.strerror or error}") from error
+
+
+def load_director_keys(keys_dir: Path) -> DirectorKeys:
+    """The Director's Root and online signers, which must be the ones that Root names.
+
+    Raises:
+        StartError: a file is missing, is not what it should be, or does not belong to this Root.
+    """
+    root_file = keys_dir / "director" / "root.json"
+    try:
+        root = Metadata[Root].from_bytes(_read(root_file))
+    except RepositoryError as error:
+        raise StartError(f"keys: {root_file} is not a TUF Root: {error}") from error
+    signers: dict[str, Signer] = {}
+    for role in ONLINE_ROLES:
+        path = keys_dir / "director" / f"{role}.pem"
+        try:
+            key = serialization.load_pem_private_key(_read(path), password=None)
+            signer = CryptoSigner(key)
+        except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
+            raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
+        if signer.public_key.keyid not in root.signed.roles[role].keyids:
+            raise StartError(
+                f"keys: {path} is not the {role} key that {root_file} names: use one folder's keys together"
+            )
+        signers[role] = signer
+    return DirectorKeys(root=root, signers=signers)
+
+
+def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
+    """The Root's later versions, ``N.root.json`` for N > 1, by the names that a TUF client asks for.
+
+    Raises:
+        StartError: one is there and cannot be read.
+    """
+    found = {}
+    for path in (keys_dir / "director").glob("*.root.json"):
+        number = path.name.partition(".")[0]
+        if number.isdigit() and int(number) > 1:
+            found[path.name] = _read(path)
+    return found
+
+
+def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
+    """The key that firmware images must be signed by.
+
+    Raises:
+        StartError: the file is missing or is not an Ed25519 public key.
+    """
+    path = keys_dir / "image" / "signing.pub.pem"
+    try:
+        key = serialization.load_pem_public_key(_read(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise StartError(f"keys: {path} is not a public key in PEM: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise StartError(f"keys: {path} is not an Ed25519 key")
+    return key
+
+
+def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
+    for name in ("director", "image", "tls", "ecu"):
+        (folder / name).mkdir(mode=0o700)
+    root = Root(version=1, expires=datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME, consistent_snapshot=False)
+    signers = {}
+    for role in ROLES:
+        key = Ed25519PrivateKey.generate()
+        signers[role] = CryptoSigner(key)
+        root.add_key(signers[role].public_key, role)
+        _write(folder / "director" / f"{role}.pem", _private_pem(key), _PRIVATE)
+    metadata = Metadata(root)
+    metadata.sign(signers["root"])
+    _write(folder / "director" / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
+
+    key = Ed25519PrivateKey.generate()
+    _write(folder / "image" / "signing.pem", _private_pem(key), _PRIVATE)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    _write(folder / "image" / "signing.pub.pem", public, _PUBLIC)
+
+    authority = CertificateAuthority()
+    _write(folder / "tls" / "ca.pem", authority.issued.certificate, _PUBLIC)
+    _write(folder / "tls" / "ca.key", authority.issued.key, _PRIVATE)
+    peers = [("cloud", "cloud", "cloud"), ("operator", "operator", "operator")]
+    peers += [(f"vehicle-{vin}", vin, "vehicle") for vin in vins]
+    for name, common_name, unit in peers:
+        issued = authority.issue(common_name=common_name, unit=unit)
+        _write(folder / "tls" / f"{name}.pem", issued.certificate, _PUBLIC)
+        _write(folder / "tls" / f"{name}.key", issued.key, _PRIVATE)
+
+    for ecu in ecus:
+        _write(folder / "ecu" / f"{ecu}.secret", secrets.token_hex(32).encode() + b"\n", _PRIVATE)
+        pair = make_key_pair()
+        _write(folder / "ecu" / f"{ecu}.x25519", pair.private_key.encode() + b"\n", _PRIVATE)
+        _write(folder / "ecu" / f"{ecu}.x25519.pub", pair.public_key.encode() + b"\n", _PUBLIC)
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StartError(
+            f"keys: cannot read {path}: {error.strerror or error} (otabench keys init makes the folder)"
+        ) from error

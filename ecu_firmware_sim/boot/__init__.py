@@ -1,0 +1,1 @@
+"""Slots, images and the bootloader that verifies, boots, confirms or rolls back."""

@@ -1,0 +1,123 @@
+"""Boot control: what the bootloader has to remember, in two redundant records.
+
+It holds the slots' states, which CONFIRMED slot is booted, the boots left of a trial, the minimum security counter, and with each
+slot what was promised of other ECUs' versions when it was staged. All of it is one record, so that "the trial is confirmed and
+older images are now refused" and "the slot is STAGED, with these promises" are one commit each and no cut can part them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from otabench.ecu_firmware_sim.boot import dependencies, slots
+from otabench.ecu_firmware_sim.boot.dependencies import Versions
+from otabench.ecu_firmware_sim.boot.slots import SlotEvent, SlotState
+from otabench.ecu_firmware_sim.flash.layout import SECTOR_BYTES, FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.flash.records import RedundantRecord
+
+_FORMAT: Final = struct.Struct(">BBBBI")
+
+SlotListener = Callable[[int, SlotState, SlotState, SlotEvent], None]
+
+
+@dataclass(frozen=True)
+class BootControl:
+    """One record."""
+
+    states: tuple[SlotState, SlotState]
+    preferred: int
+    """The slot that is booted when no trial is due, if it is CONFIRMED."""
+    boots_left: int = 0
+    minimum_security_counter: int = 0
+    promised: tuple[Versions, Versions] = ((), ())
+    """For each slot: the versions of other ECUs that its image depends on (``dependencies.kept``)."""
+
+    def encode(self) -> bytes:
+        head = _FORMAT.pack(*self.states, self.preferred, self.boots_left, self.minimum_security_counter)
+        return head + b"".join(dependencies.encode(versions) for versions in self.promised)
+
+    @classmethod
+    def decode(cls, data: bytes) -> BootControl:
+        """Reads a record; one without promises is an earlier version's. Raises ValueError, LookupError or struct.error."""
+        first, second, preferred, boots_left, counter = _FORMAT.unpack_from(data)
+        promised: tuple[Versions, Versions] = ((), ())
+        if rest := data[_FORMAT.size :]:
+            of_first, rest = dependencies.decode(rest)
+            of_second, _ = dependencies.decode(rest)
+            promised = (of_first, of_second)
+        return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter, promised)
+
+    def on(self, slot: int, event: SlotEvent) -> BootControl:
+        """The record after ``event`` happened to ``slot``. Raises SlotTransitionError."""
+        states = list(self.states)
+        states[slot] = slots.after(states[slot], event)
+        after = replace(self, states=(states[0], states[1]))
+        return after.promise(slot, ()) if states[slot] in (SlotState.EMPTY, SlotState.INVALID) else after
+
+    def promise(self, slot: int, versions: Versions) -> BootControl:
+        """The record with what is promised to the image in ``slot``."""
+        return replace(self, promised=(versions, self.promised[1]) if slot == 0 else (self.promised[0], versions))
+
+    @property
+    def trial(self) -> int | None:
+        """The slot on trial, if there is one."""
+        return next((slot for slot in (0, 1) if self.states[slot] is SlotState.TRIAL), None)
+
+
+class BootControlStore:
+    """The record in flash. ``listener`` hears of every change of a slot's state once it is committed."""
+
+    def __init__(self, flash: NorFlash, layout: FlashLayout, listener: SlotListener | None = None) -> None:
+        self._record = RedundantRecord(flash, offsets=layout.boot_control_offsets, size_bytes=SECTOR_BYTES)
+        self._listener = listener
+        self._current: BootControl | None = None
+
+    @property
+    def current(self) -> BootControl:
+        """What was loaded or committed last. Raises ValueError before the first of either."""
+        if self._current is None:
+            raise ValueError("boot control was not loaded")
+        return self._current
+
+    def load(self) -> BootControl | None:
+        """Reads both copies; None if neither is valid. Raises PowerLost."""
+        payload = self._record.load()
+        try:
+            self._current = None if payload is None else BootControl.decode(payload)
+        except (ValueError, LookupError, struct.error):
+            self._current = None
+        return self._current
+
+    def commit(self, new: BootControl) -> None:
+        """Makes ``new`` the record, unless it is already. Raises PowerLost."""
+        if new != self._current:
+            self._record.store(new.encode())
+            self._current = new
+
+    def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
+        """Commits what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
+
+        Raises:
+            SlotTransitionError: the table has no such transition; nothing was changed.
+            PowerLost: power went: the old or the new record stands.
+        """
+        before = self.current
+        new = replace(before.on(slot, event), **changes)  # type: ignore[arg-type]
+        if promised is not None:
+            new = new.promise(slot, promised)
+        self.commit(new)
+        if self._listener is not None and new.states[slot] is not before.states[slot]:
+            self._listener(slot, before.states[slot], new.states[slot], event)
+        return new
+
+    def prefer(self, slot: int) -> None:
+        """Boots ``slot`` from the next reset on, if no trial is due. Raises PowerLost."""
+        self.commit(replace(self.current, preferred=slot))
+
+    def forfeit_trial(self) -> None:
+        """A trial has no boots left. Raises PowerLost."""
+        self.commit(replace(self.current, boots_left=0))

@@ -1,0 +1,181 @@
+"""The bootloader: what runs after a reset.
+
+Decides which slot is booted, by flash contents and pinned facts only. Rules:
+
+* A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
+* Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.
+* An image that fails verification makes its slot INVALID.
+* Dependencies are judged by what was promised when the slot was staged. A trial whose are not met is INVALID. A CONFIRMED image
+  whose are not met (its promises were lost, or the factory gave none) is booted only if no other may: a dependency chooses
+  between images and never leaves an ECU without the one it has.
+* What is met is told before boot control says so: a power cut between the two tells it twice, and never not at all.
+* If nothing may run, the ECU stays in the bootloader, where it can be programmed.
+* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold. Of two images that
+  may run, the one with the lower security counter (then version) becomes the CONFIRMED one: updates only go up, so that the other
+  may never have been confirmed. It is INVALID, and what is older than the one that runs is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from otabench.ecu_firmware_sim.boot import dependencies, image
+from otabench.ecu_firmware_sim.boot.boot_control import BootControl, BootControlStore
+from otabench.ecu_firmware_sim.boot.image import ImageRefused
+from otabench.ecu_firmware_sim.boot.slots import SlotEvent, SlotState
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.proto.image_format import Image
+
+VERSION = "otabench-boot 1.0.0"
+
+
+class BootNote(StrEnum):
+    """What the bootloader met on its way."""
+
+    VERIFICATION_FAILED = "verification failed"
+    TRIAL_FAILED = "trial failed"
+    DEPENDENCY_NOT_MET = "dependency not met"
+    BOOT_CONTROL_LOST = "boot control lost"
+
+
+NoteListener = Callable[[BootNote, int, str], None]
+"""What was met, in which slot, and why; may raise PowerLost."""
+
+
+@dataclass(frozen=True)
+class BootOutcome:
+    """Slot and image that run now, both None in the bootloader.
+
+    Attributes:
+        notes: what was met, in which slot, and why.
+        rolled_back_from: the slot whose trial ended with this boot.
+    """
+
+    slot: int | None
+    image: Image | None
+    notes: tuple[tuple[BootNote, int, str], ...]
+    rolled_back_from: int | None = None
+
+
+@dataclass(frozen=True)
+class BootPolicy:
+    """What is burnt into the bootloader."""
+
+    public_key: Ed25519PublicKey
+    hardware_id: str
+    max_boot_attempts: int = 3
+
+
+class Bootloader:
+    """One boot after the other, over the same flash."""
+
+    def __init__(
+        self, flash: NorFlash, layout: FlashLayout, boot_control: BootControlStore, policy: BootPolicy
+    ) -> None:
+        self._flash = flash
+        self._layout = layout
+        self._boot_control = boot_control
+        self._policy = policy
+        self._notes: list[tuple[BootNote, int, str]] = []
+        self._listener: NoteListener | None = None
+
+    def boot(self, listener: NoteListener | None = None) -> BootOutcome:
+        """Chooses what runs. Raises PowerLost, from which another boot recovers."""
+        self._notes = []
+        self._listener = listener
+        control = self._boot_control.load() or self._recover()
+        slot, running = self._boot_trial(control)
+        if running is None:
+            slot, running = self._boot_confirmed(self._boot_control.current)
+        rolled_back_from = control.trial if slot != control.trial else None
+        return BootOutcome(slot, running, tuple(self._notes), rolled_back_from)
+
+    def verify(self, slot: int, *, minimum_security_counter: int) -> Image:
+        """The image of a slot, if it may run. Raises ImageRefused, PowerLost."""
+        return image.check(
+            self._flash.view(self._layout.slot_offset(slot), self._layout.slot_bytes),
+            public_key=self._policy.public_key,
+            hardware_id=self._policy.hardware_id,
+            minimum_security_counter=minimum_security_counter,
+        )
+
+    def _boot_trial(self, control: BootControl) -> tuple[int | None, Image | None]:
+        slot = control.trial
+        if slot is None:
+            return None, None
+        if control.boots_left == 0:
+            self._note(BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time")
+            self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
+            return None, None
+        running = self._verified(slot, control)
+        if running is None:
+            return None, None
+        if not self._is_met(slot, running, control):
+            self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
+            return None, None
+        self._boot_control.commit(replace(control, boots_left=control.boots_left - 1))
+        return slot, running
+
+    def _boot_confirmed(self, control: BootControl) -> tuple[int | None, Image | None]:
+        last_resort: tuple[int, Image] | None = None
+        for slot in (control.preferred, 1 - control.preferred):
+            if control.states[slot] is not SlotState.CONFIRMED:
+                continue
+            running = self._verified(slot, control)
+            if running is None:
+                continue
+            if self._is_met(slot, running, control):
+                self._boot_control.prefer(slot)
+                return slot, running
+            last_resort = last_resort or (slot, running)
+        if last_resort is None:
+            return None, None
+        self._boot_control.prefer(last_resort[0])
+        return last_resort
+
+    def _verified(self, slot: int, control: BootControl) -> Image | None:
+        try:
+            return self.verify(slot, minimum_security_counter=control.minimum_security_counter)
+        except ImageRefused as error:
+            self._note(BootNote.VERIFICATION_FAILED, slot, str(error))
+            self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
+            return None
+
+    def _is_met(self, slot: int, running: Image, control: BootControl) -> bool:
+        lacking = dependencies.unmet(running, control.promised[slot])
+        if lacking:
+            self._note(BootNote.DEPENDENCY_NOT_MET, slot, lacking)
+        return not lacking
+
+    def _note(self, note: BootNote, slot: int, text: str) -> None:
+        self._notes.append((note, slot, text))
+        if self._listener is not None:
+            self._listener(note, slot, text)
+
+    def _recover(self) -> BootControl:
+        found: list[Image | None] = []
+        for slot in (0, 1):
+            try:
+                found.append(self.verify(slot, minimum_security_counter=0))
+            except ImageRefused:
+                found.append(None)
+        ages = {
+            # promises are lost, too: of two that are as old, the one that needs none
+            slot: (seen.security_counter or 0, bool(dependencies.unmet(seen, ())), seen.version)
+            for slot, seen in enumerate(found)
+            if seen is not None
+        }
+        oldest = min(ages, key=ages.__getitem__, default=0)
+        states = [SlotState.INVALID, SlotState.INVALID]
+        if ages:
+            states[oldest] = SlotState.CONFIRMED
+        self._note(BootNote.BOOT_CONTROL_LOST, oldest, "neither boot control record was readable")
+        minimum = ages[oldest][0] if ages else 0
+        control = BootControl((states[0], states[1]), oldest, minimum_security_counter=minimum)
+        self._boot_control.commit(control)
+        return control

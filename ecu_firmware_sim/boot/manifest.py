@@ -1,0 +1,131 @@
+"""Partial verification (Uptane): what an ECU checks of the Director's Targets before it takes an image.
+
+Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in this order:
+
+1. the bytes are TUF Targets metadata;
+2. enough keys of the pinned Root's targets role signed them;
+3. they are for this vehicle (VIN);
+4. they have exactly one target for this ECU's serial number;
+5. their version is not below that of the last accepted ones;
+6. that target is for this ECU's hardware id.
+
+Expiry is not checked: the ECU has no clock it could trust. The gateway, which has one, does full verification.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from securesystemslib.exceptions import StorageError
+from tuf.api._payload import Root, TargetFile, Targets
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata
+from tuf.api.serialization import DeserializationError
+
+from otabench.ecu_firmware_sim.boot.image import CheckStatus
+from otabench.proto.image_format import ImageVersion
+from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
+
+
+class ManifestRefused(Exception):
+    """Metadata that this ECU does not act on.
+
+    Attributes:
+        status: as check memory answers it.
+    """
+
+    def __init__(self, status: CheckStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """What verified Targets say of this ECU."""
+
+    manifest_version: int
+    job_id: str
+    length: int
+    sha256: str
+    custom: TargetCustom
+    vehicle_versions: Mapping[int, ImageVersion]
+    """What the vehicle will run, by image number."""
+
+
+def parse_root(data: bytes) -> Root:
+    """The pinned Root.
+
+    Raises:
+        ValueError: the bytes are not TUF Root metadata.
+    """
+    try:
+        return Metadata[Root].from_bytes(data).signed
+    except (DeserializationError, StorageError) as error:
+        raise ValueError(f"not TUF Root metadata: {error}") from error
+
+
+def accept(
+    data: bytes, *, root: Root, vin: str, serial: str, hardware_id: str, last_accepted_version: int
+) -> ManifestEntry:
+    """Applies all rules.
+
+    Raises:
+        ManifestRefused: which rule the metadata broke, and how.
+    """
+    refused = CheckStatus.MANIFEST_REFUSED
+    # 1. TUF Targets
+    try:
+        metadata = Metadata[Targets].from_bytes(data)
+    except (DeserializationError, RecursionError) as error:
+        raise ManifestRefused(refused, "the metadata window holds no TUF metadata") from error
+    targets = metadata.signed
+    if not isinstance(targets, Targets):
+        raise ManifestRefused(refused, "the metadata is not of the type targets")
+    # 2. signatures
+    try:
+        root.verify_delegate(Targets.type, metadata.signed_bytes, metadata.signatures)
+    except (RepositoryError, ValueError) as error:
+        raise ManifestRefused(refused, "the metadata is not signed by the pinned Root's targets keys") from error
+    # 3. vehicle
+    try:
+        vehicle = ManifestCustom.model_validate(targets.unrecognized_fields.get(MANIFEST_CUSTOM_KEY))
+        mine = [(target, custom) for target, custom in _customs(targets) if custom.ecu_serial == serial]
+    except ValidationError as error:
+        raise ManifestRefused(refused, "the metadata lacks the profile's custom fields") from error
+    if vehicle.vin != vin:
+        raise ManifestRefused(refused, f"the metadata is for the vehicle {vehicle.vin}, not {vin}")
+    # 4. this ECU
+    if len(mine) != 1:
+        raise ManifestRefused(refused, f"the metadata has {len(mine)} targets for the serial number {serial}, not one")
+    target, custom = mine[0]
+    # 5. not older
+    if targets.version < last_accepted_version:
+        raise ManifestRefused(
+            CheckStatus.MANIFEST_TOO_OLD,
+            f"the metadata's version is {targets.version}, version {last_accepted_version} was accepted before",
+        )
+    # 6. hardware
+    if custom.hardware_id != hardware_id:
+        raise ManifestRefused(
+            CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"
+        )
+    sha256 = target.hashes.get("sha256")
+    if sha256 is None:
+        raise ManifestRefused(refused, "the target has no SHA-256")
+    return ManifestEntry(targets.version, vehicle.job_id, target.length, sha256, custom, vehicle.versions())
+
+
+def announced_job_id(data: bytes) -> str | None:
+    """The job that metadata names, nothing verified: for the trace, never for a decision."""
+    try:
+        job_id = json.loads(data)["signed"][MANIFEST_CUSTOM_KEY]["job_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return job_id if isinstance(job_id, str) else None
+
+
+def _customs(targets: Targets) -> list[tuple[TargetFile, TargetCustom]]:
+    return [(target, TargetCustom.model_validate(target.custom)) for target in targets.targets.values()]

@@ -1,0 +1,103 @@
+"""What the ECU's application says by itself: its periodic frames.
+
+Decides how they are sent, not when: ``Ecu`` starts and stops them. On SocketCAN the kernel's broadcast manager (CAN_BCM) sends
+each cycle of frames without this process waking up, so that application traffic costs flashing nothing but the line; on any other
+interface of python-can a thread of this process does. Where neither can, the ECU says nothing by itself and logs it once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from otabench.ecu_firmware_sim.errors import BusUnavailable
+from otabench.proto.periodic import PeriodicFrame
+from otabench.proto.process_config import EcuConfig
+
+log = logging.getLogger(__name__)
+
+_TX_SETUP: Final = 1
+_SETTIMER, _STARTTIMER = 0x01, 0x02
+_HEAD: Final = struct.Struct("@IIIllllII0q")
+"""struct bcm_msg_head: opcode, flags, count, ival1, ival2 (timeval each), can_id, nframes; frames are 8-byte aligned."""
+_FRAME: Final = struct.Struct("=IB3x8s")
+
+
+class Sender(Protocol):
+    """Something that sends frames again and again until it is closed."""
+
+    def close(self) -> None:
+        """Ends sending at once."""
+
+
+class Application:
+    """Sends the frames of one ECU while it is started."""
+
+    def __init__(self, config: EcuConfig) -> None:
+        self._name = config.name
+        self._frames = config.periodic
+        self._bus = config.bus
+        self._can_send = True
+        self._sender: Sender | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it sends now."""
+        return self._sender is not None
+
+    def talk(self, allowed: bool) -> None:
+        """Starts or stops; does nothing where that is so already."""
+        if not allowed:
+            self.stop()
+        elif self._sender is None and self._frames and self._can_send:
+            self._start()
+
+    def stop(self) -> None:
+        """Ends sending at once."""
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def _start(self) -> None:
+        try:
+            self._sender = _open(self._bus, self._frames)
+        except (OSError, BusUnavailable) as error:
+            self._can_send = False
+            log.warning("%s: no periodic frames: %s: %s", self._name, self._bus.get("channel"), error)
+
+
+def _open(bus: dict[str, Any], frames: Sequence[PeriodicFrame]) -> Sender:
+    if bus.get("interface") == "socketcan":
+        return BroadcastManager(str(bus.get("channel")), frames)
+    from otabench.ecu_firmware_sim.bus.periodic_sender import PeriodicSender  # python-can takes its time to import
+
+    return PeriodicSender(bus, frames)
+
+
+class BroadcastManager:
+    """The kernel's timers. Raises OSError where this kernel has no can-bcm, or the interface is not there."""
+
+    def __init__(self, channel: str, frames: Sequence[PeriodicFrame]) -> None:
+        self._socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_BCM)
+        try:
+            self._socket.connect((channel,))
+            for frame in frames:
+                self._socket.send(setup_message(frame, frame.cycle()))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def close(self) -> None:
+        """The kernel drops its timers with the socket."""
+        self._socket.close()
+
+
+def setup_message(frame: PeriodicFrame, cycle: Sequence[bytes]) -> bytes:
+    """What tells the broadcast manager to send ``cycle`` again and again (linux/can/bcm.h)."""
+    can_id = frame.id | (socket.CAN_EFF_FLAG if frame.is_29_bit else 0)
+    seconds, micros = divmod(frame.period_ms * 1000, 1_000_000)
+    head = _HEAD.pack(_TX_SETUP, _SETTIMER | _STARTTIMER, 0, 0, 0, seconds, micros, can_id, len(cycle))
+    return head + b"".join(_FRAME.pack(can_id, len(data), data) for data in cycle)

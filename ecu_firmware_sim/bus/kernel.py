@@ -1,0 +1,186 @@
+"""ISO-TP by the kernel: the CAN_ISOTP socket, and two CAN_RAW sockets beside it.
+
+One CAN_RAW socket receives the functional identifier. The other receives the flow control frames that the kernel sends for this
+ECU: they are the only sign of a reception under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import select
+import socket
+import struct
+import time
+from typing import Final
+
+from otabench.ecu_firmware_sim.bus.transport import (
+    SEND_PATIENCE_S,
+    Received,
+    TransportDown,
+    Waker,
+    addresses,
+    functional_request,
+    unavailable,
+    uses_fd,
+)
+from otabench.ecu_firmware_sim.errors import BusUnavailable
+from otabench.proto.isotp_address import ConnectionAddress
+from otabench.proto.process_config import EcuConfig, IsoTpConfig
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PDU: Final = 8301  # one more than the kernel's default max_pdu_size
+LONGEST_RECEPTION_S: Final = 90.0
+"""4095 bytes in classic frames at the greatest STmin: what lasts longer was broken off in a way the kernel does not report."""
+_CONTINUE_TO_SEND: Final = 0x30
+"""First byte of a flow control frame that takes a message."""
+
+# linux/can/isotp.h
+_SOL_CAN_ISOTP: Final = 106
+_OPT_OPTS, _OPT_RECV_FC, _OPT_LL_OPTS = 1, 2, 5
+_FLAG_EXTEND_ADDR, _FLAG_TX_PADDING, _FLAG_RX_EXT_ADDR = 0x002, 0x004, 0x200
+_CANFD_BRS: Final = 1
+_OPTS: Final = struct.Struct("=IIBBBB")  # flags, frame_txtime, ext_address, txpad, rxpad, rx_ext_address
+_FC_OPTS: Final = struct.Struct("=BBB")  # bs, stmin, wftmax
+_LL_OPTS: Final = struct.Struct("=BBB")  # mtu, tx_dl, tx_flags
+_CAN_MTU, _CANFD_MTU = 16, 72
+
+_BPF: Final = struct.Struct("=HBBI")
+_SO_ATTACH_FILTER: Final = 26
+_CAN_FRAME: Final = struct.Struct("=IB3x")  # identifier, length; 8 or 64 bytes of data follow
+_GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EBADF})
+
+
+class KernelTransport:
+    """The kernel's ISO-TP. Frames are answered by the kernel (flow control) while the sockets are open."""
+
+    def __init__(self, config: EcuConfig, waker: Waker) -> None:
+        self._waker = waker
+        channel = str(config.bus["channel"])
+        fd = uses_fd(config)
+        address, self._functional = addresses(config)
+        self._receiving_since_s: float | None = None
+        try:
+            self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+            self._raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+            self._flow_control = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        except OSError as error:
+            raise BusUnavailable(
+                f"this kernel has no CAN ({error.strerror}): run setup/vcan.sh or setup/with-can"
+            ) from error
+        try:
+            _set_options(self._isotp, config.isotp, address, fd=fd)
+            self._isotp.bind((channel, _with_flag(address.request.can_id), _with_flag(address.response.can_id)))
+            self._isotp.settimeout(SEND_PATIENCE_S)
+            if (
+                self._functional.extension is not None
+            ):  # physical requests may have the same identifier, and fill the queue
+                _hear_only(self._raw, 0, self._functional.extension)
+            _listen(self._raw, channel, self._functional.can_id, fd=fd)
+            _hear_only(self._flow_control, len(address.response.prefix), _CONTINUE_TO_SEND)
+            self._flow_control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least: one frame tells all
+            _listen(self._flow_control, channel, address.response.can_id, fd=fd)
+        except OSError as error:
+            self.close()
+            raise unavailable(channel, error) from error
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        sources: list[socket.socket | Waker] = [self._isotp, self._raw, self._waker]
+        readable, _, _ = select.select(sources, [], [], timeout_s)
+        if self._waker in readable:
+            self._waker.clear()
+        try:
+            if self._raw in readable:  # first, so that a busy tester does not starve the functional requests
+                frame = self._raw.recv(_CANFD_MTU)
+                _identifier, length = _CAN_FRAME.unpack_from(frame)
+                return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length], self._functional)
+            if self._isotp in readable:
+                self._forget_reception()
+                return self._isotp.recv(_LONGEST_PDU), False
+        except OSError as error:
+            _survive(error, "receiving")
+        return None
+
+    def is_receiving(self) -> bool:
+        now_s = time.monotonic()
+        if self._was_cleared_to_send() and self._receiving_since_s is None:
+            self._receiving_since_s = now_s
+        return self._receiving_since_s is not None and now_s < self._receiving_since_s + LONGEST_RECEPTION_S
+
+    def _forget_reception(self) -> None:
+        """The kernel has a message, or an error: either way the reception is over."""
+        self._was_cleared_to_send()
+        self._receiving_since_s = None
+
+    def _was_cleared_to_send(self) -> bool:
+        """Whether the kernel has told the tester to go on, since it was looked last."""
+        seen = False
+        try:
+            while self._flow_control.recv(_CANFD_MTU, socket.MSG_DONTWAIT):
+                seen = True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            _survive(error, "receiving")
+        return seen
+
+    def send(self, response: bytes) -> None:
+        try:
+            self._isotp.send(response)
+        except OSError as error:
+            _survive(error, f"sending {response[:3].hex()}")
+            with contextlib.suppress(OSError):  # the error was of the response before: this one gets its own chance
+                self._isotp.send(response)
+
+    def close(self) -> None:
+        self._isotp.close()
+        self._raw.close()
+        self._flow_control.close()
+
+
+def _survive(error: OSError, what: str) -> None:
+    if error.errno in _GONE:
+        raise TransportDown(error.strerror or str(error)) from error
+    log.warning("ISO-TP, %s: %s (%s)", what, error.strerror or error, errno.errorcode.get(error.errno or 0, "?"))
+
+
+def _with_flag(identifier: int) -> int:
+    return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
+
+
+def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
+    """Opens a CAN_RAW socket for one identifier."""
+    mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
+    raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", _with_flag(identifier), mask))
+    if fd:
+        raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
+    raw_socket.bind((channel,))
+
+
+def _hear_only(raw_socket: socket.socket, position: int, value: int) -> None:
+    """Keeps frames whose data have another byte at ``position`` out of the socket."""
+    load_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
+    program = (
+        _BPF.pack(load_byte, 0, 0, _CAN_FRAME.size + position)
+        + _BPF.pack(equal, 0, 1, value)
+        + _BPF.pack(give_back, 0, 0, 0xFFFF)
+        + _BPF.pack(give_back, 0, 0, 0)
+    )
+    code = ctypes.create_string_buffer(program)
+    length = len(program) // _BPF.size
+    raw_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", length, ctypes.addressof(code)))
+
+
+def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, address: ConnectionAddress, *, fd: bool) -> None:
+    flags, pad = (_FLAG_TX_PADDING, config.padding) if config.padding is not None else (0, 0)
+    if address.request.extension is not None:
+        flags |= _FLAG_EXTEND_ADDR | _FLAG_RX_EXT_ADDR
+    to_tester, to_us = address.response.extension or 0, address.request.extension or 0
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, _OPTS.pack(flags, 0, to_tester, pad, 0, to_us))
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_RECV_FC, _FC_OPTS.pack(config.block_size, config.st_min_ms, 0))
+    if fd:
+        link = _LL_OPTS.pack(_CANFD_MTU, config.frame_bytes(fd=True), _CANFD_BRS)
+        isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_LL_OPTS, link)

@@ -1,0 +1,133 @@
+"""ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One seam, two implementations.
+
+* ``kernel.KernelTransport``: the kernel's CAN_ISOTP socket.
+* ``user.UserTransport``: can-isotp over any python-can bus.
+
+``opening.open_transport`` chooses between them.
+
+Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged and survived; a bus that goes away is
+``TransportDown``, after which the caller opens it anew. Functional requests are single frames. Nothing here polls: ``receive``
+sleeps until a request, a wake-up or its deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+from typing import Final, Protocol
+
+from otabench.ecu_firmware_sim.errors import BusUnavailable, ConfigError
+from otabench.proto.isotp_address import ConnectionAddress, FrameAddress, connection_address, functional_address
+from otabench.proto.process_config import EcuConfig
+
+Received = tuple[bytes, bool]
+"""A request, and whether it was functionally addressed."""
+
+SEND_PATIENCE_S: Final = 2.0
+
+
+class TransportDown(Exception):
+    """The bus is gone; open it anew."""
+
+
+class Waker:
+    """Ends a ``receive`` from another thread."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def set(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+            os.write(self._writer, b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
+
+
+class Transport(Protocol):
+    """One end of an ISO-TP connection, and the functional identifier."""
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        """The next request, or None at a wake-up or the timeout. Raises TransportDown."""
+        ...
+
+    def is_receiving(self) -> bool:
+        """Whether the first frame of a request came, and the last one did not. Raises TransportDown."""
+        ...
+
+    def send(self, response: bytes) -> None:
+        """Sends to the tester. A response that the tester does not take is logged and lost."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class NoTransport:
+    """An ECU without power, or one that boots: deaf and mute."""
+
+    def __init__(self, waker: Waker) -> None:
+        self._waker = waker
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        select.select([self._waker], [], [], timeout_s)
+        self._waker.clear()
+        return None
+
+    def is_receiving(self) -> bool:
+        return False
+
+    def send(self, response: bytes) -> None:
+        raise TransportDown(f"{len(response)} bytes were to be sent while the ECU was silent")
+
+    def close(self) -> None:
+        return None
+
+
+def uses_fd(config: EcuConfig) -> bool:
+    """Whether ISO-TP runs in CAN FD frames."""
+    return config.isotp.fd or bool(config.bus.get("fd"))
+
+
+def addresses(config: EcuConfig) -> tuple[ConnectionAddress, FrameAddress]:
+    """Of the physical connection and of functional requests. Raises ConfigError."""
+    try:
+        return (
+            connection_address(config.isotp, request_id=config.request_id, response_id=config.response_id),
+            functional_address(config.isotp, functional_id=config.functional_id),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def functional_request(data: bytes, address: FrameAddress) -> Received | None:
+    """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte).
+
+    With extended addressing the receiver's address stands in front; frames to another one are nothing to us.
+    """
+    is_long = len(data) > 8
+    if not data.startswith(address.prefix):
+        return None
+    data = data[len(address.prefix) :]
+    if not data or data[0] >> 4:
+        return None
+    length, start = data[0] & 0x0F, 1
+    if length == 0 and is_long and len(data) > 1:
+        length, start = data[1], 2
+    if not 0 < length <= len(data) - start:
+        return None
+    return data[start : start + length], True
+
+
+def unavailable(channel: str, error: Exception) -> BusUnavailable:
+    number = getattr(error, "errno", None) or getattr(error, "error_code", None)
+    if number in (errno.ENODEV, errno.ENXIO) or "No such device" in str(error):
+        return BusUnavailable(f"{channel}: no such interface: run setup/vcan.sh or setup/with-can")
+    if number == errno.EAFNOSUPPORT or "not supported by protocol" in str(error):
+        return BusUnavailable("this kernel has no CAN: run setup/vcan.sh or setup/with-can")
+    return BusUnavailable(f"{channel}: the CAN interface cannot be opened: {error}")

@@ -1,0 +1,144 @@
+"""The transport of interfaces without kernel ISO-TP: can-isotp's NotifierBasedCanStack over any python-can bus.
+
+Keeps the rules of ``transport``. Threads are can-isotp's and python-can's; one more moves requests to where ``receive`` sleeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections import deque
+from threading import Thread
+from typing import Any, Final
+
+import can
+import isotp
+
+from otabench.ecu_firmware_sim.bus.transport import (
+    SEND_PATIENCE_S,
+    Received,
+    TransportDown,
+    Waker,
+    addresses,
+    functional_request,
+    unavailable,
+    uses_fd,
+)
+from otabench.ecu_firmware_sim.errors import BusUnavailable
+from otabench.proto.isotp_address import ConnectionAddress, FrameAddress
+from otabench.proto.process_config import EcuConfig, IsoTpConfig
+
+log = logging.getLogger(__name__)
+
+MOST_WAIT_FRAMES: Final = 16
+"""How often a tester may ask to wait within one response."""
+
+
+class UserTransport(can.Listener):
+    """can-isotp over a python-can bus. One notifier a bus; a response is sent by the stack's own thread, and waited for."""
+
+    def __init__(self, config: EcuConfig, waker: Waker) -> None:
+        self._waker = waker
+        fd = uses_fd(config)
+        address, self._functional = addresses(config)
+        self._queue: deque[Received] = deque()
+        self._error: Exception | None = None
+        try:
+            self._bus = can.Bus(**(config.bus | {"fd": True} if fd else config.bus))
+        except (can.CanError, OSError) as error:
+            raise unavailable(str(config.bus.get("channel", "")), error) from error
+        except (TypeError, ValueError) as error:
+            raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
+        self._notifier = can.Notifier(self._bus, [self], timeout=0.05)
+        self._stack = isotp.NotifierBasedCanStack(
+            self._bus,
+            self._notifier,
+            address=_stack_address(address),
+            params=_stack_parameters(config.isotp, fd=fd),
+            error_handler=lambda error: log.warning("ISO-TP: %s", error),
+        )
+        self._stack.start()
+        self._open = True
+        self._pump = Thread(target=self._pump_requests, name="isotp", daemon=True)
+        self._pump.start()
+
+    def receive(self, timeout_s: float | None) -> Received | None:
+        if not self._queue:
+            if self._error is not None:
+                raise TransportDown(str(self._error))
+            select.select([self._waker], [], [], timeout_s)
+            self._waker.clear()
+        return self._queue.popleft() if self._queue else None
+
+    def is_receiving(self) -> bool:
+        return self._stack.is_rx_active() or self._stack.available() or bool(self._queue)
+
+    def send(self, response: bytes) -> None:
+        try:
+            self._stack.send(response, send_timeout=SEND_PATIENCE_S)
+        except isotp.BlockingSendFailure as error:
+            log.warning("ISO-TP, sending %s: %s", response[:3].hex(), error)
+
+    def close(self) -> None:
+        self._open = False
+        self._stack.rx_queue.put(bytearray())  # wakes the pump
+        self._pump.join(timeout=1.0)
+        self._stack.stop()
+        self._notifier.stop(timeout=1.0)
+        self._bus.shutdown()
+
+    def on_message_received(self, msg: can.Message) -> None:
+        """A frame of the functional identifier; all others are the stack's."""
+        wanted = self._functional
+        if msg.arbitration_id != wanted.can_id or msg.is_extended_id is not wanted.is_29_bit:
+            return
+        if msg.is_error_frame or msg.is_remote_frame:
+            return
+        received = functional_request(bytes(msg.data), wanted)
+        if received is not None:
+            self._put(received)
+
+    def on_error(self, exc: Exception) -> None:
+        """The notifier's receiving thread failed: the ECU must notice rather than go deaf."""
+        self._error = exc
+        self._waker.set()
+
+    def _pump_requests(self) -> None:
+        while self._open:
+            request = self._stack.recv(block=True, timeout=None)
+            if request:
+                self._put((bytes(request), False))
+
+    def _put(self, received: Received) -> None:
+        self._queue.append(received)
+        self._waker.set()
+
+
+def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
+    request, response = address.request, address.response
+    return isotp.AsymmetricAddress(
+        tx_addr=isotp.Address(_mode(response), txid=response.can_id, target_address=response.extension, tx_only=True),
+        rx_addr=isotp.Address(_mode(request), rxid=request.can_id, source_address=request.extension, rx_only=True),
+    )
+
+
+def _mode(address: FrameAddress) -> isotp.AddressingMode:
+    modes = isotp.AddressingMode
+    if address.extension is None:
+        return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
+    return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
+
+
+def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
+    return {
+        "stmin": config.st_min_ms,
+        "blocksize": config.block_size,
+        "tx_padding": config.padding,
+        "tx_data_min_length": None if config.padding is None else 8,
+        "tx_data_length": config.frame_bytes(fd=fd),
+        "can_fd": fd,
+        "bitrate_switch": fd,
+        "max_frame_size": 4095,
+        "blocking_send": True,
+        "wftmax": MOST_WAIT_FRAMES,
+    }

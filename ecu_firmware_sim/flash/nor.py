@@ -1,0 +1,282 @@
+"""NOR flash: what it does to bytes, and when power may go.
+
+Rules:
+
+* Erase works on whole 4 KiB sectors and sets every bit. Program works within 256-byte pages and only clears bits.
+* Programming a byte that is not erased is an error that is reported; the memory then holds what a real part would hold
+  (old AND new).
+* One sector erased, or one page programmed, is one operation. They are counted and logged; ``on_operation`` is asked before
+  each and may cut the power before, within (torn, garbage) or after it.
+* Without power every access is ``PowerLost``.
+
+It does not know what the bytes mean. The file behind it is written through, in the order of the operations and before any
+time passes or anybody hears of them, so that what a killed process had written is what the next one finds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
+
+from otabench.ecu_firmware_sim.errors import ConfigError, FlashError, PowerLost
+from otabench.ecu_firmware_sim.flash.layout import PAGE_BYTES, SECTOR_BYTES
+
+ERASED: Final = 0xFF
+LOG_LENGTH: Final = 4096
+_BLANK_SECTOR: Final = bytes([ERASED]) * SECTOR_BYTES
+
+
+class OperationKind(StrEnum):
+    """What the flash does in one step."""
+
+    ERASE = "erase"
+    PROGRAM = "program"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step of the flash; ``number`` counts from 1 over the life of the process."""
+
+    number: int
+    kind: OperationKind
+    offset: int
+    length: int
+
+
+class Cut(StrEnum):
+    """Where in an operation the power goes."""
+
+    BEFORE = "before"
+    TORN = "torn"
+    """The first half is done."""
+    GARBAGE = "garbage"
+    """The cells are anywhere between what they were and what they should be."""
+    AFTER = "after"
+
+
+class Backing(Protocol):
+    """Where the flash's contents outlive the process."""
+
+    def write(self, offset: int, data: bytes) -> None: ...
+
+
+class FileBacking:
+    """A file, locked for this process.
+
+    Args:
+        path: an existing file of ``size_bytes``.
+
+    Raises:
+        ConfigError: the file is absent, of another size, or in use by another process.
+    """
+
+    def __init__(self, path: Path, *, size_bytes: int) -> None:
+        self._path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(f"state_file {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            raise ConfigError(
+                f"state_file {path}: in use by another ECU process; stop it or give another file"
+            ) from error
+        found = os.fstat(self._fd).st_size
+        if found != size_bytes:
+            os.close(self._fd)
+            raise ConfigError(
+                f"state_file {path}: {found} bytes, but this ECU's flash has {size_bytes}: "
+                "delete the file or restore slot_size_bytes"
+            )
+
+    def load(self) -> bytearray:
+        return bytearray(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
+
+    def write(self, offset: int, data: bytes) -> None:
+        os.pwrite(self._fd, data, offset)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class NorFlash:
+    """The memory.
+
+    Args:
+        memory: its contents; owned by the flash from here on.
+        backing: written through, if given.
+        timed_from: operations at or above this offset take time.
+        wait: called with the seconds an operation takes; may raise PowerLost.
+        noise_seed: of what a cut with garbage leaves behind.
+    """
+
+    def __init__(
+        self,
+        memory: bytearray,
+        *,
+        backing: Backing | None = None,
+        timed_from: int = 0,
+        wait: Callable[[float], None] | None = None,
+        noise_seed: int = 0,
+    ) -> None:
+        self.memory = memory
+        self.erase_sector_s = 0.0
+        self.program_page_s = 0.0
+        self.powered = True
+        self.operations = 0
+        self.log: deque[Operation] = deque(maxlen=LOG_LENGTH)
+        self.on_operation: Callable[[Operation], Cut | None] | None = None
+        self._backing = backing
+        self._timed_from = timed_from
+        self._wait = wait
+        self._owed_s = 0.0
+        self._held: tuple[int, int] | None = None
+        """Pages in memory that the backing does not have yet, while one call programs them without a pause."""
+        self._random = random.Random(noise_seed)
+
+    def seed_noise(self, seed: int) -> None:
+        """What a cut with garbage leaves behind from now on."""
+        self._random = random.Random(seed)
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether programming the code flash takes so long that an answer may have to wait."""
+        return self.erase_sector_s > 0 or self.program_page_s > 0
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """The memory itself, read-only; it changes with the flash.
+
+        Raises:
+            PowerLost: there is no power.
+            FlashError: out of bounds.
+        """
+        self._need_power()
+        self._need_bounds(offset, length)
+        return memoryview(self.memory).toreadonly()[offset : offset + length]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A copy of the memory. Raises as ``view`` does."""
+        return bytes(self.view(offset, length))
+
+    def is_erased(self, offset: int, length: int) -> bool:
+        """Blank check, without a copy. Raises as ``view`` does."""
+        self.view(offset, length).release()
+        return self.memory.count(ERASED, offset, offset + length) == length
+
+    def erase(self, offset: int, length: int) -> None:
+        """Erases whole sectors, one operation each.
+
+        Raises:
+            FlashError: not whole sectors, or out of bounds.
+            PowerLost: power went, or was off.
+        """
+        self._need_bounds(offset, length)
+        if offset % SECTOR_BYTES or length % SECTOR_BYTES:
+            raise FlashError(f"erase of 0x{length:X} at 0x{offset:X} is not whole sectors", offset=offset)
+        for sector in range(offset, offset + length, SECTOR_BYTES):
+            self._operate(OperationKind.ERASE, sector, _BLANK_SECTOR)
+
+    def program(self, offset: int, data: bytes | memoryview) -> None:
+        """Programs bytes, one operation a page touched.
+
+        Raises:
+            FlashError: a byte was not erased (the page is programmed all the same, as a real part would), or out of bounds.
+            PowerLost: power went, or was off.
+        """
+        self._need_bounds(offset, len(data))
+        data = bytes(data)
+        self._held = (offset, offset)
+        try:
+            self._program_pages(offset, data)
+        finally:
+            self._write_held()
+
+    def _program_pages(self, offset: int, data: bytes) -> None:
+        position = 0
+        while position < len(data):
+            at = offset + position
+            room = PAGE_BYTES - at % PAGE_BYTES
+            page = data[position : position + room]
+            before = self.memory[at : at + len(page)]
+            unerased = before.count(ERASED) != len(page)
+            if unerased:
+                page = bytes(a & b for a, b in zip(before, page, strict=True))
+            self._operate(OperationKind.PROGRAM, at, page)
+            if unerased:
+                raise FlashError(f"page at 0x{at:X} was programmed without being erased", offset=at)
+            position += len(page)
+
+    def flip_bit(self, offset: int, bit: int = 0) -> None:
+        """Bit rot: not an operation of the flash, it happens to it, power or no power."""
+        self._need_bounds(offset, 1)
+        self._store(offset, bytes([self.memory[offset] ^ (1 << bit)]))
+
+    def _operate(self, kind: OperationKind, offset: int, wanted: bytes) -> None:
+        self._need_power()
+        self.operations += 1
+        operation = Operation(self.operations, kind, offset, len(wanted))
+        self.log.append(operation)
+        cut = self.on_operation(operation) if self.on_operation is not None else None
+        if cut is None:
+            self._store(offset, wanted)
+            self._take_time(kind, offset)
+            return
+        self._store(offset, self._partly(offset, wanted, cut))
+        self.powered = False
+        raise PowerLost(f"power cut {cut} flash operation {operation.number} ({kind} at 0x{offset:X})")
+
+    def _partly(self, offset: int, wanted: bytes, cut: Cut) -> bytes:
+        before = bytes(self.memory[offset : offset + len(wanted)])
+        if cut is Cut.BEFORE:
+            return before
+        if cut is Cut.AFTER:
+            return wanted
+        half = len(wanted) // 2
+        if cut is Cut.TORN:
+            return wanted[:half] + before[half:]
+        old, new, noise = (
+            int.from_bytes(each, "little") for each in (before, wanted, self._random.randbytes(len(wanted)))
+        )
+        return (old & noise | new & ~noise).to_bytes(len(wanted), "little")
+
+    def _store(self, offset: int, data: bytes) -> None:
+        self.memory[offset : offset + len(data)] = data
+        if self._held is not None and offset == self._held[1]:
+            self._held = (self._held[0], offset + len(data))
+        elif self._backing is not None:
+            self._backing.write(offset, data)
+
+    def _write_held(self) -> None:
+        """Writes pages that were programmed one behind the other with one call: a file costs more than a page."""
+        held, self._held = self._held, None
+        if held is not None and self._backing is not None and held[0] < held[1]:
+            self._backing.write(held[0], bytes(self.memory[held[0] : held[1]]))
+
+    def _take_time(self, kind: OperationKind, offset: int) -> None:
+        if offset < self._timed_from or self._wait is None:
+            return
+        self._owed_s += self.erase_sector_s if kind is OperationKind.ERASE else self.program_page_s
+        if self._owed_s >= 0.002:  # sleeping for less is not exact
+            owed, self._owed_s = self._owed_s, 0.0
+            if self._held is not None:
+                end = self._held[1]
+                self._write_held()
+                self._held = (end, end)
+            self._wait(owed)
+
+    def _need_power(self) -> None:
+        if not self.powered:
+            raise PowerLost("the ECU has no power")
+
+    def _need_bounds(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > len(self.memory):
+            raise FlashError(f"0x{length:X} bytes at 0x{offset:X} are outside the flash", offset=offset)

@@ -1,0 +1,1 @@
+"""What a download does to the memory: raw images, patches, decryption."""

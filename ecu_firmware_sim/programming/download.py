@@ -1,0 +1,157 @@
+"""One download: where the bytes of 36 go, and what 37 makes of them.
+
+Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is judged as it comes, kept in RAM
+and rebuilt at the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter
+(the UDS service does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+from otabench.ecu_firmware_sim.flash.layout import PAGE_BYTES
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.programming import delta
+from otabench.ecu_firmware_sim.programming.delta import PatchRefused, RebuildReport
+from otabench.proto.uptane import PatchCustom
+
+
+class TooMuchData(Exception):
+    """More bytes than were announced, or than there is room for."""
+
+
+class Download(Protocol):
+    """Bytes in, in order; ``finish`` once all are there."""
+
+    received_bytes: int
+    is_slot: bool
+    is_rebuilt: bool
+    """Whether ``finish`` makes the image, and may take long."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``finish`` may be called."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Takes the next bytes. Raises TooMuchData, PatchRefused, DecryptionRefused, FlashError, PowerLost."""
+        ...
+
+    def finish(self) -> None:
+        """Programs what is left. Raises PatchRefused, DecryptionRefused, FlashError, PowerLost."""
+        ...
+
+
+class PageWriter:
+    """Programs a stream of bytes in whole pages: a page is programmed once, when it is full."""
+
+    def __init__(self, flash: NorFlash, offset: int) -> None:
+        self._flash = flash
+        self._offset = offset
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        """Raises FlashError, PowerLost."""
+        data = self._rest + data
+        whole = len(data) - (self._offset + len(data)) % PAGE_BYTES
+        if whole <= 0:
+            self._rest = data
+            return
+        self._flash.program(self._offset, data[:whole])
+        self._offset += whole
+        self._rest = data[whole:]
+
+    def flush(self) -> None:
+        """Raises FlashError, PowerLost."""
+        rest, self._rest = self._rest, b""
+        self._flash.program(self._offset, rest)
+        self._offset += len(rest)
+
+
+class RawDownload:
+    """The image itself."""
+
+    is_slot = True
+    is_rebuilt = False
+
+    def __init__(self, flash: NorFlash, offset: int, size: int) -> None:
+        self.received_bytes = 0
+        self._size = size
+        self._writer = PageWriter(flash, offset)
+
+    @property
+    def complete(self) -> bool:
+        return self.received_bytes == self._size
+
+    def write(self, data: bytes) -> None:
+        if self.received_bytes + len(data) > self._size:
+            raise TooMuchData(f"{self._size} bytes were announced")
+        self._writer.write(data)
+        self.received_bytes += len(data)
+
+    def finish(self) -> None:
+        self._writer.flush()
+
+
+class MetadataDownload(RawDownload):
+    """The Director's Targets: the window is erased by the first write, for it holds one document at a time."""
+
+    is_slot = False
+
+    def __init__(self, flash: NorFlash, offset: int, size: int, *, window_bytes: int) -> None:
+        super().__init__(flash, offset, size)
+        self._flash = flash
+        self._start = offset
+        self._size = size
+        self._window_bytes = window_bytes
+
+    def write(self, data: bytes) -> None:
+        if self.received_bytes == 0 and not self._flash.is_erased(self._start, self._window_bytes):
+            self._flash.erase(self._start, self._window_bytes)
+        super().write(data)
+
+
+class PatchDownload:
+    """A patch against the running image, rebuilt into the slot by ``finish``.
+
+    Args:
+        base: the running image, which is the one that ``facts`` name (``firmware`` has looked).
+        facts: what verified Targets say of the patch.
+        ram_bytes: what patch and rebuild may use together.
+
+    Raises:
+        PatchRefused: the patch does not fit into the RAM.
+    """
+
+    is_slot = True
+    is_rebuilt = True
+
+    def __init__(
+        self, flash: NorFlash, offset: int, size: int, *, base: memoryview, facts: PatchCustom, ram_bytes: int
+    ) -> None:
+        self.received_bytes = 0
+        self.report: RebuildReport | None = None
+        self._size = size
+        self._base = base
+        self._sha256 = facts.sha256
+        self._ram_bytes = ram_bytes
+        self._arrival = delta.Arrival(patch_bytes=facts.length, new_bytes=size, ram_bytes=ram_bytes)
+        self._writer = PageWriter(flash, offset)
+
+    @property
+    def complete(self) -> bool:
+        return self._arrival.complete
+
+    def write(self, data: bytes) -> None:
+        self._arrival.take(data)
+        self.received_bytes = self._arrival.received_bytes
+
+    def finish(self) -> None:
+        patch = self._arrival.give()
+        if hashlib.sha256(patch).hexdigest() != self._sha256:
+            raise PatchRefused("the patch differs from the one in the manifest")
+        self.report = delta.rebuild(
+            patch, base=self._base, new_bytes=self._size, ram_bytes=self._ram_bytes, write=self._writer.write
+        )
+        self._writer.flush()

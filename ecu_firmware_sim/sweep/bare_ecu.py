@@ -1,0 +1,218 @@
+"""An ECU without its loop, transport and time: flash in memory, bootloader, UDS server, and a tester's whole update over it.
+
+For sweeps, which boot thousands of ECUs. Nothing here is simulated differently: what boots is ``Startup``, what answers is
+the UDS server, what is swept is the flash they write. Work that an ECU announces by 78 is done at once, and time stands still:
+no session ends while a sweep looks at something else.
+
+Decides what a tester does next from what the ECU says of itself, so that ``update`` goes on from wherever a power cut left it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from otabench.ecu_firmware_sim.boot.bootloader import BootOutcome
+from otabench.ecu_firmware_sim.boot.slots import SlotState
+from otabench.ecu_firmware_sim.factory import Provision, factory_memory
+from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SECTOR_BYTES, SLOT_WINDOW, FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.startup import Startup
+from otabench.ecu_firmware_sim.uds.server import Pending, UdsServer
+from otabench.proto import image_format
+from otabench.proto.process_config import EcuConfig
+from otabench.proto.trace import TraceWriter
+
+BLOCK_BYTES: Final = 1024
+NOW_S: Final = 1000.0
+_ACTIVATE, _CONFIRM, _REVERT = b"\x31\x01\x02\x10", b"\x31\x01\x02\x11", b"\x31\x01\x02\x12"
+
+
+class UpdateRefused(Exception):
+    """The ECU answered a step of an update negatively, or is not what it should be after it."""
+
+
+class Kind(StrEnum):
+    """What is transferred."""
+
+    FULL = "full"
+    DELTA = "delta"
+    ENCRYPTED = "encrypted"
+    ENCRYPTED_DELTA = "encrypted-delta"
+
+
+DATA_FORMATS: Final = {Kind.FULL: 0x00, Kind.DELTA: 0x10, Kind.ENCRYPTED: 0x01, Kind.ENCRYPTED_DELTA: 0x11}
+"""dataFormatIdentifier of each."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update of one kind of ECU, all signed.
+
+    Attributes:
+        config: the ECU's; nothing in it is opened.
+        given: what is pinned in the ECU.
+        layout: of its flash.
+        old, new: images.
+        transfers: what crosses the bus to make ``new`` of ``old``, in each kind that is there.
+        targets: the Director's Targets that name ``new`` for this ECU.
+    """
+
+    config: EcuConfig
+    given: Provision
+    layout: FlashLayout
+    old: bytes
+    new: bytes
+    transfers: Mapping[Kind, bytes]
+    targets: bytes
+
+    @property
+    def old_version(self) -> str:
+        return str(image_format.parse(self.old).version)
+
+    @property
+    def new_version(self) -> str:
+        return str(image_format.parse(self.new).version)
+
+    def factory_state(self) -> bytes:
+        """The flash of a new ECU that runs ``old``. Raises ConfigError."""
+        return bytes(
+            factory_memory(
+                self.old,
+                layout=self.layout,
+                policy=self.given.policy,
+                vin=self.config.vin,
+                serial=self.config.serial,
+            )
+        )
+
+
+class BareEcu:
+    """One ECU over a copy of ``memory``; booted by ``boot``. ``noise_seed``: see ``NorFlash``."""
+
+    def __init__(self, update: Update, memory: bytes, *, noise_seed: int = 0) -> None:
+        self.facts = update
+        self.flash = NorFlash(bytearray(memory), noise_seed=noise_seed)
+        self._startup: Startup
+        self._server: UdsServer
+        self._running: int | None = None
+        self._trace = TraceWriter(None, component="ecu")
+
+    def boot(self) -> BootOutcome:
+        """Power-on or reset: everything but the flash is new. Raises PowerLost."""
+        self.flash.powered = True
+        facts = self.facts
+        self._startup = Startup(facts.config, facts.given, self.flash, facts.layout, self._trace)
+        outcome, dtcs = self._startup.boot()
+        device = self._startup.device(outcome, dtcs)
+        self.firmware = device.firmware
+        self._running = outcome.slot
+        self._server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=NOW_S)
+        return outcome
+
+    @property
+    def running_version(self) -> str:
+        """F189. Raises UpdateRefused, PowerLost."""
+        return self.ask(b"\x22\xf1\x89")[3:].decode()
+
+    @property
+    def running_state(self) -> SlotState:
+        """Of the slot that runs."""
+        return self._startup.boot_control.current.states[self.firmware.active]
+
+    def state_of(self, slot: int) -> SlotState:
+        """As boot control has it."""
+        return self._startup.boot_control.current.states[slot]
+
+    def trouble_codes(self) -> list[int]:
+        """The codes that are stored (confirmedDTC). Raises UpdateRefused, PowerLost."""
+        entries = self.ask(b"\x19\x02\x08")[3:]
+        return [int.from_bytes(entries[start : start + 3], "big") for start in range(0, len(entries), 4)]
+
+    def ask(self, request: bytes) -> bytes:
+        """One request and its positive answer.
+
+        Raises:
+            UpdateRefused: it was answered negatively, or not at all.
+            PowerLost: power went meanwhile.
+        """
+        handled = self._server.handle(request, functional=False, now_s=NOW_S)
+        answer = handled.final(handled.work(), announced=False) if isinstance(handled, Pending) else handled
+        if isinstance(handled, Pending):
+            self._server.completed(now_s=NOW_S)
+        if answer is None or answer[0] == 0x7F:
+            raise UpdateRefused(
+                f"{request[:12].hex(' ').upper()} was answered {answer.hex(' ').upper() if answer else 'not at all'}"
+            )
+        return answer
+
+    # The update, as a tester does it.
+
+    def update(self, kind: Kind) -> None:
+        """A whole update from whatever state the ECU is in, up to the confirmed new version.
+
+        Raises:
+            UpdateRefused: the ECU refuses a step, or does not run the new version CONFIRMED at the end.
+            PowerLost: power went.
+        """
+        if self.running_version != self.facts.new_version:
+            self.stage(kind)
+            self.activate()
+            self.boot()
+        if self.firmware.on_trial:
+            self.confirm()
+        if self.running_version != self.facts.new_version or self.running_state is not SlotState.CONFIRMED:
+            raise UpdateRefused(f"the ECU runs {self.running_version} ({self.running_state.name}) after the update")
+
+    def stage(self, kind: Kind) -> None:
+        """Programming up to STAGED. Raises as ``update``."""
+        facts = self.facts
+        self.unlock()
+        self._download(METADATA_WINDOW, facts.targets)
+        sectors = -(-len(facts.new) // SECTOR_BYTES) * SECTOR_BYTES
+        self.ask(b"\x31\x01\xff\x00\x44" + _window(SLOT_WINDOW, sectors))
+        self._download(SLOT_WINDOW, facts.transfers[kind], size=len(facts.new), data_format=DATA_FORMATS[kind])
+        status = self.ask(b"\x31\x01\x02\x02")[4]
+        if status:
+            raise UpdateRefused(f"check memory says status {status:02X}")
+
+    def unlock(self) -> None:
+        """Programming session and security access. Raises as ``update``."""
+        self.ask(b"\x10\x02")
+        seed = self.ask(b"\x27\x01")[2:]
+        if any(seed):
+            secret = bytes.fromhex(self.facts.config.security_secret)
+            self.ask(b"\x27\x02" + hmac.new(secret, seed, hashlib.sha256).digest())
+
+    def activate(self) -> None:
+        """The staged slot is tried at the next reset. Raises as ``update``."""
+        self.unlock()
+        self.ask(_ACTIVATE)
+
+    def confirm(self) -> None:
+        """Raises as ``update``."""
+        self.unlock()
+        self.ask(_CONFIRM)
+
+    def revert(self) -> None:
+        """Leaves the trial, running or only activated. Raises as ``update``."""
+        self.unlock()
+        self.ask(_REVERT)
+
+    def end_trial(self) -> None:
+        """The watchdog's part: the running trial has no boots left. Raises PowerLost."""
+        self.firmware.end_trial()
+
+    def _download(self, address: int, data: bytes, *, size: int | None = None, data_format: int = 0) -> None:
+        self.ask(bytes((0x34, data_format, 0x44)) + _window(address, len(data) if size is None else size))
+        for number, start in enumerate(range(0, len(data), BLOCK_BYTES), start=1):
+            self.ask(bytes((0x36, number & 0xFF)) + data[start : start + BLOCK_BYTES])
+        self.ask(b"\x37")
+
+
+def _window(address: int, length: int) -> bytes:
+    return address.to_bytes(4, "big") + length.to_bytes(4, "big")

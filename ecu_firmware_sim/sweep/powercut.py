@@ -1,0 +1,366 @@
+"""The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
+
+Decides what must hold after each cut: a verified image boots, it is the old or the new version, no slot has lost what was promised
+to it (``dependencies``; an update that is swept promises all that its images need), and the same update then succeeds up to the
+confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a ``Finding`` with the
+sequence of cuts that led there.
+
+How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
+on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
+sequence the slow way, with the power going in the middle of the act itself; a test holds that both give the same memory.
+What an ECU does next is decided by its flash alone: a memory that was judged before, byte by byte, is counted and not judged again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from otabench.ecu_firmware_sim.boot.bootloader import BootNote
+from otabench.ecu_firmware_sim.boot.slots import SlotState
+from otabench.ecu_firmware_sim.errors import PowerLost
+from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, Operation, OperationKind
+from otabench.ecu_firmware_sim.sweep.bare_ecu import BareEcu, Kind, Update, UpdateRefused
+from otabench.ecu_firmware_sim.uds.dtc import Dtc
+
+CUTS: Final = (Cut.BEFORE, Cut.TORN, Cut.GARBAGE)
+"""``AFTER`` one operation is ``BEFORE`` the next."""
+_TRIAL_SLOT: Final = 1
+"""A new ECU runs slot 0."""
+
+
+class Scenario(StrEnum):
+    """What the ECU is doing when power goes."""
+
+    UPDATE_FULL = "update-full"
+    UPDATE_DELTA = "update-delta"
+    UPDATE_ENCRYPTED = "update-encrypted"
+    UPDATE_ENCRYPTED_DELTA = "update-encrypted-delta"
+    REVERT_TRIAL = "revert-trial"
+    REVERT_ACTIVATED = "revert-activated"
+    ROLLBACK_BY_WATCHDOG = "rollback-by-watchdog"
+    ROLLBACK_BY_BOOTS = "rollback-by-boots"
+
+
+@dataclass(frozen=True)
+class _Script:
+    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot.
+
+    ``gives_up``: the trial in slot 1 ends, and a trouble code tells it.
+    """
+
+    kind: Kind
+    prepare: Callable[[BareEcu], None]
+    act: Callable[[BareEcu], object]
+    gives_up: bool = False
+
+
+def _on_trial(ecu: BareEcu) -> None:
+    ecu.boot()
+    ecu.stage(Kind.FULL)
+    ecu.activate()
+    ecu.boot()
+
+
+def _activated(ecu: BareEcu) -> None:
+    ecu.boot()
+    ecu.stage(Kind.FULL)
+
+
+def _watchdog_due(ecu: BareEcu) -> None:
+    _on_trial(ecu)
+    ecu.end_trial()
+
+
+def _activate_and_revert(ecu: BareEcu) -> None:
+    ecu.boot()
+    ecu.activate()
+    ecu.revert()
+    ecu.boot()
+
+
+def _revert(ecu: BareEcu) -> None:
+    ecu.boot()
+    if ecu.firmware.on_trial:
+        ecu.revert()
+        ecu.boot()
+
+
+def _boot_until_given_up(ecu: BareEcu) -> None:
+    for _ in range(ecu.facts.config.max_boot_attempts + 1):
+        ecu.boot()
+
+
+def _update(kind: Kind) -> Callable[[BareEcu], None]:
+    def act(ecu: BareEcu) -> None:
+        ecu.boot()
+        ecu.update(kind)
+
+    return act
+
+
+SCRIPTS: Final[dict[Scenario, _Script]] = {
+    Scenario.UPDATE_FULL: _Script(Kind.FULL, lambda _: None, _update(Kind.FULL)),
+    Scenario.UPDATE_DELTA: _Script(Kind.DELTA, lambda _: None, _update(Kind.DELTA)),
+    Scenario.UPDATE_ENCRYPTED: _Script(Kind.ENCRYPTED, lambda _: None, _update(Kind.ENCRYPTED)),
+    Scenario.UPDATE_ENCRYPTED_DELTA: _Script(Kind.ENCRYPTED_DELTA, lambda _: None, _update(Kind.ENCRYPTED_DELTA)),
+    Scenario.REVERT_TRIAL: _Script(Kind.FULL, _on_trial, _revert, gives_up=True),
+    Scenario.REVERT_ACTIVATED: _Script(Kind.FULL, _activated, _activate_and_revert),
+    Scenario.ROLLBACK_BY_WATCHDOG: _Script(Kind.FULL, _watchdog_due, BareEcu.boot, gives_up=True),
+    Scenario.ROLLBACK_BY_BOOTS: _Script(Kind.FULL, _on_trial, _boot_until_given_up, gives_up=True),
+}
+
+
+def possible(update: Update) -> list[Scenario]:
+    """The scenarios for which there is something to transfer."""
+    return [scenario for scenario in Scenario if SCRIPTS[scenario].kind in update.transfers]
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """One cut: at the so manieth flash operation (from 1) of the act or of the recovery."""
+
+    operation: int
+    cut: Cut
+
+    def __str__(self) -> str:
+        return f"{self.cut}@{self.operation}"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A scenario with its cuts, as ``update-full:torn@37,garbage@4``."""
+
+    scenario: Scenario
+    cuts: tuple[CutPoint, ...]
+
+    def __str__(self) -> str:
+        return f"{self.scenario}:{','.join(str(cut) for cut in self.cuts)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Sequence:
+        """Reads what ``str`` wrote.
+
+        Raises:
+            ValueError: not of that form.
+        """
+        try:
+            scenario, _, rest = text.partition(":")
+            pairs = [part.split("@") for part in rest.split(",")]
+            return cls(Scenario(scenario), tuple(CutPoint(int(number), Cut(cut)) for cut, number in pairs))
+        except ValueError as error:
+            raise ValueError(
+                f"sequence {text!r}: expected SCENARIO:CUT@OPERATION[,CUT@OPERATION], such as update-full:torn@37"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sequence of cuts after which something does not hold."""
+
+    sequence: Sequence
+    reason: str
+
+
+@dataclass
+class Tally:
+    """What a sweep has seen so far."""
+
+    cut_points: int = 0
+    second_cut_points: int = 0
+    memories: int = 0
+    """Different ones that the cuts have left, each judged once."""
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SecondCuts:
+    """Which operations of a recovery are cut: all, so many of them drawn by ``seed``, or (0) none."""
+
+    most: int | None = None
+    seed: int = 0
+
+    def choose(self, sequence: Sequence, operations: int) -> frozenset[int]:
+        """Numbers of operations to be cut in a recovery that has about so many."""
+        if self.most is None:
+            return frozenset(range(1, 2 * operations + 1))
+        draw = random.Random(f"{self.seed}/{sequence}")
+        return frozenset(draw.sample(range(1, operations + 1), min(self.most, operations)))
+
+
+class Sweep:
+    """All cuts of one scenario.
+
+    Args:
+        update: what is updated.
+        scenario: what is swept.
+        second: which second cuts follow each first one.
+        noise_seed: of what garbage writes leave behind.
+    """
+
+    def __init__(self, update: Update, scenario: Scenario, *, second: SecondCuts, noise_seed: int = 0) -> None:
+        self._update = update
+        self._scenario = scenario
+        self._script = SCRIPTS[scenario]
+        self._second = second
+        self._noise_seed = noise_seed
+        self._verdicts: dict[bytes, str] = {}
+        ready = self._ecu(update.factory_state())
+        self._script.prepare(ready)
+        self._start = bytes(ready.flash.memory)
+        self.operations = _count(self._ecu(self._start), self._script.act)
+        self._recovery_operations = max(self.operations, _count(self._ecu(update.factory_state()), self._recover))
+
+    def run(self, cuts: Iterable[Cut] = CUTS, *, on_progress: Callable[[int, Tally], None] | None = None) -> Tally:
+        """Cuts at every operation; ``on_progress`` gets the number of operations done so far, of ``operations``."""
+        tally, modes = Tally(), tuple(cuts)
+
+        def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
+            for cut in modes:
+                tally.cut_points += 1
+                self._judge(broken(cut), Sequence(self._scenario, (CutPoint(number, cut),)), tally)
+            tally.memories = len(self._verdicts)
+            if on_progress is not None:
+                on_progress(number, tally)
+
+        with_points(self._ecu(self._start), self._script.act, visit, noise_seed=self._noise_seed)
+        return tally
+
+    def replay(self, sequence: Sequence) -> tuple[bytes, str]:
+        """The memory after the cuts, each in the middle of the act itself, and what does not hold then ("" if all does).
+
+        Raises:
+            ValueError: a cut lies behind the end of what is cut.
+        """
+        ecu, act = self._ecu(self._start), self._script.act
+        for point in sequence.cuts:
+            first, where = ecu.flash.operations, point
+
+            def hook(step: Operation, first: int = first, where: CutPoint = where) -> Cut | None:
+                return where.cut if step.number == first + where.operation else None
+
+            ecu.flash.on_operation = hook
+            try:
+                act(ecu)
+            except PowerLost:
+                pass
+            else:
+                raise ValueError(f"{sequence}: there are fewer than {point.operation} operations to be cut")
+            ecu = self._ecu(bytes(ecu.flash.memory))
+            act = self._recover
+        memory = bytes(ecu.flash.memory)
+        return memory, self._broken_promise(ecu)
+
+    def _judge(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
+        chosen = self._second.choose(sequence, self._recovery_operations)
+        reason = self._verdict(memory)
+        if reason:
+            tally.findings.append(Finding(sequence, reason))
+        if not chosen or reason:
+            return
+
+        def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
+            for cut in CUTS:
+                again = Sequence(sequence.scenario, (*sequence.cuts, CutPoint(number, cut)))
+                self._judge_again(broken(cut), again, tally)
+
+        with_points(self._ecu(memory), self._recover, visit, noise_seed=self._noise_seed, only=chosen)
+
+    def _judge_again(self, memory: bytes, sequence: Sequence, tally: Tally) -> None:
+        tally.second_cut_points += 1
+        reason = self._verdict(memory)
+        if reason:
+            tally.findings.append(Finding(sequence, reason))
+
+    def _verdict(self, memory: bytes) -> str:
+        key = hashlib.sha256(memory).digest()
+        if key not in self._verdicts:
+            self._verdicts[key] = self._broken_promise(self._ecu(memory))
+        return self._verdicts[key]
+
+    def _broken_promise(self, ecu: BareEcu) -> str:
+        """Boots and updates; why the ECU is not what it must be, or nothing."""
+        try:
+            outcome = ecu.boot()
+            if outcome.slot is None or outcome.image is None:
+                return "bricked: no slot boots"
+            if str(outcome.image.version) not in (self._update.old_version, self._update.new_version):
+                return f"it runs {outcome.image.version}, which is neither the old nor the new version"
+            if any(note is BootNote.DEPENDENCY_NOT_MET for note, _, _ in outcome.notes):
+                return "a slot has lost what was promised of the other ECUs' versions"
+            is_given_up = self._script.gives_up and ecu.state_of(_TRIAL_SLOT) is SlotState.INVALID
+            if is_given_up and Dtc.ROLLED_BACK not in ecu.trouble_codes():
+                return "the trial was given up, and P1602 is not stored"
+            ecu.update(self._script.kind)
+        except UpdateRefused as error:
+            return f"the update does not succeed any more: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding, with the sequence that leads to it
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _recover(self, ecu: BareEcu) -> None:
+        ecu.boot()
+        ecu.update(self._script.kind)
+
+    def _ecu(self, memory: bytes) -> BareEcu:
+        return BareEcu(self._update, memory, noise_seed=self._noise_seed)
+
+
+def with_points(
+    ecu: BareEcu,
+    act: Callable[[BareEcu], object],
+    visit: Callable[[int, Callable[[Cut], bytes]], None],
+    *,
+    noise_seed: int,
+    only: frozenset[int] | None = None,
+) -> None:
+    """Runs ``act`` and calls ``visit(number, broken)`` for its flash operations (those in ``only``, if given).
+
+    ``broken(cut)`` is the memory that a cut of that operation leaves. An operation is visited before the one behind it is done.
+    """
+    first = ecu.flash.operations
+    last: tuple[Operation, bytes] | None = None
+
+    def visit_last() -> None:
+        nonlocal last
+        if last is None:
+            return
+        (operation, before), last = last, None
+        wanted = bytes(ecu.flash.memory[operation.offset : operation.offset + operation.length])
+        visit(operation.number - first, lambda cut: cut_operation(before, operation, wanted, cut, noise_seed))
+
+    def hook(operation: Operation) -> None:
+        nonlocal last
+        visit_last()
+        if only is None or operation.number - first in only:
+            last = (operation, bytes(ecu.flash.memory))
+
+    ecu.flash.on_operation = hook
+    act(ecu)
+    ecu.flash.on_operation = None
+    visit_last()
+
+
+def cut_operation(before: bytes, operation: Operation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
+    """The memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
+    if cut is Cut.BEFORE:
+        return before
+    flash = NorFlash(bytearray(before), noise_seed=noise_seed)
+    flash.on_operation = lambda _: cut
+    try:
+        if operation.kind is OperationKind.ERASE:
+            flash.erase(operation.offset, operation.length)
+        else:
+            flash.program(operation.offset, wanted)
+    except PowerLost:
+        pass
+    return bytes(flash.memory)
+
+
+def _count(ecu: BareEcu, act: Callable[[BareEcu], object]) -> int:
+    act(ecu)
+    return ecu.flash.operations

@@ -1,0 +1,152 @@
+"""Diagnostic trouble codes: which there are, when their status bits move, and that they survive.
+
+Codes are three bytes, after ISO 15031-6 where a code fits (P06xx: internal control module) and manufacturer-specific where none
+does (P16xx). Status bits after ISO 14229-1 annex D: testFailed 01, testFailedThisOperationCycle 02, pendingDTC 04,
+confirmedDTC 08, testFailedSinceLastClear 20. An operation cycle lasts from one boot to the next. One in which a code did not fail
+counts as passed: at its end the code is not pending any more. A confirmed code stays until it is cleared.
+
+While DTC setting is off (85 02) no status moves, except of what programming itself does wrong (``NOT_SWITCHED_OFF``): a tester
+switches the setting off because other ECUs fall silent around it, not to lose what becomes of its update. Of the others, a
+failure that still stands when setting is on again (85 01, default session) is stored then, with the time and job of the
+failure; a reset forgets it, as the boot tests anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from otabench.ecu_firmware_sim.flash.nvm import NvmStore, StoredDtc
+
+STATUS_AVAILABILITY_MASK: Final = 0x2F
+_FAILED: Final = 0x2F
+_FAILED_THIS_CYCLE: Final = 0x02
+_THIS_CYCLE: Final = 0x03
+_PENDING: Final = 0x04
+ALL_GROUPS: Final = 0xFFFFFF
+
+
+class Dtc(IntEnum):
+    """What this ECU can report."""
+
+    SLOT_CHECKSUM = 0x060100
+    """P0601: a slot's image failed verification at boot."""
+    SUPPLY_LOW = 0x056200
+    """P0562: the supply's voltage is too low."""
+    SUPPLY_HIGH = 0x056300
+    """P0563: the supply's voltage is too high."""
+    IMAGE_REFUSED = 0x060200
+    """P0602: check memory, a rebuild, or what the image depends on refused an image."""
+    FLASH_ERROR = 0x062F00
+    """P062F: the flash refused an operation, or a record had to be rebuilt."""
+    BOOT_FAILED = 0x160100
+    """A trial image did not come up."""
+    ROLLED_BACK = 0x160200
+    """A trial was given up, or the running slot was left by the tester (0212): the other image is booted instead."""
+
+
+NOT_SWITCHED_OFF: Final = frozenset(
+    {Dtc.SLOT_CHECKSUM, Dtc.IMAGE_REFUSED, Dtc.FLASH_ERROR, Dtc.BOOT_FAILED, Dtc.ROLLED_BACK}
+)
+"""Stored at once, whatever 85 says."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    text: str
+    job_id: str
+    at: str
+
+
+class DtcMemory:
+    """The trouble codes in NVM.
+
+    Args:
+        nvm: loaded.
+        utc: the time as text (ISO 8601), for the record.
+        job_id: the job under way; None: that of the last accepted manifest.
+    """
+
+    def __init__(self, nvm: NvmStore, *, utc: Callable[[], str], job_id: Callable[[], str] | None = None) -> None:
+        self._nvm = nvm
+        self._utc = utc
+        self._job_id = job_id or (lambda: nvm.current.job_id)
+        self._setting_on = True
+        self._failing: dict[Dtc, _Failure] = {}
+
+    @property
+    def setting_on(self) -> bool:
+        """Whether status bits move."""
+        return self._setting_on
+
+    @setting_on.setter
+    def setting_on(self, is_on: bool) -> None:
+        self._setting_on = is_on
+        if is_on:
+            failing, self._failing = self._failing, {}
+            for dtc, failure in failing.items():
+                self._store(dtc, failure)
+
+    def start_operation_cycle(self) -> None:
+        """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
+        kept = tuple(dtc.model_copy(update={"status": _in_new_cycle(dtc.status)}) for dtc in self._nvm.current.dtcs)
+        self._nvm.update(dtcs=kept)
+
+    def set(self, dtc: Dtc, text: str) -> None:
+        """Stores a code with time and job; once setting is on, where it is off and has a say. Raises PowerLost."""
+        failure = _Failure(text[:160], self._job_id()[:64], self._utc())
+        if self._setting_on or dtc in NOT_SWITCHED_OFF:
+            self._store(dtc, failure)
+        else:
+            self._failing[dtc] = failure
+
+    def passed(self, dtc: Dtc) -> None:
+        """What had failed does not any more: nothing is stored of it once setting is on."""
+        self._failing.pop(dtc, None)
+
+    def _store(self, dtc: Dtc, failure: _Failure) -> None:
+        stored = {entry.code: entry for entry in self._nvm.current.dtcs}
+        count = stored[dtc].count + 1 if dtc in stored else 1
+        stored[dtc] = StoredDtc(
+            code=dtc,
+            status=_FAILED,
+            count=min(count, 0xFF),
+            job_id=failure.job_id,
+            text=failure.text,
+            set_at=failure.at,
+        )
+        self._nvm.update(dtcs=tuple(stored.values()))
+
+    def clear(self, group: int) -> bool:
+        """Clears a code or all of them; False if there is no such code or group. Raises PowerLost."""
+        if group == ALL_GROUPS or group in Dtc.__members__.values():
+            self._failing = {dtc: found for dtc, found in self._failing.items() if group not in (ALL_GROUPS, dtc)}
+        if group == ALL_GROUPS:
+            self._nvm.update(dtcs=())
+            return True
+        if group not in Dtc.__members__.values():
+            return False
+        self._nvm.update(dtcs=tuple(entry for entry in self._nvm.current.dtcs if entry.code != group))
+        return True
+
+    def with_status(self, mask: int) -> list[tuple[int, int]]:
+        """Codes and statuses of which a bit of ``mask`` is set."""
+        return [(entry.code, entry.status) for entry in self._nvm.current.dtcs if entry.status & mask]
+
+    def find(self, code: int) -> tuple[int, StoredDtc | None] | None:
+        """Status and record of one code; None if this ECU has no such code."""
+        if code not in Dtc.__members__.values():
+            return None
+        stored = next((entry for entry in self._nvm.current.dtcs if entry.code == code), None)
+        return (0 if stored is None else stored.status), stored
+
+    def supported(self) -> list[tuple[int, int]]:
+        """All codes with their status, 0 where never set."""
+        status = {entry.code: entry.status for entry in self._nvm.current.dtcs}
+        return [(int(dtc), status.get(dtc, 0)) for dtc in Dtc]
+
+
+def _in_new_cycle(status: int) -> int:
+    return status & ~(_THIS_CYCLE if status & _FAILED_THIS_CYCLE else _THIS_CYCLE | _PENDING)

@@ -1,0 +1,259 @@
+"""`otabench bench check`: everything that a bench file names is looked at, a line each, with the remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from ctypes.util import find_library
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.bus import environment, interfaces
+from otabench.bench.doctor import bench_check, bus_probe
+from otabench.bench.errors import BenchError, BenchFileError
+from otabench.bench.launcher.keys import make_keys
+from otabench.bench.topology import bench_file
+from otabench.bench.topology.entries import BusEntry
+
+BOARD = """
+vehicle: {vin: W0TABENCH00000001}
+keys: ./keys
+buses:
+  usb: {interface: socketcan, channel: can77}
+  air: {interface: udp_multicast, channel: 239.74.163.77}
+ecus:
+  engine:
+    kind: board
+    bus: BUS
+    request_id: 0x7E0
+    response_id: 0x7E8
+    hardware_id: engine-mcu-a
+    serial: ENGINE-1
+    security: {secret_file: ./engine.secret}
+    power: {driver: command, on: "no-such-relay 1", off: "true"}
+"""
+
+
+def findings(folder: Path, text: str) -> dict[str, list[str]]:
+    file = folder / "my.bench.yaml"
+    file.write_text(text)
+    told: dict[str, list[str]] = {}
+    for fine, about, words in bench_check.examine(bench_file.load(file)):
+        told.setdefault(about, []).append(f"{'ok' if fine else 'fail'} {words}")
+    return told
+
+
+def test_every_thing_that_is_missing_is_one_line_with_its_remedy(tmp_path: Path) -> None:
+    told = findings(
+        tmp_path, BOARD.replace("BUS", "usb").replace("hardware_id", "profile: ./mine.yaml\n    hardware_id")
+    )
+    assert told["bus usb"][0].startswith("fail there is no CAN interface can77 on this kernel; plug the adapter in")
+    assert told["bus air"] == ["ok udp_multicast 239.74.163.77 is there (500 kbit/s wanted)"]
+    profile, power, secret = told["ECU engine"]
+    assert "flash profile" in profile and "mine.yaml: cannot be read" in profile
+    assert power == "fail ecus.engine.power.on: there is no program 'no-such-relay'; install it, or give its path"
+    assert "engine.secret: the security access secret of engine cannot be read: No such file" in secret
+
+
+def test_a_board_that_does_not_answer_is_named_with_what_to_look_at(tmp_path: Path) -> None:
+    (tmp_path / "engine.secret").write_text("ab" * 32 + "\n")
+    told = findings(tmp_path, BOARD.replace("BUS", "air").replace("no-such-relay 1", "true"))
+    (line,) = told["ECU engine"]
+    assert line.startswith("fail board engine: 22 F1A1 read: no answer in time")
+    assert "power, wiring, termination, bit rate, and ecus.engine.request_id/response_id?" in line
+
+
+def test_a_board_without_keys_and_a_plug_in_that_is_not_there_are_told(tmp_path: Path) -> None:
+    (tmp_path / "engine.secret").write_text("ab" * 32)
+    text = BOARD.replace("BUS", "usb").replace("keys: ./keys", "").replace("no-such-relay 1", "true")
+    told = findings(tmp_path, text.replace("security: {", "security: {algorithm: 'no_such_module:key', "))
+    assert told["keys"][0].startswith(
+        "fail a board trusts the keys it was given, and this file names none: add `keys: DIR`"
+    )
+    assert "module no_such_module cannot be imported" in told["ECU engine"][0]
+
+
+AIR = "interface: udp_multicast, channel: 239.74.163.78, port: 43178, hop_limit: 0"
+
+
+def default_on(bus: str, *, ecu: str = "") -> str:
+    """The default bench on another bus, with something more in both ECUs' entries."""
+    text = bench_file.default_text().replace("interface: socketcan, channel: vcan0, bitrate: 500000, fd: false", bus)
+    return text.replace("kind: simulated", f"kind: simulated{ecu}")
+
+
+def test_keys_that_are_not_there_and_keys_that_lack_something_are_told(tmp_path: Path) -> None:
+    text = f"keys: ./nokeys\n{default_on(AIR)}"
+    (line,) = findings(tmp_path, text)["keys"]
+    assert (
+        line
+        == f"fail there is no folder {tmp_path}/nokeys; `otabench keys init {tmp_path}/nokeys --bench FILE` makes it"
+    )
+
+    make_keys(tmp_path / "nokeys", bench_file.load(), log=tmp_path / "log")
+    assert findings(tmp_path, text)["keys"] == [f"ok {tmp_path}/nokeys"]
+
+    (tmp_path / "nokeys/image/signing.pem").unlink()
+    (tmp_path / "nokeys/ecu/adas.secret").unlink()
+    (line,) = findings(tmp_path, text)["keys"]
+    assert line.startswith(f"fail {tmp_path}/nokeys lacks image/signing.pem, ecu/adas.secret; `otabench keys init`")
+
+
+def test_the_secret_file_of_a_simulated_ecu_is_read_too(tmp_path: Path) -> None:
+    told = findings(tmp_path, default_on(AIR, ecu=", security: {secret_file: ./nope}"))
+    (line,) = told["ECU engine"]
+    assert line.startswith(f"fail {tmp_path}/nope: the security access secret of engine cannot be read: No such file")
+    assert line.endswith("; ecus.engine.security.secret_file names it")
+
+
+def test_iso_tp_of_the_kernel_is_a_mistake_on_a_bus_that_is_not_the_kernel_s(tmp_path: Path) -> None:
+    with pytest.raises(
+        BenchFileError, match=r"ecus\.engine\.isotp\.transport: the kernel has ISO-TP only on SocketCAN"
+    ):
+        findings(tmp_path, default_on(AIR, ecu=", isotp: {transport: kernel}"))
+
+
+def test_iso_tp_of_the_kernel_is_asked_for_where_the_file_wants_it(tmp_path: Path) -> None:
+    told = findings(tmp_path, default_on("channel: vcan0", ecu=", isotp: {transport: kernel}"))["ECU engine"]
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
+    except OSError:
+        assert told[0].startswith("fail ecus.engine.isotp.transport: ISO-TP is not in this kernel")
+        assert "; modprobe can-isotp, or leave transport out" in told[0]
+    else:
+        assert told[0].startswith("ok simulated")
+
+
+@pytest.mark.parametrize(
+    ("bus", "line"),
+    [
+        ("channel: can77, bitrate: 250000", "otabench can up can77 --bitrate 250000"),
+        (
+            "channel: can77, bitrate: 250000, fd: true, data_bitrate: 2000000",
+            "otabench can up can77 --bitrate 250000 --data-bitrate 2000000 --fd",
+        ),
+    ],
+)
+def test_the_line_that_sets_an_interface_up_has_the_bench_file_s_bit_rates(tmp_path: Path, bus: str, line: str) -> None:
+    (told,) = findings(tmp_path, default_on(bus))["bus powertrain"]
+    assert told == f"fail there is no CAN interface can77 on this kernel; plug the adapter in and set it up: `{line}`"
+
+
+@pytest.fixture
+def classic_vcan() -> Iterator[str]:
+    """A virtual interface that is set to classic CAN."""
+    name = "vcanclassic"
+    if subprocess.run(
+        ["ip", "link", "add", name, "mtu", "16", "type", "vcan"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(f"making {name} needs root (the guest kernel has it: WITH_CAN=guest)")
+    yield name
+    subprocess.run(["ip", "link", "del", name], check=True)
+
+
+@pytest.mark.vcan
+def test_can_fd_on_an_interface_that_is_classic_is_told_with_the_line_that_mends_it(
+    tmp_path: Path, classic_vcan: str
+) -> None:
+    text = default_on(f"channel: {classic_vcan}, fd: true")
+    subprocess.run(["ip", "link", "set", classic_vcan, "up"], check=True)
+    (told,) = findings(tmp_path, text)["bus powertrain"]
+    assert told == (
+        f"fail the CAN interface {classic_vcan} is set to classic CAN, and the bench file says fd: true; "
+        f"`otabench can up {classic_vcan} --fd`"
+    )
+    with pytest.raises(BenchError, match=f"bus powertrain: the CAN interface {classic_vcan} is set to classic"):
+        environment.usable_topology(bench_file.parse(text, name="x"), kernel_can=True)
+    mend = told.split("`")[1].removeprefix("otabench ").split()
+    subprocess.run(
+        [sys.executable, "-c", "from otabench.bench.cli import main; main()", *mend], check=True, capture_output=True
+    )
+    assert findings(tmp_path, text)["bus powertrain"] == [
+        f"ok {classic_vcan} is there and up (500 kbit/s, CAN FD wanted)"
+    ]
+
+
+def link(**told: int) -> interfaces.LinkState:
+    return interfaces.LinkState("can0", "can", True, 72, 1000, state="ERROR-ACTIVE", **told)  # type: ignore[arg-type]
+
+
+def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them() -> None:
+    classic, fd = BusEntry(channel="can0"), BusEntry(channel="can0", fd=True, data_bitrate=2_000_000)
+    assert bus_probe.rate_problem(classic, link(bitrate=250_000)) == (
+        "the CAN interface can0 runs at 250000 bit/s, the bench file says 500000; "
+        "`otabench can up can0 --bitrate 500000`, or correct the file"
+    )
+    assert (
+        "has a data phase of 4000000 bit/s, the bench file says 2000000; `otabench can up can0 --bitrate 500000 --data"
+        in (bus_probe.rate_problem(fd, link(bitrate=500_000, data_bitrate=4_000_000)))
+    )
+    assert bus_probe.rate_problem(fd, link(bitrate=500_000, data_bitrate=2_000_000)) == ""
+    assert bus_probe.rate_problem(classic, link()) == ""  # nobody knows
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gs_usb") is not None, reason="the package gs-usb is installed here")
+def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it() -> None:
+    assert bus_probe.problem(BusEntry(interface="gs_usb", channel=0)) == (
+        "interface gs_usb, channel 0: the Python package that it needs is not installed; "
+        '`pip install "python-can[gs-usb]"`'
+    )
+
+
+@pytest.mark.skipif(find_library("canlib") is not None, reason="Kvaser's CANlib is installed here")
+def test_a_vendor_s_library_that_is_missing_is_told() -> None:
+    assert bus_probe.problem(BusEntry(interface="kvaser", channel=0)).startswith(
+        "interface kvaser, channel 0: Kvaser's CANlib (libcanlib.so) is not installed; install it, or use the kernel's"
+    )
+
+
+def checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (folder / "my.yaml").write_text(text)
+    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", "bench", "check", "my.yaml"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=60, env=environ)
+
+
+def test_a_socketcand_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        bus = f"interface: socketcand, channel: can0, host: 127.0.0.1, port: {taken.getsockname()[1]}"
+        done = checked(tmp_path, default_on(bus))
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert "(Connection refused); start socketcand there, or correct host and port" in line
+
+
+def test_a_socketcand_that_says_something_else_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):  # the probe's connection and python-can's
+                connection, _ = server.accept()
+                connection.sendall(b"< nonsense >")
+                connection.close()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        bus = f"interface: socketcand, channel: can0, host: 127.0.0.1, port: {server.getsockname()[1]}"
+        done = checked(tmp_path, default_on(bus))
+        thread.join(timeout=10)
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert "nonsense" in line and "does the socketcand there serve this channel?" in line
+
+
+def test_a_bus_that_a_running_bench_may_hold_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = BusEntry(interface="neousys", channel=0)  # needs no package to be imported, and a library to be opened
+    monkeypatch.chdir(tmp_path)
+    assert bus_probe.problem(bus)
+    (tmp_path / "runs/latest").mkdir(parents=True)
+    (tmp_path / "runs/latest/bench.json").write_text(json.dumps({"pid": os.getpid()}))
+    assert bus_probe.problem(bus) == ""
+    assert bus_probe.words(bus) == "neousys 0 was not opened: the bench of runs/latest runs"

@@ -1,0 +1,380 @@
+"""`otabench doctor`: what it says of interfaces whose state a real kernel reported, of error frames, of adapters, of this machine.
+
+The ``ip_link_can_*.json`` files are what ``ip -j -d -s link show type can`` printed of a slcan interface on Linux 6.1 whose
+adapter reported these states; the variants below add what controllers with counters report besides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabench.bench.doctor import adapters, error_frames, links
+from otabench.bench.doctor.adapters import UsbAdapter
+from otabench.bench.doctor.finding import Finding, Level, fail, ok, warn
+from otabench.bench.topology import bench_file
+
+DATA = Path(__file__).parent / "data"
+
+
+def recorded(name: str) -> dict[str, Any]:
+    (entry,) = json.loads((DATA / f"ip_link_{name}.json").read_text())
+    return dict(entry)
+
+
+def with_counters(entry: dict[str, Any], *, sent: int, received: int, **counted: int) -> dict[str, Any]:
+    entry["linkinfo"]["info_data"]["berr_counter"] = {"tx": sent, "rx": received}
+    entry["linkinfo"]["info_xstats"] |= counted
+    return entry
+
+
+def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
+    """A controller that can be restarted, and takes any bit rate."""
+    entry["linkinfo"]["info_data"].pop("bitrate_const")
+    return entry
+
+
+def levels(findings: list[Finding]) -> list[Level]:
+    return [finding.level for finding in findings]
+
+
+def test_a_healthy_interface_is_one_line() -> None:
+    (finding,) = links.judge([recorded("can_up")], bitrates={"can0": 500_000})
+    assert finding.level is Level.OK
+    assert finding.words.startswith("slcan, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
+
+
+def test_vcan_is_healthy_without_a_controller() -> None:
+    (finding,) = links.judge([recorded("vcan")])
+    assert finding.level is Level.OK
+    assert finding.words.startswith("vcan, up, CAN FD, txqueuelen 1000")
+
+
+def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
+    (finding,) = links.judge([of_another_driver(recorded("can_busoff"))])
+    assert finding.level is Level.FAIL
+    assert "bus-off, once so far" in finding.words
+    assert "ip link set can0 type can restart (or set restart-ms 100" in finding.remedy
+
+
+def test_a_serial_adapter_knows_no_restart_and_is_set_up_again() -> None:
+    (finding,) = links.judge([recorded("can_busoff")])
+    assert "then otabench can up can0 --bitrate 500000 (slcan knows no restart)" in finding.remedy
+
+
+def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
+    entry = recorded("can_busoff")
+    entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
+    (finding,) = links.judge([entry])
+    assert finding.level is Level.FAIL
+    assert "came back by itself, and the kernel sends nothing" in finding.words
+
+
+def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
+    entry = recorded("can_up")
+    entry["linkinfo"]["info_data"]["bittiming_bitrate"] = 0xFFFF_FFFF
+    (finding,) = links.judge([entry], bitrates={"can0": 500_000})
+    assert finding.level is Level.OK and "kbit/s" not in finding.words
+
+
+def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
+    entry = recorded("can_busoff")
+    entry["linkinfo"]["info_data"]["restart_ms"] = 100
+    (finding,) = links.judge([entry])
+    assert "starts again by itself after 100 ms" in finding.remedy
+
+
+def test_error_passive_without_counters_names_all_three_causes() -> None:
+    (finding,) = links.judge([recorded("can_passive")])
+    assert finding.level is Level.FAIL
+    assert "the only node, a wrong bit rate, or no termination" in finding.remedy
+
+
+def test_a_sender_that_nobody_acknowledges_seems_to_be_the_only_node() -> None:
+    (finding,) = links.judge([with_counters(recorded("can_passive"), sent=128, received=0)])
+    assert "the only node" in finding.words and "send 128, receive 0" in finding.words
+    assert "120 ohm" in finding.remedy
+
+
+def test_a_listener_to_whom_nothing_makes_sense_has_the_wrong_bit_rate() -> None:
+    (finding,) = links.judge([with_counters(recorded("can_passive"), sent=0, received=135)])
+    assert "makes no sense" in finding.words
+    assert "bit rate" in finding.remedy
+
+
+def test_error_warning_is_a_warning() -> None:
+    entry = recorded("can_up")
+    entry["linkinfo"]["info_data"]["state"] = "ERROR-WARNING"
+    assert levels(links.judge([entry])) == [Level.WARN]
+
+
+@pytest.mark.parametrize(("bitrates", "level"), [({}, Level.WARN), ({"can0": 250_000}, Level.FAIL)])
+def test_an_interface_that_is_down_matters_where_the_bench_file_names_it(
+    bitrates: dict[str, int], level: Level
+) -> None:
+    (finding,) = links.judge([recorded("can_down")], bitrates=bitrates)
+    assert finding.level is level
+    wanted = bitrates.get("can0", 500_000)
+    assert finding.remedy == f"ip link set can0 type can bitrate {wanted}; ip link set can0 up"
+
+
+def test_another_bit_rate_than_the_bench_file_s_is_a_failure() -> None:
+    findings = links.judge([recorded("can_up")], bitrates={"can0": 250_000})
+    assert levels(findings) == [Level.OK, Level.FAIL]
+    assert "runs at 500000 bit/s, the bench file says 250000" in findings[1].words
+
+
+def test_a_short_queue_is_a_warning_with_the_line_that_mends_it() -> None:
+    entry = recorded("can_up") | {"txqlen": 10}
+    findings = links.judge([entry])
+    assert levels(findings) == [Level.OK, Level.WARN]
+    assert findings[1].remedy == "ip link set can0 txqueuelen 1000"
+
+
+def test_a_bit_rate_is_read_from_controllers_with_and_without_bit_timing() -> None:
+    entry = recorded("can_up")
+    entry["linkinfo"]["info_data"].pop("bittiming_bitrate")
+    entry["linkinfo"]["info_data"]["bittiming"] = {"bitrate": 1_000_000, "sample_point": "0.750"}
+    assert "1000 kbit/s" in links.judge([entry])[0].words
+
+
+@pytest.mark.parametrize("entry", [{}, {"ifname": "can3"}, {"ifname": "can3", "flags": ["UP"], "linkinfo": {}}])
+def test_what_an_older_ip_leaves_out_is_no_trouble(entry: dict[str, Any]) -> None:
+    assert len(links.judge([entry])) <= 2
+
+
+ACK = (0x0A8, bytes.fromhex("0000001900000000"))
+"""What the kernel made of an adapter's acknowledgement error: acknowledgement slot."""
+FORM = (0x088, bytes.fromhex("0000060000000000"))
+"""… of form and stuff errors."""
+BIT = (0x088, bytes.fromhex("0000080000000000"))
+"""… of a dominant bit that could not be sent."""
+
+
+def test_silence_is_no_error() -> None:
+    assert error_frames.judge("can0", [], data_frames=0, seconds=0.5) == [
+        ok("can0", "heard 0 frames in 0.5 s, no error frame")
+    ]
+
+
+def test_acknowledgement_errors_and_nothing_heard_is_the_only_node() -> None:
+    (finding,) = error_frames.judge("can0", [ACK] * 20, data_frames=0, seconds=0.5)
+    assert finding.level is Level.FAIL
+    assert "it is the only node" in finding.words and "no acknowledgement 20" in finding.words
+
+
+def test_destroyed_frames_and_nothing_heard_is_the_bit_rate() -> None:
+    (finding,) = error_frames.judge("can0", [FORM] * 20, data_frames=0, seconds=0.5)
+    assert finding.level is Level.FAIL
+    assert "every frame is destroyed" in finding.words and "another bit rate" in finding.remedy
+
+
+def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
+    (finding,) = error_frames.judge("can0", [FORM] * 5, data_frames=300, seconds=0.5)
+    assert finding.words.startswith("frames are destroyed")
+    assert "60 ohm" in finding.remedy
+
+
+@pytest.mark.parametrize("data_frames", [0, 300])
+def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
+    (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
+    assert finding.words.startswith("what it sends reads back otherwise")
+    assert "60 ohm" in finding.remedy
+
+
+def test_one_error_now_and_then_is_a_warning() -> None:
+    assert levels(error_frames.judge("can0", [FORM], data_frames=300, seconds=0.5)) == [Level.WARN]
+
+
+def test_transceiver_errors_are_the_cable() -> None:
+    (finding,) = error_frames.judge("can0", [(0x010, bytes(8))], data_frames=0, seconds=0.5)
+    assert "look at the cable" in finding.remedy
+
+
+def plug(
+    devices: Path, path: str, vendor: str, product: str, *, serial: str = "", driver: str = "", interface: str = ""
+) -> None:
+    device, part = devices / path, devices / f"{path}:1.0"
+    device.mkdir(parents=True)
+    part.mkdir()
+    (device / "idVendor").write_text(f"{vendor}\n")
+    (device / "idProduct").write_text(f"{product}\n")
+    if serial:
+        (device / "serial").write_text(f"{serial}\n")
+    if driver:
+        (devices / "drivers" / driver).mkdir(parents=True, exist_ok=True)
+        (part / "driver").symlink_to(devices / "drivers" / driver)
+    if interface:
+        (part / interface).mkdir(parents=True)
+
+
+def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
+    plug(tmp_path, "1-1", "1d50", "606f", serial="0042001", driver="gs_usb", interface="net/can0")
+    plug(tmp_path, "1-2", "0c72", "000c", driver="")
+    plug(tmp_path, "1-3", "16d0", "117e", serial="A1", driver="cdc_acm", interface="tty/ttyACM0")
+    plug(tmp_path, "1-4", "0bfd", "0120", serial="77", driver="kvaser_usb", interface="net/can1")
+    plug(tmp_path, "1-5", "046d", "c31c", driver="usbhid")
+    found = adapters.find(tmp_path)
+    assert [adapter.path for adapter in found] == ["1-1", "1-2", "1-3", "1-4"]
+    assert found[0] == UsbAdapter("1-1", "candleLight / gs_usb", "gs_usb", "0042001", "gs_usb", ("can0",))
+    findings = adapters.judge(found, is_named=True, is_missed=False)
+    assert levels(findings) == [Level.OK, Level.WARN, Level.OK, Level.OK]
+    assert findings[0].words == "candleLight / gs_usb, serial 0042001, driver gs_usb, can0"
+    assert findings[1].remedy == "modprobe peak_usb"
+    assert "/dev/ttyACM0" in findings[2].words
+
+
+def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> None:
+    plug(tmp_path, "1-1", "0403", "ffa8", serial="LW1", driver="ftdi_sio", interface="ttyUSB0")
+    plug(tmp_path, "1-2", "0403", "6001", serial="A9", driver="ftdi_sio", interface="ttyUSB1")  # any FTDI cable
+    (found,) = adapters.find(tmp_path)
+    assert found == UsbAdapter("1-1", "LAWICEL CANUSB", "ftdi_sio", "LW1", "ftdi_sio", ("ttyUSB0",))
+    (finding,) = adapters.judge([found], is_named=True, is_missed=True)
+    assert finding == ok(
+        "USB 1-1", "LAWICEL CANUSB, serial LW1, driver ftdi_sio, /dev/ttyUSB0: for `slcand` or python-can's slcan"
+    )
+
+
+def test_clones_that_share_a_serial_number_are_told(tmp_path: Path) -> None:
+    for path, interface in (("1-1", "net/can0"), ("1-2", "net/can1")):
+        plug(tmp_path, path, "1d50", "606f", serial="000000000001", driver="gs_usb", interface=interface)
+    findings = adapters.judge(adapters.find(tmp_path), is_named=True, is_missed=False)
+    assert [finding.level for finding in findings] == [Level.OK, Level.WARN] * 2
+    assert "USB path" in findings[1].remedy
+
+
+def test_no_adapter_matters_only_to_a_bench_that_misses_one(tmp_path: Path) -> None:
+    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_named=False, is_missed=False)) == [Level.OK]
+    assert levels(adapters.judge([], is_named=True, is_missed=False)) == [Level.OK]  # on a serial line
+    assert levels(adapters.judge([], is_named=True, is_missed=True)) == [Level.WARN]
+
+
+def test_a_line_has_level_subject_words_and_remedy() -> None:
+    assert (
+        fail("can0", "is down", "ip link set can0 up").line() == "fail  can0             is down: ip link set can0 up"
+    )
+    assert warn("tc", "is not installed", "x").as_json() == {
+        "level": "warn", "about": "tc", "words": "is not installed", "remedy": "x"
+    }  # fmt: skip
+
+
+def doctor(*arguments: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [*prefix, sys.executable, "-c", "from otabench.bench.cli import main; main()", "doctor", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=60, env=environment)
+
+
+def test_this_machine_is_looked_at_and_the_exit_status_tells_of_a_failure(tmp_path: Path) -> None:
+    done = doctor("--json", cwd=tmp_path)
+    findings = json.loads(done.stdout)
+    assert done.stderr == ""
+    about = {entry["about"] for entry in findings}
+    assert {
+        "kernel",
+        "can-raw",
+        "can-isotp",
+        "bus powertrain",
+        "broker",
+        "database",
+        "HMI port",
+        "keys",
+        "disk",
+    } <= about
+    assert all(entry["remedy"] for entry in findings if entry["level"] != "ok")
+    assert done.returncode == (1 if any(entry["level"] == "fail" for entry in findings) else 0)
+
+
+@pytest.mark.vcan
+def test_a_machine_with_a_bus_is_healthy(tmp_path: Path) -> None:
+    done = doctor(cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "\nok    can-raw " in done.stdout and "\nok    bus powertrain   vcan0 is there and up" in done.stdout
+
+
+def test_a_bench_file_s_bus_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "real.yaml").write_text(bench_file.default_text().replace("vcan0", "can7"))
+    done = doctor("--bench", "real.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "fail  bus powertrain   there is no CAN interface can7 on this kernel: plug the adapter in" in done.stdout
+    assert "warn  USB adapter" in done.stdout or "ok    USB" in done.stdout
+
+
+def told_by_doctor(folder: Path, text: str) -> tuple[dict[str, str], int]:
+    """Its lines about a bench file, by subject, and its exit status."""
+    (folder / "my.yaml").write_text(text)
+    done = doctor("--bench", "my.yaml", "--json", cwd=folder)
+    assert done.stderr == ""
+    lines = {f["about"]: f"{f['level']} {f['words']}: {f['remedy']}" for f in json.loads(done.stdout)}
+    return lines, done.returncode
+
+
+def default_on(bus: str) -> str:
+    return bench_file.default_text().replace("interface: socketcan, channel: vcan0, bitrate: 500000, fd: false", bus)
+
+
+AIR = "interface: udp_multicast, channel: 239.74.163.79, port: 43179, hop_limit: 0"
+
+
+def test_keys_that_the_bench_file_names_and_that_are_not_there_are_a_failure(tmp_path: Path) -> None:
+    told, status = told_by_doctor(tmp_path, f"keys: ./mykeys\n{default_on(AIR)}")
+    assert told["keys"].startswith(f"fail there is no folder {tmp_path}/mykeys: `otabench keys init {tmp_path}/mykeys")
+    assert status == 1
+
+
+def test_a_board_without_keys_is_a_failure(tmp_path: Path) -> None:
+    board = "kind: board, serial: ENGINE-1, security: {secret: '" + "a0" * 32 + "'}"
+    told, _ = told_by_doctor(tmp_path, default_on(AIR).replace("kind: simulated", board, 1))
+    assert told["keys"].startswith(
+        "fail a board trusts the keys it was given, and this file names none: add `keys: DIR`"
+    )
+
+
+def test_a_bench_without_socketcan_needs_none_in_the_kernel(tmp_path: Path) -> None:
+    told, status = told_by_doctor(tmp_path, default_on(AIR))
+    assert told["can-raw"].startswith("ok")
+    assert told["bus powertrain"] == "ok udp_multicast 239.74.163.79 is there (500 kbit/s wanted): "
+    assert told["keys"].startswith("ok none in ./keys, and the bench file names none")
+    assert status == 0, told
+
+
+@pytest.mark.parametrize("interface", ["gs_usb", "kvaser", "pcan"])
+def test_a_bus_that_python_can_cannot_open_is_a_failure_and_wants_an_adapter(tmp_path: Path, interface: str) -> None:
+    told, status = told_by_doctor(tmp_path, default_on(f"interface: {interface}, channel: 0"))
+    assert told["bus powertrain"].startswith(f"fail interface {interface}, channel 0: ")
+    assert told["bus powertrain"].partition(": ")[2], "no remedy"
+    assert status == 1
+    assert adapters.find() or told["USB adapter"].startswith("warn none is plugged in, and the bench file names a real")
+
+
+ARPHRD_CAN = "280"
+
+
+def test_a_machine_without_any_can_interface_is_told_so(tmp_path: Path) -> None:
+    kinds = [path.read_text().strip() for path in Path("/sys/class/net").glob("*/type")]
+    told, _ = told_by_doctor(tmp_path, default_on(AIR))
+    if ARPHRD_CAN in kinds:
+        assert "interfaces" not in told
+    else:
+        assert told["interfaces"] == "ok no CAN interface on this kernel: "
+        told, _ = told_by_doctor(tmp_path, default_on("channel: can7"))
+        assert told["interfaces"].startswith("warn no CAN interface on this kernel: plug the adapter in, or run by")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv to become nobody"
+)
+def test_an_unprivileged_user_is_told_what_is_missing(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")
+    done = doctor(cwd=Path("/"), prefix=nobody)
+    assert done.stderr == ""
+    assert "warn  rights           no CAP_NET_ADMIN" in done.stdout
+    assert "fail  database         this user may not write in /" in done.stdout
+    assert done.returncode == 1

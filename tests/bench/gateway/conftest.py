@@ -1,0 +1,33 @@
+"""Fixtures that several test files of the flashing client share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.uds.bus_link import ChannelOpener
+from otabench.bench.uds.transport import open_channel
+from tests.bench.gateway.scripted_ecu import ScriptedEcu
+from tests.bench.gateway.scripted_rig import Rig, channel
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """Called with ECUs by name (one, engine, where none is given)."""
+    with_ecus: list[ScriptedEcu] = []
+    rigs: list[Rig] = []
+
+    def make(soak_s: float = 0.1, opener: ChannelOpener = open_channel, **ecus: ScriptedEcu) -> Rig:
+        made = ecus or {"engine": ScriptedEcu(channel())}
+        for ecu in made.values():
+            with_ecus.append(ecu.__enter__())
+        rigs.append(Rig(tmp_path, made, soak_s=soak_s, opener=opener))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.vehicle.close()
+    for ecu in with_ecus:
+        ecu.__exit__()

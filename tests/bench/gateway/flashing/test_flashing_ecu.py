@@ -1,0 +1,281 @@
+"""The flashing client against real ECU processes, on the kernel's vcan0 and over udp_multicast."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bsdiff4
+import pytest
+
+from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
+from otabench.bench.gateway.flashing import UdsVehicle
+from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Phase
+from otabench.bench.uds.errors import DependenciesNotMet, EcuRefused, RolledBack
+from otabench.bench.uds.slot_table import SlotState
+from otabench.proto import trace
+from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.trace import TraceWriter
+from tests.bench.gateway.real_ecu import RealEcu
+from tests.ecu_firmware_sim.factory import VIN, ImageMaker, Keys
+
+VCAN = {"interface": "socketcan", "channel": "vcan0"}
+
+
+def multicast() -> dict[str, Any]:
+    """Of its own for each test process: multicast reaches all of this machine."""
+    return {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43200 + os.getpid() % 2000}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def make_image(keys: Keys) -> ImageMaker:
+    return ImageMaker(keys)
+
+
+class Rig:
+    def __init__(self, folder: Path, ecus: list[RealEcu]) -> None:
+        self.folder = folder
+        self.ecus = {ecu.name: ecu for ecu in ecus}
+        self.seen: list[EcuProgress] = []
+        self.fetched: list[str] = []
+        config = GatewayConfig(
+            vin=VIN,
+            ecus=tuple(ecu.endpoint() for ecu in ecus),
+            state_dir=folder,
+            director_root=folder / "root.json",
+            cloud_grpc="127.0.0.1:1",
+            timing=GatewayTiming(boot_timeout_s=15.0, ecu_lost_timeout_s=5.0, soak_s=0.2),
+        )
+        self.vehicle = UdsVehicle(config, TraceWriter(folder / "trace.jsonl", component="gateway"))
+
+    def stage(self, images: list[EcuImage]) -> None:
+        self.vehicle.stage(
+            images,
+            job_id="job-1",
+            progress=self.seen.append,
+            cancel=threading.Event(),
+            fetch_image=self.fetched.append,
+        )
+
+    def update(self, images: list[EcuImage]) -> None:
+        """Up to a verified trial."""
+        self.stage(images)
+        self.vehicle.activate(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.verify(images, job_id="job-1", progress=self.seen.append)
+
+    def confirm(self, images: list[EcuImage]) -> None:
+        self.vehicle.confirm(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.finish(job_id="job-1")
+
+    def revert(self, images: list[EcuImage]) -> None:
+        self.vehicle.revert(images, job_id="job-1", progress=self.seen.append)
+        self.vehicle.finish(job_id="job-1")
+
+    def standings(self) -> dict[str, tuple[str, SlotState]]:
+        return {name: (of.software_version, of.active.state) for name, of in self.vehicle.identify().items()}
+
+    def transfers(self) -> list[tuple[str | None, str]]:
+        events = trace.read(self.folder / "trace.jsonl")
+        return [(event.ecu, event.data["kind"]) for event in events if event.event == "flash.transfer"]
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., Rig]]:
+    with ExitStack() as stack:
+
+        def make(*names: str, bus: dict[str, Any], isotp: IsoTpConfig | None = None, size: int = 9000) -> Rig:
+            ecus = [
+                RealEcu(name, number, tmp_path, bus, keys, make_image, isotp or IsoTpConfig(), size)
+                for number, name in enumerate(names)
+            ]
+            for ecu in ecus:
+                stack.enter_context(ecu)
+            rig = Rig(tmp_path, ecus)
+            stack.callback(rig.vehicle.close)
+            return rig
+
+        yield make
+
+
+def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Callable[..., Rig]) -> None:
+    """The gateway hands on the Targets of another campaign, signed by the same Director, in which adas stays old."""
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
+    engine = rig.ecus["engine"]
+    engine.new = engine.make_image(
+        "2.0.0", counter=2, body=b"some code, " * 60, hardware_id=engine.hardware_id, dependency="(2,2.0.0)"
+    )
+    needs = "its image 2.0.0 for engine needs adas >= 2.0.0 (adas would run 2.0.0)"
+    lie = replace(engine.image(versions={1: "2.0.0", 2: "1.0.0"}), needs=needs)
+    rig.stage([lie])
+    with pytest.raises(
+        DependenciesNotMet, match="engine: 31 01 FF01 check programming dependencies: not met: its image"
+    ) as no:
+        rig.vehicle.activate([lie], job_id="job-1", progress=rig.seen.append)
+    assert no.value.ecu == "engine"
+    assert rig.standings() == {"engine": ("1.0.0", SlotState.CONFIRMED)}
+    rig.vehicle.finish(job_id="job-1")
+    assert any("needs image 2 >= 2.0.0" in text for text in rig.vehicle.identify()["engine"].dtcs)
+    # and by the Targets of its own campaign it is updated
+    rig.update([engine.image(versions={1: "2.0.0", 2: "2.0.0"}, version=2)])
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
+
+
+def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    rig.update(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.TRIAL)}
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+
+
+def rotten(ecu: RealEcu) -> None:
+    """No slot holds an image that may run: the ECU stays in its bootloader."""
+    assert ecu.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
+    assert ecu.control(op="power", state="cycle")["ok"]
+    deadline = time.monotonic() + 10
+    while ecu.control(op="state")["mode"] != "bootloader":
+        assert time.monotonic() < deadline, ecu.control(op="state")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "bus", [pytest.param(VCAN, marks=pytest.mark.vcan), pytest.param(multicast(), id="udp_multicast")]
+)
+def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: dict[str, Any]) -> None:
+    rig = make_rig("engine", "adas", bus=bus, isotp=IsoTpConfig(block_size=8), size=900)
+    engine = rig.ecus["engine"]
+    rotten(engine)
+    assert rig.standings()["engine"] == ("0.0.0", SlotState.INVALID)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), rig.ecus["adas"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
+
+
+def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., Rig]) -> None:
+    """One bit of the erased slot flips while the image is on its way."""
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
+    engine = rig.ecus["engine"]
+    image = engine.image()
+
+    def listen(progress: EcuProgress) -> None:
+        if progress.phase is Phase.TRANSFERRING and progress.bytes_done and not rig.seen:
+            assert engine.control(op="fault", kind="bit-rot", slot=1, offset=image.image_length - 100)["ok"]
+            rig.seen.append(progress)
+
+    started = datetime.now(UTC).replace(microsecond=0)
+    with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
+        rig.vehicle.stage(
+            [image], job_id="job-1", progress=listen, cancel=threading.Event(), fetch_image=rig.fetched.append
+        )
+    rig.vehicle.finish(job_id="job-1")
+    told = [event for event in trace.read(rig.folder / "trace.jsonl") if event.event == "ecu.dtcs"]
+    (text,) = told[-1].data["dtcs"]
+    found = re.fullmatch(
+        r"P062F-00 the flash memory refused an operation: page at 0x\w+ was programmed without being erased "
+        r"\(job job-1, (\S+ \S+) UTC\)",
+        text,
+    )
+    assert found, text
+    assert started <= datetime.fromisoformat(f"{found[1]}+00:00") <= datetime.now(UTC)
+    assert (told[-1].ecu, told[-1].job_id) == ("engine", "job-1")
+
+
+@pytest.mark.vcan
+@pytest.mark.parametrize(
+    ("transport", "names", "size"), [("kernel", ("engine", "adas"), 9000), ("user", ("engine",), 900)]
+)
+def test_all_ecus_are_updated_on_vcan(
+    make_rig: Callable[..., Rig], transport: str, names: tuple[str, ...], size: int
+) -> None:
+    isotp = IsoTpConfig(transport=transport, block_size=8)  # type: ignore[arg-type]
+    rig = make_rig(*names, bus=VCAN, isotp=isotp, size=size)
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    rig.update(images)
+    rig.stage(images)  # repeated after a restart: they run it on trial, so nothing is sent
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    assert rig.transfers() == [(ecu, kind) for ecu in names for kind in ("metadata", "full")]
+
+
+@pytest.mark.vcan
+@pytest.mark.parametrize("said", [True, False])
+def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -> None:
+    rig = make_rig("engine", bus={**VCAN, "fd": True}, isotp=IsoTpConfig(fd=said), size=5000)
+    images = [rig.ecus["engine"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.CONFIRMED)}
+
+
+@pytest.mark.vcan
+def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", "adas", bus=VCAN)
+    engine, adas = rig.ecus["engine"], rig.ecus["adas"]
+    foreign = bsdiff4.diff(adas.new, adas.new)
+    images = [engine.image(patch=bsdiff4.diff(engine.old, engine.new)), adas.image(patch=foreign, base=adas.new)]
+    rig.update(images)
+    rig.confirm(images)
+    assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    kinds = rig.transfers()
+    assert ("engine", "delta") in kinds and ("engine", "full") not in kinds and ("adas", "full") in kinds
+
+
+@pytest.mark.vcan
+def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus=VCAN)
+    assert rig.ecus["engine"].control(op="fault", kind="power-cycle-at", bytes=5000, off_s=0.3)["ok"]
+    images = [rig.ecus["engine"].image()]
+    rig.update(images)
+    rig.confirm(images)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.CONFIRMED)}
+    assert any("attempt 1 of 3 failed" in seen.detail for seen in rig.seen)
+
+
+@pytest.mark.vcan
+def test_a_refusal_leaves_the_running_slot_and_the_next_try_goes_on(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", bus=VCAN)
+    engine = rig.ecus["engine"]
+    with pytest.raises(EcuRefused, match="status 06: the manifest's signature is wrong or it is not for this ECU"):
+        rig.stage([engine.image(serial="SOME-OTHER")])
+    assert engine.control(op="fault", kind="nrc", service=0x36, nrc=0x72, count=1)["ok"]
+    with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
+        rig.stage([engine.image()])
+    rig.vehicle.finish(job_id="job-1")
+    assert rig.standings() == {"engine": ("1.0.0", SlotState.CONFIRMED)}
+    rig.stage([engine.image()])
+    assert rig.seen[-1].phase is Phase.STAGED
+    full = rig.transfers().count(("engine", "full"))
+    rig.vehicle.close()  # a gateway that was restarted: it checks what is staged and sends no image again
+    rig.stage([engine.image(version=2)])
+    assert rig.seen[-1].phase is Phase.STAGED and rig.transfers().count(("engine", "full")) == full
+    rig.vehicle.finish(job_id="job-1")
+    rig.vehicle.activate([engine.image()], job_id="job-1", progress=rig.seen.append)  # from the default session
+    rig.vehicle.verify([engine.image()], job_id="job-1", progress=rig.seen.append)
+    assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
+
+
+@pytest.mark.vcan
+def test_a_boot_that_fails_is_rolled_back_and_the_other_ecu_is_reverted(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig("engine", "adas", bus=VCAN)
+    images = [rig.ecus[name].image() for name in rig.ecus]
+    assert rig.ecus["engine"].control(op="fault", kind="boot-fail")["ok"]
+    with pytest.raises(RolledBack, match=r"engine: .*runs 1\.0\.0 \(CONFIRMED\), the other slot is INVALID"):
+        rig.update(images)
+    rig.revert(images)
+    assert set(rig.standings().values()) == {("1.0.0", SlotState.CONFIRMED)}

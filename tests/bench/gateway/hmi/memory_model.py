@@ -1,0 +1,97 @@
+"""An HmiModel in memory, for tests: shows what it is told to show, takes decisions by the job states' own rule.
+
+It is the seam's second implementation, not a fake gateway: nothing moves by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HmiState
+from otabench.proto.job_states import JobState
+
+VIN = "W0TABENCH00000001"
+
+IDLE_ECUS = (
+    EcuView(ecu="engine", hardware_id="engine-mcu-a", from_version="1.0.0", slot_state="CONFIRMED"),
+    EcuView(ecu="adas", hardware_id="adas-soc-b", from_version="1.0.0", slot_state="CONFIRMED"),
+)
+
+OFFER: dict[str, Any] = {
+    "job_id": "job-1",
+    "job_state": JobState.WAITING_FOR_APPROVAL,
+    "campaign_name": "Autumn release",
+    "release_notes": "Smoother cold start.\nLane keeping holds the middle of narrow lanes better.",
+    "download_bytes": 194_560,
+    "expected_duration_s": 96.0,
+    "ecus": tuple(ecu.model_copy(update={"to_version": "2.0.0"}) for ecu in IDLE_ECUS),
+}
+
+
+class MemoryModel:
+    """May be used from any thread; ``changes`` wakes its readers in their own loops."""
+
+    def __init__(self, **first: Any) -> None:
+        self._lock = threading.Lock()
+        self._state = HmiState.model_validate({"seq": 1, "vin": VIN, "ecus": IDLE_ECUS, **first})
+        self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self.decisions: list[tuple[str, Decision]] = []
+        self.refuse_with = ""
+
+    @property
+    def readers(self) -> int:
+        """How many iterations over ``changes`` are open."""
+        return len(self._readers)
+
+    def show(self, **changes: Any) -> HmiState:
+        """Changes the state: the fields given, and ``seq`` by one unless it is given."""
+        with self._lock:
+            self._state = self._state.model_copy(update={"seq": self._state.seq + 1, **changes})
+            for fresh, loop in self._readers.items():
+                loop.call_soon_threadsafe(fresh.set)
+            return self._state
+
+    def reset(self) -> None:
+        """No job, no decisions: as new, but for ``seq``, which goes on."""
+        self.decisions.clear()
+        self.refuse_with = ""
+        nothing = MemoryModel().snapshot()
+        self.show(**{name: getattr(nothing, name) for name in HmiState.model_fields if name != "seq"})
+
+    def ecu(self, name: str, **changes: Any) -> HmiState:
+        """Changes one ECU's row."""
+        ecus = self.snapshot().ecus
+        return self.show(ecus=tuple(ecu.model_copy(update=changes) if ecu.ecu == name else ecu for ecu in ecus))
+
+    def snapshot(self) -> HmiState:
+        with self._lock:
+            return self._state
+
+    async def changes(self) -> AsyncIterator[HmiState]:
+        fresh = asyncio.Event()
+        self._readers[fresh] = asyncio.get_running_loop()
+        try:
+            while True:
+                fresh.clear()
+                yield self.snapshot()
+                await fresh.wait()
+        finally:
+            del self._readers[fresh]
+
+    async def decide(self, job_id: str, decision: Decision) -> None:
+        state = self.snapshot()
+        if self.refuse_with:
+            raise DecisionRefused(self.refuse_with)
+        if state.job_id != job_id or state.job_state is not JobState.WAITING_FOR_APPROVAL:
+            raise DecisionRefused("This update does not wait for a decision any more.")
+        self.decisions.append((job_id, decision))
+        match decision:
+            case Decision.INSTALL:
+                self.show(job_state=JobState.DOWNLOADING, deferred_until=None)
+            case Decision.DECLINE:
+                self.show(job_state=JobState.REJECTED, reason="declined by the driver")
+            case Decision.LATER:
+                self.show(deferred_until=4_102_444_800.0)

@@ -1,0 +1,84 @@
+"""Patch or full image, what it costs, how long it takes, and how long is waited between attempts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.backoff import Backoff
+from otabench.bench.gateway.errors import ManifestRefused
+from otabench.bench.gateway.jobs.actions import describe
+from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
+from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
+from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.slot_table import Slot, SlotState
+from otabench.proto.uptane import ManifestCustom
+
+_PATCH = PlannedPatch(RemoteFile("p", 100, "b" * 64), base_version="1.0.0")
+_ENGINE = PlannedEcu("engine", "E1", "mcu", "2.0.0", 1, RemoteFile("i", 1000, "a" * 64), _PATCH)
+_ADAS = replace(_ENGINE, ecu="adas", serial="A1", image=RemoteFile("j", 3000, "c" * 64), patch=None)
+_PLAN = Plan(ManifestCustom(vin="V", job_id="j", campaign_id="c"), 0.0, (_ENGINE, _ADAS))
+_FROM = {"engine": "1.0.0", "adas": "1.0.0"}
+
+
+def test_a_patch_is_chosen_only_for_the_version_it_is_made_for() -> None:
+    assert [(t.ecu, t.file.path, t.is_patch) for t in choose_transfers(_PLAN, _FROM)] == [
+        ("engine", "p", True),
+        ("adas", "j", False),
+    ]
+    assert [t.file.path for t in choose_transfers(_PLAN, {"engine": "0.9.0"})] == ["i", "j"]
+
+
+def test_room_is_needed_for_the_full_image_too_that_a_patch_may_fall_back_to() -> None:
+    assert needed_bytes(_PLAN, _FROM) == 1000 + 100 + 3000
+
+
+def test_the_ecus_get_their_files_and_the_signed_targets() -> None:
+    engine, adas = ecu_images(_PLAN, _FROM, metadata=b"targets", path_of=lambda file: Path("/d") / file.sha256)
+    assert (engine.patch, engine.patch_length, engine.image_length) == (Path("/d") / ("b" * 64), 100, 1000)
+    assert (adas.patch, adas.patch_length, adas.image) == (None, 0, Path("/d") / ("c" * 64))
+    assert engine.metadata == b"targets"
+
+
+def test_ecus_of_one_bus_take_turns_and_buses_do_not_wait_for_each_other() -> None:
+    transfers = choose_transfers(_PLAN, _FROM)
+    one = expected_duration_s(
+        transfers, metadata_bytes=0, bus_of={"engine": "a", "adas": "a"}, line_payload_bytes_per_s=100.0
+    )
+    two = expected_duration_s(
+        transfers, metadata_bytes=0, bus_of={"engine": "a", "adas": "b"}, line_payload_bytes_per_s=100.0
+    )
+    assert (one, two) == (31.0 + 4.0, 30.0 + 4.0)
+
+
+def test_waits_double_up_to_the_most_and_begin_anew_after_success() -> None:
+    waits = Backoff(first_s=1.0, most_s=4.0, source=random.Random(1))
+    for whole_s in (1.0, 2.0, 4.0, 4.0):
+        assert whole_s / 2 <= waits.next_s() <= whole_s
+    waits.reset()
+    assert waits.next_s() <= 1.0
+
+
+def test_a_flash_error_names_ecu_step_and_nrc_each_once() -> None:
+    bare = FlashError("refused", ecu="engine", step="31 01 FF00 erase memory", nrc=0x31)
+    assert describe(bare) == "engine: 31 01 FF00 erase memory: refused (NRC 0x31)"
+    full = FlashError("engine: erase memory: NRC 31 out of range.", ecu="engine", step="erase memory", nrc=0x31)
+    assert describe(full) == "engine: erase memory: NRC 31 out of range"
+
+
+def test_an_ecu_in_its_bootloader_is_judged_by_no_counter_of_an_image_that_does_not_run() -> None:
+    image = PlannedEcu("engine", "E1", "mcu", "2.0.0", 1, RemoteFile("i", 1000, "a" * 64), None)
+    plan = Plan(ManifestCustom(vin="V", job_id="j", campaign_id="c"), 0.0, (image,))
+
+    def judge(state: SlotState, version: str) -> None:
+        slots = (Slot(state, "1.0.0", 0xFFFF), Slot(SlotState.INVALID, "", 0))
+        identity = EcuIdentity("engine", "E1", "mcu", version, 0, 0, slots)
+        judge_plan(plan, vin="V", job_id="j", known=[KnownEcu("engine", "E1", "mcu")], identities={"engine": identity})
+
+    judge(SlotState.INVALID, "0.0.0")
+    with pytest.raises(ManifestRefused, match="release counter 1, lower than 65535"):
+        judge(SlotState.CONFIRMED, "1.0.0")

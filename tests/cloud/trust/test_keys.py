@@ -1,0 +1,122 @@
+"""The key folder: as docs/contracts.md says, made whole, never overwritten, refused where it does not fit together."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
+
+from otabench.cloud.errors import StartError
+from otabench.cloud.trust.keys import init_keys, load_director_keys, load_image_public_key
+
+VIN = "W0TABENCH00000001"
+
+
+def keys_init(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "otabench.cloud", "keys", "init", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "keys"
+
+    done = keys_init(folder, "--vin", VIN, "--ecu", "engine", "--ecu", "adas")
+
+    assert done.returncode == 0, done.stderr
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        *(f"director/{role}.pem" for role in ("root", "targets", "snapshot", "timestamp")),
+        "director/root.json",
+        "image/signing.pem",
+        "image/signing.pub.pem",
+        "tls/ca.pem",
+        "tls/ca.key",
+        *(f"tls/{name}.{kind}" for name in ("cloud", "operator", f"vehicle-{VIN}") for kind in ("pem", "key")),
+        *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
+    }
+    private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".x25519") or p.name == "signing.pem"]
+    private += list((folder / "director").glob("*.pem"))
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
+    assert len(bytes.fromhex((folder / "ecu" / "engine.secret").read_text().strip())) == 32
+    assert not list(folder.parent.glob(".*")), "an unfinished folder was left behind"
+
+
+def test_a_second_keys_init_refuses_and_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    init_keys(folder, vins=[VIN], ecus=["engine"])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    done = keys_init(folder, "--vin", VIN, "--ecu", "engine")
+
+    assert done.returncode == 1
+    assert "not overwritten" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
+    for names in ({"vins": ["../x"], "ecus": []}, {"vins": [VIN], "ecus": ["../../x"]}):
+        with pytest.raises(ValueError, match="letters, digits"):
+            init_keys(tmp_path / "keys", **names)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_root_names_one_ed25519_key_a_role_and_is_signed_by_its_own(keys_dir: Path) -> None:
+    root = Metadata[Root].from_file(str(keys_dir / "director" / "root.json"))
+
+    assert root.signed.version == 1
+    assert root.signed.consistent_snapshot is False
+    assert {key.keytype for key in root.signed.keys.values()} == {"ed25519"}
+    for role in root.signed.roles.values():
+        assert role.threshold == 1
+        assert len(role.keyids) == 1
+    assert len(root.signed.keys) == 4, "every role has a key of its own"
+    root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
+
+
+def test_certificates_say_who_the_peer_is_and_are_of_the_benchs_ca(keys_dir: Path) -> None:
+    ca = x509.load_pem_x509_certificate((keys_dir / "tls" / "ca.pem").read_bytes())
+    vin = next(path.stem.removeprefix("vehicle-") for path in (keys_dir / "tls").glob("vehicle-*.pem"))
+    subjects = {"cloud": ("cloud", "cloud"), "operator": ("operator", "operator"), f"vehicle-{vin}": (vin, "vehicle")}
+    for name, (common_name, unit) in subjects.items():
+        certificate = x509.load_pem_x509_certificate((keys_dir / "tls" / f"{name}.pem").read_bytes())
+        certificate.verify_directly_issued_by(ca)
+        named = {attribute.oid: attribute.value for attribute in certificate.subject}
+        assert named[x509.NameOID.COMMON_NAME] == common_name
+        assert named[x509.NameOID.ORGANIZATIONAL_UNIT_NAME] == unit
+
+
+def test_a_directors_key_of_another_folder_is_refused(keys_dir: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(keys_dir, mixed)
+    (mixed / "director" / "targets.pem").write_bytes((keys_dir / "director" / "snapshot.pem").read_bytes())
+
+    with pytest.raises(StartError, match=r"targets\.pem is not the targets key"):
+        load_director_keys(mixed)
+
+
+@pytest.mark.parametrize("damage", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_damaged_key_is_named(keys_dir: Path, tmp_path: Path, damage: str) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(keys_dir, damaged)
+    for path in (damaged / "director" / "timestamp.pem", damaged / "image" / "signing.pub.pem"):
+        path.write_text(damage)
+
+    with pytest.raises(StartError, match=r"timestamp\.pem"):
+        load_director_keys(damaged)
+    with pytest.raises(StartError, match=r"signing\.pub\.pem"):
+        load_image_public_key(damaged)
+
+
+def test_the_image_key_pair_fits_together(keys_dir: Path) -> None:
+    private = serialization.load_pem_private_key((keys_dir / "image" / "signing.pem").read_bytes(), password=None)
+
+    assert isinstance(private, Ed25519PrivateKey)
+    load_image_public_key(keys_dir).verify(private.sign(b"x"), b"x")

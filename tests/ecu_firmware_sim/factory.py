@@ -1,0 +1,310 @@
+"""Signed images, Director metadata and whole ECUs for the tests: real keys, imgtool, python-tuf, a small flash in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from imgtool.main import imgtool
+from nacl.public import PrivateKey
+from securesystemslib.signer._crypto_signer import CryptoSigner
+from tuf.api._payload import Root, TargetFile, Targets
+from tuf.api.metadata import Metadata
+
+from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
+from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootOutcome, BootPolicy
+from otabench.ecu_firmware_sim.factory import factory_memory
+from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SLOT_WINDOW, FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.flash.nvm import NvmStore
+from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
+from otabench.ecu_firmware_sim.uds.server import Pending, UdsServer
+from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
+from otabench.proto import security_algorithm
+
+VIN = "W0TABENCH00000001"
+SERIAL = "ENG-0001"
+HARDWARE_ID = "engine-mcu-a"
+SECRET = bytes(range(32))
+ALGORITHM = security_algorithm.load(security_algorithm.DEFAULT, secret=SECRET)
+SMALL = FlashLayout(slot_bytes=0x4000, metadata_bytes=0x1000, nvm_bank_bytes=0x1000)
+
+
+def key_for(seed: bytes, secret: bytes) -> bytes:
+    """The key of the built-in algorithm, made by the test itself."""
+    return hmac.new(secret, seed, hashlib.sha256).digest()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The bench's keys: images, and the Director's root and targets role; ``stranger`` is nobody's."""
+
+    folder: Path
+    image: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    stranger: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    root: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    targets: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    other_targets: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+
+    def __post_init__(self) -> None:
+        for name, key in (("image", self.image), ("stranger", self.stranger)):
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            (self.folder / f"{name}.pem").write_bytes(pem)
+        public = self.image.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (self.folder / "image.pub.pem").write_bytes(public)
+        (self.folder / "root.json").write_bytes(self.root_metadata().to_bytes())
+
+    def root_metadata(self) -> Metadata[Root]:
+        root = Root(expires=_later(), consistent_snapshot=False)
+        root.add_key(self.root.public_key, "root")
+        for role in ("targets", "snapshot", "timestamp"):
+            root.add_key(self.targets.public_key, role)
+        metadata = Metadata(root)
+        metadata.sign(self.root)
+        return metadata
+
+
+def _later() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+class ImageMaker:
+    """Makes images by imgtool; each distinct one once."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._made: dict[Any, bytes] = {}
+
+    def __call__(
+        self,
+        version: str,
+        *,
+        counter: int,
+        body: bytes | None = None,
+        hardware_id: str = HARDWARE_ID,
+        key: str = "image",
+        dependency: str | None = None,
+    ) -> bytes:
+        content = code(version) if body is None else body
+        facts = (version, counter, content, hardware_id, key, dependency)
+        if facts not in self._made:
+            self._made[facts] = self._make(version, counter, content, hardware_id, key, dependency)
+        return self._made[facts]
+
+    def _make(
+        self, version: str, counter: int, content: bytes, hardware_id: str, key: str, dependency: str | None
+    ) -> bytes:
+        source, signed = self._keys.folder / "in.bin", self._keys.folder / "out.bin"
+        source.write_bytes(content)
+        arguments = ["sign", "-k", str(self._keys.folder / f"{key}.pem"), "--header-size", "0x200", "--pad-header"]
+        arguments += [
+            "--slot-size",
+            "0x100000",
+            "--align",
+            "8",
+            "--version",
+            version,
+            "--security-counter",
+            str(counter),
+        ]
+        arguments += ["--vid", "otabench", "--cid", hardware_id]
+        arguments += ["-d", dependency] if dependency is not None else []
+        try:
+            imgtool.main(args=[*arguments, str(source), str(signed)], standalone_mode=False)
+        except click.ClickException as error:
+            raise AssertionError(f"imgtool: {error}") from error
+        return signed.read_bytes()
+
+
+def code(version: str, size: int = 6000) -> bytes:
+    """Bytes that differ between versions in some places only, as code does."""
+    common = random.Random(1).randbytes(size)
+    own = random.Random(version).randbytes(300)
+    return common[:1000] + own + common[1200:]
+
+
+def patch_facts(old: bytes, patch: bytes, *, base_version: str = "1.0.0") -> dict[str, Any]:
+    """What Targets say of a patch against ``old``."""
+    return {
+        "path": "patches/p",
+        "length": len(patch),
+        "sha256": hashlib.sha256(patch).hexdigest(),
+        "base_version": base_version,
+        "base_sha256": hashlib.sha256(old).hexdigest(),
+        "base_length": len(old),
+    }
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Facts of one Director Targets metadata, each of which a test may falsify."""
+
+    image: bytes
+    version: int = 1
+    vin: str = VIN
+    serial: str = SERIAL
+    hardware_id: str = HARDWARE_ID
+    image_version: str = "2.0.0"
+    job_id: str = "job-1"
+    patch: dict[str, Any] | None = None
+    versions: dict[int, str] = field(default_factory=dict)
+    """What it promises the vehicle will run, by image number."""
+
+    def signed(self, signer: CryptoSigner) -> bytes:
+        custom = {
+            "ecu_serial": self.serial,
+            "hardware_id": self.hardware_id,
+            "version": self.image_version,
+            "release_counter": 2,
+            "patch": self.patch,
+        }
+        sha256 = hashlib.sha256(self.image).hexdigest()
+        path = f"images/{sha256}/{self.hardware_id}-{self.image_version}.bin"
+        target = TargetFile(len(self.image), {"sha256": sha256}, path, {"custom": custom})
+        promised = [
+            {"image_number": number, "ecu": f"ecu{number}", "ecu_serial": f"S-{number}", "version": version}
+            for number, version in self.versions.items()
+        ]
+        vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1", "vehicle": promised}
+        targets = Targets(version=self.version, expires=_later(), targets={path: target})
+        targets.unrecognized_fields["custom"] = vehicle
+        metadata = Metadata(targets)
+        metadata.sign(signer)
+        return metadata.to_bytes()
+
+
+class Bench:
+    """One ECU without its loop: flash in memory, bootloader, server. Time is a number the test moves."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        factory_image: bytes,
+        *,
+        layout: FlashLayout = SMALL,
+        vin: str = VIN,
+        ram_bytes: int = 8_000_000,
+        memory: bytearray | None = None,
+        decryption_key: PrivateKey | None = None,
+    ) -> None:
+        self.keys = keys
+        self.layout = layout
+        self.ram_bytes = ram_bytes
+        self.decryption_key = decryption_key
+        self.now_s = 1000.0
+        self.utc = "2026-01-01T00:00:00+00:00"
+        self.policy = BootPolicy(keys.image.public_key(), HARDWARE_ID, 3)
+        if memory is None:
+            memory = factory_memory(factory_image, layout=layout, policy=self.policy, vin=vin, serial=SERIAL)
+        self.flash = NorFlash(memory)
+        self.pending = 0
+
+    def boot(self) -> BootOutcome:
+        """Power-on: everything but the flash is new."""
+        self.flash.powered = True
+        self.boot_control = BootControlStore(self.flash, self.layout)
+        self.nvm = NvmStore(self.flash, self.layout)
+        bootloader = Bootloader(self.flash, self.layout, self.boot_control, self.policy)
+        outcome = bootloader.boot()
+        assert self.nvm.load() is not None
+        self.dtcs = DtcMemory(self.nvm, utc=lambda: self.utc)
+        self.dtcs.start_operation_cycle()
+        self.firmware = FirmwareMemory(
+            self.flash,
+            self.layout,
+            boot_control=self.boot_control,
+            bootloader=bootloader,
+            nvm=self.nvm,
+            root=self.keys.root_metadata().signed,
+            hardware_id=HARDWARE_ID,
+            max_boot_attempts=3,
+            ram_bytes=self.ram_bytes,
+            running=outcome.slot,
+            decryption_key=self.decryption_key,
+        )
+        version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
+        identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")
+        device = Device(identity, Timing(), ALGORITHM, self.firmware, self.nvm, self.dtcs)
+        self.server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=self.now_s)
+        return outcome
+
+    def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
+        """One request; work that may take long is done at once, silently."""
+        data = bytes.fromhex(request) if isinstance(request, str) else request
+        answer = self.server.handle(data, functional=functional, now_s=self.now_s)
+        if isinstance(answer, Pending):
+            self.pending += 1
+            response = answer.final(answer.work(), announced=False)
+            self.server.completed(now_s=self.now_s)
+            return response
+        return answer
+
+    def ask(self, request: bytes | str) -> str:
+        """One request whose response is there, as hex."""
+        response = self.send(request)
+        assert response is not None, f"no response to {request!r}"
+        return response.hex(" ").upper()
+
+    def must(self, request: bytes | str) -> bytes:
+        """One request that must be answered positively."""
+        response = self.send(request)
+        assert response is not None and response[0] != 0x7F, f"{request!r} was answered {response and response.hex()}"
+        return response
+
+    def unlock(self, session: str = "10 02") -> None:
+        self.must(session)
+        seed = self.must("27 01")[2:]
+        self.must(b"\x27\x02" + key_for(seed, SECRET))
+
+    def erase(self, length: int | None = None) -> bytes:
+        size = self.layout.slot_bytes if length is None else length
+        return self.must(b"\x31\x01\xff\x00\x44" + SLOT_WINDOW.to_bytes(4, "big") + size.to_bytes(4, "big"))
+
+    def request_download(self, size: int, *, address: int = SLOT_WINDOW, data_format: int = 0) -> bytes:
+        request = bytes((0x34, data_format, 0x44)) + address.to_bytes(4, "big") + size.to_bytes(4, "big")
+        response = self.send(request)
+        assert response is not None
+        return response
+
+    def transfer(self, data: bytes, *, block_bytes: int = 1000) -> None:
+        for number, start in enumerate(range(0, len(data), block_bytes), start=1):
+            self.must(bytes((0x36, number & 0xFF)) + data[start : start + block_bytes])
+
+    def download_metadata(self, manifest: bytes) -> None:
+        assert self.request_download(len(manifest), address=METADATA_WINDOW)[0] == 0x74
+        self.transfer(manifest)
+        self.must("37")
+
+    def download_image(self, image: bytes) -> None:
+        assert self.request_download(len(image))[0] == 0x74
+        self.transfer(image)
+        self.must("37")
+
+    def stage(self, image: bytes, *, manifest: Manifest | None = None) -> int:
+        """The programming sequence up to check memory; gives its status."""
+        facts = Manifest(image) if manifest is None else manifest
+        self.unlock()
+        self.download_metadata(facts.signed(self.keys.targets))
+        self.erase()
+        self.download_image(image)
+        return self.must("31 01 02 02")[4]
+
+    def trial(self, image: bytes, *, manifest: Manifest | None = None) -> BootOutcome:
+        """Stages, activates and reboots."""
+        assert self.stage(image, manifest=manifest) == 0
+        self.must("31 01 02 10")
+        return self.boot()
+
+    @property
+    def states(self) -> str:
+        """ "CONFIRMED EMPTY" """
+        return " ".join(state.name for state in self.boot_control.current.states)
