@@ -34,7 +34,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.gateway.trust",),
     ("bench.gateway", "bench.firmware", "bench.bus"),  # gateway: config, errors, store, vehicle
     ("bench.uds", "bench.topology"),
-    ("bench.ports", "bench.backoff"),
+    ("bench.ports", "bench.backoff", "bench.deadline", "bench.finding"),
     ("bench.errors",),
     ("cloud.__main__",),
     ("cloud.process",),
