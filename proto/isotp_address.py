@@ -1,25 +1,69 @@
-"""Where the frames of one ISO-TP connection go: identifier, and address byte in front, by the addressing of ISO 15765-2.
+"""Addressing of ISO 15765-2: the identifiers and address bytes of one ISO-TP connection. Everything about it is in this module.
 
-Pure, and the same for both ends: ``target_address`` is always the ECU's and ``source_address`` the tester's, so that one
-``IsoTpConfig`` serves both. What stands on the bus:
+A bench file chooses the addressing of an ECU (``IsoTpAddressing``, part of ``IsoTpConfig``). From it follow the addresses of the
+frames (``FrameAddress``) in both directions, what either end of the connection sends and receives (``EndAddress``), and how that is
+written for the kernel's CAN_ISOTP and for can-isotp.
 
-* ``normal``: the identifiers as they are given, 11 bits or 29 bits; nothing in front.
-* ``normal_fixed``: 29 bits made of the addresses, 0x18DA then target and source (physical), 0x18DB (functional). Identifiers
-  that are given as well must be these, so that a bench file cannot say one thing and mean another; the functional one may
-  be left at its 11-bit default.
-* ``extended``: the identifiers as they are given; in front of each frame the address of its receiver.
+* ``normal``: the identifiers as given, 11 bits or 29 bits. No address byte.
+* ``normal_fixed``: 29-bit identifiers that contain the addresses: 0x18DA (physical) or 0x18DB (functional), then target and source
+  address. Identifiers that the bench file gives as well must agree, so that the file cannot contradict itself. The functional
+  one may stay at its 11-bit default.
+* ``extended``: the identifiers as given. The receiver's address is the first data byte of every frame.
+
+``target_address`` is always the ECU's and ``source_address`` the tester's, so one configuration serves both ends.
+
+    isotp = IsoTpConfig(addressing="extended", target_address=0x10, source_address=0xF1)
+    address = connection_address(isotp, request_id=0x6F1, response_id=0x610)
+    address.request.prefix                  # one byte, 0x10: in front of every frame to the ECU
+    address.tester_end.kernel_options()     # flags and bytes for CAN_ISOTP_OPTS
+
+Another addressing that puts at most one byte in front of a frame is added here and in the bench file's documentation only:
+transports, captures and report work with ``FrameAddress`` and do not ask for the addressing's name.
+
+Pure: imports neither socket nor can-isotp.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple
 
-from otabench.proto.process_config import IsoTpConfig
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from otabench.proto.can_id import is_29_bit, kernel_id
 
 PHYSICAL_29_BIT: Final = 0x18DA0000
 FUNCTIONAL_29_BIT: Final = 0x18DB0000
-_LARGEST_11_BIT: Final = 0x7FF
+# linux/can/isotp.h: CAN_ISOTP_EXTEND_ADDR (sending) and CAN_ISOTP_RX_EXT_ADDR (receiving). Without the second the kernel expects
+# its own address byte in front of received frames as well.
+_KERNEL_EXTEND_ADDR: Final = 0x002
+_KERNEL_RX_EXT_ADDR: Final = 0x200
+
+
+class IsoTpAddressing(BaseModel):
+    """The addressing of one ECU, as a bench file and an ECU's configuration give it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    addressing: Literal["normal", "normal_fixed", "extended"] = "normal"
+    target_address: int | None = Field(default=None, ge=0, le=0xFF)
+    """The ECU's address (N_TA of a request); normal_fixed and extended need it."""
+    source_address: int | None = Field(default=None, ge=0, le=0xFF)
+    """The tester's address (N_SA of a request); normal_fixed and extended need it."""
+    functional_address: int = Field(default=0x33, ge=0, le=0xFF)
+    """N_TA of functional requests, with normal_fixed and extended."""
+
+    @model_validator(mode="after")
+    def _addresses_fit(self) -> IsoTpAddressing:
+        given = self.target_address is not None, self.source_address is not None
+        if self.addressing == "normal" and any(given):
+            raise ValueError("target_address and source_address need addressing normal_fixed or extended")
+        if self.addressing != "normal" and not all(given):
+            raise ValueError(f"addressing {self.addressing} needs target_address (ECU) and source_address (tester)")
+        if self.addressing != "normal" and self.target_address in (self.source_address, self.functional_address):
+            raise ValueError("target_address must differ from source_address and functional_address")
+        return self
 
 
 @dataclass(frozen=True)
@@ -31,12 +75,65 @@ class FrameAddress:
 
     @property
     def is_29_bit(self) -> bool:
-        return self.can_id > _LARGEST_11_BIT
+        return is_29_bit(self.can_id)
+
+    @property
+    def kernel_id(self) -> int:
+        """The identifier with SocketCAN's flag for 29 bits."""
+        return kernel_id(self.can_id)
 
     @property
     def prefix(self) -> bytes:
-        """What stands in front of the protocol control information."""
+        """The bytes in front of the protocol control information: none or one."""
         return b"" if self.extension is None else bytes((self.extension,))
+
+    def content_of(self, data: bytes) -> bytes | None:
+        """Return a frame's data without the prefix, or None if the prefix is another receiver's."""
+        return data[len(self.prefix) :] if data.startswith(self.prefix) else None
+
+    @property
+    def can_isotp_mode(self) -> str:
+        """The name of can-isotp's ``AddressingMode``. Normal fixed is normal there: the identifiers are known."""
+        kind = "Normal" if self.extension is None else "Extended"
+        return f"{kind}_{29 if self.is_29_bit else 11}bits"
+
+
+class KernelAddressOptions(NamedTuple):
+    """The address fields of ``struct can_isotp_options``. Zeros without an address byte."""
+
+    flags: int
+    ext_address: int
+    rx_ext_address: int
+
+
+@dataclass(frozen=True)
+class EndAddress:
+    """A connection as one of its ends sees it: the address of the frames that it sends, and of those that it receives."""
+
+    sent: FrameAddress
+    received: FrameAddress
+
+    @property
+    def kernel_ids(self) -> tuple[int, int]:
+        """The identifiers (receive, transmit) that a CAN_ISOTP socket is bound to."""
+        return self.received.kernel_id, self.sent.kernel_id
+
+    def kernel_options(self) -> KernelAddressOptions:
+        """Return the address fields of CAN_ISOTP_OPTS."""
+        flags = 0 if self.sent.extension is None else _KERNEL_EXTEND_ADDR
+        flags |= 0 if self.received.extension is None else _KERNEL_RX_EXT_ADDR
+        return KernelAddressOptions(flags, self.sent.extension or 0, self.received.extension or 0)
+
+    def can_isotp_sending(self) -> dict[str, Any]:
+        """Return the arguments, but for the mode, of the ``isotp.Address`` that sends (``sent.can_isotp_mode``)."""
+        return {"txid": self.sent.can_id, "target_address": self.sent.extension, "tx_only": True}
+
+    def can_isotp_receiving(self) -> dict[str, Any]:
+        """Return the arguments, but for the mode, of the ``isotp.Address`` that receives (``received.can_isotp_mode``).
+
+        Its ``source_address`` is our own address: can-isotp compares it with the byte in front of a received frame.
+        """
+        return {"rxid": self.received.can_id, "source_address": self.received.extension, "rx_only": True}
 
 
 @dataclass(frozen=True)
@@ -46,40 +143,61 @@ class ConnectionAddress:
     request: FrameAddress
     response: FrameAddress
 
+    @property
+    def tester_end(self) -> EndAddress:
+        return EndAddress(sent=self.request, received=self.response)
 
-def connection_address(isotp: IsoTpConfig, *, request_id: int, response_id: int) -> ConnectionAddress:
-    """Physical requests and the responses to them.
+    @property
+    def ecu_end(self) -> EndAddress:
+        return EndAddress(sent=self.response, received=self.request)
+
+
+def connection_address(isotp: IsoTpAddressing, *, request_id: int, response_id: int) -> ConnectionAddress:
+    """Return the addresses of physical requests and of the responses to them.
 
     Raises:
-        ValueError: an identifier is not the one that the addresses make; the message names key and value.
+        ValueError: an identifier contradicts the addresses (normal_fixed); the message names key and value.
     """
     ecu, tester = isotp.target_address, isotp.source_address
     if isotp.addressing == "normal" or ecu is None or tester is None:
         return ConnectionAddress(FrameAddress(request_id), FrameAddress(response_id))
     if isotp.addressing == "extended":
         return ConnectionAddress(FrameAddress(request_id, ecu), FrameAddress(response_id, tester))
-    _need("request_id", request_id, PHYSICAL_29_BIT | ecu << 8 | tester, isotp)
-    _need("response_id", response_id, PHYSICAL_29_BIT | tester << 8 | ecu, isotp)
+    _require_id("request_id", request_id, PHYSICAL_29_BIT | ecu << 8 | tester, isotp)
+    _require_id("response_id", response_id, PHYSICAL_29_BIT | tester << 8 | ecu, isotp)
     return ConnectionAddress(FrameAddress(request_id), FrameAddress(response_id))
 
 
-def functional_address(isotp: IsoTpConfig, *, functional_id: int) -> FrameAddress:
-    """Functional requests, to all ECUs.
+def functional_address(isotp: IsoTpAddressing, *, functional_id: int) -> FrameAddress:
+    """Return the address of functional requests, which go to all ECUs.
 
     Raises:
-        ValueError: as ``connection_address``.
+        ValueError: the identifier contradicts the addresses (normal_fixed); the message names key and value.
     """
     if isotp.addressing == "normal" or isotp.source_address is None:
         return FrameAddress(functional_id)
     if isotp.addressing == "extended":
         return FrameAddress(functional_id, isotp.functional_address)
     wanted = FUNCTIONAL_29_BIT | isotp.functional_address << 8 | isotp.source_address
-    if functional_id > _LARGEST_11_BIT:
-        _need("functional_id", functional_id, wanted, isotp)
-    return FrameAddress(wanted)
+    if is_29_bit(functional_id):
+        _require_id("functional_id", functional_id, wanted, isotp)
+    return FrameAddress(
+        wanted
+    )  # an 11-bit identifier is the bench file's default, which was not meant for this addressing
 
 
-def _need(key: str, given: int, wanted: int, isotp: IsoTpConfig) -> None:
+def address_of_frame(can_id: int, data: bytes, *, extended_ids: Collection[int]) -> FrameAddress:
+    """Return the address of a frame that was seen on a bus; its ``content_of(data)`` is what follows the prefix.
+
+    Args:
+        can_id: the frame's identifier.
+        data: the frame's data, prefix included.
+        extended_ids: the bus's identifiers whose frames have an address byte in front; no frame shows that by itself.
+    """
+    return FrameAddress(can_id, data[0] if data and can_id in extended_ids else None)
+
+
+def _require_id(key: str, given: int, wanted: int, isotp: IsoTpAddressing) -> None:
     if given != wanted:
         raise ValueError(
             f"{key} 0x{given:X}: with isotp.addressing normal_fixed, target_address 0x{isotp.target_address or 0:02X} and "

@@ -12,8 +12,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from otabench.proto.can_id import MAX_29_BIT_ID, is_29_bit
+
 CYCLE: Final = 64
-_LARGEST_11_BIT: Final = 0x7FF
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
 
 
@@ -74,7 +75,7 @@ class PeriodicFrame(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=_NAME)
-    id: int = Field(ge=0, le=0x1FFF_FFFF)
+    id: int = Field(ge=0, le=MAX_29_BIT_ID)
     """11 bits up to 0x7FF, else 29 bits."""
     period_ms: int = Field(ge=5, le=60_000)
     length: int = Field(default=8, ge=1, le=8)
@@ -82,7 +83,7 @@ class PeriodicFrame(BaseModel):
 
     @property
     def is_29_bit(self) -> bool:
-        return self.id > _LARGEST_11_BIT
+        return is_29_bit(self.id)
 
     def data(self, number: int) -> bytes:
         """The data of the ``number``-th frame."""

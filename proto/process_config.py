@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from otabench.proto.isotp_address import IsoTpAddressing
 from otabench.proto.periodic import PeriodicFrame
 
 
@@ -18,8 +19,8 @@ class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class IsoTpConfig(_Config):
-    """ISO 15765-2 parameters of one end. ``block_size`` and ``st_min_ms`` are what this end asks of its sender."""
+class IsoTpConfig(IsoTpAddressing):
+    """ISO 15765-2 parameters of one end: its addressing, and the limits that it sends in flow control (block size, STmin)."""
 
     transport: Literal["auto", "kernel", "user"] = "auto"
     """auto: the kernel's CAN_ISOTP where the interface is socketcan and the kernel has it, else can-isotp."""
@@ -29,25 +30,6 @@ class IsoTpConfig(_Config):
     fd: bool = False
     tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
     """Bytes of a full frame (CAN FD). None: 64 with CAN FD, else 8."""
-    addressing: Literal["normal", "normal_fixed", "extended"] = "normal"
-    """How frames are addressed: ``isotp_address``. The addresses below are the same at both ends."""
-    target_address: int | None = Field(default=None, ge=0, le=0xFF)
-    """The ECU's address (N_TA of a request); normal_fixed and extended need it."""
-    source_address: int | None = Field(default=None, ge=0, le=0xFF)
-    """The tester's address (N_SA of a request); normal_fixed and extended need it."""
-    functional_address: int = Field(default=0x33, ge=0, le=0xFF)
-    """N_TA of functional requests, with normal_fixed and extended."""
-
-    @model_validator(mode="after")
-    def _addresses_fit(self) -> IsoTpConfig:
-        given = self.target_address is not None, self.source_address is not None
-        if self.addressing == "normal" and any(given):
-            raise ValueError("target_address and source_address need addressing normal_fixed or extended")
-        if self.addressing != "normal" and not all(given):
-            raise ValueError(f"addressing {self.addressing} needs target_address (ECU) and source_address (tester)")
-        if self.addressing != "normal" and self.target_address in (self.source_address, self.functional_address):
-            raise ValueError("target_address must differ from source_address and functional_address")
-        return self
 
     def frame_bytes(self, *, fd: bool) -> int:
         """Bytes of a full frame on a bus that is CAN FD or not."""

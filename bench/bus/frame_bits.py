@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from otabench.proto.can_id import is_29_bit
+
 CRC15_POLYNOMIAL: Final = 0x4599
 INTERMISSION_BITS: Final = 3
 _TRAILER_BITS: Final = 1 + 1 + 1 + 7 + INTERMISSION_BITS
@@ -182,7 +184,7 @@ def mean_classic_bits(can_id: int, frames: Iterable[bytes]) -> float:
     Raises:
         ValueError: no frames.
     """
-    lengths = [classic_frame_bits(can_id, data, extended=can_id > 0x7FF) for data in frames]
+    lengths = [classic_frame_bits(can_id, data, extended=is_29_bit(can_id)) for data in frames]
     if not lengths:
         raise ValueError("no frames to take the mean of")
     return sum(lengths) / len(lengths)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.topology import addresses
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.names import DATA_IDENTIFIERS, ROUTINES
-from otabench.proto.isotp_address import functional_address
+from otabench.proto.can_id import MAX_11_BIT_ID, MAX_29_BIT_ID, is_29_bit
 
 DEFAULT_NAME: Final = "otabench"
 _ANY_ADDRESS: Final = 0xFFFFFFFF
-_LARGEST_11_BIT: Final = 0x7FF
 _MADE_BY: Final = "# made by `otabench wireshark-profile install`; made anew by it\n"
 _COLUMNS: Final = (
     ("No.", "%m"),
@@ -45,11 +45,11 @@ _COLOURS: Final = (
 def identifiers(topology: Topology) -> dict[int, str]:
     """Every diagnostic CAN identifier of a bench, with the name to show: the ECU's, "all ECUs" for the functional one."""
     names: dict[int, list[str]] = {}
-    for ecu, entry in topology.ecus.items():
-        functional = functional_address(topology.isotp_of(ecu), functional_id=entry.functional_id)
-        names.setdefault(functional.can_id, []).append("all ECUs")
-        for can_id in (entry.request_id, entry.response_id):
-            names.setdefault(can_id, []).append(ecu)
+    for ecu in topology.ecus:
+        found = addresses.addresses(topology, ecu)
+        names.setdefault(found["functional"].can_id, []).append("all ECUs")
+        for direction in ("request", "response"):
+            names.setdefault(found[direction].can_id, []).append(ecu)
     return {can_id: " / ".join(dict.fromkeys(found)) for can_id, found in sorted(names.items())}
 
 
@@ -106,13 +106,13 @@ def install(topology: Topology, *, folder: Path | None = None, name: str = DEFAU
 
 def _is_extended(topology: Topology) -> bool:
     """Whether an address stands in front of every frame. Wireshark has one answer for all: that of most ECUs."""
-    kinds = [topology.isotp_of(ecu).addressing == "extended" for ecu in topology.ecus]
+    kinds = [addresses.addresses(topology, ecu)["request"].extension is not None for ecu in topology.ecus]
     return sum(kinds) * 2 > len(kinds)
 
 
 def _preferences(ids: Mapping[int, str], *, extended: bool) -> str:
-    short = [can_id for can_id in ids if can_id <= _LARGEST_11_BIT]
-    long = [can_id for can_id in ids if can_id > _LARGEST_11_BIT]
+    short = [can_id for can_id in ids if not is_29_bit(can_id)]
+    long = [can_id for can_id in ids if is_29_bit(can_id)]
     columns = ",\n\t".join(f'"{title}", "{content}"' for title, content in _COLUMNS)
     return (
         f"iso15765.can.ids: {','.join(f'0x{can_id:x}' for can_id in short)}\n"
@@ -127,8 +127,8 @@ def _address(can_id: int) -> int:
 
 
 def _mapping(can_id: int) -> str:
-    extended = can_id > _LARGEST_11_BIT
-    whole, address = (0x1FFF_FFFF, 0xFFFF) if extended else (0x7FF, 0x7FF)
+    extended = is_29_bit(can_id)
+    whole, address = (MAX_29_BIT_ID, 0xFFFF) if extended else (MAX_11_BIT_ID, MAX_11_BIT_ID)
     columns = (can_id, whole, 0, 0, address)
     return _row("TRUE" if extended else "FALSE", *(f"{value:08X}" for value in columns))
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from otabench.bench.bus import frame_bits
 from otabench.bench.errors import WrongUsage
+from otabench.proto.can_id import is_29_bit
 
 LOAD_KIND: Final = "load"
 PRIORITIES: Final[dict[str, tuple[int, int]]] = {
@@ -37,7 +38,6 @@ CLASSIC_LENGTHS: Final = (8, 8, 8, 8, 7, 6, 4, 3, 2)
 FD_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 8, 4)
 MOST_LATE_S: Final = 0.001
 """What seems later than that is a line that is full, or a machine that cannot keep up: more frames would make it worse."""
-_MOST_STANDARD_ID: Final = 0x7FF
 _MOST_ID: Final = 0x1FFF_FFFF
 
 
@@ -68,7 +68,7 @@ class CyclicFrame:
 
     @property
     def extended(self) -> bool:
-        return self.can_id > _MOST_STANDARD_ID
+        return is_29_bit(self.can_id)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:
 
 def line_s(can_id: int, data: bytes, line: Line) -> float:
     """How long a frame with that identifier and data occupies the line."""
-    extended = can_id > _MOST_STANDARD_ID
+    extended = is_29_bit(can_id)
     if not line.fd:
         return frame_bits.classic_frame_bits(can_id, data, extended=extended) / line.bitrate
     bits = frame_bits.fd_frame_bits(can_id, data, extended=extended, brs=line.data_bitrate is not None)

@@ -62,7 +62,7 @@ def back_to_back_bytes_per_s(channel: str, *, fd: bool, messages: int) -> float:
     with _receiver(channel, fd=fd), socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP) as sender:
         isotp = IsoTpConfig(fd=fd)
         address = connection_address(isotp, request_id=SOURCE_ID, response_id=DESTINATION_ID)
-        kernel_socket.configure(sender, isotp, address, waits=True)
+        kernel_socket.configure(sender, isotp, address.tester_end, waits=True)
         sender.bind((channel, DESTINATION_ID, SOURCE_ID))
         message = bytes(index & 0xFF for index in range(MESSAGE_BYTES))
         started = time.perf_counter()

@@ -16,6 +16,7 @@ from otabench.bench.launcher.run_folder import RunFolder
 from otabench.bench.report import figures, story
 from otabench.bench.report import page as report_page
 from otabench.bench.report import series as report_series
+from otabench.bench.topology.addresses import from_entry
 from otabench.proto import trace
 from otabench.proto.isotp_address import FrameAddress
 
@@ -57,10 +58,7 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
 
 def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
     """Whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
-    diagnostic = (
-        FrameAddress(int(entry[f"{direction}_id"]), entry.get(f"{direction}_extension"))
-        for direction in ("request", "response")
-    )
+    diagnostic = [from_entry(entry, direction) for direction in ("request", "response")]
     return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 
 

@@ -20,7 +20,7 @@ from typing import Final
 from otabench.bench.bus import error_classes
 from otabench.bench.bus.frame import ERR_FLAG
 from otabench.bench.uds.names import describe
-from otabench.proto.isotp_address import FrameAddress
+from otabench.proto.isotp_address import FrameAddress, address_of_frame
 from otabench.proto.trace import TraceEvent
 
 _LINE: Final = re.compile(r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(#[0-9A-F])?([0-9A-F]*|R)\s*$")
@@ -98,9 +98,8 @@ def tell(
             words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
             told.append(ToldFrame(mono_ns, words))
             continue
-        is_extended = frame.can_id in extended_ids and bool(frame.data)
-        address = FrameAddress(frame.can_id, frame.data[0] if is_extended else None)
-        content = frame.data[1:] if is_extended else frame.data
+        address = address_of_frame(frame.can_id, frame.data, extended_ids=extended_ids)
+        content = frame.data[len(address.prefix) :]
         name = names.get(address)
         if name is not None and content and content[0] >> 4 == 2:
             begun_ns, count = runs.get(address, (mono_ns, 0))

@@ -45,5 +45,9 @@ def names(entries: Mapping[str, Mapping[str, Any]], bus: str) -> Iterator[tuple[
         if entry["bus"] != bus:
             continue
         for direction, words in _DIRECTIONS.items():
-            extension = entry.get(f"{direction}_extension")
-            yield FrameAddress(int(entry[f"{direction}_id"]), extension), words.format(ecu=ecu)
+            yield from_entry(entry, direction), words.format(ecu=ecu)
+
+
+def from_entry(entry: Mapping[str, Any], direction: str) -> FrameAddress:
+    """Return the address of one direction from an ECU's entry in bench.json or report.json, which have the same keys for it."""
+    return FrameAddress(int(entry[f"{direction}_id"]), entry.get(f"{direction}_extension"))

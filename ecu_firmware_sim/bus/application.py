@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from otabench.ecu_firmware_sim.errors import BusUnavailable
+from otabench.proto.can_id import kernel_id
 from otabench.proto.periodic import PeriodicFrame
 from otabench.proto.process_config import EcuConfig
 
@@ -97,7 +98,7 @@ class BroadcastManager:
 
 def setup_message(frame: PeriodicFrame, cycle: Sequence[bytes]) -> bytes:
     """What tells the broadcast manager to send ``cycle`` again and again (linux/can/bcm.h)."""
-    can_id = frame.id | (socket.CAN_EFF_FLAG if frame.is_29_bit else 0)
+    can_id = kernel_id(frame.id)
     seconds, micros = divmod(frame.period_ms * 1000, 1_000_000)
     head = _HEAD.pack(_TX_SETUP, _SETTIMER | _STARTTIMER, 0, 0, 0, seconds, micros, can_id, len(cycle))
     return head + b"".join(_FRAME.pack(can_id, len(data), data) for data in cycle)

@@ -27,7 +27,8 @@ from otabench.ecu_firmware_sim.bus.transport import (
     uses_fd,
 )
 from otabench.ecu_firmware_sim.errors import BusUnavailable
-from otabench.proto.isotp_address import ConnectionAddress
+from otabench.proto.can_id import kernel_id
+from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ _CONTINUE_TO_SEND: Final = 0x30
 # linux/can/isotp.h
 _SOL_CAN_ISOTP: Final = 106
 _OPT_OPTS, _OPT_RECV_FC, _OPT_LL_OPTS = 1, 2, 5
-_FLAG_EXTEND_ADDR, _FLAG_TX_PADDING, _FLAG_RX_EXT_ADDR = 0x002, 0x004, 0x200
+_FLAG_TX_PADDING: Final = 0x004
 _CANFD_BRS: Final = 1
 _OPTS: Final = struct.Struct("=IIBBBB")  # flags, frame_txtime, ext_address, txpad, rxpad, rx_ext_address
 _FC_OPTS: Final = struct.Struct("=BBB")  # bs, stmin, wftmax
@@ -61,7 +62,8 @@ class KernelTransport:
         self._waker = waker
         channel = str(config.bus["channel"])
         fd = uses_fd(config)
-        address, self._functional = addresses(config)
+        connection, self._functional = addresses(config)
+        address = connection.ecu_end
         self._receiving_since_s: float | None = None
         try:
             self._isotp = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
@@ -73,16 +75,16 @@ class KernelTransport:
             ) from error
         try:
             _set_options(self._isotp, config.isotp, address, fd=fd)
-            self._isotp.bind((channel, _with_flag(address.request.can_id), _with_flag(address.response.can_id)))
+            self._isotp.bind((channel, *address.kernel_ids))
             self._isotp.settimeout(SEND_PATIENCE_S)
             if (
                 self._functional.extension is not None
             ):  # physical requests may have the same identifier, and fill the queue
                 _hear_only(self._raw, 0, self._functional.extension)
             _listen(self._raw, channel, self._functional.can_id, fd=fd)
-            _hear_only(self._flow_control, len(address.response.prefix), _CONTINUE_TO_SEND)
+            _hear_only(self._flow_control, len(address.sent.prefix), _CONTINUE_TO_SEND)
             self._flow_control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least: one frame tells all
-            _listen(self._flow_control, channel, address.response.can_id, fd=fd)
+            _listen(self._flow_control, channel, address.sent.can_id, fd=fd)
         except OSError as error:
             self.close()
             raise unavailable(channel, error) from error
@@ -147,14 +149,10 @@ def _survive(error: OSError, what: str) -> None:
     log.warning("ISO-TP, %s: %s (%s)", what, error.strerror or error, errno.errorcode.get(error.errno or 0, "?"))
 
 
-def _with_flag(identifier: int) -> int:
-    return identifier | socket.CAN_EFF_FLAG if identifier > 0x7FF else identifier
-
-
 def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
     """Opens a CAN_RAW socket for one identifier."""
     mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
-    raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", _with_flag(identifier), mask))
+    raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", kernel_id(identifier), mask))
     if fd:
         raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
     raw_socket.bind((channel,))
@@ -174,12 +172,12 @@ def _hear_only(raw_socket: socket.socket, position: int, value: int) -> None:
     raw_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", length, ctypes.addressof(code)))
 
 
-def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, address: ConnectionAddress, *, fd: bool) -> None:
+def _set_options(isotp_socket: socket.socket, config: IsoTpConfig, address: EndAddress, *, fd: bool) -> None:
     flags, pad = (_FLAG_TX_PADDING, config.padding) if config.padding is not None else (0, 0)
-    if address.request.extension is not None:
-        flags |= _FLAG_EXTEND_ADDR | _FLAG_RX_EXT_ADDR
-    to_tester, to_us = address.response.extension or 0, address.request.extension or 0
-    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, _OPTS.pack(flags, 0, to_tester, pad, 0, to_us))
+    options = address.kernel_options()
+    flags |= options.flags
+    packed = _OPTS.pack(flags, 0, options.ext_address, pad, 0, options.rx_ext_address)
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_OPTS, packed)
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _OPT_RECV_FC, _FC_OPTS.pack(config.block_size, config.st_min_ms, 0))
     if fd:
         link = _LL_OPTS.pack(_CANFD_MTU, config.frame_bytes(fd=True), _CANFD_BRS)

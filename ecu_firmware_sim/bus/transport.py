@@ -111,17 +111,15 @@ def functional_request(data: bytes, address: FrameAddress) -> Received | None:
     With extended addressing the receiver's address stands in front; frames to another one are nothing to us.
     """
     is_long = len(data) > 8
-    if not data.startswith(address.prefix):
+    content = address.content_of(data)
+    if not content or content[0] >> 4:
         return None
-    data = data[len(address.prefix) :]
-    if not data or data[0] >> 4:
+    length, start = content[0] & 0x0F, 1
+    if length == 0 and is_long and len(content) > 1:
+        length, start = content[1], 2
+    if not 0 < length <= len(content) - start:
         return None
-    length, start = data[0] & 0x0F, 1
-    if length == 0 and is_long and len(data) > 1:
-        length, start = data[1], 2
-    if not 0 < length <= len(data) - start:
-        return None
-    return data[start : start + length], True
+    return content[start : start + length], True
 
 
 def unavailable(channel: str, error: Exception) -> BusUnavailable:

@@ -25,7 +25,7 @@ from otabench.ecu_firmware_sim.bus.transport import (
     uses_fd,
 )
 from otabench.ecu_firmware_sim.errors import BusUnavailable
-from otabench.proto.isotp_address import ConnectionAddress, FrameAddress
+from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class UserTransport(can.Listener):
         self._stack = isotp.NotifierBasedCanStack(
             self._bus,
             self._notifier,
-            address=_stack_address(address),
+            address=_stack_address(address.ecu_end),
             params=_stack_parameters(config.isotp, fd=fd),
             error_handler=lambda error: log.warning("ISO-TP: %s", error),
         )
@@ -114,19 +114,12 @@ class UserTransport(can.Listener):
         self._waker.set()
 
 
-def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
-    request, response = address.request, address.response
-    return isotp.AsymmetricAddress(
-        tx_addr=isotp.Address(_mode(response), txid=response.can_id, target_address=response.extension, tx_only=True),
-        rx_addr=isotp.Address(_mode(request), rxid=request.can_id, source_address=request.extension, rx_only=True),
-    )
-
-
-def _mode(address: FrameAddress) -> isotp.AddressingMode:
+def _stack_address(address: EndAddress) -> isotp.AsymmetricAddress:
     modes = isotp.AddressingMode
-    if address.extension is None:
-        return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
-    return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
+    return isotp.AsymmetricAddress(
+        tx_addr=isotp.Address(modes[address.sent.can_isotp_mode], **address.can_isotp_sending()),
+        rx_addr=isotp.Address(modes[address.received.can_isotp_mode], **address.can_isotp_receiving()),
+    )
 
 
 def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:

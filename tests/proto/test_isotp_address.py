@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from otabench.proto.isotp_address import FrameAddress, connection_address, functional_address
+from otabench.proto.isotp_address import (
+    FrameAddress,
+    KernelAddressOptions,
+    address_of_frame,
+    connection_address,
+    functional_address,
+)
 from otabench.proto.process_config import IsoTpConfig
 
 FIXED = IsoTpConfig(addressing="normal_fixed", target_address=0x10, source_address=0xF1)
@@ -30,6 +36,40 @@ def test_extended_has_the_receivers_address_in_front() -> None:
     address = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610)
     assert (address.request.prefix, address.response.prefix) == (b"\x10", b"\xf1")
     assert functional_address(EXTENDED, functional_id=0x6F1) == FrameAddress(0x6F1, 0x33)
+
+
+def test_each_end_sends_what_the_other_receives() -> None:
+    address = connection_address(EXTENDED, request_id=0x6F1, response_id=0x18DAF110)
+    assert (address.tester_end.sent, address.tester_end.received) == (address.request, address.response)
+    assert (address.ecu_end.sent, address.ecu_end.received) == (address.response, address.request)
+    assert address.tester_end.kernel_ids == (0x98DAF110, 0x6F1)
+    assert address.ecu_end.kernel_ids == (0x6F1, 0x98DAF110)
+
+
+def test_the_kernel_gets_flags_and_address_bytes_only_where_there_is_an_address_byte() -> None:
+    extended = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610)
+    assert extended.tester_end.kernel_options() == KernelAddressOptions(0x202, 0x10, 0xF1)
+    assert extended.ecu_end.kernel_options() == KernelAddressOptions(0x202, 0xF1, 0x10)
+    fixed = connection_address(FIXED, request_id=0x18DA10F1, response_id=0x18DAF110)
+    assert fixed.tester_end.kernel_options() == KernelAddressOptions(0, 0, 0)
+
+
+def test_can_isotp_gets_the_mode_that_fits_identifier_and_address_byte() -> None:
+    ids = (0x7E0, 0x18DA10F1)
+    assert [FrameAddress(can_id).can_isotp_mode for can_id in ids] == ["Normal_11bits", "Normal_29bits"]
+    assert [FrameAddress(can_id, 1).can_isotp_mode for can_id in ids] == ["Extended_11bits", "Extended_29bits"]
+    end = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610).tester_end
+    assert end.can_isotp_sending() == {"txid": 0x6F1, "target_address": 0x10, "tx_only": True}
+    assert end.can_isotp_receiving() == {"rxid": 0x610, "source_address": 0xF1, "rx_only": True}
+
+
+def test_a_frame_is_taken_apart_by_the_identifiers_that_have_an_address_byte() -> None:
+    data = bytes.fromhex("10023E00")
+    address = address_of_frame(0x6F1, data, extended_ids={0x6F1})
+    assert (address, address.content_of(data)) == (FrameAddress(0x6F1, 0x10), data[1:])
+    assert address_of_frame(0x7E0, data, extended_ids={0x6F1}) == FrameAddress(0x7E0)
+    assert address_of_frame(0x6F1, b"", extended_ids={0x6F1}) == FrameAddress(0x6F1)
+    assert FrameAddress(0x6F1, 0x11).content_of(data) is None
 
 
 @pytest.mark.parametrize(

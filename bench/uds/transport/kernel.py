@@ -38,7 +38,6 @@ from otabench.bench.uds.transport.kernel_socket import (
     configure,
     named,
     polls_transmission,
-    with_flag,
 )
 from otabench.proto.process_config import IsoTpConfig
 
@@ -62,8 +61,7 @@ class KernelConnection(IsoTpConnection):
         super().__init__(f"{interface} 0x{request_id:X}")
         self._interface = interface
         self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
-        self._address = addressed(isotp, request_id=request_id, response_id=response_id, name=interface)
-        self._ids = (with_flag(response_id), with_flag(request_id))
+        self._address = addressed(isotp, request_id=request_id, response_id=response_id, name=interface).tester_end
         self._isotp = isotp
         self._polls = polls_transmission(platform.release())
         self._socket: socket.socket | None = None
@@ -81,7 +79,7 @@ class KernelConnection(IsoTpConnection):
             ) from error
         try:
             configure(made, self._isotp, self._address, waits=not self._polls)
-            made.bind((self._interface, *self._ids))
+            made.bind((self._interface, *self._address.kernel_ids))
             self._watch = BusOffWatch(self._interface)
         except OSError as error:
             made.close()
@@ -134,7 +132,7 @@ class KernelConnection(IsoTpConnection):
     def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
         """Until the message is out, or an answer is in (then it was). POLLOUT is looked at, not slept on: the kernel
         would wake us for each frame."""
-        in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.request.prefix)
+        in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.sent.prefix)
         frames = payload_bytes // in_a_frame + 1
         deadline = time.monotonic() + _LEAST_SEND_S + frames * _SLOWEST_FRAME_S
         while not self._writable.poll(0):
@@ -214,9 +212,9 @@ class KernelChannel(Channel):
         address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
         data = single_frame(payload, isotp.padding, prefix=address.prefix)
         if isotp.fd or self._fd:
-            frame = _CANFD_FRAME.pack(with_flag(address.can_id), len(data), CANFD_BRS, data)
+            frame = _CANFD_FRAME.pack(address.kernel_id, len(data), CANFD_BRS, data)
         else:
-            frame = _CAN_FRAME.pack(with_flag(address.can_id), len(data), data)
+            frame = _CAN_FRAME.pack(address.kernel_id, len(data), data)
         where = f"{self.name}, functional request 0x{address.can_id:X}"
         if self._is_closed:
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")

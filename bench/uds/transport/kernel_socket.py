@@ -12,7 +12,7 @@ import struct
 from typing import Final
 
 from otabench.bench.uds.transport import errors
-from otabench.proto.isotp_address import ConnectionAddress
+from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import IsoTpConfig
 
 CANFD_BRS: Final = 1
@@ -20,9 +20,7 @@ _SOL_CAN_ISOTP: Final = 106
 _CAN_ISOTP_OPTS: Final = 1
 _CAN_ISOTP_RECV_FC: Final = 2
 _CAN_ISOTP_LL_OPTS: Final = 5
-_FLAG_EXTEND_ADDR: Final = 0x002
 _FLAG_TX_PADDING: Final = 0x004
-_FLAG_RX_EXT_ADDR: Final = 0x200
 _FLAG_WAIT_TX_DONE: Final = 0x400
 _CAN_MTU: Final = 16
 _CANFD_MTU: Final = 72
@@ -61,22 +59,17 @@ def polls_transmission(release: str) -> bool:
     return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
 
 
-def with_flag(can_id: int) -> int:
-    """The identifier as the kernel takes it: 29 bits are flagged."""
-    return can_id | socket.CAN_EFF_FLAG if can_id > socket.CAN_SFF_MASK else can_id
-
-
-def configure(made: socket.socket, isotp: IsoTpConfig, address: ConnectionAddress, *, waits: bool) -> None:
+def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, waits: bool) -> None:
     """Sets a CAN_ISOTP socket up, before it is bound. ``waits``: ``send`` returns when the message is out.
 
     Raises:
         OSError: the kernel does not take it.
     """
     flags = (_FLAG_WAIT_TX_DONE if waits else 0) | (0 if isotp.padding is None else _FLAG_TX_PADDING)
-    if address.request.extension is not None:
-        flags |= _FLAG_EXTEND_ADDR | _FLAG_RX_EXT_ADDR
-    to_ecu, to_us = address.request.extension or 0, address.response.extension or 0
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, _OPTS.pack(flags, 0, to_ecu, isotp.padding or 0, 0, to_us))
+    options = address.kernel_options()
+    flags |= options.flags
+    packed = _OPTS.pack(flags, 0, options.ext_address, isotp.padding or 0, 0, options.rx_ext_address)
+    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, packed)
     made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
     link = (_CANFD_MTU, isotp.frame_bytes(fd=True), CANFD_BRS) if isotp.fd else (_CAN_MTU, 8, 0)
     made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_LL_OPTS, _LL_OPTS.pack(*link))

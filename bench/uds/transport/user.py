@@ -28,7 +28,7 @@ from otabench.bench.uds.transport.channel import (
     with_fd_of,
 )
 from otabench.bench.uds.transport.user_bus import UserBus
-from otabench.proto.isotp_address import ConnectionAddress, FrameAddress
+from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import IsoTpConfig
 
 _LEAST_BLOCK_SIZE: Final = 8
@@ -69,7 +69,8 @@ class UserConnection(IsoTpConnection):
         self._bus = bus
         self._generation = 0
         self._where = f"{name}, request 0x{request_id:X}, response 0x{response_id:X}"
-        self._address = _stack_address(addressed(config, request_id=request_id, response_id=response_id, name=name))
+        address = addressed(config, request_id=request_id, response_id=response_id, name=name)
+        self._address = _stack_address(address.tester_end)
         self._params = {
             "blocking_send": True,
             "blocksize": config.block_size or _LEAST_BLOCK_SIZE,
@@ -199,16 +200,9 @@ class _Stack(isotp.NotifierBasedCanStack):
         self.bus = cast(can.BusABC, bus)  # only ``send`` is asked of it
 
 
-def _stack_address(address: ConnectionAddress) -> isotp.AsymmetricAddress:
-    request, response = address.request, address.response
-    return isotp.AsymmetricAddress(
-        tx_addr=isotp.Address(_mode(request), txid=request.can_id, target_address=request.extension, tx_only=True),
-        rx_addr=isotp.Address(_mode(response), rxid=response.can_id, source_address=response.extension, rx_only=True),
-    )
-
-
-def _mode(address: FrameAddress) -> isotp.AddressingMode:
+def _stack_address(address: EndAddress) -> isotp.AsymmetricAddress:
     modes = isotp.AddressingMode
-    if address.extension is None:
-        return modes.Normal_29bits if address.is_29_bit else modes.Normal_11bits
-    return modes.Extended_29bits if address.is_29_bit else modes.Extended_11bits
+    return isotp.AsymmetricAddress(
+        tx_addr=isotp.Address(modes[address.sent.can_isotp_mode], **address.can_isotp_sending()),
+        rx_addr=isotp.Address(modes[address.received.can_isotp_mode], **address.can_isotp_receiving()),
+    )
