@@ -6,25 +6,18 @@ planes are imported once they are asked for, so that each starts with what it ne
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
+from otabench.proto.early_signals import end_at_signals
 
-def _stop_before_start(_signal: int, _frame: FrameType | None) -> None:
-    os._exit(0)  # an exception would be swallowed where it meets an import's callback, and the signal be lost
+if __name__ == "__main__":
+    end_at_signals()
 
+import typer  # after the signal handlers
 
-if __name__ == "__main__":  # before the slow imports: a signal during them is a clean end too
-    signal.signal(signal.SIGTERM, _stop_before_start)
-    signal.signal(signal.SIGINT, _stop_before_start)
-
-import typer  # noqa: E402  # after the signal handlers
-
-from otabench.cloud.errors import CloudError  # noqa: E402
+from otabench.cloud.errors import CloudError
 
 app = typer.Typer(
     help="The cloud of the bench.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

@@ -28,7 +28,7 @@ STREAM_HEADER_BYTES: Final = 24
 CHUNK_OVERHEAD_BYTES: Final = 17
 PREFIX_BYTES: Final = HEADER_BYTES + SEALED_KEY_BYTES + STREAM_HEADER_BYTES
 DEFAULT_CHUNK_BYTES: Final = 4096
-CHUNK_BYTES_MOST: Final = 16 * 1024
+MAX_CHUNK_BYTES: Final = 16 * 1024
 """What an ECU must be able to hold at once."""
 _HEADER: Final = struct.Struct(">4sB3xIQ")
 
@@ -45,8 +45,8 @@ class Header:
     plaintext_bytes: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.chunk_bytes <= CHUNK_BYTES_MOST:
-            raise ContainerError(f"the chunk size {self.chunk_bytes} is not within 1 to {CHUNK_BYTES_MOST}")
+        if not 1 <= self.chunk_bytes <= MAX_CHUNK_BYTES:
+            raise ContainerError(f"the chunk size {self.chunk_bytes} is not within 1 to {MAX_CHUNK_BYTES}")
         if self.plaintext_bytes < 1:
             raise ContainerError("there is no plaintext")
 

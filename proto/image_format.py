@@ -38,8 +38,8 @@ TLV_UUID_CLASS: Final = 0x75
 
 OWN_IMAGE: Final = 0
 """The image number by which an image names its own ECU: what that runs before the update, if anything does."""
-MOST_IMAGE_NUMBER: Final = 0xFF
-MOST_DEPENDENCIES: Final = 32
+MAX_IMAGE_NUMBER: Final = 0xFF
+MAX_DEPENDENCIES: Final = 32
 """More of them are no image of ours: an ECU keeps a version for each."""
 
 VENDOR: Final = "otabench"
@@ -102,7 +102,7 @@ class Image:
     """What a well-formed image says of itself, none of it verified but the structure."""
 
     header_size: int
-    body_size: int
+    binary_size: int
     protected_tlv_size: int
     total_size: int
     version: ImageVersion
@@ -114,7 +114,7 @@ class Image:
     @property
     def hashed_size(self) -> int:
         """How many bytes from the start the SHA-256 TLV covers."""
-        return self.header_size + self.body_size + self.protected_tlv_size
+        return self.header_size + self.binary_size + self.protected_tlv_size
 
     def tlv(self, kind: int) -> bytes | None:
         """The value of the unprotected TLV of that kind, or None."""
@@ -151,16 +151,16 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     view = memoryview(data)
     if len(view) < HEADER_SIZE:
         raise ImageFormatError(f"{len(view)} bytes are shorter than an image header ({HEADER_SIZE})")
-    magic, _load, header_size, protected_size, body_size, _flags, major, minor, revision, build, _pad = (
+    magic, _load, header_size, protected_size, binary_size, _flags, major, minor, revision, build, _pad = (
         HEADER_FORMAT.unpack_from(view)
     )
     if magic != IMAGE_MAGIC:
         raise ImageFormatError(f"header magic is 0x{magic:08X}, not 0x{IMAGE_MAGIC:08X}: this is no MCUboot image")
-    if header_size < HEADER_SIZE or header_size + body_size + protected_size > len(view):
+    if header_size < HEADER_SIZE or header_size + binary_size + protected_size > len(view):
         raise ImageFormatError(
-            f"header claims {header_size} + {body_size} + {protected_size} bytes, there are {len(view)}: the image is cut short"
+            f"header claims {header_size} + {binary_size} + {protected_size} bytes, there are {len(view)}: the image is cut short"
         )
-    offset = header_size + body_size
+    offset = header_size + binary_size
     protected: tuple[tuple[int, bytes], ...] = ()
     if protected_size:
         protected, end = _read_tlvs(view, offset, TLV_PROTECTED_INFO_MAGIC)
@@ -170,7 +170,7 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     tlvs, end = _read_tlvs(view, offset, TLV_INFO_MAGIC)
     return Image(
         header_size=header_size,
-        body_size=body_size,
+        binary_size=binary_size,
         protected_tlv_size=protected_size,
         total_size=end,
         version=ImageVersion(major, minor, revision, build),
@@ -196,8 +196,8 @@ def first_unmet(dependencies: Iterable[Dependency], versions: Mapping[int, Image
 
 def _dependencies(protected: tuple[tuple[int, bytes], ...]) -> tuple[Dependency, ...]:
     values = [value for tag, value in protected if tag == TLV_DEPENDENCY]
-    if len(values) > MOST_DEPENDENCIES:
-        raise ImageFormatError(f"it names {len(values)} dependencies, more than {MOST_DEPENDENCIES}")
+    if len(values) > MAX_DEPENDENCIES:
+        raise ImageFormatError(f"it names {len(values)} dependencies, more than {MAX_DEPENDENCIES}")
     found = []
     for value in values:
         if len(value) != _DEPENDENCY.size:

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from otabench.proto.image_format import MOST_IMAGE_NUMBER, ImageVersion
+from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
 
@@ -64,14 +64,14 @@ class PatchCustom(_Model):
 class RequirementCustom(_Model):
     """A dependency of the image, as its TLV 0x40 says: that image number at least in that version."""
 
-    image_number: int = Field(ge=0, le=MOST_IMAGE_NUMBER)
+    image_number: int = Field(ge=0, le=MAX_IMAGE_NUMBER)
     version: VersionText
 
 
 class VehicleEcuCustom(_Model):
     """What one ECU of the vehicle runs once the campaign is done."""
 
-    image_number: int = Field(ge=1, le=MOST_IMAGE_NUMBER)
+    image_number: int = Field(ge=1, le=MAX_IMAGE_NUMBER)
     ecu: str
     ecu_serial: str
     version: VersionText

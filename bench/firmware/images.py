@@ -26,7 +26,7 @@ from otabench.bench.firmware import synthetic
 from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
 from otabench.proto.image_format import (
-    MOST_DEPENDENCIES,
+    MAX_DEPENDENCIES,
     OWN_IMAGE,
     VENDOR,
     Dependency,
@@ -138,9 +138,9 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
             raise FirmwareError(f"--requires {text!r}: there is no ECU {other!r} in the bench file; known: {known}")
         number = OWN_IMAGE if other == ecu else topology.image_number_of(other)
         found.append(Dependency(number, parse_version(version)))
-    if len(found) > MOST_DEPENDENCIES:
+    if len(found) > MAX_DEPENDENCIES:
         raise FirmwareError(
-            f"--requires: {len(found)} dependencies are more than the {MOST_DEPENDENCIES} that an ECU takes"
+            f"--requires: {len(found)} dependencies are more than the {MAX_DEPENDENCIES} that an ECU takes"
         )
     return tuple(found)
 
@@ -245,7 +245,7 @@ def describe(path: Path, topology: Topology) -> dict[str, str]:
     return {
         "file": f"{path} ({len(data)} bytes)",
         "version": str(image.version),
-        "body": f"{image.body_size} bytes behind a header of {image.header_size}",
+        "body": f"{image.binary_size} bytes behind a header of {image.header_size}",
         "security counter": "none" if image.security_counter is None else str(image.security_counter),
         "class id": "none"
         if class_id is None

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from otabench.proto.image_format import MOST_IMAGE_NUMBER
+from otabench.proto.image_format import MAX_IMAGE_NUMBER
 from otabench.proto.periodic import PeriodicFrame
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
@@ -144,7 +144,7 @@ class EcuEntry(Entry):
     response_id: int = Field(ge=0, le=0x1FFF_FFFF)
     functional_id: int = Field(default=FUNCTIONAL_ID, ge=0, le=0x1FFF_FFFF)
     hardware_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
-    image_number: int | None = Field(default=None, ge=1, le=MOST_IMAGE_NUMBER)
+    image_number: int | None = Field(default=None, ge=1, le=MAX_IMAGE_NUMBER)
     """By which images of other ECUs name it as a dependency; None: its place in the file, from 1."""
     profile: str = "iso14229-ab"
     """Flash sequence: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 CHUNK_BYTES: Final = 128 * 1024
-_TAGS_MOST: Final = 10_000
+_MAX_TAGS: Final = 10_000
 _STOP_S: Final = 0.4
 
 
@@ -50,7 +50,7 @@ class EntityTags:
                     digest.update(chunk)
             tag = f'"{digest.hexdigest()}"'
             with self._lock:
-                if len(self._tags) >= _TAGS_MOST:
+                if len(self._tags) >= _MAX_TAGS:
                     self._tags.clear()
                 self._tags[file] = tag
         return tag

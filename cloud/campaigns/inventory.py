@@ -17,7 +17,7 @@ from otabench.cloud.names import checked
 from otabench.cloud.store.schema import EcuRow, JobRow, VehicleRow
 from otabench.cloud.trust.encryption import check_public_key
 from otabench.proto import ota_pb2
-from otabench.proto.image_format import MOST_IMAGE_NUMBER
+from otabench.proto.image_format import MAX_IMAGE_NUMBER
 from otabench.proto.job_states import FINAL_STATES, JobState
 
 
@@ -35,8 +35,8 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> None:
             if not ecu.serial or not ecu.serial.isprintable() or len(ecu.serial) > 64:
                 raise ValueError(f"serial number of {ecu.ecu} {ecu.serial!r}: 1 to 64 printable characters")
             _check_key(ecu)
-            if ecu.image_number > MOST_IMAGE_NUMBER:
-                raise ValueError(f"image number of {ecu.ecu} {ecu.image_number}: 1 to {MOST_IMAGE_NUMBER}")
+            if ecu.image_number > MAX_IMAGE_NUMBER:
+                raise ValueError(f"image number of {ecu.ecu} {ecu.image_number}: 1 to {MAX_IMAGE_NUMBER}")
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
     if not request.ecus:

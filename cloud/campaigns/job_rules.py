@@ -33,11 +33,11 @@ class CancelEffect(StrEnum):
 
     ENDS_NOW = "ends now"
     ASKS_VEHICLE = "asks the vehicle"
-    ALREADY = "already cancelled"
+    ALREADY = "already canceled"
     TOO_LATE = "too late"
 
 
-class Transfer(StrEnum):
+class TransferPolicy(StrEnum):
     """How images travel (``ota.v1.TransferPolicy``)."""
 
     AUTO = "AUTO"
@@ -75,7 +75,7 @@ def judge_cancel(current: JobState, *, offered: bool, already_asked: bool) -> Ca
     Args:
         current: the job's state.
         offered: whether the vehicle was ever told of the job.
-        already_asked: whether the operator cancelled it before.
+        already_asked: whether the operator canceled it before.
     """
     if current is JobState.CANCELED:
         return CancelEffect.ALREADY
@@ -91,8 +91,8 @@ def cancel_is_due(current: JobState, *, asked: bool) -> bool:
     return asked and is_allowed(current, JobState.CANCELED)
 
 
-def patch_is_kept(transfer: Transfer, *, patch_bytes: int, image_bytes: int) -> bool:
+def patch_is_kept(transfer: TransferPolicy, *, patch_bytes: int, image_bytes: int) -> bool:
     """Whether a patch of that size goes into the manifest."""
-    if transfer is Transfer.FULL:
+    if transfer is TransferPolicy.FULL:
         return False
-    return transfer is Transfer.DELTA or patch_bytes < PATCH_PAYS_BELOW * image_bytes
+    return transfer is TransferPolicy.DELTA or patch_bytes < PATCH_PAYS_BELOW * image_bytes

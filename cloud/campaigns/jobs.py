@@ -114,10 +114,10 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
 
     Raises:
         UnknownThing: no such campaign.
-        NotAllowed: there is no job left that could be cancelled.
+        NotAllowed: there is no job left that could be canceled.
     """
     jobs = jobs_of(session, campaign_id)
-    reason = reason or "cancelled by the operator"
+    reason = reason or "canceled by the operator"
     transitions = []
     effects = []
     for job in jobs:
@@ -129,7 +129,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
             job.cancel_asked, job.cancel_reason, job.updated_at = True, reason, now
     if all(effect is CancelEffect.TOO_LATE for effect in effects):
         states = ", ".join(f"{job.job_id} is {job.state}" for job in jobs)
-        raise NotAllowed(f"campaign {campaign_id} can no longer be cancelled: {states}")
+        raise NotAllowed(f"campaign {campaign_id} can no longer be canceled: {states}")
     return transitions
 
 

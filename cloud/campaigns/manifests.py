@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns.job_rules import Transfer, patch_is_kept
+from otabench.cloud.campaigns.job_rules import TransferPolicy, patch_is_kept
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, Offer, VehicleFacts, versions_after
 from otabench.cloud.errors import NotReady
 from otabench.cloud.store import image_repository as images
@@ -80,7 +80,7 @@ def versions_are_known(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> bool:
 
 def patch_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[PatchNeed]:
     """The patches that this vehicle could use; none where the campaign wants full images."""
-    if Transfer(session.get_one(CampaignRow, campaign_id).transfer) is Transfer.FULL:
+    if TransferPolicy(session.get_one(CampaignRow, campaign_id).transfer) is TransferPolicy.FULL:
         return []
     needs = []
     for row, target in _campaign_images(session, campaign_id):
@@ -106,7 +106,7 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
     needs = []
     for row, image in _campaign_images(session, campaign_id):
         ecu = _ecu_for(vehicle, row.hardware_id)
-        found = _kept_patch(session, row, image, ecu, Transfer(campaign.transfer))
+        found = _kept_patch(session, row, image, ecu, TransferPolicy(campaign.transfer))
         files: list[ImageRow | PatchRow] = [image, found[0]] if found else [image]
         for file in files:
             if images.encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key) is None:
@@ -202,7 +202,7 @@ def _target(
 def _patch(
     session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, campaign: CampaignRow
 ) -> PatchCustom | None:
-    found = _kept_patch(session, row, image, ecu, Transfer(campaign.transfer))
+    found = _kept_patch(session, row, image, ecu, TransferPolicy(campaign.transfer))
     if found is None:
         return None
     patch, base = found
@@ -221,7 +221,7 @@ def _patch(
 
 
 def _kept_patch(
-    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, transfer: Transfer
+    session: Session, row: CampaignImageRow, image: ImageRow, ecu: EcuFacts, transfer: TransferPolicy
 ) -> tuple[PatchRow, ImageRow] | None:
     """The patch that this ECU can use, with its base, if it was made and pays."""
     base = _base_image(session, row, ecu)

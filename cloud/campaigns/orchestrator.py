@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import inventory, jobs, manifests
 from otabench.cloud.campaigns.announcer import Announcer
-from otabench.cloud.campaigns.job_rules import Transfer, patch_is_kept
+from otabench.cloud.campaigns.job_rules import TransferPolicy, patch_is_kept
 from otabench.cloud.campaigns.manifests import EncryptionNeed, PatchNeed
 from otabench.cloud.campaigns.request import GivenImage, check_campaign
 from otabench.cloud.campaigns.vehicle_rules import Offer, VehicleFacts, judge_campaign
@@ -149,7 +149,7 @@ class Orchestrator:
             return
         needs, campaign = found
         for need in needs:
-            await self._make_patch(need, Transfer(campaign.transfer), is_public=not campaign.encrypt)
+            await self._make_patch(need, TransferPolicy(campaign.transfer), is_public=not campaign.encrypt)
         await self._encrypt_for(vin, campaign.campaign_id)
 
         def sign(session: Session) -> SignedManifest | None:
@@ -197,10 +197,10 @@ class Orchestrator:
             )
         )
 
-    async def _make_patch(self, need: PatchNeed, transfer: Transfer, *, is_public: bool) -> None:
+    async def _make_patch(self, need: PatchNeed, transfer: TransferPolicy, *, is_public: bool) -> None:
         target, base = need.target, need.base
         if base is None:
-            if transfer is Transfer.DELTA:
+            if transfer is TransferPolicy.DELTA:
                 raise NotAllowed(_no_base(need))
             return
         keys = {"base_sha256": base.sha256, "target_sha256": target.sha256}
@@ -259,7 +259,7 @@ def _insert(
     session: Session,
     campaign_id: str,
     request: ota_pb2.CreateCampaignRequest,
-    transfer: Transfer,
+    transfer: TransferPolicy,
     given: list[GivenImage],
     *,
     now: float,
@@ -291,7 +291,7 @@ def _insert(
         )
     session.flush()
     for position, vehicle in enumerate(vehicles):
-        if transfer is Transfer.DELTA:
+        if transfer is TransferPolicy.DELTA:
             for need in manifests.patch_needs(session, campaign_id, vehicle):
                 if need.base is None and need.running_version:
                     raise NotAllowed(_no_base(need))
@@ -316,9 +316,9 @@ def _insert(
     return jobs.campaign_message(session, campaign_id)
 
 
-def _is_enough(row: PatchRow, transfer: Transfer, *, is_public: bool) -> bool:
+def _is_enough(row: PatchRow, transfer: TransferPolicy, *, is_public: bool) -> bool:
     if not row.path:
-        return transfer is not Transfer.DELTA
+        return transfer is not TransferPolicy.DELTA
     return row.is_public or not is_public
 
 

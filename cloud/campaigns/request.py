@@ -12,15 +12,15 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otabench.cloud.campaigns.job_rules import Transfer
+from otabench.cloud.campaigns.job_rules import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.errors import InvalidRequest
 from otabench.cloud.names import checked
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
 from otabench.proto import ota_pb2
 
-NAME_MOST_BYTES: Final = 200
-NOTES_MOST_BYTES: Final = 8 * 1024
+MAX_NAME_BYTES: Final = 200
+MAX_NOTES_BYTES: Final = 8 * 1024
 """The manifest must fit an ECU's metadata window (64 KiB), and crosses the bus once an ECU."""
 
 
@@ -61,7 +61,7 @@ class CheckedCampaign:
     """What a right request asks for."""
 
     images: list[GivenImage]
-    transfer: Transfer
+    transfer: TransferPolicy
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
@@ -81,11 +81,11 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise InvalidRequest(f"{what} {', '.join(twice)} is given twice")
-    for field, most in (("name", NAME_MOST_BYTES), ("release_notes", NOTES_MOST_BYTES)):
+    for field, limit in (("name", MAX_NAME_BYTES), ("release_notes", MAX_NOTES_BYTES)):
         size = len(getattr(request, field).encode())
-        if size > most:
+        if size > limit:
             raise InvalidRequest(
-                f"{field}: {size} bytes are more than {most}: every ECU is sent the manifest it stands in"
+                f"{field}: {size} bytes are more than {limit}: every ECU is sent the manifest it stands in"
             )
     for field in ("manifest_lifetime_s", "approval_timeout_s"):
         value = getattr(request, field)
@@ -118,12 +118,12 @@ def _verified(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: 
         raise InvalidRequest(f"{what} for {hardware_id} is refused: {error}") from error
 
 
-def _transfer(value: int) -> Transfer:
+def _transfer(value: int) -> TransferPolicy:
     policies = {
-        ota_pb2.TRANSFER_POLICY_UNSPECIFIED: Transfer.AUTO,
-        ota_pb2.TRANSFER_POLICY_AUTO: Transfer.AUTO,
-        ota_pb2.TRANSFER_POLICY_FULL: Transfer.FULL,
-        ota_pb2.TRANSFER_POLICY_DELTA: Transfer.DELTA,
+        ota_pb2.TRANSFER_POLICY_UNSPECIFIED: TransferPolicy.AUTO,
+        ota_pb2.TRANSFER_POLICY_AUTO: TransferPolicy.AUTO,
+        ota_pb2.TRANSFER_POLICY_FULL: TransferPolicy.FULL,
+        ota_pb2.TRANSFER_POLICY_DELTA: TransferPolicy.DELTA,
     }
     for number, policy in policies.items():
         if number == value:

@@ -14,7 +14,7 @@ import grpc
 from otabench.cloud.control.identity import Caller, caller_of
 from otabench.cloud.errors import RequestError
 
-_DETAILS_MOST: Final = 2000
+_MAX_DETAIL_CHARACTERS: Final = 2000
 """Characters; details travel in a header, whose size is bounded."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,7 +26,7 @@ async def refusals_as_status(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except RequestError as error:
-        await context.abort(grpc.StatusCode[error.code], " ".join(str(error).split())[:_DETAILS_MOST])
+        await context.abort(grpc.StatusCode[error.code], " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS])
 
 
 def caller(context: Context, *, tls: bool) -> Caller | None:

@@ -1,6 +1,6 @@
 """``ota.v1.Operator``: what the people and tools behind a campaign speak.
 
-Decides who may call, and when a watcher is told. Campaigns are made by the orchestrator, cancelled by ``jobs``.
+Decides who may call, and when a watcher is told. Campaigns are made by the orchestrator, canceled by ``jobs``.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ from otabench.cloud.ports import require_free_port
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.process_config import TlsConfig
 
-MESSAGE_MOST_BYTES: Final = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _STOP_GRACE_S: Final = 0.2
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MESSAGE_MOST_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_MOST_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
 )
 _SERVICES: Final = tuple(service.full_name for service in ota_pb2.DESCRIPTOR.services_by_name.values())

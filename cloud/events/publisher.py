@@ -16,9 +16,9 @@ from typing import Final
 
 import aiomqtt
 
-OUTBOX_MOST: Final = 1000
-RETRY_FIRST_S: Final = 0.2
-RETRY_MOST_S: Final = 5.0
+MAX_OUTBOX_MESSAGES: Final = 1000
+MIN_RETRY_PAUSE_S: Final = 0.2
+MAX_RETRY_PAUSE_S: Final = 5.0
 _ACKNOWLEDGE_S: Final = 5.0
 _STOP_S: Final = 0.3
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class EventPublisher:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Takes the message; it is sent when the broker is there."""
-        if len(self._outbox) >= OUTBOX_MOST:
+        if len(self._outbox) >= MAX_OUTBOX_MESSAGES:
             self._outbox.popleft()
             self._dropped += 1
         self._outbox.append((topic, payload))
@@ -53,12 +53,12 @@ class EventPublisher:
         await asyncio.wait({self._task}, timeout=_STOP_S)
 
     async def _run(self) -> None:
-        pause_s = RETRY_FIRST_S
+        pause_s = MIN_RETRY_PAUSE_S
         while True:
             try:
                 async with aiomqtt.Client(self._host, self._port, timeout=_ACKNOWLEDGE_S) as client:
                     _log.info("broker %s:%d is there", self._host, self._port)
-                    pause_s = RETRY_FIRST_S
+                    pause_s = MIN_RETRY_PAUSE_S
                     await self._send(client)
             except aiomqtt.MqttError as error:
                 _log.warning(
@@ -71,7 +71,7 @@ class EventPublisher:
                     pause_s,
                 )
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-            pause_s = min(2 * pause_s, RETRY_MOST_S)
+            pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
     async def _send(self, client: aiomqtt.Client) -> None:
         """Sends what is in the outbox, and what comes; ends with an error when the connection is lost."""

@@ -82,7 +82,7 @@ def test_everything_behind_a_change_shifts() -> None:
 def test_an_image_is_what_mcuboot_expects(keys: Path, tmp_path: Path) -> None:
     made = images.build(BENCH, keys_dir=keys, out_dir=tmp_path, versions=("2.0.0",), size_bytes=8192)
     image, data = images.read(made["engine"]["2.0.0"].path)
-    assert (image.version, image.security_counter, image.body_size) == (V2, 2, 8192)
+    assert (image.version, image.security_counter, image.binary_size) == (V2, 2, 8192)
     assert image.class_id == image_format.class_id_of("engine-mcu-a")
     assert image.tlv(image_format.TLV_SHA256) == image_format.digest(data, image)
     signature = image.tlv(image_format.TLV_ED25519)

@@ -9,7 +9,7 @@ import pytest
 from otabench.cloud.campaigns.job_rules import (
     CancelEffect,
     Effect,
-    Transfer,
+    TransferPolicy,
     cancel_is_due,
     explain_refusal,
     judge_cancel,
@@ -62,19 +62,19 @@ def test_cancelling_ends_asks_or_is_too_late_by_the_table(state: JobState) -> No
     assert not cancel_is_due(state, asked=False)
 
 
-def test_a_job_that_no_vehicle_was_told_of_is_cancelled_at_once() -> None:
+def test_a_job_that_no_vehicle_was_told_of_is_canceled_at_once() -> None:
     assert judge_cancel(JobState.CREATED, offered=False, already_asked=False) is CancelEffect.ENDS_NOW
 
 
 @pytest.mark.parametrize(
     ("transfer", "patch_bytes", "kept"),
     [
-        (Transfer.AUTO, 699, True),
-        (Transfer.AUTO, 700, False),
-        (Transfer.AUTO, 1500, False),
-        (Transfer.DELTA, 1500, True),
-        (Transfer.FULL, 1, False),
+        (TransferPolicy.AUTO, 699, True),
+        (TransferPolicy.AUTO, 700, False),
+        (TransferPolicy.AUTO, 1500, False),
+        (TransferPolicy.DELTA, 1500, True),
+        (TransferPolicy.FULL, 1, False),
     ],
 )
-def test_a_patch_is_kept_where_it_pays_or_is_demanded(transfer: Transfer, patch_bytes: int, kept: bool) -> None:
+def test_a_patch_is_kept_where_it_pays_or_is_demanded(transfer: TransferPolicy, patch_bytes: int, kept: bool) -> None:
     assert patch_is_kept(transfer, patch_bytes=patch_bytes, image_bytes=1000) is kept

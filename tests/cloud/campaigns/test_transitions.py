@@ -120,12 +120,12 @@ def test_cancelling_a_running_job_asks_the_vehicle_which_ends_it(
     answer = vehicle.update(shared_cloud, job_id, "CONFIRMING")
     assert answer.cancel_requested
     assert "found a defect" in vehicle.check_in(shared_cloud, job_id=job_id).reason
-    answer = vehicle.update(shared_cloud, job_id, "CANCELED", reason="the operator cancelled")
+    answer = vehicle.update(shared_cloud, job_id, "CANCELED", reason="the operator canceled")
 
     assert (state_name(answer.state), answer.cancel_requested) == ("CANCELED", False)
 
 
-def test_a_job_that_was_offered_and_not_begun_is_cancelled_at_the_next_check_in(
+def test_a_job_that_was_offered_and_not_begun_is_canceled_at_the_next_check_in(
     shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign
 ) -> None:
     vehicle.check_in(shared_cloud)

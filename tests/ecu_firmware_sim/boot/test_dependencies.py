@@ -112,7 +112,7 @@ def test_targets_that_promise_one_image_number_twice_are_refused(ecu: Bench, mak
 
 
 def test_an_image_with_more_dependencies_than_an_ecu_keeps_is_no_image(ecu: Bench, make_image: ImageMaker) -> None:
-    most = image_format.MOST_DEPENDENCIES
+    most = image_format.MAX_DEPENDENCIES
     numbers = range(2, 2 + most)
     fits = make_image("2.0.0", counter=2, dependency="".join(f"({number},1.0.0)" for number in numbers))
     assert staged(ecu, fits, promised=dict.fromkeys(numbers, "1.0.0")) == 0

@@ -22,7 +22,7 @@ from otabench.ecu_firmware_sim.errors import ConfigError
 from otabench.ecu_firmware_sim.factory import provision
 from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SLOT_WINDOW
 from otabench.ecu_firmware_sim.programming.decryption import DecryptingDownload, DecryptionRefused, parse_private_key
-from otabench.proto.encrypted_artifact import CHUNK_BYTES_MOST, PREFIX_BYTES, ContainerError, Header, parse_header
+from otabench.proto.encrypted_artifact import MAX_CHUNK_BYTES, PREFIX_BYTES, ContainerError, Header, parse_header
 from tests.ecu_firmware_sim.factory import Bench, Keys, Manifest, patch_facts
 from tests.ecu_firmware_sim.process import make_config
 from tests.ecu_firmware_sim.sealing import CHUNK_BYTES, KEY, Sealed, seal
@@ -74,7 +74,7 @@ def prove_refused(ecu: Bench, answer: str, old: bytes, new: bytes) -> None:
     assert update(ecu, new, seal(new, PUBLIC).data) == 0, "the next update succeeds"
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 255, 512, 4096, CHUNK_BYTES_MOST])
+@pytest.mark.parametrize("chunk_bytes", [1, 255, 512, 4096, MAX_CHUNK_BYTES])
 def test_an_encrypted_image_is_staged_whatever_its_chunk_size(ecu: Bench, new_image: bytes, chunk_bytes: int) -> None:
     assert update(ecu, new_image, seal(new_image, PUBLIC, chunk_bytes=chunk_bytes).data) == 0
     assert ecu.states == "CONFIRMED STAGED"
@@ -137,7 +137,7 @@ ATTACKS: dict[str, Callable[[bytes], bytes]] = {
     "the last chunk not marked as last": lambda new: seal(new, PUBLIC, final_at=0).data,
     "marked as last too early": lambda new: seal(new, PUBLIC, final_at=2).data,
     "a chunk size beyond what an ECU holds": lambda new: (
-        b"OTAE\x01\0\0\0" + (CHUNK_BYTES_MOST + 1).to_bytes(4, "big") + seal(new, PUBLIC).data[12:]
+        b"OTAE\x01\0\0\0" + (MAX_CHUNK_BYTES + 1).to_bytes(4, "big") + seal(new, PUBLIC).data[12:]
     ),
 }
 
