@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { bytes, percent, rate } from "./format.js";
 import { icon } from "./icons.js";
-import { isFinal, phase, phaseTone } from "./words.js";
+import { hasReached, isFinal, phase, phaseTone } from "./words.js";
 
 /** All control units. */
 export function ecuSection(state) {
@@ -17,7 +17,7 @@ export function ecuSection(state) {
 
 function row(ecu, job) {
   const under = job !== null && !isFinal(job);
-  const moving = under && !["CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING"].includes(job);
+  const moving = under && hasReached(job, "INSTALLING");
   const tone = phaseTone(ecu.phase);
   return h(
     "li",

@@ -1,23 +1,7 @@
-// The words of the page: one for each job state, ECU phase and outcome. A state or phase this page does not know is shown as it came.
+// The words of the page: for job states, ECU phases and outcomes. A state that this page does not know is shown by its name, a phase as it came.
 
-/** Job states on the way, in order: the stepper. */
+/** Job states on the way, in order: the stepper. (CREATED is before the first.) */
 export const STEPS = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"];
-
-const JOB_STATES = {
-  CREATED: "Created",
-  CONFIRMING: "Confirming",
-  WAITING_FOR_APPROVAL: "Waiting for approval",
-  DOWNLOADING: "Downloading",
-  INSTALLING: "Installing",
-  ACTIVATING: "Activating",
-  VERIFYING: "Verifying",
-  SUCCEEDED: "Succeeded",
-  ROLLED_BACK: "Rolled back",
-  FAILED: "Failed",
-  REJECTED: "Rejected",
-  CANCELED: "Canceled",
-  TIMED_OUT: "Timed out",
-};
 
 /** What happens now, for each state on the way. */
 export const RUNNING = {
@@ -70,7 +54,10 @@ const PHASES = {
 
 const PHASE_TONES = { confirmed: "good", reverted: "warn", failed: "bad", waiting: "idle", "": "idle" };
 
-export const jobState = (state) => JOB_STATES[state] ?? state;
+/** A job state's label is its name in lower case: "WAITING_FOR_APPROVAL" is "Waiting for approval". */
+export const jobState = (state) => state && state.charAt(0) + state.slice(1).toLowerCase().replaceAll("_", " ");
 export const phase = (name) => PHASES[name] ?? name;
 export const phaseTone = (name) => PHASE_TONES[name] ?? "busy";
+/** Whether a job that has not ended has reached a step. */
+export const hasReached = (state, step) => STEPS.indexOf(state) >= STEPS.indexOf(step);
 export const isFinal = (state) => state === "FAILED" || state in OUTCOMES;
