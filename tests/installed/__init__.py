@@ -1,0 +1,1 @@
+"""Tests of otabench as its users have it: installed from its wheel into an environment of its own."""

@@ -1,0 +1,131 @@
+"""The wheel's contents, and that it works where other packages have names that otabench's folders have, too."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.installed.environments import UsersEnvironment, required_by, run, wheel_of_installed
+from tests.test_layering import PACKAGES, ROOT
+
+USES = {
+    "otabench": "import otabench.bench.cli, otabench.proto.ota_pb2 as ota; assert ota.DESCRIPTOR.services_by_name",
+    "proto-plus": (
+        "import proto\n"
+        "class Note(proto.Message):\n"
+        "    text = proto.Field(proto.STRING, number=1)\n"
+        "assert Note.deserialize(Note.serialize(Note(text='x'))).text == 'x'"
+    ),
+}
+"""What each distribution must be able to do, as a script."""
+
+MODULES = (
+    "otabench.cloud",
+    "otabench.bench.gateway",
+    "otabench.ecu_firmware_sim",
+    "otabench.ecu_firmware_sim.sweep",
+)
+"""What is started with ``python -m``."""
+
+USERS_PROJECT = {
+    "bench.py": "NAME = 'own bench'\n",
+    "cloud/__init__.py": "NAME = 'own cloud'\n",
+    "proto/__init__.py": "NAME = 'own proto'\n",
+    "test_names.py": (
+        "import bench, cloud, proto\n"
+        "import otabench.bench, otabench.cloud, otabench.proto\n"
+        "from otabench.bench.gateway import agent\n"
+        "def test_own_modules():\n"
+        "    assert [m.NAME for m in (bench, cloud, proto)] == ['own ' + n for n in ('bench', 'cloud', 'proto')]\n"
+        "def test_the_plugin(request):\n"
+        "    assert request.config.pluginmanager.hasplugin('otabench')\n"
+    ),
+}
+
+
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_has_one_top_level_package(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in names_in(wheel)}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"otabench"}
+
+
+def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
+    files = {
+        f"otabench/{path.relative_to(ROOT)}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    # Bench files, the HMI's pages, a UDS profile, the report's template: that `files` is not empty of them.
+    assert {Path(name).suffix for name in files} >= {".py", ".yaml", ".css", ".js", ".html", ".j2", ".proto"}
+    assert files - names_in(wheel) == set()
+
+
+def test_a_user_gets_what_the_wheel_requires_and_no_more(wheel: Path, users_environment: UsersEnvironment) -> None:
+    required = required_by(wheel)
+    assert {"python-can", "udsoncan", "pytest", "markupsafe"} <= required
+    assert required.isdisjoint({"otabench", "ruff", "mypy", "hypothesis", "selenium", "pytest-timeout", "proto-plus"})
+    script = "from importlib import metadata; print(*(d.name for d in metadata.distributions()))"
+    found = run(users_environment.python, "-c", script, cwd=wheel.parent)
+    assert {canonicalize_name(name) for name in found.split()} == {*required, "otabench"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_started_from_the_wheel(tmp_path: Path, users_environment: UsersEnvironment, module: str) -> None:
+    assert f"python -m {module}" in run(users_environment.python, "-m", module, "--help", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_started_from_the_checkout(module: str) -> None:
+    assert f"python -m {module}" in run(sys.executable, "-m", module, "--help", cwd=ROOT)
+
+
+def test_the_command_line_is_started_from_the_wheel(tmp_path: Path, users_environment: UsersEnvironment) -> None:
+    assert "otabench [OPTIONS] COMMAND" in run(users_environment.scripts / "otabench", "--help", cwd=tmp_path)
+
+
+def test_the_command_line_is_started_from_the_checkout() -> None:
+    assert "otabench [OPTIONS] COMMAND" in run(Path(sys.executable).parent / "otabench", "--help", cwd=ROOT)
+
+
+def test_the_users_environment_imports_its_own_otabench(tmp_path: Path, users_environment: UsersEnvironment) -> None:
+    script = "import otabench.bench.pytest_plugin as plugin; print(plugin.__file__)"
+    printed = run(users_environment.python, "-c", script, cwd=tmp_path)
+    assert Path(printed.strip()).is_relative_to(users_environment.folder)
+
+
+def test_a_project_with_modules_of_our_folders_names_is_tested(
+    tmp_path: Path, users_environment: UsersEnvironment
+) -> None:
+    for name, text in USERS_PROJECT.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    pytest_command = (users_environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "2 passed" in run(*pytest_command, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("first", sorted(USES))
+@pytest.mark.parametrize("removed", sorted(USES))
+def test_otabench_and_proto_plus_live_side_by_side(tmp_path: Path, wheel: Path, first: str, removed: str) -> None:
+    wheels = {"otabench": wheel, "proto-plus": wheel_of_installed("proto-plus", tmp_path)}
+    environment = UsersEnvironment(tmp_path / "environment", wheel)
+    for name in sorted(wheels, key=lambda name: name != first):
+        environment.install(wheels[name])
+    for script in USES.values():
+        run(environment.python, "-c", script, cwd=tmp_path)
+
+    environment.uninstall(removed)
+
+    (kept,) = set(USES) - {removed}
+    run(environment.python, "-c", USES[kept], cwd=tmp_path)
+    names = {d.name for d in metadata.distributions(path=[str(environment.site_packages)])}
+    assert removed not in names and kept in names
