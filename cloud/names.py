@@ -1,24 +1,30 @@
-"""What a name may look like: names become parts of paths, MQTT topics and certificates, so they are checked once, here.
+"""Names of vehicles, ECUs and hardware, checked once, here, because they become parts of paths, MQTT topics and certificates.
 
-A VIN is not checked against ISO 3779: a bench may call its vehicle what it likes, as long as the name is safe.
+A VIN is not checked against ISO 3779: a bench may give its vehicle any safe name.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def checked(name: str, what: str) -> str:
-    """The name itself, if it is safe in a path, a topic and a certificate.
+    """Return the name if it is safe in a path, a topic and a certificate.
 
     Raises:
-        ValueError: it is not; the message says what is allowed.
+        ValueError: it is not; the message states what is allowed.
     """
     if not _SAFE.fullmatch(name):
         raise ValueError(
             f"{what} {name!r}: 1 to 64 letters, digits, dots, hyphens or underscores, the first a letter or digit"
         )
     return name
+
+
+def repeated(values: Sequence[str]) -> list[str]:
+    """Return the values that occur more than once, each once, sorted."""
+    return sorted({value for value in values if values.count(value) > 1})

@@ -82,6 +82,8 @@ async def _run(config: CloudConfig, plane: str) -> None:
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; errors are reported by us
     from otabench.cloud.campaigns.announcer import Announcer
+    from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+    from otabench.cloud.campaigns.manifest_maker import ManifestMaker
     from otabench.cloud.campaigns.orchestrator import Orchestrator
     from otabench.cloud.control.operator import Operator
     from otabench.cloud.control.server import start_grpc_server
@@ -102,10 +104,13 @@ async def _control(config: CloudConfig) -> AsyncIterator[None]:
         publisher = await open_things.enter_async_context(EventPublisher(host=config.mqtt_host, port=config.mqtt_port))
         announcer = Announcer(trace=config.trace, publisher=publisher)
         open_things.callback(announcer.close)
+        artifacts = ArtifactMaker(database=database, store=store)
+        open_things.callback(artifacts.close)
+        manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
+        open_things.callback(manifests.close)
         orchestrator = Orchestrator(
-            database=database, store=store, director=director, image_key=image_key, announcer=announcer
+            database=database, artifacts=artifacts, manifests=manifests, image_key=image_key, announcer=announcer
         )
-        open_things.callback(orchestrator.close)
         tls = config.tls is not None
         server = await start_grpc_server(
             host=config.grpc_host,
@@ -113,7 +118,7 @@ async def _control(config: CloudConfig) -> AsyncIterator[None]:
             tls=config.tls,
             control_plane=ControlPlane(
                 database=database,
-                orchestrator=orchestrator,
+                manifest_maker=manifests,
                 announcer=announcer,
                 root_versions=root_versions,
                 artifact_base_url=config.artifact_base_url,

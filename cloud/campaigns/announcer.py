@@ -1,7 +1,7 @@
-"""Who learns of a change once it is committed: the trace, the event plane, and those who watch a campaign.
+"""Announces changes once they are committed: to the trace, to the event plane, and to those who watch a campaign.
 
-Decides which event goes where and what stands in it; nothing here can fail a request or delay it. Called on the event
-loop's thread only.
+Nothing here can fail a request or delay it. Called on the event loop's thread only. Events of the trace are described in
+docs/contracts.md, MQTT topics there too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ TOPIC_ROOT: Final = "otabench/v1/vehicles"
 
 
 class Publisher(Protocol):
-    """What the event plane offers: takes a message at once, sends it when it can."""
+    """The event plane: accepts a message at once and sends it when it can."""
 
     def publish(self, topic: str, payload: bytes) -> None: ...
 
 
 class Announcer:
-    """Tells of changes."""
+    """One instance per control plane."""
 
     def __init__(self, *, trace: Path | None, publisher: Publisher) -> None:
         self._control = TraceWriter(trace, component="cloud.control")
@@ -42,7 +42,7 @@ class Announcer:
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
-        """A campaign and its jobs are made."""
+        """Announce a new campaign to the trace; its jobs are announced one by one, by ``job_moved``."""
         _emit(
             self._orchestrator,
             "campaign.created",
@@ -53,7 +53,7 @@ class Announcer:
         )
 
     def manifest_signed(self, signed: SignedManifest, *, vin: str, job_id: str, patches: dict[str, int]) -> None:
-        """A manifest version of a vehicle is made; ``patches``: bytes by hardware id."""
+        """Announce a vehicle's new manifest. ``patches``: their bytes, by hardware id."""
         _emit(
             self._director,
             "manifest.signed",
@@ -65,7 +65,7 @@ class Announcer:
         )
 
     def checked_in(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> None:
-        """A vehicle checked in and was answered."""
+        """Announce a check-in and its answer."""
         decision = ota_pb2.CheckInResponse.Decision.Name(outcome.decision).removeprefix("DECISION_")
         versions = {ecu.ecu: ecu.software_version for ecu in request.ecus}
         _emit(
@@ -81,7 +81,7 @@ class Announcer:
             self.campaign_changed(outcome.campaign_id)
 
     def job_moved(self, transition: Transition) -> None:
-        """A job is in another state."""
+        """Announce a transition of a job."""
         _emit(
             self._control,
             "job.state",
@@ -97,17 +97,17 @@ class Announcer:
         self.campaign_changed(transition.campaign_id)
 
     def update_available(self, *, vin: str, job_id: str, campaign_id: str) -> None:
-        """Wakes the vehicle."""
+        """Wake the vehicle, which then checks in."""
         self._publish(vin, "update-available", {"vin": vin, "job_id": job_id, "campaign_id": campaign_id})
 
     def campaign_changed(self, campaign_id: str) -> None:
-        """Wakes those who watch the campaign."""
+        """Wake those who watch the campaign."""
         for watcher in self._watchers.get(campaign_id, ()):
             watcher.set()
 
     @contextmanager
     def watching(self, campaign_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set at every change of the campaign, while the block runs."""
+        """Give an event that is set at every change of the campaign, while the block runs. Whoever waits for it clears it."""
         changed = asyncio.Event()
         watchers = self._watchers.setdefault(campaign_id, set())
         watchers.add(changed)
@@ -119,7 +119,7 @@ class Announcer:
                 self._watchers.pop(campaign_id, None)
 
     def close(self) -> None:
-        """Closes the trace."""
+        """Close the trace."""
         for writer in (self._control, self._orchestrator, self._director):
             writer.close()
 
@@ -128,7 +128,7 @@ class Announcer:
 
 
 def _emit(writer: TraceWriter, event: str, *, vin: str | None = None, job_id: str | None = None, **data: Any) -> None:
-    """A trace that cannot be written (disk full) is a warning; what it tells of is done already."""
+    """Write one event. A trace that cannot be written (disk full) is only a warning: the change itself is committed."""
     try:
         writer.emit(event, vin=vin, job_id=job_id, **data)
     except OSError as error:

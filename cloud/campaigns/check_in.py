@@ -1,7 +1,7 @@
-"""What a vehicle that checks in is told: the one place where inventory, policy and jobs meet.
+"""What a vehicle that checks in is answered: no update, an update, or a refusal with its rule.
 
-Decides between no update, an update, and a refusal with its rule. It makes no manifest: where one is needed first, it says
-so, and the caller asks again once it is made. Works inside the caller's transaction.
+Inventory, rules and jobs meet here. A manifest is not made here: if one is needed first, the outcome is ``prepare``, and the caller
+judges again once it is made. Works inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, jobs, manifests
-from otabench.cloud.campaigns import job_rules as rules
+from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests
+from otabench.cloud.campaigns.job_rules import cancel_is_due
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.vehicle_rules import Rule, judge_check_in, judge_report
 from otabench.cloud.errors import UnknownThing
@@ -34,12 +34,12 @@ class CheckInOutcome:
     job_state: JobState | None = None
     campaign_id: str = ""
     prepare: bool = False
-    """The manifest must be made first: prepare the job, then ask again."""
+    """The manifest has to be made first: have it made, then judge again."""
     transition: Transition | None = None
 
 
 def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
-    """Takes the vehicle's report and decides what it is told."""
+    """Record the vehicle's report and return what it is answered."""
     vehicle = inventory.facts(session, request.vin)
     if vehicle is None:
         reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
@@ -55,7 +55,8 @@ def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> C
         return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
     if JobState(job.state) is JobState.CREATED:
         return _judge_new_job(session, job, now=now)
-    return _tell(UPDATE_AVAILABLE, job)
+    # A vehicle that does not name the job it is busy with has lost its memory of it: offer the job again.
+    return _outcome(UPDATE_AVAILABLE, job)
 
 
 def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
@@ -63,26 +64,27 @@ def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> Ch
         job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
     except UnknownThing as error:
         return CheckInOutcome(REFUSED, str(error), job_id=request.job_id)
-    return _tell(NO_UPDATE if is_final(JobState(job.state)) else UPDATE_AVAILABLE, job)
+    return _outcome(NO_UPDATE if is_final(JobState(job.state)) else UPDATE_AVAILABLE, job)
 
 
 def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutcome:
     if job.cancel_asked:
         transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
-        return _tell(NO_UPDATE, job, transition=transition)
+        return _outcome(NO_UPDATE, job, transition=transition)
     vehicle = inventory.facts(session, job.vin)
     assert vehicle is not None  # a job's vehicle is a foreign key
-    refusal = judge_check_in(vehicle, manifests.offers(session, job.campaign_id), job_id=job.job_id)
+    refusal = judge_check_in(vehicle, ecu_images.offers(session, job.campaign_id), job_id=job.job_id)
     if refusal is not None:
+        # The job stays CREATED: the vehicle may come to fit (an ECU replaced, a version reported), or the operator cancels.
         job.reason = str(refusal)
-        return _tell(REFUSED, job)
+        return _outcome(REFUSED, job)
     if not manifests.is_current(session, job, vehicle, now=now):
-        return _tell(NO_UPDATE, job, prepare=True)
+        return _outcome(NO_UPDATE, job, prepare=True)
     job.offered, job.reason = True, ""
-    return _tell(UPDATE_AVAILABLE, job)
+    return _outcome(UPDATE_AVAILABLE, job)
 
 
-def _tell(
+def _outcome(
     decision: ota_pb2.CheckInResponse.Decision,
     job: JobRow,
     *,
@@ -91,7 +93,7 @@ def _tell(
 ) -> CheckInOutcome:
     state = JobState(job.state)
     reason = job.reason
-    if rules.cancel_is_due(state, asked=job.cancel_asked):
+    if cancel_is_due(state, asked=job.cancel_asked):
         reason = f"the operator asks to cancel: {job.cancel_reason}"
     return CheckInOutcome(
         decision=decision,

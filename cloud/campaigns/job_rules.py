@@ -1,22 +1,21 @@
-"""Campaign rules, pure: what an UpdateStatus does to a job, what cancelling does to it, and when a patch is worth it.
+"""Rules of one job: what a vehicle's UpdateStatus does to it, and what the operator's cancellation does. Pure.
 
-The transitions themselves are the table of ``proto.job_states``. Here is what surrounds them: repeats, progress, numbers
-already taken, and what the cloud may do by itself. Nothing here persists, sends or reads a clock.
+Which transition is allowed is the table of ``proto.job_states``. The rules here are about what surrounds it:
 
-* A number (``transition_seq``) already taken is a repeat, whatever it says: answered, not applied.
-* A report of the state the job is in is progress.
-* The operator's cancel ends a job at once only where no vehicle has been offered it; else the vehicle is asked to.
+* A transition number (``transition_seq``) that the cloud has seen is a repeat, whatever state it reports. It is answered and not
+  applied, because the vehicle repeats what it could not see answered.
+* A report of the state that the job is in is progress.
+* The operator's cancellation ends a job at once only if the job was never offered to the vehicle. Otherwise the vehicle is asked to
+  end it, because only the vehicle knows how far it is.
+
+What is written to the database is in ``jobs`` (operator) and ``status_update`` (vehicle).
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 from otabench.proto.job_states import TRANSITIONS, JobState, is_allowed, is_final
-
-PATCH_PAYS_BELOW: Final = 0.70
-"""A patch is kept where it is smaller than this share of the image."""
 
 
 class Effect(StrEnum):
@@ -29,7 +28,7 @@ class Effect(StrEnum):
 
 
 class CancelEffect(StrEnum):
-    """What the operator's cancel does to one job."""
+    """What the operator's cancellation does to one job."""
 
     ENDS_NOW = "ends now"
     ASKS_VEHICLE = "asks the vehicle"
@@ -37,23 +36,16 @@ class CancelEffect(StrEnum):
     TOO_LATE = "too late"
 
 
-class TransferPolicy(StrEnum):
-    """How images travel (``ota.v1.TransferPolicy``)."""
-
-    AUTO = "AUTO"
-    FULL = "FULL"
-    DELTA = "DELTA"
-
-
 def judge_update(current: JobState, reported: JobState, *, seq: int, taken_seq: int) -> Effect:
-    """What an UpdateStatus with that state and number does to a job.
+    """Return what an UpdateStatus with that state and number does to a job.
 
     Args:
-        current: the job's state as the cloud has it.
-        reported: the state the vehicle reports.
+        current: the job's state in the cloud.
+        reported: the state that the vehicle reports.
         seq: the vehicle's transition number; 0 if it gives none.
-        taken_seq: the highest number the cloud has taken for this job.
+        taken_seq: the highest number that the cloud has applied to this job.
     """
+    # Progress is judged before repeats: a progress report carries the number of the transition that led into its state.
     if reported == current:
         return Effect.PROGRESS
     if 0 < seq <= taken_seq:
@@ -62,7 +54,7 @@ def judge_update(current: JobState, reported: JobState, *, seq: int, taken_seq: 
 
 
 def explain_refusal(job_id: str, current: JobState, reported: JobState) -> str:
-    """Why the table refuses, with both states and what is allowed instead."""
+    """Return why the table refuses a transition: both states, and what is allowed instead."""
     if is_final(current):
         return f"job {job_id}: {current} to {reported} is not allowed: the job has ended"
     allowed = ", ".join(sorted(TRANSITIONS[current]))
@@ -70,11 +62,11 @@ def explain_refusal(job_id: str, current: JobState, reported: JobState) -> str:
 
 
 def judge_cancel(current: JobState, *, offered: bool, already_asked: bool) -> CancelEffect:
-    """What the operator's cancel does to a job.
+    """Return what the operator's cancellation does to a job.
 
     Args:
         current: the job's state.
-        offered: whether the vehicle was ever told of the job.
+        offered: whether a check-in was ever answered with this job.
         already_asked: whether the operator canceled it before.
     """
     if current is JobState.CANCELED:
@@ -87,12 +79,5 @@ def judge_cancel(current: JobState, *, offered: bool, already_asked: bool) -> Ca
 
 
 def cancel_is_due(current: JobState, *, asked: bool) -> bool:
-    """Whether the vehicle is (still) to be asked to cancel."""
+    """Return whether the vehicle still has to be asked to cancel."""
     return asked and is_allowed(current, JobState.CANCELED)
-
-
-def patch_is_kept(transfer: TransferPolicy, *, patch_bytes: int, image_bytes: int) -> bool:
-    """Whether a patch of that size goes into the manifest."""
-    if transfer is TransferPolicy.FULL:
-        return False
-    return transfer is TransferPolicy.DELTA or patch_bytes < PATCH_PAYS_BELOW * image_bytes

@@ -1,7 +1,7 @@
-"""Is a CreateCampaign complete and right in itself? Pure: the request and the image key in, verified images out.
+"""CreateCampaign's request, checked: complete and right in itself. Pure: request and image key in, verified images out.
 
-Decides what of the request can be judged without knowing any vehicle. The images are verified by ``trust.firmware``; a base
-image, too: what a vehicle runs was signed.
+Only what can be judged without any vehicle is judged here; the vehicles are judged by ``vehicle_rules``. Base images are verified
+like images (``trust.firmware``), because what a vehicle runs was signed as well.
 """
 
 from __future__ import annotations
@@ -12,21 +12,28 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otabench.cloud.campaigns.job_rules import TransferPolicy
+from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.errors import InvalidRequest
-from otabench.cloud.names import checked
+from otabench.cloud.names import checked, repeated
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
 from otabench.proto import ota_pb2
 
 MAX_NAME_BYTES: Final = 200
 MAX_NOTES_BYTES: Final = 8 * 1024
-"""The manifest must fit an ECU's metadata window (64 KiB), and crosses the bus once an ECU."""
+"""Name and notes are part of the Targets, which must fit an ECU's metadata window (64 KiB) and cross the bus once per ECU."""
+MAX_DURATION_S: Final = 10 * 365 * 86_400
+_POLICIES: Final[dict[int, TransferPolicy]] = {
+    ota_pb2.TRANSFER_POLICY_UNSPECIFIED: TransferPolicy.AUTO,
+    ota_pb2.TRANSFER_POLICY_AUTO: TransferPolicy.AUTO,
+    ota_pb2.TRANSFER_POLICY_FULL: TransferPolicy.FULL,
+    ota_pb2.TRANSFER_POLICY_DELTA: TransferPolicy.DELTA,
+}
 
 
 @dataclass(frozen=True)
 class GivenImage:
-    """One verified image of a request, and the verified base that came with it."""
+    """One verified image of a request, and the verified base image that came with it."""
 
     firmware: Firmware
     content: bytes
@@ -39,7 +46,7 @@ class GivenImage:
 
     @property
     def offer(self) -> Offer:
-        """For the policy."""
+        """The image as ``vehicle_rules`` judges it."""
         return Offer(
             hardware_id=self.firmware.hardware_id,
             version=self.firmware.version,
@@ -49,7 +56,7 @@ class GivenImage:
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:
-        """What is to be stored."""
+        """Return image and base image, as they are to be stored."""
         files = [(self.firmware, self.content)]
         if self.base is not None:
             files.append((self.base, self.base_content))
@@ -58,17 +65,17 @@ class GivenImage:
 
 @dataclass(frozen=True)
 class CheckedCampaign:
-    """What a right request asks for."""
+    """What a valid request asks for."""
 
     images: list[GivenImage]
-    transfer: TransferPolicy
+    policy: TransferPolicy
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
-    """Judges the request in itself.
+    """Return the request's images, verified, and its transfer policy.
 
     Raises:
-        InvalidRequest: it is not right; the message names the field.
+        InvalidRequest: the request is wrong in itself; the message names the field.
     """
     if not request.vins:
         raise InvalidRequest("vins: a campaign needs at least one vehicle")
@@ -78,23 +85,24 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         ("vins", list(request.vins)),
         ("images: hardware id", [image.hardware_id for image in request.images]),
     ):
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
+        if twice := repeated(values):
             raise InvalidRequest(f"{what} {', '.join(twice)} is given twice")
     for field, limit in (("name", MAX_NAME_BYTES), ("release_notes", MAX_NOTES_BYTES)):
         size = len(getattr(request, field).encode())
         if size > limit:
             raise InvalidRequest(
-                f"{field}: {size} bytes are more than {limit}: every ECU is sent the manifest it stands in"
+                f"{field}: {size} bytes are more than {limit}: shorten it, every ECU receives it with its metadata"
             )
     for field in ("manifest_lifetime_s", "approval_timeout_s"):
         value = getattr(request, field)
-        if not math.isfinite(value) or not 0 <= value <= 10 * 365 * 86_400:
+        if not math.isfinite(value) or not 0 <= value <= MAX_DURATION_S:
             raise InvalidRequest(f"{field} {value}: a number of seconds from 0 to ten years")
-    return CheckedCampaign(
-        images=[_check_image(image, key, encrypt=request.encrypt) for image in request.images],
-        transfer=_transfer(request.transfer),
-    )
+    policy = _POLICIES.get(request.transfer)
+    if policy is None:  # proto3 enums are open: a newer client may send any number
+        raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy that this cloud knows")
+    # Last, because verifying takes time.
+    images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
+    return CheckedCampaign(images=images, policy=policy)
 
 
 def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey, *, encrypt: bool) -> GivenImage:
@@ -116,16 +124,3 @@ def _verified(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: 
         return verify(content, hardware_id=hardware_id, key=key)
     except FirmwareRefused as error:
         raise InvalidRequest(f"{what} for {hardware_id} is refused: {error}") from error
-
-
-def _transfer(value: int) -> TransferPolicy:
-    policies = {
-        ota_pb2.TRANSFER_POLICY_UNSPECIFIED: TransferPolicy.AUTO,
-        ota_pb2.TRANSFER_POLICY_AUTO: TransferPolicy.AUTO,
-        ota_pb2.TRANSFER_POLICY_FULL: TransferPolicy.FULL,
-        ota_pb2.TRANSFER_POLICY_DELTA: TransferPolicy.DELTA,
-    }
-    for number, policy in policies.items():
-        if number == value:
-            return policy
-    raise InvalidRequest(f"transfer {value} is not a TransferPolicy that this cloud knows")

@@ -1,18 +1,18 @@
-"""May this vehicle update? The rules, pure: facts in, a refusal with its reason out.
+"""A campaign's rules on vehicles: may this vehicle get these images? Pure: facts in, a refusal with its reason out.
 
-Rules, in the order in which they are asked:
+Rules, in the order in which they are applied:
 
-1. The vehicle is known, and so is at least one ECU of it.
-2. What the vehicle reports agrees with the inventory: no ECU that is not registered, no other serial number or hardware.
-3. Each image fits exactly one ECU: its hardware id is on one ECU of the vehicle (the manifest names one ECU a target).
+1. The vehicle is registered, with at least one ECU.
+2. What the vehicle reports agrees with its registration: every reported ECU is registered, with that serial number and hardware.
+3. Each image fits exactly one ECU of the vehicle by its hardware id, because a manifest names one ECU for each target.
 4. The vehicle is not busy with another job.
-5. Each image is newer than what its ECU runs, and its security counter is not lower (the bootloader would refuse it).
-6. Where the campaign encrypts, each ECU has a key to encrypt for.
-7. What each image depends on is met by what the vehicle runs once the campaign is done: the campaign's versions, and what the
-   other ECUs run. (Images only get newer, and dependencies are least versions: what is met stays met.)
+5. Each image is newer than what its ECU runs, and its security counter is not lower. (The bootloader would refuse it otherwise.)
+6. If the campaign encrypts, each ECU has a key to encrypt for.
+7. Each image's dependencies are met by what the vehicle runs after the update: the campaign's versions, and what the other ECUs run
+   now. Images only get newer and a dependency is a minimum version, so what is met stays met.
 
-Rules 1, 3, 4, 6 are asked when a campaign is made, rules 5 and 7 too as far as the running versions are known; all are asked
-when the vehicle checks in. Whether driver and vehicle are ready is not decided here: that is the gateway's.
+When a campaign is created, rules 1, 3, 4 and 6 apply, and rules 5 and 7 as far as the running versions are known. When the vehicle
+checks in, all apply. Whether driver and vehicle are ready is for the gateway to decide.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from otabench.proto.job_states import JobState, is_final
 
 
 class Rule(StrEnum):
-    """By which rule a vehicle is refused."""
+    """The rule by which a vehicle is refused; the first word of the reason that vehicle and operator read."""
 
     UNKNOWN_VEHICLE = "UNKNOWN_VEHICLE"
     NO_ECUS = "NO_ECUS"
@@ -46,7 +46,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """The rule that refuses, and why in words."""
+    """A rule that is not met, and the reason in words."""
 
     rule: Rule
     reason: str
@@ -57,7 +57,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class EcuFacts:
-    """One ECU as registered, with what it was last reported to run ("" and None: never reported)."""
+    """One ECU as registered, and what it was last reported to run ("" and None: never reported)."""
 
     ecu: str
     serial: str
@@ -65,24 +65,28 @@ class EcuFacts:
     software_version: str = ""
     security_counter: int | None = None
     public_key: str = ""
-    """X25519, hex; "" where it takes nothing encrypted."""
+    """X25519, hex; "" if artifacts cannot be encrypted for it."""
     image_number: int = 0
-    """By which images of other ECUs name it; unique in the vehicle, from 1."""
+    """The number by which dependencies of other ECUs' images name it; unique in the vehicle, from 1."""
 
 
 @dataclass(frozen=True)
 class VehicleFacts:
-    """One vehicle as the inventory has it, and the job it is busy with, if any."""
+    """One vehicle as registered, and its open job, if any."""
 
     vin: str
     ecus: tuple[EcuFacts, ...]
     busy_job_id: str = ""
     busy_state: JobState | None = None
 
+    def ecu_for(self, hardware_id: str) -> EcuFacts:
+        """Return the ECU with that hardware. The vehicle has passed ``judge_fit``, so there is exactly one."""
+        return next(ecu for ecu in self.ecus if ecu.hardware_id == hardware_id)
+
 
 @dataclass(frozen=True)
 class ReportedEcu:
-    """One ECU as the vehicle reports it."""
+    """One ECU as the vehicle identifies it in a report."""
 
     ecu: str
     serial: str
@@ -91,7 +95,7 @@ class ReportedEcu:
 
 @dataclass(frozen=True)
 class Offer:
-    """One image that a campaign wants on a vehicle."""
+    """One image of a campaign."""
 
     hardware_id: str
     version: ImageVersion
@@ -101,7 +105,7 @@ class Offer:
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
-    """Rules 1 and 2: does what the vehicle says of itself agree with the inventory?"""
+    """Rules 1 and 2: the report agrees with the registration."""
     if not vehicle.ecus:
         return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
     known = {ecu.ecu: ecu for ecu in vehicle.ecus}
@@ -126,7 +130,7 @@ def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refu
 
 
 def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """Rules 1 and 3: does each image fit exactly one ECU?"""
+    """Rules 1 and 3: each image fits exactly one ECU."""
     if not vehicle.ecus:
         return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
     for offer in offers:
@@ -141,13 +145,13 @@ def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
             return Refusal(
                 Rule.AMBIGUOUS_HARDWARE,
                 f"vehicle {vehicle.vin} has several ECUs with hardware {offer.hardware_id!r} ({', '.join(fitting)}): "
-                "a manifest names one ECU an image",
+                "a manifest names one ECU for each image",
             )
     return None
 
 
 def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None:
-    """Rule 4: is another job running?"""
+    """Rule 4: the vehicle has no open job but ``for_job_id``."""
     state = vehicle.busy_state
     if state is None or is_final(state) or vehicle.busy_job_id == for_job_id:
         return None
@@ -155,16 +159,16 @@ def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None
 
 
 def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
-    """Rule 5: is each image newer than what its ECU runs?
+    """Rule 5: each image is newer than what its ECU runs.
 
     Args:
         vehicle: must have passed ``judge_fit`` for these offers.
         offers: the campaign's images.
-        unknown_is_allowed: whether an ECU that never reported a version passes (a campaign may be made before the
-            vehicle's first check-in; the check-in asks again).
+        unknown_is_allowed: whether an ECU that never reported a version passes. It does when a campaign is created, which may
+            be before the vehicle's first check-in; the check-in judges again.
     """
     for offer in offers:
-        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        ecu = vehicle.ecu_for(offer.hardware_id)
         if not ecu.software_version:
             if unknown_is_allowed:
                 continue
@@ -185,9 +189,9 @@ def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is
 
 
 def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """Rule 6: can each image that is to be encrypted be? ``vehicle`` has passed ``judge_fit``."""
+    """Rule 6: there is a key for each image that is to be encrypted. ``vehicle`` has passed ``judge_fit``."""
     for offer in offers:
-        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        ecu = vehicle.ecu_for(offer.hardware_id)
         if offer.is_encrypted and not ecu.public_key:
             return Refusal(
                 Rule.NO_ENCRYPTION_KEY,
@@ -198,7 +202,7 @@ def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None
 
 
 def versions_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> dict[int, ImageVersion]:
-    """What every ECU runs once these images are installed, by image number, as far as it is known."""
+    """Return what every ECU runs once these images are installed, by image number. An ECU that never reported is left out."""
     offered = {offer.hardware_id: offer.version for offer in offers}
     found = {}
     for ecu in vehicle.ecus:
@@ -209,48 +213,62 @@ def versions_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> dict[int, 
 
 
 def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
-    """Rule 7: is everything that the images depend on there? ``vehicle`` has passed ``judge_fit``.
+    """Rule 7: each image's dependencies are met after the update. ``vehicle`` has passed ``judge_fit``.
 
     Args:
-        vehicle: as the inventory has it.
+        vehicle: as registered.
         offers: the campaign's images.
         unknown_is_allowed: as in ``judge_versions``.
     """
     after = versions_after(vehicle, offers)
-    by_number = {ecu.image_number: ecu for ecu in vehicle.ecus}
-    offered = {offer.hardware_id for offer in offers}
     for offer in offers:
-        ecu = next(ecu for ecu in vehicle.ecus if ecu.hardware_id == offer.hardware_id)
+        ecu = vehicle.ecu_for(offer.hardware_id)
         running = _running(ecu)
         known = after if running is None else {**after, OWN_IMAGE: running}
         for each in offer.dependencies:
             if each.image_number == OWN_IMAGE and running == NOTHING_RUNS:
-                continue  # the ECU is to be rescued, and does not ask either
-            other = ecu if each.image_number == OWN_IMAGE else by_number.get(each.image_number)
-            if other is None:
-                present = ", ".join(f"{number}: {by_number[number].ecu}" for number in sorted(by_number))
-                return Refusal(
-                    Rule.NO_SUCH_IMAGE_NUMBER,
-                    f"the image {offer.version} of {ecu.ecu} depends on image number {each.image_number}, which no ECU "
-                    f"of vehicle {vehicle.vin} has (it has {present})",
-                )
+                continue  # the ECU is in its bootloader and is to be rescued; it does not judge this dependency either
             found = known.get(each.image_number)
+            other = _ecu_of(vehicle, each, own=ecu)
+            if other is None:
+                return _no_such_number(vehicle, offer, ecu, each)
             if first_unmet([each], known) is None or (found is None and unknown_is_allowed):
                 continue
-            said = f"would run {found}" if found is not None else "has not reported what it runs"
-            if other is ecu and each.image_number == OWN_IMAGE:
-                said = f"runs {found}" if found is not None else said
-            elif other.hardware_id not in offered:
-                said += " and is not in this campaign"
+            is_offered = any(other.hardware_id == one.hardware_id for one in offers)
+            standing = _standing(found, is_own=each.image_number == OWN_IMAGE, is_offered=is_offered)
             return Refusal(
                 Rule.DEPENDENCY_NOT_MET,
-                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {said}",
+                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {standing}",
             )
     return None
 
 
+def _ecu_of(vehicle: VehicleFacts, dependency: Dependency, *, own: EcuFacts) -> EcuFacts | None:
+    if dependency.image_number == OWN_IMAGE:
+        return own
+    return next((ecu for ecu in vehicle.ecus if ecu.image_number == dependency.image_number), None)
+
+
+def _no_such_number(vehicle: VehicleFacts, offer: Offer, ecu: EcuFacts, dependency: Dependency) -> Refusal:
+    in_order = sorted(vehicle.ecus, key=lambda each: each.image_number)
+    present = ", ".join(f"{each.image_number}: {each.ecu}" for each in in_order)
+    return Refusal(
+        Rule.NO_SUCH_IMAGE_NUMBER,
+        f"the image {offer.version} of {ecu.ecu} depends on image number {dependency.image_number}, which no ECU "
+        f"of vehicle {vehicle.vin} has (it has {present})",
+    )
+
+
+def _standing(found: ImageVersion | None, *, is_own: bool, is_offered: bool) -> str:
+    """Return what an ECU runs, or would run after the update, as a predicate."""
+    if is_own:
+        return "has not reported what it runs" if found is None else f"runs {found}"
+    predicate = "has not reported what it runs" if found is None else f"would run {found}"
+    return predicate if is_offered else f"{predicate} and is not in this campaign"
+
+
 def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """What can be judged when a campaign is made: rules 1, 3, 4, 6, and 5 and 7 as far as versions are known."""
+    """Judge a vehicle when a campaign is created: rules 1, 3, 4, 6, and 5 and 7 as far as versions are known."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle)
@@ -261,7 +279,7 @@ def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | 
 
 
 def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
-    """What is judged when the vehicle asks for its job; ``vehicle`` holds what it just reported (rule 2 has passed)."""
+    """Judge a vehicle that asks for its job: rules 1 and 3 to 7. ``vehicle`` holds what it just reported by rule 2."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle, for_job_id=job_id)

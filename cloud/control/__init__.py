@@ -1,1 +1,1 @@
-"""The control plane: gRPC services for vehicles and operators, and who may call them."""
+"""The control plane: the gRPC services for vehicles and operators, and the checks of who calls."""

@@ -1,7 +1,7 @@
-"""``ota.v1.ControlPlane``: what a vehicle's gateway speaks.
+"""``ota.v1.ControlPlane``: the service for vehicles' gateways.
 
-Decides who may call for which vehicle, and the order of things: first what is told is on disk, then it is announced, then it
-is answered. What is true is decided by ``check_in``, ``jobs`` and ``campaign``.
+Every call needs the certificate of the vehicle that it is about. What a call changes is committed first, then announced, then
+answered. Answers are decided by ``check_in`` and ``status_update``.
 """
 
 from __future__ import annotations
@@ -9,34 +9,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, jobs, manifests
+from otabench.cloud.campaigns import check_in, jobs, manifests, status_update
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
-from otabench.cloud.campaigns.orchestrator import Orchestrator
-from otabench.cloud.control.answering import Context, caller, refusals_as_status
-from otabench.cloud.control.identity import require_vehicle
+from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.control.answering import Context, vehicle_call
 from otabench.cloud.errors import InvalidRequest, NotAllowed
 from otabench.cloud.store.database import Database
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import from_wire, to_wire
 
 _PREPARE_WAIT_S: Final = 2.0
-"""How long a check-in waits for its manifest before the vehicle is told to come again."""
+"""How long a check-in waits for its manifest before it is answered that the vehicle should come again."""
 _PREPARE_POLL_S: Final = 1.0
+"""When such a vehicle comes again. It is woken earlier if the manifest is made earlier."""
 
 
 class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
-    """The service. ``root_versions``: ``N.root.json`` for N > 1, handed out with every manifest."""
+    """The service. ``root_versions``: ``N.root.json`` for N > 1, part of every GetManifest's answer."""
 
     def __init__(
         self,
         *,
         database: Database,
-        orchestrator: Orchestrator,
+        manifest_maker: ManifestMaker,
         announcer: Announcer,
         root_versions: Mapping[str, bytes],
         artifact_base_url: str,
@@ -44,7 +46,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         tls: bool,
     ) -> None:
         self._database = database
-        self._orchestrator = orchestrator
+        self._manifest_maker = manifest_maker
         self._announcer = announcer
         self._root_versions = root_versions
         self._artifact_base_url = artifact_base_url
@@ -52,8 +54,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._tls = tls
 
     async def CheckIn(self, request: ota_pb2.CheckInRequest, context: Context) -> ota_pb2.CheckInResponse:
-        async with refusals_as_status(context):
-            require_vehicle(caller(context, tls=self._tls), request.vin)
+        async with self._call(context, request.vin):
             outcome = await self._judge(request)
             poll_interval_s = self._poll_interval_s
             if outcome.prepare:
@@ -71,16 +72,15 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             )
 
     async def GetManifest(self, request: ota_pb2.GetManifestRequest, context: Context) -> ota_pb2.GetManifestResponse:
-        def look(session: Session) -> dict[str, bytes]:
+        def load(session: Session) -> dict[str, bytes]:
             job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
             row = manifests.latest(session, job)
             if row is None:
                 raise NotAllowed(f"job {job.job_id} has no manifest yet: check in first")
             return {"timestamp.json": row.timestamp, "snapshot.json": row.snapshot, "targets.json": row.targets}
 
-        async with refusals_as_status(context):
-            require_vehicle(caller(context, tls=self._tls), request.vin)
-            metadata = await self._database.run(look)
+        async with self._call(context, request.vin):
+            metadata = await self._database.run(load)
             return ota_pb2.GetManifestResponse(
                 metadata={**self._root_versions, **metadata}, artifact_base_url=self._artifact_base_url
             )
@@ -88,14 +88,13 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
     async def UpdateStatus(
         self, request: ota_pb2.UpdateStatusRequest, context: Context
     ) -> ota_pb2.UpdateStatusResponse:
-        async with refusals_as_status(context):
-            require_vehicle(caller(context, tls=self._tls), request.vin)
+        async with self._call(context, request.vin):
             try:
                 reported = from_wire(request.state)
             except ValueError as error:
                 raise InvalidRequest(f"state {request.state} is not a job state that this cloud knows") from error
             outcome = await self._database.run(
-                lambda session: jobs.apply_update(session, request, reported=reported, now=time.time())
+                lambda session: status_update.apply(session, request, reported=reported, now=time.time())
             )
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
@@ -103,35 +102,26 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 self._announcer.campaign_changed(outcome.campaign_id)
             return ota_pb2.UpdateStatusResponse(state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested)
 
+    def _call(self, context: Context, vin: str) -> AbstractAsyncContextManager[None]:
+        return vehicle_call(context, vin, tls=self._tls)
+
     async def _judge(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
         return await self._database.run(lambda session: check_in.judge(session, request, now=time.time()))
 
     async def _prepare(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> CheckInOutcome:
-        """Has the manifest made and asks again; a vehicle that would wait too long is told to come again."""
-        making = asyncio.ensure_future(self._orchestrator.prepare(outcome.job_id, vin=request.vin))
+        """Have the manifest made and judge again. If that takes too long, let the vehicle come again."""
+        making = asyncio.ensure_future(self._manifest_maker.prepare(outcome.job_id, vin=request.vin))
         done, _ = await asyncio.wait({making}, timeout=_PREPARE_WAIT_S)
         if not done:
             making.add_done_callback(lambda task: self._wake(task, request.vin, outcome))
-            return CheckInOutcome(
-                decision=outcome.decision,
-                reason="the manifest is being made: come again",
-                job_id=outcome.job_id,
-                job_state=outcome.job_state,
-                campaign_id=outcome.campaign_id,
-                prepare=True,
-            )
+            return replace(outcome, reason="the manifest is being made: come again")
         try:
             making.result()
         except NotAllowed as error:
-            return CheckInOutcome(
-                decision=REFUSED,
-                reason=str(error),
-                job_id=outcome.job_id,
-                job_state=outcome.job_state,
-                campaign_id=outcome.campaign_id,
-            )
+            return replace(outcome, decision=REFUSED, reason=str(error), prepare=False)
         return await self._judge(request)
 
     def _wake(self, made: asyncio.Future[None], vin: str, outcome: CheckInOutcome) -> None:
+        """Wake the vehicle once its manifest is made; if it could not be made, its next check-in has it tried again."""
         if not made.cancelled() and made.exception() is None:
             self._announcer.update_available(vin=vin, job_id=outcome.job_id, campaign_id=outcome.campaign_id)

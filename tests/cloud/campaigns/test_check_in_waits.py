@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from otabench.cloud.campaigns.announcer import Announcer
+from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.control import vehicles as module
 from otabench.cloud.control.operator import Operator
@@ -40,16 +42,19 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
     database, store = open_database(f"sqlite:///{folder}/cloud.db"), open_store(f"file://{folder}/store")
     recorder = Recorder()
     announcer = Announcer(trace=folder / "trace.jsonl", publisher=recorder)
+    artifacts = ArtifactMaker(database=database, store=store)
+    director = Director(load_director_keys(keys_dir))
+    manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
     orchestrator = Orchestrator(
         database=database,
-        store=store,
-        director=Director(load_director_keys(keys_dir)),
+        artifacts=artifacts,
+        manifests=manifests,
         image_key=load_image_public_key(keys_dir),
         announcer=announcer,
     )
     plane = ControlPlane(
         database=database,
-        orchestrator=orchestrator,
+        manifest_maker=manifests,
         announcer=announcer,
         root_versions={},
         artifact_base_url="http://x/",
@@ -73,7 +78,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         request = campaign_request(vehicle, (ENGINE, images()))
         request.images[0].base_image = images(ENGINE, "1.0.0", counter=1)
         await operate.CreateCampaign(request)
-        busy = asyncio.ensure_future(orchestrator._in_maker(lambda: go_on.wait(timeout=30)))
+        busy = asyncio.ensure_future(artifacts.run(lambda: go_on.wait(timeout=30)))
         recorder.topics.clear()
 
         # when: the vehicle checks in, twice at once
@@ -102,7 +107,8 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         go_on.set()
         await channel.close()
         await server.stop()
-        orchestrator.close()
+        manifests.close()
+        artifacts.close()
         announcer.close()
         database.close()
 

@@ -1,4 +1,4 @@
-"""What an update, a cancel and a patch's size do: every pair of states is asked, none sampled."""
+"""What a status update and a cancellation do to a job, for every pair of states."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import pytest
 from otabench.cloud.campaigns.job_rules import (
     CancelEffect,
     Effect,
-    TransferPolicy,
     cancel_is_due,
     explain_refusal,
     judge_cancel,
     judge_update,
-    patch_is_kept,
 )
 from otabench.proto.job_states import TRANSITIONS, JobState, is_final
 
@@ -64,17 +62,3 @@ def test_cancelling_ends_asks_or_is_too_late_by_the_table(state: JobState) -> No
 
 def test_a_job_that_no_vehicle_was_told_of_is_canceled_at_once() -> None:
     assert judge_cancel(JobState.CREATED, offered=False, already_asked=False) is CancelEffect.ENDS_NOW
-
-
-@pytest.mark.parametrize(
-    ("transfer", "patch_bytes", "kept"),
-    [
-        (TransferPolicy.AUTO, 699, True),
-        (TransferPolicy.AUTO, 700, False),
-        (TransferPolicy.AUTO, 1500, False),
-        (TransferPolicy.DELTA, 1500, True),
-        (TransferPolicy.FULL, 1, False),
-    ],
-)
-def test_a_patch_is_kept_where_it_pays_or_is_demanded(transfer: TransferPolicy, patch_bytes: int, kept: bool) -> None:
-    assert patch_is_kept(transfer, patch_bytes=patch_bytes, image_bytes=1000) is kept

@@ -1,0 +1,145 @@
+"""Makes and stores artifacts: patches, encrypted files, and the operator's images, all in one worker thread.
+
+One thread, because bsdiff4 takes some ten times the image in memory (``store.deltas``). A file is put into the artifact store before
+the database names it: after a crash between the two, the file is made again under the same, content-addressed path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from otabench.cloud.campaigns.ecu_images import EcuImage, EncryptionNeed
+from otabench.cloud.campaigns.request import GivenImage
+from otabench.cloud.campaigns.transfer_policy import TransferPolicy, patch_is_kept
+from otabench.cloud.errors import NotAllowed
+from otabench.cloud.store import image_repository as repository
+from otabench.cloud.store.artifact_store import ArtifactStore
+from otabench.cloud.store.database import Database
+from otabench.cloud.store.deltas import make_patch
+from otabench.cloud.store.schema import ImageRow, PatchRow
+from otabench.cloud.trust.director import SignedManifest
+from otabench.cloud.trust.encryption import encrypt
+
+Result = TypeVar("Result")
+
+
+class ArtifactMaker:
+    """The worker thread, and what it makes. Methods run on the event loop and return once the artifact is stored."""
+
+    def __init__(self, *, database: Database, store: ArtifactStore) -> None:
+        self._database = database
+        self._store = store
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maker")
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run something that takes processor time in the worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    def close(self) -> None:
+        """Drop what has not begun. What is being made is lost, and is made again when it is needed."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def store_images(self, images: Iterable[GivenImage]) -> None:
+        """Store the images of a request, and the base images that came with it.
+
+        Raises:
+            NotReady: the store does not take them.
+        """
+
+        def put() -> None:
+            for image in images:
+                for firmware, content in image.files():
+                    path = repository.location(repository.image_path(firmware), is_public=not image.encrypt)
+                    self._store.put(path, content)
+
+        await self.run(put)
+
+    async def store_metadata(self, vin: str, signed: SignedManifest) -> None:
+        """Put a manifest onto the artifact server, for people and tools; vehicles get it by GetManifest.
+
+        Raises:
+            NotReady: the store does not take it.
+        """
+
+        def put() -> None:
+            for name, content in signed.files().items():
+                self._store.put(f"director/{vin}/{name}", content, replace=True)
+
+        await self.run(put)
+
+    async def make_patch(self, target: EcuImage, policy: TransferPolicy, *, is_public: bool) -> None:
+        """Make the patch to an ECU's image, unless there is one or none can be made.
+
+        Args:
+            target: image and base.
+            policy: DELTA keeps the patch even if it is large, and does not do without it.
+            is_public: whether the artifact server may serve it.
+
+        Raises:
+            NotAllowed: the policy is DELTA, and the base is not in the repository.
+            NotReady: database or store do not answer.
+        """
+        image, base = target.image, target.base
+        if base is None:
+            if policy is TransferPolicy.DELTA:
+                raise NotAllowed(target.no_base())
+            return
+        keys = {"base_sha256": base.sha256, "target_sha256": image.sha256}
+        row = await self._database.run(lambda session: repository.patch(session, **keys))
+        if row is not None and _is_enough(row, policy, is_public=is_public):
+            return
+
+        def make() -> tuple[str, int, str]:
+            patch = make_patch(self._read(base), self._read(image))
+            if not patch_is_kept(policy, patch_bytes=len(patch.content), image_bytes=image.length):
+                return patch.sha256, len(patch.content), ""
+            path = repository.patch_path(
+                sha256=patch.sha256, hardware_id=image.hardware_id, base_version=base.version, version=image.version
+            )
+            self._store.put(repository.location(path, is_public=is_public), patch.content)
+            return patch.sha256, len(patch.content), path
+
+        sha256, length, path = await self.run(make)
+        await self._database.run(
+            lambda session: repository.add_patch(
+                session, **keys, sha256=sha256, length=length, path=path, is_public=is_public
+            )
+        )
+
+    async def encrypt(self, need: EncryptionNeed) -> None:
+        """Encrypt an image or patch for one ECU.
+
+        Raises:
+            NotReady: database or store do not answer.
+        """
+
+        def make() -> tuple[str, int, str]:
+            made = encrypt(self._store.read(need.location), public_key=bytes.fromhex(need.public_key))
+            path = repository.encrypted_path(sha256=made.sha256, plain_path=need.plain_path)
+            self._store.put(path, made.content)
+            return made.sha256, len(made.content), path
+
+        sha256, length, path = await self.run(make)
+        await self._database.run(
+            lambda session: repository.add_encrypted(
+                session,
+                plain_sha256=need.plain_sha256,
+                public_key=need.public_key,
+                sha256=sha256,
+                length=length,
+                path=path,
+            )
+        )
+
+    def _read(self, image: ImageRow) -> bytes:
+        return self._store.read(repository.location(image.path, is_public=image.is_public))
+
+
+def _is_enough(row: PatchRow, policy: TransferPolicy, *, is_public: bool) -> bool:
+    """Return whether a patch need not be made again: found too large (unless demanded), or already where it has to be."""
+    if not row.path:
+        return policy is not TransferPolicy.DELTA
+    return row.is_public or not is_public

@@ -1,0 +1,114 @@
+"""Makes the manifest of a job, with the patches and encrypted files that it names.
+
+Called when a campaign is created, if the inventory knows what the vehicle runs, and when a vehicle checks in whose manifest does not
+fit any more. Between the transactions of one making anything may change; ``manifests.sign`` works with what is true at its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests
+from otabench.cloud.campaigns.announcer import Announcer
+from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.ecu_images import EcuImage, EncryptionNeed
+from otabench.cloud.campaigns.transfer_policy import TransferPolicy
+from otabench.cloud.errors import NotReady
+from otabench.cloud.store.database import Database
+from otabench.cloud.store.schema import CampaignRow
+from otabench.cloud.trust.director import Director, SignedManifest
+from otabench.proto.job_states import JobState
+
+_log = logging.getLogger(__name__)
+
+
+class ManifestMaker:
+    """One instance per control plane; its methods run on the event loop."""
+
+    def __init__(
+        self, *, database: Database, artifacts: ArtifactMaker, director: Director, announcer: Announcer
+    ) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._director = director
+        self._announcer = announcer
+        self._making: dict[str, asyncio.Task[None]] = {}
+
+    async def prepare(self, job_id: str, *, vin: str, when_versions_are_known: bool = False) -> None:
+        """Make the job's manifest, unless there is one that fits. Simultaneous calls for one job share one making.
+
+        Args:
+            job_id: a job in CREATED.
+            vin: its vehicle.
+            when_versions_are_known: do nothing if the inventory does not know what the vehicle runs.
+
+        Raises:
+            NotAllowed: the campaign demands a patch that cannot be made.
+            NotReady: database or store do not answer.
+        """
+        task = self._making.get(job_id)
+        if task is None:
+            task = asyncio.create_task(self._prepare(job_id, vin, when_versions_are_known))
+            self._making[job_id] = task
+            task.add_done_callback(lambda _: self._making.pop(job_id, None))
+        # Shielded: a vehicle that hangs up must not end the making that other callers wait for.
+        await asyncio.shield(task)
+
+    def close(self) -> None:
+        """Give up what is being made; it is made again when it is needed."""
+        for task in self._making.values():
+            task.cancel()
+
+    async def _prepare(self, job_id: str, vin: str, when_versions_are_known: bool) -> None:
+        found = await self._database.run(
+            lambda session: _missing(session, job_id, vin, when_versions_are_known=when_versions_are_known)
+        )
+        if found is None:
+            return
+        campaign, targets = found
+        policy = TransferPolicy(campaign.transfer)
+        if policy is not TransferPolicy.FULL:
+            for target in targets:
+                await self._artifacts.make_patch(target, policy, is_public=not campaign.encrypt)
+        for need in await self._database.run(lambda session: _encryption_needs(session, campaign.campaign_id, vin)):
+            await self._artifacts.encrypt(need)
+        signed = await self._database.run(lambda session: self._sign(session, job_id, vin))
+        if signed is None:
+            return
+        self._announcer.manifest_signed(signed, vin=vin, job_id=job_id, patches=signed.patches)
+        try:
+            await self._artifacts.store_metadata(vin, signed)
+        except NotReady as error:
+            _log.warning("manifest %d of %s is not on the artifact server: %s", signed.version, vin, error)
+
+    def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
+        job = jobs.job_of(session, vin=vin, job_id=job_id)
+        vehicle = inventory.facts(session, vin)
+        if job.state != JobState.CREATED or vehicle is None:  # canceled while patches were made
+            return None
+        return manifests.sign(session, job, vehicle, self._director, now=time.time())
+
+
+def _missing(
+    session: Session, job_id: str, vin: str, *, when_versions_are_known: bool
+) -> tuple[CampaignRow, list[EcuImage]] | None:
+    """Return what the manifest is to be made of, or None if none is to be made."""
+    job = jobs.job_of(session, vin=vin, job_id=job_id)
+    vehicle = inventory.facts(session, vin)
+    assert vehicle is not None  # a job's vehicle is a foreign key
+    if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
+        return None
+    wanted = ecu_images.offers(session, job.campaign_id)
+    if when_versions_are_known and not ecu_images.versions_are_known(vehicle, wanted):
+        return None
+    campaign = session.get_one(CampaignRow, job.campaign_id)
+    return campaign, ecu_images.ecu_images(session, job.campaign_id, vehicle)
+
+
+def _encryption_needs(session: Session, campaign_id: str, vin: str) -> list[EncryptionNeed]:
+    vehicle = inventory.facts(session, vin)
+    return ecu_images.encryption_needs(session, campaign_id, vehicle) if vehicle is not None else []

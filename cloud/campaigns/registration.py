@@ -1,0 +1,63 @@
+"""RegisterVehicle's request, checked: complete, and free of contradictions in itself. Pure.
+
+Whether the vehicle may be registered like this now, and what that changes, is in ``inventory``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otabench.cloud.campaigns.vehicle_rules import EcuFacts
+from otabench.cloud.errors import InvalidRequest
+from otabench.cloud.names import checked, repeated
+from otabench.cloud.trust.encryption import check_public_key
+from otabench.proto import ota_pb2
+from otabench.proto.image_format import MAX_IMAGE_NUMBER
+
+_MAX_SERIAL_CHARACTERS: Final = 64
+
+
+def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFacts, ...]:
+    """Return the ECUs of a request, in its order.
+
+    Raises:
+        InvalidRequest: the request is incomplete or contradicts itself; the message names the ECU and the field.
+    """
+    try:
+        checked(request.vin, "VIN")
+        ecus = tuple(_check_ecu(ecu, place) for place, ecu in enumerate(request.ecus, start=1))
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    if not ecus:
+        raise InvalidRequest(f"vehicle {request.vin} is registered without ECUs: give at least one")
+    for what, values in (
+        ("ECU", [ecu.ecu for ecu in ecus]),
+        ("serial number", [ecu.serial for ecu in ecus]),
+        ("image number", [str(ecu.image_number) for ecu in ecus]),
+    ):
+        if twice := repeated(values):
+            raise InvalidRequest(f"vehicle {request.vin}: {what} {', '.join(twice)} is given twice")
+    return ecus
+
+
+def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFacts:
+    checked(given.ecu, "ECU")
+    checked(given.hardware_id, f"hardware id of {given.ecu}")
+    if not given.serial or not given.serial.isprintable() or len(given.serial) > _MAX_SERIAL_CHARACTERS:
+        raise ValueError(
+            f"serial number of {given.ecu} {given.serial!r}: 1 to {_MAX_SERIAL_CHARACTERS} printable characters"
+        )
+    if given.HasField("public_key"):
+        try:
+            check_public_key(given.public_key)
+        except ValueError as error:
+            raise ValueError(f"public key of {given.ecu}: {error}") from error
+    if given.image_number > MAX_IMAGE_NUMBER:
+        raise ValueError(f"image number of {given.ecu} {given.image_number}: 1 to {MAX_IMAGE_NUMBER}")
+    return EcuFacts(
+        ecu=given.ecu,
+        serial=given.serial,
+        hardware_id=given.hardware_id,
+        public_key=given.public_key.hex(),
+        image_number=given.image_number or place,
+    )

@@ -1,0 +1,78 @@
+"""UpdateStatus in the database: a vehicle reports a transition of its job, or progress within the job's state.
+
+Which effect a report has is decided by ``job_rules.judge_update``. The effect is written before the vehicle is answered, so a vehicle
+that gets no answer may repeat its report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import inventory, jobs
+from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, explain_refusal, judge_update
+from otabench.cloud.campaigns.jobs import Transition
+from otabench.cloud.campaigns.vehicle_rules import judge_report
+from otabench.cloud.errors import NotAllowed
+from otabench.cloud.store.schema import JobRow
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import JobState
+
+
+@dataclass(frozen=True)
+class UpdateOutcome:
+    """What an UpdateStatus did, and what is answered."""
+
+    effect: Effect
+    campaign_id: str
+    state: JobState
+    cancel_requested: bool
+    transition: Transition | None
+
+
+def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: JobState, now: float) -> UpdateOutcome:
+    """Apply an UpdateStatus inside the caller's transaction.
+
+    Raises:
+        UnknownThing: the vehicle has no such job.
+        NotAllowed: the table does not allow the transition; nothing is written.
+    """
+    job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
+    current = JobState(job.state)
+    effect = judge_update(current, reported, seq=request.transition_seq, taken_seq=job.taken_seq)
+    if effect is Effect.REFUSED:
+        raise NotAllowed(explain_refusal(job.job_id, current, reported))
+    transition = None
+    if effect is Effect.TRANSITION:
+        transition = jobs.move(session, job, reported, reason=request.reason, now=now)
+        job.taken_seq = max(job.taken_seq, request.transition_seq)
+        job.offered = True
+    elif effect is Effect.PROGRESS and request.reason:
+        job.reason = request.reason
+    if effect is not Effect.REPEAT:
+        _keep_details(session, job, request)
+        job.updated_at = now
+    state = JobState(job.state)
+    return UpdateOutcome(
+        effect=effect,
+        campaign_id=job.campaign_id,
+        state=state,
+        cancel_requested=cancel_is_due(state, asked=job.cancel_asked),
+        transition=transition,
+    )
+
+
+def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRequest) -> None:
+    """Keep the last progress and the last ECU reports; an update that has none of them leaves the former ones."""
+    details = ota_pb2.Job.FromString(job.details)
+    if request.progress:
+        del details.progress[:]
+        details.progress.extend(request.progress)
+    if request.ecus:
+        del details.ecus[:]
+        details.ecus.extend(request.ecus)
+        vehicle = inventory.facts(session, job.vin)
+        if vehicle is not None and judge_report(vehicle, inventory.reported(request.ecus)) is None:
+            inventory.record(session, job.vin, request.ecus)
+    job.details = details.SerializeToString()
