@@ -194,8 +194,9 @@ def test_an_adapter_s_library_is_imported_by_the_adapter_alone(library: str, pac
 
 
 def test_no_import_is_computed() -> None:
-    wrong = [str(path) for package in PACKAGES for path in sources(package) if "?computed?" in imports_of(path)]
-    assert wrong == []
+    computed = [path for package in PACKAGES for path in sources(package) if "?computed?" in imports_of(path)]
+    # The fork server imports for processes of all packages, as the interpreter does for `python -m`.
+    assert computed == [ROOT / "bench" / "launcher" / "fork_server.py"]
 
 
 def test_the_rule_sees_every_package() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import ProcessFailed
-from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec
 from otabench.bench.topology.model import Topology
 
 _KEYS_TIMEOUT_S: Final = 60.0
@@ -22,18 +21,15 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
     argv = [*PYTHON, "otabench.cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
     for name in topology.ecus:
         argv += ["--ecu", name]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_KEYS_TIMEOUT_S, stdin=subprocess.DEVNULL, check=False
-        )
-    except subprocess.TimeoutExpired as error:
+    maker = Process(ProcessSpec("keys", argv, log, ready=lambda: True))
+    maker.start()
+    if not maker.wait(_KEYS_TIMEOUT_S):
+        maker.kill()
         raise ProcessFailed(
             f"keys: making them took more than {_KEYS_TIMEOUT_S:.0f} s; is the machine overloaded?", process="keys"
-        ) from error
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
+        )
+    if maker.exit_status != 0:
+        words = " ".join(log.read_text(encoding="utf-8").split()) or f"status {maker.exit_status}"
         raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import ProcessFailed
+from otabench.bench.launcher import fork_server
+from otabench.bench.launcher.fork_server import ForkedProcess, ServerDied
 
+PYTHON: Final = (sys.executable, "-P", "-m")
+"""How one of our own modules is run: ``-P`` keeps modules of the working directory from being found first."""
 STOP_GRACE_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.03
 _TAIL_BYTES: Final = 8192
@@ -51,7 +56,7 @@ class Process:
     def __init__(self, spec: ProcessSpec) -> None:
         self.spec = spec
         self.expected_to_run = False
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     @property
     def name(self) -> str:
@@ -78,13 +83,27 @@ class Process:
             ProcessFailed: the program cannot be executed.
         """
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        self._popen = self._fork() or self._execute()
+        self.expected_to_run = True
+
+    def _fork(self) -> ForkedProcess | None:
+        """Start one of our own modules by the fork server; None where it cannot do what ``python -m`` would do."""
+        if tuple(self.spec.argv[: len(PYTHON)]) != PYTHON or not fork_server.shared().fits():
+            return None
+        module, *arguments = self.spec.argv[len(PYTHON) :]
+        try:
+            return fork_server.shared().spawn(module, arguments, log=self.spec.log)
+        except ServerDied:
+            return None
+
+    def _execute(self) -> subprocess.Popen[bytes]:
         argv = list(self.spec.argv)
         setpriv = shutil.which("setpriv")
         if setpriv is not None:
             argv = [setpriv, "--pdeathsig", "TERM", "--", *argv]
         with self.spec.log.open("ab") as log:
             try:
-                self._popen = subprocess.Popen(
+                return subprocess.Popen(
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -96,7 +115,6 @@ class Process:
                 raise ProcessFailed(
                     f"{self.name} cannot be started: {argv[0]}: {error.strerror}", process=self.name, log=self.spec.log
                 ) from error
-        self.expected_to_run = True
 
     def ask_to_stop(self) -> None:
         """Sends SIGTERM; returns at once."""

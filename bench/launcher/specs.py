@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from otabench.bench.faults.frame_gate import far_channel
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.process import ProcessSpec
+from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_folder import RunFolder
 from otabench.bench.ports import LOOPBACK, is_listening
 from otabench.bench.topology import addresses
@@ -35,8 +34,6 @@ BROKER: Final = "broker"
 CLOUD_CONTROL: Final = "cloud-control"
 CLOUD_ARTIFACTS: Final = "cloud-artifacts"
 GATEWAY: Final = "gateway"
-PYTHON: Final = (sys.executable, "-P", "-m")
-"""-P: a folder the user stands in cannot put itself in the place of our packages."""
 
 
 def ecu_process(ecu: str) -> str:

@@ -18,8 +18,7 @@ from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.faults.frame_faults import FrameFaultKind
 from otabench.bench.faults.frame_gate import far_channel
 from otabench.bench.gateway.vehicle import EcuImage
-from otabench.bench.launcher.process import ProcessSpec
-from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.perf.rig import Rig, RigOptions, update
 from otabench.bench.perf.verdict import Run, Runs, judge
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from otabench.bench.errors import BenchError, WrongUsage
-from otabench.bench.launcher.specs import PYTHON
+from otabench.bench.launcher.process import PYTHON
 from otabench.bench.perf import sealing
 from otabench.bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
 from otabench.proto.image_format import Dependency, ImageVersion

@@ -25,15 +25,16 @@ void um_fault_around(struct vm_area_struct *vma, unsigned long address, int is_w
 	unsigned long at;
 
 	/*
-	 * Memory that a program writes for the first time (heap, stack, anonymous maps) is most likely written on. Private
-	 * pages of files are left alone: writing them would copy what may never be needed.
+	 * Anonymous memory (heap, stack) that a program writes is most likely written on, for the first time or, after a
+	 * fork, for the first time in this process: Python counts references in the objects themselves. Private pages of
+	 * files are left alone: writing them would copy what may never be needed.
 	 */
 	if (is_write && vma_is_anonymous(vma)) {
 		for (at = start; at < end; at += PAGE_SIZE) {
 			pte_t *pte = pte_offset_kernel(pmd_off(vma->vm_mm, at), at);
 
-			if (!pte_none(*pte))
-				continue;
+			if (!pte_none(*pte) && !(pte_present(*pte) && !pte_write(*pte)))
+				continue; /* mapped for writing already, or swapped out */
 			/* Without FAULT_FLAG_ALLOW_RETRY the lock is still held afterwards. */
 			if (handle_mm_fault(vma, at, FAULT_FLAG_WRITE | FAULT_FLAG_USER, NULL) & VM_FAULT_ERROR)
 				break; /* no memory: the page itself will say so, if it is ever needed */
