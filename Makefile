@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test lint fmt proto lock guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all lint fmt proto lock guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ up: setup  ## the same bench, left running: HMI on http://localhost:8080, Ctrl-C
 
 test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes missing capabilities failures)
 	@setup/run-tests $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
+
+test-all: setup-test  ## every test, with the full products of combinations of which `make test` runs a pairwise choice
+	@setup/run-tests --exhaustive $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
 
 lint: $(STAMPS)/python  ## ruff and mypy (strict)
 	$(BIN)/ruff check .

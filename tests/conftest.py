@@ -18,6 +18,21 @@ def bench_options() -> dict[str, Any]:
     return QUICK
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The shared bench comes up last: it stays until the end, and other tests want vcan0 for themselves."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="also run what `make test` leaves to `make test-all`: full products of combinations, whole sweeps",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``exhaustive``, and put the tests of the shared bench last.
+
+    The shared bench stays up until the end of the run, and other tests need vcan0 for themselves.
+    """
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
     items.sort(key=uses_bench)

@@ -8,7 +8,7 @@ import pytest
 
 from otabench.proto.process_config import EcuTiming
 from tests.ecu_firmware_sim.factory import Bench, ImageMaker, Keys
-from tests.ecu_firmware_sim.line import LINES, TIMING, Line, Rig, on
+from tests.ecu_firmware_sim.line import LINES, PAIRWISE_LINES, TIMING, Line, Rig, on
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def line_timing() -> EcuTiming:
     return TIMING
 
 
-@pytest.fixture(scope="module", params=on(LINES))
+@pytest.fixture(scope="module", params=on(LINES, sample=PAIRWISE_LINES))
 def whole_rig(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

@@ -6,6 +6,7 @@ for all tests of the line and is made new (memory, power) only after a test that
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -30,6 +31,7 @@ from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import SECRET, Keys, key_for
 from tests.ecu_firmware_sim.process import make_config
 from tests.ecu_firmware_sim.sealing import KEY
+from tests.pairwise import pairwise
 
 HAS_VCAN: Final = Path("/sys/class/net/vcan0").exists() and hasattr(socket, "CAN_ISOTP")
 SLOT_BYTES: Final = 0x4000
@@ -100,19 +102,20 @@ class Line:
         return 1 if self.addressing == "extended" else 0
 
 
-LINES: Final = [
-    Line(transport, addressing, is_fd)
-    for transport in ("kernel", "user")
-    for addressing in _ADDRESSES
-    for is_fd in (False, True)
-]
+_PROPERTIES: Final = (("kernel", "user"), tuple(_ADDRESSES), (False, True))
+LINES: Final = [Line(*combination) for combination in itertools.product(*_PROPERTIES)]
+PAIRWISE_LINES: Final = [Line(*combination) for combination in pairwise(*_PROPERTIES)]
+"""Half of the lines: every transport meets every addressing, classic CAN and CAN FD, and so on."""
 
 
-def on(lines: list[Line]) -> list[ParameterSet]:
-    return [
-        pytest.param(line, id=str(line), marks=[pytest.mark.vcan] if line.transport == "kernel" else [])
-        for line in lines
-    ]
+def on(lines: list[Line], *, sample: list[Line] | None = None) -> list[ParameterSet]:
+    """Return lines as parameters of a fixture; those that are not in `sample`, if one is given, are marked ``exhaustive``."""
+
+    def marks(line: Line) -> list[pytest.MarkDecorator]:
+        needed = [pytest.mark.vcan] if line.transport == "kernel" else []
+        return needed if sample is None or line in sample else [*needed, pytest.mark.exhaustive]
+
+    return [pytest.param(line, id=str(line), marks=marks(line)) for line in lines]
 
 
 def _on_lines(*names: str) -> pytest.MarkDecorator:

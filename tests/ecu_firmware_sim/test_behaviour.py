@@ -1,4 +1,5 @@
-"""One behaviour on every line: both transports, three addressings, classic CAN and CAN FD.
+"""One behaviour on every line: both transports, three addressings, classic CAN and CAN FD, in a pairwise choice of lines
+(`make test`) or on all of them (`make test-all`).
 
 The ECU's loop and transport in this process, the gateway's own transport as the tester; frames written by hand where an end
 misbehaves. ``kernel``: CAN_ISOTP on vcan0; ``user``: can-isotp, on vcan0 or on a bus of this process.
