@@ -2,7 +2,7 @@
 # Installs the Debian or Ubuntu packages a use of the bench needs; does nothing when they are there.
 #
 #   packages.sh run             what a bench needs; what a guest kernel needs too, if this kernel has no CAN
-#   packages.sh test            the same, and what the tests need (browser, tshark, MQTT clients)
+#   packages.sh test            the same, and what the tests need (browser, tshark, MQTT clients, compiler, kernel headers)
 #   packages.sh --print SET     the names that are missing, one a line; installs nothing
 #
 # Decides the package sets. Exit status: 0 fine, 1 apt-get failed, 2 wrong call, 4 root is needed.
@@ -45,17 +45,26 @@ if [[ "$(uname -m)" == x86_64 ]] && ! kernel_has_can && ! kernel_is_cached; then
 fi
 if [[ "$set_name" == test ]]; then
     wanted+=(tshark mosquitto-clients)
+    # Tests compile canline for a kernel and see a kernel's build fail, even where a kernel is there already.
+    wanted+=(gcc make flex bison bc)
     if grep -qs '^ID=ubuntu' /etc/os-release; then
         if ! command -v chromium >/dev/null 2>&1; then
             say "Ubuntu's chromium is a snap, which is not installed from here: the browser tests skip (sudo snap install chromium)"
         fi
+        wanted+=(linux-headers-generic)
     else
         wanted+=(chromium chromium-driver)
+        # Any kernel's headers will do: those of this kernel need not be in the lists, in a container for instance.
+        case "$(uname -m)" in
+            x86_64) wanted+=(linux-headers-amd64) ;;
+            aarch64) wanted+=(linux-headers-arm64) ;;
+        esac
     fi
 fi
 
 missing=()
 for package in "${wanted[@]}"; do
+    if [[ " ${missing[*]} " == *" $package "* ]]; then continue; fi # both lists have the compiler
     state="$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)"
     if [[ "$state" != ?i* ]]; then missing+=("$package"); fi
 done

@@ -8,6 +8,7 @@ import pytest
 
 from otabench.bench.pytest_plugin.items import uses_bench
 from tests.e2e.living_bench import QUICK
+from tests.needs import check_needs
 
 pytest_plugins = ["pytester"]
 
@@ -36,3 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
     items.sort(key=uses_bench)
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures are set up
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    check_needs(item)

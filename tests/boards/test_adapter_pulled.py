@@ -16,11 +16,12 @@ from tests.boards.adapter import ADAPTER
 from tests.boards.pulling import POINTS, PULLED, pulled_bench, update_with
 from tests.boards.rig import Rig
 from tests.e2e.living_bench import LivingBench
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 BY_NAME = {point.name: point for point in POINTS}
 

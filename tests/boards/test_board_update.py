@@ -13,11 +13,12 @@ from tests.boards.rig import Rig
 from tests.e2e.living_bench import QUICK_ECU, VERSIONS, LivingBench, quick_options
 from tests.e2e.test_ecu_faults import test_a_new_image_that_does_not_run_rolls_both_ecus_back as boot_failure
 from tests.e2e.test_update import test_both_ecus_run_the_confirmed_new_version as update
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 
 SIZE_BYTES = 12 * 1024

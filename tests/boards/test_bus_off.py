@@ -15,11 +15,12 @@ from tests.boards import rig
 from tests.boards.pulling import BUS_OFF, POINTS, pulled_bench, update_with
 from tests.boards.rig import Rig
 from tests.e2e.living_bench import LivingBench
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 BY_NAME = {point.name: point for point in POINTS}
 

@@ -16,8 +16,9 @@ from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, Adapter, plugged_in
 from tests.boards.test_python_can_slcan import REQUEST_ID, RESPONSE_ID, ask, ecu
 from tests.boards.wiring import Wiring
+from tests.needs import needs
 
-pytestmark = [pytest.mark.vcan, pytest.mark.skipif(bool(adapter.missing()), reason=adapter.missing())]
+pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
 PATIENCE_S = 30.0
 
 

@@ -17,8 +17,9 @@ from otabench.bench.topology import bench_file
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
 from tests.boards.wiring import Wiring
+from tests.needs import needs
 
-pytestmark = [pytest.mark.vcan, pytest.mark.skipif(bool(adapter.missing()), reason=adapter.missing())]
+pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
 ROOT = Path(__file__).parents[2]
 
 

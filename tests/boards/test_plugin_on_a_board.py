@@ -11,12 +11,13 @@ import pytest
 from tests.boards import rig
 from tests.boards.rig import Rig
 from tests.e2e.living_bench import QUICK_ECU
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.slow,
     pytest.mark.timeout(400),
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 
 USERS_TESTS = """

@@ -21,8 +21,9 @@ from otabench.bench.uds.transport.errors import ChannelUnavailable, InterfaceGon
 from otabench.proto.process_config import IsoTpConfig
 from tests.boards import adapter
 from tests.boards.adapter import BEHIND, Adapter, vcans
+from tests.needs import needs
 
-pytestmark = [pytest.mark.vcan, pytest.mark.skipif(bool(adapter.missing()), reason=adapter.missing())]
+pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
 REQUEST_ID, RESPONSE_ID = 0x6E0, 0x6E8
 ISOTP = IsoTpConfig(transport="user")
 PATIENCE_S = 20.0

@@ -13,11 +13,12 @@ from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent, read
 from tests.boards import rig
 from tests.e2e.living_bench import QUICK_ECU, quick_options
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 
 

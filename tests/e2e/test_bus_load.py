@@ -21,11 +21,12 @@ from otabench.proto import trace
 from otabench.proto.job_states import JobState
 from tests.boards import rig
 from tests.e2e.living_bench import quick_options, wait_until_confirmed
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
-    pytest.mark.skipif(bool(rig.missing()), reason=rig.missing()),
+    needs(not rig.missing(), rig.missing()),
 ]
 
 IMAGE_SIZE_BYTES = 8 * 1024

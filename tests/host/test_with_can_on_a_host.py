@@ -7,6 +7,7 @@ CAN is to be had. What boots real guests is in `setup/guest/selftest.sh` (`make 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import tempfile
@@ -15,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import needs
 from tests.test_with_can import SETUP, WITH_CAN, run, tool_dir
+
+BUILD_TOOLS = ("gcc", "make", "flex", "bison", "bc")
+"""Of a guest kernel."""
+HEADERS = [path.parent for path in sorted(Path("/usr/src").glob("linux-headers-*/Module.symvers"))]
+"""Headers of kernels, of this one or of others: canline is to compile, it is not loaded."""
 
 
 @pytest.fixture
@@ -73,10 +80,10 @@ class TestWithoutAKernel:
         assert answer.returncode == 125
         assert "kernel" in answer.stderr
 
+    @pytest.mark.skipif(platform.machine() != "x86_64", reason="guest kernels are for x86_64 only")
+    @needs(all(map(shutil.which, BUILD_TOOLS)), f"one of {', '.join(BUILD_TOOLS)} is missing: setup/packages.sh test")
     def test_a_build_that_fails_shows_its_log_and_leaves_nothing(self, barren: dict[str, str], tmp_path: Path) -> None:
         """The source is not an archive: tar fails, as the compiler would."""
-        if run(SETUP / "guest/build.sh", "--check").returncode != 0 or not shutil.which("gcc"):
-            pytest.skip("this machine cannot build a guest kernel")
         Path(barren["WITH_CAN_SOURCE_DIR"], "linux-source-6.1.tar.gz").write_text("no archive")
         answer = run(WITH_CAN, "true", **{**barren, "PATH": os.environ["PATH"]})
         assert answer.returncode == 125
@@ -111,9 +118,8 @@ class TestCanlineScript:
         assert f"linux-headers-{os.uname().release}" in answer.stderr
         assert "mean frame length" in answer.stderr
 
+    @needs(shutil.which("make") and shutil.which("gcc"), "make or gcc is missing: setup/packages.sh test")
     def test_a_build_that_fails_shows_its_log_and_leaves_no_module(self, tmp_path: Path) -> None:
-        if not shutil.which("make") or not shutil.which("gcc"):
-            pytest.skip("make or gcc is missing: setup/packages.sh run")
         headers = tmp_path / "headers"
         headers.mkdir()
         (headers / "Makefile").write_text("modules:\n\t@echo these are no headers; exit 1\n")
@@ -122,11 +128,11 @@ class TestCanlineScript:
         assert "these are no headers" in answer.stderr
         assert not list(tmp_path.glob("otabench/**/*.ko"))
 
-    def test_it_builds_against_this_kernel_s_headers(self, tmp_path: Path) -> None:
-        found = [path.parent for path in sorted(Path("/usr/src").glob("linux-headers-*/Module.symvers"))]
-        if not found:
-            pytest.skip("no kernel headers in /usr/src")
-        answer = run(SETUP / "canline.sh", "--build", XDG_CACHE_HOME=str(tmp_path), CANLINE_KERNEL_BUILD=str(found[-1]))
+    @needs(HEADERS, "no kernel headers in /usr/src: setup/packages.sh test")
+    def test_it_builds_against_kernel_headers(self, tmp_path: Path) -> None:
+        answer = run(
+            SETUP / "canline.sh", "--build", XDG_CACHE_HOME=str(tmp_path), CANLINE_KERNEL_BUILD=str(HEADERS[-1])
+        )
         assert answer.returncode == 0, answer.stderr
         assert Path(answer.stdout.strip()).read_bytes()[:4] == b"\x7fELF"
 
@@ -138,6 +144,7 @@ class TestCanlineScript:
         assert run(setup / "guest/build.sh", "--target", "6.1").stdout != before
 
 
+@needs(shutil.which("slirp4netns"), "slirp4netns is missing: setup/packages.sh run")
 class TestBeforeAGuestBoots:
     """The kernel here is a file that would betray itself by a mark: these runs must end before it starts."""
 
@@ -160,8 +167,6 @@ class TestBeforeAGuestBoots:
         kernel.parent.mkdir(parents=True)
         kernel.write_text(f'#!/bin/sh\ntouch "{tmp_path}/booted"\necho "no memory for you"\nexit 1\n')
         kernel.chmod(0o755)
-        if not shutil.which("slirp4netns"):
-            pytest.skip("slirp4netns is missing: setup/packages.sh run")
         return variables
 
     def test_a_port_in_use_is_named(self, fake: dict[str, str], tmp_path: Path) -> None:

@@ -26,13 +26,12 @@ from otabench.bench.bus.batch_socket import BatchCanSocket
 from otabench.bench.bus.canline import LineCounters
 from otabench.bench.bus.frame import Frame
 from otabench.bench.bus.frame_bits import FrameBits
+from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
-    pytest.mark.skipif(os.geteuid() != 0, reason="setting a queueing discipline needs root"),
-    pytest.mark.skipif(
-        not pacing.kernel_has_canline() and os.environ.get("OTABENCH_KERNEL") != "guest", reason=pacing.NO_CANLINE
-    ),
+    needs(os.geteuid() == 0, "setting a queueing discipline needs root"),
+    needs(pacing.kernel_has_canline() or os.environ.get("OTABENCH_KERNEL") == "guest", pacing.NO_CANLINE),
 ]
 
 CHANNEL = "vcantest9"

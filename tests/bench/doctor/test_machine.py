@@ -20,6 +20,7 @@ from otabench.bench.doctor import adapters, error_frames, links
 from otabench.bench.doctor.adapters import UsbAdapter
 from otabench.bench.doctor.finding import Finding, Level, fail, ok, warn
 from otabench.bench.topology import bench_file
+from tests.needs import needs
 
 DATA = Path(__file__).parent / "data"
 
@@ -367,9 +368,7 @@ def test_a_machine_without_any_can_interface_is_told_so(tmp_path: Path) -> None:
         assert told["interfaces"].startswith("warn no CAN interface on this kernel: plug the adapter in, or run by")
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv to become nobody"
-)
+@needs(os.geteuid() == 0 and shutil.which("setpriv"), "becoming nobody needs root and setpriv (util-linux)")
 def test_an_unprivileged_user_is_told_what_is_missing(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all")

@@ -27,6 +27,7 @@ from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait_ready
 from otabench.bench.launcher.specs import Ports, ProcessSetup
 from otabench.bench.topology import bench_file
+from tests.needs import needs
 
 
 def process_of(folder: Path, code: str, *, name: str = "thing", ready: bool = True) -> Process:
@@ -110,7 +111,7 @@ def test_what_is_killed_on_purpose_is_no_failure(tmp_path: Path) -> None:
     assert str(death).startswith("other was ended by signal SIGSEGV. It wrote nothing.")
 
 
-@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="util-linux's setpriv sets the parent-death signal")
+@needs(Path("/usr/bin/setpriv").exists(), "setpriv (util-linux) is missing; it sets the parent-death signal")
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = f"""
