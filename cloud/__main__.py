@@ -1,7 +1,7 @@
 """Command line of the cloud: ``python -m otabench.cloud``, with ``control|artifacts|events|all --config FILE`` or ``keys init``.
 
-Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or do it (one line on stderr), 2 wrong usage. The
-planes are imported once they are asked for, so that each starts with what it needs only.
+Exit status: 0 ended by SIGTERM or SIGINT, or keys made; 1 could not start or make keys (one line on stderr); 2 wrong usage. Planes
+are imported when they are started, so that each imports only what it needs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Annotated
 from otabench.proto.early_signals import end_at_signals
 
 if __name__ == "__main__":
-    end_at_signals()
+    end_at_signals()  # before the slow imports below
 
-import typer  # after the signal handlers
+import typer
 
 from otabench.cloud.errors import CloudError
 
@@ -30,25 +30,25 @@ _ConfigOption = Annotated[Path, typer.Option("--config", help="CloudConfig as JS
 
 @app.command()
 def control(config: _ConfigOption) -> None:
-    """The control plane: jobs, policy, campaigns over gRPC, and the events it publishes."""
+    """Run the control plane: campaigns and jobs over gRPC, wake-up events to the broker."""
     _run(config, "control")
 
 
 @app.command()
 def artifacts(config: _ConfigOption) -> None:
-    """The artifact server: images, patches and metadata over HTTP."""
+    """Run the artifact server: images, patches and metadata over HTTP."""
     _run(config, "artifacts")
 
 
 @app.command()
 def events(config: _ConfigOption) -> None:
-    """The embedded broker (amqtt), for machines without mosquitto."""
+    """Run the embedded broker (amqtt), for machines without mosquitto."""
     _run(config, "events")
 
 
 @app.command(name="all")
 def all_planes(config: _ConfigOption) -> None:
-    """All planes in one process; the broker only where the configuration says embedded_broker."""
+    """Run all planes in one process; the broker only if the configuration has embedded_broker."""
     _run(config, "all")
 
 
@@ -58,7 +58,7 @@ def keys_init(
     vin: Annotated[list[str], typer.Option("--vin", help="A vehicle; may be given several times.")],
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
 ) -> None:
-    """Makes the key folder of a bench: Director, image signing, TLS, ECU secrets."""
+    """Make the key folder of a bench: Director, image signing, TLS, ECU secrets."""
     from otabench.cloud.trust.keys import init_keys
 
     try:

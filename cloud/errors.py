@@ -1,15 +1,16 @@
-"""What can go wrong in the cloud, as one tree.
+"""Errors of the cloud, as one tree.
 
     CloudError
-    ├── StartError            the process cannot start (configuration, keys, port, database); exit status 1
+    ├── StartError            a process cannot start (configuration, keys, port, database); exit status 1
     └── RequestError          one request is refused; becomes a gRPC status
-        ├── InvalidRequest        INVALID_ARGUMENT     what was sent is wrong in itself
-        ├── UnknownThing          NOT_FOUND            no such vehicle, campaign, job
-        ├── NotAllowed            FAILED_PRECONDITION  right in itself, but not in this state
+        ├── InvalidRequest        INVALID_ARGUMENT     the request is wrong in itself
+        ├── UnknownThing          NOT_FOUND            there is no such vehicle, campaign or job
+        ├── NotAllowed            FAILED_PRECONDITION  the request is right in itself, but not in this state
         ├── NotPermitted          PERMISSION_DENIED    the caller's certificate does not cover it
         └── NotReady              UNAVAILABLE          database or store do not answer; the same call may succeed later
 
-Every message says what, where and what to do, in one line.
+Every message states what is wrong, where, and the remedy, in one line. (``trust.firmware.FirmwareRefused`` is apart: pure rules do
+not depend on how a request is answered; ``campaigns.request`` turns it into InvalidRequest.)
 """
 
 from __future__ import annotations
@@ -24,37 +25,37 @@ class StartError(CloudError):
 
 
 class RequestError(CloudError):
-    """One request is refused; the process goes on."""
+    """One request is refused; the process continues."""
 
     code = "INTERNAL"
     """Name of the gRPC status code."""
 
 
 class InvalidRequest(RequestError):
-    """What was sent is wrong in itself."""
+    """The request is wrong in itself; repeating it is useless."""
 
     code = "INVALID_ARGUMENT"
 
 
 class UnknownThing(RequestError):
-    """The vehicle, campaign or job is not known."""
+    """There is no such vehicle, campaign or job."""
 
     code = "NOT_FOUND"
 
 
 class NotAllowed(RequestError):
-    """The state that the cloud has does not allow it."""
+    """The state of a vehicle, campaign or job does not allow the request."""
 
     code = "FAILED_PRECONDITION"
 
 
 class NotPermitted(RequestError):
-    """The caller's certificate does not cover it."""
+    """The caller's certificate does not cover the request."""
 
     code = "PERMISSION_DENIED"
 
 
 class NotReady(RequestError):
-    """Something that the cloud stands on does not answer."""
+    """The database or the artifact store does not answer."""
 
     code = "UNAVAILABLE"

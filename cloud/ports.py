@@ -1,4 +1,4 @@
-"""Listening ports: bound once, with an error that says which setting to change."""
+"""Listening ports, with errors that name the setting to change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from otabench.cloud.errors import StartError
 
 
 def bind_port(host: str, port: int, *, what: str) -> socket.socket:
-    """A TCP socket bound to that port, not listening yet.
+    """Return a TCP socket that is bound to the port and does not listen yet.
 
     Raises:
         StartError: the port is taken, or the host is not this machine's.
@@ -18,6 +18,7 @@ def bind_port(host: str, port: int, *, what: str) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         try:
+            # Otherwise connections of the former process that are in TIME_WAIT would keep the port for a minute.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except BaseException:
@@ -33,9 +34,9 @@ def bind_port(host: str, port: int, *, what: str) -> socket.socket:
 
 
 def require_free_port(host: str, port: int, *, what: str) -> None:
-    """Checks a port that a library will bind itself, for an error in our words.
+    """Check a port that a library will bind itself, because the library's error would not name the setting.
 
     Raises:
-        StartError: as ``bind_port``.
+        StartError: the port is taken, or the host is not this machine's.
     """
     bind_port(host, port, what=what).close()

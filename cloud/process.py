@@ -1,8 +1,10 @@
-"""One process of the cloud: configuration in, planes up, wait for a signal, planes down.
+"""One process of the cloud: read the configuration, start planes, wait for a signal, end.
 
-Decides which plane consists of what, in which order they start, and that SIGTERM and SIGINT end the process at once with
-status 0: whatever matters is in the database by then, so nothing is waited for. Libraries of a plane are imported when it
-is started.
+    run_plane(Path("cloud.json"), "all")  # a CloudConfig as JSON; "control", "artifacts", "events" or "all"
+
+* Each plane prints one line when it accepts connections ("cloud: control ready on 127.0.0.1:50051"), which the launcher waits for.
+* SIGTERM and SIGINT end the process at once, with status 0. Nothing is waited for, because whatever was answered is in the database.
+* A plane's libraries are imported when the plane is started.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from otabench.proto.trace import TraceWriter
 
 
 def read_config(path: Path) -> CloudConfig:
-    """Reads the process's configuration.
+    """Read the process's configuration.
 
     Raises:
         StartError: the file cannot be read, is not JSON, or has a wrong or unknown key; the message names it.
@@ -39,7 +41,7 @@ def read_config(path: Path) -> CloudConfig:
 
 
 def run_plane(config_path: Path, plane: str) -> None:
-    """Runs one plane (control, artifacts, events) or all of them until a signal ends the process with status 0.
+    """Run one plane (control, artifacts, events), or all of them, until a signal ends the process. Does not return.
 
     Raises:
         StartError: a plane cannot start.
@@ -49,7 +51,7 @@ def run_plane(config_path: Path, plane: str) -> None:
     asyncio.new_event_loop().run_until_complete(_run(config, plane))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # worker threads may be in the middle of a patch or of a connect: nothing is lost with them
+    os._exit(0)  # not sys.exit: that would wait for worker threads, of which one may be making a patch
 
 
 async def _run(config: CloudConfig, plane: str) -> None:
@@ -58,20 +60,21 @@ async def _run(config: CloudConfig, plane: str) -> None:
     except OSError as error:
         raise StartError(f"state_dir {config.state_dir}: {error.strerror or error}") from error
     try:
+        # Only to learn at the start that the trace cannot be written; each component opens its own writer later.
         TraceWriter(config.trace, component="cloud").close()
     except OSError as error:
         raise StartError(f"trace {config.trace}: cannot be written: {error.strerror or error}") from error
     async with AsyncExitStack() as planes:
         if plane == "events" or (plane == "all" and config.embedded_broker):
             await planes.enter_async_context(_events(config))
-            _say_ready("events", config.mqtt_host, config.mqtt_port)
+            _report_ready("events", config.mqtt_host, config.mqtt_port)
         if plane in ("artifacts", "all"):
             await planes.enter_async_context(_artifacts(config))
-            _say_ready("artifacts", config.artifact_host, config.artifact_port)
+            _report_ready("artifacts", config.artifact_host, config.artifact_port)
         if plane in ("control", "all"):
             await planes.enter_async_context(_control(config))
-            _say_ready("control", config.grpc_host, config.grpc_port)
-        # Until here a signal ends the process by itself (cloud/__main__.py).
+            _report_ready("control", config.grpc_host, config.grpc_port)
+        # Until here a signal ends the process directly (proto/early_signals.py).
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -80,7 +83,7 @@ async def _run(config: CloudConfig, plane: str) -> None:
 
 @asynccontextmanager
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; errors are reported by us
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log lines name C++ files; errors are reported here
     from otabench.cloud.campaigns.announcer import Announcer
     from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
     from otabench.cloud.campaigns.manifest_maker import ManifestMaker
@@ -128,6 +131,7 @@ async def _control(config: CloudConfig) -> AsyncIterator[None]:
             operator=Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=tls),
         )
         open_things.push_async_callback(server.stop)
+        # Last, because a vehicle that is woken checks in at once.
         await orchestrator.wake_waiting()
         yield
 
@@ -145,12 +149,14 @@ async def _artifacts(config: CloudConfig) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _events(config: CloudConfig) -> AsyncIterator[None]:
     if not config.embedded_broker:
-        raise StartError("events: embedded_broker is false: mosquitto is the event plane, there is nothing to run here")
+        raise StartError(
+            "events: embedded_broker is false, so mosquitto is the event plane: start mosquitto, or set embedded_broker"
+        )
     from otabench.cloud.events.broker import running_broker
 
     async with running_broker(config.mqtt_host, config.mqtt_port):
         yield
 
 
-def _say_ready(plane: str, host: str, port: int) -> None:
+def _report_ready(plane: str, host: str, port: int) -> None:
     print(f"cloud: {plane} ready on {host}:{port}", flush=True)

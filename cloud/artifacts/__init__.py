@@ -1,1 +1,1 @@
-"""The artifact server: files by HTTP, with ranges."""
+"""The artifact server: images, patches and metadata by HTTP, with ranges."""

@@ -1,19 +1,24 @@
 """The artifact server: GET and HEAD of images, patches and metadata over HTTP.
 
-Decides headers and status; ``http_range`` decides which part is sent. The entity tag is the SHA-256 of what the store holds
-now, computed once a revision of the file. Everything here is public: what is fetched is verified by who fetches it. The store's
-private folder is not here: to who asks, nothing is there.
+* Everything that it serves is public; whoever fetches a file verifies it. The store's private folder is answered like a folder that
+  does not exist.
+* The entity tag is the SHA-256 of the file in the store, computed once for each revision of the file. A gateway that resumes a
+  download sends the tag by If-Range, and so never joins parts of two files.
+* Which part of a file is sent is decided by ``http_range``. Starlette's FileResponse is not used: the store may be any that fsspec
+  has, not only a folder, and FileResponse answers an invalid Range with 400 and a HEAD with 206.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -23,16 +28,15 @@ from otabench.cloud.ports import bind_port
 from otabench.cloud.store.artifact_store import ArtifactStore, StoredFile, is_private
 from otabench.proto.trace import TraceWriter
 
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
 CHUNK_BYTES: Final = 128 * 1024
 _MAX_TAGS: Final = 10_000
+_START_POLL_S: Final = 0.01
 _STOP_S: Final = 0.4
+"""How long running responses may go on when the process ends. A gateway resumes what is cut."""
 
 
 class EntityTags:
-    """Strong entity tags, remembered by path and revision. Safe to share between threads."""
+    """Strong entity tags, remembered by path and revision. Can be shared between threads."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
@@ -40,10 +44,15 @@ class EntityTags:
         self._lock = threading.Lock()
 
     def of(self, file: StoredFile) -> str:
-        """The file's tag, with its quotes."""
+        """Return the file's tag, with its quotes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         with self._lock:
             tag = self._tags.get(file)
         if tag is None:
+            # Outside the lock, so that one large file does not hold up all others. Two threads may compute the same tag.
             digest = hashlib.sha256()
             with self._store.open(file.path) as content:
                 while chunk := content.read(CHUNK_BYTES):
@@ -57,7 +66,10 @@ class EntityTags:
 
 
 def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
-    """The application."""
+    """Return the application.
+
+    Its functions are not coroutines: FastAPI runs them in threads, because the store's calls block.
+    """
     app = FastAPI(title="otabench artifacts", docs_url=None, redoc_url=None, openapi_url=None)
     tags = EntityTags(store)
 
@@ -74,7 +86,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
             etag = tags.of(file)
         except (NotReady, OSError) as error:
             raise HTTPException(503, f"the artifact store does not answer: {error}") from error
-        is_get = request.method == "GET"
+        is_get = request.method == "GET"  # RFC 9110, 14.2: Range is defined for GET only
         part = http_range.judge(
             length=file.length,
             etag=etag,
@@ -114,37 +126,29 @@ def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> It
             yield chunk
 
 
-def serve_artifacts(
-    *, store: ArtifactStore, host: str, port: int, trace: Path | None
-) -> AbstractAsyncContextManager[None]:
-    """Serves the store while the block runs.
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: signals are handled for all planes together (``cloud.process``)."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+@asynccontextmanager
+async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: Path | None) -> AsyncIterator[None]:
+    """Serve the store while the block runs.
 
     Raises:
         StartError: the port is taken (on entering the block).
     """
-    return _serving(store, host, port, trace)
-
-
-@asynccontextmanager
-async def _serving(store: ArtifactStore, host: str, port: int, trace: Path | None) -> AsyncIterator[None]:
-    import asyncio
-    from contextlib import nullcontext
-
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]  # signals are the process's
-            return nullcontext()
-
     writer = TraceWriter(trace, component="cloud.artifacts")
     bound = bind_port(host, port, what="artifact server (artifact_port)")
     config = uvicorn.Config(
         make_app(store, trace=writer), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30
     )
-    server = Server(config)
+    server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started and not task.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(_START_POLL_S)
     try:
         yield
     finally:

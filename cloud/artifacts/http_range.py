@@ -1,7 +1,9 @@
-"""What a GET with Range, If-Range and If-None-Match asks for. Pure, after RFC 9110, sections 13 and 14.
+"""What a GET with Range, If-Range and If-None-Match is answered: the whole file, a part, 304 or 416. Pure; RFC 9110, 13 and 14.
 
-Decides between the whole file, one part, "not modified" and "not satisfiable". Several ranges in one request are answered
-with the whole file, which a server may do. ETags here are always strong.
+* A Range that is invalid or in other units than bytes is ignored (14.2), so it is answered with the whole file and not with an error.
+* Several ranges are answered with the whole file, which 14.2 permits. No gateway asks for several, and multipart/byteranges would be
+  code that nothing uses.
+* Entity tags are strong, so If-Range compares them as they are (13.1.5), and If-None-Match weakly (13.1.2).
 """
 
 from __future__ import annotations
@@ -15,23 +17,23 @@ _BYTES: Final = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE | re.ASCII)
 
 @dataclass(frozen=True)
 class Part:
-    """What is sent: ``length`` bytes from ``start``."""
+    """The part of a file that is sent: ``length`` bytes from ``start``."""
 
     start: int
     length: int
     status: int
-    """200 the whole file, 206 a part, 304 nothing because it is known, 416 nothing because there is no such part."""
+    """200: the whole file. 206: a part. 304: nothing, the client has it. 416: nothing, the file has no such part."""
 
 
 def judge(
     *, length: int, etag: str, range_: str | None = None, if_range: str | None = None, if_none_match: str | None = None
 ) -> Part:
-    """What to send of a file.
+    """Return what to send of a file.
 
     Args:
         length: the file's bytes.
         etag: the file's strong entity tag, with its quotes.
-        range_: the header's value; None where it is absent or the method is not GET.
+        range_: the header's value; None if it is absent or the method is not GET.
         if_range: as ``range_``.
         if_none_match: the header's value.
     """
@@ -42,14 +44,14 @@ def judge(
         return whole
     match = _BYTES.fullmatch(range_.strip())
     if match is None or match.groups() == ("", ""):
-        return whole  # not understood: ignored
+        return whole  # invalid, several, or another unit: ignored
     first, last = match.groups()
     if not first:  # the last n bytes
         wanted = min(int(last), length)
         return Part(length - wanted, wanted, 206) if wanted else Part(0, 0, 416)
     start = int(first)
     if last and int(last) < start:
-        return whole  # no valid range: ignored
+        return whole  # invalid (14.1.1): ignored
     if start >= length:
         return Part(0, 0, 416)
     end = min(int(last), length - 1) if last else length - 1
@@ -57,7 +59,7 @@ def judge(
 
 
 def _matches(header: str, etag: str) -> bool:
-    """If-None-Match compares weakly: ``W/`` does not count."""
+    """Compare weakly, as If-None-Match does: ``W/`` does not count."""
     if header.strip() == "*":
         return True
     return any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))

@@ -1,10 +1,11 @@
-"""Who is calling, and what may they do: the subject of the peer's certificate, judged.
+"""Who calls, and what they may do, by the subject of the peer's certificate.
 
-TLS itself has verified that the certificate is of the bench's CA. Here only CN and OU are read. Rules:
+TLS has already verified that the bench's CA issued the certificate. Here only CN and OU are read:
 
-* A vehicle (OU ``vehicle``) speaks for the VIN in its CN, and no other.
+* A vehicle has OU ``vehicle`` and may act for the VIN in its CN, and for no other.
 * An operator has OU ``operator``.
-* Without TLS (loopback only) everyone on this machine may do both; there is no subject to judge.
+* Without TLS there is no subject to judge. Everyone on this machine may do everything, which is why the port is bound to loopback
+  then (``server``).
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ class Caller:
 
 @lru_cache(maxsize=256)
 def caller_of(certificate_pem: bytes) -> Caller:
-    """Reads the subject.
+    """Return the subject of a certificate. Cached, because every call on a connection brings the same one.
 
     Raises:
-        NotPermitted: it is no certificate.
+        NotPermitted: it is not a certificate.
     """
     try:
         subject = x509.load_pem_x509_certificate(certificate_pem).subject
     except ValueError as error:
         raise NotPermitted(f"the client certificate cannot be read: {error}") from error
     return Caller(
-        common_name=_only(subject, NameOID.COMMON_NAME), unit=_only(subject, NameOID.ORGANIZATIONAL_UNIT_NAME)
+        common_name=_single(subject, NameOID.COMMON_NAME), unit=_single(subject, NameOID.ORGANIZATIONAL_UNIT_NAME)
     )
 
 
 def require_vehicle(caller: Caller | None, vin: str) -> None:
-    """Lets the vehicle with that VIN pass, and a caller without TLS.
+    """Let the vehicle with that VIN pass, and a caller without TLS.
 
     Raises:
         NotPermitted: another vehicle's certificate, or not a vehicle's.
@@ -60,7 +61,7 @@ def require_vehicle(caller: Caller | None, vin: str) -> None:
 
 
 def require_operator(caller: Caller | None) -> None:
-    """Lets an operator pass, and a caller without TLS.
+    """Let an operator pass, and a caller without TLS.
 
     Raises:
         NotPermitted: not an operator's certificate.
@@ -69,6 +70,7 @@ def require_operator(caller: Caller | None) -> None:
         raise NotPermitted(f"the certificate ({caller}) is not an operator's: Operator needs OU=operator")
 
 
-def _only(subject: x509.Name, kind: x509.ObjectIdentifier) -> str:
+def _single(subject: x509.Name, kind: x509.ObjectIdentifier) -> str:
+    # A subject with two CNs could be taken for either, so it counts as one without.
     values = [str(attribute.value) for attribute in subject.get_attributes_for_oid(kind)]
     return values[0] if len(values) == 1 else ""

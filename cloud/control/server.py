@@ -1,7 +1,6 @@
-"""The gRPC port: both services, health and reflection, with mutual TLS where it is configured.
+"""The gRPC port: both services, health and reflection.
 
-Decides how the port is reached: client certificates of the bench's CA are demanded with TLS; without TLS the port is bound
-to loopback only. Messages may be 64 MiB (a campaign carries its images).
+With TLS every client needs a certificate of the bench's CA. Without TLS the port is bound to loopback only.
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.process_config import TlsConfig
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""CreateCampaign carries the images. The limit holds for every method, because grpc.aio has one limit per server."""
 _STOP_GRACE_S: Final = 0.2
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),
+    ("grpc.so_reuseport", 0),  # on by default: a second cloud would share the port silently
 )
 _SERVICES: Final = tuple(service.full_name for service in ota_pb2.DESCRIPTOR.services_by_name.values())
 
@@ -39,7 +39,7 @@ class GrpcServer:
         self._health = health_service
 
     async def stop(self) -> None:
-        """Says NOT_SERVING, lets running calls end for a moment, closes the port."""
+        """Report NOT_SERVING, give running calls a moment to end, and close the port."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(_STOP_GRACE_S)
 
@@ -47,14 +47,14 @@ class GrpcServer:
 async def start_grpc_server(
     *, host: str, port: int, tls: TlsConfig | None, control_plane: ControlPlane, operator: Operator
 ) -> GrpcServer:
-    """Binds the port and serves.
+    """Bind the port and serve.
 
     Raises:
         StartError: the port is taken, the host is not loopback without TLS, or a TLS file is missing or wrong.
     """
     if tls is None and not _is_loopback(host):
         raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: give tls")
-    require_free_port(host, port, what="control plane (grpc_port)")
+    require_free_port(host, port, what="control plane (grpc_port)")  # gRPC's own error does not name the setting
     server = grpc.aio.server(options=_OPTIONS)
     ota_pb2_grpc.add_ControlPlaneServicer_to_server(control_plane, server)  # type: ignore[no-untyped-call]
     ota_pb2_grpc.add_OperatorServicer_to_server(operator, server)  # type: ignore[no-untyped-call]
@@ -81,6 +81,7 @@ def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
 
     ca, certificate, key = _read(tls.ca), _read(tls.certificate), _read(tls.key)
     try:
+        # Read here first, for an error that names the file; gRPC's does not.
         x509.load_pem_x509_certificate(ca)
         public = x509.load_pem_x509_certificate(certificate).public_key()
         if load_pem_private_key(key, password=None).public_key() != public:

@@ -1,1 +1,1 @@
-"""The event plane: wake-up events by MQTT."""
+"""The event plane: wake-up events by MQTT, and the embedded broker."""

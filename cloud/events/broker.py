@@ -1,6 +1,6 @@
 """The embedded broker: amqtt, for machines without mosquitto.
 
-Decides its configuration only: MQTT 3.1.1, one listener, anonymous (the bench's broker carries wake-ups, no truth).
+MQTT 3.1.1, one listener, anonymous: whoever forges a wake-up makes a vehicle check in, and nothing more.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from otabench.cloud.ports import require_free_port
 
 @asynccontextmanager
 async def running_broker(host: str, port: int) -> AsyncIterator[None]:
-    """A broker on that port while the block runs.
+    """Run a broker on that port while the block runs.
 
     Raises:
         StartError: it cannot listen there.
     """
     require_free_port(host, port, what="event plane (mqtt_port)")
+    # Only now: importing amqtt takes its time, and most benches use mosquitto.
     from amqtt.broker import Broker
     from amqtt.errors import BrokerError
 
+    # amqtt, and its state machine "transitions", log about every client: kept out of the cloud's log.
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     broker = Broker(

@@ -1,8 +1,9 @@
-"""The event plane's sender: publishes to the MQTT broker, whenever that is there.
+"""Publishes wake-up events to the MQTT broker, when it can be reached.
 
-Decides what happens when it is not: messages wait in a bounded outbox (the oldest are dropped), and the broker is tried
-again after a pause that doubles and has jitter. Publishing never blocks and never fails, because MQTT only wakes vehicles:
-they poll too. Each message is sent with QoS 1 at least once, not retained.
+* Publishing never blocks and never fails, because MQTT only wakes vehicles; they poll as well. While the broker is away, messages wait
+  in an outbox of limited size, from which the oldest are dropped.
+* The connection is tried again after a pause that doubles and has jitter; aiomqtt does not reconnect by itself.
+* Messages are sent with QoS 1 (at least once) and not retained: a retained wake-up would wake vehicles for jobs that have ended.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ MIN_RETRY_PAUSE_S: Final = 0.2
 MAX_RETRY_PAUSE_S: Final = 5.0
 _ACKNOWLEDGE_S: Final = 5.0
 _STOP_S: Final = 0.3
+"""How long the connection may take to close when the process ends."""
 _log = logging.getLogger(__name__)
 
 
 class EventPublisher:
-    """Sends to one broker from a task of its own; use as ``async with``."""
+    """A sender to one broker, with a task of its own. Use as ``async with``."""
 
     def __init__(self, *, host: str, port: int) -> None:
         self._host = host
@@ -36,7 +38,7 @@ class EventPublisher:
         self._task: asyncio.Task[None] | None = None
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Takes the message; it is sent when the broker is there."""
+        """Accept a message; it is sent when the broker can be reached."""
         if len(self._outbox) >= MAX_OUTBOX_MESSAGES:
             self._outbox.popleft()
             self._dropped += 1
@@ -57,7 +59,7 @@ class EventPublisher:
         while True:
             try:
                 async with aiomqtt.Client(self._host, self._port, timeout=_ACKNOWLEDGE_S) as client:
-                    _log.info("broker %s:%d is there", self._host, self._port)
+                    _log.info("broker %s:%d: connected", self._host, self._port)
                     pause_s = MIN_RETRY_PAUSE_S
                     await self._send(client)
             except aiomqtt.MqttError as error:
@@ -74,14 +76,15 @@ class EventPublisher:
             pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
     async def _send(self, client: aiomqtt.Client) -> None:
-        """Sends what is in the outbox, and what comes; ends with an error when the connection is lost."""
+        """Send what is in the outbox and what is added to it. Ends only by an ``MqttError``, when the connection is lost."""
         lost = asyncio.create_task(_until_lost(client))
         try:
             while True:
                 while self._outbox:
                     message = self._outbox[0]
                     await client.publish(message[0], message[1], qos=1, timeout=_ACKNOWLEDGE_S)
-                    if self._outbox and self._outbox[0] is message:  # not dropped meanwhile
+                    # Removed only after the acknowledgement; meanwhile ``publish`` may have dropped it for a newer one.
+                    if self._outbox and self._outbox[0] is message:
                         self._outbox.popleft()
                 self._filled.clear()
                 filled = asyncio.create_task(self._filled.wait())
@@ -96,6 +99,6 @@ class EventPublisher:
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:
-    """Nothing is subscribed, so this waits until the client raises because its connection is gone."""
+    """Wait until the connection is lost. Nothing is subscribed, so no message arrives, and the client raises ``MqttError`` then."""
     async for _ in client.messages:
         pass

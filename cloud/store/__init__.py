@@ -1,1 +1,1 @@
-"""What the cloud keeps: database, artifacts, images and patches."""
+"""What the cloud keeps: the database and its tables, the artifact store, the image repository, patches."""

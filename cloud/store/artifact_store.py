@@ -1,7 +1,12 @@
-"""Where artifacts lie: any file system that fsspec knows (local folder, S3, …), given by one URL.
+"""The artifact store: a folder of any file system that fsspec supports (local folder, S3, …), given by one URL.
 
-Decides that a file appears whole or not at all, and that a content-addressed file is written once. What is stored under
-which path is the caller's; who may read it, the artifact server's.
+    store = open_store("file:///var/lib/otabench/artifacts")
+    store.put("images/…/engine-2.0.0.bin", content)
+
+* A file appears whole or not at all: it is written under another name and moved.
+* A content-addressed file is written once.
+
+Paths are made by ``image_repository``; what may be read from outside is decided by the artifact server.
 """
 
 from __future__ import annotations
@@ -14,12 +19,12 @@ from typing import Any, BinaryIO, Final, cast
 from otabench.cloud.errors import NotReady, StartError
 
 PRIVATE_FOLDER: Final = "private"
-"""What lies in it is not for the artifact server: plain images and patches of campaigns that encrypt."""
+"""The folder that the artifact server does not serve: plain images and patches of campaigns that encrypt."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file in the store. ``revision`` changes whenever its contents may have."""
+    """A file in the store. ``revision`` changes whenever the contents may have changed."""
 
     path: str
     length: int
@@ -34,10 +39,15 @@ class ArtifactStore:
         self._root = root.rstrip("/")
 
     def put(self, path: str, content: bytes, *, replace: bool = False) -> None:
-        """Stores a file whole; one that is there already stays, unless ``replace``.
+        """Store a file whole. A file that is there already with these contents stays.
+
+        Args:
+            path: relative to the store.
+            content: the whole file.
+            replace: write without comparing, for files that are not content-addressed.
 
         Raises:
-            NotReady: the store does not take it.
+            NotReady: the file cannot be written.
         """
         target = self._full(path)
         try:
@@ -48,10 +58,10 @@ class ArtifactStore:
             self._files.pipe_file(unfinished, content)
             self._files.mv(unfinished, target)
         except OSError as error:
-            raise NotReady(f"the artifact store does not take {path}: {error}") from error
+            raise NotReady(f"the artifact store cannot write {path}: {error}") from error
 
     def read(self, path: str) -> bytes:
-        """A whole file.
+        """Return a whole file.
 
         Raises:
             NotReady: it cannot be read.
@@ -59,10 +69,10 @@ class ArtifactStore:
         try:
             return cast(bytes, self._files.cat_file(self._full(path)))
         except OSError as error:
-            raise NotReady(f"the artifact store does not give {path}: {error}") from error
+            raise NotReady(f"the artifact store cannot read {path}: {error}") from error
 
     def find(self, path: str) -> StoredFile | None:
-        """The file's facts, or None where there is no such file (or the path leads elsewhere).
+        """Return the file's facts, or None if there is no such file or the path leads out of the store.
 
         Raises:
             NotReady: the store does not answer.
@@ -75,13 +85,15 @@ class ArtifactStore:
             return None
         except OSError as error:
             raise NotReady(f"the artifact store does not answer: {error}") from error
+        # A symbolic link in a local folder could lead anywhere.
         if info.get("type") != "file" or info.get("islink"):
             return None
+        # File systems have different keys for it: local folders mtime, S3 ETag or LastModified.
         revision = info.get("mtime") or info.get("ETag") or info.get("LastModified") or info.get("created") or ""
         return StoredFile(path=path, length=int(info["size"]), revision=str(revision))
 
     def open(self, path: str) -> BinaryIO:
-        """The file, opened for reading; it can seek.
+        """Open a file for reading; it can seek.
 
         Raises:
             OSError: it cannot be opened.
@@ -95,12 +107,15 @@ class ArtifactStore:
 
 
 def is_private(path: str) -> bool:
-    """Whether the path leads into the private folder."""
+    """Return whether the path leads into the private folder."""
     return PurePosixPath(path).parts[:1] == (PRIVATE_FOLDER,)
 
 
 def is_plain(path: str) -> bool:
-    """Whether the path stays inside a folder: relative, no ``..``, no empty parts, nothing that a shell or URL could bend."""
+    """Return whether the path stays inside the store, and is not the name of an unfinished file.
+
+    It must be relative, without ``..``, empty or hidden parts, backslashes and unprintable characters.
+    """
     parts = PurePosixPath(path).parts
     return (
         bool(path)
@@ -114,12 +129,12 @@ def is_plain(path: str) -> bool:
 
 
 def open_store(url: str) -> ArtifactStore:
-    """Opens the store, and makes its folder where it is absent.
+    """Open the store, and make its folder if it is absent.
 
     Raises:
         StartError: the URL is wrong, its protocol's package is missing, or the folder cannot be made.
     """
-    import fsspec
+    import fsspec  # only now: importing it takes its time
 
     try:
         file_system, root = fsspec.core.url_to_fs(url)

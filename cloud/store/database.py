@@ -1,8 +1,10 @@
-"""The database: one engine, one worker thread, one transaction a call.
+"""The database: one engine, one worker thread, one transaction per call.
 
-Decides how work reaches the database: ``run`` takes a function of a session, runs it in the one worker thread inside one
-transaction, and returns once it is committed, so that whatever is answered to a vehicle is on disk, and a process killed
-at any moment leaves whole transactions. What is read and written is the caller's.
+    count = await database.run(lambda session: session.scalar(select(func.count()).select_from(JobRow)))
+
+``run`` runs a function of a session in the worker thread, inside one transaction, and returns once it is committed. So nothing is
+answered that is not committed, and a process that is killed at any moment leaves whole transactions. One thread makes transactions
+strictly sequential: no rule of campaigns or jobs has to think of another transaction beside it.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ _BUSY_TIMEOUT_S: Final = 5.0
 
 
 class Database:
-    """The cloud's state. Made by ``open_database``."""
+    """The cloud's state. ``open_database`` makes it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
 
     async def run(self, work: Callable[[Session], Result]) -> Result:
-        """Runs ``work`` in the worker thread, inside one transaction; an exception of ``work`` rolls it back.
+        """Run ``work`` in the worker thread, inside one transaction; an exception from ``work`` rolls it back.
 
         Raises:
             NotReady: the database does not answer.
@@ -42,31 +44,32 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self.run_now, work)
 
     def run_now(self, work: Callable[[Session], Result]) -> Result:
-        """As ``run``, in the calling thread."""
+        """Do the same as ``run``, in the calling thread."""
         try:
+            # expire_on_commit: rows stay readable after the commit, in the event loop's thread.
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 return work(session)
         except (OperationalError, InterfaceError) as error:
             raise NotReady(f"the database does not answer ({_cause(error)}): try again") from error
 
     def close(self) -> None:
-        """Ends the worker and closes all connections."""
+        """End the worker and close all connections."""
         self._worker.shutdown(wait=True)
         self._engine.dispose()
 
 
 def open_database(url: str) -> Database:
-    """Connects, and makes the tables where they are absent.
+    """Connect, and make the tables if they are absent.
 
     Args:
-        url: an SQLAlchemy URL; a SQLite file is made with its folder.
+        url: an SQLAlchemy URL; an SQLite file is made with its folder.
 
     Raises:
         StartError: the URL is wrong, its driver is missing, the database is not reachable, or holds other tables.
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:  # its message has the whole text, password and all
+    except ArgumentError as error:  # SQLAlchemy's message would show the password
         raise StartError("database_url is not an SQLAlchemy URL, such as sqlite:///cloud.db") from error
     shown = parsed.render_as_string(hide_password=True)
     try:
@@ -100,7 +103,7 @@ def open_database(url: str) -> Database:
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """Foreign keys on; write-ahead log where the file system can share memory for it, else SQLite's default journal."""
+    """Switch foreign keys on, and the write-ahead log if the file system can share memory for it."""
     import sqlite3
 
     cursor = connection.cursor()

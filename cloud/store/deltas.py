@@ -1,11 +1,10 @@
-"""Patches from one image to the next: the one importer of bsdiff4.
+"""Patches from one image to another, by bsdiff4.
 
-Decides how a patch is compressed, not whether it is worth having (``campaigns.job_rules``). bsdiff4 compresses its three streams with
-blocks of 900 kB, for which an ECU's decoder needs 3.7 MB; blocks of 100 kB need 500 kB, and make no larger patches of firmware:
-its streams are mostly zeros. So all patches are made for small ECUs.
+A patch is compressed for small ECUs. bsdiff4 compresses its three streams with bzip2 blocks of 900 kB, for which a decoder needs
+3.7 MB. Blocks of 100 kB need 500 kB, and do not make patches of firmware larger, because their streams are mostly zeros.
 
-Takes processor time (seconds a megabyte) and memory (some ten times the image), without holding the interpreter; call it from a
-worker thread.
+Making a patch takes processor time (seconds per megabyte) and memory (about ten times the image). It does not hold the interpreter's
+lock, so call it from a worker thread. Whether a patch is worth sending is decided by ``campaigns.transfer_policy``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Final, cast
 import bsdiff4
 
 BZIP2_LEVEL: Final = 1
-"""Of each stream: blocks of 100 kB."""
+"""The block size of each stream: 100 kB."""
 _HEADER: Final = struct.Struct("<8sQQQ")  # magic, lengths of the control and diff streams, of the result
 _MAGIC: Final = b"BSDIFF40"
 
@@ -33,7 +32,7 @@ class Patch:
 
 
 def make_patch(base: bytes, target: bytes) -> Patch:
-    """The patch that makes ``target`` from ``base``."""
+    """Return the patch that makes ``target`` from ``base``."""
     content = _for_small_ecus(cast(bytes, bsdiff4.diff(base, target)))
     return Patch(content=content, sha256=hashlib.sha256(content).hexdigest())
 

@@ -1,11 +1,12 @@
-"""The image repository: which verified images and patches the cloud holds, and where.
+"""The image repository: which verified images, patches and encrypted files the cloud holds, and their paths.
 
-Decides paths (content-addressed) and which image counts as *the* image of a hardware id and version (the one stored last).
-It is the seam for the second Uptane repository, whose metadata will name the same paths. All functions work inside the
-caller's transaction; the bytes lie in the artifact store and are put there first.
+* Paths contain the file's SHA-256, so a file has one path, whichever campaign brought it.
+* A file that only campaigns that encrypt have brought is in the store's private folder, under the same path: their manifests name it,
+  and the artifact server does not serve it. The first plain campaign that brings it makes it public.
+* If several images have the same hardware id and version, the one stored last counts as the one that ECUs run.
+* The bytes are in the artifact store, and are put there before a row here names them.
 
-A file has one name (``path``), whatever campaign brought it. What only campaigns that encrypt brought lies in the store's private
-folder under that name, and is named in their manifests without being served; a plain campaign makes it public.
+Every function works inside the caller's transaction. The Uptane image repository, when it comes, will name the same paths.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ from otabench.proto.image_format import Dependency, ImageVersion
 
 
 def image_path(firmware: Firmware) -> str:
-    """Where the image is served below ``/artifacts/``."""
+    """Return the image's path below ``/artifacts/``."""
     return f"images/{firmware.sha256}/{firmware.hardware_id}-{firmware.version}.bin"
 
 
 def patch_path(*, sha256: str, hardware_id: str, base_version: str, version: str) -> str:
-    """Where a patch is served below ``/artifacts/``."""
+    """Return a patch's path below ``/artifacts/``."""
     return f"patches/{sha256}/{hardware_id}-{base_version}-{version}.bsdiff"
 
 
 def encrypted_path(*, sha256: str, plain_path: str) -> str:
-    """Where an encrypted file is served below ``/artifacts/``; ``plain_path``: of what is in it."""
+    """Return an encrypted file's path below ``/artifacts/``. ``plain_path``: the path of the image or patch in it."""
     return f"encrypted/{sha256}/{plain_path.rpartition('/')[2]}.enc"
 
 
 def location(path: str, *, is_public: bool) -> str:
-    """Where a file lies in the store."""
+    """Return where a file is in the artifact store."""
     return path if is_public else f"{PRIVATE_FOLDER}/{path}"
 
 
 def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bool) -> None:
-    """Makes a stored image known; one that is known already stays, and stays public."""
+    """Enter a stored image. One that is entered already stays, and stays public if it was."""
     known = session.get(ImageRow, firmware.sha256)
     if known is not None:
         known.is_public = known.is_public or is_public
@@ -64,17 +65,17 @@ def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bo
 
 
 def dependencies(row: ImageRow) -> tuple[Dependency, ...]:
-    """What the image depends on."""
+    """Return the image's dependencies."""
     return tuple(Dependency(number, ImageVersion.parse(version)) for number, version in json.loads(row.dependencies))
 
 
 def image(session: Session, sha256: str) -> ImageRow | None:
-    """The image with that digest."""
+    """Return the image with that digest, if it is held."""
     return session.get(ImageRow, sha256)
 
 
 def image_of_version(session: Session, *, hardware_id: str, version: str) -> ImageRow | None:
-    """The image that an ECU of this hardware and version runs, as far as the repository holds it."""
+    """Return the image that an ECU with this hardware and version runs, if it is held."""
     return session.scalars(
         select(ImageRow)
         .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version)
@@ -83,7 +84,7 @@ def image_of_version(session: Session, *, hardware_id: str, version: str) -> Ima
 
 
 def patch(session: Session, *, base_sha256: str, target_sha256: str) -> PatchRow | None:
-    """The patch between two images, if it was made."""
+    """Return the patch between two images, if it was made."""
     return session.get(PatchRow, (base_sha256, target_sha256))
 
 
@@ -97,7 +98,7 @@ def add_patch(
     path: str,
     is_public: bool,
 ) -> PatchRow:
-    """Makes a patch known; ``path`` is empty where it did not pay and is not stored."""
+    """Enter a patch. ``path`` is empty if the patch did not pay and is not stored."""
     row = patch(session, base_sha256=base_sha256, target_sha256=target_sha256)
     if row is None:
         row = PatchRow(
@@ -117,12 +118,12 @@ def add_patch(
 
 
 def encrypted(session: Session, *, plain_sha256: str, public_key: str) -> EncryptedRow | None:
-    """What was encrypted of that image or patch for the ECU with that key."""
+    """Return the image or patch encrypted for the ECU with that key, if that was done."""
     return session.get(EncryptedRow, (plain_sha256, public_key))
 
 
 def add_encrypted(session: Session, *, plain_sha256: str, public_key: str, sha256: str, length: int, path: str) -> None:
-    """Makes a stored encrypted file known; the first one stays."""
+    """Enter a stored encrypted file. If there is one already, that one stays: a manifest may name it."""
     if encrypted(session, plain_sha256=plain_sha256, public_key=public_key) is None:
         session.add(
             EncryptedRow(plain_sha256=plain_sha256, public_key=public_key, sha256=sha256, length=length, path=path)

@@ -1,7 +1,7 @@
-"""The tables of the cloud. Decides names, keys and what refers to what; no rule of campaigns or jobs stands here.
+"""The tables of the cloud. Rules of campaigns and jobs are in ``campaigns``.
 
-Portable SQL only (SQLite, PostgreSQL). Messages that are only ever handed on whole (reports, progress) are kept as their
-protobuf bytes; metadata is kept as the bytes that were signed.
+Portable SQL only (SQLite, PostgreSQL). Messages that are only passed on whole (reports, progress) are kept as their protobuf bytes.
+Metadata is kept as the bytes that were signed: serialized again, it might not verify.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA_VERSION: Final = 3
+"""Counts up with every change of a table. There are no migrations: a database of another version is refused."""
 _ID: Final = String(64)
 _SHA256: Final = String(64)
 
@@ -21,14 +22,14 @@ class Base(DeclarativeBase):
 
 
 class SchemaRow(Base):
-    """Which version of these tables the database holds: one row."""
+    """The version of the tables in this database: one row."""
 
     __tablename__ = "schema_version"
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class VehicleRow(Base):
-    """A vehicle the cloud knows."""
+    """A registered vehicle."""
 
     __tablename__ = "vehicles"
     vin: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -47,9 +48,9 @@ class EcuRow(Base):
     security_counter: Mapped[int | None] = mapped_column(BigInteger)
     report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     public_key: Mapped[str] = mapped_column(_SHA256, default="")
-    """X25519, as hexadecimal digits; empty where it takes nothing encrypted."""
+    """X25519, hex; empty if artifacts cannot be encrypted for it."""
     image_number: Mapped[int]
-    """By which images of other ECUs name it."""
+    """The number by which dependencies of other ECUs' images name it."""
 
 
 class ImageRow(Base):
@@ -64,13 +65,13 @@ class ImageRow(Base):
     path: Mapped[str] = mapped_column(Text)
     stored_at: Mapped[float]
     is_public: Mapped[bool] = mapped_column(default=True)
-    """False: only campaigns that encrypt brought it; the artifact server does not serve it."""
+    """False: only campaigns that encrypt have brought it, and the artifact server does not serve it."""
     dependencies: Mapped[str] = mapped_column(Text, default="[]")
-    """JSON: pairs of image number and least version."""
+    """JSON: pairs of image number and minimum version."""
 
 
 class PatchRow(Base):
-    """A patch from one image to another. ``path`` is empty where it was made, found too large, and not stored."""
+    """A patch from one image to another. ``path`` is empty if it was made, found too large, and not stored."""
 
     __tablename__ = "patches"
     base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
@@ -79,11 +80,11 @@ class PatchRow(Base):
     length: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(Text)
     is_public: Mapped[bool] = mapped_column(default=True)
-    """As an image's."""
+    """As ``ImageRow.is_public``."""
 
 
 class EncryptedRow(Base):
-    """An image or patch (by its digest) encrypted for the ECU with that key."""
+    """An image or patch (by its digest), encrypted for the ECU with that key."""
 
     __tablename__ = "encrypted_artifacts"
     plain_sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
@@ -94,7 +95,7 @@ class EncryptedRow(Base):
 
 
 class CampaignRow(Base):
-    """A campaign as the operator made it."""
+    """A campaign as the operator created it."""
 
     __tablename__ = "campaigns"
     campaign_id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -108,7 +109,7 @@ class CampaignRow(Base):
 
 
 class CampaignImageRow(Base):
-    """One image of a campaign, and the base that came with it, if one did."""
+    """One image of a campaign, and the base image that came with it, if any."""
 
     __tablename__ = "campaign_images"
     campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), primary_key=True)
@@ -118,7 +119,7 @@ class CampaignImageRow(Base):
 
 
 class JobRow(Base):
-    """One vehicle's part of a campaign."""
+    """A job: one vehicle's part of a campaign."""
 
     __tablename__ = "jobs"
     job_id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -128,16 +129,18 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(String(32), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     taken_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    """The highest transition number that was applied (``job_rules``)."""
     offered: Mapped[bool] = mapped_column(default=False)
+    """Whether a check-in was ever answered with it."""
     cancel_asked: Mapped[bool] = mapped_column(default=False)
     cancel_reason: Mapped[str] = mapped_column(Text, default="")
     details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
-    """An ``ota.v1.Job`` with the last progress and reports only."""
+    """An ``ota.v1.Job`` with only the last progress and reports."""
     updated_at: Mapped[float]
 
 
 class TransitionRow(Base):
-    """What happened to a job, in order."""
+    """One transition of a job; ``number`` counts from 1."""
 
     __tablename__ = "transitions"
     job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), primary_key=True)
@@ -149,14 +152,14 @@ class TransitionRow(Base):
 
 
 class ManifestRow(Base):
-    """The Director's signed metadata, every version of every vehicle."""
+    """A signed manifest: every version of every vehicle is kept."""
 
     __tablename__ = "manifests"
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), index=True)
     made_for: Mapped[str] = mapped_column(Text)
-    """JSON: the running versions of the vehicle's ECUs that it was made for."""
+    """JSON: what the vehicle's ECUs ran when it was made (``manifests``)."""
     expires_at: Mapped[float]
     timestamp: Mapped[bytes] = mapped_column(LargeBinary)
     snapshot: Mapped[bytes] = mapped_column(LargeBinary)

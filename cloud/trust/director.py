@@ -1,8 +1,10 @@
-"""The Director: one vehicle's signed manifest, as TUF Targets, Snapshot and Timestamp.
+"""The Director: signs one vehicle's manifest, as TUF Targets, Snapshot and Timestamp.
 
-Decides the form of the metadata (docs/contracts.md, "Director metadata") and what is signed by which key. Version numbers
-and where the metadata is kept are the caller's; whether the vehicle should have the update is ``campaigns.vehicle_rules``'s. The
-three roles of one manifest share version and expiry.
+The form of the metadata is described in docs/contracts.md, "Director metadata". The three roles of one manifest share version and
+expiry: they are made together and never apart, so there is nothing that separate numbers could tell.
+
+The caller chooses version numbers and keeps the metadata. Whether the vehicle should get the update is decided by
+``campaigns.vehicle_rules``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCus
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """One ECU's full image, as it stands in the manifest."""
+    """One ECU's full image, as the manifest names it."""
 
     path: str
     length: int
@@ -40,7 +42,7 @@ class TargetEntry:
 
 @dataclass(frozen=True)
 class SignedManifest:
-    """The three signed files of one manifest."""
+    """A manifest: three signed files."""
 
     version: int
     expires_at: float
@@ -49,15 +51,15 @@ class SignedManifest:
     snapshot: bytes
     targets: bytes
     patches: dict[str, int]
-    """Bytes of each patch in it, by hardware id."""
+    """The size in bytes of each patch that it names, by hardware id."""
 
     def files(self) -> dict[str, bytes]:
-        """By the names that a TUF client asks for (``consistent_snapshot`` is false)."""
+        """Return the files by the names that a TUF client requests (``consistent_snapshot`` is false)."""
         return {"timestamp.json": self.timestamp, "snapshot.json": self.snapshot, "targets.json": self.targets}
 
 
 class Director:
-    """Signs manifests with the online keys; the Root's key is not needed here."""
+    """A signer of manifests. It has the online keys only: Root's key could stay offline."""
 
     def __init__(self, keys: DirectorKeys) -> None:
         self._signers = keys.signers
@@ -66,13 +68,13 @@ class Director:
     def sign(
         self, *, version: int, expires_at: float, custom: ManifestCustom, targets: Sequence[TargetEntry]
     ) -> SignedManifest:
-        """Makes and signs one manifest.
+        """Make and sign one manifest.
 
         Args:
-            version: of all three roles; must be higher than any that this vehicle was given.
-            expires_at: s since 1970, UTC; fractions are dropped.
-            custom: the vehicle's part.
-            targets: the ECUs' images, one a path.
+            version: of all three roles; must be higher than any that this vehicle has received.
+            expires_at: s since 1970, UTC; fractions are dropped, because TUF has none.
+            custom: the part about the vehicle and the job.
+            targets: the ECUs' images; their paths differ.
         """
         expires = datetime.fromtimestamp(int(expires_at), UTC)
         signed = Targets(
@@ -113,5 +115,5 @@ def _meta_file(version: int, content: bytes) -> MetaFile:
 
 
 def _canonical(fields: dict[str, Any]) -> dict[str, Any]:
-    """Canonical JSON, over which TUF signs, has no fractions: numbers are rounded up to whole ones (whole seconds)."""
+    """Round numbers up to whole ones. TUF signs canonical JSON, which has no fractions."""
     return {key: math.ceil(value) if isinstance(value, float) else value for key, value in fields.items()}

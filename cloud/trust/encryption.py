@@ -1,7 +1,7 @@
-"""Artifacts for one ECU only: the key pairs of ECUs, and the sealing of an image or patch (layout: ``proto.encrypted_artifact``).
+"""Encryption of an image or patch for one ECU, and the key pairs of ECUs. The layout is ``proto.encrypted_artifact``'s.
 
-Decides that every artifact has a secretstream key of its own, so that two ECUs, or two makings for one, share nothing. What is
-encrypted, and where it lies, is the orchestrator's. Takes processor time; call it from a worker thread.
+Every artifact has a secretstream key of its own, so two ECUs share nothing, and neither do two files for one ECU. Encrypting takes
+processor time; call it from a worker thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from otabench.proto.encrypted_artifact import DEFAULT_CHUNK_BYTES, KEY_BYTES, He
 
 @dataclass(frozen=True)
 class EncryptedArtifact:
-    """A file that one ECU can open."""
+    """A file that one ECU can decrypt."""
 
     content: bytes
     sha256: str
@@ -32,27 +32,30 @@ class EcuKeyPair:
 
 
 def make_key_pair() -> EcuKeyPair:
-    """A new key pair."""
+    """Return a new key pair."""
     key = PrivateKey.generate()
     return EcuKeyPair(bytes(key).hex(), bytes(key.public_key).hex())
 
 
 def check_public_key(public_key: bytes) -> None:
-    """Whether something can be sealed for that key.
+    """Check that artifacts can be encrypted for a key.
 
     Raises:
-        ValueError: it is not an X25519 public key, or one of the few that anybody could open.
+        ValueError: it is not an X25519 public key, or one of low order, for which everyone knows the shared secret.
     """
     if len(public_key) != KEY_BYTES:
         raise ValueError(f"{len(public_key)} bytes are not an X25519 public key, which has {KEY_BYTES}")
+    # libsodium refuses points of low order when it seals, so an empty seal is the check.
     try:
         SealedBox(PublicKey(public_key)).encrypt(b"")
     except exceptions.CryptoError as error:
-        raise ValueError("it is of low order: what is sealed for it can be opened by anybody") from error
+        raise ValueError(
+            "it is of low order, so anyone could decrypt what is encrypted for it: give the ECU's real key"
+        ) from error
 
 
 def encrypt(plain: bytes, *, public_key: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> EncryptedArtifact:
-    """Seals an image or patch for one ECU.
+    """Encrypt an image or patch for one ECU.
 
     Args:
         plain: not empty.

@@ -1,11 +1,13 @@
-"""Is this file an image that the fleet's bootloaders would take? Pure: bytes and keys in, facts or a refusal out.
+"""Verification of a firmware image: would the fleet's bootloaders boot it? Pure: bytes and key in, facts or a refusal out.
 
-Verification, in this order, as MCUboot's ``bootutil_img_validate`` asks too:
+Steps, in the order of MCUboot's ``bootutil_img_validate``:
 
-1. The bytes are one well-formed image, with nothing behind its end.
-2. Its SHA-256 TLV is the digest of header, body and protected TLVs.
+1. The bytes are one well-formed image, and nothing follows it.
+2. Its SHA-256 TLV is the digest of header, binary and protected TLVs.
 3. Its Ed25519 TLV is a signature over that digest by the fleet's image key.
-4. Its class id is that of the hardware it is offered for, and it has a security counter.
+4. Its class id is that of the hardware that it is offered for, and it has a security counter.
+
+The ECU's bootloader verifies the same again at every boot; here a wrong image is refused before any vehicle hears of it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from otabench.proto.image_format import Dependency, ImageVersion
 
 
 class FirmwareRefused(Exception):
-    """The image is not what it should be. The message says why and what to do."""
+    """The image does not verify. The message states why, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class Firmware:
     security_counter: int
     length: int
     sha256: str
-    """Of the whole file, hex: what the manifest says."""
+    """Of the whole file, hex, as the manifest names it. (The image's own TLV covers less.)"""
     dependencies: tuple[Dependency, ...] = ()
 
 
 def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
-    """The image's facts, once all four steps have passed.
+    """Return the image's facts, if all four steps pass.
 
     Raises:
-        FirmwareRefused: a step did not pass.
+        FirmwareRefused: a step does not pass.
     """
     # 1. structure
     try:

@@ -1,8 +1,7 @@
-"""The key folder (docs/contracts.md, "Keys"): made here whole or not at all, and read here when the cloud starts.
+"""The key folder (docs/contracts.md, "Keys"): made by ``init_keys``, read when the cloud starts.
 
-Decides which keys exist, their format and the Root's contents. It never overwrites: a folder that is there stays, because
-vehicles and ECUs have pinned what is in it. All keys of a bench lie in one folder; a production fleet would keep Root's
-offline.
+* The folder is made whole or not at all, and never overwritten: vehicles and ECUs have pinned what is in it.
+* All keys of a bench are in one folder. A production fleet would keep Root's key offline.
 """
 
 from __future__ import annotations
@@ -40,23 +39,23 @@ _PUBLIC: Final = 0o644
 
 @dataclass(frozen=True)
 class DirectorKeys:
-    """What the Director signs with: the Root that is pinned in vehicles, and a signer for each online role."""
+    """The Director's keys: the Root that vehicles have pinned, and a signer for each online role."""
 
     root: Metadata[Root]
     signers: dict[str, Signer]
 
 
 def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None:
-    """Makes the key folder of a bench.
+    """Make the key folder of a bench.
 
     Args:
-        folder: where; must not exist, or be empty.
+        folder: must be absent or empty.
         vins: each gets a client certificate.
-        ecus: each gets a security access secret and a key pair that artifacts are encrypted for.
+        ecus: each gets a SecurityAccess secret, and a key pair for encrypted artifacts.
 
     Raises:
-        StartError: the folder has something in it, or cannot be written.
-        ValueError: a VIN or an ECU's name is not usable as a file's name.
+        StartError: the folder is not empty, or cannot be written.
+        ValueError: a VIN or an ECU's name cannot be part of a file name.
     """
     vins = [checked(vin, "VIN") for vin in vins]
     ecus = [checked(ecu, "ECU") for ecu in ecus]
@@ -75,7 +74,7 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
 
 
 def load_director_keys(keys_dir: Path) -> DirectorKeys:
-    """The Director's Root and online signers, which must be the ones that Root names.
+    """Return the Director's Root and online signers. Each signer must be one that Root names.
 
     Raises:
         StartError: a file is missing, is not what it should be, or does not belong to this Root.
@@ -102,10 +101,10 @@ def load_director_keys(keys_dir: Path) -> DirectorKeys:
 
 
 def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
-    """The Root's later versions, ``N.root.json`` for N > 1, by the names that a TUF client asks for.
+    """Return Root's later versions, ``N.root.json`` for N > 1, by the names that a TUF client requests.
 
     Raises:
-        StartError: one is there and cannot be read.
+        StartError: one cannot be read.
     """
     found = {}
     for path in (keys_dir / "director").glob("*.root.json"):
@@ -116,7 +115,7 @@ def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
 
 
 def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
-    """The key that firmware images must be signed by.
+    """Return the key that firmware images must be signed by.
 
     Raises:
         StartError: the file is missing or is not an Ed25519 public key.
@@ -134,37 +133,51 @@ def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
 def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
     for name in ("director", "image", "tls", "ecu"):
         (folder / name).mkdir(mode=0o700)
-    root = Root(version=1, expires=datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME, consistent_snapshot=False)
+    _make_director_keys(folder / "director")
+    _make_image_key(folder / "image")
+    _make_certificates(folder / "tls", vins)
+    for ecu in ecus:
+        _make_ecu_keys(folder / "ecu", ecu)
+
+
+def _make_director_keys(folder: Path) -> None:
+    expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
+    root = Root(version=1, expires=expires, consistent_snapshot=False)
     signers = {}
     for role in ROLES:
         key = Ed25519PrivateKey.generate()
         signers[role] = CryptoSigner(key)
         root.add_key(signers[role].public_key, role)
-        _write(folder / "director" / f"{role}.pem", _private_pem(key), _PRIVATE)
+        _write(folder / f"{role}.pem", _private_pem(key), _PRIVATE)
     metadata = Metadata(root)
     metadata.sign(signers["root"])
-    _write(folder / "director" / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
+    _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
 
+
+def _make_image_key(folder: Path) -> None:
     key = Ed25519PrivateKey.generate()
-    _write(folder / "image" / "signing.pem", _private_pem(key), _PRIVATE)
+    _write(folder / "signing.pem", _private_pem(key), _PRIVATE)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write(folder / "image" / "signing.pub.pem", public, _PUBLIC)
+    _write(folder / "signing.pub.pem", public, _PUBLIC)
 
+
+def _make_certificates(folder: Path, vins: list[str]) -> None:
     authority = CertificateAuthority()
-    _write(folder / "tls" / "ca.pem", authority.issued.certificate, _PUBLIC)
-    _write(folder / "tls" / "ca.key", authority.issued.key, _PRIVATE)
+    _write(folder / "ca.pem", authority.issued.certificate, _PUBLIC)
+    _write(folder / "ca.key", authority.issued.key, _PRIVATE)
     peers = [("cloud", "cloud", "cloud"), ("operator", "operator", "operator")]
     peers += [(f"vehicle-{vin}", vin, "vehicle") for vin in vins]
     for name, common_name, unit in peers:
         issued = authority.issue(common_name=common_name, unit=unit)
-        _write(folder / "tls" / f"{name}.pem", issued.certificate, _PUBLIC)
-        _write(folder / "tls" / f"{name}.key", issued.key, _PRIVATE)
+        _write(folder / f"{name}.pem", issued.certificate, _PUBLIC)
+        _write(folder / f"{name}.key", issued.key, _PRIVATE)
 
-    for ecu in ecus:
-        _write(folder / "ecu" / f"{ecu}.secret", secrets.token_hex(32).encode() + b"\n", _PRIVATE)
-        pair = make_key_pair()
-        _write(folder / "ecu" / f"{ecu}.x25519", pair.private_key.encode() + b"\n", _PRIVATE)
-        _write(folder / "ecu" / f"{ecu}.x25519.pub", pair.public_key.encode() + b"\n", _PUBLIC)
+
+def _make_ecu_keys(folder: Path, ecu: str) -> None:
+    _write(folder / f"{ecu}.secret", secrets.token_hex(32).encode() + b"\n", _PRIVATE)
+    pair = make_key_pair()
+    _write(folder / f"{ecu}.x25519", pair.private_key.encode() + b"\n", _PRIVATE)
+    _write(folder / f"{ecu}.x25519.pub", pair.public_key.encode() + b"\n", _PUBLIC)
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:
@@ -174,6 +187,7 @@ def _private_pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
+    # The mode is set when the file is made: between write_bytes and chmod, others could open it.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -1,7 +1,11 @@
-"""The bench's own certificate authority: one CA, one certificate for the cloud, one for the operator, one a vehicle.
+"""The bench's certificate authority: certificates for the cloud, the operator and each vehicle.
 
-Decides the subject (CN and OU say who the peer is: ``control.identity`` reads them), the names the cloud is reached by, and
-the lifetime. ECDSA P-256, because TLS stacks offer Ed25519 certificates unevenly.
+* CN and OU of the subject identify the peer; ``control.identity`` reads them.
+* Extended key usage separates server from clients: a vehicle's certificate cannot serve as the cloud's.
+* ECDSA P-256, because not every TLS stack supports Ed25519 certificates.
+
+By cryptography's builders. trustme was tried (1.2.1): it sets CN and OU too, but every certificate is for servers, clients and code
+signing alike, and its CA is valid until the year 3000.
 """
 
 from __future__ import annotations
@@ -18,19 +22,20 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME: Final = timedelta(days=365)
 _CLOCK_SKEW: Final = timedelta(hours=1)
+"""Certificates are valid from this long ago on, for a machine whose clock is behind."""
 _SERVER_NAMES: Final = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its key, PEM."""
+    """A certificate and its private key, PEM."""
 
     certificate: bytes
     key: bytes
 
 
 class CertificateAuthority:
-    """Makes a CA on construction and issues certificates with it."""
+    """A new CA. Its key is in memory only, unless the caller keeps ``issued``."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -48,7 +53,7 @@ class CertificateAuthority:
         return _pem(self._certificate, self._key)
 
     def issue(self, *, common_name: str, unit: str) -> Issued:
-        """A certificate for ``CN=common_name, OU=unit``; the unit ``cloud`` makes it a server's, all others a client's."""
+        """Issue a certificate for ``CN=common_name, OU=unit``: a server's for the unit ``cloud``, a client's for all others."""
         key = ec.generate_private_key(ec.SECP256R1())
         server = unit == "cloud"
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
