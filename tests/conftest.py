@@ -1,4 +1,4 @@
-"""Tests of the project: capabilities, ``--require`` and the bench fixtures are the pytest plugin's (``bench.pytest_plugin``)."""
+"""Tests of the project: capabilities, ``--require`` and the bench's fixtures are the pytest plugin's (``bench.pytest_plugin``)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 
 from otabench.bench.pytest_plugin.items import uses_bench
+from tests import selection
 from tests.e2e.living_bench import QUICK
 from tests.needs import check_needs
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    selection.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_bench: runs on every bench file, whatever --bench-share says")
 
 
 @pytest.fixture(scope="session")
@@ -19,23 +28,10 @@ def bench_options() -> dict[str, Any]:
     return QUICK
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--exhaustive",
-        action="store_true",
-        help="also run what `make test` leaves to `make test-all`: full products of combinations, whole sweeps",
-    )
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``exhaustive``, and put the tests of the shared bench last.
-
-    The shared bench stays up until the end of the run, and other tests need vcan0 for themselves.
-    """
-    if not config.getoption("--exhaustive"):
-        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    """The shared bench comes up last: it stays until the end, and other tests want vcan0 for themselves."""
+    selection.select(config, items)
     items.sort(key=uses_bench)
 
 

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.mosquitto]
 IN_ORDER = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING", "SUCCEEDED"]
 
 
+@pytest.mark.every_bench
 @pytest.mark.parametrize(("transfer", "kind"), [(Transfer.FULL, "full"), (Transfer.DELTA, "delta")])
 def test_both_ecus_run_the_confirmed_new_version(living: LivingBench, transfer: Transfer, kind: str) -> None:
     job_id = living.start_campaign(transfer=transfer)

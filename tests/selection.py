@@ -1,0 +1,69 @@
+"""Which part of the suite runs where: the options by which ``setup/run-tests`` divides it among host and guests.
+
+``--kernel-can needed`` keeps the tests that need a CAN interface of the kernel: those marked ``vcan``, and those that use the shared
+bench. ``--kernel-can unneeded`` keeps the others. Every test is in one of the two parts (``test_selection.py``).
+
+``--bench-share 1/5`` keeps a fifth of the tests, for a bench file other than the default one, on which all of them run. Each
+test's name decides which fifth it is in, so an added test moves no other. Tests marked ``every_bench`` are always kept.
+
+``--exhaustive`` adds what ``make test`` leaves to ``make test-all``: the tests marked ``exhaustive``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.pytest_plugin.items import uses_bench
+
+NEEDED, UNNEEDED = "needed", "unneeded"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("otabench suite")
+    group.addoption(
+        "--kernel-can", choices=(NEEDED, UNNEEDED), help="only the tests that need a kernel with CAN, or do not"
+    )
+    group.addoption("--kernel-can-count", metavar="FILE", help="where to write how many tests --kernel-can leaves out")
+    group.addoption("--exhaustive", action="store_true", help="full products of combinations and whole sweeps, too")
+    group.addoption(
+        "--bench-share", metavar="I/N", help="the I-th of N shares of the tests, and those marked every_bench"
+    )
+
+
+def needs_kernel_can(item: pytest.Item) -> bool:
+    """Return whether a test needs a CAN interface of the kernel."""
+    return item.get_closest_marker("vcan") is not None or uses_bench(item)
+
+
+def is_in_share(nodeid: str, share: str) -> bool:
+    """Return whether a test belongs to a share ``I/N``.
+
+    Raises:
+        pytest.UsageError: the share is not two numbers I <= N.
+    """
+    index, _, count = share.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise pytest.UsageError(f"--bench-share {share}: write it as I/N, for example 1/5")
+    return zlib.crc32(nodeid.encode()) % int(count) == int(index) - 1
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Remove from ``items`` what the options leave out."""
+    where, share = config.getoption("--kernel-can"), config.getoption("--bench-share")
+    kept = list(items)
+    if not config.getoption("--exhaustive"):
+        kept = [item for item in kept if not item.get_closest_marker("exhaustive")]
+    if where:
+        here = kept
+        kept = [item for item in here if needs_kernel_can(item) == (where == NEEDED)]
+        if count_file := config.getoption("--kernel-can-count"):
+            Path(count_file).write_text(str(len(here) - len(kept)))
+    if share:
+        kept = [i for i in kept if i.get_closest_marker("every_bench") or is_in_share(i.nodeid, share)]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
