@@ -76,12 +76,14 @@ def test_a_power_cycle_ends_the_session(ask: Ask, ecu: Ecu, power: Power) -> Non
 
 
 def test_without_supply_it_is_silent(isotp: IsoTpLink, power: Power) -> None:
-@pytest.mark.every_bench
     power.off()
     with pytest.raises(WaitTimeout):
         isotp.request(bytes.fromhex("3E00"), timeout_s=0.3)
     power.on()
     assert isotp.request(bytes.fromhex("3E00"), timeout_s=3) == bytes.fromhex("7E00")
+
+
+@pytest.mark.every_bench
 def test_udsoncan_unlocks_by_the_bench_files_secret(uds_client: Client) -> None:
     uds_client.change_session(0x03)
     uds_client.change_session(0x02)

@@ -55,7 +55,6 @@ def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living:
 
 
 def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
-@pytest.mark.every_bench
     """What the report says of each ECU's trouble codes that were stored in this job, with their time."""
     deadline = time.monotonic() + timeout_s
     while {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} != set(living.bench.topology.ecus):
@@ -68,6 +67,9 @@ def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> d
         ecu: {match[1]: datetime.fromisoformat(f"{match[2]}+00:00") for match in each if match}
         for ecu, each in matches.items()
     }
+
+
+@pytest.mark.every_bench
 def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) -> None:
     living.bench.ecu("engine").fault("boot-fail")
     living.start_campaign()
