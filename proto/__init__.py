@@ -1,6 +1,6 @@
-"""What both sides of a wire agree on: the control plane's messages, job states, the manifest's profile, the image format, the trace.
+"""What both sides of a wire agree on: gRPC messages, job states, the manifest's fields, image format, addressing, trace, configuration.
 
-Imports nothing of ours. ``cloud``, ``ecu_firmware_sim`` and ``bench`` import from here and never from each other.
+``cloud``, ``ecu_firmware_sim`` and ``bench`` import from here and never from each other; proto imports none of them.
 """
 
 if __name__ != "otabench.proto":  # a second name would mean a second copy of every class and constant

@@ -1,16 +1,17 @@
-"""The container of an artifact that is encrypted for one ECU: its layout, and nothing of cryptography.
+"""The layout of an artifact that is encrypted for one ECU.
 
     header (20) | sealed key (80) | stream header (24) | chunk 0 | chunk 1 | … | last chunk
 
 * header, big-endian: magic ``OTAE``, version (1), three zero bytes, chunk size (4), plaintext length (8).
-* sealed key: libsodium's sealed box (X25519, XSalsa20-Poly1305) of the 32 bytes secretstream key, for the ECU's key.
-* stream header and chunks: libsodium's secretstream (XChaCha20-Poly1305), 17 bytes more than the plaintext each. Every
-  chunk holds ``chunk size`` bytes of it but the last, which holds the rest (never nothing) and is the one with TAG_FINAL.
-* The header is the associated data of every chunk: none of its fields can be changed without every chunk being refused.
+* sealed key: libsodium's sealed box (X25519, XSalsa20-Poly1305), for the ECU's key. It contains the secretstream key, 32 bytes.
+* stream header and chunks: libsodium's secretstream (XChaCha20-Poly1305). A chunk is 17 bytes longer than its plaintext. Every chunk
+  contains ``chunk size`` bytes of plaintext, except the last one: it contains the rest (at least one byte) and has TAG_FINAL.
+* The header is the associated data of every chunk, so a changed header makes every chunk invalid.
 
-What is inside, an image or a patch, is the dataFormatIdentifier's to say. The sealed box says for whom a file is, not from
-whom: that an image may be installed is for the Director's Targets and the image's own signature.
-Who seals is ``cloud.trust.encryption``, who opens the ECU's decryption.
+Whether the plaintext is an image or a patch is stated by dataFormatIdentifier (RequestDownload). Encryption proves nothing about the
+sender: whether an image may be installed follows from the Director's Targets and the image's own signature.
+
+``cloud.trust.encryption`` encrypts, ``ecu_firmware_sim.programming.decryption`` decrypts. No cryptography is done here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CHUNK_OVERHEAD_BYTES: Final = 17
 PREFIX_BYTES: Final = HEADER_BYTES + SEALED_KEY_BYTES + STREAM_HEADER_BYTES
 DEFAULT_CHUNK_BYTES: Final = 4096
 MAX_CHUNK_BYTES: Final = 16 * 1024
-"""What an ECU must be able to hold at once."""
+"""An ECU decrypts a chunk only as a whole, so it needs that much memory."""
 _HEADER: Final = struct.Struct(">4sB3xIQ")
 
 
@@ -39,7 +40,11 @@ class ContainerError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says. ``plaintext_bytes`` is at least 1."""
+    """The header's fields. ``plaintext_bytes`` is at least 1.
+
+    Raises:
+        ContainerError: a field is out of range.
+    """
 
     chunk_bytes: int
     plaintext_bytes: int
@@ -52,27 +57,27 @@ class Header:
 
     @property
     def chunks(self) -> int:
-        """How many there are."""
+        """The number of chunks."""
         return -(-self.plaintext_bytes // self.chunk_bytes)
 
     @property
     def artifact_bytes(self) -> int:
-        """Length of the whole file."""
+        """The length of the whole file."""
         return PREFIX_BYTES + self.plaintext_bytes + self.chunks * CHUNK_OVERHEAD_BYTES
 
     def pack(self) -> bytes:
-        """Its bytes, which are the associated data of every chunk."""
+        """Return the header's bytes, which are the associated data of every chunk."""
         return _HEADER.pack(MAGIC, VERSION, self.chunk_bytes, self.plaintext_bytes)
 
 
 def parse_header(data: bytes) -> Header:
-    """The header at the start of a file.
+    """Return the header at the start of a file.
 
     Raises:
-        ContainerError: it is none, or of a version that is not known here.
+        ContainerError: the file is not an encrypted artifact, or one of an unknown version.
     """
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
-        raise ContainerError("this is no encrypted artifact")
+        raise ContainerError("this is not an encrypted artifact")
     _, version, chunk_bytes, plaintext_bytes = _HEADER.unpack_from(data)
     if version != VERSION or data[5:8] != bytes(3):
         raise ContainerError(f"encrypted artifacts of version {version} are not known here")

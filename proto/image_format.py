@@ -1,14 +1,17 @@
-"""The firmware image: MCUboot's format, read.
+"""The format of firmware images: MCUboot's, read only.
 
-Decides what is a well-formed image and what it says of itself. It verifies no signature (the bootloader does, the cloud
-does) and writes nothing (imgtool does). Field layout after MCUboot's ``docs/design.md`` and ``bootutil/image.h``:
+    image = parse(Path("engine-2.0.0.bin").read_bytes())
+    print(image.version, image.security_counter, *image.dependencies)
 
-    header (32 bytes, padded to ``header_size``) | body | protected TLVs (magic 0x6908) | TLVs (magic 0x6907)
+Layout, after MCUboot's ``docs/design.md`` and ``bootutil/image.h``; all integers are little-endian:
 
-All integers are little-endian. The SHA-256 TLV covers header, body and protected TLVs; imgtool's Ed25519 signature
-covers that digest.
+    header (32 bytes, padded to ``header_size``) | binary | protected TLVs (magic 0x6908) | TLVs (magic 0x6907)
 
-A dependency (TLV 0x40) names an image number and the least version of it. What the numbers mean in a vehicle is docs/contracts.md's.
+The SHA-256 TLV covers header, binary and protected TLVs. imgtool's Ed25519 signature covers that digest.
+
+A dependency (TLV 0x40) names an image number and its minimum version; docs/contracts.md describes the numbers of a vehicle.
+
+Images are made by imgtool. Signatures are verified by the bootloader and the cloud, not here.
 """
 
 from __future__ import annotations
@@ -37,22 +40,22 @@ TLV_UUID_VENDOR: Final = 0x74
 TLV_UUID_CLASS: Final = 0x75
 
 OWN_IMAGE: Final = 0
-"""The image number by which an image names its own ECU: what that runs before the update, if anything does."""
+"""The image number by which a dependency names its own ECU: it is about the version that runs there before the update."""
 MAX_IMAGE_NUMBER: Final = 0xFF
 MAX_DEPENDENCIES: Final = 32
-"""More of them are no image of ours: an ECU keeps a version for each."""
+"""An ECU keeps a version for each, in memory of limited size."""
 
 VENDOR: Final = "otabench"
-"""The vendor name that images are signed with (``imgtool --vid``)."""
+"""The vendor name of all images (``imgtool --vid``)."""
 
 
 class ImageFormatError(Exception):
-    """The bytes are not a well-formed MCUboot image. The message says what is wrong and where."""
+    """The bytes are not a well-formed MCUboot image. The message states what is wrong and where."""
 
 
 @dataclass(frozen=True, order=True)
 class ImageVersion:
-    """``major.minor.revision+build``; ordered as MCUboot orders it, build number included."""
+    """``major.minor.revision+build``. Ordered as MCUboot does when it compares build numbers too."""
 
     major: int
     minor: int
@@ -65,7 +68,7 @@ class ImageVersion:
 
     @classmethod
     def parse(cls, text: str) -> ImageVersion:
-        """Reads ``2.0.1`` or ``2.0.1+5``.
+        """Return the version in a text such as ``2.0.1`` or ``2.0.1+5``.
 
         Raises:
             ValueError: not of that form, or a number too large for its field (8, 8, 16, 32 bits).
@@ -83,12 +86,12 @@ class ImageVersion:
 
 
 NOTHING_RUNS: Final = ImageVersion(0, 0, 0)
-"""What an ECU says that it runs (F189) while it is in its bootloader."""
+"""The version that an ECU reports (DID F189) while it is in its bootloader and runs no image."""
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """That image number is needed, at least in that version."""
+    """An image's need of another image: that image number, in that version or a newer one."""
 
     image_number: int
     version: ImageVersion
@@ -99,7 +102,7 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Image:
-    """What a well-formed image says of itself, none of it verified but the structure."""
+    """The fields of a well-formed image. Its structure is verified, its digest and signature are not."""
 
     header_size: int
     binary_size: int
@@ -109,19 +112,19 @@ class Image:
     tlvs: tuple[tuple[int, bytes], ...]
     protected_tlvs: tuple[tuple[int, bytes], ...]
     dependencies: tuple[Dependency, ...] = ()
-    """Of the protected TLVs, in their order."""
+    """In the order of their TLVs."""
 
     @property
     def hashed_size(self) -> int:
-        """How many bytes from the start the SHA-256 TLV covers."""
+        """The number of bytes, from the start, that the SHA-256 TLV covers."""
         return self.header_size + self.binary_size + self.protected_tlv_size
 
     def tlv(self, kind: int) -> bytes | None:
-        """The value of the unprotected TLV of that kind, or None."""
+        """Return the value of the unprotected TLV of that kind, or None."""
         return next((value for tag, value in self.tlvs if tag == kind), None)
 
     def protected_tlv(self, kind: int) -> bytes | None:
-        """The value of the protected TLV of that kind, or None."""
+        """Return the value of the protected TLV of that kind, or None."""
         return next((value for tag, value in self.protected_tlvs if tag == kind), None)
 
     @property
@@ -131,23 +134,24 @@ class Image:
 
     @property
     def class_id(self) -> bytes | None:
-        """16 bytes, as ``class_id_of`` makes them from a hardware id."""
+        """16 bytes, as ``class_id_of`` derives them from a hardware id."""
         return self.protected_tlv(TLV_UUID_CLASS) or self.tlv(TLV_UUID_CLASS)
 
 
 def class_id_of(hardware_id: str) -> bytes:
-    """The class id TLV's value for a hardware id (the bench file's), as imgtool derives it from vendor and class name."""
+    """Return the class id of a hardware id, as imgtool derives it from vendor and class name (``--vid``, ``--cid``)."""
     vendor = uuid.uuid5(uuid.NAMESPACE_DNS, VENDOR)
     return uuid.uuid5(vendor, hardware_id).bytes
 
 
 def parse(data: bytes | bytearray | memoryview) -> Image:
-    """Reads header and TLVs of an image that starts at offset 0; bytes behind its last TLV are left alone.
+    """Return the header and TLVs of an image that starts at offset 0. Bytes after its last TLV are ignored.
 
     Raises:
-        ImageFormatError: no image, one whose sizes contradict each other or the data's length, or whose dependencies are
+        ImageFormatError: the data is not an image, its sizes contradict each other or the data's length, or its dependencies are
             malformed or too many.
     """
+    # A view: slices of a slot's bytes must not copy it.
     view = memoryview(data)
     if len(view) < HEADER_SIZE:
         raise ImageFormatError(f"{len(view)} bytes are shorter than an image header ({HEADER_SIZE})")
@@ -155,7 +159,7 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
         HEADER_FORMAT.unpack_from(view)
     )
     if magic != IMAGE_MAGIC:
-        raise ImageFormatError(f"header magic is 0x{magic:08X}, not 0x{IMAGE_MAGIC:08X}: this is no MCUboot image")
+        raise ImageFormatError(f"header magic is 0x{magic:08X}, not 0x{IMAGE_MAGIC:08X}: this is not an MCUboot image")
     if header_size < HEADER_SIZE or header_size + binary_size + protected_size > len(view):
         raise ImageFormatError(
             f"header claims {header_size} + {binary_size} + {protected_size} bytes, there are {len(view)}: the image is cut short"
@@ -181,12 +185,12 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
 
 
 def digest(data: bytes | bytearray | memoryview, image: Image) -> bytes:
-    """SHA-256 over what the image's SHA-256 TLV covers."""
+    """Return the SHA-256 of what the image's SHA-256 TLV covers."""
     return hashlib.sha256(memoryview(data)[: image.hashed_size]).digest()
 
 
 def first_unmet(dependencies: Iterable[Dependency], versions: Mapping[int, ImageVersion]) -> Dependency | None:
-    """The first dependency that ``versions`` (by image number) do not meet; one on a number that is not there is not met."""
+    """Return the first dependency that ``versions`` (by image number) do not meet. A number that is absent there is not met."""
     for each in dependencies:
         found = versions.get(each.image_number)
         if found is None or found < each.version:

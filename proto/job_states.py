@@ -1,15 +1,18 @@
-"""The states of an update job and the one table of their transitions.
+"""The states of a job, and the one table of their transitions.
 
-Decides which state may follow which, for cloud and gateway alike: the gateway acts by it, the cloud refuses what it does
-not allow. It does not decide *when* a transition is due, nor persist anything. The words are those of ``ota.proto``, the
-trace and the HMI.
+    is_allowed(JobState.INSTALLING, JobState.ACTIVATING)    # True
+    is_final(from_wire(campaign.jobs[0].state))             # has it ended?
+
+The gateway acts by this table, and the cloud refuses what it does not allow. When a transition is due is decided by the gateway
+(``bench.gateway.jobs.states``); both store the states of their jobs themselves. The names are those of ``ota.proto``, the trace and the
+HMI.
 
 Rules:
 
 * A job ends in exactly one of the final states and never leaves it.
-* The operator may cancel, and time may run out, only until ACTIVATING: from there on the vehicle finishes or rolls back.
-* Until INSTALLING ends nothing that an ECU runs has changed, so a job may FAIL there; from ACTIVATING on the way back is
-  ROLLED_BACK, and FAILED only says that not even that could be completed (the reason names the ECU).
+* Before ACTIVATING, nothing that an ECU runs has changed: the operator may cancel, time may run out, and a job may simply fail.
+* From ACTIVATING on, the vehicle either finishes or goes back (ROLLED_BACK). FAILED means then that not even going back succeeded;
+  the reason names the ECU.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from otabench.proto import ota_pb2
 
 
 class JobState(StrEnum):
-    """State of one job of one vehicle (design: contract 4.7)."""
+    """The state of one job of one vehicle."""
 
     CREATED = "CREATED"
     CONFIRMING = "CONFIRMING"
@@ -60,24 +63,24 @@ FINAL_STATES: Final[frozenset[JobState]] = frozenset(state for state, after in T
 
 
 def is_allowed(before: JobState, after: JobState) -> bool:
-    """Whether the table has the transition ``before`` to ``after``. Staying in a state is no transition."""
+    """Return whether the table has the transition from ``before`` to ``after``. Staying in a state is not a transition."""
     return after in TRANSITIONS[before]
 
 
 def is_final(state: JobState) -> bool:
-    """Whether a job in this state has ended."""
+    """Return whether a job in this state has ended."""
     return state in FINAL_STATES
 
 
 def to_wire(state: JobState) -> ota_pb2.JobState:
-    """The state as ``ota.v1.JobState``."""
+    """Return the state as ``ota.v1.JobState``."""
     return ota_pb2.JobState.Value(f"JOB_STATE_{state}")  # type: ignore[return-value]
 
 
 def from_wire(value: int) -> JobState:
-    """The state behind an ``ota.v1.JobState`` number.
+    """Return the state that an ``ota.v1.JobState`` number means.
 
     Raises:
-        ValueError: the number is JOB_STATE_UNSPECIFIED or unknown to this version.
+        ValueError: the number is JOB_STATE_UNSPECIFIED or unknown to this version (proto3 enums are open).
     """
     return JobState(ota_pb2.JobState.Name(value).removeprefix("JOB_STATE_"))

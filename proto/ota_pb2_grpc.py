@@ -55,21 +55,21 @@ class ControlPlaneServicer:
     """Missing associated documentation comment in .proto file."""
 
     def CheckIn(self, request, context):
-        """The vehicle tells what it is and what it runs; the cloud answers whether there is a job for it, and if not, why not.
+        """The vehicle reports what it is and what it runs. The cloud answers whether there is a job for it, and if not, why not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetManifest(self, request, context):
-        """The Director's signed metadata for this vehicle.
+        """Returns the job's manifest: the Director's signed metadata for this vehicle.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateStatus(self, request, context):
-        """A transition of the job, or progress within its state.
+        """Reports a transition of the job, or progress within its state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,14 +231,15 @@ class OperatorServicer:
     """Missing associated documentation comment in .proto file."""
 
     def RegisterVehicle(self, request, context):
-        """Makes a vehicle and its ECUs known (the inventory). Repeating it with the same facts changes nothing.
+        """Enters a vehicle and its ECUs into the inventory. Repeating a registration changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateCampaign(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates a campaign with one job for each vehicle. Repeating a call creates a second campaign.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -256,13 +257,14 @@ class OperatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelCampaign(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends the jobs that were never offered to their vehicle, and has the other vehicles asked to end theirs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchCampaign(self, request, context):
-        """Sends the campaign as it is, and again on every change, until every job has ended.
+        """Sends the campaign as it is, and again at every change, until every job has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

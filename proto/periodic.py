@@ -1,9 +1,10 @@
-"""Periodic application frames: which identifier, how often, which signals. Written in the bench file, sent by the simulated ECU,
-described by the DBC that `otabench dbc` makes of it.
+"""Periodic application frames: identifier, period and signals. Pure; nothing is sent here.
 
-Decides a frame's layout (unsigned signals, Intel byte order) and how its values move: a ``counter`` counts up and wraps, a
-``triangle`` goes from its minimum to its maximum and back, a ``constant`` stays at its minimum. All repeat after ``CYCLE``
-frames. Pure; whoever sends them decides when.
+A bench file describes them, the simulated ECU sends them, and `otabench dbc` makes a DBC of them.
+
+* Signals are unsigned, in Intel byte order.
+* A ``counter`` counts up and wraps. A ``triangle`` goes from its minimum to its maximum and back. A ``constant`` stays at its minimum.
+* All values repeat after ``CYCLE`` frames, so the kernel's broadcast manager can send them from a list, without waking the ECU.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
 
 
 class PeriodicSignal(BaseModel):
-    """One signal. Physical value = raw value times ``factor`` plus ``offset``."""
+    """One signal. Its physical value is the raw value times ``factor`` plus ``offset``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,25 +31,25 @@ class PeriodicSignal(BaseModel):
     offset: float = 0.0
     minimum: float = 0.0
     maximum: float | None = None
-    """None: what the length holds."""
+    """None: the largest value that ``length`` bits hold."""
     unit: str = Field(default="", max_length=16, pattern=r'^[^"\\\x00-\x1f]*$')
     wave: Literal["counter", "triangle", "constant"] = "triangle"
 
     @property
     def largest(self) -> float:
-        """The largest physical value."""
+        """The largest physical value: ``maximum``, or what the length holds."""
         return self.to_physical((1 << self.length) - 1) if self.maximum is None else self.maximum
 
     def to_physical(self, raw: int) -> float:
-        """The physical value of a raw one."""
+        """Return the physical value of a raw one."""
         return raw * self.factor + self.offset
 
     def to_raw(self, physical: float) -> int:
-        """The raw value nearest to a physical one."""
+        """Return the raw value nearest to a physical one."""
         return round((physical - self.offset) / self.factor)
 
     def raw(self, number: int) -> int:
-        """The raw value in the ``number``-th frame."""
+        """Return the raw value in the ``number``-th frame."""
         low, high = self.to_raw(self.minimum), self.to_raw(self.largest)
         if self.wave == "constant":
             return low
@@ -70,7 +71,7 @@ class PeriodicSignal(BaseModel):
 
 
 class PeriodicFrame(BaseModel):
-    """One frame, 8 bytes or fewer."""
+    """One periodic frame, of at most 8 bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,14 +87,14 @@ class PeriodicFrame(BaseModel):
         return is_29_bit(self.id)
 
     def data(self, number: int) -> bytes:
-        """The data of the ``number``-th frame."""
+        """Return the data of the ``number``-th frame."""
         bits = 0
         for signal in self.signals:
             bits |= signal.raw(number) << signal.start_bit
         return bits.to_bytes(self.length, "little")
 
     def cycle(self) -> list[bytes]:
-        """The data of all frames until it begins again."""
+        """Return the data of the frames of one cycle: a single one if it never changes."""
         frames = [self.data(number) for number in range(CYCLE)]
         return frames[:1] if all(frame == frames[0] for frame in frames) else frames
 
@@ -103,10 +104,10 @@ class PeriodicFrame(BaseModel):
         for signal in self.signals:
             for bit in range(signal.start_bit, signal.start_bit + signal.length):
                 if bit >= self.length * 8:
-                    raise ValueError(f"frame {self.name}: signal {signal.name} ends behind its {self.length} bytes")
+                    raise ValueError(f"frame {self.name}: signal {signal.name} ends after its {self.length} bytes")
                 if taken.setdefault(bit, signal.name) != signal.name:
                     raise ValueError(f"frame {self.name}: signals {taken[bit]} and {signal.name} share bit {bit}")
         names = [signal.name for signal in self.signals]
         if len(set(names)) < len(names):
-            raise ValueError(f"frame {self.name}: two signals have one name")
+            raise ValueError(f"frame {self.name}: two signals have the same name")
         return self

@@ -1,7 +1,9 @@
-"""What a process of the bench is told at its start: one JSON file each, written by the launcher, read by the process.
+"""Configurations of the bench's processes: one JSON file for each process, written by the launcher and read at the process's start.
 
-A wire like any other: the launcher may start an ECU or a cloud without importing it. Unknown keys are errors. Paths are
-absolute or relative to the process's working directory. Nothing here is read from the environment.
+    CloudConfig.model_validate_json(path.read_bytes())
+
+So the launcher starts an ECU or a cloud without importing it. Unknown keys are errors. Paths are absolute, or relative to the
+process's working directory. The gateway's configuration is in ``bench.gateway.config``.
 """
 
 from __future__ import annotations
@@ -23,25 +25,25 @@ class IsoTpConfig(IsoTpAddressing):
     """ISO 15765-2 parameters of one end: its addressing, and the limits that it sends in flow control (block size, STmin)."""
 
     transport: Literal["auto", "kernel", "user"] = "auto"
-    """auto: the kernel's CAN_ISOTP where the interface is socketcan and the kernel has it, else can-isotp."""
+    """auto: the kernel's CAN_ISOTP if the interface is socketcan and the kernel has it, else can-isotp."""
     block_size: int = Field(default=0, ge=0, le=255)
     st_min_ms: int = Field(default=0, ge=0, le=127)
     padding: int | None = Field(default=0xCC, ge=0, le=0xFF)
     fd: bool = False
     tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
-    """Bytes of a full frame (CAN FD). None: 64 with CAN FD, else 8."""
+    """Bytes of a full frame on CAN FD (TX_DL). None: 64 with CAN FD, else 8."""
 
     def frame_bytes(self, *, fd: bool) -> int:
-        """Bytes of a full frame on a bus that is CAN FD or not."""
+        """Return the bytes of a full frame, on a bus that is CAN FD or not."""
         return (self.tx_dl or 64) if fd else 8
 
 
 class EcuTiming(_Config):
-    """Times of an ECU, in seconds. The defaults are quick; a bench file may make them real."""
+    """Times of a simulated ECU, in seconds. The defaults are short; a bench file can make them as long as a real ECU's."""
 
     p2_server_max_s: float = Field(default=0.05, gt=0, le=65.535)
     p2_star_server_max_s: float = Field(default=5.0, gt=0, le=655.35)
-    """Upper bounds of both: what the two bytes of the answer to 10 hold."""
+    """The upper bounds of both are what two bytes of the response to DiagnosticSessionControl hold (units of 1 ms and 10 ms)."""
     s3_server_s: float = Field(default=5.0, gt=0)
     boot_s: float = Field(default=0.15, ge=0)
     erase_sector_s: float = Field(default=0.0, ge=0)
@@ -60,38 +62,38 @@ class EcuConfig(_Config):
     hardware_id: str
     part_number: str
     bus: dict[str, Any]
-    """Passed on to ``can.Bus``: interface, channel, fd, …"""
+    """Arguments of ``can.Bus``: interface, channel, fd, …"""
     request_id: int
     response_id: int
     functional_id: int = 0x7DF
     isotp: IsoTpConfig = IsoTpConfig()
     timing: EcuTiming = EcuTiming()
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """32 bytes, hex: the key of the seed's HMAC-SHA-256."""
+    """32 bytes, hex: the secret from which the key for a seed is computed."""
     security_algorithm: str = "hmac-sha256"
-    """``security_algorithm``: the built-in one, or ``module:function``."""
+    """The built-in one, or ``module:function`` (``proto.security_algorithm``)."""
     state_file: Path
-    """The ECU's flash, made at the first start from factory_image, kept from then on."""
+    """The ECU's flash: made from factory_image at the first start, and kept from then on."""
     factory_image: Path
     factory_versions: dict[int, str] = {}
-    """What the factory built into the vehicle, by image number: kept with the factory image for the dependencies it names."""
+    """The versions that the factory installed in the vehicle, by image number: the factory image's dependencies are judged by them."""
     image_public_key: Path
-    """PEM, Ed25519: firmware images must be signed by it."""
+    """PEM, Ed25519: images must be signed by it."""
     director_root: Path
     """The Director's Root metadata (JSON), pinned: its Targets key signs what may be installed."""
     decryption_key: Path | None = None
-    """X25519 private key, 64 hexadecimal digits: opens artifacts encrypted for this ECU. None: it takes none."""
+    """A file with an X25519 private key, as 64 hexadecimal digits. None: the ECU refuses encrypted artifacts."""
     slot_size_bytes: int = 0x100000
     max_boot_attempts: int = 3
     declared_ram_bytes: int = 4 * 1024 * 1024
-    """What a rebuild from a patch may use."""
+    """The memory that rebuilding an image from a patch may use."""
     control_host: str = "127.0.0.1"
     control_port: int
     trace: Path | None = None
     periodic: tuple[PeriodicFrame, ...] = ()
-    """What its application sends by itself, on a SocketCAN interface."""
+    """The frames that its application sends."""
     faults: tuple[str, ...] = ()
-    """Faults set from the start: "boot-fail", …"""
+    """Faults that are set from the start, such as "boot-fail"."""
 
 
 class TlsConfig(_Config):
@@ -103,7 +105,7 @@ class TlsConfig(_Config):
 
 
 class CloudConfig(_Config):
-    """The cloud (``python -m otabench.cloud PLANE --config FILE``, PLANE: control, artifacts, events or all)."""
+    """The cloud (``python -m otabench.cloud PLANE --config FILE``; PLANE is control, artifacts, events or all)."""
 
     state_dir: Path
     database_url: str
@@ -111,18 +113,18 @@ class CloudConfig(_Config):
     artifact_store: str
     """fsspec URL of a folder, e.g. ``file:///…/artifacts``."""
     keys_dir: Path
-    """As ``otabench keys init`` makes it: director/*.pem, director/root.json, image/*.pem, tls/*."""
+    """The key folder that ``otabench keys init`` makes (docs/contracts.md, "Keys")."""
     grpc_host: str = "127.0.0.1"
     grpc_port: int
     tls: TlsConfig | None = None
-    """None: plain text, on loopback only."""
+    """None: without TLS, on loopback only."""
     artifact_host: str = "127.0.0.1"
     artifact_port: int
     artifact_base_url: str
-    """As vehicles reach the artifact server, e.g. ``http://127.0.0.1:9000/artifacts/``."""
+    """The URL at which vehicles reach the artifact server, e.g. ``http://127.0.0.1:9000/artifacts/``."""
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int
     embedded_broker: bool = False
-    """The event plane runs amqtt itself (``python -m otabench.cloud events``) because mosquitto is not installed."""
+    """Whether the event plane runs amqtt itself, because mosquitto is not installed."""
     poll_interval_s: float = 10.0
     trace: Path | None = None

@@ -1,11 +1,14 @@
-"""The algorithm of SecurityAccess (service 27): which key answers a seed. A plug-in, named in the bench file.
+"""The algorithm of SecurityAccess (service 27): computes the key for a seed. A bench file can name the user's own.
 
-``hmac-sha256`` is built in: key = HMAC-SHA-256(secret, seed). ``module:function`` is the user's own, importable by ECU and
-gateway alike: ``function(seed: bytes, *, secret: bytes, level: int) -> bytes``, where ``level`` is requestSeed's
-sub-function. It must give the same key for the same seed, and keys of one length.
+    algorithm = load("hmac-sha256", secret=secret)
+    key = algorithm.key_for(seed, level=0x01)
 
-It is loaded and tried once at the start, so that a wrong name or a function that does not work is an error then, and not
-in the middle of an update.
+``hmac-sha256`` is built in: the key is HMAC-SHA-256(secret, seed). ``module:function`` is the user's own, which both ECU and gateway
+import: ``function(seed: bytes, *, secret: bytes, level: int) -> bytes``. ``level`` is requestSeed's sub-function. The same seed must
+give the same key, and all keys must have the same length.
+
+An algorithm is loaded and tried once at the start, so that a wrong name or a failing function is an error then, and not in the middle
+of an update.
 """
 
 from __future__ import annotations
@@ -24,12 +27,12 @@ _TRIED_WITH: Final = bytes(range(1, 17))
 
 
 class AlgorithmError(Exception):
-    """The algorithm cannot be used. The message names it, and says why and what to do."""
+    """The algorithm cannot be used. The message names it, and states why and the remedy."""
 
 
 @dataclass(frozen=True)
 class SecurityAlgorithm:
-    """One algorithm with the ECU's secret. ``key_bytes``: how long its keys are."""
+    """One algorithm with the ECU's secret. ``key_bytes``: the length of its keys."""
 
     name: str
     key_bytes: int
@@ -37,30 +40,30 @@ class SecurityAlgorithm:
     _secret: bytes
 
     def key_for(self, seed: bytes, *, level: int) -> bytes:
-        """The key that unlocks.
+        """Return the key for a seed.
 
         Raises:
-            AlgorithmError: the plug-in failed, or gave something else than a key of its length.
+            AlgorithmError: the function failed, or did not return a key of the usual length.
         """
         key = _call(self.name, self._function, seed, self._secret, level)
         if len(key) != self.key_bytes:
             raise AlgorithmError(
-                f"security algorithm {self.name}: gave a key of {len(key)} bytes, and one of {self.key_bytes} before: "
-                "all keys must have one length"
+                f"security algorithm {self.name}: returned a key of {len(key)} bytes, and one of {self.key_bytes} before: "
+                "all keys must have the same length"
             )
         return key
 
 
 def hmac_sha256(seed: bytes, *, secret: bytes, level: int) -> bytes:
-    """The built-in algorithm."""
+    """Return the built-in algorithm's key. ``level`` does not matter to it: all levels share the secret."""
     return hmac.new(secret, seed, hashlib.sha256).digest()
 
 
 def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
-    """The algorithm of that name, tried once.
+    """Return the algorithm of that name, after calling it once.
 
     Raises:
-        AlgorithmError: there is no such module or function, or it does not work.
+        AlgorithmError: there is no such module or function, or it fails.
     """
     function = hmac_sha256 if name == DEFAULT else _find(name)
     return SecurityAlgorithm(name, len(_call(name, function, _TRIED_WITH, secret, 1)), function, secret)
@@ -80,7 +83,7 @@ def _find(name: str) -> Callable[..., Any]:
             "install it, or put its folder into PYTHONPATH"
         ) from error
     if not callable(function):
-        raise AlgorithmError(f"security algorithm {name}: {function_name} of {module_name} is no function")
+        raise AlgorithmError(f"security algorithm {name}: {function_name} of {module_name} is not a function")
     return function  # type: ignore[no-any-return]
 
 
@@ -93,5 +96,5 @@ def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, l
             "it is called as function(seed, secret=…, level=…)"
         ) from error
     if not isinstance(key, bytes) or not 0 < len(key) <= _LONGEST_KEY_BYTES:
-        raise AlgorithmError(f"security algorithm {name}: gave {key!r:.60}, not 1 to {_LONGEST_KEY_BYTES} bytes")
+        raise AlgorithmError(f"security algorithm {name}: returned {key!r:.60}, not 1 to {_LONGEST_KEY_BYTES} bytes")
     return key

@@ -1,9 +1,15 @@
-"""The trace: ``traces/simulation_trace.jsonl``, one event a line, append only, written by every process of the bench.
+"""The trace: ``traces/simulation_trace.jsonl``, one event per line, appended by every process of the bench.
 
-Decides the shape of a line (``v, seq, ts, mono_ns, component, event, vin, job_id, ecu, data``) and that a line is written
-whole: one ``write`` on a descriptor opened with O_APPEND, so that lines of several processes never mix. ``seq`` counts
-per writer from 1: a gap means a lost line. ``mono_ns`` is CLOCK_MONOTONIC, which all processes of one machine share: it
-is what events of several components are ordered by.
+    writer = TraceWriter(path, component="gateway", vin="W0L…")
+    writer.emit("uds.exchange", job_id=job_id, ecu="engine", request="1003", took_ms=2.1)
+
+    failed = [event for event in read(path) if event.event == "job.state" and event.data["to"] == "FAILED"]
+
+* A line has the keys ``v, seq, ts, mono_ns, component, event, vin, job_id, ecu, data``; docs/contracts.md describes them and the events.
+* A line is one ``write`` to a descriptor opened with O_APPEND, so that lines of several processes never mix.
+* ``seq`` counts from 1 for each writer: a gap is a lost line.
+* ``mono_ns`` is CLOCK_MONOTONIC, which all processes of a machine share. Events of several components are ordered by it; ``ts``, the
+  wall clock, may jump.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True)
 class TraceEvent:
-    """One line of the trace, read back."""
+    """One line of the trace, as ``read`` returns it."""
 
     v: int
     seq: int
@@ -38,12 +44,12 @@ class TraceEvent:
 
 
 class TraceWriter:
-    """Appends events of one component. Safe to share between threads; costs one system call an event.
+    """Appends events of one component. Can be shared between threads. An event costs one system call.
 
     Args:
-        path: the trace file, made with its folder if absent; None writes nothing (for tools that have no run).
+        path: the trace file, made with its folder if absent. None: write nothing, for tools that have no run.
         component: "gateway", "cloud.control", "ecu.engine", …
-        vin: put on every line of this writer, if it belongs to one vehicle.
+        vin: the vehicle of every line, if this writer belongs to one.
     """
 
     def __init__(self, path: Path | None, *, component: str, vin: str | None = None) -> None:
@@ -59,7 +65,11 @@ class TraceWriter:
     def emit(
         self, event: str, *, job_id: str | None = None, ecu: str | None = None, vin: str | None = None, **data: Any
     ) -> None:
-        """Appends one event. ``data`` must be JSON; bytes are written as hex."""
+        """Append one event. ``data`` must be JSON; bytes are written as hex, other objects as text.
+
+        Raises:
+            OSError: the file cannot be written (disk full).
+        """
         with self._lock:
             if self._fd is None:
                 return
@@ -92,11 +102,11 @@ def _as_json(value: object) -> object:
 
 
 def read(path: Path) -> Iterator[TraceEvent]:
-    """The events of a trace file in the order of the file; a torn last line (a killed writer) is left out.
+    """Return the events of a trace file, in the order of the file. A torn last line, of a writer that was killed, is left out.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a whole line is not a trace event; the message has the line's number.
+        ValueError: a whole line is not a trace event; the message states the line's number.
     """
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):

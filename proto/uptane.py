@@ -1,15 +1,17 @@
-"""The profile of the Director's Targets metadata: what stands in ``custom``, for one vehicle's update.
+"""The ``custom`` fields of the Director's Targets: what the manifest of one vehicle's job states about vehicle and ECUs.
 
-TUF's own fields (path, length, sha256, version, expires, signatures) are python-tuf's. Here are only the fields that
-Uptane adds per vehicle and ECU, and how they are spelt. Whoever reads them has verified the signatures first; whether
-they fit *this* vehicle is judged by the reader (gateway: ``bench.gateway.trust.primary``, ECU: its partial verification).
+TUF's own fields (path, length, sha256, version, expires, signatures) are python-tuf's. These are the fields that Uptane adds. Whoever
+reads them has verified the signatures first. Whether they fit *this* vehicle is judged by the reader: the gateway in
+``bench.gateway.trust.primary``, the ECU in its partial verification.
 
-Targets.signed has an extra member ``custom`` (``ManifestCustom``); every target has ``custom`` (``TargetCustom``). Each
-target is one ECU's full image; a patch that rebuilds the same image stands inside as ``patch``. Where a campaign is encrypted,
-``encryption`` stands beside the facts of image and patch, which stay those of the plain ones: what the ECU checks does not change.
+* Targets.signed has an extra member ``custom`` (``ManifestCustom``), and every target has ``custom`` (``TargetCustom``).
+* Each target is one ECU's full image. A patch that rebuilds the same image is its ``patch``.
+* If the campaign is encrypted, ``encryption`` describes the files to download. Length and digest of image and patch stay those of the
+  plain files, so what the ECU checks does not change.
+* ``vehicle`` states which version every ECU of the vehicle runs after the update, by image number. An ECU judges its image's
+  dependencies by it, because the Director's signature is the only statement about other ECUs that it trusts.
 
-``vehicle`` states which version every ECU of the vehicle runs once this campaign is done, by the image numbers that images name
-each other by: what an ECU judges its image's dependencies by, as it trusts nobody else about other ECUs.
+Unknown fields are ignored: TUF lets a later version add some.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def _version(text: str) -> str:
 
 
 VersionText = Annotated[str, AfterValidator(_version)]
-"""As ``ImageVersion`` reads it."""
+"""A text that ``ImageVersion.parse`` reads."""
 
 
 class _Model(BaseModel):
@@ -39,18 +41,18 @@ class _Model(BaseModel):
 
 
 class EncryptionCustom(_Model):
-    """The file that is downloaded instead, encrypted for this ECU (``encrypted_artifact``)."""
+    """The file to download instead, encrypted for this ECU (``proto.encrypted_artifact``)."""
 
     path: str
     length: int = Field(ge=1)
     sha256: Sha256Hex
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """The ECU's X25519 key that it is sealed for."""
+    """The ECU's X25519 key for which it is encrypted."""
     format: Literal["OTAE-1"] = "OTAE-1"
 
 
 class PatchCustom(_Model):
-    """A bsdiff4 patch that makes the target from the image the ECU runs now."""
+    """A bsdiff4 patch that rebuilds the target from the image that the ECU runs now."""
 
     path: str
     length: int = Field(ge=1)
@@ -62,14 +64,14 @@ class PatchCustom(_Model):
 
 
 class RequirementCustom(_Model):
-    """A dependency of the image, as its TLV 0x40 says: that image number at least in that version."""
+    """A dependency of the image, as in its TLV 0x40: the image number and its minimum version."""
 
     image_number: int = Field(ge=0, le=MAX_IMAGE_NUMBER)
     version: VersionText
 
 
 class VehicleEcuCustom(_Model):
-    """What one ECU of the vehicle runs once the campaign is done."""
+    """What one ECU of the vehicle runs after the update."""
 
     image_number: int = Field(ge=1, le=MAX_IMAGE_NUMBER)
     ecu: str
@@ -78,7 +80,7 @@ class VehicleEcuCustom(_Model):
 
 
 class TargetCustom(_Model):
-    """One ECU's part of the manifest."""
+    """The part of the manifest about one ECU."""
 
     ecu_serial: str
     hardware_id: str
@@ -86,13 +88,13 @@ class TargetCustom(_Model):
     release_counter: int = Field(ge=0)
     """The image's MCUboot security counter."""
     requires: tuple[RequirementCustom, ...] = ()
-    """For the gateway, which may not be able to read the image; the ECU judges what the image itself says."""
+    """For the gateway, which cannot read an encrypted image. The ECU judges the dependencies in the image itself."""
     patch: PatchCustom | None = None
     encryption: EncryptionCustom | None = None
 
 
 class ManifestCustom(_Model):
-    """The vehicle's part of the manifest."""
+    """The part of the manifest about the vehicle and the job."""
 
     vin: str
     job_id: str
@@ -100,9 +102,9 @@ class ManifestCustom(_Model):
     campaign_name: str = ""
     release_notes: str = ""
     approval_timeout_s: float = 0.0
-    """How long the driver may take from the first question on; 0: no limit."""
+    """How long the driver may take, from the first question on. 0: no limit."""
     vehicle: tuple[VehicleEcuCustom, ...] = ()
-    """Every ECU whose version the Director knows, in this campaign or not."""
+    """Every ECU whose version the Director knows, whether it is in this campaign or not."""
 
     @model_validator(mode="after")
     def _each_once(self) -> ManifestCustom:
@@ -111,9 +113,9 @@ class ManifestCustom(_Model):
             ("ECU serial", [each.ecu_serial for each in self.vehicle]),
         ):
             if len(set(values)) != len(values):
-                raise ValueError(f"vehicle: an {what} stands twice")
+                raise ValueError(f"vehicle: an {what} occurs twice")
         return self
 
     def versions(self) -> dict[int, ImageVersion]:
-        """What the vehicle runs once the campaign is done, by image number."""
+        """Return what the vehicle runs after the update, by image number."""
         return {each.image_number: ImageVersion.parse(each.version) for each in self.vehicle}

@@ -31,8 +31,8 @@ def test_a_plug_in_is_found_by_module_and_function() -> None:
         ("sha1", "expected hmac-sha256 or module:function"),
         ("tests.proto.nowhere:f", r"module tests.proto.nowhere cannot be imported .* put its folder into PYTHONPATH"),
         ("tests.proto.plugin:nowhere", "tests.proto.plugin has no function nowhere"),
-        ("tests.proto.plugin:NO_FUNCTION", "NO_FUNCTION of tests.proto.plugin is no function"),
-        ("tests.proto.plugin:text", "gave 'key', not 1 to 255 bytes"),
+        ("tests.proto.plugin:NO_FUNCTION", "NO_FUNCTION of tests.proto.plugin is not a function"),
+        ("tests.proto.plugin:text", "returned 'key', not 1 to 255 bytes"),
         ("tests.proto.plugin:takes_too_little", r"failed \(TypeError: .* it is called as function\(seed, secret=…"),
     ],
 )
@@ -43,5 +43,5 @@ def test_a_plug_in_that_cannot_be_used_is_named_with_the_reason(name: str, why: 
 
 def test_keys_of_changing_length_are_refused() -> None:
     algorithm = load("tests.proto.plugin:of_changing_length", secret=SECRET)
-    with pytest.raises(AlgorithmError, match="all keys must have one length"):
+    with pytest.raises(AlgorithmError, match="all keys must have the same length"):
         algorithm.key_for(b"\x07" * 16, level=1)

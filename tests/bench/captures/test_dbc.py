@@ -74,8 +74,8 @@ def test_values_move_and_repeat() -> None:
     [
         ([("a", 0, 8), ("b", 7, 2)], "signals a and b share bit 7"),
         ([("a", 60, 8)], "are more than 64"),
-        ([("a", 12, 8)], "ends behind its 2 bytes"),
-        ([("a", 0, 4), ("a", 8, 4)], "two signals have one name"),
+        ([("a", 12, 8)], "ends after its 2 bytes"),
+        ([("a", 0, 4), ("a", 8, 4)], "two signals have the same name"),
     ],
 )
 def test_layouts_that_cannot_be_are_refused(signals: list[tuple[str, int, int]], expected: str) -> None:

@@ -233,7 +233,7 @@ def test_a_patch_that_cannot_be_made_is_refused_where_it_is_demanded(
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ("unsigned", grpc.StatusCode.INVALID_ARGUMENT, "no MCUboot image"),
+        ("unsigned", grpc.StatusCode.INVALID_ARGUMENT, "not an MCUboot image"),
         ("flipped", grpc.StatusCode.INVALID_ARGUMENT, "changed after it was signed"),
         ("other hardware", grpc.StatusCode.INVALID_ARGUMENT, "other hardware"),
         ("bad base", grpc.StatusCode.INVALID_ARGUMENT, "base image"),

@@ -185,7 +185,7 @@ ATTACKS = [
     Attack(
         "one image number for two ECUs",
         _forged(custom={"vehicle": [*_vehicle(), {**_vehicle()[0], "ecu_serial": "X"}]}),
-        "manifest refused: its custom field  is wrong: Value error, vehicle: an image number stands twice",
+        "manifest refused: its custom field  is wrong: Value error, vehicle: an image number occurs twice",
     ),
     Attack("a version that is none", _forged(target={"version": "two"}), "manifest refused: engine: version 'two'"),
 ]
