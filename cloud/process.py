@@ -83,56 +83,15 @@ async def _run(config: CloudConfig, plane: str) -> None:
 
 @asynccontextmanager
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log lines name C++ files; errors are reported here
-    from otabench.cloud.campaigns.announcer import Announcer
-    from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
-    from otabench.cloud.campaigns.manifest_maker import ManifestMaker
-    from otabench.cloud.campaigns.orchestrator import Orchestrator
-    from otabench.cloud.control.operator import Operator
-    from otabench.cloud.control.server import start_grpc_server
-    from otabench.cloud.control.vehicles import ControlPlane
+    # Before grpc is imported. gRPC's own log lines name C++ files; errors are reported here.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from otabench.cloud.control.plane import running_control_plane
     from otabench.cloud.events.publisher import EventPublisher
-    from otabench.cloud.store.artifact_store import open_store
-    from otabench.cloud.store.database import open_database
-    from otabench.cloud.trust.director import Director
-    from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
 
-    director = Director(load_director_keys(config.keys_dir))
-    image_key = load_image_public_key(config.keys_dir)
-    root_versions = load_root_versions(config.keys_dir)
-    store = open_store(config.artifact_store)
-    async with AsyncExitStack() as open_things:
-        database = open_database(config.database_url)
-        open_things.callback(database.close)
-        publisher = await open_things.enter_async_context(EventPublisher(host=config.mqtt_host, port=config.mqtt_port))
-        announcer = Announcer(trace=config.trace, publisher=publisher)
-        open_things.callback(announcer.close)
-        artifacts = ArtifactMaker(database=database, store=store)
-        open_things.callback(artifacts.close)
-        manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
-        open_things.callback(manifests.close)
-        orchestrator = Orchestrator(
-            database=database, artifacts=artifacts, manifests=manifests, image_key=image_key, announcer=announcer
-        )
-        tls = config.tls is not None
-        server = await start_grpc_server(
-            host=config.grpc_host,
-            port=config.grpc_port,
-            tls=config.tls,
-            control_plane=ControlPlane(
-                database=database,
-                manifest_maker=manifests,
-                announcer=announcer,
-                root_versions=root_versions,
-                artifact_base_url=config.artifact_base_url,
-                poll_interval_s=config.poll_interval_s,
-                tls=tls,
-            ),
-            operator=Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=tls),
-        )
-        open_things.push_async_callback(server.stop)
-        # Last, because a vehicle that is woken checks in at once.
-        await orchestrator.wake_waiting()
+    async with (
+        EventPublisher(host=config.mqtt_host, port=config.mqtt_port) as publisher,
+        running_control_plane(config, publisher=publisher),
+    ):
         yield
 
 

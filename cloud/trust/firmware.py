@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otabench.proto import image_format
-from otabench.proto.image_format import Dependency, ImageVersion
+from otabench.proto.image_format import Dependency, Image, ImageVersion
 
 
 class FirmwareRefused(Exception):
@@ -46,23 +46,45 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
     Raises:
         FirmwareRefused: a step does not pass.
     """
-    # 1. structure
+    image = _verify_structure(data)  # 1
+    digest = _verify_digest(data, image)  # 2
+    _verify_signature(image, digest, key)  # 3
+    counter = _verify_purpose(image, hardware_id)  # 4
+    return Firmware(
+        hardware_id=hardware_id,
+        version=image.version,
+        security_counter=counter,
+        length=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        dependencies=image.dependencies,
+    )
+
+
+def _verify_structure(data: bytes) -> Image:
     try:
         image = image_format.parse(data)
     except image_format.ImageFormatError as error:
         raise FirmwareRefused(f"{error} (make it with imgtool sign, or otabench firmware pack)") from error
+    # Bytes after the image are not covered by the signature; an ECU would program them all the same.
     if image.total_size != len(data):
         raise FirmwareRefused(
-            f"{len(data) - image.total_size} bytes stand behind the image's end: sign it without imgtool's --pad"
+            f"{len(data) - image.total_size} bytes follow the image's end: sign it without imgtool's --pad"
         )
-    # 2. digest
+    return image
+
+
+def _verify_digest(data: bytes, image: Image) -> bytes:
     digest = image_format.digest(data, image)
     stated = image.tlv(image_format.TLV_SHA256)
     if stated is None:
         raise FirmwareRefused("it has no SHA-256 (TLV 0x10): sign it with imgtool and an Ed25519 key")
     if not hmac.compare_digest(stated, digest):
         raise FirmwareRefused("its SHA-256 is not that of its contents: the image was changed after it was signed")
-    # 3. signature
+    return digest
+
+
+def _verify_signature(image: Image, digest: bytes, key: Ed25519PublicKey) -> None:
+    # imgtool signs the digest, not the image: the bootloader verifies without holding the image in memory.
     signature = image.tlv(image_format.TLV_ED25519)
     if signature is None:
         raise FirmwareRefused(
@@ -74,7 +96,10 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
         raise FirmwareRefused(
             "its signature is not by this fleet's image key: sign it with image/signing.pem of the keys folder"
         ) from error
-    # 4. for this hardware
+
+
+def _verify_purpose(image: Image, hardware_id: str) -> int:
+    """Return the security counter, if the image is for that hardware."""
     if image.class_id is None:
         raise FirmwareRefused(f"it has no class id: sign it with --vid {image_format.VENDOR} --cid {hardware_id}")
     if image.class_id != image_format.class_id_of(hardware_id):
@@ -82,11 +107,4 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
     counter = image.security_counter
     if counter is None:
         raise FirmwareRefused("it has no security counter: sign it with imgtool's --security-counter")
-    return Firmware(
-        hardware_id=hardware_id,
-        version=image.version,
-        security_counter=counter,
-        length=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        dependencies=image.dependencies,
-    )
+    return counter

@@ -59,7 +59,7 @@ def test_a_truncated_image_is_refused(images: ImageMaker, keys_dir: Path) -> Non
 
 
 def test_bytes_behind_the_image_are_refused(images: ImageMaker, keys_dir: Path) -> None:
-    assert "behind the image's end" in refusal(images() + b"\xff" * 16, keys_dir)
+    assert "follow the image's end" in refusal(images() + b"\xff" * 16, keys_dir)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 4096, b"hello"])

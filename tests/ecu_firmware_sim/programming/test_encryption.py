@@ -278,7 +278,7 @@ def test_nothing_of_a_chunk_is_handed_on_before_it_is_authentic() -> None:
 
 @pytest.mark.parametrize(
     ("data", "why"),
-    [(b"", "not an encrypted"), (b"OTAX" + bytes(16), "no encrypted"), (b"OTAE\x02" + bytes(15), "version 2")],
+    [(b"", "not an encrypted"), (b"OTAX" + bytes(16), "not an encrypted"), (b"OTAE\x02" + bytes(15), "version 2")],
 )
 def test_what_is_no_header_is_said_to_be_none(data: bytes, why: str) -> None:
     with pytest.raises(ContainerError, match=why):

@@ -1,0 +1,63 @@
+"""The control plane as a whole: database, store and keys opened, makers and services connected, the port served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from otabench.cloud.campaigns.announcer import Announcer, Publisher
+from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.control.operator import Operator
+from otabench.cloud.control.server import start_grpc_server
+from otabench.cloud.control.vehicles import ControlPlane
+from otabench.cloud.store.artifact_store import open_store
+from otabench.cloud.store.database import open_database
+from otabench.cloud.trust.director import Director
+from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
+from otabench.proto.process_config import CloudConfig
+
+
+@asynccontextmanager
+async def running_control_plane(config: CloudConfig, *, publisher: Publisher) -> AsyncIterator[None]:
+    """Serve vehicles and operators while the block runs.
+
+    Raises:
+        StartError: keys, store, database or port cannot be used (on entering the block).
+    """
+    # Keys first: a bench with a wrong key folder should not leave a database behind.
+    director = Director(load_director_keys(config.keys_dir))
+    image_key = load_image_public_key(config.keys_dir)
+    root_versions = load_root_versions(config.keys_dir)
+    store = open_store(config.artifact_store)
+    async with AsyncExitStack() as open_things:  # closes in reverse order: the port first, the database last
+        database = open_database(config.database_url)
+        open_things.callback(database.close)
+        announcer = Announcer(trace=config.trace, publisher=publisher)
+        open_things.callback(announcer.close)
+        artifacts = ArtifactMaker(database=database, store=store)
+        open_things.callback(artifacts.close)
+        manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
+        open_things.callback(manifests.close)
+        orchestrator = Orchestrator(
+            database=database, artifacts=artifacts, manifests=manifests, image_key=image_key, announcer=announcer
+        )
+        tls = config.tls is not None
+        vehicles = ControlPlane(
+            database=database,
+            manifest_maker=manifests,
+            announcer=announcer,
+            root_versions=root_versions,
+            artifact_base_url=config.artifact_base_url,
+            poll_interval_s=config.poll_interval_s,
+            tls=tls,
+        )
+        operator = Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=tls)
+        server = await start_grpc_server(
+            host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
+        )
+        open_things.push_async_callback(server.stop)
+        # Last, because a vehicle that is woken checks in at once.
+        await orchestrator.wake_waiting()
+        yield
