@@ -77,7 +77,8 @@ class Line:
     def bus(self) -> dict[str, Any]:
         if self.transport == "kernel" or HAS_VCAN:
             return {"interface": "socketcan", "channel": "vcan0", "fd": self.is_fd}
-        return {"interface": "virtual", "channel": f"behaviour-{self}", "fd": self.is_fd}
+        # A channel for each set of parameters: a shared ECU may still be on that of the plain line.
+        return {"interface": "virtual", "channel": f"behaviour-{self}-{self.more}", "fd": self.is_fd}
 
     @property
     def isotp(self) -> IsoTpConfig:
