@@ -1,4 +1,4 @@
-"""What the tests here drive a cloud with: its process, a vehicle that speaks gRPC, and an image maker (imgtool)."""
+"""Tools of the tests in this folder: a cloud process, a vehicle that speaks gRPC, and an image maker (imgtool)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import grpc
 from imgtool.main import imgtool
 
+from otabench.bench.deadline import wait_until
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.trace import TraceEvent, read
 
@@ -49,7 +49,7 @@ class ImageMaker:
         key: Path | None = None,
         needs: str = "",
     ) -> bytes:
-        """``seed``: bodies of one seed differ between versions in a few places only; others share nothing."""
+        """Return a signed image. Binaries of one ``seed`` differ between versions in a few places only, others share nothing."""
         wanted = (hardware_id, version, counter, seed, key, needs)
         if wanted not in self._made:
             self._made[wanted] = self._make(hardware_id, version, counter, seed, key or self._key, needs)
@@ -86,7 +86,7 @@ class Peer:
 
 
 class Cloud:
-    """A cloud process, with mutual TLS unless told otherwise."""
+    """A cloud process, with mutual TLS unless ``tls`` is False."""
 
     def __init__(
         self,
@@ -133,13 +133,13 @@ class Cloud:
         return str(self.config["artifact_base_url"])
 
     def write_config(self) -> Path:
-        """The configuration file."""
+        """Write the configuration file and return its path."""
         config = self.folder / "config.json"
         config.write_text(json.dumps(self.config))
         return config
 
     def launch(self) -> subprocess.Popen[str]:
-        """Starts the process and does not wait for it."""
+        """Start the process without waiting for it."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otabench.cloud", self.plane, "--config", str(self.write_config())],
             stdout=subprocess.PIPE,
@@ -149,7 +149,7 @@ class Cloud:
         return self.process
 
     def start(self) -> None:
-        """Starts the process and waits until its last plane says that it is ready."""
+        """Start the process and wait until its last plane reports that it is ready."""
         process = self.launch()
         last = {"all": "control"}.get(self.plane, self.plane)
         assert process.stdout is not None
@@ -162,7 +162,7 @@ class Cloud:
         return (self.folder / "log").read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends the signal and gives the exit status."""
+        """Send the signal and return the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         status = self.process.wait(timeout=20)
@@ -180,7 +180,7 @@ class Cloud:
                 self.process.stdout.close()
 
     def peer(self, certificate: str) -> Peer:
-        """Stubs with the certificate of that name in the keys folder's tls/; without TLS the name does not matter."""
+        """Return stubs with the certificate of that name from the key folder's tls/. Without TLS the name does not matter."""
         if certificate not in self._channels:
             options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
             address = f"localhost:{self.grpc_port}"
@@ -252,20 +252,21 @@ class Vehicle:
     def check_in(
         self, cloud: Cloud, *, job_id: str = "", ecus: list[ota_pb2.EcuReport] | None = None
     ) -> ota_pb2.CheckInResponse:
-        """Checks in, and again while the manifest is being made."""
+        """Check in, and again while the manifest is being made."""
         request = ota_pb2.CheckInRequest(vin=self.vin, ecus=self.reports() if ecus is None else ecus, job_id=job_id)
-        deadline = time.monotonic() + CALL_S
-        while True:
-            answer = self.control(cloud).CheckIn(request, timeout=CALL_S)
-            assert isinstance(answer, ota_pb2.CheckInResponse)
-            if "is being made" not in answer.reason or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.2)
+        answers: list[ota_pb2.CheckInResponse] = []
+
+        def is_made() -> bool:
+            answers.append(self.control(cloud).CheckIn(request, timeout=CALL_S))
+            return "is being made" not in answers[-1].reason
+
+        wait_until(is_made, timeout_s=CALL_S, interval_s=0.2)
+        return answers[-1]
 
     def update(
         self, cloud: Cloud, job_id: str, state: str, *, seq: int | None = None, **fields: Any
     ) -> ota_pb2.UpdateStatusResponse:
-        """Reports a state; without ``seq`` as the next transition."""
+        """Report a state, as the next transition if ``seq`` is not given."""
         if seq is None:
             self.seq += 1
             seq = self.seq
@@ -284,7 +285,7 @@ class Vehicle:
 
 
 def campaign_request(vehicle: Vehicle, *files: tuple[str, bytes], **fields: Any) -> ota_pb2.CreateCampaignRequest:
-    """A campaign of (hardware id, image) for one vehicle."""
+    """Return a campaign for one vehicle. ``files``: hardware ids and images."""
     return ota_pb2.CreateCampaignRequest(
         name="Autumn release",
         release_notes="Smoother.",
@@ -299,5 +300,5 @@ def state_name(value: int) -> str:
 
 
 def words_of(error: grpc.RpcError) -> str:
-    """The status' detail."""
+    """Return the detail of an error's status."""
     return error.details() or ""

@@ -1,4 +1,4 @@
-"""A real cloud process for the tests of this folder, its keys, and signed images to feed it.
+"""A real cloud process for the tests of this folder, its keys, and signed images.
 
 One process with mutual TLS serves most tests, each with a vehicle of its own; tests that stop or break a cloud start their
 own (``start_cloud``).
@@ -56,7 +56,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def vehicle() -> Vehicle:
-    """A vehicle that no other test uses, not registered yet."""
+    """Return a vehicle that no other test uses, not registered yet."""
     return Vehicle(VINS[next(_numbers)])
 
 

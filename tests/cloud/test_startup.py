@@ -1,4 +1,4 @@
-"""Start and end of the process: what is wrong is told in one line, and a signal ends it at once."""
+"""Start and end of the process: what is wrong is reported in one line, and a signal ends the process at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fails_to_start(cloud: Cloud) -> str:
     return str(caught.value)
 
 
-def test_a_process_that_cannot_start_says_why_in_one_line_and_ends_with_status_1(
+def test_a_process_that_cannot_start_reports_why_in_one_line_with_status_1(
     make_cloud: Callable[..., Cloud],
 ) -> None:
     cloud = make_cloud()
@@ -91,7 +91,7 @@ def test_a_wrong_configuration_is_named(
     assert "secret" not in line
 
 
-def test_a_configuration_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
+def test_a_configuration_file_that_is_missing_or_not_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     for name in ("absent.json", "broken.json"):
         with pytest.raises(StartError, match=name):
@@ -115,7 +115,7 @@ def test_a_directory_of_mixed_keys_is_named(make_cloud: Callable[..., Cloud], tm
     assert "timestamp.pem is not the timestamp key" in fails_to_start(cloud)
 
 
-def test_the_event_plane_without_an_embedded_broker_says_whose_job_it_is(make_cloud: Callable[..., Cloud]) -> None:
+def test_the_event_plane_without_an_embedded_broker_names_mosquitto(make_cloud: Callable[..., Cloud]) -> None:
     assert "mosquitto" in fails_to_start(make_cloud(plane="events"))
 
 
@@ -168,7 +168,7 @@ def test_a_signal_during_the_start_is_a_clean_end_too(make_cloud: Callable[..., 
 
 
 def test_a_signal_is_not_lost_in_a_callback_that_swallows_exceptions() -> None:
-    """As the import system's are, which run at every import: the handler must not rely on an exception."""
+    """The import system has such callbacks, and they run at every import; so the handler must not raise."""
     in_a_callback = """
 import signal, weakref
 from otabench.proto.early_signals import end_at_signals

@@ -1,10 +1,10 @@
-"""Security algorithms as a user's own module has them: one that works, and some that do not."""
+"""Security algorithms of a user's own module: one that works, and some that do not."""
 
 from __future__ import annotations
 
 
 def xor_5a(seed: bytes, *, secret: bytes, level: int) -> bytes:
-    """Of no use in a vehicle."""
+    """A key that anyone can compute: for tests only."""
     return bytes(byte ^ 0x5A for byte in seed)
 
 

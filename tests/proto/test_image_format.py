@@ -1,4 +1,4 @@
-"""The firmware image as imgtool writes it, and every way to cut it short."""
+"""Images as imgtool writes them, and cut short at every byte."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image_bytes(key: Ed25519PrivateKey, tmp_path_factory: pytest.TempPathFactory
     return (folder / "out.bin").read_bytes()
 
 
-def test_imgtools_image_is_read_as_imgtool_meant_it(image_bytes: bytes, key: Ed25519PrivateKey) -> None:
+def test_an_image_by_imgtool_has_the_fields_that_imgtool_was_given(image_bytes: bytes, key: Ed25519PrivateKey) -> None:
     image = image_format.parse(image_bytes)
     assert image.version == ImageVersion(2, 0, 1, 5)
     assert image.security_counter == 7
@@ -41,7 +41,7 @@ def test_imgtools_image_is_read_as_imgtool_meant_it(image_bytes: bytes, key: Ed2
     key.public_key().verify(image.tlv(image_format.TLV_ED25519) or b"", digest)
 
 
-def test_bytes_behind_the_image_are_left_alone(image_bytes: bytes) -> None:
+def test_bytes_after_the_image_are_ignored(image_bytes: bytes) -> None:
     assert image_format.parse(image_bytes + b"\xff" * 4096).total_size == len(image_bytes)
 
 

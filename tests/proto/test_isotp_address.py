@@ -1,4 +1,4 @@
-"""What stands on the bus in each addressing, and which bench files contradict themselves."""
+"""The addresses of frames in each addressing, and bench files that contradict themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIXED = IsoTpConfig(addressing="normal_fixed", target_address=0x10, source_addre
 EXTENDED = IsoTpConfig(addressing="extended", target_address=0x10, source_address=0xF1)
 
 
-def test_normal_takes_the_identifiers_as_they_are() -> None:
+def test_normal_uses_the_identifiers_as_given() -> None:
     address = connection_address(IsoTpConfig(), request_id=0x7E0, response_id=0x18DAF110)
     assert address.request == FrameAddress(0x7E0) and not address.request.is_29_bit
     assert address.response.is_29_bit and address.response.prefix == b""
@@ -32,7 +32,7 @@ def test_normal_fixed_has_target_and_source_in_the_identifier() -> None:
     assert functional_address(FIXED, functional_id=0x18DB33F1) == FrameAddress(0x18DB33F1)
 
 
-def test_extended_has_the_receivers_address_in_front() -> None:
+def test_extended_puts_the_receivers_address_in_front() -> None:
     address = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610)
     assert (address.request.prefix, address.response.prefix) == (b"\x10", b"\xf1")
     assert functional_address(EXTENDED, functional_id=0x6F1) == FrameAddress(0x6F1, 0x33)
@@ -46,7 +46,7 @@ def test_each_end_sends_what_the_other_receives() -> None:
     assert address.ecu_end.kernel_ids == (0x6F1, 0x98DAF110)
 
 
-def test_the_kernel_gets_flags_and_address_bytes_only_where_there_is_an_address_byte() -> None:
+def test_the_kernel_gets_address_options_only_with_an_address_byte() -> None:
     extended = connection_address(EXTENDED, request_id=0x6F1, response_id=0x610)
     assert extended.tester_end.kernel_options() == KernelAddressOptions(0x202, 0x10, 0xF1)
     assert extended.ecu_end.kernel_options() == KernelAddressOptions(0x202, 0xF1, 0x10)
@@ -63,7 +63,7 @@ def test_can_isotp_gets_the_mode_that_fits_identifier_and_address_byte() -> None
     assert end.can_isotp_receiving() == {"rxid": 0x610, "source_address": 0xF1, "rx_only": True}
 
 
-def test_a_frame_is_taken_apart_by_the_identifiers_that_have_an_address_byte() -> None:
+def test_a_seen_frame_is_split_into_address_and_content() -> None:
     data = bytes.fromhex("10023E00")
     address = address_of_frame(0x6F1, data, extended_ids={0x6F1})
     assert (address, address.content_of(data)) == (FrameAddress(0x6F1, 0x10), data[1:])
@@ -79,7 +79,7 @@ def test_a_frame_is_taken_apart_by_the_identifiers_that_have_an_address_byte() -
         ((0x18DA10F1, 0x18DA10F1), "response_id 0x18DA10F1: .* it is 0x18DAF110"),
     ],
 )
-def test_normal_fixed_identifiers_that_are_not_the_addresses_are_named(ids: tuple[int, int], why: str) -> None:
+def test_normal_fixed_identifiers_that_contradict_the_addresses_are_named(ids: tuple[int, int], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         connection_address(FIXED, request_id=ids[0], response_id=ids[1])
     with pytest.raises(ValueError, match="functional_id 0x18DB33F2"):
@@ -103,6 +103,6 @@ def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, object
         IsoTpConfig.model_validate(wrong)
 
 
-def test_a_full_frame_has_64_bytes_with_can_fd_unless_tx_dl_says_less() -> None:
+def test_a_full_frame_has_64_bytes_with_can_fd_unless_tx_dl_is_less() -> None:
     assert [IsoTpConfig().frame_bytes(fd=fd) for fd in (False, True)] == [8, 64]
     assert IsoTpConfig(tx_dl=16).frame_bytes(fd=True) == 16

@@ -1,4 +1,4 @@
-"""The table of job states, walked: every state is reachable, every end intended."""
+"""The table of job states: every state is reachable, and every final state is intended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_no_job_is_canceled_once_slots_are_being_activated() -> None:
         assert not is_allowed(state, JobState.TIMED_OUT)
 
 
-def test_success_is_only_said_after_verifying() -> None:
+def test_a_job_succeeds_only_after_verifying() -> None:
     assert [state for state in JobState if is_allowed(state, JobState.SUCCEEDED)] == [JobState.VERIFYING]
 
 
@@ -56,12 +56,12 @@ def test_no_job_goes_back() -> None:
 
 
 @pytest.mark.parametrize("state", list(JobState))
-def test_words_are_the_same_on_the_wire(state: JobState) -> None:
+def test_names_are_the_same_on_the_wire(state: JobState) -> None:
     assert ota_pb2.JobState.Name(to_wire(state)) == f"JOB_STATE_{state.value}"
     assert from_wire(to_wire(state)) is state
 
 
-def test_the_wire_knows_no_other_state() -> None:
+def test_the_wire_has_no_other_state() -> None:
     assert len(ota_pb2.JobState.keys()) == len(JobState) + 1
     with pytest.raises(ValueError, match="UNSPECIFIED"):
         from_wire(0)

@@ -1,4 +1,4 @@
-"""The algorithm of SecurityAccess by its name: the built-in one, a plug-in, and every way a plug-in can be wrong."""
+"""The algorithm of SecurityAccess: the built-in one, a plug-in, and every way in which a plug-in can be wrong."""
 
 from __future__ import annotations
 

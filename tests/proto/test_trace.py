@@ -1,4 +1,4 @@
-"""The trace: lines are whole, ordered and readable, whoever writes them."""
+"""The trace: lines are whole, ordered and readable, even with several writers."""
 
 from __future__ import annotations
 

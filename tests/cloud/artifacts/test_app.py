@@ -37,7 +37,7 @@ def test_a_whole_file_comes_with_length_tag_and_type(url: str) -> None:
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-def test_head_tells_the_same_without_the_file(url: str) -> None:
+def test_head_has_the_same_headers_without_the_file(url: str) -> None:
     answer = httpx.head(url + PATH, headers={"Range": "bytes=0-9"})
 
     assert (answer.status_code, answer.content) == (200, b"")
@@ -56,20 +56,20 @@ def test_a_download_resumes_where_it_was_cut(url: str) -> None:
     assert first + rest.content == CONTENT
 
 
-def test_another_file_than_the_one_begun_comes_whole(url: str) -> None:
+def test_a_file_that_changed_since_the_download_began_comes_whole(url: str) -> None:
     answer = httpx.get(url + PATH, headers={"Range": "bytes=1000-", "If-Range": '"old"'})
 
     assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
-def test_a_range_behind_the_end_is_not_satisfiable(url: str) -> None:
+def test_a_range_after_the_end_is_not_satisfiable(url: str) -> None:
     answer = httpx.get(url + PATH, headers={"Range": f"bytes={len(CONTENT)}-"})
 
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
-def test_a_file_that_is_known_is_not_sent_again(url: str) -> None:
+def test_a_file_that_the_client_has_is_not_sent_again(url: str) -> None:
     answer = httpx.get(url + PATH, headers={"If-None-Match": TAG})
 
     assert (answer.status_code, answer.content) == (304, b"")
@@ -131,18 +131,18 @@ def test_other_methods_are_refused(url: str) -> None:
     assert httpx.delete(url + PATH).status_code == 405
 
 
-def test_health_is_told(shared_cloud: Cloud) -> None:
+def test_health_is_reported(shared_cloud: Cloud) -> None:
     assert httpx.get(f"http://127.0.0.1:{shared_cloud.artifact_port}/healthz").json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
     "path", ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a/.", ".hidden", "a/.b", "a\\b", "a\nb", "a.part"]
 )
-def test_paths_that_bend_are_not_plain(path: str) -> None:
+def test_paths_that_could_leave_the_store_are_not_plain(path: str) -> None:
     assert not is_plain(path)
 
 
-def test_a_store_keeps_what_it_has_and_mends_what_was_damaged(tmp_path: Path) -> None:
+def test_putting_a_file_again_repairs_a_damaged_one(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/store")
     store.put("images/x", b"good")
     (tmp_path / "store" / "images" / "x").write_bytes(b"baad")

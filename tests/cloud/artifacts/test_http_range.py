@@ -30,7 +30,7 @@ TAG = '"abc"'
         ("", Part(0, 100, 200)),
     ],
 )
-def test_a_range_is_a_part_not_satisfiable_or_ignored(header: str | None, expected: Part) -> None:
+def test_a_range_is_answered_by_a_part_or_416_or_is_ignored(header: str | None, expected: Part) -> None:
     assert judge(length=100, etag=TAG, range_=header) == expected
 
 
@@ -46,5 +46,5 @@ def test_if_range_gives_the_part_of_the_same_file_and_the_whole_of_another() -> 
 
 
 @pytest.mark.parametrize(("header", "status"), [(TAG, 304), (f'"x", W/{TAG}', 304), ("*", 304), ('"x"', 200)])
-def test_if_none_match_tells_of_a_known_file(header: str, status: int) -> None:
+def test_if_none_match_with_the_files_tag_is_304(header: str, status: int) -> None:
     assert judge(length=100, etag=TAG, if_none_match=header).status == status

@@ -47,7 +47,7 @@ def get(cloud: Cloud, campaign_id: str) -> ota_pb2.Campaign:
 
 
 def manifest(cloud: Cloud, vehicle: Vehicle, job_id: str, folder: Path) -> tuple[Updater, dict[str, bytes]]:
-    """The job's metadata as the cloud gives it, verified by python-tuf's client with the pinned Root."""
+    """Return the job's Targets, verified by python-tuf's client with the pinned Root."""
     request = ota_pb2.GetManifestRequest(vin=vehicle.vin, job_id=job_id)
     answer = vehicle.control(cloud).GetManifest(request, timeout=CALL_S)
     assert answer.artifact_base_url == cloud.artifacts_url
@@ -153,7 +153,7 @@ def test_an_ecu_in_its_bootloader_is_offered_a_full_image(
     assert TargetCustom.model_validate(target.custom).patch is None
 
 
-def test_a_campaign_before_the_first_check_in_has_its_manifest_made_there(
+def test_a_campaign_before_the_first_check_in_gets_its_manifest_then(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path
 ) -> None:
     vehicle.register(shared_cloud)
@@ -172,7 +172,7 @@ def test_a_campaign_before_the_first_check_in_has_its_manifest_made_there(
     assert TargetCustom.model_validate(target.custom).patch is not None
 
 
-def test_a_vehicle_updated_elsewhere_meanwhile_gets_a_manifest_for_what_it_runs_now(
+def test_a_vehicle_updated_elsewhere_gets_a_manifest_for_what_it_runs_now(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path
 ) -> None:
     vehicle.register(shared_cloud)
@@ -215,7 +215,7 @@ def test_transfer_policies_full_and_delta(
             assert bsdiff4.patch(base, content) == foreign
 
 
-def test_a_patch_that_cannot_be_made_is_refused_where_it_is_demanded(
+def test_demanding_a_patch_that_cannot_be_made_is_refused(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     vehicle.versions["engine"] = "1.2.3"
@@ -312,7 +312,7 @@ def test_a_busy_vehicle_gets_no_second_campaign(shared_cloud: Cloud, vehicle: Ve
         ("software_version", "", "VERSION_UNKNOWN"),
     ],
 )
-def test_a_vehicle_that_may_not_update_is_told_by_which_rule(
+def test_a_refusal_at_check_in_names_its_rule(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, field: str, value: str, rule: str
 ) -> None:
     vehicle.register(shared_cloud)
@@ -335,7 +335,7 @@ def test_a_vehicle_that_is_not_registered_is_refused(shared_cloud: Cloud, vehicl
     assert "UNKNOWN_VEHICLE" in answer.reason
 
 
-def test_a_busy_vehicle_is_told_the_clouds_state_of_its_job(
+def test_a_busy_vehicle_is_answered_the_clouds_state_of_its_job(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     vehicle.register(shared_cloud)
@@ -355,7 +355,7 @@ def test_a_busy_vehicle_is_told_the_clouds_state_of_its_job(
     assert unknown.decision == REFUSED
 
 
-def test_registering_again_changes_nothing_and_other_ecus_are_refused_while_a_job_is_open(
+def test_other_ecus_cannot_be_registered_while_a_job_is_open(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     vehicle.register(shared_cloud)
@@ -396,7 +396,7 @@ def test_a_watcher_sees_every_state_and_the_stream_ends_with_the_job(
     assert list(stream) == []
 
 
-def test_watching_or_asking_for_a_campaign_that_is_not_there_is_refused(shared_cloud: Cloud) -> None:
+def test_watching_or_reading_an_unknown_campaign_is_refused(shared_cloud: Cloud) -> None:
     request = ota_pb2.GetCampaignRequest(campaign_id="campaign-nobody")
     calls: list[Callable[[], object]] = [
         lambda: shared_cloud.operator.GetCampaign(request, timeout=CALL_S),

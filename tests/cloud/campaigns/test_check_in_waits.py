@@ -1,4 +1,4 @@
-"""A manifest that takes long to make: the vehicle is told to come again, one manifest is made, and the vehicle is woken."""
+"""A manifest that takes long to make: the vehicle comes again later, one manifest is made, and the vehicle is woken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request, fre
 
 
 class Recorder:
-    """An event plane that keeps the topics it was given."""
+    """An event plane that records the topics."""
 
     def __init__(self) -> None:
         self.topics: list[str] = []
@@ -85,7 +85,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         check_in = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
         early = await asyncio.gather(control.CheckIn(check_in), control.CheckIn(check_in))
 
-        # then: it is told to come again soon
+        # then: it is answered to come again soon
         for answer in early:
             assert answer.decision == ota_pb2.CheckInResponse.DECISION_NO_UPDATE
             assert "come again" in answer.reason

@@ -1,4 +1,4 @@
-"""Dependencies between ECUs' versions in the cloud: refused at creation, asked again at check-in, promised in the manifest."""
+"""Dependencies between ECUs' versions: judged when a campaign is created and at check-in, promised in the manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDS_ADAS_2 = "(2,2.0.0)"
 
 
 def promised(cloud: Cloud, vehicle: Vehicle, job_id: str, folder: Path) -> dict[str, tuple[int, str, str]]:
-    """What the job's signed Targets say of the vehicle, by ECU: image number, serial, version."""
+    """Return what the job's signed Targets state about the vehicle, by ECU: image number, serial number, version."""
     updater, files = manifest(cloud, vehicle, job_id, folder)
     assert updater._trusted_set.targets.version == json.loads(files["targets.json"])["signed"]["version"]
     custom = ManifestCustom.model_validate(updater._trusted_set.targets.unrecognized_fields[MANIFEST_CUSTOM_KEY])
@@ -35,7 +35,7 @@ def register(cloud: Cloud, vehicle: Vehicle, **numbers: int) -> None:
     cloud.operator.RegisterVehicle(ota_pb2.RegisterVehicleRequest(vin=vehicle.vin, ecus=ecus), timeout=CALL_S)
 
 
-def test_an_image_whose_dependency_the_vehicle_would_not_meet_is_refused_at_creation(
+def test_a_dependency_that_the_vehicle_would_not_meet_refuses_the_campaign(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     vehicle.register(shared_cloud)
@@ -52,7 +52,7 @@ def test_an_image_whose_dependency_the_vehicle_would_not_meet_is_refused_at_crea
     create(shared_cloud, campaign_request(vehicle, (ENGINE, engine), (ADAS, images(ADAS, "2.0.0"))))
 
 
-def test_an_image_that_names_a_number_no_ecu_has_is_refused_with_the_known_ones(
+def test_a_dependency_on_an_unknown_image_number_is_refused(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     register(shared_cloud, vehicle, engine=7)
@@ -88,16 +88,16 @@ def test_the_manifest_promises_every_ecus_version_after_the_campaign(
 
 
 @pytest.mark.parametrize("transfer", [ota_pb2.TRANSFER_POLICY_AUTO, ota_pb2.TRANSFER_POLICY_FULL])
-def test_an_ecu_outside_the_campaign_that_changes_meanwhile_is_judged_and_promised_anew(
+def test_an_ecu_outside_the_campaign_that_changes_is_judged_again(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path, transfer: Any
 ) -> None:
-    # given: a campaign that is made, with its manifest, while adas runs what the engine needs
+    # given: a campaign with its manifest, created while adas runs what the engine needs
     vehicle.register(shared_cloud)
     vehicle.versions["adas"] = "2.1.0"
     vehicle.check_in(shared_cloud)
     engine = images(ENGINE, "2.0.0", needs=NEEDS_ADAS_2)
     (job,) = create(shared_cloud, campaign_request(vehicle, (ENGINE, engine), transfer=transfer)).jobs
-    # when: a workshop puts an older adas in
+    # when: a workshop installs an older adas
     vehicle.versions["adas"] = "1.0.0"
     answer = vehicle.check_in(shared_cloud)
     # then: it is refused, by the rule
@@ -113,7 +113,7 @@ def test_an_ecu_outside_the_campaign_that_changes_meanwhile_is_judged_and_promis
     ("numbers", "words"),
     [({"engine": 2}, "image number 2 is given twice"), ({"engine": 256}, "image number of engine 256: 1 to 255")],
 )
-def test_image_numbers_that_do_not_tell_ecus_apart_are_refused(
+def test_image_numbers_that_are_not_unique_are_refused(
     shared_cloud: Cloud, vehicle: Vehicle, numbers: dict[str, int], words: str
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
@@ -122,7 +122,7 @@ def test_image_numbers_that_do_not_tell_ecus_apart_are_refused(
     assert words in words_of(caught.value)
 
 
-def test_another_image_number_is_not_taken_while_a_job_is_open(
+def test_another_image_number_is_refused_while_a_job_is_open(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     vehicle.register(shared_cloud)

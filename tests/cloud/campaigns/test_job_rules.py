@@ -20,7 +20,7 @@ PAIRS = list(itertools.product(JobState, JobState))
 
 
 @pytest.mark.parametrize(("current", "reported"), PAIRS)
-def test_a_new_number_is_applied_exactly_where_the_table_allows(current: JobState, reported: JobState) -> None:
+def test_a_new_number_is_applied_exactly_if_the_table_allows_it(current: JobState, reported: JobState) -> None:
     effect = judge_update(current, reported, seq=5, taken_seq=4)
 
     if current == reported:
@@ -35,7 +35,7 @@ def test_a_new_number_is_applied_exactly_where_the_table_allows(current: JobStat
 
 
 @pytest.mark.parametrize(("current", "reported"), PAIRS)
-def test_a_number_already_taken_is_never_applied_again(current: JobState, reported: JobState) -> None:
+def test_a_number_is_never_applied_twice(current: JobState, reported: JobState) -> None:
     assert judge_update(current, reported, seq=4, taken_seq=4) in (Effect.REPEAT, Effect.PROGRESS)
 
 
@@ -46,7 +46,7 @@ def test_an_update_without_a_number_follows_the_table() -> None:
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_cancelling_ends_asks_or_is_too_late_by_the_table(state: JobState) -> None:
+def test_canceling_ends_the_job_asks_the_vehicle_or_is_too_late(state: JobState) -> None:
     told = judge_cancel(state, offered=True, already_asked=False)
 
     if state is JobState.CANCELED:
@@ -60,5 +60,5 @@ def test_cancelling_ends_asks_or_is_too_late_by_the_table(state: JobState) -> No
     assert not cancel_is_due(state, asked=False)
 
 
-def test_a_job_that_no_vehicle_was_told_of_is_canceled_at_once() -> None:
+def test_a_job_that_was_never_offered_is_canceled_at_once() -> None:
     assert judge_cancel(JobState.CREATED, offered=False, already_asked=False) is CancelEffect.ENDS_NOW

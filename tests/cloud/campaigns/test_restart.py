@@ -1,4 +1,4 @@
-"""kill -9 and a new start: jobs, campaigns and the vehicles' progress go on where they were."""
+"""After kill -9 and a new start, jobs, campaigns and the vehicles' progress continue where they were."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_a_killed_control_plane_goes_on_with_its_jobs(
     cloud.kill()
     cloud.start()
 
-    # then: the watcher's stream broke, and it may watch again
+    # then: the watcher's stream has broken, and it can watch again
     assert broken.is_set()
     again = cloud.operator.WatchCampaign(watch, timeout=CALL_S)
     assert state_name(next(again).jobs[0].state) == "DOWNLOADING"
 
-    # then: everything answered is still so, a repeat is not applied again, and the job goes on to its end
+    # then: everything that was answered still holds, a repeat is not applied again, and the job continues to its end
     assert state_name(get(cloud, campaign.campaign_id).jobs[0].state) == "DOWNLOADING"
     _, after = manifest(cloud, vehicle, job_id, tmp_path / "after")
     assert after == before
@@ -67,7 +67,7 @@ def test_a_killed_control_plane_goes_on_with_its_jobs(
     assert updater._trusted_set.targets.version == 2
 
 
-def test_killed_once_the_first_image_is_stored_there_is_a_whole_campaign_or_none(
+def test_killed_while_images_are_stored_there_is_a_whole_campaign_or_none(
     make_cloud: Callable[..., Cloud], vehicle: Vehicle, images: ImageMaker
 ) -> None:
     cloud = make_cloud()

@@ -1,4 +1,4 @@
-"""UpdateStatus over the wire: the table is kept, repeats are not applied, cancelling reaches the vehicle."""
+"""UpdateStatus over the wire: the table is kept, repeats are not applied, a cancellation reaches the vehicle."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ def test_a_repeat_of_the_state_is_progress_and_keeps_what_ecus_report(
 
 
 @pytest.mark.parametrize("number", [0, 99])
-def test_a_state_that_is_none_is_refused(
-    shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign, number: int
-) -> None:
+def test_an_unknown_state_is_refused(shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign, number: int) -> None:
     request = ota_pb2.UpdateStatusRequest(vin=vehicle.vin, job_id=job.jobs[0].job_id, state=number)  # type: ignore[arg-type]
 
     with pytest.raises(grpc.RpcError) as caught:
@@ -100,17 +98,17 @@ def test_another_vehicles_job_is_not_found(
     assert state_name(get(shared_cloud, job.campaign_id).jobs[0].state) == "CREATED"
 
 
-def test_cancelling_before_any_vehicle_was_told_ends_the_job(
+def test_canceling_before_the_job_was_offered_ends_it(
     shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign
 ) -> None:
     ended = cancel(shared_cloud, job).jobs[0]
 
     assert (state_name(ended.state), ended.reason) == ("CANCELED", "found a defect")
     assert vehicle.check_in(shared_cloud).decision == NO_UPDATE
-    assert state_name(cancel(shared_cloud, job).jobs[0].state) == "CANCELED", "cancelling again is allowed"
+    assert state_name(cancel(shared_cloud, job).jobs[0].state) == "CANCELED", "canceling again is allowed"
 
 
-def test_cancelling_a_running_job_asks_the_vehicle_which_ends_it(
+def test_canceling_a_running_job_asks_the_vehicle_to_end_it(
     shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign
 ) -> None:
     job_id = job.jobs[0].job_id
@@ -125,7 +123,7 @@ def test_cancelling_a_running_job_asks_the_vehicle_which_ends_it(
     assert (state_name(answer.state), answer.cancel_requested) == ("CANCELED", False)
 
 
-def test_a_job_that_was_offered_and_not_begun_is_canceled_at_the_next_check_in(
+def test_a_job_that_was_offered_but_not_begun_ends_at_the_next_check_in(
     shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign
 ) -> None:
     vehicle.check_in(shared_cloud)
@@ -136,9 +134,7 @@ def test_a_job_that_was_offered_and_not_begun_is_canceled_at_the_next_check_in(
     assert (answer.decision, state_name(answer.job_state)) == (NO_UPDATE, "CANCELED")
 
 
-def test_cancelling_from_activating_on_is_too_late(
-    shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign
-) -> None:
+def test_canceling_from_activating_on_is_too_late(shared_cloud: Cloud, vehicle: Vehicle, job: ota_pb2.Campaign) -> None:
     job_id = job.jobs[0].job_id
     for state in HAPPY_PATH[:4]:
         vehicle.update(shared_cloud, job_id, state)

@@ -1,4 +1,4 @@
-"""May this vehicle update? Each rule, and its order."""
+"""A campaign's rules on vehicles: each rule, and their order."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_one_image_that_does_not_fit_refuses_the_whole_update() -> None:
     assert "adas" in refusal.reason
 
 
-def test_an_image_for_two_ecus_is_refused_because_a_manifest_names_one() -> None:
+def test_an_image_that_fits_two_ecus_is_refused() -> None:
     twins = VehicleFacts("VIN1", (ENGINE, replace(ADAS, hardware_id="engine-mcu-a")))
 
     refusal = judge_campaign(twins, [offer()])
@@ -93,7 +93,7 @@ def test_a_vehicle_whose_job_has_ended_is_not_busy() -> None:
     assert judge_campaign(replace(VEHICLE, busy_job_id="job-1", busy_state=JobState.FAILED), [offer()]) is None
 
 
-def test_an_unknown_running_version_is_allowed_for_a_campaign_and_refused_at_check_in() -> None:
+def test_an_unknown_version_is_allowed_at_creation_and_refused_at_check_in() -> None:
     silent = VehicleFacts("VIN1", (replace(ENGINE, software_version="", security_counter=None),))
 
     assert judge_campaign(silent, [offer()]) is None
@@ -120,19 +120,19 @@ def test_a_running_version_that_cannot_be_read_is_refused() -> None:
         (ReportedEcu("engine", "S1", "engine-mcu-b"), Rule.OTHER_HARDWARE),
     ],
 )
-def test_a_report_that_contradicts_the_inventory_is_refused(reported: ReportedEcu, rule: Rule) -> None:
+def test_a_report_that_contradicts_the_registration_is_refused(reported: ReportedEcu, rule: Rule) -> None:
     refusal = judge_report(VEHICLE, [ReportedEcu("adas", "S2", "adas-soc-b"), reported])
 
     assert refusal is not None
     assert refusal.rule is rule
 
 
-def test_a_report_that_agrees_with_the_inventory_passes() -> None:
+def test_a_report_that_agrees_with_the_registration_passes() -> None:
     assert judge_report(VEHICLE, [ReportedEcu("engine", "S1", "engine-mcu-a")]) is None
 
 
 def needing(*needs: tuple[int, str], version: str = "2.0.0") -> Offer:
-    """The engine's image, with dependencies."""
+    """Return an offer of the engine's image with dependencies."""
     dependencies = tuple(Dependency(number, ImageVersion.parse(least)) for number, least in needs)
     return replace(offer(version), dependencies=dependencies)
 
@@ -180,15 +180,13 @@ def test_dependencies_are_met_by_the_campaign_and_by_what_the_others_run(offers:
         ),
     ],
 )
-def test_a_dependency_that_would_not_be_met_is_refused_with_ecu_and_versions(
-    offers: list[Offer], rule: Rule, reason: str
-) -> None:
+def test_a_refused_dependency_is_named_with_ecu_and_versions(offers: list[Offer], rule: Rule, reason: str) -> None:
     for refusal in (judge_campaign(VEHICLE, offers), judge_check_in(VEHICLE, offers, job_id="job-1")):
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == (rule, reason)
 
 
-def test_a_dependency_on_an_ecu_that_never_reported_is_allowed_for_a_campaign_and_refused_at_check_in() -> None:
+def test_a_dependency_on_a_silent_ecu_is_allowed_at_creation_only() -> None:
     silent = VehicleFacts("VIN1", (ENGINE, replace(ADAS, software_version="", security_counter=None)))
 
     assert judge_campaign(silent, [needing((2, "2.0.0"))]) is None
@@ -199,7 +197,7 @@ def test_a_dependency_on_an_ecu_that_never_reported_is_allowed_for_a_campaign_an
     assert judge_check_in(silent, [offer()], job_id="job-1") is None, "what nobody depends on need not be known"
 
 
-def test_what_the_vehicle_runs_after_a_campaign_is_stated_as_far_as_it_is_known() -> None:
+def test_the_versions_after_a_campaign_leave_out_what_is_unknown() -> None:
     odd = replace(
         VEHICLE, ecus=(ENGINE, ADAS, replace(ADAS, image_number=5, software_version="latest", hardware_id="x"))
     )
@@ -207,7 +205,7 @@ def test_what_the_vehicle_runs_after_a_campaign_is_stated_as_far_as_it_is_known(
     assert versions_after(odd, [offer("2.0.0")]) == {1: ImageVersion(2, 0, 0), 2: ImageVersion(1, 0, 0)}
 
 
-def test_an_ecu_in_its_bootloader_is_rescued_by_an_image_that_asks_for_what_it_ran_before() -> None:
+def test_an_ecu_in_its_bootloader_can_get_an_image_that_depends_on_itself() -> None:
     rescued = replace(VEHICLE, ecus=(replace(ENGINE, software_version="0.0.0"), ADAS))
 
     assert judge_check_in(rescued, [needing((0, "1.5.0"))], job_id="job-1") is None

@@ -1,4 +1,4 @@
-"""Mutual TLS: who may call what, and who does not even get a connection."""
+"""Mutual TLS: who may call what, and who cannot even connect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPERATOR_CALLS = [
 
 
 @pytest.mark.parametrize(("method", "request_for"), VEHICLE_CALLS, ids=[name for name, _ in VEHICLE_CALLS])
-def test_a_vehicle_cannot_speak_for_another_and_an_operator_for_none(
+def test_nobody_can_act_for_another_vehicle(
     shared_cloud: Cloud, vehicle: Vehicle, other_vehicle: Vehicle, method: str, request_for: Callable[[str], Any]
 ) -> None:
     for certificate in (f"vehicle-{other_vehicle.vin}", "operator"):
@@ -58,9 +58,7 @@ def test_a_vehicle_cannot_watch_campaigns(shared_cloud: Cloud, vehicle: Vehicle)
 
 
 @pytest.mark.parametrize("who", ["nobody", "another CA's operator", "the server's own certificate", "plain text"])
-def test_without_a_certificate_of_the_benchs_ca_there_is_no_connection(
-    shared_cloud: Cloud, tmp_path: Path, who: str
-) -> None:
+def test_a_connection_needs_a_certificate_of_the_benchs_ca(shared_cloud: Cloud, tmp_path: Path, who: str) -> None:
     address, ca = f"localhost:{shared_cloud.grpc_port}", (shared_cloud.keys_dir / "tls" / "ca.pem").read_bytes()
     if who == "plain text":
         channel = grpc.insecure_channel(address)

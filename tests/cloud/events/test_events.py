@@ -1,4 +1,4 @@
-"""Wake-ups over MQTT: through mosquitto and amqtt, with the broker absent at the start, killed in the middle, or never there."""
+"""Wake-ups over MQTT, by mosquitto and amqtt; the broker is absent at the start, killed in the middle, or never there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.cloud.bench import ENGINE, Cloud, ImageMaker, Vehicle, campaign_request, free_port
 from tests.cloud.campaigns.test_campaigns import create
+from tests.waiting import eventually
 
 WAIT_S = 30.0
 
 
 class Mosquitto:
-    """A real mosquitto on one port, started and killed at will."""
+    """A real mosquitto on one port, which a test starts and kills."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -48,9 +49,17 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.kill()
 
 
+def _connects(listener: mqtt.Client, port: int) -> bool:
+    try:
+        listener.connect("127.0.0.1", port)
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def listening(port: int, vehicle: Vehicle) -> Iterator[Callable[[], tuple[str, dict[str, str]]]]:
-    """Subscribes as the vehicle's gateway does; gives a function that waits for the next message."""
+    """Subscribe as the vehicle's gateway does. Give a function that waits for the next message and returns it."""
     messages: queue.Queue[tuple[str, dict[str, str]]] = queue.Queue()
     subscribed: queue.Queue[bool] = queue.Queue()
     prefix = f"otabench/v1/vehicles/{vehicle.vin}/"
@@ -66,14 +75,7 @@ def listening(port: int, vehicle: Vehicle) -> Iterator[Callable[[], tuple[str, d
     listener.on_connect = on_connect
     listener.on_subscribe = lambda *_: subscribed.put(True)
     listener.on_message = on_message
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            listener.connect("127.0.0.1", port)
-            break
-        except OSError:
-            assert time.monotonic() < deadline, "the broker does not come up"
-            time.sleep(0.05)
+    eventually(lambda: _connects(listener, port), "the broker comes up", timeout_s=WAIT_S, interval_s=0.05)
     listener.loop_start()
     try:
         subscribed.get(timeout=WAIT_S)
@@ -86,7 +88,7 @@ def listening(port: int, vehicle: Vehicle) -> Iterator[Callable[[], tuple[str, d
 def expect_an_update(
     cloud: Cloud, vehicle: Vehicle, images: ImageMaker, receive: Callable[[], tuple[str, dict[str, str]]]
 ) -> str:
-    """Makes a campaign and expects its events; gives the job's id."""
+    """Create a campaign, expect its events, and return the job's id."""
     campaign = create(cloud, campaign_request(vehicle, (ENGINE, images())))
     job_id = campaign.jobs[0].job_id
     assert receive() == ("job", {"job_id": job_id, "state": "CREATED", "reason": ""})
@@ -96,7 +98,7 @@ def expect_an_update(
 
 
 @pytest.mark.mosquitto
-def test_a_campaign_wakes_the_vehicle_and_every_transition_is_told(
+def test_a_campaign_wakes_the_vehicle_and_every_transition_is_published(
     make_cloud: Callable[..., Cloud], mosquitto: Mosquitto, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     mosquitto.start()
@@ -126,10 +128,10 @@ def test_the_embedded_broker_carries_the_same(
 
 
 @pytest.mark.mosquitto
-def test_a_broker_that_comes_late_or_was_killed_delays_events_and_loses_none(
+def test_a_broker_that_is_late_or_killed_delays_events_and_loses_none(
     make_cloud: Callable[..., Cloud], mosquitto: Mosquitto, vehicle: Vehicle, images: ImageMaker
 ) -> None:
-    # given: no broker at the start; every call is answered at once all the same
+    # given: no broker at the start; every call is answered at once nevertheless
     cloud = make_cloud(mqtt_port=mosquitto.port)
     cloud.start()
     vehicle.register(cloud)
@@ -138,14 +140,14 @@ def test_a_broker_that_comes_late_or_was_killed_delays_events_and_loses_none(
     vehicle.update(cloud, first, "CONFIRMING")
     assert time.monotonic() - began < 5, "a call waited for the broker"
 
-    # when: the broker comes, and the vehicle with it, it is told of what follows
+    # when: broker and vehicle come, then: the vehicle receives what follows
     mosquitto.start()
     with listening(mosquitto.port, vehicle) as receive:
         vehicle.update(cloud, first, "REJECTED")
         while receive() != ("job", {"job_id": first, "state": "REJECTED", "reason": ""}):
             pass  # what waited in the outbox comes first, if the listener was there before the cloud's next try
 
-    # when: the broker is killed in the middle and comes back, what happened meanwhile is told then
+    # when: the broker is killed and comes back, then: the vehicle receives what happened meanwhile
     mosquitto.kill()
     vehicle.seq = 0
     began = time.monotonic()

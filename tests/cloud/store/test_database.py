@@ -1,4 +1,4 @@
-"""The database: whole transactions, foreign keys on, tables that PostgreSQL takes too, and a version of its own."""
+"""The database: whole transactions, foreign keys, a version, and tables that PostgreSQL accepts too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     database.close()
 
 
-def test_foreign_keys_are_kept(tmp_path: Path) -> None:
+def test_foreign_keys_are_enforced(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/cloud.db")
 
     with pytest.raises(IntegrityError):
@@ -54,14 +54,14 @@ def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
         open_database(url)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cloud.db").write_text("this is not a database, but it is long enough to look at" * 20)
 
     with pytest.raises(StartError, match="not a database"):
         open_database(f"sqlite:///{tmp_path}/cloud.db")
 
 
-def test_a_database_that_goes_away_is_told_as_not_ready(tmp_path: Path) -> None:
+def test_a_database_that_goes_away_is_reported_as_not_ready(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/cloud.db"
     database = open_database(url)
     engine = create_engine(url)

@@ -1,4 +1,4 @@
-"""Patches: what they make, and what an ECU needs to read them."""
+"""Patches: what they rebuild, and what an ECU needs to read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_patch_makes_its_target_and_asks_for_the_smallest_decoder(name: str) -> None:
+def test_a_patch_rebuilds_its_target_and_needs_the_smallest_decoder(name: str) -> None:
     patch = make_patch(BASE, TARGETS[name]).content
     assert bsdiff4.patch(BASE, patch) == TARGETS[name]
     control, diff = struct.unpack_from("<QQ", patch, 8)

@@ -1,4 +1,4 @@
-"""The Director's metadata, taken by python-tuf's own client with the pinned Root, and refused where it must be."""
+"""The Director's metadata: python-tuf's client with the pinned Root accepts it, and refuses what it must."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENTRY = TargetEntry(
 
 
 class FromMemory(FetcherInterface):
-    """Gives the files of a manifest, and 404 for the next Root."""
+    """A fetcher of a manifest's files; 404 for the next Root."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
@@ -57,7 +57,7 @@ def client(keys_dir: Path, folder: Path, files: dict[str, bytes]) -> Updater:
     )
 
 
-def test_a_tuf_client_with_the_pinned_root_takes_the_manifest(keys_dir: Path, tmp_path: Path) -> None:
+def test_a_tuf_client_with_the_pinned_root_accepts_the_manifest(keys_dir: Path, tmp_path: Path) -> None:
     signed = sign(keys_dir)
     updater = client(keys_dir, tmp_path / "client", signed.files())
 
@@ -74,7 +74,7 @@ def test_a_tuf_client_with_the_pinned_root_takes_the_manifest(keys_dir: Path, tm
     assert signed.patches == {"engine-mcu-a": 9}
 
 
-def test_an_older_manifest_is_refused_by_a_client_that_saw_a_newer(keys_dir: Path, tmp_path: Path) -> None:
+def test_a_client_that_saw_a_newer_manifest_refuses_an_older_one(keys_dir: Path, tmp_path: Path) -> None:
     client(keys_dir, tmp_path / "client", sign(keys_dir, version=2).files()).refresh()
 
     with pytest.raises(RepositoryError):

@@ -1,4 +1,4 @@
-"""Encrypted campaigns: what the cloud makes can be opened by the one ECU it is for, and nothing else gives the image away."""
+"""Encrypted campaigns: only the ECU that a file is for can decrypt it, and the plain image is not served anywhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOW_ORDER = bytes(32)
 
 
 def open_artifact(data: bytes, key: PrivateKey) -> bytes:
-    """The plaintext, by the layout of docs/contracts.md."""
+    """Return the plaintext, by the layout of docs/contracts.md."""
     header = parse_header(data)
     stream_key = SealedBox(key).decrypt(data[HEADER_BYTES : HEADER_BYTES + SEALED_KEY_BYTES])
     state = bindings.crypto_secretstream_xchacha20poly1305_state()
@@ -53,7 +53,7 @@ def open_artifact(data: bytes, key: PrivateKey) -> bytes:
 
 
 def register(cloud: Cloud, vehicle: Vehicle, **public_keys: bytes) -> None:
-    """Registers the vehicle with the public keys of some of its ECUs."""
+    """Register the vehicle with the public keys of some of its ECUs."""
     ecus = [
         ota_pb2.RegisterVehicleRequest.Ecu(
             ecu=name, serial=vehicle.serial(name), hardware_id=hardware_id, public_key=public_keys.get(name)
@@ -70,7 +70,7 @@ def register_all(cloud: Cloud, vehicle: Vehicle) -> None:
 def offered(
     cloud: Cloud, vehicle: Vehicle, request: ota_pb2.CreateCampaignRequest
 ) -> dict[str, tuple[Any, TargetCustom]]:
-    """The campaign's manifest as the vehicle gets it: by ECU hardware, path and facts."""
+    """Return the campaign's manifest as the vehicle gets it: path and facts by hardware id."""
     cloud.operator.CreateCampaign(request, timeout=CALL_S)
     told = vehicle.check_in(cloud)
     assert told.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE, told.reason
@@ -86,7 +86,7 @@ def offered(
 
 
 def fetch(cloud: Cloud, path: str) -> bytes | None:
-    """What the artifact server gives; None where it says that there is nothing."""
+    """Return what the artifact server serves, or None if it answers 404."""
     try:
         with urllib.request.urlopen(cloud.artifacts_url + path, timeout=CALL_S) as answer:
             return bytes(answer.read())
@@ -160,7 +160,7 @@ def test_a_plain_campaign_with_the_same_files_makes_them_public(
         assert (fetch(shared_cloud, custom.patch.path) is None) == encrypt_it
 
 
-def test_a_plain_campaign_s_manifest_says_nothing_of_encryption(
+def test_a_plain_campaigns_manifest_does_not_mention_encryption(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     register_all(shared_cloud, vehicle)
@@ -182,14 +182,14 @@ def test_an_ecu_without_a_key_is_named_when_the_campaign_is_made(
 
 
 @pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), LOW_ORDER])
-def test_a_public_key_that_is_none_is_refused(shared_cloud: Cloud, vehicle: Vehicle, key: bytes) -> None:
+def test_an_invalid_public_key_is_refused(shared_cloud: Cloud, vehicle: Vehicle, key: bytes) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         register(shared_cloud, vehicle, engine=key)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "public key of engine" in words_of(refused.value)
 
 
-def test_another_key_is_not_taken_while_a_job_made_for_the_old_one_is_open(
+def test_another_key_is_refused_while_a_job_for_the_old_one_is_open(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     register_all(shared_cloud, vehicle)
@@ -219,7 +219,7 @@ def test_the_key_folder_holds_a_pair_for_every_ecu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "chunk_bytes"), [(1, 4096), (4096, 4096), (4097, 4096), (10_000, 300), (3, 1)])
-def test_what_is_sealed_opens_to_the_same(length: int, chunk_bytes: int) -> None:
+def test_what_is_encrypted_decrypts_to_the_same(length: int, chunk_bytes: int) -> None:
     pair = make_key_pair()
     plain = bytes(range(256)) * (length // 256 + 1)
     made = encrypt(plain[:length], public_key=bytes.fromhex(pair.public_key), chunk_bytes=chunk_bytes)
@@ -228,7 +228,7 @@ def test_what_is_sealed_opens_to_the_same(length: int, chunk_bytes: int) -> None
     assert made.sha256 == hashlib.sha256(made.content).hexdigest()
 
 
-def test_two_makings_for_one_ecu_share_nothing_behind_the_header() -> None:
+def test_two_encryptions_for_one_ecu_share_nothing_but_the_header() -> None:
     public_key = bytes(KEYS["engine"].public_key)
     one, two = (encrypt(bytes(1000), public_key=public_key).content for _ in range(2))
     assert one[:HEADER_BYTES] == two[:HEADER_BYTES]

@@ -1,4 +1,4 @@
-"""Images that the cloud takes, and each way in which one is refused."""
+"""Images that the cloud accepts, and each way in which one is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def refusal(content: bytes, keys_dir: Path, *, hardware_id: str = ENGINE) -> str
     return str(caught.value)
 
 
-def test_an_image_signed_by_the_fleets_key_is_taken(images: ImageMaker, keys_dir: Path) -> None:
+def test_an_image_signed_by_the_fleets_key_is_accepted(images: ImageMaker, keys_dir: Path) -> None:
     content = images(ENGINE, "2.0.1+5", counter=7)
 
     firmware = verify(content, hardware_id=ENGINE, key=load_image_public_key(keys_dir))
@@ -58,10 +58,10 @@ def test_a_truncated_image_is_refused(images: ImageMaker, keys_dir: Path) -> Non
     assert "cut short" in refusal(images()[:-1], keys_dir)
 
 
-def test_bytes_behind_the_image_are_refused(images: ImageMaker, keys_dir: Path) -> None:
+def test_bytes_after_the_image_are_refused(images: ImageMaker, keys_dir: Path) -> None:
     assert "follow the image's end" in refusal(images() + b"\xff" * 16, keys_dir)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 4096, b"hello"])
-def test_a_file_that_is_no_image_is_refused(content: bytes, keys_dir: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused(content: bytes, keys_dir: Path) -> None:
     assert refusal(content, keys_dir)

@@ -1,4 +1,4 @@
-"""The key folder: as docs/contracts.md says, made whole, never overwritten, refused where it does not fit together."""
+"""The key folder: as in docs/contracts.md, made whole, never overwritten, and refused if its keys do not fit together."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_root_names_one_ed25519_key_a_role_and_is_signed_by_its_own(keys_dir: Path) -> None:
+def test_the_root_names_one_ed25519_key_per_role_and_signs_itself(keys_dir: Path) -> None:
     root = Metadata[Root].from_file(str(keys_dir / "director" / "root.json"))
 
     assert root.signed.version == 1
@@ -81,7 +81,7 @@ def test_the_root_names_one_ed25519_key_a_role_and_is_signed_by_its_own(keys_dir
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
 
 
-def test_certificates_say_who_the_peer_is_and_are_of_the_benchs_ca(keys_dir: Path) -> None:
+def test_certificates_identify_the_peer_and_are_of_the_benchs_ca(keys_dir: Path) -> None:
     ca = x509.load_pem_x509_certificate((keys_dir / "tls" / "ca.pem").read_bytes())
     vin = next(path.stem.removeprefix("vehicle-") for path in (keys_dir / "tls").glob("vehicle-*.pem"))
     subjects = {"cloud": ("cloud", "cloud"), "operator": ("operator", "operator"), f"vehicle-{vin}": (vin, "vehicle")}
