@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all lint fmt proto lock guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all lint fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,12 +59,18 @@ proto: $(STAMPS)/python  ## generate proto/ota_pb2*.py from proto/ota.proto
 lock: $(STAMPS)/python  ## write requirements.lock from what the virtual environment holds
 	$(BIN)/pip freeze --all --exclude pip --exclude-editable > requirements.lock
 
-setup: $(STAMPS)/python  ## what `make bench` needs: apt packages, virtual environment, a kernel with CAN
+setup:  ## what `make bench` needs: apt packages, virtual environment, a kernel with CAN
 	@setup/packages.sh run
-	@setup/with-can --fallback --build-only >/dev/null
+	@$(BOTH)
 
-setup-test: $(STAMPS)/python  ## what `make test` needs
+setup-test:  ## what `make test` needs
 	@setup/packages.sh test
+	@$(BOTH)
+
+# At the same time: a kernel's build keeps all processors busy, pip mostly waits for the network.
+BOTH = $(MAKE) --no-print-directory --jobs=2 $(STAMPS)/python kernel
+
+kernel:
 	@setup/with-can --fallback --build-only >/dev/null
 
 # The virtual environment: made once, brought up to date when requirements.lock or pyproject.toml changed.

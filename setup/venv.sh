@@ -21,11 +21,33 @@ fi
 mkdir -p "$venv"
 log=$venv/setup.log
 echo "setup: Python packages into $venv (log: $log; a minute or two the first time)"
-{
-    [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv"
-    "$venv/bin/pip" install --disable-pip-version-check --requirement requirements.lock
+
+install() {
+    [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" || return
+    "$venv/bin/pip" install --disable-pip-version-check --requirement requirements.lock || return
     "$venv/bin/pip" install --disable-pip-version-check --no-deps --editable .
-} >"$log" 2>&1 || {
+}
+
+# shellcheck source=progress.sh
+source setup/progress.sh
+set -m # a process group of its own: an interrupted set-up ends pip and what pip started
+install >"$log" 2>&1 </dev/null &
+installer=$!
+set +m
+trap 'kill -TERM -- "-$installer" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+packages=$(wc -l <requirements.lock)
+while kill -0 "$installer" 2>/dev/null; do
+    sleep 0.5
+    collected=$(grep -cE '^(Collecting|Requirement already satisfied:) ' "$log" || true)
+    step="$collected packages of $packages"
+    if grep -q '^Installing collected packages' "$log"; then step="installing"; fi
+    progress "Python packages" "$collected" "$packages" "$step" "$SECONDS"
+done
+progress_end
+wait "$installer" || {
     tail -n 15 "$log" >&2
     echo "setup: installing the Python packages failed (above: the end of $log). No network? Repeat the command when there is one." >&2
     exit 1

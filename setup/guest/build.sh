@@ -25,7 +25,11 @@ main() { # read whole before it runs: a change of this file does not disturb a r
     # Without these the guest is of no use; the rest of uml.config may be missing in another kernel version.
     essential="HOSTFS CAN_RAW CAN_BCM CAN_GW CAN_ISOTP CAN_VCAN NET_SCH_TBF NET_SCH_CANLINE UML_NET_VECTOR UNIX98_PTYS TMPFS FUTEX"
 
+    files=750 # about as many are compiled, of Linux 6.1: for the progress only
+
     say() { printf 'guest kernel: %s\n' "$*" >&2; }
+    # shellcheck source=../progress.sh
+    source "$here/../progress.sh"
 
     hash="$({ echo "recipe $recipe"; cat "$config" "$here/fault_around.c" "$canline"/{sch_canline.c,Kbuild,Kconfig}; } | sha256sum | cut -c1-12)"
 
@@ -190,16 +194,13 @@ main() { # read whole before it runs: a change of this file does not disturb a r
     builder=$!
 
     started=$SECONDS
-    ticks=0
     while kill -0 "$builder" 2>/dev/null; do
         sleep 0.5
-        ticks=$((ticks + 1))
-        if ((ticks % 10 == 0)); then
-            compiled="$(grep -cE '^  (CC|AS) ' "$log" || true)"
-            if ((compiled == 0)); then step="unpacking and configuring"; else step="$compiled files compiled"; fi
-            say "$step, $((SECONDS - started)) s"
-        fi
+        compiled="$(grep -cE '^  (CC|AS) ' "$log" || true)"
+        if ((compiled == 0)); then step="unpacking and configuring"; else step="$compiled files compiled"; fi
+        progress "guest kernel" "$compiled" "$files" "$step" "$((SECONDS - started))"
     done
+    progress_end
     if ! wait "$builder"; then
         builder=""
         say "the build failed; the end of $log:"
