@@ -68,7 +68,7 @@ setup-test:  ## what `make test` needs
 	@$(BOTH)
 
 # At the same time: a kernel's build keeps all processors busy, pip mostly waits for the network.
-BOTH = $(MAKE) --no-print-directory --jobs=2 $(STAMPS)/python kernel
+BOTH = $(MAKE) --silent --no-print-directory --jobs=2 $(STAMPS)/python kernel
 
 kernel:
 	@setup/with-can --fallback --build-only >/dev/null
