@@ -41,7 +41,7 @@ trap 'exit 143' TERM HUP
 packages=$(wc -l <requirements.lock)
 while kill -0 "$installer" 2>/dev/null; do
     sleep 0.5
-    collected=$(grep -cE '^(Collecting|Requirement already satisfied:) ' "$log" || true)
+    collected=$(grep -cE '^(Collecting|Processing|Requirement already satisfied:) ' "$log" || true)
     step="$collected packages of $packages"
     if grep -q '^Installing collected packages' "$log"; then step="installing"; fi
     progress "Python packages" "$collected" "$packages" "$step" "$SECONDS"
