@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+# No leading dot or hyphen: a hidden file, and an option of a command line. No "+", "#" or "/", which mean something in MQTT topics.
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -31,7 +31,7 @@ PREFIX_BYTES: Final = HEADER_BYTES + SEALED_KEY_BYTES + STREAM_HEADER_BYTES
 DEFAULT_CHUNK_BYTES: Final = 4096
 MAX_CHUNK_BYTES: Final = 16 * 1024
 """An ECU decrypts a chunk only as a whole, so it needs that much memory."""
-_HEADER: Final = struct.Struct(">4sB3xIQ")
+_HEADER: Final = struct.Struct(">4sB3xIQ")  # magic, version, chunk size, plaintext length
 
 
 class ContainerError(Exception):
@@ -79,6 +79,7 @@ def parse_header(data: bytes) -> Header:
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
         raise ContainerError("this is not an encrypted artifact")
     _, version, chunk_bytes, plaintext_bytes = _HEADER.unpack_from(data)
+    # The zero bytes are checked, so that a later version can use them.
     if version != VERSION or data[5:8] != bytes(3):
         raise ContainerError(f"encrypted artifacts of version {version} are not known here")
     return Header(chunk_bytes, plaintext_bytes)

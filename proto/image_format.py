@@ -28,15 +28,15 @@ HEADER_FORMAT: Final = struct.Struct("<IIHHIIBBHII")
 HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
 TLV_INFO_MAGIC: Final = 0x6907
 TLV_PROTECTED_INFO_MAGIC: Final = 0x6908
-_TLV_INFO: Final = struct.Struct("<HH")
-_DEPENDENCY: Final = struct.Struct("<B3xBBHI")
+_TLV_INFO: Final = struct.Struct(
+    "<HH"
+)  # of an area: magic, length with this header; of an entry: kind, length without it
+_DEPENDENCY: Final = struct.Struct("<B3xBBHI")  # image number; major, minor, revision, build
 
-TLV_KEYHASH: Final = 0x01
 TLV_SHA256: Final = 0x10
 TLV_ED25519: Final = 0x24
 TLV_DEPENDENCY: Final = 0x40
 TLV_SECURITY_COUNTER: Final = 0x50
-TLV_UUID_VENDOR: Final = 0x74
 TLV_UUID_CLASS: Final = 0x75
 
 OWN_IMAGE: Final = 0
@@ -75,6 +75,7 @@ class ImageVersion:
         """
         numbers, _, build = text.partition("+")
         parts = numbers.split(".")
+        # isascii: isdigit alone accepts the digits of every script.
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(f"version {text!r}: expected MAJOR.MINOR.REVISION or MAJOR.MINOR.REVISION+BUILD")
         if build and not (build.isascii() and build.isdigit()):
@@ -167,6 +168,7 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     offset = header_size + binary_size
     protected: tuple[tuple[int, bytes], ...] = ()
     if protected_size:
+        # The header states this area's length too, and the digest covers so many bytes: both must agree.
         protected, end = _read_tlvs(view, offset, TLV_PROTECTED_INFO_MAGIC)
         if end != offset + protected_size:
             raise ImageFormatError("the protected TLV area's length differs from the header's")
@@ -199,6 +201,7 @@ def first_unmet(dependencies: Iterable[Dependency], versions: Mapping[int, Image
 
 
 def _dependencies(protected: tuple[tuple[int, bytes], ...]) -> tuple[Dependency, ...]:
+    # Only protected TLVs count: the others are not covered by the signature.
     values = [value for tag, value in protected if tag == TLV_DEPENDENCY]
     if len(values) > MAX_DEPENDENCIES:
         raise ImageFormatError(f"it names {len(values)} dependencies, more than {MAX_DEPENDENCIES}")

@@ -44,11 +44,13 @@ class JobState(StrEnum):
 _S = JobState
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
+    # The cloud ends a job in CREATED by itself only if it was never offered; otherwise every transition is the vehicle's.
     _S.CREATED: frozenset({_S.CONFIRMING, _S.CANCELED, _S.TIMED_OUT}),
     _S.CONFIRMING: frozenset({_S.WAITING_FOR_APPROVAL, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.WAITING_FOR_APPROVAL: frozenset({_S.DOWNLOADING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.DOWNLOADING: frozenset({_S.INSTALLING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.INSTALLING: frozenset({_S.ACTIVATING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
+    # No CANCELED and no TIMED_OUT from here on: half of the ECUs may already be on trial with the new image.
     _S.ACTIVATING: frozenset({_S.VERIFYING, _S.ROLLED_BACK, _S.FAILED}),
     _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.ROLLED_BACK, _S.FAILED}),
     _S.SUCCEEDED: frozenset(),

@@ -55,7 +55,7 @@ class PeriodicSignal(BaseModel):
             return low
         if self.wave == "counter":
             return low + number % CYCLE % (high - low + 1)
-        half = CYCLE // 2
+        half = CYCLE // 2  # up in the first half of the cycle, down in the second
         place = number % CYCLE
         return low + round((high - low) * (place if place <= half else CYCLE - place) / half)
 

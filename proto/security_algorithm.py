@@ -23,6 +23,7 @@ from typing import Any, Final
 DEFAULT: Final = "hmac-sha256"
 NAME_PATTERN: Final = r"^(hmac-sha256|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 _LONGEST_KEY_BYTES: Final = 255
+# Any seed will do for a trial call: only whether it works and how long its keys are is wanted.
 _TRIED_WITH: Final = bytes(range(1, 17))
 
 
@@ -75,7 +76,7 @@ def _find(name: str) -> Callable[..., Any]:
         raise AlgorithmError(f"security algorithm {name!r}: expected {DEFAULT} or module:function")
     try:
         function = pkgutil.resolve_name(name)
-    except AttributeError as error:
+    except AttributeError as error:  # before Exception: the module was imported, and the name is wrong
         raise AlgorithmError(f"security algorithm {name}: {module_name} has no function {function_name}") from error
     except Exception as error:
         raise AlgorithmError(
@@ -88,6 +89,7 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, level: int) -> bytes:
+    # The function is the user's: it may raise anything and return anything.
     try:
         key = function(seed, secret=secret, level=level)
     except Exception as error:

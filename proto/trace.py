@@ -60,6 +60,7 @@ class TraceWriter:
         self._fd: int | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # O_APPEND: the kernel moves to the end of the file and writes in one step, whoever else writes.
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def emit(
@@ -70,7 +71,7 @@ class TraceWriter:
         Raises:
             OSError: the file cannot be written (disk full).
         """
-        with self._lock:
+        with self._lock:  # around number and write, so that lines are in the order of their numbers
             if self._fd is None:
                 return
             self._seq += 1
@@ -110,7 +111,7 @@ def read(path: Path) -> Iterator[TraceEvent]:
     """
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):
+            if not line.endswith("\n"):  # the last line: its writer was killed, or is just writing
                 return
             try:
                 yield TraceEvent(**json.loads(line))

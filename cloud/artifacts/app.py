@@ -142,6 +142,7 @@ async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: 
     """
     writer = TraceWriter(trace, component="cloud.artifacts")
     bound = bind_port(host, port, what="artifact server (artifact_port)")
+    # log_config: uvicorn's own would replace the logging of the whole process. lifespan: the application has nothing to start.
     config = uvicorn.Config(
         make_app(store, trace=writer), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30
     )
@@ -155,6 +156,7 @@ async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: 
         server.should_exit = True
         done, _ = await asyncio.wait({task}, timeout=_STOP_S)
         if not done:
+            # A download in progress would keep the server waiting for its end.
             server.force_exit = True
             task.cancel()
         bound.close()

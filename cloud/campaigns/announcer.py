@@ -35,10 +35,12 @@ class Announcer:
     """One instance per control plane."""
 
     def __init__(self, *, trace: Path | None, publisher: Publisher) -> None:
+        # A writer writes one component's name, so there is one for each component of the control plane.
         self._control = TraceWriter(trace, component="cloud.control")
         self._orchestrator = TraceWriter(trace, component="cloud.orchestrator")
         self._director = TraceWriter(trace, component="cloud.director")
         self._publisher = publisher
+        # Every watcher has an event of its own: whoever is slow to read its stream holds up no other.
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
@@ -72,7 +74,7 @@ class Announcer:
             self._control,
             "vehicle.check_in",
             vin=request.vin,
-            job_id=outcome.job_id or None,
+            job_id=outcome.job_id or None,  # null in the trace, not an empty text
             decision=decision,
             reason=outcome.reason,
             versions=versions,
@@ -115,7 +117,7 @@ class Announcer:
             yield changed
         finally:
             watchers.discard(changed)
-            if not watchers:
+            if not watchers:  # campaigns that are no longer watched take no memory
                 self._watchers.pop(campaign_id, None)
 
     def close(self) -> None:

@@ -112,6 +112,7 @@ def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | 
     """Return the image that the ECU runs: the campaign's base image if its version fits, else the repository's."""
     if not ecu.software_version:
         return None
+    # Two images may have the same version. That is safe: a patch names its base's SHA-256, which is compared before it is used.
     given = repository.image(session, row.base_sha256) if row.base_sha256 else None
     if given is not None and given.version == ecu.software_version:
         return given
@@ -123,6 +124,6 @@ def _rows(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, Im
         select(CampaignImageRow, ImageRow)
         .join(ImageRow, ImageRow.sha256 == CampaignImageRow.image_sha256)
         .where(CampaignImageRow.campaign_id == campaign_id)
-        .order_by(CampaignImageRow.hardware_id)
+        .order_by(CampaignImageRow.hardware_id)  # a fixed order, so that the same facts give the same manifest
     )
     return [(row, image) for row, image in rows]

@@ -42,6 +42,7 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     if session.get(VehicleRow, vin) is None:
         session.add(VehicleRow(vin=vin))
         session.flush()
+    # ECUs that are no longer registered; a report about one is then refused by rule 2.
     session.execute(delete(EcuRow).where(EcuRow.vin == vin, EcuRow.ecu.not_in([ecu.ecu for ecu in ecus])))
     for position, ecu in enumerate(ecus):
         _register_ecu(session, vin, ecu, position)
@@ -88,7 +89,7 @@ def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> Non
         # The counter of an INVALID slot means nothing: there is no image that verifies.
         is_known = active is not None and active.state != ota_pb2.SLOT_STATE_INVALID
         row.security_counter = active.security_counter if active is not None and is_known else None
-        row.report = report.SerializeToString()
+        row.report = report.SerializeToString()  # whole, so that a later version can read more of it
 
 
 def _registered(ecu: EcuFacts) -> EcuFacts:

@@ -63,6 +63,7 @@ def jobs_of(session: Session, campaign_id: str) -> Sequence[JobRow]:
 def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: float) -> Transition:
     """Write a transition that the table allows."""
     before = JobState(job.state)
+    # The cloud's own count. A vehicle's transition_seq does not include what the cloud does by itself, such as an early cancellation.
     number = session.scalar(select(func.count()).where(TransitionRow.job_id == job.job_id)) or 0
     session.add(TransitionRow(job_id=job.job_id, number=number + 1, before=before, after=after, reason=reason, at=now))
     job.state, job.reason, job.updated_at = after, reason, now
@@ -89,6 +90,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
             transitions.append(move(session, job, JobState.CANCELED, reason=reason, now=now))
         elif effect is CancelEffect.ASKS_VEHICLE:
             job.cancel_asked, job.cancel_reason, job.updated_at = True, reason, now
+    # One job that can be canceled is enough for success: the operator sees in the campaign which jobs went on.
     if all(effect is CancelEffect.TOO_LATE for effect in effects):
         states = ", ".join(f"{job.job_id} is {job.state}" for job in jobs)
         raise NotAllowed(f"campaign {campaign_id} can no longer be canceled: {states}")
@@ -108,7 +110,7 @@ def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:
     )
     for job in jobs:
         shown = message.jobs.add()
-        shown.ParseFromString(job.details)
+        shown.ParseFromString(job.details)  # progress and reports; for all else the columns count
         shown.job_id, shown.vin, shown.reason = job.job_id, job.vin, job.reason
         shown.state = to_wire(JobState(job.state))
     return message

@@ -100,6 +100,7 @@ def _missing(
     job = jobs.job_of(session, vin=vin, job_id=job_id)
     vehicle = inventory.facts(session, vin)
     assert vehicle is not None  # a job's vehicle is a foreign key
+    # Later than CREATED the vehicle works with the manifest that it accepted; another one would be another job.
     if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
         return None
     wanted = ecu_images.offers(session, job.campaign_id)

@@ -73,6 +73,7 @@ class Orchestrator:
         await self._database.run(lambda session: _judge_vehicles(session, request.vins, offers))
         # 3. images, then campaign and jobs
         await self._artifacts.store_images(checked.images)
+        # Random, not counted: a gateway keeps the ids of its jobs, and must not meet one again from a cloud with a new database.
         campaign_id = f"campaign-{secrets.token_hex(6)}"
         campaign = await self._database.run(
             lambda session: _insert(session, campaign_id, request, checked, now=time.time())

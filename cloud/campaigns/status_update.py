@@ -46,6 +46,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
     transition = None
     if effect is Effect.TRANSITION:
         transition = jobs.move(session, job, reported, reason=request.reason, now=now)
+        # max: a vehicle may give no number (0), which must not make former numbers new again.
         job.taken_seq = max(job.taken_seq, request.transition_seq)
         job.offered = True
     elif effect is Effect.PROGRESS and request.reason:
@@ -72,6 +73,7 @@ def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRe
     if request.ecus:
         del details.ecus[:]
         details.ecus.extend(request.ecus)
+        # The operator sees every report; the inventory takes over only what agrees with the registration.
         vehicle = inventory.facts(session, job.vin)
         if vehicle is not None and judge_report(vehicle, inventory.reported(request.ecus)) is None:
             inventory.record(session, job.vin, request.ecus)

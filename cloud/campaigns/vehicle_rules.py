@@ -177,6 +177,7 @@ def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is
             running = ImageVersion.parse(ecu.software_version)
         except ValueError as error:
             return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} reports {error}")
+        # Build numbers count, as they do for the bootloader: 1.0.0+1 is newer than 1.0.0.
         if offer.version <= running:
             return Refusal(Rule.NOT_NEWER, f"ECU {ecu.ecu} runs {running}, the campaign's {offer.version} is not newer")
         if ecu.security_counter is not None and offer.security_counter < ecu.security_counter:
@@ -224,6 +225,7 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
         running = _running(ecu)
+        # A dependency on the ECU's own image is about what it runs before the update; all others are about the time after it.
         known = after if running is None else {**after, OWN_IMAGE: running}
         for each in offer.dependencies:
             if each.image_number == OWN_IMAGE and running == NOTHING_RUNS:
@@ -290,6 +292,7 @@ def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: st
 
 
 def _running(ecu: EcuFacts) -> ImageVersion | None:
+    # What a vehicle reports is any text; one that is not a version is as unknown as none.
     try:
         return ImageVersion.parse(ecu.software_version) if ecu.software_version else None
     except ValueError:

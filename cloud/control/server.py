@@ -70,12 +70,14 @@ async def start_grpc_server(
         await server.start()
     except (RuntimeError, ValueError) as error:
         raise StartError(f"control plane: cannot serve on {address}: {error}") from error
+    # "" is the whole server, for health checkers that ask for no service.
     for service in ("", *_SERVICES):
         await health_service.set(service, health_pb2.HealthCheckResponse.SERVING)
     return GrpcServer(server, health_service)
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    # Only with TLS: importing cryptography takes its time.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 

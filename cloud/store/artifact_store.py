@@ -51,9 +51,11 @@ class ArtifactStore:
         """
         target = self._full(path)
         try:
+            # The path contains the digest, but the file may be damaged: only equal contents stay.
             if not replace and self._files.exists(target) and self._files.cat_file(target) == content:
                 return
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            # A random name, because two processes may store the same file at the same time.
             unfinished = f"{target}.{secrets.token_hex(4)}.part"
             self._files.pipe_file(unfinished, content)
             self._files.mv(unfinished, target)

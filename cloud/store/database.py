@@ -76,9 +76,11 @@ def open_database(url: str) -> Database:
         if parsed.get_backend_name() == "sqlite":
             if parsed.database and parsed.database != ":memory:":
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # check_same_thread: the tables are made in this thread, all later work runs in the worker.
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
             event.listen(engine, "connect", _set_up_sqlite)
         else:
+            # One worker needs one connection; pre-ping, because a server closes connections that were idle for long.
             engine = create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=1)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartError(f"database_url {shown}: {error}") from error
@@ -110,7 +112,9 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys=ON")
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
+        # The pragma succeeds anywhere; on a file system without shared memory, the first read fails.
         cursor.execute("SELECT count(*) FROM sqlite_master")
+        # NORMAL: a commit survives a killed process. A power cut may cost the last commits, which a bench can afford.
         cursor.execute("PRAGMA synchronous=NORMAL")
     except sqlite3.OperationalError:
         cursor.execute("PRAGMA journal_mode=DELETE")

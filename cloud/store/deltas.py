@@ -38,6 +38,7 @@ def make_patch(base: bytes, target: bytes) -> Patch:
 
 
 def _for_small_ecus(patch: bytes) -> bytes:
+    # Only the compression is changed, stream by stream: what the streams contain stays bsdiff4's.
     _, control, diff, new_bytes = _HEADER.unpack_from(patch)
     streams = patch[_HEADER.size :]
     parts = streams[:control], streams[control : control + diff], streams[control + diff :]

@@ -110,7 +110,7 @@ def add_patch(
             is_public=is_public,
         )
         session.add(row)
-    elif path:
+    elif path:  # made again: demanded although it is large, or wanted by a plain campaign
         row.is_public = is_public or (bool(row.path) and row.is_public)
         row.sha256, row.length, row.path = sha256, length, path
     session.flush()

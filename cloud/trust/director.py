@@ -81,6 +81,7 @@ class Director:
             version=version,
             expires=expires,
             targets={entry.path: _target_file(entry) for entry in targets},
+            # python-tuf keeps members that it does not define, and signs and verifies them like the others.
             unrecognized_fields={MANIFEST_CUSTOM_KEY: _canonical(custom.model_dump(mode="json"))},
         )
         targets_bytes = self._signed_bytes(Metadata(signed), "targets")

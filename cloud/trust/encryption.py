@@ -74,6 +74,7 @@ def encrypt(plain: bytes, *, public_key: bytes, chunk_bytes: int = DEFAULT_CHUNK
             if number == header.chunks - 1
             else bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
         )
+        # The header goes into every chunk's authentication: chunks of two files cannot be mixed under one header.
         piece = plain[number * chunk_bytes : (number + 1) * chunk_bytes]
         parts.append(bindings.crypto_secretstream_xchacha20poly1305_push(state, piece, associated, tag))
     content = b"".join(parts)

@@ -63,6 +63,7 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StartError(f"keys: {folder} is already there and is not overwritten: use it, or name another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # Made beside its place and renamed: a process that is killed leaves a hidden folder, not half a key folder.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             _fill(unfinished, vins=vins, ecus=ecus)
@@ -92,6 +93,7 @@ def load_director_keys(keys_dir: Path) -> DirectorKeys:
             signer = CryptoSigner(key)
         except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
             raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
+        # A key of another folder would sign metadata that every vehicle refuses, so it is an error at the start.
         if signer.public_key.keyid not in root.signed.roles[role].keyids:
             raise StartError(
                 f"keys: {path} is not the {role} key that {root_file} names: use one folder's keys together"

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LIFETIME: Final = timedelta(days=365)
 _CLOCK_SKEW: Final = timedelta(hours=1)
 """Certificates are valid from this long ago on, for a machine whose clock is behind."""
+# A bench's cloud is on this machine. Clients verify these names, not the CN.
 _SERVER_NAMES: Final = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
 
 
@@ -42,6 +43,7 @@ class CertificateAuthority:
         self._name = _name("otabench CA", "ca")
         self._certificate = (
             _builder(self._name, self._name, self._key.public_key())
+            # path_length 0: what this CA issues cannot issue certificates itself.
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .sign(self._key, hashes.SHA256())
