@@ -25,7 +25,9 @@ echo "setup: Python packages into $venv (log: $log; a minute or two the first ti
 install() {
     [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" || return
     "$venv/bin/pip" install --disable-pip-version-check --requirement requirements.lock || return
-    "$venv/bin/pip" install --disable-pip-version-check --no-deps --editable .
+    "$venv/bin/pip" install --disable-pip-version-check --no-deps --editable . || return
+    # In a guest kernel, where processes start slowly, every process of the first bench would compile what it imports.
+    "$venv/bin/python" -m compileall -q otabench bench cloud ecu_firmware_sim proto
 }
 
 # shellcheck source=progress.sh

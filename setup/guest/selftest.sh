@@ -64,6 +64,8 @@ check_surroundings() {
     check "working directory" "$work/a b" "$(cd "a b" && "$with_can" pwd)"
     check "environment" $'x \n"y' "$(ODD=$'x \n"y' "$with_can" bash -c 'printf %s "$ODD"')"
     check "OTABENCH_KERNEL" guest "$("$with_can" printenv OTABENCH_KERNEL)"
+    check "OTABENCH_STARTED_AT lies in the last minute" yes \
+        "$("$with_can" bash -c 'age=$(($(date +%s) - ${OTABENCH_STARTED_AT%.*})); ((age >= 0 && age < 60)) && echo yes')"
     check "umask" 0027 "$(umask 027 && "$with_can" bash -c umask)"
     check "process substitution" hi "$("$with_can" bash -c 'cat <(echo hi)')"
 }
