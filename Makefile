@@ -10,14 +10,14 @@ BIN        := $(VENV)/bin
 STAMPS     := $(VENV)/.stamps
 HMI_PORT   ?= 8080
 BENCH      ?=
-CHAOS      ?=
+FAULT      ?=
 TRANSFER   ?=
 ENCRYPT    ?=
 REQUIRE    ?=
 TESTS      ?=
 ARGS       ?=
 
-BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) $(if $(TRANSFER),--transfer $(TRANSFER)) \
+BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) $(if $(TRANSFER),--transfer $(TRANSFER)) \
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(CHAOS),--chaos $(CHAOS)) 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make bench CHAOS=engine:boot-fail   the new engine image never boots: watch both ECUs roll back"
+	@echo "  make bench FAULT=engine:boot-fail   the new engine image never boots: watch both ECUs roll back"
 	@echo "  make bench TRANSFER=full            full images instead of patches   (auto, full, delta)"
 	@echo "  make bench ENCRYPT=1                every file encrypted for the ECU it is for"
 	@echo "  make bench BENCH=my.bench.yaml      another bench file               HMI_PORT=8081 another port for the HMI"

@@ -2,6 +2,7 @@
 
     BenchError                 the bench itself could not run (1)
     ├── WrongUsage             a wrong argument or combination (2)
+    │   ├── UnknownName        a name that nothing has, with what it may have meant (2)
     │   └── BenchFileError     the bench file (2)
     ├── FirmwareError          an image could not be built, packed or read
     ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
@@ -17,6 +18,8 @@ Every message says what, where, and what to do.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +34,24 @@ class WrongUsage(BenchError):
     """An argument, or a combination of arguments, that means nothing."""
 
     exit_status: ClassVar[int] = 2
+
+
+class UnknownName(WrongUsage):
+    """A name of an ECU, a bus, a fault, … that does not exist.
+
+    Attributes:
+        what: the kind of thing, e.g. "ECU".
+        name: as it was given.
+        known: the names that exist.
+        where: where it was looked for, e.g. "in the bench file"; or "".
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        self.what, self.name, self.known, self.where = what, name, tuple(known), where
+        near = difflib.get_close_matches(name, self.known, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        place = f" {where}" if where else ""
+        super().__init__(f"there is no {what} {name!r}{place}; {meant}known: {', '.join(self.known) or 'none'}")
 
 
 class BenchFileError(WrongUsage):

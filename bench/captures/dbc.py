@@ -12,7 +12,7 @@ from cantools.database.can import Node
 from cantools.database.conversion import BaseConversion
 from cantools.database.errors import Error as CantoolsError
 
-from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.errors import BenchError, UnknownName, WrongUsage
 from otabench.bench.topology.model import Topology
 from otabench.proto.periodic import PeriodicFrame
 
@@ -29,7 +29,7 @@ def text(topology: Topology, *, bus: str | None = None) -> str:
         BenchError: no frame, or two ECUs use one identifier.
     """
     if bus is not None and bus not in topology.buses:
-        raise WrongUsage(f"--bus: there is no bus {bus!r}; known: {', '.join(topology.buses)}")
+        raise UnknownName("bus", bus, topology.buses, where="in the bench file")
     talking = {name: entry for name, entry in topology.ecus.items() if entry.periodic and bus in (None, entry.bus)}
     buses = list(dict.fromkeys(entry.bus for entry in talking.values()))
     if len(buses) > 1:

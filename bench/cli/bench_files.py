@@ -1,42 +1,53 @@
-"""``otabench bench init`` and ``otabench bench check``: bench files, written and looked at.
-
-Decides how findings are printed and the exit status: 0 where all is fine, 1 where something does not answer, 2 for a wrong file.
-"""
+"""``otabench bench check`` and ``otabench bench init``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from otabench.bench.bus import environment
+from otabench.bench.cli.options import AsJson
+from otabench.bench.doctor import bench_check
 from otabench.bench.errors import BenchError
 from otabench.bench.topology import bench_file
 
 
-def check(file: Path | None) -> int:
-    """Validates a bench file and asks what it names; prints a line each. Returns the exit status.
+def check(
+    file: Annotated[Path | None, typer.Argument(help="Bench file; by default the built-in one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a bench file, and whether what it names answers.
 
-    Raises:
-        BenchFileError: the file itself is wrong.
+    One line for each bus and ECU. Nothing is changed. Exit status 1 if something does not answer, 2 if the file is wrong.
     """
-    from otabench.bench.bus import environment
-    from otabench.bench.doctor import bench_check
-
-    found = bench_file.load(file)
-    print(f"ok    {file or bench_file.DEFAULT_NAME}: vehicle {found.vehicle.vin}")
+    topology = bench_file.load(file)
+    findings = [bench_check.Finding(True, str(file or bench_file.DEFAULT_NAME), f"vehicle {topology.vehicle.vin}")]
     if not environment.wants_kernel_can():
-        found, _ = environment.usable_topology(found, say=lambda line: print(f"ok    {line}"))
-    status = 0
-    for fine, about, words in bench_check.examine(found):
-        print(f"{'ok' if fine else 'fail':<5} {about}: {words}")
-        status = status if fine else 1
-    return status
+        notes: list[str] = []
+        topology, _ = environment.usable_topology(topology, say=notes.append)
+        findings += [bench_check.Finding(True, "kernel", note) for note in notes]
+    findings += bench_check.examine(topology)
+    if as_json:
+        print(
+            json.dumps(
+                [{"level": _level(each), "about": each.about, "words": each.words} for each in findings], indent=1
+            )
+        )
+    else:
+        for each in findings:
+            print(f"{_level(each):<5} {each.about}: {each.words}")
+    raise typer.Exit(0 if all(each.fine for each in findings) else 1)
 
 
-def init(file: Path) -> None:
-    """Writes a commented bench file to start from.
+def _level(finding: bench_check.Finding) -> str:
+    return "ok" if finding.fine else "fail"
 
-    Raises:
-        BenchError: it is there already or cannot be written.
-    """
+
+def init(file: Annotated[Path, typer.Argument(help="The new file; never overwritten.")]) -> None:
+    """Write a commented bench file to start from."""
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(bench_file.commented_text())
@@ -44,4 +55,4 @@ def init(file: Path) -> None:
         raise BenchError(f"{file} is there already; choose another name") from error
     except OSError as error:
         raise BenchError(f"{file}: {error.strerror}; choose another place") from error
-    print(f"{file} written; `otabench bench check {file}` tells whether it is right")
+    print(f"{file} written; check it by `otabench bench check {file}`")

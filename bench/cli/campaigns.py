@@ -1,45 +1,53 @@
-"""Commands that speak with the running bench: campaigns, status, faults.
+"""``otabench campaign …`` and ``otabench status``: what people ask of a running bench.
 
-Decides how they print. Everything is asked of the bench's own processes, through the endpoints in its bench.json.
+Every command speaks with the bench's own processes, through the endpoints in its bench.json.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any
 
+import typer
+from google.protobuf.json_format import MessageToDict
+
+from otabench.bench.cli.faults import bus_line
+from otabench.bench.cli.options import LATEST, AsJson, Campaign, Encrypt, RunDir, TransferOption
 from otabench.bench.clients import running_bench
+from otabench.bench.clients.operator import CampaignImage
 from otabench.bench.clients.running_bench import RunningBench
-from otabench.bench.errors import EndpointError, NoRunningBench, WrongUsage
-from otabench.bench.faults import control_port
-from otabench.bench.faults.load_plan import LOAD_KIND
-from otabench.bench.firmware import images as firmware
+from otabench.bench.errors import EndpointError, NoRunningBench, UnknownName, WrongUsage
+from otabench.bench.firmware import images
 from otabench.bench.launcher.bus_faults import BusPorts
 from otabench.bench.launcher.options import Transfer
 from otabench.proto import image_format, job_states, ota_pb2
 
-_POWER: Final = ("on", "off", "cycle")
 
-
-def create(run: Path, *, name: str, notes: str, images: list[str], transfer: Transfer, encrypt: bool = False) -> None:
-    """Makes a campaign.
-
-    Raises:
-        BenchError: no bench, no such ECU or file, or the cloud refuses.
-    """
-    from otabench.bench.clients.operator import CampaignImage
-
+def create(
+    name: Annotated[str, typer.Option("--name", help="Shown to the driver.")] = "Bench campaign",
+    notes: Annotated[str, typer.Option("--notes", help="Release notes, shown to the driver.")] = "",
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="ECU=FILE", help="Repeatable; by default the bench's newest firmware."),
+    ] = None,
+    transfer: TransferOption = Transfer.AUTO,
+    encrypt: Encrypt = False,
+    run: RunDir = LATEST,
+) -> None:
+    """Create a campaign for the running bench's vehicle."""
     bench = running_bench.find(run)
-    chosen = _given_images(images) or _newest_images(bench)
+    chosen = _given_images(image or []) or _newest_images(bench)
     states = {ecu: bench.ecu(ecu).state() for ecu in bench.content["control_ports"] if ecu in chosen}
     with bench.operator() as operator:
         hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
         wanted = []
         for ecu, path in chosen.items():
             if ecu not in hardware:
-                raise WrongUsage(f"there is no ECU {ecu!r} in this bench; known: {', '.join(hardware)}")
-            _, data = firmware.read(path)
+                raise UnknownName("ECU", ecu, hardware, where="in this bench")
+            _, data = images.read(path)
             state = states.get(ecu)
             base = bench.image(ecu, str(state["slots"][state["active_slot"]]["version"])) if state else None
             wanted.append(
@@ -71,14 +79,13 @@ def _newest_images(bench: RunningBench) -> dict[str, Path]:
     return newest
 
 
-def list_all(run: Path) -> None:
-    """Prints all campaigns.
-
-    Raises:
-        BenchError: no bench, or the cloud does not answer.
-    """
+def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
+    """List all campaigns, one line for each job."""
     with running_bench.find(run).operator() as operator:
         campaigns = operator.list_campaigns()
+    if as_json:
+        print(json.dumps([_as_json(campaign) for campaign in campaigns], indent=1))
+        return
     if not campaigns:
         print("no campaigns; `otabench campaign create` makes one")
     for campaign in campaigns:
@@ -86,19 +93,18 @@ def list_all(run: Path) -> None:
             print(f"{campaign.campaign_id}  {campaign.name}  {_job_line(job)}")
 
 
-def show(run: Path, campaign_id: str | None) -> None:
-    """Prints one campaign.
-
-    Raises:
-        BenchError: no bench, no such campaign.
-    """
+def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
+    """Show one campaign with its jobs and ECUs."""
     bench = running_bench.find(run)
     with bench.operator() as operator:
-        campaign = operator.get_campaign(campaign_id or _newest(bench))
-    print(f"{campaign.campaign_id}: {campaign.name}")
-    for line in campaign.release_notes.splitlines():
+        found = operator.get_campaign(campaign or _newest(bench))
+    if as_json:
+        print(json.dumps(_as_json(found), indent=1))
+        return
+    print(f"{found.campaign_id}: {found.name}")
+    for line in found.release_notes.splitlines():
         print(f"  {line}")
-    for job in campaign.jobs:
+    for job in found.jobs:
         print(f"  {_job_line(job)}")
         for ecu in job.ecus:
             slots = ", ".join(_slot(slot) for slot in ecu.slots)
@@ -107,134 +113,97 @@ def show(run: Path, campaign_id: str | None) -> None:
             print(f"    {_progress_line(progress)}")
 
 
-def watch(run: Path, campaign_id: str | None) -> None:
-    """Prints a campaign's changes until it has ended.
+def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
+    """Follow a campaign until all its jobs have ended.
 
-    Raises:
-        BenchError: no bench, no such campaign.
+    One line for each change; with --json one campaign on each line.
     """
     bench = running_bench.find(run)
     seen: set[str] = set()
     with bench.operator() as operator:
-        for campaign in operator.watch_campaign(campaign_id or _newest(bench)):
-            for job in campaign.jobs:
-                lines = [_job_line(job), *(f"  {_progress_line(progress)}" for progress in job.progress)]
-                for line in lines:
+        for found in operator.watch_campaign(campaign or _newest(bench)):
+            if as_json:
+                print(json.dumps(_as_json(found), separators=(",", ":")), flush=True)
+                continue
+            for job in found.jobs:
+                for line in (_job_line(job), *(f"  {_progress_line(progress)}" for progress in job.progress)):
                     if line not in seen:
                         seen.add(line)
                         print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-def cancel(run: Path, campaign_id: str | None, *, reason: str) -> None:
-    """Cancels a campaign.
-
-    Raises:
-        BenchError: no bench, no such campaign, or it has gone too far.
-    """
+def cancel(
+    campaign: Campaign = None,
+    reason: Annotated[str, typer.Option("--reason", help="Sent to the vehicle.")] = "canceled by the operator",
+    run: RunDir = LATEST,
+) -> None:
+    """Cancel a campaign where that is still possible."""
     bench = running_bench.find(run)
     with bench.operator() as operator:
-        campaign = operator.cancel_campaign(campaign_id or _newest(bench), reason=reason)
-    for job in campaign.jobs:
+        canceled = operator.cancel_campaign(campaign or _newest(bench), reason=reason)
+    for job in canceled.jobs:
         print(_job_line(job))
 
 
-def status(run: Path) -> None:
-    """Prints what the bench is doing.
+def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
+    """Show what the running bench is doing.
 
-    Raises:
-        BenchError: no bench.
+    Its processes, ECUs, bus loads and job.
     """
     bench = running_bench.find(run)
-    print(f"bench of {bench.vin} in {run.resolve()}; HMI {bench.content['hmi']}")
-    for name, process in bench.content["processes"].items():
-        alive = Path(f"/proc/{process['pid']}").exists()
-        print(f"  {name:<16} {'runs' if alive else 'GONE'}  pid {process['pid']}")
-    for ecu in bench.content["control_ports"]:
-        try:
-            state = bench.ecu(ecu).state()
-        except EndpointError as error:
-            print(f"  ECU {ecu}: {error}")
-            continue
-        slots = ", ".join(f"{slot['state']} {slot['version']}".strip() for slot in state["slots"])
-        faults = ", ".join(fault["kind"] for fault in state["faults"]) or "none"
-        print(
-            f"  ECU {ecu}: power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}"
-        )
-    for name in bench.content.get("bus_loads", {}):
-        port = BusPorts.of(bench.content).load_of(name)
-        try:
-            print(f"  {_bus_line(port.what, name, port.state())}")
-        except EndpointError as error:
-            print(f"  {error}")
+    facts = _status_of(bench)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    print(f"bench of {facts['vin']} in {facts['folder']}; driver's page {facts['hmi']}")
+    for name, process in facts["processes"].items():
+        print(f"  {name:<16} {'runs' if process['runs'] else 'GONE'}  pid {process['pid']}")
+    for ecu, state in facts["ecus"].items():
+        print(f"  ECU {ecu}: {state.get('error') or _ecu_state(state)}")
+    for name, state in facts["bus_loads"].items():
+        print(f"  {state['error'] if 'error' in state else bus_line('load of bus', name, state)}")
+    job = facts["job"]
+    if "error" in job:
+        print(f"  {job['error']}")
+        return
+    reason = f" ({job['reason']})" if job["reason"] else ""
+    print(f"  job {job['job_id']}: {job['state']}{reason}" if job["job_id"] else "  job none")
+
+
+def _status_of(bench: RunningBench) -> dict[str, Any]:
+    """Return the facts that `otabench status` shows. What does not answer has an ``error`` instead of facts."""
+    processes = {
+        name: {"pid": process["pid"], "runs": Path(f"/proc/{process['pid']}").exists()}
+        for name, process in bench.content["processes"].items()
+    }
+    loads = BusPorts.of(bench.content)
+    return {
+        "vin": bench.vin,
+        "folder": str(bench.folder),
+        "hmi": bench.content["hmi"],
+        "processes": processes,
+        "ecus": {ecu: _answer_or_error(bench.ecu(ecu).state) for ecu in bench.content["control_ports"]},
+        "bus_loads": {bus: _answer_or_error(loads.load_of(bus).state) for bus in bench.content.get("bus_loads", {})},
+        "job": _answer_or_error(lambda: _job_of(bench)),
+    }
+
+
+def _job_of(bench: RunningBench) -> dict[str, Any]:
+    shown = bench.hmi.state()
+    return {"job_id": shown.get("job_id", ""), "state": shown.get("job_state"), "reason": shown.get("reason", "")}
+
+
+def _answer_or_error(read: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     try:
-        shown = bench.hmi.state()
+        return dict(read())
     except EndpointError as error:
-        print(f"  {error}")
-        return
-    job = f"{shown['job_id']}: {shown['job_state']}" if shown.get("job_id") else "none"
-    reason = f" ({shown['reason']})" if shown.get("reason") else ""
-    print(f"  job {job}{reason}")
+        return {"error": str(error)}
 
 
-def fault(run: Path, ecu: str, kind: str, parameters: list[str]) -> None:
-    """Sets a fault of an ECU or a bus, clears all, or switches power.
-
-    Raises:
-        BenchError: no bench, no such ECU, bus or kind, or it is refused.
-    """
-    if kind == "list":
-        for name, text in (control_port.FAULT_KINDS | control_port.NO_FAULTS).items():
-            print(f"{name:<19} {text}")
-        return
-    bench = running_bench.find(run)
-    buses = BusPorts.of(bench.content)
-    if buses.concerns(ecu, kind):
-        _bus_fault(buses, ecu, kind, parameters)
-        return
-    port = bench.ecu(ecu)
-    if kind == "clear":
-        port.clear()
-    elif kind in _POWER:
-        port.power(kind)
-    else:
-        port.fault(kind, **control_port.parse_parameters(parameters))
-    faults = ", ".join(control_port.shown(found) for found in port.state()["faults"]) or "none"
-    print(f"{ecu}: power {port.state()['power']}, faults: {faults}")
-
-
-def _bus_fault(buses: BusPorts, target: str, kind: str, parameters: list[str]) -> None:
-    if kind == "clear":
-        ports = [buses.load_of(target)]
-        ports += [buses.gate_of(target)] if ports[0].ecu in buses.gates else []
-        for port in ports:
-            port.clear()
-            print(_bus_line(port.what, port.ecu, port.state()))
-        return
-    given = control_port.parse_parameters(parameters, kind=control_port.checked_kind(kind))
-    state = buses.set_fault(target, kind, given)
-    if kind == LOAD_KIND:
-        port = buses.load_of(target)
-        print(_bus_line(port.what, port.ecu, port.state()))
-    else:
-        print(_bus_line("frame gate", target, state))
-
-
-def _bus_line(what: str, name: str, state: dict[str, Any]) -> str:
-    if "frames" in state:
-        faults = ", ".join(f"{found['kind']} (acted {found['acted']})" for found in state["faults"]) or "none"
-        return f"{name}: frames seen {sum(state['frames'].values())}, faults: {faults}, seed {state['seed']}"
-    if not state["faults"]:
-        return f"{what} {name}: none"
-    measured, whole = state["measured_percent"], state["bus_percent"]
-    return (
-        f"{what} {name}: asked {state['asked_percent']:g} %, measured {_percent(measured)}, all traffic {_percent(whole)}; "
-        f"{state['frames_per_s']} frames/s of {state['identifiers']} identifiers, {state['faults'][0]['ids']}, "
-        f"seed {state['seed']}"
-    )
-
-
-def _percent(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.1f} %"
+def _ecu_state(state: Mapping[str, Any]) -> str:
+    slots = ", ".join(f"{slot['state']} {slot['version']}".strip() for slot in state["slots"])
+    faults = ", ".join(fault["kind"] for fault in state["faults"]) or "none"
+    return f"power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}"
 
 
 def _newest(bench: RunningBench) -> str:
@@ -258,3 +227,7 @@ def _progress_line(progress: ota_pb2.EcuProgress) -> str:
 def _slot(slot: ota_pb2.Slot) -> str:
     state = ota_pb2.SlotState.Name(slot.state).removeprefix("SLOT_STATE_")
     return f"{state} {slot.version}".strip()
+
+
+def _as_json(campaign: ota_pb2.Campaign) -> dict[str, Any]:
+    return dict(MessageToDict(campaign, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))

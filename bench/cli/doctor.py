@@ -1,29 +1,30 @@
-"""``otabench doctor``: prints what ``doctor`` found, one line each, or as JSON. Exit status 1 where a line says fail."""
+"""``otabench doctor``: what ``doctor`` found, a line each, or as JSON."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+
+import typer
 
 from otabench.bench.bus import environment
+from otabench.bench.cli.options import AsJson, BenchFile
 from otabench.bench.doctor import machine
 from otabench.bench.doctor.finding import Level
-from otabench.bench.topology import bench_file as topology
+from otabench.bench.topology import bench_file
 
 
-def examine(bench_file: Path | None = None, *, as_json: bool = False) -> int:
-    """Prints all findings; the exit status.
+def doctor(as_json: AsJson = False, bench: BenchFile = None) -> None:
+    """Show what this machine offers a bench, and what is missing.
 
-    Raises:
-        BenchError: the bench file is wrong, or cannot do without the kernel's CAN.
+    One line for each finding, with its remedy. Exit status 1 if one of them is `fail`.
     """
-    bench = topology.load(bench_file)
+    topology = bench_file.load(bench)
     if not environment.wants_kernel_can():
-        bench, _ = environment.usable_topology(bench)
-    findings = machine.examine(bench)
+        topology, _ = environment.usable_topology(topology)
+    findings = machine.examine(topology)
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=1))
     else:
         for finding in findings:
             print(finding.line())
-    return 1 if any(finding.level is Level.FAIL for finding in findings) else 0
+    raise typer.Exit(1 if any(finding.level is Level.FAIL for finding in findings) else 0)

@@ -2,100 +2,113 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from otabench.bench.errors import FirmwareError
+import typer
+
+from otabench.bench.cli.options import AsJson, BenchFile, KeysDir
+from otabench.bench.errors import FirmwareError, UnknownName
 from otabench.bench.firmware import images
-from otabench.bench.topology import bench_file as topology
+from otabench.bench.launcher import keys as bench_keys
+from otabench.bench.topology import bench_file
+
+_Requires = Annotated[
+    list[str] | None,
+    typer.Option("--requires", metavar="ECU>=VERSION", help="What it depends on: 'adas>=2.0.0'; repeatable."),
+]
 
 
-def make_keys(folder: Path, *, bench_file: Path | None) -> None:
-    """Makes the keys of a bench file's vehicle.
-
-    Raises:
-        BenchError: the bench file is wrong, or the keys could not be made.
-    """
-    from otabench.bench.launcher import bench
-
+def make_keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; never overwritten.")],
+    bench: BenchFile = None,
+) -> None:
+    """Make all keys: Director, image signing, TLS, ECU secrets."""
     with tempfile.TemporaryDirectory(prefix="otabench-keys-") as work:
-        bench.make_keys(folder, topology.load(bench_file), log=Path(work) / "keys.log")
-    print(f"keys made in {folder}; keep them secret, they sign what your ECUs take")
+        bench_keys.make_keys(folder, bench_file.load(bench), log=Path(work) / "keys.log")
+    print(f"keys made in {folder}; keep them secret: they sign what your ECUs accept")
 
 
 def build(
-    *,
-    keys_dir: Path,
-    out_dir: Path,
-    ecus: tuple[str, ...],
-    versions: tuple[str, ...],
-    requires: tuple[str, ...],
-    bench_file: Path | None,
+    keys: KeysDir = Path("keys"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images are written.")] = Path("firmware"),
+    ecu: Annotated[list[str] | None, typer.Option("--ecu", help="Only this ECU; repeatable.")] = None,
+    version: Annotated[
+        list[str] | None, typer.Option("--version", help="By default 1.0.0 and 2.0.0; repeatable.")
+    ] = None,
+    requires: _Requires = None,
+    bench: BenchFile = None,
 ) -> None:
-    """Makes images.
+    """Make images whose binaries behave like compiled code.
 
-    Raises:
-        BenchError: see ``firmware.build``.
+    One image for each ECU of the bench file and each version.
     """
     made = images.build(
-        topology.load(bench_file),
-        keys_dir=keys_dir,
-        out_dir=out_dir,
-        ecus=ecus,
-        versions=versions or images.BENCH_VERSIONS,
-        requires=requires,
+        bench_file.load(bench),
+        keys_dir=keys,
+        out_dir=out,
+        ecus=tuple(ecu or ()),
+        versions=tuple(version or ()) or images.BENCH_VERSIONS,
+        requires=tuple(requires or ()),
     )
     for by_version in made.values():
         for file in by_version.values():
-            print(
-                f"{file.path}  {file.length_bytes:,} bytes  {file.ecu} {file.version}, security counter {file.security_counter}"
-            )
+            print(_line(file))
 
 
 def pack(
-    file: Path,
-    *,
-    ecu: str,
-    version: str,
-    keys_dir: Path,
-    out: Path | None,
-    security_counter: int | None,
-    requires: tuple[str, ...],
-    bench_file: Path | None,
+    file: Annotated[Path, typer.Argument(metavar="FILE.bin", help="A raw binary.")],
+    ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")],
+    version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")],
+    keys: KeysDir = Path("keys"),
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
+    ] = None,
+    security_counter: Annotated[int | None, typer.Option(min=0, help="By default the major version.")] = None,
+    requires: _Requires = None,
+    bench: BenchFile = None,
 ) -> None:
-    """Wraps a raw binary.
-
-    Raises:
-        BenchError: see ``firmware.pack``.
-    """
-    known = topology.load(bench_file)
-    entry = known.ecus.get(ecu)
+    """Make a signed MCUboot image of your own binary."""
+    topology = bench_file.load(bench)
+    entry = topology.ecus.get(ecu)
     if entry is None:
-        raise FirmwareError(f"there is no ECU {ecu!r} in the bench file; known: {', '.join(known.ecus)}")
-    dependencies = images.parse_requirements(requires, ecu=ecu, topology=known)
+        raise UnknownName("ECU", ecu, topology.ecus, where="in the bench file")
+    dependencies = images.parse_requirements(tuple(requires or ()), ecu=ecu, topology=topology)
     try:
-        body = file.read_bytes()
+        binary = file.read_bytes()
     except OSError as error:
         raise FirmwareError(f"{file}: {error.strerror}; check the path") from error
     made = images.pack(
-        body,
+        binary,
         ecu=ecu,
         hardware_id=entry.hardware_id,
         version=version,
-        keys_dir=keys_dir,
+        keys_dir=keys,
         out=out or Path(f"{entry.hardware_id}-{version}.bin"),
         slot_size_bytes=entry.slot_size_bytes,
         security_counter=security_counter,
         dependencies=dependencies,
     )
-    print(f"{made.path}  {made.length_bytes:,} bytes  {ecu} {made.version}, security counter {made.security_counter}")
+    print(_line(made))
 
 
-def info(file: Path, *, bench_file: Path | None) -> None:
-    """Prints what an image says of itself.
+def info(
+    file: Annotated[Path, typer.Argument(metavar="IMAGE")], bench: BenchFile = None, as_json: AsJson = False
+) -> None:
+    """Show what an image contains.
 
-    Raises:
-        BenchError: see ``firmware.describe``.
+    Version, size, security counter, ECU, dependencies, hash and signature.
     """
-    for label, text in images.describe(file, topology.load(bench_file)).items():
+    facts = images.describe(file, bench_file.load(bench))
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    for label, text in facts.items():
         print(f"{label:<17} {text}")
+
+
+def _line(file: images.FirmwareFile) -> str:
+    counter = f"security counter {file.security_counter}"
+    return f"{file.path}  {file.length_bytes:,} bytes  {file.ecu} {file.version}, {counter}"

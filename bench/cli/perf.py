@@ -1,4 +1,4 @@
-"""``otabench perf``: sweeps of faults and measurements of the flash path. Options only; each hands over to ``perf``."""
+"""``otabench perf``: sweeps of faults, and the speed of the flash path."""
 
 from __future__ import annotations
 
@@ -11,38 +11,34 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-perf_group = typer.Typer(
-    help="Sweep faults through updates, and measure the flash path.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 
 _CHANNEL: Final = "vcan0"
 _WIDTH: Final = 150
 """Of tables where there is no terminal: none of their columns is cut."""
-_Seed = Annotated[int, typer.Option("--seed", help="Of everything random; printed at the end.")]
+_Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; printed at the end.")]
 
 _BenchWait = Annotated[
     float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bus that another run uses.")
 ]
 _Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point.")]
-_Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")]
+_Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything as JSON.")]
 
 
-@perf_group.command("powercut")
 def powercut(
-    image_size: Annotated[int | None, typer.Option("--image-size", metavar="BYTES", help="Of the firmware.")] = None,
-    full_size: Annotated[
-        bool, typer.Option("--full-size", help="256 KiB of firmware; second cuts are sampled then.")
-    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", metavar="BYTES", help="Size of the firmware.")
+    ] = None,
+    full_size: Annotated[bool, typer.Option("--full-size", help="256 KiB of firmware, second cuts sampled.")] = False,
     second_cut: Annotated[
-        bool, typer.Option("--second-cut/--no-second-cut", help="Cut the recovery too, at every operation.")
+        bool, typer.Option("--second-cut/--no-second-cut", help="Cut the recovery as well, at every operation.")
     ] = True,
     seed: _Seed = 0,
-    replay: Annotated[str, typer.Option("--replay", metavar="SEQUENCE", help="Only this one.")] = "",
+    replay: Annotated[str, typer.Option("--replay", metavar="SEQUENCE", help="Only this sequence of cuts.")] = "",
 ) -> None:
-    """Cuts the power at every flash operation of a whole update. Prints `N cut points, 0 bricked`; exit status 1 otherwise."""
+    """Cut the power at every flash operation of an update.
+
+    Prints `N cut points, 0 bricked`. Exit status 1 if one is bricked.
+    """
     from otabench.bench.perf.powercut import (
         FULL_SIZE_BODY_BYTES,
         FULL_SIZE_SECOND_CUTS,
@@ -57,16 +53,19 @@ def powercut(
     raise typer.Exit(1 if run(options, _console()).findings else 0)
 
 
-@perf_group.command("message-cut")
 def message_cut(
     every: _Every = 1,
     point: Annotated[
-        list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, as ecu:after@7; repeatable.")
+        list[str] | None,
+        typer.Option("--point", metavar="POINT", help="Only this one, such as ecu:after@7; repeatable."),
     ] = None,
     json_file: _Json = None,
     bench_wait: _BenchWait = 0.0,
 ) -> None:
-    """Power-cycles the ECU, and kills the gateway, at every UDS message of an update. Exit status 1 if one is bricked or stuck."""
+    """Reset the ECU and kill the gateway at every message.
+
+    Every UDS message of an update, before and after it. Exit status 1 if an ECU is bricked or stuck.
+    """
     from otabench.bench.perf import message_cut as sweep
     from otabench.bench.perf.show import SweepView, write_json
 
@@ -81,17 +80,19 @@ def message_cut(
     raise typer.Exit(1 if runs.wrong else 0)
 
 
-@perf_group.command("frames")
 def frames(
     every: _Every = 1,
     point: Annotated[
-        list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, as drop@17; repeatable.")
+        list[str] | None, typer.Option("--point", metavar="POINT", help="Only this one, such as drop@17; repeatable.")
     ] = None,
     seed: _Seed = 0,
     json_file: _Json = None,
     bench_wait: _BenchWait = 0.0,
 ) -> None:
-    """Drops, doubles and corrupts every CAN frame of an update, one run each. Exit status 1 if one is bricked or stuck."""
+    """Drop, double and corrupt every frame of an update.
+
+    One update for each frame and fault. Exit status 1 if an ECU is bricked or stuck.
+    """
     from otabench.bench.perf import frames as sweep
     from otabench.bench.perf.show import SweepView, write_json
 
@@ -106,13 +107,15 @@ def frames(
     raise typer.Exit(1 if runs.wrong else 0)
 
 
-@perf_group.command("flash")
 def flash(
     json_file: _Json = None,
-    channel: Annotated[str, typer.Option("--channel", help="A vcan; nobody else may use it meanwhile.")] = _CHANNEL,
+    channel: Annotated[str, typer.Option("--channel", help="A vcan that nothing else uses meanwhile.")] = _CHANNEL,
     bench_wait: _BenchWait = 0.0,
 ) -> None:
-    """Measures the flash path beside what the line, the kernel and a peer carry. Exit status 1 where a target is missed."""
+    """Measure the flash path beside the line, the kernel and a peer.
+
+    Exit status 1 if a target is missed.
+    """
     from otabench.bench.perf.flash import measure, measure_memory
     from otabench.bench.perf.flash_view import show, write_json
 

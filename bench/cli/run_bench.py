@@ -1,6 +1,6 @@
 """``otabench bench run`` and ``otabench up``: the same bench, once with consent given by itself and a report, once left running.
 
-Decides the order of a run and its exit status: the report's verdict, or 1 where the bench itself could not go on.
+A run ends with the exit status of its report's verdict, or with 1 if the bench itself could not go on.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 from rich.console import Console
 
 from otabench.bench.bus import pacing
+from otabench.bench.cli.options import BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import lock
 from otabench.bench.launcher.bench import Bench
-from otabench.bench.launcher.options import BenchOptions, Transfer
+from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.report import build, figures
 from otabench.bench.report import text as report_view
 from otabench.bench.report.figures import EcuState, Report
@@ -44,42 +46,52 @@ _DTCS_READ_S: Final = 4.0
 """So long the gateway may take for its last look at the ECUs; a silent one costs all of it."""
 
 
-def options_from(
-    bench_file: Path | None,
-    faults: list[str] | None,
-    transfer: Transfer,
-    *,
-    encrypt: bool = False,
-    no_pace: bool,
-    hmi_port: int,
-    runs_dir: Path,
-) -> BenchOptions:
-    """Options of a bench for people.
+@with_bench_arguments
+def run(
+    arguments: BenchArguments,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
+) -> None:
+    """Update all ECUs by a signed campaign, and report.
+
+    The bench itself gives the driver's consent. Exit status: 0 every ECU runs the confirmed new version; 3 rolled back;
+    4 failed; 5 rejected; 6 canceled or timed out; 1 the bench could not run; 2 wrong usage or bench file.
+    """
+    console = _console()
+    options = options_from(arguments)
+    with _terminated_as_interrupt(), _taken(options, console, wait_s=arguments.bench_wait) as taken:
+        raise typer.Exit(_run(taken, console, timeout_s=timeout))
+
+
+@with_bench_arguments
+def up(
+    arguments: BenchArguments,
+    frame_gate: Annotated[
+        bool, typer.Option("--frame-gate", help="ECUs behind a gate: `otabench fault bus drop every=50`.")
+    ] = False,
+) -> None:
+    """Keep a bench running, with a campaign on offer.
+
+    The driver's page asks for consent. Ctrl-C stops everything.
+    """
+    keep_up(replace(options_from(arguments), frame_gate=frame_gate), wait_s=arguments.bench_wait)
+
+
+def options_from(arguments: BenchArguments) -> BenchOptions:
+    """Return the options of a bench for people.
 
     Raises:
         WrongUsage: a fault that cannot be read.
     """
-    texts = [text for given in faults or () for text in given.split(",") if text]
+    texts = [text for given in arguments.fault or () for text in given.split(",") if text]
     return BenchOptions(
-        bench_file=bench_file,
-        runs_dir=runs_dir,
-        hmi_port=hmi_port,
-        pace=not no_pace,
-        transfer=transfer,
-        encrypt=encrypt,
+        bench_file=arguments.bench,
+        runs_dir=arguments.runs_dir,
+        hmi_port=arguments.hmi_port,
+        pace=not arguments.no_pace,
+        transfer=arguments.transfer,
+        encrypt=arguments.encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
     )
-
-
-def run(options: BenchOptions, *, timeout_s: float, wait_s: float = 0.0) -> int:
-    """The main job. Returns the exit status. ``wait_s``: how long to wait for a bench that another run uses.
-
-    Raises:
-        BenchError: the bench could not run.
-    """
-    console = _console()
-    with _terminated_as_interrupt(), _taken(options, console, wait_s=wait_s) as taken:
-        return _run(taken, console, timeout_s=timeout_s)
 
 
 def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
@@ -107,8 +119,11 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     return made.exit_status
 
 
-def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> int:
-    """The bench left running until Ctrl-C. Returns the exit status. ``wait_s``: see ``run``.
+def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
+    """Keep a bench up until Ctrl-C.
+
+    Args:
+        wait_s: how long to wait for a bench that another run uses.
 
     Raises:
         BenchError: the bench could not run, or one of its processes died.
@@ -130,7 +145,6 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> int:
                 _stay(bench, console)
         except KeyboardInterrupt:
             console.print("stopped")
-    return 0
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otabench.bench.clients.hmi import HmiClient
-from otabench.bench.errors import NoRunningBench, WrongUsage
+from otabench.bench.errors import NoRunningBench, UnknownName
 from otabench.bench.faults.control_port import ControlPort
 from otabench.proto.process_config import TlsConfig
 
@@ -50,7 +50,7 @@ class RunningBench:
         """
         ports = self.content["control_ports"]
         if name not in ports:
-            raise WrongUsage(f"there is no simulated ECU {name!r} in this bench; known: {', '.join(ports)}")
+            raise UnknownName("simulated ECU", name, ports, where="in this bench")
         return ControlPort(name, int(ports[name]))
 
     def image(self, ecu: str, version: str) -> Path | None:

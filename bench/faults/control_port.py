@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otabench.bench.errors import EndpointError, WrongUsage
+from otabench.bench.errors import EndpointError, UnknownName, WrongUsage
 from otabench.bench.ports import LOOPBACK
 
 FAULT_KINDS: Final = {
@@ -78,7 +78,7 @@ def checked_kind(kind: str) -> str:
         WrongUsage: there is not.
     """
     if kind not in FAULT_KINDS:
-        raise WrongUsage(f"there is no fault {kind!r}; known kinds: {', '.join(FAULT_KINDS)}")
+        raise UnknownName("fault", kind, FAULT_KINDS)
     return kind
 
 

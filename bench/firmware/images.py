@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.errors import FirmwareError
+from otabench.bench.errors import FirmwareError, UnknownName
 from otabench.bench.firmware import synthetic
 from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
@@ -98,7 +98,7 @@ def build(
     for name in ecus or tuple(topology.ecus):
         entry = topology.ecus.get(name)
         if entry is None:
-            raise FirmwareError(f"there is no ECU {name!r} in the bench file; known: {', '.join(topology.ecus)}")
+            raise UnknownName("ECU", name, topology.ecus, where="in the bench file")
         dependencies = parse_requirements(requires, ecu=name, topology=topology)
         for version in versions:
             parsed = parse_version(version)

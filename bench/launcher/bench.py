@@ -25,7 +25,7 @@ from otabench.bench import ports
 from otabench.bench.bus import environment, frame_bits, pacing
 from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.job_watch import JobWatch
-from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.launcher import boards, bus_faults, run_folder, specs
 from otabench.bench.launcher.boards import NO_KEYS, BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
@@ -88,10 +88,7 @@ class Bench(BenchJobs):
             if fault.kind in BUS_FAULT_KINDS:
                 bus_faults.check(fault, self.topology, options)
             elif fault.ecu not in self.topology.with_control_port():
-                known = ", ".join(self.topology.with_control_port())
-                raise WrongUsage(
-                    f"fault {fault.kind}: there is no simulated ECU {fault.ecu!r}; known: {known or 'none'}"
-                )
+                raise UnknownName("simulated ECU", fault.ecu, self.topology.with_control_port())
         self.topology, self.kernel_can = environment.usable_topology(
             self.topology, kernel_can=options.kernel_can, say=self._say
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otabench.bench.errors import WrongUsage
+from otabench.bench.errors import UnknownName, WrongUsage
 from otabench.bench.faults.control_port import ControlPort, Fault
 from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
 from otabench.bench.faults.load_plan import LOAD_KIND, Load
@@ -87,7 +87,7 @@ class BusPorts:
         elif target in self.ecus:
             raise WrongUsage(f"{target} is an ECU, and a load is of a bus: name its bus, {self.ecus[target]['bus']}")
         else:
-            raise WrongUsage(f"there is no bus {target!r} in this bench; known: {known}")
+            raise UnknownName("bus", target, self.loads, where="in this bench")
         return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
 
     def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from otabench.bench.errors import EndpointError, WrongUsage
+from otabench.bench.errors import EndpointError, UnknownName, WrongUsage
 from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.launcher import bus_faults, power
 from otabench.bench.launcher.boards import BoardFacts
@@ -57,7 +57,7 @@ class BenchEcus(BenchProcesses):
             WrongUsage: there is no such ECU.
         """
         if name not in self.topology.ecus:
-            raise WrongUsage(f"there is no ECU {name!r}; known: {', '.join(self.topology.ecus)}")
+            raise UnknownName("ECU", name, self.topology.ecus)
         port = self.ecu(name) if name in self.setup.ports.control else None
         return power.driver(name, self.topology.ecus[name], port)
 

@@ -21,16 +21,6 @@ from otabench.proto import trace
 from otabench.proto.isotp_address import FrameAddress
 
 
-def show(run: Path, *, out: Path | None = None) -> None:
-    """Writes the page and says where it is.
-
-    Raises:
-        BenchError: the folder has no report, or the page cannot be written.
-    """
-    path = write_page(run, out=out)
-    print(path)
-
-
 def write_page(run: Path, *, out: Path | None = None) -> Path:
     """Writes the page of a run to ``out``, or as report.html into its folder.
 

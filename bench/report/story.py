@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from otabench.bench.errors import BenchError
+from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.report import frame_story
 from otabench.bench.report.frame_story import ToldFrame
 from otabench.bench.topology import addresses
@@ -24,12 +25,33 @@ _ECU_COMPONENT: Final = "ecu."
 _NOISE: Final = frozenset({"uds.exchange"})
 
 
-def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False) -> None:
-    """Prints the story.
+def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False) -> list[str]:
+    """Return the story of a job, line by line.
+
+    Args:
+        run: the run's folder.
+        job_id: None: the job that was mentioned last.
+        exchanges: with every UDS exchange.
+        frames: with every CAN frame of the run's captures.
 
     Raises:
-        BenchError: no trace, or no such job in it; frames are wished for and there is no capture.
+        BenchError: there is no trace, no such job in it, or no capture although ``frames`` is set.
     """
+    events, chosen = _events_and_job(run, job_id)
+    return story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
+
+
+def events_of(run: Path, job_id: str | None) -> list[dict[str, Any]]:
+    """Return the trace events that carry a job's id, as they are in the trace.
+
+    Raises:
+        BenchError: there is no trace, or no such job in it.
+    """
+    events, chosen = _events_and_job(run, job_id)
+    return [asdict(event) for event in events if event.job_id == chosen]
+
+
+def _events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str]:
     path = run / "traces" / "simulation_trace.jsonl"
     try:
         events = list(trace.read(path))
@@ -37,15 +59,12 @@ def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False
         raise BenchError(f"{path}: {error.strerror}; give the folder of a run by --run") from error
     except ValueError as error:
         raise BenchError(f"{error}; the file was changed by something else") from error
-    chosen = job_id or last_job(events)
-    if chosen is None:
+    known = list(dict.fromkeys(event.job_id for event in events if event.job_id))
+    if not known:
         raise BenchError(f"{path}: no job in it yet; see logs/gateway.log of that run")
-    lines = story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
-    if not lines:
-        known = ", ".join(dict.fromkeys(event.job_id for event in events if event.job_id))
-        raise BenchError(f"{path}: there is no job {chosen!r} in it; known: {known or 'none'}")
-    for line in lines:
-        print(line)
+    if job_id is not None and job_id not in known:
+        raise UnknownName("job", job_id, known, where=str(path))
+    return events, job_id or known[-1]
 
 
 def last_job(events: Sequence[TraceEvent]) -> str | None:

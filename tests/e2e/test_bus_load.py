@@ -6,11 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from otabench.bench.cli import campaigns
+from otabench.bench.cli import campaigns, faults
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher.bench import Bench
@@ -79,7 +78,7 @@ def test_a_load_is_set_shown_and_cleared_from_another_terminal(
     loaded: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fault(target: str, *parameters: str) -> str:
-        campaigns.fault(loaded.folder.root, target, parameters[0], list(parameters[1:]))
+        faults.fault(target, parameters[0], list(parameters[1:]), loaded.folder.root)
         return capsys.readouterr().out
 
     assert fault("bus", "load", "share=20", "seed=7").startswith("load of bus powertrain: asked 20 %, measured ")
@@ -113,5 +112,5 @@ def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
 
 
 def test_the_kinds_of_faults_are_listed_with_the_load(capsys: pytest.CaptureFixture[str]) -> None:
-    campaigns.fault(Path(), "bus", "list", [])
+    faults.fault("bus", "list")
     assert re.search(r"^load +other traffic takes that share of a bus's line \(60%", capsys.readouterr().out, re.M)

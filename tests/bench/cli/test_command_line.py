@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_group
+from typer.testing import CliRunner
 
+from otabench.bench.cli.app import app
+from otabench.bench.cli.lazy import Group, Lazy
 from otabench.bench.faults import control_port
 from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
 from otabench.bench.topology import bench_file
@@ -28,14 +36,14 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             2,
             "wrong.yaml: buses.powertrain.fdd: unknown key; did you mean 'fd'?",
         ),
-        (["bench", "run", "--chaos", "engine:explode"], 2, "there is no fault 'explode'; known kinds: boot-fail"),
+        (["bench", "run", "--fault", "engine:explode"], 2, "there is no fault 'explode'; known: boot-fail"),
         (["bench", "check", "wrong.yaml"], 2, "wrong.yaml: buses.powertrain.fdd: unknown key"),
         (["bench", "init", "wrong.yaml"], 1, "wrong.yaml is there already"),
         (["status"], 1, "no bench was brought up there"),
         (["trace"], 1, "runs/latest/traces/simulation_trace.jsonl: No such file or directory"),
         (["fault", "engine", "boot-fail"], 1, "no bench was brought up there"),
         (["firmware", "info", "wrong.yaml"], 1, "wrong.yaml: header magic"),
-        (["firmware", "pack", "wrong.yaml", "--ecu", "door", "--version", "1.0.0"], 1, "there is no ECU 'door'"),
+        (["firmware", "pack", "wrong.yaml", "--ecu", "door", "--version", "1.0.0"], 2, "there is no ECU 'door'"),
         (
             ["firmware", "pack", "wrong.yaml", "--ecu", "engine", "--version", "2.0.0", "--requires", "door>=1.0.0"],
             1,
@@ -54,11 +62,89 @@ def test_an_error_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], st
     assert expected in line
 
 
-def test_an_unknown_option_is_wrong_usage(tmp_path: Path) -> None:
-    done = otabench("bench", "run", "--fast", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "No such option" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["benhc", "run"], "Did you mean 'bench'?"),
+        (["bench", "rnu"], "Did you mean 'run'?"),
+        (["campaign", "watsh"], "Did you mean 'watch'?"),
+        (["bench", "run", "--falt", "engine:hang"], "--fault"),
+        (["bench", "run", "--chaos", "engine:hang"], "did you mean --fault?"),
+        (["up", "--fault", "engine:boot-fial"], "did you mean 'boot-fail'?"),
+        (["fault", "engine", "silnet"], "did you mean 'silent'?"),
+        (["firmware", "build", "--ecu", "engin"], "did you mean 'engine'?"),
+        (["dbc", "--bus", "powertrian"], "did you mean 'powertrain'?"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
+    tmp_path: Path, arguments: list[str], meant: str
+) -> None:
+    done = otabench(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert meant in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
+
+
+def commands(group: Group, *above: str) -> Iterator[tuple[tuple[str, ...], Lazy, Any]]:
+    """Yield every command below a group: the words that call it, its entry, and the command itself."""
+    for name, entry in group.entries.items():
+        command = group.get_command(None, name)
+        yield (*above, name), entry, command
+        if isinstance(command, Group):
+            yield from commands(command, *above, name)
+
+
+ROOT = get_group(app)
+assert isinstance(ROOT, Group)
+COMMANDS = {" ".join(words): (entry, command) for words, entry, command in commands(ROOT)}
+FACTS = [
+    "status",
+    "trace",
+    "doctor",
+    "bench check",
+    "can status",
+    "campaign list",
+    "campaign show",
+    "campaign watch",
+    "firmware info",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_help_whose_first_line_is_its_summary(words: str) -> None:
+    entry, command = COMMANDS[words]
+    done = CliRunner().invoke(app, [*words.split(), "-h"])
+    assert done.exit_code == 0 and "Usage: " in done.output and words.split()[-1] in done.output
+    assert entry.summary == command.help.partition("\n")[0]
+    for parameter in command.params:
+        explained = getattr(parameter, "help", None) or parameter.param_type_name == "argument"
+        assert explained or parameter.hidden, f"{words}: {parameter.name}"
+
+
+@pytest.mark.parametrize("words", FACTS)
+def test_a_command_that_prints_facts_has_json(words: str) -> None:
+    _, command = COMMANDS[words]
+    assert "--json" in [option for parameter in command.params for option in parameter.opts]
+
+
+def test_json_of_facts_is_json(tmp_path: Path) -> None:
+    for arguments in (["doctor", "--json"], ["bench", "check", "--json"]):
+        done = otabench(*arguments, cwd=tmp_path)
+        assert done.returncode in (0, 1) and len(json.loads(done.stdout)) > 2, done.stderr
+
+
+def test_the_list_of_commands_shows_every_summary_whole() -> None:
+    shown = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    assert all(entry.summary in shown for words, (entry, _) in COMMANDS.items() if " " not in words)
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    assert otabench("--version", cwd=tmp_path).stdout.strip() == f"otabench {version('otabench')}"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_for_a_shell(tmp_path: Path, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert "_OTABENCH_COMPLETE" in otabench("--show-completion", shell, cwd=tmp_path).stdout
 
 
 def test_fault_list_shows_everything_that_fault_takes(tmp_path: Path) -> None:

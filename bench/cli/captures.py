@@ -1,0 +1,62 @@
+"""``otabench capture convert``, ``otabench wireshark-profile install``, ``otabench dbc``: what other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from otabench.bench.captures import convert as converter
+from otabench.bench.captures import dbc as dbc_maker
+from otabench.bench.captures import wireshark
+from otabench.bench.cli.options import BenchFile
+from otabench.bench.errors import BenchError
+from otabench.bench.topology import bench_file
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A capture: .log (candump), .pcap, .blf, .asc, …")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file; its suffix is its format.")],
+) -> None:
+    """Write a capture in another format.
+
+    The suffixes name the formats.
+    """
+    count = converter.convert(source, target)
+    print(f"{target}: {count} frames")
+
+
+def install(
+    bench: BenchFile = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Wireshark's configuration folder; by default yours.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="The profile's name.")] = "otabench",
+) -> None:
+    """Install a profile with the bench's identifiers and names.
+
+    Choose it by Edit, Configuration Profiles, or by `tshark -C otabench`.
+    """
+    profile = wireshark.install(bench_file.load(bench), folder=folder, name=name)
+    print(f"{profile}: written; use it by `wireshark -C {name} FILE` or `tshark -C {name} -r FILE -Y uds`")
+
+
+def dbc(
+    bench: BenchFile = None,
+    bus: Annotated[str | None, typer.Option("--bus", help="Name of the bus, if the bench file has several.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="By default standard output.")] = None,
+) -> None:
+    """Write a DBC of the ECUs' periodic frames.
+
+    It is made from the bench file, for `cantools decode`, CANoe and SavvyCAN.
+    """
+    text = dbc_maker.text(bench_file.load(bench), bus=bus)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise BenchError(f"{out}: cannot be written: {error.strerror}; choose another place by --out") from error
+    print(f"{out}: written; use it by `cantools decode {out} < CANDUMP-LOG`")

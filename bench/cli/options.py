@@ -1,0 +1,83 @@
+"""Options that several commands share. Each is written once, with its help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
+
+import typer
+
+from otabench.bench.errors import WrongUsage
+from otabench.bench.launcher.options import Transfer
+
+LATEST: Final = Path("runs/latest")
+
+BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; by default two simulated ECUs.")]
+RunDir = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")]
+KeysDir = Annotated[Path, typer.Option("--keys", metavar="DIR", help="Keys, as `otabench keys init` makes them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+BenchWait = Annotated[
+    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bench that another run uses.")
+]
+TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
+Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the one ECU that receives it.")]
+Campaign = Annotated[str | None, typer.Argument(help="By default the newest.")]
+
+
+@dataclass(frozen=True)
+class BenchArguments:
+    """What `otabench bench run` and `otabench up` have in common."""
+
+    bench: BenchFile = None
+    fault: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="ECU:KIND", help="A fault from the start: engine:boot-fail, bus:load:60%."),
+    ] = None
+    transfer: TransferOption = Transfer.AUTO
+    encrypt: Encrypt = False
+    no_pace: Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as it can.")] = False
+    hmi_port: Annotated[
+        int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the driver's page.")
+    ] = 8080
+    runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")] = Path("runs")
+    bench_wait: BenchWait = 0.0
+    chaos: Annotated[list[str] | None, typer.Option("--chaos", hidden=True)] = None
+
+    def __post_init__(self) -> None:
+        if self.chaos:
+            raise WrongUsage("there is no option --chaos; did you mean --fault?")
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def with_bench_arguments(command: _Command) -> _Command:
+    """Declare the fields of `BenchArguments` as options of a command, and pass them as its first argument.
+
+    typer reads a command's options from its signature, so that is what this decorator writes.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    hints = get_type_hints(BenchArguments, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(BenchArguments)
+    ]
+    names = {parameter.name for parameter in shared}
+
+    def called(**given: Any) -> Any:
+        arguments = BenchArguments(**{name: given[name] for name in names})
+        return command(arguments, **{name: value for name, value in given.items() if name not in names})
+
+    called.__doc__, called.__name__ = command.__doc__, command.__name__
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
+    parameters = [*shared, *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called  # type: ignore[return-value]
