@@ -59,6 +59,7 @@ def keys_init(
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
 ) -> None:
     """Make the key folder of a bench: Director, image signing, TLS, ECU secrets."""
+    # Imported here: the other commands do not make keys.
     from otabench.cloud.trust.keys import init_keys
 
     try:
@@ -78,6 +79,7 @@ def _run(config: Path, plane: str) -> None:
 
 
 def _give_up(message: str) -> None:
+    # One line, because the launcher shows the last line of a process that does not start.
     one_line = " ".join(message.split())
     print(f"cloud: {one_line}", file=sys.stderr)
     raise typer.Exit(1)

@@ -15,6 +15,7 @@ def bind_port(host: str, port: int, *, what: str) -> socket.socket:
         StartError: the port is taken, or the host is not this machine's.
     """
     try:
+        # getaddrinfo, so that host may be a name or an IPv6 address.
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         try:

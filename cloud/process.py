@@ -48,6 +48,7 @@ def run_plane(config_path: Path, plane: str) -> None:
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = read_config(config_path)
+    # Not asyncio.run: it handles SIGINT itself, and waits for worker threads at its end.
     asyncio.new_event_loop().run_until_complete(_run(config, plane))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -65,6 +66,7 @@ async def _run(config: CloudConfig, plane: str) -> None:
     except OSError as error:
         raise StartError(f"trace {config.trace}: cannot be written: {error.strerror or error}") from error
     async with AsyncExitStack() as planes:
+        # The broker first, because the control plane publishes as soon as it is up.
         if plane == "events" or (plane == "all" and config.embedded_broker):
             await planes.enter_async_context(_events(config))
             _report_ready("events", config.mqtt_host, config.mqtt_port)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 IMAGE_MAGIC: Final = 0x96F3B83D
+# Magic, load address, header size, size of the protected TLVs, binary size, flags, version (four numbers), padding.
 HEADER_FORMAT: Final = struct.Struct("<IIHHIIBBHII")
 HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
 TLV_INFO_MAGIC: Final = 0x6907
@@ -224,6 +225,7 @@ def _read_tlvs(view: memoryview, offset: int, magic: int) -> tuple[tuple[tuple[i
     if end > len(view) or total < _TLV_INFO.size:
         raise ImageFormatError(f"the TLV area at 0x{offset:X} claims {total} bytes: the image is cut short")
     entries = []
+    # Every length is the file's own claim, so each is compared with the end of its area before it is used.
     offset += _TLV_INFO.size
     while offset < end:
         if offset + _TLV_INFO.size > end:

@@ -51,6 +51,7 @@ class IsoTpAddressing(BaseModel):
     """The ECU's address (N_TA of a request); normal_fixed and extended need it."""
     source_address: int | None = Field(default=None, ge=0, le=0xFF)
     """The tester's address (N_SA of a request); normal_fixed and extended need it."""
+    # 0x33 is the functional address of OBD (ISO 15765-4): 0x18DB33F1.
     functional_address: int = Field(default=0x33, ge=0, le=0xFF)
     """N_TA of functional requests, with normal_fixed and extended."""
 
@@ -61,6 +62,7 @@ class IsoTpAddressing(BaseModel):
             raise ValueError("target_address and source_address need addressing normal_fixed or extended")
         if self.addressing != "normal" and not all(given):
             raise ValueError(f"addressing {self.addressing} needs target_address (ECU) and source_address (tester)")
+        # Otherwise requests to the ECU could not be told from its responses, or from functional requests.
         if self.addressing != "normal" and self.target_address in (self.source_address, self.functional_address):
             raise ValueError("target_address must differ from source_address and functional_address")
         return self
@@ -163,6 +165,7 @@ def connection_address(isotp: IsoTpAddressing, *, request_id: int, response_id: 
         return ConnectionAddress(FrameAddress(request_id), FrameAddress(response_id))
     if isotp.addressing == "extended":
         return ConnectionAddress(FrameAddress(request_id, ecu), FrameAddress(response_id, tester))
+    # Checked, not made: the bench file shows the identifiers that a trace or capture will show.
     _require_id("request_id", request_id, PHYSICAL_29_BIT | ecu << 8 | tester, isotp)
     _require_id("response_id", response_id, PHYSICAL_29_BIT | tester << 8 | ecu, isotp)
     return ConnectionAddress(FrameAddress(request_id), FrameAddress(response_id))

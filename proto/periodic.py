@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from otabench.proto.can_id import MAX_29_BIT_ID, is_29_bit
 
 CYCLE: Final = 64
+# A C identifier of at most 32 characters: the names become those of a DBC.
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
 
 
@@ -32,6 +33,7 @@ class PeriodicSignal(BaseModel):
     minimum: float = 0.0
     maximum: float | None = None
     """None: the largest value that ``length`` bits hold."""
+    # No quotes, backslashes or control characters: the unit becomes a quoted text in a DBC.
     unit: str = Field(default="", max_length=16, pattern=r'^[^"\\\x00-\x1f]*$')
     wave: Literal["counter", "triangle", "constant"] = "triangle"
 

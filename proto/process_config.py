@@ -27,7 +27,9 @@ class IsoTpConfig(IsoTpAddressing):
     transport: Literal["auto", "kernel", "user"] = "auto"
     """auto: the kernel's CAN_ISOTP if the interface is socketcan and the kernel has it, else can-isotp."""
     block_size: int = Field(default=0, ge=0, le=255)
+    # Whole milliseconds only. The codes of ISO 15765-2 for 100 to 900 µs are not supported.
     st_min_ms: int = Field(default=0, ge=0, le=127)
+    # 0xCC is ISO 15765-2's recommendation: it needs no stuff bits. None: frames are as short as their contents.
     padding: int | None = Field(default=0xCC, ge=0, le=0xFF)
     fd: bool = False
     tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
@@ -41,6 +43,7 @@ class IsoTpConfig(IsoTpAddressing):
 class EcuTiming(_Config):
     """Times of a simulated ECU, in seconds. The defaults are short; a bench file can make them as long as a real ECU's."""
 
+    # P2, P2* and S3 have the defaults of ISO 14229-2.
     p2_server_max_s: float = Field(default=0.05, gt=0, le=65.535)
     p2_star_server_max_s: float = Field(default=5.0, gt=0, le=655.35)
     """The upper bounds of both are what two bytes of the response to DiagnosticSessionControl hold (units of 1 ms and 10 ms)."""
@@ -65,7 +68,7 @@ class EcuConfig(_Config):
     """Arguments of ``can.Bus``: interface, channel, fd, …"""
     request_id: int
     response_id: int
-    functional_id: int = 0x7DF
+    functional_id: int = 0x7DF  # the functional request identifier of OBD (ISO 15765-4), which most benches share
     isotp: IsoTpConfig = IsoTpConfig()
     timing: EcuTiming = EcuTiming()
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")

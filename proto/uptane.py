@@ -112,6 +112,7 @@ class ManifestCustom(_Model):
             ("image number", [each.image_number for each in self.vehicle]),
             ("ECU serial", [each.ecu_serial for each in self.vehicle]),
         ):
+            # With one number or serial twice, an ECU could not tell which of two versions holds for it.
             if len(set(values)) != len(values):
                 raise ValueError(f"vehicle: an {what} occurs twice")
         return self

@@ -59,6 +59,7 @@ class EntityTags:
                     digest.update(chunk)
             tag = f'"{digest.hexdigest()}"'
             with self._lock:
+                # Only a bound of the memory: cleared whole, because tags can be computed again.
                 if len(self._tags) >= _MAX_TAGS:
                     self._tags.clear()
                 self._tags[file] = tag
@@ -103,6 +104,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
 
 
 def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range.Part, *, body: bool) -> Response:
+    # no-cache: metadata changes under the same name, so a cache between has to compare tags first.
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if part.status == 304:
         return Response(status_code=304, headers=headers)
@@ -118,6 +120,7 @@ def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range
 
 
 def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> Iterator[bytes]:
+    # A file that has become shorter since ends the response early, which Content-Length shows to the client.
     left = part.length
     with store.open(file.path) as content:
         content.seek(part.start)

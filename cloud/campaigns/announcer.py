@@ -1,7 +1,7 @@
 """Announces changes once they are committed: to the trace, to the event plane, and to those who watch a campaign.
 
-Nothing here can fail a request or delay it. Called on the event loop's thread only. The form of
-the trace is described in docs/contracts.md. Vehicles listen to the topics below ``otabench/v1/vehicles/VIN/``.
+Nothing here can fail a request or delay it. Called on the event loop's thread only. docs/contracts.md describes the trace. Vehicles
+listen to the topics below ``otabench/v1/vehicles/VIN/``.
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ class ArtifactMaker:
             return
 
         def make() -> tuple[str, int, str]:
+            # Read here, in the worker: the store's calls block.
             patch = make_patch(self._read(base), self._read(image))
+            # Not stored, but entered with its size: the next vehicle's manifest does not have it made again.
             if not patch_is_kept(policy, patch_bytes=len(patch.content), image_bytes=image.length):
                 return patch.sha256, len(patch.content), ""
             path = repository.patch_path(

@@ -44,6 +44,7 @@ def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: flo
     if manifest is None:
         return False
     campaign = session.get_one(CampaignRow, job.campaign_id)
+    # With a lifetime of its own an expired manifest stays the job's last: the vehicle refuses it, and the job ends.
     if manifest.expires_at <= now and campaign.manifest_lifetime_s == 0:
         return False
     return bool(manifest.made_for == _made_for(vehicle))
@@ -63,6 +64,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
         NotReady: the campaign encrypts, and an image is not encrypted for its ECU yet.
     """
     campaign = session.get_one(CampaignRow, job.campaign_id)
+    # Read and written in one transaction, so no version is used twice.
     newest = session.scalar(select(func.max(ManifestRow.version)).where(ManifestRow.vin == job.vin)) or 0
     signed = director.sign(
         version=newest + 1,
@@ -161,4 +163,5 @@ def _vehicle_after(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> tuple[Vehi
 
 def _made_for(vehicle: VehicleFacts) -> str:
     """Return what of the vehicle a manifest depends on, as text that can be compared."""
+    # By serial number: a replaced ECU may run the same version, and still its manifest names another ECU.
     return json.dumps({ecu.serial: [ecu.image_number, ecu.software_version] for ecu in vehicle.ecus}, sort_keys=True)

@@ -59,5 +59,6 @@ def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFact
         serial=given.serial,
         hardware_id=given.hardware_id,
         public_key=given.public_key.hex(),
-        image_number=given.image_number or place,
+        image_number=given.image_number
+        or place,  # 0 is proto3's "not given", and no image's number: it means the own image
     )

@@ -1,6 +1,6 @@
 """A campaign's rules on vehicles: may this vehicle get these images? Pure: facts in, a refusal with its reason out.
 
-Rules, in the order in which they are applied:
+Rules:
 
 1. The vehicle is registered, with at least one ECU.
 2. What the vehicle reports agrees with its registration: every reported ECU is registered, with that serial number and hardware.
@@ -281,7 +281,7 @@ def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | 
 
 
 def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
-    """Judge a vehicle that asks for its job: rules 1 and 3 to 7. ``vehicle`` holds what it just reported by rule 2."""
+    """Judge a vehicle that checks in: rules 1 and 3 to 7. Its report has passed rule 2 and is part of ``vehicle``."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle, for_job_id=job_id)

@@ -41,6 +41,7 @@ async def _refusals_as_status(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except RequestError as error:
+        # abort raises, so nothing after it runs. Line breaks are not allowed in a header.
         await context.abort(grpc.StatusCode[error.code], " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS])
 
 
@@ -48,4 +49,5 @@ def _caller(context: Context, *, tls: bool) -> Caller | None:
     """Return the subject of the peer's certificate, or None without TLS."""
     if not tls:
         return None
+    # The first certificate of the chain is the peer's own.
     return caller_of(next(iter(context.auth_context().get("x509_pem_cert", ())), b""))

@@ -57,6 +57,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         async with self._call(context, request.vin):
             outcome = await self._judge(request)
             poll_interval_s = self._poll_interval_s
+            # Outside the transaction: making patches takes time, in which other vehicles are answered.
             if outcome.prepare:
                 outcome = await self._prepare(request, outcome)
                 poll_interval_s = _PREPARE_POLL_S if outcome.prepare else poll_interval_s
@@ -91,7 +92,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         async with self._call(context, request.vin):
             try:
                 reported = from_wire(request.state)
-            except ValueError as error:
+            except ValueError as error:  # proto3 enums are open: any number may arrive
                 raise InvalidRequest(f"state {request.state} is not a job state that this cloud knows") from error
             outcome = await self._database.run(
                 lambda session: status_update.apply(session, request, reported=reported, now=time.time())
@@ -111,12 +112,14 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
     async def _prepare(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> CheckInOutcome:
         """Have the manifest made and judge again. If that takes too long, let the vehicle come again."""
         making = asyncio.ensure_future(self._manifest_maker.prepare(outcome.job_id, vin=request.vin))
+        # wait, not wait_for: the making goes on when the time is over.
         done, _ = await asyncio.wait({making}, timeout=_PREPARE_WAIT_S)
         if not done:
             making.add_done_callback(lambda task: self._wake(task, request.vin, outcome))
             return replace(outcome, reason="the manifest is being made: come again")
         try:
             making.result()
+        # NotReady is not caught: it becomes UNAVAILABLE, and the gateway tries again.
         except NotAllowed as error:
             return replace(outcome, decision=REFUSED, reason=str(error), prepare=False)
         return await self._judge(request)

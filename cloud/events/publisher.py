@@ -52,6 +52,7 @@ class EventPublisher:
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
+        # Bounded: closing the connection waits for a broker that may be gone.
         await asyncio.wait({self._task}, timeout=_STOP_S)
 
     async def _run(self) -> None:
@@ -72,11 +73,13 @@ class EventPublisher:
                     self._dropped,
                     pause_s,
                 )
+            # Jitter, so that several clouds do not all come back to a broker at the same moment.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
     async def _send(self, client: aiomqtt.Client) -> None:
         """Send what is in the outbox and what is added to it. Ends only by an ``MqttError``, when the connection is lost."""
+        # An idle connection shows its loss only to whoever reads from it.
         lost = asyncio.create_task(_until_lost(client))
         try:
             while True:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA_VERSION: Final = 3
 """Counts up with every change of a table. There are no migrations: a database of another version is refused."""
-_ID: Final = String(64)
+_ID: Final = String(64)  # names.checked allows 64 characters
 _SHA256: Final = String(64)
 
 
@@ -41,10 +41,11 @@ class EcuRow(Base):
     __tablename__ = "ecus"
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
     ecu: Mapped[str] = mapped_column(_ID, primary_key=True)
-    position: Mapped[int]
+    position: Mapped[int]  # in the order of registration, in which ECUs are shown
     serial: Mapped[str] = mapped_column(Text)
     hardware_id: Mapped[str] = mapped_column(_ID)
     software_version: Mapped[str] = mapped_column(_ID, default="")
+    # BigInteger: the counter has 32 bits without a sign, and PostgreSQL's integer has a sign.
     security_counter: Mapped[int | None] = mapped_column(BigInteger)
     report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     public_key: Mapped[str] = mapped_column(_SHA256, default="")
@@ -87,6 +88,7 @@ class EncryptedRow(Base):
     """An image or patch (by its digest), encrypted for the ECU with that key."""
 
     __tablename__ = "encrypted_artifacts"
+    # Not a foreign key: the digest is an image's or a patch's.
     plain_sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
     public_key: Mapped[str] = mapped_column(_SHA256, primary_key=True)
     sha256: Mapped[str] = mapped_column(_SHA256)
@@ -126,6 +128,7 @@ class JobRow(Base):
     campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), index=True)
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), index=True)
     position: Mapped[int]
+    # Text, not an enumeration: another state then changes no table.
     state: Mapped[str] = mapped_column(String(32), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     taken_seq: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -63,7 +63,7 @@ class Director:
 
     def __init__(self, keys: DirectorKeys) -> None:
         self._signers = keys.signers
-        self._serializer = JSONSerializer(compact=True)
+        self._serializer = JSONSerializer(compact=True)  # Targets cross the bus once per ECU
 
     def sign(
         self, *, version: int, expires_at: float, custom: ManifestCustom, targets: Sequence[TargetEntry]

@@ -144,6 +144,7 @@ def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
 
 def _make_director_keys(folder: Path) -> None:
     expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
+    # No consistent snapshots: GetManifest delivers a manifest's files together, so file names need no versions.
     root = Root(version=1, expires=expires, consistent_snapshot=False)
     signers = {}
     for role in ROLES:
