@@ -24,7 +24,7 @@ class Backoff:
         self._failures = 0
 
     def next_s(self) -> float:
-        """The next wait: between a half and the whole of first, 2 x first, 4 x first, … up to most."""
+        """Return the next wait: between a half and the whole of first, 2 x first, 4 x first, … up to most."""
         whole_s = min(self._most_s, self._first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return whole_s * self._source.uniform(0.5, 1.0)
@@ -35,5 +35,5 @@ class Backoff:
 
 
 def jittered(interval_s: float, source: random.Random | None = None) -> float:
-    """An interval of a poll, ±10 %."""
+    """Return an interval of a poll, ±10 %."""
     return interval_s * (source or random.Random()).uniform(0.9, 1.1)

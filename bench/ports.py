@@ -15,12 +15,12 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Different TCP ports of loopback that nothing listens on now."""
+    """Return different TCP ports of loopback that nothing listens on now."""
     return _free(count, socket.SOCK_STREAM, LOOPBACK)
 
 
 def free_udp_ports(count: int) -> list[int]:
-    """Different UDP ports that nobody uses now, on any address."""
+    """Return different UDP ports that are free now, on any address."""
     return _free(count, socket.SOCK_DGRAM, "")
 
 
@@ -36,7 +36,7 @@ def _free(count: int, kind: socket.SocketKind, host: str) -> list[int]:
 
 
 def require_free(port: int, *, purpose: str, remedy: str) -> None:
-    """Makes sure that nothing listens on the port.
+    """Make sure that nothing listens on the port.
 
     Raises:
         BenchError: it is in use, or may not be used by this user.
@@ -55,7 +55,7 @@ def require_free(port: int, *, purpose: str, remedy: str) -> None:
 
 
 def is_listening(port: int, *, host: str = LOOPBACK, timeout_s: float = 0.5) -> bool:
-    """Whether a connection to the port is accepted."""
+    """Return whether a connection to the port is accepted."""
     try:
         with socket.create_connection((host, port), timeout=timeout_s):
             return True

@@ -26,7 +26,7 @@ from otabench.proto.trace import TraceWriter
 
 
 def load_config(path: Path) -> EcuConfig:
-    """Reads the configuration. Raises ConfigError."""
+    """Read the configuration. Raises ConfigError."""
     try:
         return EcuConfig.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -38,7 +38,7 @@ def load_config(path: Path) -> EcuConfig:
 
 
 def run(config: EcuConfig) -> None:
-    """Runs the ECU until a signal ends it. Raises EcuSimError."""
+    """Run the ECU until a signal ends it. Raises EcuSimError."""
     given = provision(config)
     layout = FlashLayout(slot_bytes=config.slot_size_bytes)
     with ExitStack() as opened:
@@ -55,7 +55,7 @@ def run(config: EcuConfig) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m otabench.ecu_firmware_sim", description="One simulated ECU on a CAN bus."
     )

@@ -24,7 +24,7 @@ Message = dict[str, Any]
 
 
 def state_of(ecu: Ecu) -> Message:
-    """The ECU as a bench sees it, power or no power."""
+    """Return the ECU as a bench sees it, power or no power."""
     control = ecu.boot_control.current
     return {
         "name": ecu.config.name,
@@ -39,7 +39,7 @@ def state_of(ecu: Ecu) -> Message:
 
 
 def perform(ecu: Ecu, message: Message) -> Message:
-    """Does one operation, on the ECU's loop.
+    """Do one operation, on the ECU's loop.
 
     Raises:
         FaultError: the message asks for something unknown.
@@ -137,7 +137,7 @@ class ControlServer(socketserver.ThreadingTCPServer):
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, name="control", daemon=True).start()
 
     def answer(self, line: bytes) -> Message:
-        """The answer to one line."""
+        """Return the answer to one line."""
         ecu = self._ecu
         if ecu is None:
             return {"ok": False, "error": "the ECU has not started"}

@@ -135,12 +135,12 @@ class Ecu:
     # -- from other threads
 
     def stop(self) -> None:
-        """Ends ``run``; safe from any thread and from a signal handler."""
+        """End ``run``; safe from any thread and from a signal handler."""
         self._stopping = True
         self._waker.set()
 
     def call(self, function: Callable[[], _T], *, timeout_s: float = 10.0) -> _T:
-        """Runs a function on the loop and gives its result or exception. Raises TimeoutError."""
+        """Run a function on the loop and give its result or exception. Raises TimeoutError."""
         future: Future[_T] = Future()
 
         def run() -> None:
@@ -193,7 +193,7 @@ class Ecu:
         self._application.talk(self._may_talk())
 
     def _may_talk(self) -> bool:
-        """Whether the application runs, and is allowed to send its normal messages (28)."""
+        """Return whether the application runs, and is allowed to send its normal messages (28)."""
         if self._server is None or self.mode is not Mode.APPLICATION or isinstance(self._transport, NoTransport):
             return False
         dialogue = self._server.dialogue
@@ -439,7 +439,7 @@ class Ecu:
     # -- faults
 
     def set_fault(self, fault: Fault) -> None:
-        """Sets a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        """Set a fault; bit rot happens at once. Raises FaultError, FlashError."""
         if fault.kind is FaultKind.POWER_CUT:
             self.flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))
         self._trace.emit("ecu.fault", ecu=self.config.name, **fault.shown())

@@ -45,7 +45,7 @@ class Provision:
 
 
 def provision(config: EcuConfig) -> Provision:
-    """Reads the pinned keys. Raises ConfigError."""
+    """Read the pinned keys. Raises ConfigError."""
     try:
         key = load_pem_public_key(_read("image_public_key", config.image_public_key))
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -79,7 +79,7 @@ def factory_memory(
     serial: str,
     versions: Mapping[int, ImageVersion] | None = None,
 ) -> bytearray:
-    """A new ECU's flash: the image in slot 0, CONFIRMED, its security counter the minimum; identity in NVM.
+    """Return a new ECU's flash: the image in slot 0, CONFIRMED, its security counter the minimum; identity in NVM.
 
     ``versions``: what the factory built into the vehicle, by image number.
 
@@ -109,7 +109,7 @@ def factory_memory(
 
 
 def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> FileBacking:
-    """The state file, made from the factory image if there is none. Raises ConfigError."""
+    """Return the state file, made from the factory image if there is none. Raises ConfigError."""
     path = config.state_file
     if not path.exists():
         try:

@@ -78,7 +78,7 @@ class Fault:
 
 
 def parse(message: dict[str, Any]) -> Fault:
-    """A fault from the members of a control message.
+    """Return a fault from the members of a control message.
 
     Raises:
         FaultError: unknown kind, or a member that is missing, unknown or out of range.
@@ -108,7 +108,7 @@ def parse(message: dict[str, Any]) -> Fault:
 
 
 def parse_short(text: str) -> Fault:
-    """A fault from its short form: the kind, then its parameters in order, then the count, all by colons.
+    """Return a fault from its short form: the kind, then its parameters in order, then the count, all by colons.
 
     Raises:
         FaultError: as ``parse``.
@@ -144,7 +144,7 @@ class Faults:
         return [fault.shown() for fault in self._faults]
 
     def find(self, kind: FaultKind, **wanted: object) -> Fault | None:
-        """The fault of that kind with those values, if it is set."""
+        """Return the fault of that kind with those values, if it is set."""
         for fault in self._faults:
             if fault.kind is kind and all(fault.values.get(key) == value for key, value in wanted.items()):
                 return fault

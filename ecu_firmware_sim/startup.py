@@ -59,7 +59,7 @@ class Startup:
         self._bootloader = Bootloader(flash, layout, self.boot_control, given.policy)
 
     def boot(self) -> tuple[BootOutcome, DtcMemory]:
-        """The bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
+        """Return the bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
         dtcs = self._load_nvm()
 
         def met(note: BootNote, slot: int, text: str) -> None:
@@ -84,7 +84,7 @@ class Startup:
         return outcome, dtcs
 
     def device(self, outcome: BootOutcome, dtcs: DtcMemory) -> Device:
-        """What the UDS server serves."""
+        """Return what the UDS server serves."""
         config, timing = self._config, self._config.timing
         firmware = FirmwareMemory(
             self._flash,
@@ -115,7 +115,7 @@ class Startup:
         )
 
     def report_running(self, outcome: BootOutcome, *, mode: str) -> None:
-        """Says in the trace what runs now."""
+        """Say in the trace what runs now."""
         control = self.boot_control.current
         self.emit(
             "ecu.boot",

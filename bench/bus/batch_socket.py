@@ -88,15 +88,15 @@ class BatchCanSocket:
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
 
     def fileno(self) -> int:
-        """The descriptor, for poll."""
+        """Return the descriptor, for poll."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def receive(self) -> list[Frame]:
-        """The frames that wait, at most ``BATCH_FRAMES``; empty if there are none.
+        """Return the frames that wait, at most ``BATCH_FRAMES``; empty if there are none.
 
         Raises:
             OSError: the interface is gone or down.

@@ -68,7 +68,7 @@ class LineCounters:
 
 
 def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, limit: int = QUEUE_FRAMES) -> None:
-    """Puts a line of these bit rates in the place of the interface's root discipline.
+    """Put a line of these bit rates in the place of the interface's root discipline.
 
     Raises:
         OSError: the kernel refused, in its words: ENOENT, it has no canline; EPERM, root is needed; EINVAL, a value.
@@ -82,7 +82,7 @@ def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, lim
 
 
 def remove(channel: str) -> None:
-    """Takes the interface's root discipline off; nothing where there is none that anybody has set.
+    """Take the interface's root discipline off; nothing where there is none that anybody has set.
 
     Raises:
         OSError: there is no such interface, or root is needed.
@@ -95,7 +95,7 @@ def remove(channel: str) -> None:
 
 
 def read_line(channel: str) -> LineCounters | None:
-    """What the interface's line has carried; None where no line is set.
+    """Return what the interface's line has carried; None where no line is set.
 
     Raises:
         OSError: there is no such interface.
@@ -112,7 +112,7 @@ def read_line(channel: str) -> LineCounters | None:
 
 
 def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes = b"") -> list[bytes]:
-    """Sends one request; what the kernel answers, without headers."""
+    """Send one request; what the kernel answers, without headers."""
     flags |= _NLM_F_REQUEST | (0 if flags & _NLM_F_DUMP == _NLM_F_DUMP else _NLM_F_ACK)
     body = _TCMSG.pack(socket.AF_UNSPEC, _index(channel), handle, _ROOT, 0) + attributes
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:

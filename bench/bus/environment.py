@@ -31,7 +31,7 @@ _IFF_UP: Final = 1
 def usable_topology(
     topology: Topology, *, kernel_can: bool | None = None, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Topology, bool]:
-    """The topology as this machine can run it, and whether it runs on the kernel's CAN.
+    """Return the topology as this machine can run it, and whether it runs on the kernel's CAN.
 
     Args:
         topology: the bench file's.
@@ -64,14 +64,14 @@ def usable_topology(
 
 
 def wants_kernel_can() -> bool:
-    """Whether the user wants the kernel's CAN: unless OTABENCH_NO_KERNEL_CAN is 1."""
+    """Return whether the user wants the kernel's CAN: unless OTABENCH_NO_KERNEL_CAN is 1."""
     return os.environ.get(NO_KERNEL_CAN) != "1"
 
 
 def interface_problem(
     channel: str, *, bitrate: int = 500_000, data_bitrate: int | None = None, fd: bool = False
 ) -> str:
-    """Why a SocketCAN interface cannot be used, with the remedy; empty where it can.
+    """Return why a SocketCAN interface cannot be used, with the remedy; empty where it can.
 
     Args:
         channel: its name.
@@ -104,7 +104,7 @@ def interface_problem(
 
 
 def isotp_problem() -> str:
-    """Why this kernel has no ISO-TP, then ``; `` and the remedy; empty where it has."""
+    """Return why this kernel has no ISO-TP, then ``; `` and the remedy; empty where it has."""
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
     except (OSError, AttributeError) as error:

@@ -18,5 +18,5 @@ CLASSES: Final[dict[int, str]] = {
 
 
 def words(can_id: int) -> str:
-    """The classes of an error frame, by its identifier with or without the error flag."""
+    """Return the classes of an error frame, by its identifier with or without the error flag."""
     return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "of no known class"

@@ -51,7 +51,7 @@ class FrameBits:
         return self.nominal + self.data
 
     def duration_s(self, bitrate: int, data_bitrate: int | None = None) -> float:
-        """How long the frame occupies the line."""
+        """Return how long the frame occupies the line."""
         return self.nominal / bitrate + self.data / (data_bitrate or bitrate)
 
 
@@ -102,7 +102,7 @@ def crc15(data: bytes, crc: int = 0) -> int:
 
 @lru_cache(maxsize=256)
 def _classic_header(can_id: int, extended: bool, remote: bool, dlc: int) -> tuple[int, int, int, int]:
-    """Bits of the header with SOF, bits stuffed in it, the stuff state after it, and its CRC."""
+    """Return the bits of the header with SOF, bits stuffed in it, the stuff state after it, and its CRC."""
     if extended:
         value = (can_id >> 18) << 2 | 0b11  # SRR and IDE recessive
         value = ((value << 18 | can_id & 0x3FFFF) << 1 | remote) << 2
@@ -116,7 +116,7 @@ def _classic_header(can_id: int, extended: bool, remote: bool, dlc: int) -> tupl
 
 
 def classic_frame_bits(can_id: int, data: bytes, *, extended: bool = False, remote: bool = False, dlc: int = 0) -> int:
-    """Bits of a classic frame with stuffing and intermission.
+    """Return the bits of a classic frame with stuffing and intermission.
 
     Args:
         can_id: 11 bits, or 29 where ``extended``.
@@ -138,7 +138,7 @@ def classic_frame_bits(can_id: int, data: bytes, *, extended: bool = False, remo
 def fd_frame_bits(
     can_id: int, data: bytes, *, extended: bool = False, brs: bool = True, esi: bool = False
 ) -> FrameBits:
-    """Bits of a CAN FD frame (ISO 11898-1, with stuff count) by phase. ``data`` has one of FD's lengths, up to 64."""
+    """Return the bits of a CAN FD frame (ISO 11898-1, with stuff count) by phase. ``data`` has one of FD's lengths, up to 64."""
     dlc = _FD_DLC[len(data)]
     if extended:
         arbitration = ((can_id >> 18) << 2 | 0b11) << 18 | can_id & 0x3FFFF
@@ -165,12 +165,12 @@ _FD_DLC: Final = {size: dlc for dlc, size in enumerate((0, 1, 2, 3, 4, 5, 6, 7, 
 
 
 def consecutive_payload(*, fd: bool) -> int:
-    """Payload bytes of a full ISO-TP consecutive frame with normal addressing."""
+    """Return the payload bytes of a full ISO-TP consecutive frame with normal addressing."""
     return FD_CONSECUTIVE_FRAME_PAYLOAD_BYTES if fd else CONSECUTIVE_FRAME_PAYLOAD_BYTES
 
 
 def consecutive_frames(payload: bytes, *, limit: int = 1024) -> Iterable[bytes]:
-    """Data fields of the classic ISO-TP consecutive frames that carry ``payload``, evenly sampled to at most ``limit``."""
+    """Return the data fields of the classic ISO-TP consecutive frames that carry ``payload``, evenly sampled to at most ``limit``."""
     size = CONSECUTIVE_FRAME_PAYLOAD_BYTES
     count = len(payload) // size
     step = max(1, count // limit) | 1  # odd, so that all sequence numbers are sampled
@@ -179,7 +179,7 @@ def consecutive_frames(payload: bytes, *, limit: int = 1024) -> Iterable[bytes]:
 
 
 def mean_classic_bits(can_id: int, frames: Iterable[bytes]) -> float:
-    """Mean length in bits of classic frames with that identifier.
+    """Return the mean length in bits of classic frames with that identifier.
 
     Raises:
         ValueError: no frames.
@@ -191,7 +191,7 @@ def mean_classic_bits(can_id: int, frames: Iterable[bytes]) -> float:
 
 
 def tbf_rate_bit_s(bitrate: int, mean_frame_bits: float, *, counted_bits: int = TBF_CLASSIC_FRAME_BITS) -> int:
-    """The token bucket's rate that lets as many frames a second pass as a line of ``bitrate`` does.
+    """Return the token bucket's rate that lets as many frames a second pass as a line of ``bitrate`` does.
 
     The bucket takes ``counted_bits`` for a frame that has ``mean_frame_bits`` on a real line.
     """
@@ -199,5 +199,5 @@ def tbf_rate_bit_s(bitrate: int, mean_frame_bits: float, *, counted_bits: int = 
 
 
 def payload_limit_bytes_per_s(bitrate: int, mean_frame_bits: float, payload_bytes: float = 7) -> float:
-    """The most payload a line carries if it is never idle: frames a second times payload bytes a frame."""
+    """Return the most payload a line carries if it is never idle: frames a second times payload bytes a frame."""
     return bitrate / mean_frame_bits * payload_bytes

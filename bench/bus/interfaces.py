@@ -68,7 +68,7 @@ class LinkState:
 
 
 def parse_link(text: str) -> LinkState:
-    """What ``ip -json -details -statistics link show dev CHANNEL`` printed.
+    """Return what ``ip -json -details -statistics link show dev CHANNEL`` printed.
 
     Raises:
         WrongUsage: that is no CAN interface.
@@ -109,19 +109,19 @@ def parse_link(text: str) -> LinkState:
 
 
 def is_slcan(link: Mapping[str, Any]) -> bool:
-    """Whether an entry of `ip -j -d link` is of the slcan driver, whatever its name: by the bit rates that it takes."""
+    """Return whether an entry of `ip -j -d link` is of the slcan driver, whatever its name: by the bit rates that it takes."""
     return _data(link).get("bitrate_const") == _SLCAN_BIT_RATES
 
 
 def bit_rate(link: Mapping[str, Any]) -> int:
-    """The nominal bit rate of an entry of `ip -j -d link`; 0 where nobody knows it."""
+    """Return the nominal bit rate of an entry of `ip -j -d link`; 0 where nobody knows it."""
     data = _data(link)
     found = int((data.get("bittiming") or {}).get("bitrate") or data.get("bittiming_bitrate") or 0)
     return 0 if found == _UNKNOWN_BIT_RATE else found
 
 
 def is_off(link: Mapping[str, Any]) -> bool:
-    """Whether an entry of `ip -j -d link` is off the bus: by its state, or up without carrier (an adapter that came back by itself
+    """Return whether an entry of `ip -j -d link` is off the bus: by its state, or up without carrier (an adapter that came back by itself
     does not bring the kernel's carrier back)."""
     flags = link.get("flags", ())
     without_carrier = "UP" in flags and "NO-CARRIER" in flags and "LOWER_UP" not in flags
@@ -129,7 +129,7 @@ def is_off(link: Mapping[str, Any]) -> bool:
 
 
 def restart_line(link: Mapping[str, Any]) -> str:
-    """How an interface comes back from bus-off. The slcan driver has no restart; taken down and set up again it closes and opens the
+    """Return how an interface comes back from bus-off. The slcan driver has no restart; taken down and set up again it closes and opens the
     adapter, but only where the kernel knows the bit rate."""
     name = str(link["ifname"])
     if is_slcan(link):
@@ -142,12 +142,12 @@ def _data(link: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def kind_by_name(channel: str) -> str:
-    """The kind of an interface that is not there to be asked."""
+    """Return the kind of an interface that is not there to be asked."""
     return next((kind for kind in (*_WITHOUT_TIMING, "slcan") if channel.startswith(kind)), "can")
 
 
 def describe(link: LinkState) -> str:
-    """One line for people."""
+    """Return one line for people."""
     words = [f"{link.channel}: {link.kind}", "up" if link.is_up else f"down (`ip link set {link.channel} up`)"]
     if link.state and link.is_up:
         words.append(link.state)
@@ -173,7 +173,7 @@ def describe(link: LinkState) -> str:
 
 
 def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]]:
-    """The lines that set an interface up.
+    """Return the lines that set an interface up.
 
     Raises:
         WrongUsage: a setting that this kind of interface has not.
@@ -205,7 +205,7 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
 
 
 def up_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, fd: bool = False) -> str:
-    """The command that sets an interface up for a bus of the bench file."""
+    """Return the command that sets an interface up for a bus of the bench file."""
     words = ["otabench", "can", "up", channel]
     if not channel.startswith(_WITHOUT_TIMING):
         words += ["--bitrate", str(bitrate)]
@@ -214,7 +214,7 @@ def up_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, fd: 
 
 
 def down_commands(channel: str) -> list[list[str]]:
-    """The line that takes an interface down."""
+    """Return the line that takes an interface down."""
     return [_link(channel, "down")]
 
 
@@ -224,7 +224,7 @@ def as_line(command: Sequence[str]) -> str:
 
 
 def why_refused(command: Sequence[str], said: str, *, is_root: bool) -> str:
-    """What a refusal of `ip` means, and what to do. Pure."""
+    """Return what a refusal of `ip` means, and what to do. Pure."""
     line, words = as_line(command), " ".join(said.split()) or "it said nothing"
     if "not permitted" in words or "Permission denied" in words or "a password is required" in words:
         who = "root of this container lacks it" if is_root else "this user is not root"
@@ -240,7 +240,7 @@ def why_refused(command: Sequence[str], said: str, *, is_root: bool) -> str:
 
 
 def look(channel: str) -> LinkState:
-    """Asks `ip` about an interface.
+    """Ask `ip` about an interface.
 
     Raises:
         AdapterError: there is none of that name, or no `ip`.
@@ -254,7 +254,7 @@ def look(channel: str) -> LinkState:
 
 
 def run(command: Sequence[str]) -> None:
-    """Runs one of the lines, as root where that needs no password.
+    """Run one of the lines, as root where that needs no password.
 
     Raises:
         AdapterError: it was refused; the message says which permission or setting is missing.

@@ -72,7 +72,7 @@ class Pacing:
 
 
 def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -> float:
-    """Mean length of the frames that carry these payloads, in bits of the nominal rate."""
+    """Return the mean length of the frames that carry these payloads, in bits of the nominal rate."""
     if not bus.fd:
         frames = [frame for payload in payloads for frame in frame_bits.consecutive_frames(payload)]
         return frame_bits.mean_classic_bits(request_id, frames)
@@ -89,7 +89,7 @@ def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -
 
 
 def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
-    """Paces a vcan to its bus's bit rates; says why not where it cannot, or not exactly."""
+    """Pace a vcan to its bus's bit rates; say why not where it cannot, or not exactly."""
     obstacle = _obstacle(bus)
     if obstacle:
         return Pacing(False, bus.bitrate, mean_bits, reason=obstacle)
@@ -110,13 +110,13 @@ def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
 
 
 def remove(bus: BusEntry) -> None:
-    """Takes the pace off again; says nothing where there is none."""
+    """Take the pace off again; say nothing where there is none."""
     if bus.is_vcan:
         _tc("qdisc", "del", "dev", str(bus.channel), "root")
 
 
 def counters(bus: BusEntry) -> LineCounters | None:
-    """What an exactly paced bus has carried since ``apply``; None for any other one."""
+    """Return what an exactly paced bus has carried since ``apply``; None for any other one."""
     try:
         return canline.read_line(str(bus.channel)) if bus.is_vcan else None
     except OSError:  # the interface went away
@@ -124,7 +124,7 @@ def counters(bus: BusEntry) -> LineCounters | None:
 
 
 def kernel_has_canline() -> bool:
-    """Whether the discipline is built in or loaded; one that the kernel would load by itself is not seen."""
+    """Return whether the discipline is built in or loaded; one that the kernel would load by itself is not seen."""
     return _CANLINE.exists()
 
 
@@ -141,7 +141,7 @@ def _obstacle(bus: BusEntry) -> str:
 
 
 def _set_line(bus: BusEntry) -> str:
-    """Sets a line, by sudo where that needs no password; why the kernel would not, or nothing."""
+    """Set a line, by sudo where that needs no password; why the kernel would not, or nothing."""
     data_bitrate = bus.data_bitrate or bus.bitrate
     if os.geteuid() == 0:
         try:
@@ -161,7 +161,7 @@ def _why_no_line(number: int | None, words: str) -> str:
 
 
 def _tc(*arguments: str) -> str:
-    """Runs `tc`, as root where that needs no password; what went wrong, or nothing."""
+    """Run `tc`, as root where that needs no password; what went wrong, or nothing."""
     tc = shutil.which("tc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if tc is None:
         return "tc is not installed: setup/packages.sh run"

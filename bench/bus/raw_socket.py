@@ -15,7 +15,7 @@ _SO_RCVBUFFORCE: Final = 33
 
 
 def take_all_frames(raw: socket.socket) -> bool:
-    """Makes a CAN_RAW socket receive CAN FD frames too, into a large buffer.
+    """Make a CAN_RAW socket receive CAN FD frames too, into a large buffer.
 
     Returns:
         Whether the buffer is as large as wanted: without CAP_NET_ADMIN it is what the system allows.

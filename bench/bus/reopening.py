@@ -58,7 +58,7 @@ class ReopeningSource:
         self._lost_before = frames
 
     def wait(self, timeout_s: float) -> None:
-        """Returns once frames may be there or the time is over."""
+        """Return once frames may be there or the time is over."""
         if self._source is None:
             time.sleep(min(timeout_s, max(0.0, self._not_before_s - time.monotonic())))
             return
@@ -68,7 +68,7 @@ class ReopeningSource:
             self._gone(error)
 
     def receive(self) -> list[Frame]:
-        """The frames that wait; none while the bus is away."""
+        """Return the frames that wait; none while the bus is away."""
         if self._source is None and not self._reopened():
             return []
         assert self._source is not None
@@ -82,7 +82,7 @@ class ReopeningSource:
         return frames
 
     def close(self) -> None:
-        """Closes it for good."""
+        """Close it for good."""
         self._let_go()
         self._not_before_s = float("inf")
 
@@ -95,7 +95,7 @@ class ReopeningSource:
         self._put_off()
 
     def _let_go(self) -> None:
-        """Closes it; one that is gone may fail even then (slcan says good-bye to its adapter)."""
+        """Close it; one that is gone may fail even then (slcan says good-bye to its adapter)."""
         source, self._source = self._source, None
         if source is not None:
             with contextlib.suppress(Exception):

@@ -16,7 +16,7 @@ _INTERFACES = Path("/sys/class/net")
 
 
 def ensure(name: str) -> bool:
-    """Makes the interface and sets it up, unless it is there. Whether it was made.
+    """Make the interface and sets it up, unless it is there. Whether it was made.
 
     Raises:
         BenchError: this kernel has no vcan, or root is needed.
@@ -33,7 +33,7 @@ def ensure(name: str) -> bool:
 
 
 def remove(name: str) -> None:
-    """Removes the interface.
+    """Remove the interface.
 
     Raises:
         BenchError: it is not there, or root is needed.

@@ -35,17 +35,17 @@ class CandumpWriter:
         self._file: TextIO = file.open("w", encoding="ascii")
 
     def on_message_received(self, msg: can.Message) -> None:
-        """Appends one line."""
+        """Append one line."""
         channel = f"can{msg.channel}" if isinstance(msg.channel, int) else str(msg.channel or "can0")
         self._file.write(candump_line(frame_of(msg), channel))
 
     def stop(self) -> None:
-        """Ends the file."""
+        """End the file."""
         self._file.close()
 
 
 def convert(source: Path, target: Path) -> int:
-    """Writes the frames of ``source`` to ``target``; the number of frames.
+    """Write the frames of ``source`` to ``target``; the number of frames.
 
     Raises:
         WrongUsage: a suffix that means no format, or both are the same file.

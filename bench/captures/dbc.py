@@ -18,7 +18,7 @@ from otabench.proto.periodic import PeriodicFrame
 
 
 def text(topology: Topology, *, bus: str | None = None) -> str:
-    """The DBC of one bus.
+    """Return the DBC of one bus.
 
     Args:
         topology: the bench file.

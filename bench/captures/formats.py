@@ -36,12 +36,12 @@ _LOG_LINE: Final = re.compile(
 
 
 def pcap_header() -> bytes:
-    """The 24 bytes a pcap file begins with."""
+    """Return the 24 bytes a pcap file begins with."""
     return struct.pack("<IHHiIII", _PCAP_MAGIC_MICROSECONDS, 2, 4, 0, 0, _SNAP_LENGTH_BYTES, LINKTYPE_CAN_SOCKETCAN)
 
 
 def pcap_record(frame: Frame) -> bytes:
-    """One record of a pcap file."""
+    """Return one record of a pcap file."""
     length = 8 + len(frame.data)
     seconds, micros = divmod(frame.timestamp_us, 1_000_000)
     return (
@@ -52,7 +52,7 @@ def pcap_record(frame: Frame) -> bytes:
 
 
 def candump_line(frame: Frame, channel: str) -> str:
-    """One line of a candump log, with its line end."""
+    """Return one line of a candump log, with its line end."""
     seconds, micros = divmod(frame.timestamp_us, 1_000_000)
     if frame.can_id & EFF_FLAG:
         name = f"{frame.can_id & EFF_MASK:08X}"
@@ -70,7 +70,7 @@ def candump_line(frame: Frame, channel: str) -> str:
 
 
 def parse_candump_line(line: str) -> tuple[str, Frame]:
-    """Reads one line of a candump log: channel and frame.
+    """Read one line of a candump log: channel and frame.
 
     Raises:
         ValueError: it is none.

@@ -30,7 +30,7 @@ _LONGEST_RECORD_BYTES: Final = _CAN_HEADER.size + 64
 
 
 def frame_of(message: can.Message) -> Frame:
-    """The frame a message stands for."""
+    """Return the frame a message stands for."""
     if message.is_error_frame:  # an interface may call it extended, which means nothing
         can_id = message.arbitration_id | ERR_FLAG
     else:
@@ -43,7 +43,7 @@ def frame_of(message: can.Message) -> Frame:
 
 
 def message_of(frame: Frame, *, channel: str | None = None) -> can.Message:
-    """The message of a frame."""
+    """Return the message of a frame."""
     return can.Message(
         timestamp=frame.timestamp_us / 1_000_000,
         arbitration_id=frame.can_id & EFF_MASK,

@@ -40,11 +40,11 @@ class FrameSource(Protocol):
     lost_frames: int
 
     def wait(self, timeout_s: float) -> None:
-        """Returns once frames may be there or the time is over."""
+        """Return once frames may be there or the time is over."""
         ...
 
     def receive(self) -> list[Frame]:
-        """The frames that wait; empty if there are none."""
+        """Return the frames that wait; empty if there are none."""
         ...
 
     def close(self) -> None: ...
@@ -124,7 +124,7 @@ class Recorder:
         self.statistics = BusStatistics(bitrate=bitrate, data_bitrate=data_bitrate, extended_ids=tuple(extended_ids))
 
     def write(self, frames: list[Frame]) -> None:
-        """Appends frames."""
+        """Append frames."""
         for frame in frames:
             self.statistics.count(frame)
         self._log.write("".join([candump_line(frame, self._channel) for frame in frames]))
@@ -136,7 +136,7 @@ class Recorder:
         self._pcap.flush()
 
     def close(self) -> None:
-        """Ends the files and writes the statistics."""
+        """End the files and write the statistics."""
         self._log.close()
         self._pcap.close()
         self._stats_path.write_text(self.statistics.to_json(), encoding="utf-8")
@@ -150,7 +150,7 @@ class _Stop:
 
 
 def record(source: FrameSource, recorder: Recorder, stop: _Stop) -> None:
-    """Records until ``stop`` is requested, and then what still waits."""
+    """Record until ``stop`` is requested, and then what still waits."""
     flushed_at = time.monotonic()
     while not stop.requested:
         source.wait(_IDLE_WAIT_S)

@@ -25,7 +25,7 @@ class IdStatistics:
     """Bits by interval, as those of the bus."""
 
     def count(self, size: int, bits: int, *, bin_key: int, is_consecutive: bool) -> None:
-        """Adds one frame."""
+        """Add one frame."""
         self.frames += 1
         self.data_bytes += size
         self.bits += bits
@@ -56,7 +56,7 @@ class BusStatistics:
     """Bits by interval; the key is the wall clock over ``BIN_S``."""
 
     def count(self, frame: Frame) -> None:
-        """Adds one frame."""
+        """Add one frame."""
         if frame.can_id & ERR_FLAG:
             self.error_frames += 1
             return
@@ -79,7 +79,7 @@ class BusStatistics:
             own.count(size, bits, bin_key=key, is_consecutive=is_consecutive)
 
     def of(self, can_id: int, extension: int | None) -> IdStatistics | None:
-        """What one sender's frames amount to; ``extension``: the address in front, if there is one. None: there was none."""
+        """Return what one sender's frames amount to; ``extension``: the address in front, if there is one. None: there was none."""
         return self.by_id.get(can_id) if extension is None else self.by_extension.get((can_id, extension))
 
     def _bits(self, frame: Frame) -> int:
@@ -95,7 +95,7 @@ class BusStatistics:
         return parts.nominal + round(parts.data * self.bitrate / self.data_bitrate)
 
     def bits_between(self, start_s: float, end_s: float) -> float:
-        """Bits on the line in an interval of the wall clock (s since 1970); bins at its ends count by their share."""
+        """Return the bits on the line in an interval of the wall clock (s since 1970); bins at its ends count by their share."""
         first, last = start_s / BIN_S, end_s / BIN_S
         return sum(
             bits * (min(key + 1, last) - max(key, first))
@@ -104,7 +104,7 @@ class BusStatistics:
         )
 
     def to_json(self) -> str:
-        """The statistics as JSON; ``from_json`` reads them."""
+        """Return the statistics as JSON; ``from_json`` reads them."""
         composed = ("by_id", "by_extension", "bins")
         plain: dict[str, Any] = {key: value for key, value in vars(self).items() if key not in composed}
         plain["by_id"] = {f"{can_id:X}": _entry_to_json(entry) for can_id, entry in sorted(self.by_id.items())}
@@ -118,7 +118,7 @@ class BusStatistics:
 
     @classmethod
     def from_json(cls, text: str) -> BusStatistics:
-        """Reads what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote."""
         plain = json.loads(text)
         plain.pop("bin_s")
         plain["by_id"] = {int(can_id, 16): _entry_from_json(entry) for can_id, entry in plain["by_id"].items()}

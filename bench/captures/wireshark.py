@@ -43,7 +43,7 @@ _COLOURS: Final = (
 
 
 def identifiers(topology: Topology) -> dict[int, str]:
-    """Every diagnostic CAN identifier of a bench, with the name to show: the ECU's, "all ECUs" for the functional one."""
+    """Return every diagnostic CAN identifier of a bench, with the name to show: the ECU's, "all ECUs" for the functional one."""
     names: dict[int, list[str]] = {}
     for ecu in topology.ecus:
         found = addresses.addresses(topology, ecu)
@@ -54,7 +54,7 @@ def identifiers(topology: Topology) -> dict[int, str]:
 
 
 def files(topology: Topology) -> dict[str, str]:
-    """The profile's files by name."""
+    """Return the profile's files by name."""
     ids = identifiers(topology)
     return {
         "preferences": _preferences(ids, extended=_is_extended(topology)),
@@ -73,7 +73,7 @@ def files(topology: Topology) -> dict[str, str]:
 
 
 def personal_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Where Wireshark keeps a user's configuration on this system."""
+    """Return where Wireshark keeps a user's configuration on this system."""
     given = os.environ if environment is None else environment
     home = Path(given.get("HOME") or Path.home())
     config = Path(given.get("XDG_CONFIG_HOME") or home / ".config") / "wireshark"
@@ -82,7 +82,7 @@ def personal_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def install(topology: Topology, *, folder: Path | None = None, name: str = DEFAULT_NAME) -> Path:
-    """Writes the profile below ``folder`` (None: the user's own Wireshark configuration); the profile's folder.
+    """Write the profile below ``folder`` (None: the user's own Wireshark configuration); the profile's folder.
 
     Files of an older profile of that name are replaced, others in it are left alone.
 
@@ -105,7 +105,7 @@ def install(topology: Topology, *, folder: Path | None = None, name: str = DEFAU
 
 
 def _is_extended(topology: Topology) -> bool:
-    """Whether an address stands in front of every frame. Wireshark has one answer for all: that of most ECUs."""
+    """Return whether an address stands in front of every frame. Wireshark has one answer for all: that of most ECUs."""
     kinds = [addresses.addresses(topology, ecu)["request"].extension is not None for ecu in topology.ecus]
     return sum(kinds) * 2 > len(kinds)
 

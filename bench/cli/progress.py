@@ -23,7 +23,7 @@ _STEP: Final = 0.25
 
 
 def follow(bench: Bench, console: Console, *, timeout_s: float) -> JobView:
-    """Shows the last campaign's job until it has ended.
+    """Show the last campaign's job until it has ended.
 
     Raises:
         WaitTimeout: it has not ended in time.

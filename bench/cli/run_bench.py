@@ -171,7 +171,7 @@ def _stay(bench: Bench, console: Console) -> None:
 def make_report(
     bench: Bench, *, before: dict[str, EcuState], job: JobView | None, duration_s: float, notes: list[str] | None = None
 ) -> Report:
-    """The report of the last campaign's job. Ends the captures, whose files it needs."""
+    """Return the report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
     after = _said(bench.settled_ecu_states(since_ns=since_ns))
     tail = TraceTail(bench.folder.trace)
@@ -221,7 +221,7 @@ def make_report(
 
 
 def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
-    """What the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
+    """Return what the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
     deadline = time.monotonic() + _DTCS_READ_S
     while True:
         found = figures.dtcs(events, since_ns=since_ns)
@@ -232,7 +232,7 @@ def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_n
 
 
 def write_report(made: Report, bench: Bench) -> None:
-    """Writes report.json, report.txt and report.html."""
+    """Write report.json, report.txt and report.html."""
     bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
     bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
     build.write_page(bench.folder.root)
@@ -243,7 +243,7 @@ def _said(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
 
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
-    """What the cloud thinks of the job, where that differs after it had time to hear of it."""
+    """Return what the cloud thinks of the job, where that differs after it had time to hear of it."""
     if job is None or bench.campaign is None:
         return []
     deadline = time.monotonic() + _CLOUD_CATCHES_UP_S
@@ -262,7 +262,7 @@ def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
 
 
 def _console() -> Console:
-    """The screen; where it is none, as wide as report.txt."""
+    """Return the screen; where it is none, as wide as report.txt."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=report_view.WIDTH)
 

@@ -32,7 +32,7 @@ class HmiClient:
         return f"http://localhost:{self.port}"
 
     def state(self) -> dict[str, Any]:
-        """What the page shows (``gateway.hmi.model.HmiState`` as JSON).
+        """Return what the page shows (``gateway.hmi.model.HmiState`` as JSON).
 
         Raises:
             EndpointError: no answer.
@@ -43,7 +43,7 @@ class HmiClient:
         return body
 
     def decide(self, decision: str, *, job_id: str) -> None:
-        """Answers the job's question: ``install``, ``later`` or ``decline``.
+        """Answer the job's question: ``install``, ``later`` or ``decline``.
 
         Raises:
             EndpointError: no answer, or the gateway refuses the decision.
@@ -59,7 +59,7 @@ class HmiClient:
             time.sleep(0.1)
 
     def is_up(self) -> bool:
-        """Whether the gateway serves its HMI."""
+        """Return whether the gateway serves its HMI."""
         try:
             return self._request("GET", "/healthz")[0] == http.client.OK
         except EndpointError:

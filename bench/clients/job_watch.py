@@ -22,7 +22,7 @@ class TraceTail:
         self._offset = 0
 
     def new_events(self) -> list[TraceEvent]:
-        """Events since the last call; empty while the file is not there."""
+        """Return the events since the last call; empty while the file is not there."""
         try:
             with self._path.open("rb") as trace:
                 trace.seek(self._offset)
@@ -61,7 +61,7 @@ class JobWatch:
         """The job whose state changed last."""
 
     def update(self) -> list[TraceEvent]:
-        """Takes in what was appended; returns it."""
+        """Take in what was appended; return it."""
         events = self._tail.new_events()
         for event in events:
             if event.event != "job.state" or event.component != self._component or event.job_id is None:

@@ -71,11 +71,11 @@ class OperatorClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._channel.close()
 
     def is_serving(self) -> bool:
-        """Whether the control plane says of itself that it serves."""
+        """Return whether the control plane says of itself that it serves."""
         try:
             answer = self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=2.0)
         except grpc.RpcError:
@@ -90,7 +90,7 @@ class OperatorClient:
         public_keys: Mapping[str, bytes] | None = None,
         image_numbers: Mapping[str, int] | None = None,
     ) -> None:
-        """Makes a vehicle known.
+        """Make a vehicle known.
 
         Args:
             vin: the vehicle.
@@ -125,7 +125,7 @@ class OperatorClient:
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
     ) -> ota_pb2.Campaign:
-        """Makes a campaign; ``transfer`` is auto, full or delta, ``encrypt``: every file for the ECU it is for.
+        """Make a campaign; ``transfer`` is auto, full or delta, ``encrypt``: every file for the ECU it is for.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -148,7 +148,7 @@ class OperatorClient:
         return campaign
 
     def get_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
-        """One campaign as the cloud has it now.
+        """Return one campaign as the cloud has it now.
 
         Raises:
             EndpointError: the cloud does not answer, or knows no such campaign.
@@ -160,7 +160,7 @@ class OperatorClient:
         return campaign
 
     def list_campaigns(self) -> list[ota_pb2.Campaign]:
-        """All campaigns.
+        """Return all campaigns.
 
         Raises:
             EndpointError: the cloud does not answer.
@@ -170,7 +170,7 @@ class OperatorClient:
             return list(answer.campaigns)
 
     def cancel_campaign(self, campaign_id: str, *, reason: str) -> ota_pb2.Campaign:
-        """Cancels what has not gone too far.
+        """Cancel what has not gone too far.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.

@@ -36,14 +36,14 @@ class RunningBench:
         return HmiClient(int(self.content["hmi_port"]))
 
     def operator(self) -> OperatorClient:
-        """A connection to its cloud; to be closed."""
+        """Return a connection to its cloud; to be closed."""
         from otabench.bench.clients.operator import OperatorClient
 
         cloud = self.content["cloud"]
         return OperatorClient(str(cloud["grpc"]), TlsConfig.model_validate(cloud["operator_tls"]))
 
     def ecu(self, name: str) -> ControlPort:
-        """A simulated ECU's control port.
+        """Return a simulated ECU's control port.
 
         Raises:
             WrongUsage: there is none of that name.
@@ -54,13 +54,13 @@ class RunningBench:
         return ControlPort(name, int(ports[name]))
 
     def image(self, ecu: str, version: str) -> Path | None:
-        """The bench's own firmware of that version, if it made one."""
+        """Return the bench's own firmware of that version, if it made one."""
         path = self.content["firmware"].get(ecu, {}).get(version)
         return Path(path) if path else None
 
 
 def find(run_dir: Path) -> RunningBench:
-    """The bench that runs in that folder.
+    """Return the bench that runs in that folder.
 
     Raises:
         NoRunningBench: none does.
@@ -77,7 +77,7 @@ def find(run_dir: Path) -> RunningBench:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether that process exists and is no other program that got its number later."""
+    """Return whether that process exists and is no other program that got its number later."""
     try:
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

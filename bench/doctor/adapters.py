@@ -50,7 +50,7 @@ class UsbAdapter:
 
 
 def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
-    """The adapters that are plugged in. An absent folder (no USB) has none."""
+    """Return the adapters that are plugged in. An absent folder (no USB) has none."""
     if not devices.is_dir():
         return []
     found = []
@@ -76,7 +76,7 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
 
 
 def judge(adapters: Sequence[UsbAdapter], *, is_named: bool, is_missed: bool) -> list[Finding]:
-    """One line an adapter.
+    """Return one line an adapter.
 
     Args:
         adapters: as ``find`` gives them.

@@ -43,7 +43,7 @@ _VENDORS: Final = {
 
 
 def problem(bus: BusEntry) -> str:
-    """Why a bus cannot be used, then ``; `` and the remedy; empty where it can."""
+    """Return why a bus cannot be used, then ``; `` and the remedy; empty where it can."""
     if bus.interface == "socketcan":
         return environment.interface_problem(
             str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd
@@ -61,7 +61,7 @@ def problem(bus: BusEntry) -> str:
 
 
 def words(bus: BusEntry) -> str:
-    """What is there, of a bus without a problem."""
+    """Return what is there, of a bus without a problem."""
     rate = f"{bus.bitrate // 1000} kbit/s" + (", CAN FD" if bus.fd else "")
     if bus.interface == "socketcan":
         return f"{bus.channel} is there and up ({rate} wanted)"
@@ -71,7 +71,7 @@ def words(bus: BusEntry) -> str:
 
 
 def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> str:
-    """Where an interface runs at other bit rates than the file's, what to do. Pure."""
+    """Return where an interface runs at other bit rates than the file's, what to do. Pure."""
     told = []
     if link.bitrate and link.bitrate != bus.bitrate:
         told.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")

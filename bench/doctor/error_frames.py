@@ -25,7 +25,7 @@ _FEW: Final = 3
 
 
 def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: int, seconds: float) -> list[Finding]:
-    """What was heard in ``seconds``.
+    """Return what was heard in ``seconds``.
 
     Args:
         name: the interface's.

@@ -18,7 +18,7 @@ _PASSIVE: Final = 128
 
 
 def judge(links: Sequence[Mapping[str, Any]], *, bitrates: Mapping[str, int] | None = None) -> list[Finding]:
-    """One line or more for each interface.
+    """Return one line or more for each interface.
 
     Args:
         links: entries as ``ip -j`` gives them; empty ones are left out.

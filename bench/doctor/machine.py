@@ -56,7 +56,7 @@ _WITH_CAN: Final = "run by `setup/with-can`, which brings a kernel that has CAN"
 
 
 def examine(topology: Topology) -> list[Finding]:
-    """All findings about this machine and the buses of a bench file."""
+    """Return all findings about this machine and the buses of a bench file."""
     checks: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
         _kernel, _rights, _modules, _interfaces, _named_buses, _adapters, _tools, _database, _ports, _keys, _disk, _versions,
     )  # fmt: skip

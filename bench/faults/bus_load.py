@@ -77,7 +77,7 @@ class Traffic:
         self.frames: tuple[CyclicFrame, ...] = ()
 
     def send(self, frames: tuple[CyclicFrame, ...]) -> None:
-        """Sends these from now on, and no others. Raises BenchError where the bus cannot be used."""
+        """Send these from now on, and no others. Raises BenchError where the bus cannot be used."""
         self.stop()
         if not frames:
             return
@@ -98,14 +98,14 @@ class Traffic:
         self.frames = frames
 
     def stop(self) -> None:
-        """Sends nothing any more. May be called twice."""
+        """Send nothing any more. May be called twice."""
         bus, self._bus, self._handed_over, self._tasks, self.frames = self._bus, None, None, [], ()
         if bus is not None:
             with contextlib.suppress(Exception):  # the interface is gone
                 bus.shutdown()
 
     def measure(self) -> Measured:
-        """What the line carries, in the second that follows. Raises BenchError where the bus is gone."""
+        """Return what the line carries, in the second that follows. Raises BenchError where the bus is gone."""
         if self._arguments["interface"] == "socketcan":
             return self._seen()
         counts, frames = self._handed_over, self.frames
@@ -143,7 +143,7 @@ class Traffic:
         self._tasks.append(task)
 
     def correct(self, late_s: float) -> None:
-        """Makes up for timers that are so late. Raises BenchError where the bus is gone."""
+        """Make up for timers that are so late. Raises BenchError where the bus is gone."""
         if abs(late_s - self._late_s) < _CLOSE_ENOUGH_S:
             return
         import can
@@ -217,7 +217,7 @@ class LoadControl:
         """Set, and replaced, whenever what is sent changes."""
 
     def perform(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One operation. Raises BenchError."""
+        """Return one operation. Raises BenchError."""
         with self._lock:
             operation = self._change(message)
         if operation != "state" or self._load is None:
@@ -255,7 +255,7 @@ class LoadControl:
             threading.Thread(target=self._keep_correct, args=(self._changed,), daemon=True).start()
 
     def _keep_correct(self, changed: threading.Event) -> None:
-        """Corrects the cycles now and then until what is sent changes, or the bus is gone."""
+        """Correct the cycles now and then until what is sent changes, or the bus is gone."""
         looks = 0
         try:
             while not changed.wait(0.0 if looks < _CORRECTIONS_AT_ONCE else _CORRECT_EVERY_S):
@@ -286,7 +286,7 @@ def _rounded(percent: float | None) -> float | None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serves the control port until a signal comes. Raises BenchError."""
+    """Serve the control port until a signal comes. Raises BenchError."""
     bus = json.loads(arguments.bus)
     can_arguments = bus["can"]
     line = Line(bitrate=bus["bitrate"], data_bitrate=bus["data_bitrate"], fd=bool(can_arguments.get("fd")))
@@ -306,7 +306,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m otabench.bench.faults.bus_load", description="Other nodes' traffic on a CAN bus."
     )

@@ -56,7 +56,7 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Reads ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
+        """Read ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
 
         Raises:
             WrongUsage: not of that form, or an unknown kind.
@@ -72,7 +72,7 @@ class Fault:
 
 
 def checked_kind(kind: str) -> str:
-    """The kind, if there is such a one.
+    """Return the kind, if there is such a one.
 
     Raises:
         WrongUsage: there is not.
@@ -83,7 +83,7 @@ def checked_kind(kind: str) -> str:
 
 
 def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | float | str]:
-    """Reads the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
+    """Read the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
 
     Raises:
         WrongUsage: one is not of that form.
@@ -100,7 +100,7 @@ def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | flo
 
 
 def shown(fault: Mapping[str, Any]) -> str:
-    """A fault as the control port tells it: ``power-cut flash_operation=9 mode=garbage seed=7``."""
+    """Return a fault as the control port tells it: ``power-cut flash_operation=9 mode=garbage seed=7``."""
     return " ".join((str(fault["kind"]), *(f"{key}={value}" for key, value in fault.items() if key != "kind")))
 
 
@@ -124,7 +124,7 @@ class ControlPort:
     timeout_s: float = 5.0
 
     def call(self, op: str, **arguments: Any) -> dict[str, Any]:
-        """Sends one request, such as ``call("power", state="cycle")``, and returns the answer.
+        """Send one request, such as ``call("power", state="cycle")``, and return the answer.
 
         Raises:
             EndpointError: nobody answers, or it is refused.
@@ -150,7 +150,7 @@ class ControlPort:
         return self.call("state")
 
     def control(self, op: str, **arguments: Any) -> dict[str, Any]:
-        """The same as ``call``."""
+        """Return the same as ``call``."""
         return self.call(op, **arguments)
 
     def power(self, state: str) -> None:
@@ -158,15 +158,15 @@ class ControlPort:
         self.call("power", state=state)
 
     def fault(self, kind: str, **parameters: Any) -> None:
-        """Sets a fault."""
+        """Set a fault."""
         self.call("fault", kind=checked_kind(kind), **parameters)
 
     def clear(self) -> None:
-        """Clears all faults."""
+        """Clear all faults."""
         self.call("clear")
 
     def is_up(self) -> bool:
-        """Whether its process answers, whatever an ECU's power."""
+        """Return whether its process answers, whatever an ECU's power."""
         try:
             self.call("state")
         except EndpointError:

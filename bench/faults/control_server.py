@@ -43,7 +43,7 @@ class ControlServer(socketserver.ThreadingTCPServer):
             raise BenchError(f"{owner}: control port {port}: {error.strerror}; choose another") from error
 
     def answer(self, line: bytes) -> dict[str, Any]:
-        """The answer to one line."""
+        """Return the answer to one line."""
         try:
             message = json.loads(line)
             if not isinstance(message, dict):
@@ -56,7 +56,7 @@ class ControlServer(socketserver.ThreadingTCPServer):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Answers in a thread of its own meanwhile."""
+        """Answer in a thread of its own meanwhile."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
         try:
             yield
@@ -74,7 +74,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 def seed_of(message: dict[str, Any]) -> int | None:
-    """Takes the seed out of a message ``seed``, or out of a ``fault`` that has one; None where there is none.
+    """Take the seed out of a message ``seed``, or out of a ``fault`` that has one; None where there is none.
 
     Raises:
         WrongUsage: it is no whole number.

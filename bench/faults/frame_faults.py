@@ -67,7 +67,7 @@ class FrameFault:
 
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> FrameFault:
-        """Reads the members of a control message.
+        """Read the members of a control message.
 
         Raises:
             WrongUsage: an unknown kind or member, or a value out of range.
@@ -156,11 +156,11 @@ class FrameFaults:
         self._random = random.Random(seed)
 
     def shown(self) -> list[dict[str, Any]]:
-        """All faults that stand, with how often each acted."""
+        """Return all faults that stand, with how often each acted."""
         return [{**one.fault.shown(), "acted": one.acted} for one in self._standing]
 
     def judge(self, direction: Direction, can_id: int, data: bytes) -> Verdict:
-        """What becomes of the next frame."""
+        """Return what becomes of the next frame."""
         self.frames[direction] += 1
         verdict = Verdict(data)
         for one in list(self._standing):

@@ -43,12 +43,12 @@ _ID_MASK: Final = 0x1FFF_FFFF
 
 
 def far_channel(near: str) -> str:
-    """The name of the interface behind a gate (Linux has 15 characters for it)."""
+    """Return the name of the interface behind a gate (Linux has 15 characters for it)."""
     return f"{near[:11]}-ecu"
 
 
 def open_raw(channel: str) -> socket.socket:
-    """A CAN_RAW socket for classic and FD frames, with a large buffer.
+    """Return a CAN_RAW socket for classic and FD frames, with a large buffer.
 
     Raises:
         BenchError: this kernel has no CAN, or there is no such interface.
@@ -78,7 +78,7 @@ class FrameGate:
         self._stopping = False
 
     def stop(self) -> None:
-        """Ends ``run``; safe from a signal handler and from another thread."""
+        """End ``run``; safe from a signal handler and from another thread."""
         self._stopping = True
 
     def run(self) -> None:
@@ -144,7 +144,7 @@ class GateControl:
         self._name = name
 
     def perform(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One operation. Raises WrongUsage."""
+        """Return one operation. Raises WrongUsage."""
         with self._gate.lock:
             return self._perform(message)
 
@@ -181,7 +181,7 @@ def _far_interface(name: str) -> Iterator[None]:
 
 
 def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[[FrameGate], None]) -> None:
-    """Opens both sides and forwards; ``on_gate`` gets the gate before it starts. Raises BenchError."""
+    """Open both sides and forwards; ``on_gate`` gets the gate before it starts. Raises BenchError."""
     with (
         _far_interface(far),
         contextlib.closing(open_raw(near)) as near_socket,
@@ -196,7 +196,7 @@ def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m otabench.bench.faults.frame_gate", description="A gate for faults of CAN frames."
     )

@@ -86,7 +86,7 @@ class Load:
 
     @classmethod
     def parse(cls, parameters: Mapping[str, Any]) -> Load:
-        """Reads ``share`` (60, "60%"), and ``priority`` (high, low, lowest) or ``ids`` ("0x500-0x53F").
+        """Read ``share`` (60, "60%"), and ``priority`` (high, low, lowest) or ``ids`` ("0x500-0x53F").
 
         Raises:
             WrongUsage: an unknown parameter, or a value that means nothing.
@@ -106,7 +106,7 @@ class Load:
 
 
 def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[CyclicFrame, ...]:
-    """The frames of a load; none for a share of 0.
+    """Return the frames of a load; none for a share of 0.
 
     Args:
         load: what is asked for.
@@ -137,12 +137,12 @@ def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[
 
 
 def share_of(frames: Iterable[CyclicFrame]) -> float:
-    """The share of the line that frames take together, 0 to 1 (more where they do not fit)."""
+    """Return the share of the line that frames take together, 0 to 1 (more where they do not fit)."""
     return sum(frame.line_s / frame.period_s for frame in frames)
 
 
 def lateness_s(samples: Collection[float]) -> float:
-    """The usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
+    """Return the usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
 
     0 where it is no timer's lateness (``MOST_LATE_S``).
     """
@@ -154,12 +154,12 @@ def lateness_s(samples: Collection[float]) -> float:
 
 
 def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:
-    """The cycle to ask for, so that one that is so late comes when it should; never less than half of it."""
+    """Return the cycle to ask for, so that one that is so late comes when it should; never less than half of it."""
     return max(frame.period_s - late_s, frame.period_s / 2)
 
 
 def line_s(can_id: int, data: bytes, line: Line) -> float:
-    """How long a frame with that identifier and data occupies the line."""
+    """Return how long a frame with that identifier and data occupies the line."""
     extended = is_29_bit(can_id)
     if not line.fd:
         return frame_bits.classic_frame_bits(can_id, data, extended=extended) / line.bitrate

@@ -56,7 +56,7 @@ class FirmwareFile:
 
 
 def parse_version(text: str) -> ImageVersion:
-    """A version as ``2.0.1`` or ``2.0.1+5``.
+    """Return a version as ``2.0.1`` or ``2.0.1+5``.
 
     Raises:
         FirmwareError: not of that form.
@@ -77,7 +77,7 @@ def build(
     size_bytes: int | None = None,
     requires: Sequence[str] = (),
 ) -> dict[str, dict[str, FirmwareFile]]:
-    """Makes images for ECUs of the bench: ``out_dir/<hardware id>-<version>.bin``.
+    """Make images for ECUs of the bench: ``out_dir/<hardware id>-<version>.bin``.
 
     Args:
         topology: gives hardware ids and sizes.
@@ -122,7 +122,7 @@ def build(
 
 
 def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:
-    """What an image for ``ecu`` depends on, each as ``adas>=2.0.0``.
+    """Return what an image for ``ecu`` depends on, each as ``adas>=2.0.0``.
 
     Raises:
         FirmwareError: not of that form, an ECU that is not in the bench file, or too many.
@@ -157,7 +157,7 @@ def pack(
     security_counter: int | None = None,
     dependencies: Sequence[Dependency] = (),
 ) -> FirmwareFile:
-    """Wraps a raw binary into a signed MCUboot image.
+    """Wrap a raw binary into a signed MCUboot image.
 
     Raises:
         FirmwareError: nothing to wrap, too large for the slot, no signing key, or the file cannot be written.
@@ -218,7 +218,7 @@ def _imgtool_sign(
 
 
 def read(path: Path) -> tuple[Image, bytes]:
-    """An image file: what it says of itself, and its bytes.
+    """Return an image file: what it says of itself, and its bytes.
 
     Raises:
         FirmwareError: it cannot be read or is no image.
@@ -233,7 +233,7 @@ def read(path: Path) -> tuple[Image, bytes]:
 
 
 def describe(path: Path, topology: Topology) -> dict[str, str]:
-    """What `otabench firmware info` shows, by label.
+    """Return what `otabench firmware info` shows, by label.
 
     Raises:
         FirmwareError: see ``read``.

@@ -98,7 +98,7 @@ class _Program:
 
 
 def build(name: str, *, size_bytes: int, version: ImageVersion) -> bytes:
-    """The body of a firmware: exactly ``size_bytes`` long, the same for the same arguments.
+    """Return the body of a firmware: exactly ``size_bytes`` long, the same for the same arguments.
 
     Args:
         name: seeds everything; another name is another program.
@@ -143,7 +143,7 @@ def _new_function(source: random.Random, count: int) -> _Function:
 
 
 def _instructions(source: random.Random, count: int) -> bytes:
-    """A stretch of code: idioms, and between them operands that do not repeat."""
+    """Return a stretch of code: idioms, and between them operands that do not repeat."""
     pieces = source.choices(_IDIOMS, cum_weights=_IDIOM_WEIGHTS, k=count)
     operands = source.randbytes(2 * count)
     pieces[1::2] = [operands[2 * index : 2 * index + 2] for index in range(len(pieces) // 2)]
@@ -156,7 +156,7 @@ def _new_string(source: random.Random) -> bytes:
 
 
 def _release(program: _Program, source: random.Random, level: str) -> None:
-    """Applies one release's changes."""
+    """Apply one release's changes."""
     count = len(program.order)
     for identity in source.sample(program.order, max(1, int(count * _CHANGED_SHARE[level]))):
         _rewrite(program.functions[identity], source, count)
@@ -169,7 +169,7 @@ def _release(program: _Program, source: random.Random, level: str) -> None:
 
 
 def _rewrite(function: _Function, source: random.Random, count: int) -> None:
-    """Replaces a stretch of a function by one of another length."""
+    """Replace a stretch of a function by one of another length."""
     first = source.randrange(len(function.chunks))
     last = min(len(function.chunks), first + source.randint(1, 2))
     fresh = source.randint(1, 3)
@@ -178,7 +178,7 @@ def _rewrite(function: _Function, source: random.Random, count: int) -> None:
 
 
 def _link(program: _Program, name: str, size_bytes: int, version: ImageVersion) -> bytes:
-    """Places everything, resolves calls and literals, and fills up with calibration maps to the wanted size."""
+    """Place everything, resolves calls and literals, and fill up with calibration maps to the wanted size."""
     body = bytearray(struct.pack("<II", _RAM_ADDRESS + 0x8000, _BASE_ADDRESS + 0x101))
     body += _banner(name, version)
     address: dict[int, int] = {}
@@ -221,7 +221,7 @@ def _banner(name: str, version: ImageVersion) -> bytes:
 
 
 def _branch_with_link(offset: int) -> tuple[int, int]:
-    """A 32-bit Thumb BL in its first form: two half words with eleven bits of the offset each."""
+    """Return a 32-bit Thumb BL in its first form: two half words with eleven bits of the offset each."""
     return 0xF000 | offset >> 12 & 0x7FF, 0xF800 | offset >> 1 & 0x7FF
 
 

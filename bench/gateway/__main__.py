@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def gateway(
     config: Annotated[Path, typer.Option("--config", help="GatewayConfig as JSON (bench/gateway/config.py).")],
 ) -> None:
-    """Runs the gateway of one vehicle until SIGTERM or Ctrl-C."""
+    """Run the gateway of one vehicle until SIGTERM or Ctrl-C."""
     from otabench.bench.gateway.process import run_gateway
 
     run_gateway(config)

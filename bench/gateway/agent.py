@@ -131,7 +131,7 @@ class Agent:
         )
 
     async def run(self) -> None:
-        """Runs until cancelled; whatever runs then is taken up again from disk by the next process."""
+        """Run until cancelled; whatever runs then is taken up again from disk by the next process."""
         self.dashboard.show_history(self.store.ended_jobs())
         config = self._config
         self._trace.emit("gateway.started", ecus=[ecu.name for ecu in config.ecus], cloud=config.cloud_grpc)
@@ -159,7 +159,7 @@ class Agent:
         self._actions.is_stopping = True
 
     async def close(self) -> None:
-        """Closes connections and files; a flash that still runs is given up after a moment."""
+        """Close connections and files; a flash that still runs is given up after a moment."""
         self.stopping()
         await self._cloud.close()
         self.store.close()
@@ -207,7 +207,7 @@ class Agent:
                 continue
 
     async def _check_in(self) -> float:
-        """Asks the cloud once; returns when to ask again."""
+        """Ask the cloud once; return when to ask again."""
         answer = await self._cloud.check_in(self._identities.known)
         if self.store.first_report() is None:  # else the cloud does not know yet how the last job ended
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:

@@ -31,7 +31,7 @@ _STOP_WITHIN_S: Final = 1.5
 
 
 def read_config(path: Path) -> GatewayConfig:
-    """Reads the process's configuration.
+    """Read the process's configuration.
 
     Raises:
         StartError: the file cannot be read, is not JSON, or has a wrong or unknown key; the message names it.
@@ -56,7 +56,7 @@ def read_config(path: Path) -> GatewayConfig:
 
 
 def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None) -> NoReturn:
-    """Runs the gateway until a signal ends it; ends the process with status 0, or 1 after one line on stderr.
+    """Run the gateway until a signal ends it; ends the process with status 0, or 1 after one line on stderr.
 
     Args:
         config_path: GatewayConfig as JSON.

@@ -131,19 +131,19 @@ class Store:
         return self._engine
 
     def open_job(self) -> JobRecord | None:
-        """The job that is not closed, if there is one."""
+        """Return the job that is not closed, if there is one."""
         with Session(self._engine) as session:
             row = session.scalars(select(_JobRow).where(_JobRow.closed.is_(False))).first()
             return None if row is None else _record(row)
 
     def job(self, job_id: str) -> JobRecord | None:
-        """A job by its id."""
+        """Return a job by its id."""
         with Session(self._engine) as session:
             row = session.get(_JobRow, job_id)
             return None if row is None else _record(row)
 
     def adopt(self, job_id: str, *, state: JobState, seq: int, now: float) -> JobRecord:
-        """Takes on a job in the state the cloud has it in.
+        """Take on a job in the state the cloud has it in.
 
         Raises:
             ValueError: another job is open.
@@ -166,7 +166,7 @@ class Store:
         facts: Facts,
         report: Callable[[JobRecord], bytes],
     ) -> JobRecord:
-        """Writes a transition, its facts and its report, all or nothing.
+        """Write a transition, its facts and its report, all or nothing.
 
         Args:
             job_id: the job.
@@ -192,7 +192,7 @@ class Store:
             return record
 
     def note(self, job_id: str, facts: Facts) -> JobRecord:
-        """Writes facts of a job that stays in its state."""
+        """Write facts of a job that stays in its state."""
         with Session(self._engine) as session, session.begin():
             row = session.get_one(_JobRow, job_id)
             _set(row, facts)
@@ -211,7 +211,7 @@ class Store:
             row.closed = True
 
     def first_report(self) -> Report | None:
-        """The oldest report that the cloud has not taken."""
+        """Return the oldest report that the cloud has not taken."""
         with Session(self._engine) as session:
             row = session.scalars(select(_ReportRow).order_by(_ReportRow.number).limit(1)).first()
             return None if row is None else Report(row.number, row.job_id, row.message)
@@ -224,7 +224,7 @@ class Store:
                 session.delete(row)
 
     def ended_jobs(self, most: int = 20) -> list[JobRecord]:
-        """The last jobs that ended, latest first."""
+        """Return the last jobs that ended, latest first."""
         with Session(self._engine) as session:
             finals = [str(state) for state in JobState if is_final(state)]
             rows = session.scalars(
@@ -233,7 +233,7 @@ class Store:
             return [_record(row) for row in rows]
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._engine.dispose()
 
 

@@ -74,7 +74,7 @@ class Vehicle(Protocol):
     """All ECUs of the vehicle, for one gateway. Order of the calls within an update: as they stand here."""
 
     def identify(self) -> Mapping[str, EcuIdentity]:
-        """Reads every ECU's identity.
+        """Read every ECU's identity.
 
         Raises:
             FlashError: an ECU does not answer (retryable) or answers nonsense.
@@ -90,7 +90,7 @@ class Vehicle(Protocol):
         cancel: threading.Event,
         fetch_image: Callable[[str], None],
     ) -> None:
-        """Programs all inactive slots, up to STAGED. An ECU whose inactive slot already holds the image is left alone.
+        """Program all inactive slots, up to STAGED. An ECU whose inactive slot already holds the image is left alone.
 
         A patch that the ECU refuses is followed by the full image; ``fetch_image(ecu)`` then puts it on disk. A lost or
         power-cycled ECU is tried again, a bounded number of times.
@@ -102,7 +102,7 @@ class Vehicle(Protocol):
         ...
 
     def activate(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> None:
-        """Checks dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
+        """Check dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
 
         Raises:
             DependenciesNotMet: an ECU says so, before any was changed by this call.
@@ -111,7 +111,7 @@ class Vehicle(Protocol):
         ...
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Waits until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soaks.
+        """Wait until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soaks.
 
         The soak: all trial images run and answer for a while, together, before any may be confirmed.
 
@@ -122,7 +122,7 @@ class Vehicle(Protocol):
         ...
 
     def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Confirms the running slot of all ECUs; ECUs already confirmed are left alone.
+        """Confirm the running slot of all ECUs; ECUs already confirmed are left alone.
 
         Raises:
             FlashError: an ECU could not be confirmed.
@@ -130,7 +130,7 @@ class Vehicle(Protocol):
         ...
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Brings every ECU that runs its image's version back to the slot it ran before; staged slots are not activated.
+        """Bring every ECU that runs its image's version back to the slot it ran before; staged slots are not activated.
 
         Raises:
             FlashError: an ECU could not be reverted; the message says which and what it runs.
@@ -142,5 +142,5 @@ class Vehicle(Protocol):
         ...
 
     def close(self) -> None:
-        """Closes all sockets."""
+        """Close all sockets."""
         ...

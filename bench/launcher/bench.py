@@ -222,7 +222,7 @@ class Bench(BenchJobs):
             self._processes[GATEWAY].expected_to_run = False  # it ends itself
 
     def _meet_boards(self) -> None:
-        """Switches the boards on and asks each who it is, while nobody else does: the gateway is not up yet."""
+        """Switch the boards on and ask each who it is, while nobody else does: the gateway is not up yet."""
         for name in self.topology.boards():
             entry = self.topology.ecus[name]
             if entry.power.driver == "command":
@@ -233,7 +233,7 @@ class Bench(BenchJobs):
             self._say(f"board {name}: {self.topology.serial_of(name)} on {entry.bus} runs {found['software_version']}")
 
     def stop(self) -> None:
-        """Stops everything: gateway, then ECUs, cloud and broker, then the captures. May be called twice."""
+        """Stop everything: gateway, then ECUs, cloud and broker, then the captures. May be called twice."""
         if self._operator is not None:
             self._operator.close()
             self._operator = None
@@ -256,7 +256,7 @@ class Bench(BenchJobs):
     # Details.
 
     def register_vehicle(self) -> None:
-        """Makes the vehicle known to the cloud; done at start where the control plane is there."""
+        """Make the vehicle known to the cloud; done at start where the control plane is there."""
         deadline = time.monotonic() + _CONTROL_PLANE_READY_S
         while not self.operator.is_serving():
             self.check_processes()

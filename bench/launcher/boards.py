@@ -39,12 +39,12 @@ class BoardFacts:
         self._read_ns: dict[str, int] = {}
 
     def learn(self, ecu: str, identity: Mapping[str, Any]) -> None:
-        """Takes a reading over: ``active_slot`` and ``slots`` as in an ``ecu.identity`` event."""
+        """Take a reading over: ``active_slot`` and ``slots`` as in an ``ecu.identity`` event."""
         self._states[ecu] = _state(ecu, identity)
         self._read_ns[ecu] = time.monotonic_ns()
 
     def states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
-        """What the boards said last, in the words of a control port's ``state``; power is unknown.
+        """Return what the boards said last, in the words of a control port's ``state``; power is unknown.
 
         Args:
             since_ns: readings before that moment of the monotonic clock are left out.
@@ -68,7 +68,7 @@ def _state(ecu: str, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
-    """Asks one board who it is, until it answers.
+    """Ask one board who it is, until it answers.
 
     Args:
         endpoint: as the gateway will reach it.

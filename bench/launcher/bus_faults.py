@@ -52,11 +52,11 @@ class BusPorts:
         return cls(endpoints.get("frame_gates", {}), endpoints.get("bus_loads", {}), endpoints["ecus"])
 
     def concerns(self, target: str, kind: str) -> bool:
-        """Whether such a fault is a bus's matter, not an ECU's."""
+        """Return whether such a fault is a bus's matter, not an ECU's."""
         return kind in BUS_FAULT_KINDS or (target not in self.ecus and (target in self.loads or target == ANY_BUS))
 
     def gate_of(self, target: str) -> ControlPort:
-        """The control port of the gate of a bus, or of an ECU's bus.
+        """Return the control port of the gate of a bus, or of an ECU's bus.
 
         Raises:
             WrongUsage: there is no such gate.
@@ -72,7 +72,7 @@ class BusPorts:
         return ControlPort(bus, self.gates[bus], what="frame gate")
 
     def load_of(self, target: str) -> ControlPort:
-        """The control port of the load of a bus.
+        """Return the control port of the load of a bus.
 
         Raises:
             WrongUsage: there is no such bus, or several and none is named.
@@ -91,7 +91,7 @@ class BusPorts:
         return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
 
     def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Sets a fault of frames or a load; what its process then says of itself.
+        """Set a fault of frames or a load; what its process then say of itself.
 
         Raises:
             WrongUsage: no fault of a bus, no such gate or bus, or the load means nothing.
@@ -110,7 +110,7 @@ class BusPorts:
 
 
 def check(fault: Fault, topology: Topology, options: BenchOptions) -> None:
-    """Makes sure, before anything is started, that a bench could set that fault of frames or that load.
+    """Make sure, before anything is started, that a bench could set that fault of frames or that load.
 
     Raises:
         WrongUsage: it could not.

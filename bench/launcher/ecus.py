@@ -30,7 +30,7 @@ class BenchEcus(BenchProcesses):
     boards: BoardFacts
 
     def ecu(self, name: str) -> ControlPort:
-        """The control port of an ECU.
+        """Return the control port of an ECU.
 
         Raises:
             WrongUsage: there is no such ECU, or it is a board without a fault injector.
@@ -51,7 +51,7 @@ class BenchEcus(BenchProcesses):
         return bus_faults.BusPorts.of(self.setup.endpoints()).load_of(bus)
 
     def power(self, name: str) -> PowerDriver:
-        """The driver of an ECU's supply.
+        """Return the driver of an ECU's supply.
 
         Raises:
             WrongUsage: there is no such ECU.
@@ -81,7 +81,7 @@ class BenchEcus(BenchProcesses):
         return states
 
     def settled_ecu_states(self, *, since_ns: int) -> dict[str, dict[str, Any]]:
-        """The same, once every board was read after that moment; those that were not are left out."""
+        """Return the same, once every board was read after that moment; those that were not are left out."""
         deadline = time.monotonic() + _READ_AFTER_JOB_S
         while True:
             states = self.ecu_states(since_ns=since_ns)

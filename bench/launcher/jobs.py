@@ -75,7 +75,7 @@ class BenchJobs(BenchEcus):
         approval_timeout_s: float = 0.0,
         ecus: Collection[str] | None = None,
     ) -> CampaignHandle:
-        """Makes a campaign for this vehicle.
+        """Make a campaign for this vehicle.
 
         Args:
             version: of the firmware made with the bench; None: the newest.
@@ -115,7 +115,7 @@ class BenchJobs(BenchEcus):
         return self.campaign
 
     def job(self) -> JobView | None:
-        """The job whose state changed last, as the gateway told it; None before the first."""
+        """Return the job whose state changed last, as the gateway told it; None before the first."""
         assert self._watch is not None
         self._watch.update()
         return self._watch.latest
@@ -123,7 +123,7 @@ class BenchJobs(BenchEcus):
     def wait_for_job(
         self, states: JobState | str | Collection[JobState | str], *, timeout_s: float = 60.0, job_id: str | None = None
     ) -> JobView:
-        """Waits until a job is, or has been, in one of the states.
+        """Wait until a job is, or has been, in one of the states.
 
         Args:
             states: one or several.
@@ -153,11 +153,11 @@ class BenchJobs(BenchEcus):
             time.sleep(_WAIT_INTERVAL_S)
 
     def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
-        """Waits until the last campaign's job has ended, wherever."""
+        """Wait until the last campaign's job has ended, wherever."""
         return self.wait_for_job(FINAL_STATES, timeout_s=timeout_s)
 
     def decide(self, decision: str = "install", *, job_id: str | None = None) -> None:
-        """Answers in the driver's place, through the HMI's API.
+        """Answer in the driver's place, through the HMI's API.
 
         Raises:
             EndpointError: the HMI does not answer or refuses.
@@ -166,14 +166,14 @@ class BenchJobs(BenchEcus):
         self.hmi.decide(decision, job_id=str(chosen))
 
     def update(self, *, timeout_s: float = 120.0, **campaign: Any) -> JobView:
-        """A whole update: campaign, consent, end. Takes the arguments of ``start_campaign``."""
+        """Return a whole update: campaign, consent, end. Takes the arguments of ``start_campaign``."""
         self.start_campaign(**campaign)
         self.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
         self.decide()
         return self.wait_for_end(timeout_s=timeout_s)
 
     def _running_image(self, ecu: str) -> bytes:
-        """The image that an ECU runs now; what it was delivered with, where it cannot be asked."""
+        """Return the image that an ECU runs now; what it was delivered with, where it cannot be asked."""
         made = self.firmware[ecu]
         running = self.options.versions[0]
         state = self.ecu_states().get(ecu)

@@ -13,7 +13,7 @@ _KEYS_TIMEOUT_S: Final = 60.0
 
 
 def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
-    """Makes the bench's keys by ``python -m otabench.cloud keys init``.
+    """Make the bench's keys by ``python -m otabench.cloud keys init``.
 
     Raises:
         ProcessFailed: that went wrong; the message quotes it.
@@ -34,7 +34,7 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
 
 
 def folder_problem(keys_dir: Path, topology: Topology) -> str:
-    """What a folder of keys lacks for this bench file, then ``; `` and the remedy; empty where it has all."""
+    """Return what a folder of keys lacks for this bench file, then ``; `` and the remedy; empty where it has all."""
     if not keys_dir.is_dir():
         return f"there is no folder {keys_dir}; `otabench keys init {keys_dir} --bench FILE` makes it"
     own_secret = {

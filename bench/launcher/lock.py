@@ -44,7 +44,7 @@ class BenchInUse(BenchError):
 
 
 def place() -> Path:
-    """Where lock files are: a folder that all users of this kernel share."""
+    """Return where lock files are: a folder that all users of this kernel share."""
     for folder in _PLACES:
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
@@ -52,7 +52,7 @@ def place() -> Path:
 
 
 def name_of(interface: str, channel: str) -> str:
-    """The lock file's name of one bus."""
+    """Return the lock file's name of one bus."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{interface}-{channel}")
     identity = f"{interface}\0{channel}\0{_kernel_identity() if interface == 'socketcan' else ''}"
     return f"otabench-{readable[:60]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.lock"
@@ -90,7 +90,7 @@ class BenchLock:
         self._held: list[_Held] = []
 
     def acquire(self, *, wait_s: float = 0.0, say: Callable[[str], None] = lambda _: None) -> None:
-        """Takes the bench.
+        """Take the bench.
 
         Args:
             wait_s: how long to wait for whoever has it.
@@ -109,7 +109,7 @@ class BenchLock:
             raise
 
     def release(self) -> None:
-        """Gives the bench back. May be called twice."""
+        """Give the bench back. May be called twice."""
         for held in self._held:
             os.ftruncate(held.descriptor, 0)
             os.close(held.descriptor)
@@ -172,7 +172,7 @@ def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Ca
 
 
 def buses_of(topology: Topology) -> list[tuple[str, str]]:
-    """What each bus of the bench file is on this machine."""
+    """Return what each bus of the bench file is on this machine."""
     return [bus.identity for bus in topology.buses.values()]
 
 
@@ -189,7 +189,7 @@ def _ancestors() -> Iterator[int]:
 
 
 def _open(path: Path) -> int:
-    """Opens the file, or makes it for everybody. Not made where it is there: the kernel refuses O_CREAT on another user's
+    """Open the file, or make it for everybody. Not made where it is there: the kernel refuses O_CREAT on another user's
     file in a sticky folder (fs.protected_regular)."""
     try:
         try:

@@ -26,7 +26,7 @@ class PowerDriver(Protocol):
     """The supply of one ECU."""
 
     def on(self) -> None:
-        """Switches it on.
+        """Switch it on.
 
         Raises:
             PowerError: it could not be.
@@ -34,7 +34,7 @@ class PowerDriver(Protocol):
         ...
 
     def off(self) -> None:
-        """Switches it off.
+        """Switch it off.
 
         Raises:
             PowerError: it could not be.
@@ -148,7 +148,7 @@ class NoPower:
 
 
 def driver(ecu: str, entry: EcuEntry, port: ControlPort | None) -> PowerDriver:
-    """The driver that the bench file names; without one, a simulator's own and none for a board."""
+    """Return the driver that the bench file names; without one, a simulator's own and none for a board."""
     kind = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
     if kind == "command":
         return CommandPower(ecu, entry.power)

@@ -77,7 +77,7 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     def start(self) -> None:
-        """Starts it.
+        """Start it.
 
         Raises:
             ProcessFailed: the program cannot be executed.
@@ -117,13 +117,13 @@ class Process:
                 ) from error
 
     def ask_to_stop(self) -> None:
-        """Sends SIGTERM; returns at once."""
+        """Send SIGTERM; return at once."""
         self.expected_to_run = False
         if self.running:
             self._signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended within that time."""
+        """Return whether it has ended within that time."""
         if self._popen is None:
             return True
         try:
@@ -153,7 +153,7 @@ class Process:
             self._popen.send_signal(number)
 
     def last_lines(self, count: int = 1) -> list[str]:
-        """The last lines that say something of its log."""
+        """Return the last lines that say something of its log."""
         try:
             with self.spec.log.open("rb") as log:
                 log.seek(max(0, self.spec.log.stat().st_size - _TAIL_BYTES))
@@ -163,7 +163,7 @@ class Process:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
     def failure(self, what: str) -> ProcessFailed:
-        """The error that says what happened to it, with its last words."""
+        """Return the error that says what happened to it, with its last words."""
         last = self.last_lines()
         words = f" Its last line: {last[0].strip()}." if last else " It wrote nothing."
         remedy = f" {self.spec.remedy}" if self.spec.remedy else ""
@@ -172,7 +172,7 @@ class Process:
         )
 
     def death(self) -> ProcessFailed | None:
-        """The error, where it ended though nobody asked it to."""
+        """Return the error, where it ended though nobody asked it to."""
         status = self.exit_status
         if not self.expected_to_run or status is None:
             return None
@@ -181,7 +181,7 @@ class Process:
 
 
 def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callable[[], None] = lambda: None) -> None:
-    """Waits until all are ready, in whatever order they come up.
+    """Wait until all are ready, in whatever order they come up.
 
     Args:
         processes: started ones.
@@ -209,7 +209,7 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
 
 
 def stop_all(processes: Sequence[Process], *, grace_s: float = STOP_GRACE_S) -> None:
-    """Ends all at once: SIGTERM to every one, then SIGKILL to those that do not heed it in time."""
+    """End all at once: SIGTERM to every one, then SIGKILL to those that do not heed it in time."""
     for process in processes:
         process.ask_to_stop()
     deadline = time.monotonic() + grace_s

@@ -32,7 +32,7 @@ class BenchProcesses:
         return tuple(self._specs)
 
     def process(self, name: str) -> Process:
-        """A started process.
+        """Return a started process.
 
         Raises:
             WrongUsage: there is no such process, or it was not started.
@@ -42,7 +42,7 @@ class BenchProcesses:
         return self._processes[name]
 
     def is_running(self, name: str) -> bool:
-        """Whether that process was started and has not ended."""
+        """Return whether that process was started and has not ended."""
         return name in self._processes and self._processes[name].running
 
     def kill(self, name: str) -> None:
@@ -54,7 +54,7 @@ class BenchProcesses:
         self.process(name).stop()
 
     def start_process(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
-        """Starts a process that is absent or was stopped, and waits until it is ready.
+        """Start a process that is absent or was stopped, and wait until it is ready.
 
         Args:
             name: see above.
@@ -77,13 +77,13 @@ class BenchProcesses:
         self._bench_changed()
 
     def restart(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
-        """Stops a process, if it runs, and starts it again."""
+        """Stop a process, if it runs, and starts it again."""
         if name in self._processes:
             self.stop_process(name)
         self.start_process(name, timeout_s=timeout_s, stop_before=stop_before)
 
     def wait_exit(self, name: str, *, timeout_s: float = 30.0) -> int:
-        """Waits until a process ends by itself; its exit status (negative: the signal).
+        """Wait until a process ends by itself; its exit status (negative: the signal).
 
         Raises:
             WaitTimeout: it goes on.
@@ -97,7 +97,7 @@ class BenchProcesses:
         return status
 
     def check_processes(self) -> None:
-        """Raises for the first process that ended though nobody asked it to.
+        """Raise for the first process that ended though nobody asked it to.
 
         Raises:
             ProcessFailed: with its name and last line.
@@ -108,7 +108,7 @@ class BenchProcesses:
                 raise death
 
     def stop_captures(self) -> None:
-        """Ends the captures, so that their files are whole; the rest goes on."""
+        """End the captures, so that their files are whole; the rest goes on."""
         stop_all([process for name, process in self._processes.items() if name.startswith(CAPTURES)])
 
     def _before_start(self, name: str, *, stop_before: str) -> None:

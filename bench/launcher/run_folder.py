@@ -66,7 +66,7 @@ class RunFolder:
 
 
 def create(runs_dir: Path) -> RunFolder:
-    """Makes the folder of a new run and turns the links to it.
+    """Make the folder of a new run and turns the links to it.
 
     Raises:
         BenchError: the place cannot be written.
@@ -101,7 +101,7 @@ def _first_free(runs_dir: Path, stamp: str) -> Path:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Points ``link`` to ``target`` at once; a real folder of that name is left alone."""
+    """Point ``link`` to ``target`` at once; a real folder of that name is left alone."""
     if link.exists() and not link.is_symlink():
         return
     fresh = link.with_name(f".{link.name}.{os.getpid()}")

@@ -37,22 +37,22 @@ GATEWAY: Final = "gateway"
 
 
 def ecu_process(ecu: str) -> str:
-    """The process's name of a simulated ECU."""
+    """Return the process's name of a simulated ECU."""
     return f"ecu-{ecu}"
 
 
 def gate_process(bus: str) -> str:
-    """The process's name of a bus's frame gate."""
+    """Return the process's name of a bus's frame gate."""
     return f"gate-{bus}"
 
 
 def load_process(bus: str) -> str:
-    """The process's name of a bus's load."""
+    """Return the process's name of a bus's load."""
     return f"load-{bus}"
 
 
 def capture_process(bus: str) -> str:
-    """The process's name of a bus's capture."""
+    """Return the process's name of a bus's capture."""
     return f"can-{bus}"
 
 
@@ -94,7 +94,7 @@ class ProcessSetup:
         return TlsConfig(ca=tls / "ca.pem", certificate=tls / f"{who}.pem", key=tls / f"{who}.key")
 
     def secret(self, ecu: str) -> str:
-        """The ECU's security access secret: the bench file's, else the key folder's.
+        """Return the ECU's security access secret: the bench file's, else the key folder's.
 
         Raises:
             BenchError: there is none.
@@ -118,12 +118,12 @@ class ProcessSetup:
         return secret.lower()
 
     def decryption_key(self, ecu: str) -> Path | None:
-        """The ECU's private key for encrypted files; None where the key folder, made earlier, has none."""
+        """Return the ECU's private key for encrypted files; None where the key folder, made earlier, has none."""
         path = self.keys_dir / "ecu" / f"{ecu}.x25519"
         return path if path.exists() else None
 
     def public_keys(self) -> dict[str, bytes]:
-        """What files are encrypted for, by ECU, as far as the key folder has it.
+        """Return what files are encrypted for, by ECU, as far as the key folder has it.
 
         Raises:
             BenchError: a key cannot be read.
@@ -154,15 +154,15 @@ class ProcessSetup:
         return self._spec(BROKER, [mosquitto, "-c", str(config)], port=self.ports.mqtt)
 
     def cloud_control(self) -> ProcessSpec:
-        """The control plane."""
+        """Return the control plane."""
         return self._cloud(CLOUD_CONTROL, "control", port=self.ports.grpc)
 
     def cloud_artifacts(self) -> ProcessSpec:
-        """The artifact server."""
+        """Return the artifact server."""
         return self._cloud(CLOUD_ARTIFACTS, "artifacts", port=self.ports.artifacts)
 
     def ecu(self, name: str, factory: FirmwareFile) -> ProcessSpec:
-        """A simulated ECU, delivered with ``factory``.
+        """Return a simulated ECU, delivered with ``factory``.
 
         Raises:
             WrongUsage: its trial ends before the gateway's soak does.
@@ -223,7 +223,7 @@ class ProcessSetup:
         return timing
 
     def endpoint(self, name: str) -> EcuEndpoint:
-        """An ECU as the gateway reaches it.
+        """Return an ECU as the gateway reaches it.
 
         Raises:
             BenchError: its secret cannot be read.
@@ -244,7 +244,7 @@ class ProcessSetup:
         )
 
     def gateway(self, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
-        """The gateway of the vehicle."""
+        """Return the gateway of the vehicle."""
         timing = {"poll_interval_s": self.options.poll_interval_s, **self.options.gateway_timing}
         config = GatewayConfig(
             vin=self.topology.vehicle.vin,
@@ -270,7 +270,7 @@ class ProcessSetup:
         )
 
     def frame_gate(self, bus: str) -> ProcessSpec:
-        """The frame gate of a bus."""
+        """Return the frame gate of a bus."""
         channel, port = str(self.topology.buses[bus].channel), self.ports.gates[bus]
         process = gate_process(bus)
         return ProcessSpec(
@@ -281,7 +281,7 @@ class ProcessSetup:
         )
 
     def bus_load(self, bus: str) -> ProcessSpec:
-        """The load of a bus. It keeps off the identifiers of the ECUs there."""
+        """Return the load of a bus. It keeps off the identifiers of the ECUs there."""
         entry, port, process = self.topology.buses[bus], self.ports.loads[bus], load_process(bus)
         told = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
         avoid = sorted(self.topology.identifiers_on(bus))
@@ -300,7 +300,7 @@ class ProcessSetup:
         )
 
     def capture(self, bus: str) -> ProcessSpec:
-        """The capture of a bus."""
+        """Return the capture of a bus."""
         entry = self.topology.buses[bus]
         process = capture_process(bus)
         told = {
@@ -350,7 +350,7 @@ class ProcessSetup:
         return path
 
     def endpoints(self) -> dict[str, Any]:
-        """What bench.json says of where everything is."""
+        """Return what bench.json says of where everything is."""
         operator = self.tls("operator")
         return {
             "vin": self.topology.vehicle.vin,
@@ -372,5 +372,5 @@ class ProcessSetup:
 
 
 def find_mosquitto() -> str | None:
-    """The broker's program; Debian puts it where only root looks."""
+    """Return the broker's program; Debian puts it where only root looks."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

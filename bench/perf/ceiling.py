@@ -75,7 +75,7 @@ def back_to_back_bytes_per_s(channel: str, *, fd: bool, messages: int) -> float:
 
 
 def _start_bytes(fd: bool) -> int:
-    """The shortest message with a flow control."""
+    """Return the shortest message with a flow control."""
     return 64 if fd else _START_BYTES
 
 

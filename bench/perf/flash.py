@@ -118,7 +118,7 @@ class Memory:
 
 
 def measure(lines: tuple[Line, ...] = LINES, *, channel: str = "vcan0", say: Callable[[str], None]) -> list[Rates]:
-    """All lines, one after the other.
+    """Return all lines, one after the other.
 
     Raises:
         BenchError: the bus cannot be paced, or something does not run.
@@ -130,7 +130,7 @@ def measure(lines: tuple[Line, ...] = LINES, *, channel: str = "vcan0", say: Cal
 
 
 def measure_memory(*, channel: str = "vcan0", body_bytes: int = _MIB_IMAGE_BYTES) -> Memory:
-    """The ECU's memory over one image of about 1 MiB.
+    """Return the ECU's memory over one image of about 1 MiB.
 
     Raises:
         BenchError: something does not run.

@@ -23,7 +23,7 @@ share          this bench / kernel where paced; this bench / the larger of isotp
 
 
 def table(rates: list[Rates]) -> Table:
-    """All lines side by side, payload in bytes a second."""
+    """Return all lines side by side, payload in bytes a second."""
     made = Table(title="Flash path: payload, bytes a second")
     for title in (
         "line",
@@ -53,7 +53,7 @@ def table(rates: list[Rates]) -> Table:
 
 
 def show(console: Console, rates: list[Rates], memory: Memory) -> None:
-    """Prints everything."""
+    """Print everything."""
     console.print(table(rates))
     for one in rates:
         if one.peer_problem:

@@ -39,7 +39,7 @@ class Point:
 
     @classmethod
     def parse(cls, text: str) -> Point:
-        """Reads what ``str`` wrote.
+        """Read what ``str`` wrote.
 
         Raises:
             WrongUsage: not of that form.
@@ -52,7 +52,7 @@ class Point:
 
 
 def points_of(frames: int, *, step: int = 1) -> list[Point]:
-    """All points of an update of so many frames; with ``step``, every so manieth frame, other ones for each kind."""
+    """Return all points of an update of so many frames; with ``step``, every so manieth frame, other ones for each kind."""
     return [
         Point(kind, frame) for offset, kind in enumerate(SWEPT) for frame in range(1 + offset % step, frames + 1, step)
     ]
@@ -65,7 +65,7 @@ def sweep(
     channel: str = "vcan0",
     on_run: Callable[[Run, int], None] = lambda _run, _of: None,
 ) -> Runs:
-    """One run for each point.
+    """Return one run for each point.
 
     Args:
         choose: gets the number of frames of an undisturbed update; says which points.
@@ -89,7 +89,7 @@ def sweep(
 
 
 def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> ProcessSpec:
-    """The frame gate as a process."""
+    """Return the frame gate as a process."""
     argv = [
         *PYTHON,
         "otabench.bench.faults.frame_gate",
@@ -104,7 +104,7 @@ def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> Proce
 
 
 def frames(rig: Rig, gate: ControlPort) -> int:
-    """The number of frames of an undisturbed update."""
+    """Return the number of frames of an undisturbed update."""
     before = sum(gate.state()["frames"].values())
     _update(rig, rig.next_image())
     return int(sum(gate.state()["frames"].values()) - before)

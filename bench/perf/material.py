@@ -101,7 +101,7 @@ class Material:
         body: bytes | None = None,
         dependencies: Sequence[Dependency] = (),
     ) -> Path:
-        """A signed image. ``body`` instead of synthetic code, where given.
+        """Return a signed image. ``body`` instead of synthetic code, where given.
 
         Raises:
             FirmwareError: it does not fit the slot, or a size too small for code.
@@ -124,7 +124,7 @@ class Material:
         return made.path
 
     def patch(self, old: Path, new: Path) -> Path:
-        """A bsdiff4 patch that makes ``new`` of ``old``."""
+        """Return a bsdiff4 patch that makes ``new`` of ``old``."""
         out = self.folder / f"{old.stem}-{new.stem}.bsdiff"
         out.write_bytes(bsdiff4.diff(old.read_bytes(), new.read_bytes()))
         return out
@@ -139,7 +139,7 @@ class Material:
         patch: Path | None = None,
         promised: Sequence[VehicleEcuCustom] = (),
     ) -> bytes:
-        """The Director's signed Targets (version ``number``).
+        """Return the Director's signed Targets (version ``number``).
 
         Args:
             image, version: of this ECU.
@@ -178,7 +178,7 @@ class Material:
         control_port: int | None = None,
         timing: EcuTiming | None = None,
     ) -> EcuConfig:
-        """What the ECU's process is told."""
+        """Return what the ECU's process is told."""
         return EcuConfig(
             name=self.ecu,
             vin=VIN,
@@ -203,7 +203,7 @@ class Material:
     def endpoint(
         self, *, bus: dict[str, Any], isotp: IsoTpConfig | None = None, profile: str = "iso14229-ab"
     ) -> EcuEndpoint:
-        """The ECU as the gateway knows it."""
+        """Return the ECU as the gateway knows it."""
         return EcuEndpoint(
             name=self.ecu,
             bus=bus,
@@ -217,7 +217,7 @@ class Material:
         )
 
     def ecu_image(self, image: Path, version: str, *, number: int, patch: Path | None = None) -> EcuImage:
-        """The update of this ECU to ``version``, as the agent hands it to the vehicle."""
+        """Return the update of this ECU to ``version``, as the agent hands it to the vehicle."""
         return EcuImage(
             ecu=self.ecu,
             version=version,
@@ -230,7 +230,7 @@ class Material:
 
 
 def whole_sectors(length: int) -> int:
-    """The length rounded up to whole sectors, and at least two: what a slot must have."""
+    """Return the length rounded up to whole sectors, and at least two: what a slot must have."""
     return max(2, -(-length // SECTOR_BYTES)) * SECTOR_BYTES
 
 

@@ -49,7 +49,7 @@ class Point:
 
     @classmethod
     def parse(cls, text: str) -> Point:
-        """Reads what ``str`` wrote.
+        """Read what ``str`` wrote.
 
         Raises:
             WrongUsage: not of that form.
@@ -65,7 +65,7 @@ class Point:
 
 
 def points_of(messages: int, *, step: int = 1) -> list[Point]:
-    """All points of an update of so many messages; with ``step``, every so manieth."""
+    """Return all points of an update of so many messages; with ``step``, every so manieth."""
     every = [
         Point(victim, message, moment) for victim in Victim for message in range(1, messages + 1) for moment in Moment
     ]
@@ -75,7 +75,7 @@ def points_of(messages: int, *, step: int = 1) -> list[Point]:
 def sweep(
     choose: Callable[[list[str]], Iterable[Point]], *, on_run: Callable[[Run, int], None] = lambda _run, _of: None
 ) -> Runs:
-    """One run for each point.
+    """Return one run for each point.
 
     Args:
         choose: gets the messages of an undisturbed update; says which points.
@@ -94,7 +94,7 @@ def sweep(
 
 
 def messages(rig: Rig) -> list[str]:
-    """The messages of an undisturbed update, the first two bytes of each."""
+    """Return the messages of an undisturbed update, the first two bytes of each."""
     tap = Tap()
     vehicle = rig.vehicle(tap)
     try:

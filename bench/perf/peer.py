@@ -28,7 +28,7 @@ _TIMEOUT_S = 20.0
 
 
 def rate_bytes_per_s(channel: str, *, fd: bool, secret: str, data: bytes, block_bytes: int) -> float:
-    """Payload rate of a download of ``data``.
+    """Return the payload rate of a download of ``data``.
 
     Raises:
         BenchError: it did not succeed.

@@ -111,7 +111,7 @@ class Rig:
         self.stop()
 
     def stop(self) -> None:
-        """Stops the ECU, then the others. May be called twice."""
+        """Stop the ECU, then the others. May be called twice."""
         stop_all([self._ecu])
         stop_all(self._others)
 
@@ -124,14 +124,14 @@ class Rig:
         return pid
 
     def check(self) -> None:
-        """Raises ProcessFailed where a process has died."""
+        """Raise ProcessFailed where a process has died."""
         for process in (*self._others, self._ecu):
             death = process.death()
             if death is not None:
                 raise death
 
     def running(self) -> tuple[str, str]:
-        """Version and state of the slot that the ECU runs, once it runs again. Raises BenchError."""
+        """Return the version and state of the slot that the ECU runs, once it runs again. Raises BenchError."""
         deadline = time.monotonic() + QUICK_TIMING.boot_timeout_s
         while True:
             state = self.control.state()
@@ -143,7 +143,7 @@ class Rig:
             time.sleep(0.02)
 
     def vehicle(self, tap: Tap | None = None, *, trace: bool = False) -> UdsVehicle:
-        """A gateway's flashing client, to be closed."""
+        """Return a gateway's flashing client, to be closed."""
         options = self.options
         config = GatewayConfig(
             vin=VIN,
@@ -157,7 +157,7 @@ class Rig:
         return UdsVehicle(config, writer, **({"opener": tap.open} if tap is not None else {}))
 
     def next_image(self) -> EcuImage:
-        """An update to the version that the ECU does not run, by a manifest newer than all before."""
+        """Return an update to the version that the ECU does not run, by a manifest newer than all before."""
         version, _ = self.running()
         wanted = VERSIONS[1] if version == VERSIONS[0] else VERSIONS[0]
         self._number += 1

@@ -19,13 +19,13 @@ class KeyPair:
 
 
 def make_key_pair() -> KeyPair:
-    """A new one."""
+    """Return a new one."""
     key = PrivateKey.generate()
     return KeyPair(bytes(key).hex(), bytes(key.public_key))
 
 
 def seal(plain: bytes, *, public_key: bytes) -> bytes:
-    """The container that only the key's ECU can open. ``plain`` is not empty."""
+    """Return the container that only the key's ECU can open. ``plain`` is not empty."""
     header = Header(chunk_bytes=DEFAULT_CHUNK_BYTES, plaintext_bytes=len(plain))
     stream_key = bindings.crypto_secretstream_xchacha20poly1305_keygen()
     state = bindings.crypto_secretstream_xchacha20poly1305_state()

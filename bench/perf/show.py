@@ -28,7 +28,7 @@ class SweepView:
         self._told_s = time.monotonic()
 
     def on_run(self, run: Run, of: int) -> None:
-        """Prints what is worth it."""
+        """Print what is worth it."""
         self._counts[run.end] += 1
         if run.end is not End.UPDATED:
             self._console.print(f"[{_STYLES[run.end]}]{run.end}[/] {run.point}: {run.reason}", soft_wrap=True)

@@ -46,7 +46,7 @@ class Tap:
         return _TappedChannel(open_channel(bus, isotp), self)
 
     def around(self, payload: bytes, send: Callable[[], None]) -> None:
-        """Sends one message, with the action where it is due."""
+        """Send one message, with the action where it is due."""
         if payload[0] == _TESTER_PRESENT:
             send()
             return

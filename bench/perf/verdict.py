@@ -72,7 +72,7 @@ def judge(
     calm: Callable[[], None],
     limit_s: float,
 ) -> Run:
-    """Runs ``disturbed`` (an update to ``image``), then ``calm`` (no more disturbance), and judges.
+    """Run ``disturbed`` (an update to ``image``), then ``calm`` (no more disturbance), and judge.
 
     Args:
         rig: the ECU.
@@ -120,7 +120,7 @@ def _update_again(rig: Rig) -> None:
 
 
 def _bounded(act: Callable[[], None], limit_s: float) -> tuple[str, bool]:
-    """What ``act`` raised, in words, and whether it did not end in time."""
+    """Return what ``act`` raised, in words, and whether it did not end in time."""
     problem: list[str] = []
     defect: list[BaseException] = []
 

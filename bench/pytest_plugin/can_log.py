@@ -43,7 +43,7 @@ class CanLog:
         self._offsets = {bus: path.stat().st_size if path.exists() else 0 for bus, path in self.captures.items()}
 
     def frames(self, bus: str | None = None, *, can_id: int | None = None) -> list[Frame]:
-        """The frames since the test began, up to now, oldest first; no error frames.
+        """Return the frames since the test began, up to now, oldest first; no error frames.
 
         Args:
             bus: its name in the bench file; None: the first.
@@ -57,7 +57,7 @@ class CanLog:
         return [frame for frame in found if can_id is None or frame.can_id & EFF_MASK == can_id]
 
     def error_frames(self, bus: str | None = None) -> list[Frame]:
-        """The controller's error frames (linux/can/error.h) since the test began, up to now, oldest first.
+        """Return the controller's error frames (linux/can/error.h) since the test began, up to now, oldest first.
 
         Raises:
             BenchError: the bench has no such bus.
@@ -68,7 +68,7 @@ class CanLog:
     def wait_for(
         self, wanted: int | Callable[[Frame], bool], *, timeout_s: float = 5.0, bus: str | None = None
     ) -> Frame:
-        """Waits for a frame since the test began: one with that identifier, or one that the function says yes to.
+        """Wait for a frame since the test began: one with that identifier, or one that the function says yes to.
 
         Raises:
             WaitTimeout: there was none; the message says how many others.
@@ -87,7 +87,7 @@ class CanLog:
             time.sleep(_LOOK_INTERVAL_S)
 
     def write(self) -> list[Path]:
-        """Writes ``BUS.log`` (candump's format) and ``BUS.pcap`` of every bus into the test's folder."""
+        """Write ``BUS.log`` (candump's format) and ``BUS.pcap`` of every bus into the test's folder."""
         until_us = time.time_ns() // 1000
         written = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class CanLog:
         return bus
 
     def _read(self, bus: str, *, until_us: int) -> list[Frame]:
-        """Frames up to a moment, once the recorder has written them."""
+        """Return the frames up to a moment, once the recorder has written them."""
         deadline = time.monotonic() + _RECORDER_DELAY_S
         while True:
             frames = list(self._so_far(bus))

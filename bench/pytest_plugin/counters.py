@@ -36,7 +36,7 @@ class Counters:
 
 
 def parse(link: Mapping[str, Any]) -> Counters:
-    """Reads one entry of ``ip -json -details -statistics link``."""
+    """Read one entry of ``ip -json -details -statistics link``."""
     info = link.get("linkinfo", {})
     data = info.get("info_data", {})
     berr = data.get("berr_counter", {})
@@ -60,7 +60,7 @@ def parse(link: Mapping[str, Any]) -> Counters:
 
 
 def problems(channel: str, before: Counters, after: Counters) -> list[str]:
-    """What is wrong with an interface after a test; one line each."""
+    """Return what is wrong with an interface after a test; one line each."""
     found = []
     if not after.up:
         found.append(f"bus {channel}: the interface is down; `ip link set {channel} up`")
@@ -78,7 +78,7 @@ def problems(channel: str, before: Counters, after: Counters) -> list[str]:
 
 
 def read(channel: str) -> Counters | None:
-    """The counters of a SocketCAN interface now; None where it cannot be asked."""
+    """Return the counters of a SocketCAN interface now; None where it cannot be asked."""
     try:
         done = subprocess.run(
             ["ip", "-json", "-details", "-statistics", "link", "show", "dev", channel],

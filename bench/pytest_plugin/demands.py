@@ -58,7 +58,7 @@ class Requirements:
 
     @classmethod
     def parse(cls, text: str, *, capabilities: Collection[str]) -> Requirements:
-        """Reads ``vcan,hil,feature:canfd``.
+        """Read ``vcan,hil,feature:canfd``.
 
         Raises:
             ValueError: a name that means nothing; the message names the nearest.
@@ -75,7 +75,7 @@ class Requirements:
 
 
 def feature_lack(wanted: str, *, present: Collection[str], bench: str, ecu: str | None = None) -> Lack | None:
-    """What is missing where a test asks for a feature.
+    """Return what is missing where a test asks for a feature.
 
     Args:
         wanted: its name.
@@ -94,7 +94,7 @@ def feature_lack(wanted: str, *, present: Collection[str], bench: str, ecu: str 
 
 
 def hil_lack(*, boards: Collection[str], bench: str) -> Lack | None:
-    """What is missing where a test asks for a real board."""
+    """Return what is missing where a test asks for a real board."""
     if boards:
         return None
     return Lack(HIL, f"bench {bench} has no real board; set `kind: board` for an ECU of the bench file")

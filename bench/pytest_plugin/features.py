@@ -21,7 +21,7 @@ _NOT_SWITCHED: Final = frozenset({"none", "manual"})
 
 
 def of_ecu(topology: Topology, ecu: str) -> frozenset[str]:
-    """Features of one ECU, those of its bus included."""
+    """Return the features of one ECU, those of its bus included."""
     entry = topology.ecus[ecu]
     found = {*entry.features, entry.kind}
     driver = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
@@ -35,12 +35,12 @@ def of_ecu(topology: Topology, ecu: str) -> frozenset[str]:
 
 
 def of_bench(topology: Topology) -> frozenset[str]:
-    """Features of the bench: those of all its ECUs."""
+    """Return the features of the bench: those of all its ECUs."""
     return frozenset().union(*(of_ecu(topology, name) for name in topology.ecus))
 
 
 def choose_ecu(topology: Topology, *, wanted: frozenset[str], needs_board: bool) -> str:
-    """The ECU a test gets that names none: the first that has all it asks for, else the first."""
+    """Return the ECU a test gets that names none: the first that has all it asks for, else the first."""
     wanted = wanted | ({"board"} if needs_board else set())
     for name in topology.ecus:
         if wanted <= of_ecu(topology, name):

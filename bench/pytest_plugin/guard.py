@@ -57,7 +57,7 @@ def _folder(bench: SharedBench, nodeid: str) -> Path:
 
 
 def _sickness(run: BenchRun, bench: SharedBench, node: pytest.Item, before: dict[str, Counters]) -> str:
-    """What is wrong with the bench after the test; empty where nothing is, or where the test has said it itself."""
+    """Return what is wrong with the bench after the test; empty where nothing is, or where the test has said it itself."""
     if bench.broken:
         run.give_up(bench.broken, test=node.nodeid)
         return ""

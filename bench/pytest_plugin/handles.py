@@ -53,7 +53,7 @@ class Ecu:
         return self.entry.kind == "board"
 
     def request(self, payload: bytes) -> bytes:
-        """Sends one UDS request and gives the whole positive answer.
+        """Send one UDS request and give the whole positive answer.
 
         Raises:
             FlashError: negative response (``nrc`` has it), silence, or an answer that does not fit.
@@ -79,7 +79,7 @@ class Ecu:
         return self.read(_SOFTWARE_VERSION).decode("ascii", errors="replace")
 
     def identity(self) -> EcuIdentity:
-        """Serial number, hardware id, version and both slots.
+        """Return the serial number, hardware id, version and both slots.
 
         Raises:
             FlashError: as ``request``.
@@ -87,7 +87,7 @@ class Ecu:
         return self.bench.tester.identity(self.name)
 
     def active_slot(self) -> Slot:
-        """The slot it runs from: state, version, security counter.
+        """Return the slot it runs from: state, version, security counter.
 
         Raises:
             FlashError: as ``request``.
@@ -95,7 +95,7 @@ class Ecu:
         return self.identity().active
 
     def wait_until_up(self, *, timeout_s: float = _ANSWERS_S) -> None:
-        """Waits until it answers, and puts it into the default session.
+        """Wait until it answers, and put it into the default session.
 
         Raises:
             FlashError: it does not answer within that time.
@@ -110,7 +110,7 @@ class Power:
     ecu: Ecu
 
     def off(self) -> None:
-        """Switches it off.
+        """Switch it off.
 
         Raises:
             PowerError: it could not be.
@@ -118,7 +118,7 @@ class Power:
         self.ecu.bench.power(self.ecu.name).off()
 
     def on(self, *, wait: bool = True) -> None:
-        """Switches it on and waits until the ECU answers.
+        """Switch it on and wait until the ECU answers.
 
         Raises:
             PowerError: it could not be.
@@ -147,7 +147,7 @@ class Faults:
     ecu: Ecu
 
     def __call__(self, kind: str, *, ecu: str | None = None, **parameters: Any) -> None:
-        """Sets a fault.
+        """Set a fault.
 
         Args:
             kind: such as ``boot-fail``, ``nrc``, ``power-cut``.
@@ -161,7 +161,7 @@ class Faults:
         self.ecu.bench.ecu(ecu or self.ecu.name).fault(kind, **parameters)
 
     def clear(self, *, ecu: str | None = None) -> None:
-        """Clears all faults of one ECU."""
+        """Clear all faults of one ECU."""
         self.ecu.bench.ecu(ecu or self.ecu.name).clear()
 
 
@@ -177,7 +177,7 @@ class Gateway:
         return self.bench.folder.log(GATEWAY)
 
     def state(self) -> dict[str, Any]:
-        """What its HMI shows, as JSON.
+        """Return what its HMI shows, as JSON.
 
         Raises:
             EndpointError: it does not answer.
@@ -189,11 +189,11 @@ class Gateway:
         self.bench.kill(GATEWAY)
 
     def stop(self) -> None:
-        """Asks it to end."""
+        """Ask it to end."""
         self.bench.stop_process(GATEWAY)
 
     def start(self) -> None:
-        """Starts it again, and waits until it has read the ECUs or gone on with its job.
+        """Start it again, and wait until it has read the ECUs or gone on with its job.
 
         Raises:
             BenchError: it does not come up, or does not read them.
@@ -203,7 +203,7 @@ class Gateway:
         self.bench.await_gateway_reading(since_ns=since_ns)
 
     def restart(self) -> None:
-        """Stops and starts it.
+        """Stop and starts it.
 
         Raises:
             BenchError: as ``start``.
@@ -219,7 +219,7 @@ class Campaign:
     bench: SharedBench
 
     def next_version(self) -> str:
-        """The version that ``offer`` and ``install`` take by default: one minor past the newest running one."""
+        """Return the version that ``offer`` and ``install`` take by default: one minor past the newest running one."""
         return self.bench.next_version()
 
     def offer(
@@ -232,7 +232,7 @@ class Campaign:
         name: str = "Campaign of a test",
         release_notes: str = "Made by a test.",
     ) -> CampaignHandle:
-        """Makes a campaign; the driver is not asked yet.
+        """Make a campaign; the driver is not asked yet.
 
         Args:
             version: None: ``next_version``.
@@ -261,7 +261,7 @@ class Campaign:
         )
 
     def decide(self, decision: str = "install", *, timeout_s: float = 60.0) -> None:
-        """Waits until the driver is asked, and answers: ``install``, ``later`` or ``decline``.
+        """Wait until the driver is asked, and answers: ``install``, ``later`` or ``decline``.
 
         Raises:
             WaitTimeout: the driver is never asked.
@@ -271,7 +271,7 @@ class Campaign:
         self.bench.decide(decision)
 
     def wait(self, state: JobState | str, *, timeout_s: float = 60.0) -> JobView:
-        """Waits until the job is, or has been, in a state.
+        """Wait until the job is, or has been, in a state.
 
         Raises:
             WaitTimeout: it does not come there.
@@ -279,7 +279,7 @@ class Campaign:
         return self.bench.wait_for_job(state, timeout_s=timeout_s)
 
     def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
-        """Waits until the job has ended, however.
+        """Wait until the job has ended, however.
 
         Raises:
             WaitTimeout: it goes on.
@@ -287,7 +287,7 @@ class Campaign:
         return self.bench.wait_for_end(timeout_s=timeout_s)
 
     def install(self, version: str | None = None, *, timeout_s: float = 120.0, **offer: Any) -> JobView:
-        """A whole update with the driver's consent: offer, decide, end. Takes the arguments of ``offer``.
+        """Return a whole update with the driver's consent: offer, decide, end. Takes the arguments of ``offer``.
 
         Returns:
             The job as it ended: ``state``, ``reason``, ``history``.

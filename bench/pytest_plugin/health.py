@@ -38,7 +38,7 @@ class Finding:
     recovered: bool
 
     def text(self) -> str:
-        """What the test's error says."""
+        """Return what the test's error says."""
         end = (
             "a power cycle of all ECUs has mended that: the next tests go on"
             if self.recovered
@@ -48,7 +48,7 @@ class Finding:
 
 
 def read_counters(bench: SharedBench) -> dict[str, Counters]:
-    """The counters of all SocketCAN interfaces, by channel."""
+    """Return the counters of all SocketCAN interfaces, by channel."""
     found = {}
     for entry in bench.topology.buses.values():
         if entry.interface == "socketcan":
@@ -59,7 +59,7 @@ def read_counters(bench: SharedBench) -> dict[str, Counters]:
 
 
 def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destructive: bool) -> Finding | None:
-    """Tidies the bench, and says what is wrong with it; None where nothing is.
+    """Tidy the bench, and say what is wrong with it; None where nothing is.
 
     Args:
         bench: not broken.
@@ -74,7 +74,7 @@ def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destruc
 
 
 def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
-    """Takes back what a test may leave; what cannot be taken back."""
+    """Take back what a test may leave; what cannot be taken back."""
     gateway_was_up = bench.state is BenchState.APPLICATION
     steps: list[Callable[[], None]] = [bench.check_processes, bench.tester.release, lambda: _clear(bench)]
     if is_destructive:
@@ -110,7 +110,7 @@ def _clear(bench: SharedBench) -> None:
 
 
 def prove(bench: SharedBench, *, before: Mapping[str, Counters], within_s: float) -> list[str]:
-    """What is not as it must be; one line each."""
+    """Return what is not as it must be; one line each."""
     problems = _bus_problems(bench, before)
     for ecu in bench.topology.ecus:
         try:
@@ -141,7 +141,7 @@ def _bus_problems(bench: SharedBench, before: Mapping[str, Counters]) -> list[st
 
 
 def _recover(bench: SharedBench) -> bool:
-    """One power cycle for all that have a switch. Whether the bench is healthy then."""
+    """Return one power cycle for all that have a switch. Whether the bench is healthy then."""
     try:
         for ecu in bench.topology.ecus:
             try:

@@ -19,18 +19,18 @@ _LONGEST_NAME: Final = 120
 
 
 def folder_name(nodeid: str) -> str:
-    """A test's name as a folder's."""
+    """Return a test's name as a folder's."""
     kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in nodeid)
     return kept[-_LONGEST_NAME:].strip("_.") or "test"
 
 
 def uses_bench(item: pytest.Item) -> bool:
-    """Whether a test asks for the bench by one of its fixtures."""
+    """Return whether a test asks for the bench by one of its fixtures."""
     return BENCH_FIXTURE in getattr(item, "fixturenames", ())
 
 
 def refuse(run: BenchRun, lack: Lack) -> NoReturn:
-    """Ends a test that lacks something: skipped, or failed where it is required."""
+    """End a test that lacks something: skipped, or failed where it is required."""
     if lack in run.required:
         pytest.fail(lack.failure_text, pytrace=False)
     pytest.skip(lack.skip_text)

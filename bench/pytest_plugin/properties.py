@@ -19,7 +19,7 @@ _GIT_TIMEOUT_S: Final = 10.0
 
 
 def properties_of(run: BenchRun) -> dict[str, str]:
-    """The properties of a run whose bench is up.
+    """Return the properties of a run whose bench is up.
 
     Raises:
         FlashError: an ECU does not say what it is.
@@ -43,7 +43,7 @@ def properties_of(run: BenchRun) -> dict[str, str]:
 
 
 def adapter(bus: BusEntry) -> str:
-    """One bus: interface and channel as python-can has them, bit rate, and a real adapter's driver and serial number."""
+    """Return one bus: interface and channel as python-can has them, bit rate, and a real adapter's driver and serial number."""
     rate = f"{bus.bitrate} bit/s" + (f", FD {bus.data_bitrate or bus.bitrate} bit/s" if bus.fd else "")
     told = f"{bus.interface} {bus.channel}, {rate}"
     if bus.interface != "socketcan":
@@ -59,7 +59,7 @@ def adapter(bus: BusEntry) -> str:
 
 
 def git_commit(folder: Path) -> str:
-    """The commit of the repository a folder is in, with ``-dirty`` where it is; empty where there is none."""
+    """Return the commit of the repository a folder is in, with ``-dirty`` where it is; empty where there is none."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

@@ -70,7 +70,7 @@ class BenchRun:
         return self.bench_file.name if self.bench_file is not None else BUILT_IN
 
     def topology(self) -> Topology:
-        """The bench file's contents.
+        """Return the bench file's contents.
 
         Raises:
             BenchFileError: it is wrong.
@@ -82,7 +82,7 @@ class BenchRun:
         return self._topology
 
     def start(self, overrides: Mapping[str, Any] | None = None) -> SharedBench:
-        """Takes the bench and brings it up.
+        """Take the bench and bring it up.
 
         Args:
             overrides: of the bench's options (``bench.options.BenchOptions``): what the fixture ``bench_options`` gives.
@@ -128,7 +128,7 @@ class BenchRun:
         return replace(default, **overrides)
 
     def stop(self) -> None:
-        """Takes the bench down and gives it back. May be called twice."""
+        """Take the bench down and give it back. May be called twice."""
         try:
             if self.bench is not None:
                 self.bench.stop()
@@ -139,7 +139,7 @@ class BenchRun:
                 self._lock = None
 
     def give_up(self, reason: str, *, test: str) -> None:
-        """Marks the bench broken; the first reason stays."""
+        """Mark the bench broken; the first reason stays."""
         if not self.broken:
             first = reason.splitlines()[0] if reason else "unknown"
             self.broken = f"the bench is broken since {test}: {first}"

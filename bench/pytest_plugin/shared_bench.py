@@ -130,7 +130,7 @@ class SharedBench(Bench):
     # States.
 
     def transition(self, state: str) -> None:
-        """Brings the bench into a state, whatever it is in, and proves it.
+        """Bring the bench into a state, whatever it is in, and proves it.
 
         Args:
             state: off, default, programming or application.
@@ -204,7 +204,7 @@ class SharedBench(Bench):
     # What states and health are made of.
 
     def require_confirmed(self, found: EcuIdentity) -> None:
-        """Makes sure that an ECU runs a confirmed slot.
+        """Make sure that an ECU runs a confirmed slot.
 
         Raises:
             BenchError: it does not.
@@ -216,7 +216,7 @@ class SharedBench(Bench):
             )
 
     def start_missing(self) -> None:
-        """Starts what a test stopped or killed; captures are left.
+        """Start what a test stopped or killed; captures are left.
 
         Raises:
             ProcessFailed: it does not come up.
@@ -233,7 +233,7 @@ class SharedBench(Bench):
                 self.await_gateway_reading(since_ns=since_ns)
 
     def await_gateway_reading(self, *, since_ns: int) -> None:
-        """Waits until the gateway has read all ECUs after that moment (monotonic clock): from then on it leaves them alone.
+        """Wait until the gateway has read all ECUs after that moment (monotonic clock): from then on it leaves them alone.
 
         Raises:
             BenchError: it does not.
@@ -257,7 +257,7 @@ class SharedBench(Bench):
             time.sleep(_LOOK_INTERVAL_S)
 
     def close_jobs(self) -> None:
-        """Waits until no job of this vehicle is open; what can be cancelled is.
+        """Wait until no job of this vehicle is open; what can be cancelled is.
 
         Raises:
             BenchError: one stays open.
@@ -302,7 +302,7 @@ class SharedBench(Bench):
         self.start_process(process)
 
     def next_version(self) -> str:
-        """The version after the newest that any ECU runs: one minor further, so that no security counter rises.
+        """Return the version after the newest that any ECU runs: one minor further, so that no security counter rises.
 
         Raises:
             FlashError: an ECU does not say what it runs.
@@ -312,7 +312,7 @@ class SharedBench(Bench):
         return f"{newest.major}.{newest.minor + 1}.0"
 
     def make_firmware(self, version: str) -> None:
-        """Makes the firmware of a version for all ECUs, where it is not there yet.
+        """Make the firmware of a version for all ECUs, where it is not there yet.
 
         Raises:
             FirmwareError: no such version, or the key is missing.

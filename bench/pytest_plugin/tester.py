@@ -70,7 +70,7 @@ class Tester:
                 link.close()
 
     def identity(self, ecu: str) -> EcuIdentity:
-        """What one ECU says of itself.
+        """Return what one ECU says of itself.
 
         Raises:
             FlashError: no answer, or one that makes no sense.
@@ -78,7 +78,7 @@ class Tester:
         return self._asked_again(ecu, identity.read_identity)
 
     def enter_default(self, ecu: str, *, within_s: float = 0.0) -> None:
-        """Waits until the ECU answers, puts it into the default session, and makes sure that it is there.
+        """Wait until the ECU answers, puts it into the default session, and make sure that it is there.
 
         Raises:
             FlashError: it does not answer within that time, or not from the default session.
@@ -120,7 +120,7 @@ class Tester:
             raise
 
     def require_silence(self, ecu: str) -> None:
-        """Makes sure that an ECU is off.
+        """Make sure that an ECU is off.
 
         Raises:
             BenchError: it answers.
@@ -137,7 +137,7 @@ class Tester:
         )
 
     def release(self) -> None:
-        """Lets sessions end and closes the buses."""
+        """Let sessions end and close the buses."""
         self._keeps_sessions = False
         for link in self._links:
             link.close()

@@ -62,7 +62,7 @@ class SlotTableCodec(BytesCodec):
 
 
 def key_of(endpoint: EcuEndpoint, seed: bytes, *, level: int = 1) -> bytes:
-    """The key of a seed, by the ECU's security algorithm and secret.
+    """Return the key of a seed, by the ECU's security algorithm and secret.
 
     Args:
         endpoint: the ECU.
@@ -123,7 +123,7 @@ class IsoTpLink:
         self._connection.close()
 
     def send(self, payload: bytes) -> None:
-        """Sends one message; returns once its last frame is out.
+        """Send one message; return once its last frame is out.
 
         Raises:
             TransportError: it could not be sent.
@@ -131,7 +131,7 @@ class IsoTpLink:
         self._connection.specific_send(payload)
 
     def recv(self, *, timeout_s: float = 1.0) -> bytes:
-        """The next message.
+        """Return the next message.
 
         Raises:
             WaitTimeout: none came.
@@ -144,7 +144,7 @@ class IsoTpLink:
         return answer or b""
 
     def request(self, payload: bytes, *, timeout_s: float = 1.0) -> bytes:
-        """Sends one message and gives the next; what came before is dropped.
+        """Send one message and give the next; what came before is dropped.
 
         Raises:
             WaitTimeout: none came.

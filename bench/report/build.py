@@ -22,7 +22,7 @@ from otabench.proto.isotp_address import FrameAddress
 
 
 def write_page(run: Path, *, out: Path | None = None) -> Path:
-    """Writes the page of a run to ``out``, or as report.html into its folder.
+    """Write the page of a run to ``out``, or as report.html into its folder.
 
     Raises:
         BenchError: the folder has no report, or the page cannot be written.
@@ -47,7 +47,7 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
 
 
 def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
-    """Whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
+    """Return whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
     diagnostic = [from_entry(entry, direction) for direction in ("request", "response")]
     return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 

@@ -168,7 +168,7 @@ LIMIT_IS: Final = (
 
 
 def phases(events: Sequence[TraceEvent], job_id: str) -> tuple[tuple[str, float], ...]:
-    """States of the job with the time spent in each, in s; the final state has none and is left out."""
+    """Return the states of the job with the time spent in each, in s; the final state has none and is left out."""
     moments = [
         (str(event.data.get("to")), event.mono_ns)
         for event in events
@@ -178,7 +178,7 @@ def phases(events: Sequence[TraceEvent], job_id: str) -> tuple[tuple[str, float]
 
 
 def dtcs(events: Sequence[TraceEvent], *, since_ns: int) -> dict[str, tuple[str, ...]]:
-    """The trouble codes that the gateway read last after that moment, of each ECU that answered."""
+    """Return the trouble codes that the gateway read last after that moment, of each ECU that answered."""
     return {
         event.ecu: tuple(str(dtc) for dtc in event.data["dtcs"])
         for event in events
@@ -226,7 +226,7 @@ def _requests(topology: Topology, ecus: Sequence[str]) -> list[FrameAddress]:
 
 
 def _limit(bus: BusStatistics | None, requests: Sequence[FrameAddress], *, fd: bool) -> float | None:
-    """What the bus can carry of consecutive frames with these addresses, in payload bytes a second."""
+    """Return what the bus can carry of consecutive frames with these addresses, in payload bytes a second."""
     means = _mean_consecutive(bus, requests, fd=fd)
     if bus is None or means is None:
         return None
@@ -237,7 +237,7 @@ def _limit(bus: BusStatistics | None, requests: Sequence[FrameAddress], *, fd: b
 def _mean_consecutive(
     bus: BusStatistics | None, requests: Sequence[FrameAddress], *, fd: bool
 ) -> tuple[float, float] | None:
-    """Bits and payload bytes of such a frame; None where none was captured."""
+    """Return the bits and payload bytes of such a frame; None where none was captured."""
     if bus is None:
         return None
     frames = bits = payload_bytes = 0
@@ -263,7 +263,7 @@ def bus_reports(
     *,
     lines: Mapping[str, LineCounters | None],
 ) -> dict[str, BusReport]:
-    """One entry for each captured bus."""
+    """Return one entry for each captured bus."""
     reports = {}
     for name, bus in statistics.items():
         entry = topology.buses[name]
@@ -318,7 +318,7 @@ def verdict(
 
 
 def ecus_on_buses(topology: Topology) -> dict[str, EcuOnBus]:
-    """Where each ECU of the bench is."""
+    """Return where each ECU of the bench is."""
     found = {}
     for name, ecu in topology.ecus.items():
         at = addresses.addresses(topology, name)
@@ -337,7 +337,7 @@ def ecus_on_buses(topology: Topology) -> dict[str, EcuOnBus]:
 
 
 def read_statistics(folder: Path, buses: Sequence[str]) -> dict[str, BusStatistics]:
-    """Statistics of the captures that were made; a bus without one is left out."""
+    """Return the statistics of the captures that were made; a bus without one is left out."""
     found = {}
     for bus in buses:
         path = folder / f"{bus}.stats.json"

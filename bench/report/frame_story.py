@@ -63,7 +63,7 @@ def parse_log(lines: Iterable[str]) -> Iterator[LoggedFrame]:
 
 
 def wall_to_mono_ns(events: Sequence[TraceEvent]) -> int:
-    """What is added to the wall clock, in ns since 1970, to come to the monotonic one. Raises ValueError without events."""
+    """Return what is added to the wall clock, in ns since 1970, to come to the monotonic one. Raises ValueError without events."""
     if not events:
         raise ValueError("no events to set the clock by")
     return round(median(event.mono_ns - round(datetime.fromisoformat(event.ts).timestamp() * 1e9) for event in events))
@@ -72,7 +72,7 @@ def wall_to_mono_ns(events: Sequence[TraceEvent]) -> int:
 def tell(
     frames: Iterable[LoggedFrame], *, names: Mapping[FrameAddress, str], offset_ns: int, first_ns: int, last_ns: int
 ) -> list[ToldFrame]:
-    """The frames of an interval.
+    """Return the frames of an interval.
 
     Args:
         frames: in the order of the capture.

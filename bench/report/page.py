@@ -24,7 +24,7 @@ _WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED"})
 
 
 def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str]) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         report: the contents of report.json.

@@ -37,7 +37,7 @@ class TimeAxis:
     end_s: float
 
     def x(self, seconds: float) -> float:
-        """Where that moment is drawn."""
+        """Return where that moment is drawn."""
         share = (seconds - self.start_s) / max(1e-9, self.end_s - self.start_s)
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
@@ -55,13 +55,13 @@ class TimeAxis:
 
 
 def nice_step(least: float) -> float:
-    """The smallest 1, 2 or 5 times a power of ten that is not less."""
+    """Return the smallest 1, 2 or 5 times a power of ten that is not less."""
     power = 10.0 ** math.floor(math.log10(max(least, 1e-6)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least - 1e-12)
 
 
 def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
-    """One row a lane; a word stands in a span where there is room for it, and in its tooltip always."""
+    """Return one row a lane; a word stands in a span where there is room for it, and in its tooltip always."""
     bottom = _TOP + _LANE * len(lanes)
     parts = [axis.draw(_TOP, bottom)]
     for row, lane in enumerate(lanes):
@@ -80,7 +80,7 @@ def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
 
 
 def rate_svg(blocks: Mapping[str, Sequence[Block]], limits: Mapping[str, float], axis: TimeAxis) -> str:
-    """The rate of every block, KiB/s; dashed: what the line carries at most."""
+    """Return the rate of every block, KiB/s; dashed: what the line carries at most."""
     bottom = _TOP + _PLOT
     most = max([block.bytes_per_s for each in blocks.values() for block in each] + list(limits.values()), default=1.0)
     scale = _Scale(most / KIB, bottom)
@@ -99,7 +99,7 @@ def rate_svg(blocks: Mapping[str, Sequence[Block]], limits: Mapping[str, float],
 
 
 def load_svg(load: LoadSeries, kinds: Mapping[str, int], axis: TimeAxis) -> str:
-    """The bus's load, stacked by ECU, in percent of what the line carries."""
+    """Return the bus's load, stacked by ECU, in percent of what the line carries."""
     bottom = _TOP + _PLOT
     most = max((sum(parts) for parts in zip(*load.shares.values(), strict=True)), default=0.0)
     scale = _Scale(100.0 if most < _JITTER else most * 100, bottom)
@@ -117,7 +117,7 @@ def load_svg(load: LoadSeries, kinds: Mapping[str, int], axis: TimeAxis) -> str:
 
 
 def phase_class(name: str) -> str:
-    """The style class of a state or phase: its name in small letters."""
+    """Return the style class of a state or phase: its name in small letters."""
     return "phase-" + "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
@@ -143,7 +143,7 @@ class _Scale:
 
 
 def _steps(blocks: Sequence[Block], axis: TimeAxis, scale: _Scale) -> Iterable[str]:
-    """Paths of blocks that follow each other closely; a pause (another image, a repetition) begins a new one."""
+    """Return the paths of blocks that follow each other closely; a pause (another image, a repetition) begins a new one."""
     path: list[str] = []
     last_end_s = -math.inf
     for block in blocks:

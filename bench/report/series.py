@@ -106,7 +106,7 @@ def make(
     ids: Mapping[str, tuple[str, tuple[FrameAddress, ...]]],
     statistics: Mapping[str, BusStatistics],
 ) -> Series | None:
-    """The series of a job; None where the gateway never had it.
+    """Return the series of a job; None if the gateway never had it.
 
     Args:
         events: the run's trace.

@@ -68,13 +68,13 @@ def _events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], st
 
 
 def last_job(events: Sequence[TraceEvent]) -> str | None:
-    """The job that was first mentioned last."""
+    """Return the job that was first mentioned last."""
     jobs = list(dict.fromkeys(event.job_id for event in events if event.job_id))
     return jobs[-1] if jobs else None
 
 
 def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str, list[ToldFrame]]:
-    """What was on each captured bus of a run during a job.
+    """Return what was on each captured bus of a run during a job.
 
     Raises:
         BenchError: there is no capture, or one cannot be read.
@@ -104,7 +104,7 @@ def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str,
 
 
 def _names(run: Path, bus: str) -> dict[FrameAddress, str]:
-    """Whose the diagnostic frames of a bus are, as bench.json has it; nothing where that is absent."""
+    """Return whose the diagnostic frames of a bus are, as bench.json has it; nothing where that is absent."""
     try:
         content = json.loads((run / "bench.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,7 +119,7 @@ def story(
     exchanges: bool = False,
     frames: Mapping[str, Sequence[ToldFrame]] | None = None,
 ) -> list[str]:
-    """One line an event: seconds since the job's first, component, what happened.
+    """Return one line an event: seconds since the job's first, component, what happened.
 
     Args:
         events: the whole trace.

@@ -19,14 +19,14 @@ WIDTH = 110
 
 
 def as_text(report: Report) -> str:
-    """The report as plain text."""
+    """Return the report as plain text."""
     out = io.StringIO()
     Console(file=out, width=WIDTH, color_system=None, highlight=False).print(render(report))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def render(report: Report) -> RenderableType:
-    """The report to print with rich."""
+    """Return the report to print with rich."""
     good = report.exit_status == 0
     head = Text()
     head.append(f"{report.result}", style="bold green" if good else "bold red")
@@ -102,7 +102,7 @@ def _mean_note(report: Report) -> str:
 
 
 def unpaced_note(buses: Sequence[str]) -> str:
-    """What is to be said of a line's limit where buses are not paced; empty where all are."""
+    """Return what is to be said of a line's limit where buses are not paced; empty where all are."""
     return f"Not paced, so a virtual bus may exceed it: {', '.join(buses)}" if buses else ""
 
 

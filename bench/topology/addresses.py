@@ -23,14 +23,14 @@ def addresses(topology: Topology, ecu: str) -> dict[str, FrameAddress]:
 
 
 def extended_ids(topology: Topology, bus: str) -> list[int]:
-    """Identifiers of a bus whose frames have an address in front."""
+    """Return the identifiers of a bus whose frames have an address in front."""
     here = [ecu for ecu, entry in topology.ecus.items() if entry.bus == bus]
     found = [address for ecu in here for address in addresses(topology, ecu).values()]
     return sorted({address.can_id for address in found if address.extension is not None})
 
 
 def ecu_entries(topology: Topology) -> dict[str, dict[str, Any]]:
-    """The key ``ecus``."""
+    """Return the value of the key ``ecus``."""
     entries: dict[str, dict[str, Any]] = {}
     for ecu, entry in topology.ecus.items():
         entries[ecu] = {"bus": entry.bus}

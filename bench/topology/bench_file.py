@@ -35,17 +35,17 @@ _BOOL = "tag:yaml.org,2002:bool"
 
 
 def default_text() -> str:
-    """The default bench file's text."""
+    """Return the default bench file's text."""
     return resources.files(__package__).joinpath(DEFAULT_NAME).read_text(encoding="utf-8")
 
 
 def commented_text() -> str:
-    """A bench file to start from: the default bench, and what else can be said, as comments."""
+    """Return a bench file to start from: the default bench, and what else can be said, as comments."""
     return resources.files(__package__).joinpath(COMMENTED_NAME).read_text(encoding="utf-8")
 
 
 def load(path: Path | None = None) -> Topology:
-    """Reads a bench file, or the default one.
+    """Read a bench file, or the default one.
 
     Raises:
         BenchFileError: it cannot be read or is wrong; one line for each mistake.
@@ -62,7 +62,7 @@ def load(path: Path | None = None) -> Topology:
 
 
 def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
-    """Reads a bench file's text.
+    """Read a bench file's text.
 
     Args:
         text: YAML.
@@ -96,7 +96,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
 
 
 def _mappings(section: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The entries of a section that are mappings; what is none is for the model to refuse."""
+    """Return the entries of a section that are mappings; what is none is for the model to refuse."""
     if not isinstance(section, dict):
         return []
     return [(str(key), value) for key, value in section.items() if isinstance(value, dict)]

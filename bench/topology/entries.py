@@ -62,7 +62,7 @@ class BusEntry(Entry):
     """Further keyword arguments of ``can.Bus`` for this interface, passed on as they are."""
 
     def can_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for ``can.Bus``."""
+        """Return keyword arguments for ``can.Bus``."""
         arguments: dict[str, Any] = {"interface": self.interface, "channel": self.channel, "fd": self.fd}
         if self.interface not in ("socketcan", UDP_MULTICAST, "virtual"):
             arguments["bitrate"] = self.bitrate

@@ -31,15 +31,15 @@ class Topology(Entry):
     """Made earlier by `otabench keys init`, relative to the bench file; None: new ones for each run (no board trusts these)."""
 
     def serial_of(self, ecu: str) -> str:
-        """The ECU's serial number: the file's, else one made from vehicle and name."""
+        """Return the ECU's serial number: the file's, else one made from vehicle and name."""
         return self.ecus[ecu].serial or f"{ecu.upper()[:20]}-{self.vehicle.vin[-8:]}"
 
     def part_number_of(self, ecu: str) -> str:
-        """The ECU's part number: the file's, else one made from its hardware id."""
+        """Return the ECU's part number: the file's, else one made from its hardware id."""
         return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
 
     def image_number_of(self, ecu: str) -> int:
-        """The number by which images of other ECUs name this one: the file's, else its place in it."""
+        """Return the number by which images of other ECUs name this one: the file's, else its place in it."""
         return self.ecus[ecu].image_number or list(self.ecus).index(ecu) + 1
 
     def isotp_of(self, ecu: str) -> IsoTpConfig:
@@ -52,27 +52,27 @@ class Topology(Entry):
         return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
 
     def identifiers_on(self, bus: str) -> frozenset[int]:
-        """All identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
+        """Return all identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
         here = [entry for entry in self.ecus.values() if entry.bus == bus]
         diagnostic = {number for ecu in here for number in (ecu.request_id, ecu.response_id, ecu.functional_id)}
         return frozenset(diagnostic | {frame.id for ecu in here for frame in ecu.periodic})
 
     def simulated(self) -> list[str]:
-        """Names of the simulated ECUs, in the file's order."""
+        """Return the names of the simulated ECUs, in the file's order."""
         return [name for name, entry in self.ecus.items() if entry.kind == "simulated"]
 
     def boards(self) -> list[str]:
-        """Names of the real boards, in the file's order."""
+        """Return the names of the real boards, in the file's order."""
         return [name for name, entry in self.ecus.items() if entry.kind == "board"]
 
     def with_control_port(self) -> list[str]:
-        """Names of the ECUs that faults can be set at: the simulated ones, and boards with a fault injector."""
+        """Return the names of the ECUs that faults can be set at: the simulated ones, and boards with a fault injector."""
         return [
             name for name, entry in self.ecus.items() if entry.kind == "simulated" or entry.control_port is not None
         ]
 
     def without_kernel_can(self, *, udp_ports: Sequence[int]) -> Topology:
-        """The same bench on python-can's ``udp_multicast``, on this machine only, with user-space ISO-TP.
+        """Return the same bench on python-can's ``udp_multicast``, on this machine only, with user-space ISO-TP.
 
         Args:
             udp_ports: one a bus: Linux hands a socket the frames of every group that anybody joined on its port.

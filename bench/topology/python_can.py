@@ -41,7 +41,7 @@ _CAN_BUS: Final = frozenset({"ignore_config"})
 
 
 def complete(bus: str, entry: dict[str, Any]) -> list[str]:
-    """Fills a raw entry in, and moves its interface's own keys to ``options``. Returns what is wrong."""
+    """Fill a raw entry in, and move its interface's own keys to ``options``. Returns what is wrong."""
     given = frozenset(entry)
     try:
         settings = _settings(entry)
@@ -60,7 +60,7 @@ def complete(bus: str, entry: dict[str, Any]) -> list[str]:
 
 
 def _unknown_interface(interface: str) -> str:
-    """What is wrong with an interface's name, with the remedy; empty where python-can knows it."""
+    """Return what is wrong with an interface's name, with the remedy; empty where python-can knows it."""
     if interface in _COMPLETE:
         return ""
     with quiet():
@@ -73,7 +73,7 @@ def _unknown_interface(interface: str) -> str:
 
 
 def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
-    """Moves what ``can.Bus`` takes to ``options``, and takes out what it does not: that is wrong."""
+    """Move what ``can.Bus`` takes to ``options``, and takes out what it does not: that is wrong."""
     further = [key for key in entry if key not in _OWN]
     if not further or not isinstance(entry.get("options", {}), dict):  # what is no mapping is for the model to refuse
         return []
@@ -95,7 +95,7 @@ def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[str]:
 
 
 def _missing_keys(bus: str, entry: Mapping[str, Any]) -> list[str]:
-    """What the constructor of an entry's interface cannot do without."""
+    """Return what the constructor of an entry's interface cannot do without."""
     interface, options = str(entry["interface"]), entry.get("options", {})
     if interface in _COMPLETE or not isinstance(options, dict):
         return []
@@ -109,7 +109,7 @@ def _missing_keys(bus: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def _constructor(interface: str) -> dict[str, inspect.Parameter]:
-    """What an interface's constructor names; nothing where its library is not installed and nobody can tell."""
+    """Return what an interface's constructor names; nothing where its library is not installed and nobody can tell."""
     with quiet():
         from can import exceptions
         from can.interface import _get_class_for_interface
@@ -130,7 +130,7 @@ class _Source:
 
 
 def _settings(entry: Mapping[str, Any]) -> list[_Source]:
-    """All sources that say something, in python-can's order; none where the entry omits nothing that they could say."""
+    """Return all sources that say something, in python-can's order; none where the entry omits nothing that they could say."""
     if not _omitted(entry) and "config_context" not in entry:
         return []
     with quiet():
@@ -148,7 +148,7 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
 
 
 def _plain(values: Mapping[str, Any], cast: Callable[[str], Any]) -> dict[str, Any]:
-    """Settings as python-can takes them: texts that are numbers or truth values as such, and one old name."""
+    """Return the settings as python-can takes them: texts that are numbers or truth values as such, and one old name."""
     return {
         "interface" if key == "bustype" else key: cast(value) if isinstance(value, str) else value
         for key, value in values.items()
@@ -162,7 +162,7 @@ def _omitted(entry: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[str]:
-    """Takes from one source what the entry omits, and tells what is wrong with it."""
+    """Take from one source what the entry omits, and tell what is wrong with it."""
     for key in sorted(_omitted(entry) & source.values.keys(), key=_FILL_ORDER.index):
         if key == "data_bitrate" and not entry.get("fd"):
             continue
@@ -180,7 +180,7 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[str]:
 
 
 def _take_further_keys(entry: dict[str, Any], sources: Sequence[_Source]) -> None:
-    """Passes on what the sources say beyond an entry's own keys, whatever it is: they are python-can's, not the bench file's."""
+    """Pass on what the sources say beyond an entry's own keys, whatever it is: they are python-can's, not the bench file's."""
     further = {key: value for source in reversed(sources) for key, value in source.values.items() if key not in _OWN}
     if further and isinstance(entry.get("options", {}), dict):
         entry["options"] = further | entry.get("options", {})

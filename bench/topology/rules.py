@@ -16,7 +16,7 @@ NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 
 
 def cross_problems(topology: Topology) -> list[str]:
-    """What is wrong between entries that are each right."""
+    """Return what is wrong between entries that are each right."""
     return [
         *_identifier_problems(topology),
         *_periodic_problems(topology),

@@ -58,7 +58,7 @@ _KINDS: Final = {
 
 
 def yaml_problem(error: yaml.YAMLError) -> str:
-    """What keeps the text from being YAML, with line and column."""
+    """Return what keeps the text from being YAML, with line and column."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
@@ -66,7 +66,7 @@ def yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def field_problem(detail: Mapping[str, Any]) -> str:
-    """One of pydantic's findings."""
+    """Return one of pydantic's findings."""
     location, kind = tuple(detail["loc"]), str(detail["type"])
     if location[-2:-1] == ("channel",):  # pydantic tries both, and tells of both
         location, kind = location[:-1], "name_or_number"

@@ -123,10 +123,10 @@ def nrc_text(nrc: int) -> str:
 
 
 def check_memory_text(status: int) -> str:
-    """What a status of 31 01 0202 means."""
+    """Return what a status of 31 01 0202 means."""
     return f"status {status:02X}: {CHECK_MEMORY.get(status, 'unknown: see the documentation of the ECU')}"
 
 
 def preconditions_text(codes: bytes) -> str:
-    """What the codes of 31 01 0203 mean, joined."""
+    """Return what the codes of 31 01 0203 mean, joined."""
     return "; ".join(PRECONDITIONS.get(code, f"unknown precondition {code:02X}") for code in codes)

@@ -41,13 +41,13 @@ class BusLink:
         self._job_id: str | None = None
 
     def set_job(self, job_id: str | None) -> None:
-        """Puts the job id on all trace events from now on."""
+        """Put the job id on all trace events from now on."""
         self._job_id = job_id
         for client in self._clients.values():
             client.job_id = job_id
 
     def client(self, ecu: str) -> EcuClient:
-        """The client of one ECU of this bus.
+        """Return the client of one ECU of this bus.
 
         Raises:
             BusUnavailable: the bus cannot be opened.
@@ -68,7 +68,7 @@ class BusLink:
         return self._clients[ecu]
 
     def send_functional(self, request: bytes, *, step: str, is_best_effort: bool = False) -> None:
-        """Sends a functional request to all ECUs of this bus.
+        """Send a functional request to all ECUs of this bus.
 
         Raises:
             BusUnavailable: it could not be sent.
@@ -86,7 +86,7 @@ class BusLink:
             )
 
     def keep_sessions(self) -> None:
-        """Starts TesterPresent, if it does not run already. A bus that is away is waited for, a while.
+        """Start TesterPresent, if it does not run already. A bus that is away is waited for, a while.
 
         Raises:
             BusUnavailable: the bus cannot be opened.
@@ -110,13 +110,13 @@ class BusLink:
             sender.start()
 
     def let_sessions_end(self) -> None:
-        """Stops TesterPresent; the ECUs fall back to the default session by themselves (S3)."""
+        """Stop TesterPresent; the ECUs fall back to the default session by themselves (S3)."""
         for sender in self._tester_present:
             sender.stop()
         self._tester_present = []
 
     def close(self) -> None:
-        """Closes all; what is used next opens it again."""
+        """Close all; what is used next opens it again."""
         self.let_sessions_end()
         for client in self._clients.values():
             client.close()
@@ -126,7 +126,7 @@ class BusLink:
             self._channel = None
 
     def _await_bus(self) -> None:
-        """Opens the bus, again and again with longer pauses: an adapter may be plugged in again."""
+        """Open the bus, again and again with longer pauses: an adapter may be plugged in again."""
         deadline = time.monotonic() + _BUS_PATIENCE_S
         pauses = Backoff(first_s=_FIRST_PAUSE_S, most_s=_BUS_PATIENCE_S / 2)
         while True:
@@ -149,7 +149,7 @@ class BusLink:
 
 
 def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
-    """One ECU for each functional address of the bus: ECUs that are addressed differently hear different requests."""
+    """Return one ECU for each functional address of the bus: ECUs that are addressed differently hear different requests."""
     targets: dict[object, EcuEndpoint] = {}
     for endpoint in endpoints:
         try:

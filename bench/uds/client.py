@@ -76,11 +76,11 @@ class EcuClient:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; the next request opens it again."""
+        """Close the connection; the next request opens it again."""
         self._wire.close()
 
     def discard_received(self) -> None:
-        """Drops what came before: done before a functional request whose answers are to be collected."""
+        """Drop what came before: done before a functional request whose answers are to be collected."""
         self._open(step="open connection")
         self._wire.below.empty_rxqueue()
 
@@ -93,7 +93,7 @@ class EcuClient:
         is_sent_already: bool = False,
         may_repeat: bool = False,
     ) -> bytes:
-        """Sends a request and returns the whole positive answer.
+        """Send a request and return the whole positive answer.
 
         Args:
             payload: service identifier and parameters.
@@ -236,11 +236,11 @@ class EcuClient:
         return answer[4:]
 
     def refused(self, step: str, text: str, *, nrc: int | None = None) -> EcuRefused:
-        """The error for an answer that says no by a status."""
+        """Return the error for an answer that says no by a status."""
         return EcuRefused(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
 
     def contradicts(self, step: str, text: str) -> EcuContradicts:
-        """The error for an answer that does not fit."""
+        """Return the error for an answer that does not fit."""
         return EcuContradicts(
             f"{self.name}: {step}: {text}: the ECU's software or its flash profile is wrong", ecu=self.name, step=step
         )

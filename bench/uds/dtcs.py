@@ -53,12 +53,12 @@ class DtcRecord:
 
 
 def shown(code: int) -> str:
-    """A three-byte code as workshops write it (ISO 15031-6): letter, four digits, failure type."""
+    """Return a three-byte code as workshops write it (ISO 15031-6): letter, four digits, failure type."""
     return f"{'PCBU'[code >> 22]}{code >> 8 & 0x3FFF:04X}-{code & 0xFF:02X}"
 
 
 def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRecord, ...]:
-    """The stored codes of which a status bit of the mask is set.
+    """Return the stored codes of which a status bit of the mask is set.
 
     Raises:
         FlashError: the ECU is silent, or its answer makes no sense. Not where it refuses: then there are none.
@@ -75,7 +75,7 @@ def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRe
 
 
 def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
-    """What stands in the extended data records of one code.
+    """Return what stands in the extended data records of one code.
 
     Raises:
         ValueError: a record is cut short, or of no number known here (its length is not known then).

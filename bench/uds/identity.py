@@ -40,7 +40,7 @@ class EcuIdentity:
 
 
 def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
-    """The slot table.
+    """Return the slot table.
 
     Raises:
         FlashError: see ``EcuClient.read``; EcuContradicts where the record is none.
@@ -54,7 +54,7 @@ def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
 
 
 def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentity:
-    """All an ECU says of itself.
+    """Return all an ECU says of itself.
 
     Raises:
         FlashError: see ``EcuClient.read``.
@@ -80,7 +80,7 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
 
 
 def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentity:
-    """Asks one ECU who it is, on a bus opened for this only.
+    """Ask one ECU who it is, on a bus opened for this only.
 
     Raises:
         FlashError: no such bus, no answer, or one that makes no sense.
@@ -101,7 +101,7 @@ def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentit
 
 
 def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event | None = None) -> None:
-    """Waits until the ECU answers anything (3E 00), however it likes.
+    """Wait until the ECU answers anything (3E 00), however it likes.
 
     Raises:
         EcuLost: not before ``deadline`` (monotonic clock).

@@ -72,7 +72,7 @@ NEGATIVE_RESPONSES: Final[dict[int, str]] = {
 
 
 def describe(request: bytes) -> str:
-    """A request in words: service, and identifier or routine where it names one; empty where it is no known service."""
+    """Return a request in words: service, and identifier or routine where it names one; empty where it is no known service."""
     service = SERVICES.get(request[0]) if request else None
     if service is None:
         return ""

@@ -155,7 +155,7 @@ class Soak(_Model):
     """An ECU gives up a trial that is not confirmed in that time. None: this kind never does."""
 
     def require_fits(self, time_s: float) -> None:
-        """Raises ValueError where a soak of ``time_s`` would outlast the trial."""
+        """Raise ValueError where a soak of ``time_s`` would outlast the trial."""
         if self.trial_limit_s is not None and time_s >= self.trial_limit_s:
             raise ValueError(
                 f"a soak of {time_s:g} s outlasts the trial, which the ECU gives up after {self.trial_limit_s:g} s "
@@ -218,14 +218,14 @@ class Profile(_Model):
 
 
 def shipped() -> list[str]:
-    """The names of the profiles that come with the package."""
+    """Return the names of the profiles that come with the package."""
     folder = resources.files("otabench.bench.uds.profiles")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 @cache
 def load(name: str) -> Profile:
-    """Reads a profile: a shipped one by name, any other by path (a name with ``/`` or ending in ``.yaml``).
+    """Read a profile: a shipped one by name, any other by path (a name with ``/`` or ending in ``.yaml``).
 
     Raises:
         ProfileInvalid: there is none of that name, it cannot be read, or a key or value is wrong.

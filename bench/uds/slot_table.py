@@ -53,7 +53,7 @@ class SlotTable:
 
 
 def parse(record: bytes) -> SlotTable:
-    """Reads the data record of F1A1.
+    """Read the data record of F1A1.
 
     Raises:
         ValueError: another length than 28 bytes, or a state or slot number that does not exist.
@@ -67,7 +67,7 @@ def parse(record: bytes) -> SlotTable:
 
 
 def same_version(one: str, other: str) -> bool:
-    """Whether two version texts mean the same version ("2.0.0" and "2.0.0+0" do)."""
+    """Return whether two version texts mean the same version ("2.0.0" and "2.0.0+0" do)."""
     try:
         return ImageVersion.parse(one) == ImageVersion.parse(other)
     except ValueError:

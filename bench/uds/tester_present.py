@@ -26,14 +26,14 @@ class TesterPresent:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the sending, the first one period from now."""
+        """Start the sending, the first one period from now."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name=f"tester-present {self._channel.name}", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the sending."""
+        """End the sending."""
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
@@ -64,7 +64,7 @@ def send_functional(
     step: str,
     is_best_effort: bool = False,
 ) -> None:
-    """Sends one functional request and traces it; answers are the callers' to collect.
+    """Send one functional request and traces it; answers are the callers' to collect.
 
     Raises:
         BusUnavailable: it could not be sent (not raised with ``is_best_effort``: then only traced).

@@ -53,7 +53,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             self.below.empty_rxqueue()
 
     def take_waiting(self) -> list[bytes]:
-        """What has come and nobody waited for; empty too where the bus is away, which the next request says."""
+        """Return what has come and nobody waited for; empty too where the bus is away, which the next request says."""
         found: list[bytes] = []
         with suppress(TransportError, TimeoutException):
             while len(found) < _MOST_WAITING:
@@ -78,7 +78,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
 
 
 def _answer_head(request: bytes) -> bytes:
-    """How the positive answer to a request begins (ISO 14229-1)."""
+    """Return how the positive answer to a request begins (ISO 14229-1)."""
     service = request[0]
     echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
     if service in _WITH_SUB_FUNCTION and echoed:
@@ -87,7 +87,7 @@ def _answer_head(request: bytes) -> bytes:
 
 
 def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:
-    """The data of a ``uds.exchange`` event (docs/contracts.md). A block of 36 is told by its first two bytes only.
+    """Return the data of a ``uds.exchange`` event (docs/contracts.md). A block of 36 is told by its first two bytes only.
 
     Args:
         problem: why there is no answer, or nothing.

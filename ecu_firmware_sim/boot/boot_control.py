@@ -42,7 +42,7 @@ class BootControl:
 
     @classmethod
     def decode(cls, data: bytes) -> BootControl:
-        """Reads a record; one without promises is an earlier version's. Raises ValueError, LookupError or struct.error."""
+        """Read a record; one without promises is an earlier version's. Raises ValueError, LookupError or struct.error."""
         first, second, preferred, boots_left, counter = _FORMAT.unpack_from(data)
         promised: tuple[Versions, Versions] = ((), ())
         if rest := data[_FORMAT.size :]:
@@ -52,14 +52,14 @@ class BootControl:
         return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter, promised)
 
     def on(self, slot: int, event: SlotEvent) -> BootControl:
-        """The record after ``event`` happened to ``slot``. Raises SlotTransitionError."""
+        """Return the record after ``event`` happened to ``slot``. Raises SlotTransitionError."""
         states = list(self.states)
         states[slot] = slots.after(states[slot], event)
         after = replace(self, states=(states[0], states[1]))
         return after.promise(slot, ()) if states[slot] in (SlotState.EMPTY, SlotState.INVALID) else after
 
     def promise(self, slot: int, versions: Versions) -> BootControl:
-        """The record with what is promised to the image in ``slot``."""
+        """Return the record with what is promised to the image in ``slot``."""
         return replace(self, promised=(versions, self.promised[1]) if slot == 0 else (self.promised[0], versions))
 
     @property
@@ -84,7 +84,7 @@ class BootControlStore:
         return self._current
 
     def load(self) -> BootControl | None:
-        """Reads both copies; None if neither is valid. Raises PowerLost."""
+        """Read both copies; None if neither is valid. Raises PowerLost."""
         payload = self._record.load()
         try:
             self._current = None if payload is None else BootControl.decode(payload)
@@ -93,13 +93,13 @@ class BootControlStore:
         return self._current
 
     def commit(self, new: BootControl) -> None:
-        """Makes ``new`` the record, unless it is already. Raises PowerLost."""
+        """Make ``new`` the record, unless it is already. Raises PowerLost."""
         if new != self._current:
             self._record.store(new.encode())
             self._current = new
 
     def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
-        """Commits what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
+        """Commit what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
 
         Raises:
             SlotTransitionError: the table has no such transition; nothing was changed.
@@ -115,7 +115,7 @@ class BootControlStore:
         return new
 
     def prefer(self, slot: int) -> None:
-        """Boots ``slot`` from the next reset on, if no trial is due. Raises PowerLost."""
+        """Boot ``slot`` from the next reset on, if no trial is due. Raises PowerLost."""
         self.commit(replace(self.current, preferred=slot))
 
     def forfeit_trial(self) -> None:

@@ -85,7 +85,7 @@ class Bootloader:
         self._listener: NoteListener | None = None
 
     def boot(self, listener: NoteListener | None = None) -> BootOutcome:
-        """Chooses what runs. Raises PowerLost, from which another boot recovers."""
+        """Choose what runs. Raises PowerLost, from which another boot recovers."""
         self._notes = []
         self._listener = listener
         control = self._boot_control.load() or self._recover()
@@ -96,7 +96,7 @@ class Bootloader:
         return BootOutcome(slot, running, tuple(self._notes), rolled_back_from)
 
     def verify(self, slot: int, *, minimum_security_counter: int) -> Image:
-        """The image of a slot, if it may run. Raises ImageRefused, PowerLost."""
+        """Return the image of a slot, if it may run. Raises ImageRefused, PowerLost."""
         return image.check(
             self._flash.view(self._layout.slot_offset(slot), self._layout.slot_bytes),
             public_key=self._policy.public_key,

@@ -23,13 +23,13 @@ _ENTRY: Final = struct.Struct(">BBBHI")
 
 
 def kept(image: Image, promised: Mapping[int, ImageVersion]) -> Versions:
-    """What of ``promised`` stays with the slot: bounded by the image, however many ECUs the vehicle has."""
+    """Return what of ``promised`` stays with the slot: bounded by the image, however many ECUs the vehicle has."""
     named = {each.image_number for each in image.dependencies} - {OWN_IMAGE}
     return tuple((number, promised[number]) for number in sorted(named & promised.keys()))
 
 
 def unmet(image: Image, versions: Versions, *, own: ImageVersion | None = None) -> str:
-    """The first dependency that is not met, in words; "" where there is none.
+    """Return the first dependency that is not met, in words; "" where there is none.
 
     Args:
         image: verified.
@@ -56,7 +56,7 @@ def encode(versions: Versions) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Versions, bytes]:
-    """Reads one list, and gives what stands behind it. Raises struct.error or IndexError where it is cut short."""
+    """Read one list, and give what stands behind it. Raises struct.error or IndexError where it is cut short."""
     count = data[0]
     found = []
     for index in range(count):

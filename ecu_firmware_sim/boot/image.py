@@ -50,7 +50,7 @@ class ImageRefused(Exception):
 def check(
     data: bytes | memoryview, *, public_key: Ed25519PublicKey, hardware_id: str, minimum_security_counter: int
 ) -> Image:
-    """Applies all rules to the image at the start of ``data``.
+    """Apply all rules to the image at the start of ``data``.
 
     Raises:
         ImageRefused: which rule it broke, and how.

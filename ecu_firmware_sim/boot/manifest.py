@@ -56,7 +56,7 @@ class ManifestEntry:
 
 
 def parse_root(data: bytes) -> Root:
-    """The pinned Root.
+    """Return the pinned Root.
 
     Raises:
         ValueError: the bytes are not TUF Root metadata.
@@ -70,7 +70,7 @@ def parse_root(data: bytes) -> Root:
 def accept(
     data: bytes, *, root: Root, vin: str, serial: str, hardware_id: str, last_accepted_version: int
 ) -> ManifestEntry:
-    """Applies all rules.
+    """Apply all rules.
 
     Raises:
         ManifestRefused: which rule the metadata broke, and how.
@@ -119,7 +119,7 @@ def accept(
 
 
 def announced_job_id(data: bytes) -> str | None:
-    """The job that metadata names, nothing verified: for the trace, never for a decision."""
+    """Return the job that metadata names, nothing verified: for the trace, never for a decision."""
     try:
         job_id = json.loads(data)["signed"][MANIFEST_CUSTOM_KEY]["job_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

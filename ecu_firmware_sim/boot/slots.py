@@ -70,12 +70,12 @@ TRANSITIONS: Final[dict[tuple[SlotState, SlotEvent], SlotState]] = {
 
 
 def is_allowed(state: SlotState, event: SlotEvent) -> bool:
-    """Whether the table has a transition for ``event`` in ``state``."""
+    """Return whether the table has a transition for ``event`` in ``state``."""
     return (state, event) in TRANSITIONS
 
 
 def after(state: SlotState, event: SlotEvent) -> SlotState:
-    """The state that follows.
+    """Return the state that follows.
 
     Raises:
         SlotTransitionError: the table has no such transition.

@@ -31,7 +31,7 @@ class Sender(Protocol):
     """Something that sends frames again and again until it is closed."""
 
     def close(self) -> None:
-        """Ends sending at once."""
+        """End sending at once."""
 
 
 class Application:
@@ -50,14 +50,14 @@ class Application:
         return self._sender is not None
 
     def talk(self, allowed: bool) -> None:
-        """Starts or stops; does nothing where that is so already."""
+        """Start or stop; do nothing where that is so already."""
         if not allowed:
             self.stop()
         elif self._sender is None and self._frames and self._can_send:
             self._start()
 
     def stop(self) -> None:
-        """Ends sending at once."""
+        """End sending at once."""
         if self._sender is not None:
             self._sender.close()
             self._sender = None
@@ -97,7 +97,7 @@ class BroadcastManager:
 
 
 def setup_message(frame: PeriodicFrame, cycle: Sequence[bytes]) -> bytes:
-    """What tells the broadcast manager to send ``cycle`` again and again (linux/can/bcm.h)."""
+    """Return what tells the broadcast manager to send ``cycle`` again and again (linux/can/bcm.h)."""
     can_id = kernel_id(frame.id)
     seconds, micros = divmod(frame.period_ms * 1000, 1_000_000)
     head = _HEAD.pack(_TX_SETUP, _SETTIMER | _STARTTIMER, 0, 0, 0, seconds, micros, can_id, len(cycle))

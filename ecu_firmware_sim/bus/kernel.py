@@ -118,7 +118,7 @@ class KernelTransport:
         self._receiving_since_s = None
 
     def _was_cleared_to_send(self) -> bool:
-        """Whether the kernel has told the tester to go on, since it was looked last."""
+        """Return whether the kernel has told the tester to go on, since it was looked last."""
         seen = False
         try:
             while self._flow_control.recv(_CANFD_MTU, socket.MSG_DONTWAIT):
@@ -150,7 +150,7 @@ def _survive(error: OSError, what: str) -> None:
 
 
 def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
-    """Opens a CAN_RAW socket for one identifier."""
+    """Open a CAN_RAW socket for one identifier."""
     mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
     raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", kernel_id(identifier), mask))
     if fd:
@@ -159,7 +159,7 @@ def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: boo
 
 
 def _hear_only(raw_socket: socket.socket, position: int, value: int) -> None:
-    """Keeps frames whose data have another byte at ``position`` out of the socket."""
+    """Keep frames whose data have another byte at ``position`` out of the socket."""
     load_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
     program = (
         _BPF.pack(load_byte, 0, 0, _CAN_FRAME.size + position)

@@ -12,7 +12,7 @@ from otabench.proto.process_config import EcuConfig
 
 
 def open_transport(config: EcuConfig, waker: Waker) -> Transport:
-    """Opens the transport that ``config.isotp.transport`` names; auto takes the kernel's where it is.
+    """Open the transport that ``config.isotp.transport`` names; auto takes the kernel's where it is.
 
     Raises:
         BusUnavailable: the interface is absent or cannot be opened.

@@ -44,7 +44,7 @@ class PeriodicSender:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends sending: no frame comes after this."""
+        """End sending: no frame comes after this."""
         self._closed.set()
         self._thread.join()
         with contextlib.suppress(can.CanError, OSError):  # the bus may be gone

@@ -54,15 +54,15 @@ class Transport(Protocol):
     """One end of an ISO-TP connection, and the functional identifier."""
 
     def receive(self, timeout_s: float | None) -> Received | None:
-        """The next request, or None at a wake-up or the timeout. Raises TransportDown."""
+        """Return the next request, or None at a wake-up or the timeout. Raises TransportDown."""
         ...
 
     def is_receiving(self) -> bool:
-        """Whether the first frame of a request came, and the last one did not. Raises TransportDown."""
+        """Return whether the first frame of a request came, and the last one did not. Raises TransportDown."""
         ...
 
     def send(self, response: bytes) -> None:
-        """Sends to the tester. A response that the tester does not take is logged and lost."""
+        """Send to the tester. A response that the tester does not take is logged and lost."""
         ...
 
     def close(self) -> None: ...
@@ -90,7 +90,7 @@ class NoTransport:
 
 
 def uses_fd(config: EcuConfig) -> bool:
-    """Whether ISO-TP runs in CAN FD frames."""
+    """Return whether ISO-TP runs in CAN FD frames."""
     return config.isotp.fd or bool(config.bus.get("fd"))
 
 
@@ -106,7 +106,7 @@ def addresses(config: EcuConfig) -> tuple[ConnectionAddress, FrameAddress]:
 
 
 def functional_request(data: bytes, address: FrameAddress) -> Received | None:
-    """The single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte).
+    """Return the single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte).
 
     With extended addressing the receiver's address stands in front; frames to another one are nothing to us.
     """

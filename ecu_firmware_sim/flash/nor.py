@@ -153,7 +153,7 @@ class NorFlash:
         return self.erase_sector_s > 0 or self.program_page_s > 0
 
     def view(self, offset: int, length: int) -> memoryview:
-        """The memory itself, read-only; it changes with the flash.
+        """Return the memory itself, read-only; it changes with the flash.
 
         Raises:
             PowerLost: there is no power.
@@ -164,7 +164,7 @@ class NorFlash:
         return memoryview(self.memory).toreadonly()[offset : offset + length]
 
     def read(self, offset: int, length: int) -> bytes:
-        """A copy of the memory. Raises as ``view`` does."""
+        """Return a copy of the memory. Raises as ``view`` does."""
         return bytes(self.view(offset, length))
 
     def is_erased(self, offset: int, length: int) -> bool:
@@ -173,7 +173,7 @@ class NorFlash:
         return self.memory.count(ERASED, offset, offset + length) == length
 
     def erase(self, offset: int, length: int) -> None:
-        """Erases whole sectors, one operation each.
+        """Erase whole sectors, one operation each.
 
         Raises:
             FlashError: not whole sectors, or out of bounds.
@@ -186,7 +186,7 @@ class NorFlash:
             self._operate(OperationKind.ERASE, sector, _BLANK_SECTOR)
 
     def program(self, offset: int, data: bytes | memoryview) -> None:
-        """Programs bytes, one operation a page touched.
+        """Program bytes, one operation a page touched.
 
         Raises:
             FlashError: a byte was not erased (the page is programmed all the same, as a real part would), or out of bounds.
@@ -256,7 +256,7 @@ class NorFlash:
             self._backing.write(offset, data)
 
     def _write_held(self) -> None:
-        """Writes pages that were programmed one behind the other with one call: a file costs more than a page."""
+        """Write pages that were programmed one behind the other with one call: a file costs more than a page."""
         held, self._held = self._held, None
         if held is not None and self._backing is not None and held[0] < held[1]:
             self._backing.write(held[0], bytes(self.memory[held[0] : held[1]]))

@@ -62,7 +62,7 @@ class NvmStore:
         return self._current
 
     def load(self) -> NvmData | None:
-        """Reads both banks; None if neither is valid. Raises PowerLost."""
+        """Read both banks; None if neither is valid. Raises PowerLost."""
         payload = self._record.load()
         try:
             self._current = None if payload is None else NvmData.model_validate_json(payload)
@@ -71,11 +71,11 @@ class NvmStore:
         return self._current
 
     def write(self, data: NvmData) -> None:
-        """Makes ``data`` the record, unless it is already. Raises PowerLost."""
+        """Make ``data`` the record, unless it is already. Raises PowerLost."""
         if data != self._current:
             self._record.store(data.model_dump_json().encode())
             self._current = data
 
     def update(self, **changes: object) -> None:
-        """Writes the current record with ``changes``. Raises PowerLost."""
+        """Write the current record with ``changes``. Raises PowerLost."""
         self.write(self.current.model_copy(update=changes))

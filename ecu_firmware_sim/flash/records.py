@@ -41,7 +41,7 @@ class RedundantRecord:
         return self._size_bytes - _HEADER.size
 
     def load(self) -> bytes | None:
-        """The newest valid payload, both copies then holding it; None if neither copy is valid.
+        """Return the newest valid payload, both copies then holding it; None if neither copy is valid.
 
         Raises:
             PowerLost: power went during the repair, or was off.
@@ -56,7 +56,7 @@ class RedundantRecord:
         return newest.payload
 
     def store(self, payload: bytes) -> None:
-        """Replaces the record; a cut at any operation leaves the old or the new one.
+        """Replace the record; a cut at any operation leaves the old or the new one.
 
         Raises:
             ValueError: the payload does not fit.

@@ -103,7 +103,7 @@ class DecryptingDownload:
         return self.received_bytes > 0
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises DecryptionRefused, PatchRefused, TooMuchData, FlashError, PowerLost."""
+        """Take the next bytes. Raises DecryptionRefused, PatchRefused, TooMuchData, FlashError, PowerLost."""
         self._held += data
         self.received_bytes += len(data)
         self.most_held_bytes = max(self.most_held_bytes, len(self._held))
@@ -117,7 +117,7 @@ class DecryptingDownload:
             raise DecryptionRefused(f"{len(self._held)} bytes follow the last chunk")
 
     def finish(self) -> None:
-        """Raises DecryptionRefused, PatchRefused, FlashError, PowerLost."""
+        """Raise DecryptionRefused, PatchRefused, FlashError, PowerLost."""
         if self._stream is None or not self._stream.is_over:
             raise DecryptionRefused(f"it ends after {self.received_bytes} bytes, before its last chunk")
         self._inner.finish()
@@ -144,7 +144,7 @@ def _open_key(sealed: bytes, key: PrivateKey) -> bytes:
 
 
 def parse_private_key(text: str) -> PrivateKey:
-    """The key from its 64 hexadecimal digits.
+    """Return the key from its 64 hexadecimal digits.
 
     Raises:
         ValueError: they are none.

@@ -51,7 +51,7 @@ class RebuildReport:
 
 
 def most_patch_bytes(ram_bytes: int) -> int:
-    """How large a patch may be that is to be rebuilt within ``ram_bytes``; not positive if none can."""
+    """Return how large a patch may be that is to be rebuilt within ``ram_bytes``; not positive if none can."""
     return ram_bytes - SMALLEST_DECODER_BYTES - WORK_BYTES
 
 
@@ -78,7 +78,7 @@ class Arrival:
         return self.received_bytes == self._patch_bytes
 
     def take(self, data: bytes) -> None:
-        """Keeps the next bytes, if what they say can be rebuilt. Raises PatchRefused."""
+        """Keep the next bytes, if what they say can be rebuilt. Raises PatchRefused."""
         if self.received_bytes + len(data) > self._patch_bytes:
             raise PatchRefused(f"more than the {self._patch_bytes} bytes came that the manifest names")
         if self._heads is None:
@@ -96,7 +96,7 @@ class Arrival:
         self._judge_streams(self._heads)
 
     def give(self) -> bytearray:
-        """The patch, which is not kept."""
+        """Return the patch, which is not kept."""
         patch, self._patch = self._patch, bytearray()
         return patch
 
@@ -109,7 +109,7 @@ class Arrival:
 def rebuild(
     patch: bytes | bytearray, *, base: memoryview, new_bytes: int, ram_bytes: int, write: Callable[[bytes], None]
 ) -> RebuildReport:
-    """Writes the image that ``patch`` makes of ``base``, in order, in pieces.
+    """Write the image that ``patch`` makes of ``base``, in order, in pieces.
 
     Raises:
         PatchRefused: why. Some of the image may have been written by then.
@@ -150,7 +150,7 @@ def rebuild(
 
 
 def _room(patch_bytes: int, decoder_bytes: int, ram_bytes: int) -> int:
-    """What is left for control and extra data. Raises PatchRefused."""
+    """Return what is left for control and extra data. Raises PatchRefused."""
     room = ram_bytes - patch_bytes - decoder_bytes - WORK_BYTES
     if room < 0:
         raise PatchRefused(f"rebuilding needs {-room} bytes more than the ECU's {ram_bytes} bytes of RAM")
@@ -174,7 +174,7 @@ def _triples(control: bytearray) -> Iterator[tuple[int, int, int]]:
 
 
 def _check_triples(control: bytearray, *, new_bytes: int) -> int:
-    """How many extra bytes they name. Raises PatchRefused."""
+    """Return how many extra bytes they name. Raises PatchRefused."""
     if len(control) % _TRIPLE.size:
         raise PatchRefused("the control stream is not whole triples")
     if any(add < 0 or extra < 0 for add, extra, _ in _triples(control)):

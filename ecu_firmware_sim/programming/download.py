@@ -35,11 +35,11 @@ class Download(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Takes the next bytes. Raises TooMuchData, PatchRefused, DecryptionRefused, FlashError, PowerLost."""
+        """Take the next bytes. Raises TooMuchData, PatchRefused, DecryptionRefused, FlashError, PowerLost."""
         ...
 
     def finish(self) -> None:
-        """Programs what is left. Raises PatchRefused, DecryptionRefused, FlashError, PowerLost."""
+        """Program what is left. Raises PatchRefused, DecryptionRefused, FlashError, PowerLost."""
         ...
 
 
@@ -52,7 +52,7 @@ class PageWriter:
         self._rest = b""
 
     def write(self, data: bytes) -> None:
-        """Raises FlashError, PowerLost."""
+        """Raise FlashError, PowerLost."""
         data = self._rest + data
         whole = len(data) - (self._offset + len(data)) % PAGE_BYTES
         if whole <= 0:
@@ -63,7 +63,7 @@ class PageWriter:
         self._rest = data[whole:]
 
     def flush(self) -> None:
-        """Raises FlashError, PowerLost."""
+        """Raise FlashError, PowerLost."""
         rest, self._rest = self._rest, b""
         self._flash.program(self._offset, rest)
         self._offset += len(rest)

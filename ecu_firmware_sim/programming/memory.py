@@ -132,11 +132,11 @@ class FirmwareMemory:
         return self.running is not None and self._state(self.running) is SlotState.TRIAL
 
     def slot_table(self) -> tuple[SlotInfo, SlotInfo]:
-        """Both slots; ``image`` is what a readable header says, nothing of it verified here."""
+        """Return both slots; ``image`` is what a readable header says, nothing of it verified here."""
         return SlotInfo(self._state(0), self._readable(0)), SlotInfo(self._state(1), self._readable(1))
 
     def erase(self, address: int, length: int) -> None:
-        """Erases within the slot window or the metadata window, whole sectors (the length is rounded up).
+        """Erase within the slot window or the metadata window, whole sectors (the length is rounded up).
 
         Raises:
             OutOfRange: outside the windows, or not at the start of a sector.
@@ -181,7 +181,7 @@ class FirmwareMemory:
             self._patch_facts()
 
     def begin_download(self, address: int, size: int, *, is_patch: bool, is_encrypted: bool = False) -> Download:
-        """Starts a download that ``check_download`` allows. Raises PowerLost."""
+        """Start a download that ``check_download`` allows. Raises PowerLost."""
         offset = self._resolve(address, size)
         if address >= METADATA_WINDOW:
             return MetadataDownload(self.flash, offset, size, window_bytes=self.layout.metadata_bytes)
@@ -196,7 +196,7 @@ class FirmwareMemory:
         return DecryptingDownload(download, self._decryption_key, plaintext_bytes=None if is_patch else size)
 
     def refuse_download(self, status: CheckStatus, text: str) -> None:
-        """Remembers for check memory why what was downloaded is not an image (PATCH_REFUSED, DECRYPTION_FAILED)."""
+        """Remember for check memory why what was downloaded is not an image (PATCH_REFUSED, DECRYPTION_FAILED)."""
         self._refused = ImageRefused(status, text)
 
     def check(self) -> CheckResult:
@@ -222,7 +222,7 @@ class FirmwareMemory:
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")
 
     def unmet_dependency(self) -> str:
-        """Which dependency of the image that waits to be booted is not met, in words; "" where all are.
+        """Return which dependency of the image that waits to be booted is not met, in words; "" where all are.
 
         Raises:
             NotNow: no slot waits to be booted.
@@ -235,11 +235,11 @@ class FirmwareMemory:
         return dependencies.unmet(waiting, self._promised(self.target), own=own)
 
     def unmet_preconditions(self) -> list[int]:
-        """Codes of routine 0203 that the memory knows; those of the vehicle are ``uds.conditions``'."""
+        """Return the codes of routine 0203 that the memory knows; those of the vehicle are ``uds.conditions``'."""
         return [PRECONDITION_TRIAL_NOT_CONFIRMED] if self.on_trial else []
 
     def activate(self) -> None:
-        """Makes the STAGED slot the one that is tried at the next reset. Raises NotNow, PowerLost."""
+        """Make the STAGED slot the one that is tried at the next reset. Raises NotNow, PowerLost."""
         self._need_free_target()
         self._need_event(SlotEvent.ACTIVATED)
         if lacking := self.unmet_dependency():
@@ -247,7 +247,7 @@ class FirmwareMemory:
         self._boot_control.apply(self.target, SlotEvent.ACTIVATED, boots_left=self._max_boot_attempts)
 
     def confirm(self) -> None:
-        """Confirms the running trial; older images are refused from now on. Raises NotNow, PowerLost."""
+        """Confirm the running trial; older images are refused from now on. Raises NotNow, PowerLost."""
         running = self.running
         image = None if running is None else self._readable(running)
         if running is None or image is None or not self.on_trial:
@@ -259,7 +259,7 @@ class FirmwareMemory:
         )
 
     def revert(self, *, tell: Callable[[str], None]) -> None:
-        """Leaves the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
+        """Leave the trial (running or only activated), or the running slot, for the other CONFIRMED slot at the next reset.
 
         Where there is none, a running trial is left for the bootloader, from which the ECU was rescued.
 
@@ -324,7 +324,7 @@ class FirmwareMemory:
         )
 
     def _patch_facts(self) -> PatchCustom:
-        """What verified Targets say of the patch. Raises NotAccepted."""
+        """Return what verified Targets say of the patch. Raises NotAccepted."""
         if self.running is None:
             raise NotAccepted("a patch, and there is no running image to patch")
         try:

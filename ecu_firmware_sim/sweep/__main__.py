@@ -34,7 +34,7 @@ _FILES: Final = {
 
 
 def load(folder: Path) -> Update:
-    """What lies in the folder. Raises ConfigError."""
+    """Return what lies in the folder. Raises ConfigError."""
     try:
         config = EcuConfig.model_validate_json((folder / "ecu.json").read_bytes())
         new = (folder / "new.bin").read_bytes()
@@ -58,7 +58,7 @@ def load(folder: Path) -> Update:
 
 
 def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
-    """All scenarios; tells what happens. Returns the sum."""
+    """Run all scenarios, show what happens, and return the sum."""
     total = Tally()
     for scenario in possible(update):
         one = Sweep(update, scenario, second=second, noise_seed=noise_seed)
@@ -98,7 +98,7 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
 
 
 def replay(update: Update, sequence: Sequence, *, noise_seed: int) -> str:
-    """One sequence, told as a finding or as done; what does not hold, or nothing. Raises ValueError."""
+    """Return one sequence, told as a finding or as done; what does not hold, or nothing. Raises ValueError."""
     one = Sweep(update, sequence.scenario, second=SecondCuts(0), noise_seed=noise_seed)
     _, reason = one.replay(sequence)
     if reason:
@@ -112,7 +112,7 @@ def tell(event: str, **data: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m otabench.ecu_firmware_sim.sweep", description="Power-cut sweep of one ECU."
     )

@@ -79,7 +79,7 @@ class Update:
         return str(image_format.parse(self.new).version)
 
     def factory_state(self) -> bytes:
-        """The flash of a new ECU that runs ``old``. Raises ConfigError."""
+        """Return the flash of a new ECU that runs ``old``. Raises ConfigError."""
         return bytes(
             factory_memory(
                 self.old,
@@ -129,12 +129,12 @@ class BareEcu:
         return self._startup.boot_control.current.states[slot]
 
     def trouble_codes(self) -> list[int]:
-        """The codes that are stored (confirmedDTC). Raises UpdateRefused, PowerLost."""
+        """Return the codes that are stored (confirmedDTC). Raises UpdateRefused, PowerLost."""
         entries = self.ask(b"\x19\x02\x08")[3:]
         return [int.from_bytes(entries[start : start + 3], "big") for start in range(0, len(entries), 4)]
 
     def ask(self, request: bytes) -> bytes:
-        """One request and its positive answer.
+        """Return one request and its positive answer.
 
         Raises:
             UpdateRefused: it was answered negatively, or not at all.
@@ -194,12 +194,12 @@ class BareEcu:
         self.ask(_ACTIVATE)
 
     def confirm(self) -> None:
-        """Raises as ``update``."""
+        """Raise as ``update``."""
         self.unlock()
         self.ask(_CONFIRM)
 
     def revert(self) -> None:
-        """Leaves the trial, running or only activated. Raises as ``update``."""
+        """Leave the trial, running or only activated. Raises as ``update``."""
         self.unlock()
         self.ask(_REVERT)
 

@@ -116,7 +116,7 @@ SCRIPTS: Final[dict[Scenario, _Script]] = {
 
 
 def possible(update: Update) -> list[Scenario]:
-    """The scenarios for which there is something to transfer."""
+    """Return the scenarios for which there is something to transfer."""
     return [scenario for scenario in Scenario if SCRIPTS[scenario].kind in update.transfers]
 
 
@@ -143,7 +143,7 @@ class Sequence:
 
     @classmethod
     def parse(cls, text: str) -> Sequence:
-        """Reads what ``str`` wrote.
+        """Read what ``str`` wrote.
 
         Raises:
             ValueError: not of that form.
@@ -185,7 +185,7 @@ class SecondCuts:
     seed: int = 0
 
     def choose(self, sequence: Sequence, operations: int) -> frozenset[int]:
-        """Numbers of operations to be cut in a recovery that has about so many."""
+        """Return numbers of operations to be cut in a recovery that has about so many."""
         if self.most is None:
             return frozenset(range(1, 2 * operations + 1))
         draw = random.Random(f"{self.seed}/{sequence}")
@@ -216,7 +216,7 @@ class Sweep:
         self._recovery_operations = max(self.operations, _count(self._ecu(update.factory_state()), self._recover))
 
     def run(self, cuts: Iterable[Cut] = CUTS, *, on_progress: Callable[[int, Tally], None] | None = None) -> Tally:
-        """Cuts at every operation; ``on_progress`` gets the number of operations done so far, of ``operations``."""
+        """Cut at every operation; ``on_progress`` gets the number of operations done so far, of ``operations``."""
         tally, modes = Tally(), tuple(cuts)
 
         def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
@@ -231,7 +231,7 @@ class Sweep:
         return tally
 
     def replay(self, sequence: Sequence) -> tuple[bytes, str]:
-        """The memory after the cuts, each in the middle of the act itself, and what does not hold then ("" if all does).
+        """Return the memory after the cuts, each in the middle of the act itself, and what does not hold then ("" if all does).
 
         Raises:
             ValueError: a cut lies behind the end of what is cut.
@@ -283,7 +283,7 @@ class Sweep:
         return self._verdicts[key]
 
     def _broken_promise(self, ecu: BareEcu) -> str:
-        """Boots and updates; why the ECU is not what it must be, or nothing."""
+        """Boot and updates; why the ECU is not what it must be, or nothing."""
         try:
             outcome = ecu.boot()
             if outcome.slot is None or outcome.image is None:
@@ -318,7 +318,7 @@ def with_points(
     noise_seed: int,
     only: frozenset[int] | None = None,
 ) -> None:
-    """Runs ``act`` and calls ``visit(number, broken)`` for its flash operations (those in ``only``, if given).
+    """Run ``act`` and calls ``visit(number, broken)`` for its flash operations (those in ``only``, if given).
 
     ``broken(cut)`` is the memory that a cut of that operation leaves. An operation is visited before the one behind it is done.
     """
@@ -346,7 +346,7 @@ def with_points(
 
 
 def cut_operation(before: bytes, operation: Operation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
-    """The memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
+    """Return the memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
     if cut is Cut.BEFORE:
         return before
     flash = NorFlash(bytearray(before), noise_seed=noise_seed)

@@ -117,5 +117,5 @@ LONGEST_RESPONSE_BYTES: Final = 4095
 
 
 def negative(sid: int, nrc: int) -> bytes:
-    """A negative response."""
+    """Return a negative response."""
     return bytes((NEGATIVE, sid, nrc))

@@ -34,7 +34,7 @@ class Conditions:
     supply_v: float = NOMINAL_SUPPLY_V
 
     def unmet(self) -> list[int]:
-        """Codes of routine 0203."""
+        """Return the codes of routine 0203."""
         found = {
             MOVING: self.speed_km_h > 0,
             ENGINE_RUNNING: self.engine_running,
@@ -43,16 +43,16 @@ class Conditions:
         return [code for code, is_unmet in found.items() if is_unmet]
 
     def supply_dtc(self) -> Dtc | None:
-        """The trouble code of the supply, if it is out of range."""
+        """Return the trouble code of the supply, if it is out of range."""
         nrc = self.supply_nrc()
         return None if nrc is None else Dtc.SUPPLY_HIGH if nrc is Nrc.VOLTAGE_TOO_HIGH else Dtc.SUPPLY_LOW
 
     def programming_session_nrc(self) -> Nrc | None:
-        """Why the programming session is not entered now."""
+        """Return why the programming session is not entered now."""
         return Nrc.CONDITIONS_NOT_CORRECT if self.speed_km_h > 0 or self.engine_running else None
 
     def supply_nrc(self) -> Nrc | None:
-        """Why the flash is not programmed now."""
+        """Return why the flash is not programmed now."""
         if self.supply_v > SUPPLY_MOST_V:
             return Nrc.VOLTAGE_TOO_HIGH
         return Nrc.VOLTAGE_TOO_LOW if self.supply_v < SUPPLY_LEAST_V else None

@@ -95,7 +95,7 @@ class DtcMemory:
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:
-        """Stores a code with time and job; once setting is on, where it is off and has a say. Raises PowerLost."""
+        """Store a code with time and job; once setting is on, where it is off and has a say. Raises PowerLost."""
         failure = _Failure(text[:160], self._job_id()[:64], self._utc())
         if self._setting_on or dtc in NOT_SWITCHED_OFF:
             self._store(dtc, failure)
@@ -120,7 +120,7 @@ class DtcMemory:
         self._nvm.update(dtcs=tuple(stored.values()))
 
     def clear(self, group: int) -> bool:
-        """Clears a code or all of them; False if there is no such code or group. Raises PowerLost."""
+        """Clear a code or all of them; False if there is no such code or group. Raises PowerLost."""
         if group == ALL_GROUPS or group in Dtc.__members__.values():
             self._failing = {dtc: found for dtc, found in self._failing.items() if group not in (ALL_GROUPS, dtc)}
         if group == ALL_GROUPS:
@@ -132,18 +132,18 @@ class DtcMemory:
         return True
 
     def with_status(self, mask: int) -> list[tuple[int, int]]:
-        """Codes and statuses of which a bit of ``mask`` is set."""
+        """Return the codes and statuses of which a bit of ``mask`` is set."""
         return [(entry.code, entry.status) for entry in self._nvm.current.dtcs if entry.status & mask]
 
     def find(self, code: int) -> tuple[int, StoredDtc | None] | None:
-        """Status and record of one code; None if this ECU has no such code."""
+        """Return the status and record of one code; None if this ECU has no such code."""
         if code not in Dtc.__members__.values():
             return None
         stored = next((entry for entry in self._nvm.current.dtcs if entry.code == code), None)
         return (0 if stored is None else stored.status), stored
 
     def supported(self) -> list[tuple[int, int]]:
-        """All codes with their status, 0 where never set."""
+        """Return all codes with their status, 0 where never set."""
         status = {entry.code: entry.status for entry in self._nvm.current.dtcs}
         return [(int(dtc), status.get(dtc, 0)) for dtc in Dtc]
 

@@ -30,11 +30,11 @@ class Job:
         return self._done.is_set()
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Whether the work has ended, within the time."""
+        """Return whether the work has ended, within the time."""
         return self._done.wait(timeout_s)
 
     def result(self) -> bytes:
-        """The response. Raises PowerLost if power went meanwhile, else what nobody foresaw."""
+        """Return the response. Raises PowerLost if power went meanwhile, else what nobody foresaw."""
         if self._failure is not None:
             raise self._failure
         if self._response is None:

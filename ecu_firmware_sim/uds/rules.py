@@ -129,7 +129,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def judge(request: Request, services: Services) -> Service | Nrc:
-    """The service that shall perform the request, or why none does."""
+    """Return the service that shall perform the request, or why none does."""
     service = services.get(request.data[0])
     if service is None:
         return Nrc.SERVICE_NOT_SUPPORTED

@@ -28,7 +28,7 @@ _HEADER_BYTES: Final = 2
 
 
 def key_for(seed: bytes, secret: bytes) -> bytes:
-    """The built-in algorithm's key."""
+    """Return the built-in algorithm's key."""
     return security_algorithm.hmac_sha256(seed, secret=secret, level=REQUEST_SEED)
 
 

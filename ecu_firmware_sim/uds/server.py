@@ -52,7 +52,7 @@ class Pending:
         return negative(self.sid, Nrc.RESPONSE_PENDING)
 
     def final(self, response: bytes, *, announced: bool) -> bytes | None:
-        """What is sent in the end: after a 78 always the response."""
+        """Return what is sent in the end: after a 78 always the response."""
         return response if announced else _audible(response, functional=self.functional, suppressed=self.suppressed)
 
 
@@ -85,7 +85,7 @@ class UdsServer:
         return self._s3_deadline_s
 
     def handle(self, request: bytes, *, functional: bool, now_s: float) -> bytes | Pending | None:
-        """Answers a request. None: nothing is sent.
+        """Answer a request. None: nothing is sent.
 
         Raises:
             PowerLost: power went while it was performed.
@@ -114,7 +114,7 @@ class UdsServer:
         self._restart_s3(now_s)
 
     def tick(self, now_s: float, *, receiving: bool = False) -> None:
-        """Ends the session if S3 is over: locked, transfer ended, communication and DTC setting on.
+        """End the session if S3 is over: locked, transfer ended, communication and DTC setting on.
 
         Args:
             now_s: monotonic time.

@@ -19,7 +19,7 @@ _NOT_PROGRAMMING: Final = frozenset({Session.DEFAULT, Session.EXTENDED})
 
 
 def diagnostic_session_control(request: Request) -> bytes:
-    """Answers with P2 in ms and P2* in units of 10 ms."""
+    """Answer with P2 in ms and P2* in units of 10 ms."""
     dialogue, timing = request.dialogue, request.device.timing
     session = Session(request.sub_function)
     if dialogue.in_bootloader and session is not Session.PROGRAMMING:

@@ -71,7 +71,7 @@ class Communication:
         self.control_types.update({kind: control_type for kind in MessageKind if kind in kinds})
 
     def sends(self, kind: MessageKind) -> bool:
-        """Whether messages of that kind are sent."""
+        """Return whether messages of that kind are sent."""
         return not self.control_types.get(kind, 0) & _DISABLE_TX
 
 
@@ -107,7 +107,7 @@ class Dialogue:
         return self.home is Session.PROGRAMMING
 
     def enter(self, session: Session) -> None:
-        """Changes the session: locks, ends a transfer (its slot stays INVALID); default also switches communication on."""
+        """Change the session: locks, ends a transfer (its slot stays INVALID); default also switches communication on."""
         self.session = session
         self.unlocked = False
         self.seed = None

@@ -29,7 +29,7 @@ _INTERFACES: Final = Path("/sys/class/net")
 
 
 def missing() -> str:
-    """What this machine lacks for a rig; empty where it has all."""
+    """Return what this machine lacks for a rig; empty where it has all."""
     if shutil.which("slcand") is None:
         return "slcand is missing: setup/packages.sh run"
     if os.geteuid() != 0:
@@ -75,7 +75,7 @@ class Adapter:
         self._processes: list[Process] = []
 
     def plug(self) -> None:
-        """Plugs the adapter in and sets its interface up."""
+        """Plug the adapter in and sets its interface up."""
         adapter = Process(
             ProcessSpec(
                 "adapter",
@@ -111,7 +111,7 @@ class Adapter:
             _ip(*command[1:])
 
     def rewire(self, wiring: Wiring) -> None:
-        """Changes the wires of the bus."""
+        """Change the wires of the bus."""
         lawicel.control(self._wires, wiring)
 
     def rejoin(self) -> None:
@@ -119,7 +119,7 @@ class Adapter:
         lawicel.control(self._wires, lawicel.REJOIN.decode("ascii"))
 
     def pull(self) -> None:
-        """Pulls it out: the terminal hangs up, the interface is gone. Nothing where it is out already."""
+        """Pull it out: the terminal hangs up, the interface is gone. Nothing where it is out already."""
         for process in reversed(self._processes):  # the adapter first: slcand is surprised, as by a hand
             process.kill()
         self._processes = []

@@ -92,7 +92,7 @@ class Adapter:
     _unfinished: bytes = b""
 
     def receive(self, data: bytes) -> bytes:
-        """Bytes from the host; returns the answers."""
+        """Send bytes as the host does and return the answers."""
         *commands, self._unfinished = (self._unfinished + data).split(b"\r")
         answers = b"".join([self._answer(command) for command in commands])
         if len(self._unfinished) > LONGEST_COMMAND_BYTES:
@@ -101,7 +101,7 @@ class Adapter:
         return answers
 
     def notification(self, frame: ClassicFrame, *, time_ms: int) -> bytes:
-        """What the host is told of a frame on the bus; nothing while closed, off, or where it makes no sense of it."""
+        """Return what the host is told of a frame on the bus; nothing while closed, off, or where it makes no sense of it."""
         if not self.is_open or not self._frames_pass:
             return b""
         is_remote = bool(frame.can_id & socket.CAN_RTR_FLAG)
@@ -114,7 +114,7 @@ class Adapter:
         return f"{head}{data}{stamp}\r".encode("ascii")
 
     def rewire(self, wiring: Wiring) -> bytes:
-        """Changes the wires; returns what the host is told. It goes on sending, so that a short takes it off the bus at once."""
+        """Change the wires; return what the host is told. It goes on sending, so that a short takes it off the bus at once."""
         self.wiring = wiring
         return self._state() if self.is_open and not self.is_off else b""
 
@@ -124,7 +124,7 @@ class Adapter:
         return self.rewire(Wiring.HEALTHY)
 
     def errors(self) -> bytes:
-        """What the host is told every ``ERROR_PERIOD_S``."""
+        """Return what the host is told every ``ERROR_PERIOD_S``."""
         return EFFECTS[self.wiring].error_report() if self.is_open and not self.is_off else b""
 
     @property
@@ -192,7 +192,7 @@ class _Stop:
 
 
 def control(port: int, word: str) -> None:
-    """Tells the adapter whose ``--control`` is that port; returns when it is done.
+    """Tell the adapter whose ``--control`` is that port; return when it is done.
 
     Raises:
         OSError: nobody answers there.
@@ -206,7 +206,7 @@ def control(port: int, word: str) -> None:
 
 
 def bridge(terminal: int, can: socket.socket, orders: socket.socket, stop: _Stop) -> None:
-    """Moves frames between terminal and bus until ``stop``; neither is read faster than the other takes it."""
+    """Move frames between terminal and bus until ``stop``; neither is read faster than the other takes it."""
     adapter = Adapter()
     to_host: deque[bytes] = deque()
     errors_at_s = 0.0

@@ -57,7 +57,7 @@ def exchange(request: str) -> Callable[[TraceEvent], bool]:
 
 
 def state(wanted: JobState) -> Callable[[TraceEvent], bool]:
-    """The gateway brings a job to that state."""
+    """Let the gateway bring a job to that state."""
     return lambda event: event.event == "job.state" and event.component == "gateway" and event.data.get("to") == wanted
 
 
@@ -124,7 +124,7 @@ BUS_OFF: Final = Trouble(lambda boards: boards.rewire(Wiring.SHORT), _mend)
 
 
 def update_with(trouble: Trouble, boards: Rig, living: LivingBench, point: Point) -> Outcome:
-    """One update with that trouble at that point, which ends after ``OUT_S`` (or after the job's end)."""
+    """Return one update with that trouble at that point, which ends after ``OUT_S`` (or after the job's end)."""
     tail = TraceTail(living.bench.folder.trace)
     tail.new_events()
     started, offered = time.monotonic(), living.next_version
@@ -160,7 +160,7 @@ def _await(tail: TraceTail, point: Point, job_id: str, where: Callable[[], objec
 
 
 def main() -> int:
-    """Prints one line a point. Exit status 1 where the vehicle did not end on one confirmed version."""
+    """Print one line a point. Exit status 1 where the vehicle did not end on one confirmed version."""
     parser = argparse.ArgumentParser(prog="python -m tests.boards.pulling", description="Interrupts updates.")
     parser.add_argument("--bus-off", action="store_true", help="the bus goes off, instead of the adapter being pulled")
     parser.add_argument("--python-can", action="store_true", help="python-can's slcan interface, instead of slcand's")

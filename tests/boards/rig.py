@@ -90,7 +90,7 @@ class Rig(Adapter):
         self._stack.close()
 
     def _behind(self) -> str:
-        """The boards' side. python-can reads its serial port byte by byte: without periodic frames there."""
+        """Return the boards' side. python-can reads its serial port byte by byte: without periodic frames there."""
         content = yaml.safe_load(bench_file.default_text().replace("vcan0", BEHIND))
         if not self.by_slcand:
             for entry in content["ecus"].values():

@@ -40,7 +40,7 @@ def otabench(*arguments: str, cwd: Path) -> tuple[int, list[str]]:
 
 
 def about_the_bus(tmp_path: Path) -> tuple[int, list[str]]:
-    """The doctor's exit status, and its lines about the interface and the bus."""
+    """Return the doctor's exit status, and its lines about the interface and the bus."""
     status, lines = otabench("doctor", "--bench", "slcan.bench.yaml", cwd=tmp_path)
     return status, [line for line in lines if line[6:].startswith((ADAPTER, "bus powertrain"))]
 

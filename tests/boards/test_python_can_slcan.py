@@ -58,7 +58,7 @@ def opened(plugged: Adapter) -> Iterator[tuple[Channel, IsoTpConnection]]:
 
 @contextmanager
 def ecu() -> Iterator[None]:
-    """Answers 3E 00 on the bus behind the adapter."""
+    """Answer 3E 00 on the bus behind the adapter."""
     with can.Bus(interface="socketcan", channel=BEHIND) as bus:
 
         def answer(message: can.Message) -> None:

@@ -145,12 +145,12 @@ def test_a_state_is_asked_for_and_proven(bench: SharedBench, state: str) -> None
 
 
 def _beside(ecu: Ecu) -> list[tuple[str, EcuEntry]]:
-    """The ECUs of its bus, itself included."""
+    """Return the ECUs of its bus, itself included."""
     return [(name, entry) for name, entry in ecu.bench.topology.ecus.items() if entry.bus == ecu.entry.bus]
 
 
 def answers(ecu: Ecu, can_log: CanLog) -> dict[str, list[str]]:
-    """Frames of each ECU of the bus, as hex without padding."""
+    """Return the frames of each ECU of the bus, as hex without padding."""
     return {
         name: [
             frame.data[: 1 + frame.data[0]].hex(" ").upper()
@@ -161,7 +161,7 @@ def answers(ecu: Ecu, can_log: CanLog) -> dict[str, list[str]]:
 
 
 def broadcast(ecu: Ecu, bus: can.BusABC, request: str) -> None:
-    """Sends one functional single frame with normal addressing."""
+    """Send one functional single frame with normal addressing."""
     payload = bytes.fromhex(request)
     data = (bytes((len(payload),)) + payload).ljust(8, bytes((PADDING,)))
     functional_id = ecu.entry.functional_id

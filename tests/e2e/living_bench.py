@@ -44,7 +44,7 @@ QUICK: Final[dict[str, Any]] = {
 
 
 def quick_options(runs_dir: Path, **overrides: Any) -> BenchOptions:
-    """The same for a bench of its own, delivered with 1.0.0 and unrecorded, unless said otherwise."""
+    """Return the same for a bench of its own, delivered with 1.0.0 and unrecorded, unless said otherwise."""
     own = {"runs_dir": runs_dir, "capture": False, "versions": VERSIONS[:2]}
     return BenchOptions(**(QUICK | own | overrides))
 
@@ -58,7 +58,7 @@ class EcuState:
 
 
 def states(bench: Bench) -> dict[str, EcuState]:
-    """Version and state of each ECU's active slot."""
+    """Return the version and state of each ECU's active slot."""
     found = {}
     for name, state in bench.ecu_states().items():
         slot = state["slots"][state["active_slot"]]
@@ -67,7 +67,7 @@ def states(bench: Bench) -> dict[str, EcuState]:
 
 
 def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = 15.0) -> None:
-    """Waits until all ECUs are up, in their application, and run that version in a CONFIRMED slot."""
+    """Wait until all ECUs are up, in their application, and run that version in a CONFIRMED slot."""
     deadline = time.monotonic() + timeout_s
     wanted = dict.fromkeys(bench.topology.ecus, EcuState(version, "CONFIRMED"))
     while True:
@@ -93,18 +93,18 @@ class LivingBench:
         return next(version for version in above if version not in self._staged)
 
     def start_campaign(self, **arguments: Any) -> str:
-        """Offers the next version, once the cloud has heard the end of the job before; the job's id."""
+        """Offer the next version, once the cloud has heard the end of the job before; the job's id."""
         self._wait_until_no_job_is_open()
         bench = self.bench
         return bench.start_campaign(version=self.next_version, **arguments).job_id
 
     def approve(self, *, timeout_s: float = 30.0) -> None:
-        """Waits for the question and answers Install."""
+        """Wait for the question and answers Install."""
         self.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
         self.bench.decide("install")
 
     def expect_updated(self, *, timeout_s: float = 60.0) -> JobView:
-        """The job succeeds, and every ECU runs the offered version, confirmed."""
+        """Let the job succeed, and prove that every ECU runs the offered version, confirmed."""
         wanted = self.next_version
         job = self.bench.wait_for_end(timeout_s=timeout_s)
         assert job.state is JobState.SUCCEEDED, f"{job.state}: {job.reason}"
@@ -113,7 +113,7 @@ class LivingBench:
         return job
 
     def expect_unchanged(self, ended: JobState, *, timeout_s: float = 60.0) -> JobView:
-        """The job ends as said, and every ECU runs the version it had, confirmed."""
+        """Let the job end as stated, and prove that every ECU runs the version it had, confirmed."""
         job = self.bench.wait_for_end(timeout_s=timeout_s)
         assert job.state is ended, f"{job.state}: {job.reason}"
         wait_until_confirmed(self.bench, self.version)
@@ -132,7 +132,7 @@ class LivingBench:
             time.sleep(0.1)
 
     def events(self, job_id: str, names: Iterable[str] = ()) -> list[TraceEvent]:
-        """The job's events in the trace, in order."""
+        """Return the job's events in the trace, in order."""
         wanted = set(names)
         found = [event for event in read(self.bench.folder.trace) if event.job_id == job_id]
         return sorted(

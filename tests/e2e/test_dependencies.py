@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.mosquitto]
 
 
 def engine_that_needs_adas(living: LivingBench, folder: Path) -> Path:
-    """The engine's next version, made by `otabench firmware build`'s own function: it needs adas in the same version."""
+    """Return the engine's next version, made by `otabench firmware build`'s own function: it needs adas in the same version."""
     version = living.next_version
     made = images.build(
         living.bench.topology,

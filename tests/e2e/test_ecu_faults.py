@@ -55,7 +55,7 @@ def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living:
 
 
 def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
-    """What the report says of each ECU's trouble codes that were stored in this job, with their time."""
+    """Return what the report says of each ECU's trouble codes that were stored in this job, with their time."""
     deadline = time.monotonic() + timeout_s
     while {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} != set(living.bench.topology.ecus):
         assert time.monotonic() < deadline, "the gateway has not read the trouble codes"

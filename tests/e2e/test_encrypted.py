@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.mosquitto]
 
 
 def image_downloads(living: LivingBench, job_id: str) -> list[TraceEvent]:
-    """The job's 34 requests to the slot."""
+    """Return the job's 34 requests to the slot."""
     exchanges = living.events(job_id, ["uds.exchange"])
     return [event for event in exchanges if str(event.data["request"]).lower()[:2] == "34"]
 

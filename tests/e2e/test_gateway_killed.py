@@ -18,7 +18,7 @@ AFTER_CONSENT = ["DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
 
 
 def kill_in(living: LivingBench, state: str) -> None:
-    """Starts a campaign whose gateway dies in that state."""
+    """Start a campaign whose gateway dies in that state."""
     bench = living.bench
     bench.restart("gateway", stop_before=state)
     living.start_campaign()

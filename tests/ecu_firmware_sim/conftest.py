@@ -33,7 +33,7 @@ def new_image(make_image: ImageMaker) -> bytes:
 
 @pytest.fixture
 def new_ecu(keys: Keys, old_image: bytes) -> Callable[..., Bench]:
-    """Makes an ECU that runs 1.0.0."""
+    """Make an ECU that runs 1.0.0."""
 
     def make(**options: object) -> Bench:
         bench = Bench(keys, old_image, **options)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ SMALL = FlashLayout(slot_bytes=0x4000, metadata_bytes=0x1000, nvm_bank_bytes=0x1
 
 
 def key_for(seed: bytes, secret: bytes) -> bytes:
-    """The key of the built-in algorithm, made by the test itself."""
+    """Return the key of the built-in algorithm, made by the test itself."""
     return hmac.new(secret, seed, hashlib.sha256).digest()
 
 
@@ -126,14 +126,14 @@ class ImageMaker:
 
 
 def code(version: str, size: int = 6000) -> bytes:
-    """Bytes that differ between versions in some places only, as code does."""
+    """Return bytes that differ between versions in some places only, as code does."""
     common = random.Random(1).randbytes(size)
     own = random.Random(version).randbytes(300)
     return common[:1000] + own + common[1200:]
 
 
 def patch_facts(old: bytes, patch: bytes, *, base_version: str = "1.0.0") -> dict[str, Any]:
-    """What Targets say of a patch against ``old``."""
+    """Return what Targets say of a patch against ``old``."""
     return {
         "path": "patches/p",
         "length": len(patch),
@@ -238,7 +238,7 @@ class Bench:
         return outcome
 
     def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
-        """One request; work that may take long is done at once, silently."""
+        """Return one request; work that may take long is done at once, silently."""
         data = bytes.fromhex(request) if isinstance(request, str) else request
         answer = self.server.handle(data, functional=functional, now_s=self.now_s)
         if isinstance(answer, Pending):
@@ -249,13 +249,13 @@ class Bench:
         return answer
 
     def ask(self, request: bytes | str) -> str:
-        """One request whose response is there, as hex."""
+        """Return one request whose response is there, as hex."""
         response = self.send(request)
         assert response is not None, f"no response to {request!r}"
         return response.hex(" ").upper()
 
     def must(self, request: bytes | str) -> bytes:
-        """One request that must be answered positively."""
+        """Return one request that must be answered positively."""
         response = self.send(request)
         assert response is not None and response[0] != 0x7F, f"{request!r} was answered {response and response.hex()}"
         return response
@@ -290,7 +290,7 @@ class Bench:
         self.must("37")
 
     def stage(self, image: bytes, *, manifest: Manifest | None = None) -> int:
-        """The programming sequence up to check memory; gives its status."""
+        """Return the programming sequence up to check memory; gives its status."""
         facts = Manifest(image) if manifest is None else manifest
         self.unlock()
         self.download_metadata(facts.signed(self.keys.targets))

@@ -222,7 +222,7 @@ class Rig:
         return answer
 
     def final(self) -> bytes:
-        """The answer after all 78; ``pending_s`` has when these came."""
+        """Return the answer after all 78; ``pending_s`` has when these came."""
         while True:
             answer = self.receive()
             assert answer is not None, "no answer"
@@ -238,7 +238,7 @@ class Rig:
         self._channel.send_functional(self.line.ids["functional_id"], bytes.fromhex(request), isotp=self.line.isotp)
 
     def hears_nothing(self) -> bool:
-        """Whether nothing came for what was sent before: the answers to two later requests are the next that come."""
+        """Return whether nothing came for what was sent before: the answers to two later requests are the next that come."""
         return [self.ask("3E 00"), self.ask("3E 00")] == ["7E 00", "7E 00"]
 
     def unlock(self) -> None:
@@ -315,7 +315,7 @@ class Peer:
             )
 
     def receive(self, timeout_s: float = ANSWER_S) -> can.Message:
-        """The next frame, without the address in front."""
+        """Return the next frame, without the address in front."""
         while True:
             message = self.bus.recv(timeout_s)
             assert message is not None, "no frame"

@@ -40,7 +40,7 @@ class OnTheLine(Bench):
         return BootOutcome(slot, None if slot is None else self.firmware.slot_table()[slot].image, ())
 
     def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
-        """One request; None where the answer to a later request is the first that comes."""
+        """Return one request; None where the answer to a later request is the first that comes."""
         data = as_bytes(request)
         if not functional and not _may_be_silent(data):
             self.rig.send(data)

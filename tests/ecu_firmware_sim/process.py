@@ -30,7 +30,7 @@ def free_port() -> int:
 def make_config(
     folder: Path, keys: Keys, image: bytes, *, bus: dict[str, Any], transport: str, **more: Any
 ) -> EcuConfig:
-    """An ECU with a real-sized flash and quick times."""
+    """Return an ECU with a real-sized flash and quick times."""
     factory_image = folder / "factory.bin"
     factory_image.write_bytes(image)
     return EcuConfig(

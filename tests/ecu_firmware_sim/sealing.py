@@ -39,7 +39,7 @@ def seal(
     plaintext_bytes: int | None = None,
     final_at: int = -1,
 ) -> Sealed:
-    """An artifact. ``plaintext_bytes`` and ``final_at`` (index of the chunk with TAG_FINAL) may lie."""
+    """Return an artifact. ``plaintext_bytes`` and ``final_at`` (index of the chunk with TAG_FINAL) may lie."""
     stream_key = bindings.crypto_secretstream_xchacha20poly1305_keygen()
     state = bindings.crypto_secretstream_xchacha20poly1305_state()
     stream_header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, stream_key)

@@ -134,7 +134,7 @@ def test_s3_switches_dtc_setting_and_communication_on_and_ends_a_transfer(rig: R
 
 
 def consecutive_frames(rig: Rig, payload: bytes) -> list[bytes]:
-    """What follows the first frame of ``payload``."""
+    """Return what follows the first frame of ``payload``."""
     rest, room = payload[frame_bytes(rig) - 2 :], frame_bytes(rig) - 1
     parts = [rest[start : start + room] for start in range(0, len(rest), room)]
     return [bytes((0x20 | number & 0x0F,)) + part for number, part in enumerate(parts, start=1)]

@@ -60,7 +60,7 @@ def new_image(make_image: ImageMaker) -> bytes:
 
 
 def rule(test: Callable[..., None], **values: Any) -> ParameterSet:
-    """One rule's test; ``values`` stand for its parameters."""
+    """Return one rule's test; ``values`` stand for its parameters."""
     name = test.__name__.removeprefix("test_")
     return pytest.param(test, values, id="-".join([name, *(str(value) for value in values.values())]))
 

@@ -27,7 +27,7 @@ IMAGE_BYTES = 12_000
 
 @pytest.fixture
 def rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., Rig]]:
-    """Starts an ECU that runs 1.0.0, and a tester on its bus."""
+    """Start an ECU that runs 1.0.0, and a tester on its bus."""
     opened: list[Any] = []
 
     def start(transport: str, bus: dict[str, Any], **more: Any) -> Rig:

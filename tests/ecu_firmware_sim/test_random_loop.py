@@ -161,7 +161,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
             assert self._exchange(b"\x27\x02" + key_for(seed[2:], SECRET), functional=False) == b"\x67\x02"
 
     def _exchange(self, request: bytes, *, functional: bool) -> bytes | None:
-        """A request, its answer in time or its silence."""
+        """Return a request, its answer in time or its silence."""
         pending = bytes((0x7F, request[0], 0x78))
         before_s = time.monotonic()
         self.wire.send(request, functional=functional)
@@ -199,7 +199,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
         assert self.wire.receive()[1] == MARKED, "nothing else was answered"
 
     def _await_busy(self, request: bytes, pending: bytes, last_s: float) -> float:
-        """Takes 21; gives when the last 78 came."""
+        """Take 21; give when the last 78 came."""
         while True:
             at_s, answer = self.wire.receive()
             if answer != pending:

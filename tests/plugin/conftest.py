@@ -42,7 +42,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bench_file(pytester: pytest.Pytester) -> BenchFile:
-    """Writes ``my.bench.yaml``; its name."""
+    """Write ``my.bench.yaml``; its name."""
 
     def write(
         *, interface: str = "socketcan", channel: str = "vcan99", kind: str = "simulated", fd: bool = False

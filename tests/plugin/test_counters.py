@@ -11,7 +11,7 @@ from otabench.bench.pytest_plugin.counters import Counters
 
 
 def link(*, state: str = "ERROR-ACTIVE", up: bool = True, tec: int = 0, rx_errors: int = 0, **xstats: int) -> Counters:
-    """One entry of ``ip -json -details -statistics link`` for a CAN controller."""
+    """Return one entry of ``ip -json -details -statistics link`` for a CAN controller."""
     names = ("restarts", "bus_error", "arbitration_lost", "error_warning", "error_passive", "bus_off")
     entry: dict[str, Any] = {
         "ifname": "can0",

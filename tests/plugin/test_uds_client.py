@@ -29,7 +29,7 @@ _buses = itertools.count()
 
 
 def key_of_four_bytes(seed: bytes, *, secret: bytes, level: int) -> bytes:
-    """A user's algorithm."""
+    """Return a user's algorithm."""
     return bytes((level,)) + seed[:3]
 
 

@@ -13,7 +13,7 @@ DATA = bytes(8)
 
 
 def hits(number: int, fault: dict[str, Any], *, direction: Direction = Direction.RX, can_id: int = 0x7E0) -> list[int]:
-    """Numbers of the frames, from 1, that do not pass as they are."""
+    """Return numbers of the frames, from 1, that do not pass as they are."""
     faults = FrameFaults(seed=1)
     faults.set(FrameFault.parse(fault))
     passed = Verdict(DATA)

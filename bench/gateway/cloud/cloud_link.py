@@ -66,7 +66,7 @@ class CloudLink:
         self._stub: Any = None
 
     async def check_in(self, identities: Mapping[str, EcuIdentity], *, job_id: str = "") -> ota_pb2.CheckInResponse:
-        """Tells what the vehicle runs; see ``ota.proto``.
+        """Tell what the vehicle runs; see ``ota.proto``.
 
         Raises:
             CloudUnreachable: no answer.
@@ -76,7 +76,7 @@ class CloudLink:
         return await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
 
     async def get_manifest(self, job_id: str) -> Manifest:
-        """The Director's metadata for this vehicle.
+        """Return the Director's metadata for this vehicle.
 
         Raises:
             CloudUnreachable: no answer.
@@ -87,7 +87,7 @@ class CloudLink:
         return Manifest(dict(answer.metadata), answer.artifact_base_url)
 
     async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> ota_pb2.UpdateStatusResponse:
-        """Reports a transition or progress.
+        """Report a transition or progress.
 
         Raises:
             CloudUnreachable: no answer; it may have been taken all the same.
@@ -96,7 +96,7 @@ class CloudLink:
         return await self._call(lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S))
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         if self._channel is not None:
             await self._channel.close(grace=None)
             self._channel = self._stub = None
@@ -152,7 +152,7 @@ class CloudLink:
 
 
 def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuReport]:
-    """What the ECUs say of themselves, as it goes over the wire."""
+    """Return what the ECUs say of themselves, as it goes over the wire."""
     return [
         ota_pb2.EcuReport(
             ecu=name,

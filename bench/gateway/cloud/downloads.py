@@ -79,11 +79,11 @@ class Downloader:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def path_of(self, file: RemoteFile) -> Path:
-        """Where the verified file is, or will be."""
+        """Return where the verified file is, or will be."""
         return self._folder / file.sha256
 
     async def fetch(self, file: RemoteFile, *, base_url: str, on_bytes: BytesListener = lambda _: None) -> Path:
-        """Returns the verified file, downloading what is missing of it.
+        """Return the verified file, downloading what is missing of it.
 
         Args:
             file: its path below ``base_url``, and what it must be.
@@ -106,7 +106,7 @@ class Downloader:
             return done
 
     def clear(self) -> None:
-        """Removes all files; for when no job needs them."""
+        """Remove all files; for when no job needs them."""
         if self._folder.exists():
             for path in self._folder.iterdir():
                 path.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ class _Attempt:
         self.is_moving = False
 
     def forget(self) -> None:
-        """Begins from zero the next time."""
+        """Begin from zero the next time."""
         self._part.unlink(missing_ok=True)
         self._etag.unlink(missing_ok=True)
 
@@ -265,7 +265,7 @@ def _url(base_url: str, path: str) -> str:
 
 
 def _is_verified(path: Path, file: RemoteFile) -> bool:
-    """A file that is there already is hashed again: only then it may be shown to an ECU."""
+    """Return a file that is there already is hashed again: only then it may be shown to an ECU."""
     try:
         _verify(path, file)
     except (_WrongContent, FileNotFoundError):

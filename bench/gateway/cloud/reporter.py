@@ -36,7 +36,7 @@ def status_request(
     progress: Mapping[str, EcuProgress] | None = None,
     identities: Mapping[str, EcuIdentity] | None = None,
 ) -> ota_pb2.UpdateStatusRequest:
-    """The message that tells where a job stands."""
+    """Return the message that tells where a job stands."""
     return ota_pb2.UpdateStatusRequest(
         vin=vin,
         job_id=job.job_id,
@@ -111,7 +111,7 @@ class Reporter:
         self._has_progress = False
 
     async def run(self) -> None:
-        """Delivers until cancelled."""
+        """Deliver until cancelled."""
         while True:
             self._news.clear()
             report = self._store.first_report()

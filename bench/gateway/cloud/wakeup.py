@@ -18,12 +18,12 @@ _KEEPALIVE_S: Final = 30
 
 
 def topic_of(vin: str) -> str:
-    """Where this vehicle is woken."""
+    """Return where this vehicle is woken."""
     return f"otabench/v1/vehicles/{vin}/update-available"
 
 
 async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff) -> None:
-    """Keeps listening until cancelled; calls ``wake`` at every message and whenever the broker is (back) there."""
+    """Keep listening until cancelled; calls ``wake`` at every message and whenever the broker is (back) there."""
     import aiomqtt
 
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)

@@ -59,7 +59,7 @@ _LEFT_BEHIND: Final = frozenset(Standing) - _TO_BE_LEFT - {Standing.LEFT}
 
 
 def standing(slots: SlotTable, version: str) -> Standing:
-    """Judges a slot table. Pure."""
+    """Judge a slot table. Pure."""
     if same_version(slots.active.version, version) and slots.active.state in _ACTIVE:
         return _ACTIVE[slots.active.state]
     if slots.other.state is SlotState.INVALID:
@@ -79,7 +79,7 @@ def describe(slots: SlotTable) -> str:
 
 
 def prepare(client: EcuClient, image: EcuImage) -> bool:
-    """Checks dependencies. False where the ECU runs the version already.
+    """Check dependencies. False where the ECU runs the version already.
 
     Raises:
         FlashError: refused, lost, or the slot table holds no such image.
@@ -152,7 +152,7 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
 
 
 def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIdentity:
-    """Waits until the ECU runs ``version`` in a TRIAL or CONFIRMED slot.
+    """Wait until the ECU runs ``version`` in a TRIAL or CONFIRMED slot.
 
     Raises:
         RolledBack: it runs another one and has given this one up.
@@ -209,7 +209,7 @@ def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
 
 
 def require_running(client: EcuClient, image: EcuImage) -> None:
-    """Checks that the ECU runs the image's version in a TRIAL or CONFIRMED slot.
+    """Check that the ECU runs the image's version in a TRIAL or CONFIRMED slot.
 
     Raises:
         RolledBack: it runs another version.
@@ -227,7 +227,7 @@ def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
 
 
 def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuIdentity:
-    """Brings an ECU that runs (or is about to run) the image's version back to the slot before.
+    """Bring an ECU that runs (or is about to run) the image's version back to the slot before.
 
     Raises:
         FlashError: it could not be reverted; the message says what it runs.
@@ -260,7 +260,7 @@ def _leave(client: EcuClient, image: EcuImage) -> None:
 
 
 def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
-    """The slot table, as soon as the ECU tells it.
+    """Return the slot table, as soon as the ECU tells it.
 
     Raises:
         EcuLost: it did not before ``deadline``.

@@ -55,7 +55,7 @@ class BusProgramming:
         self._entered: set[str] = set()
 
     def stage(self, images: list[EcuImage]) -> None:
-        """Programs the ECUs of ``images``, all on this bus.
+        """Program the ECUs of ``images``, all on this bus.
 
         Raises:
             FlashError: see ``Vehicle.stage``.
@@ -81,7 +81,7 @@ class BusProgramming:
         )
 
     def _is_done(self, work: Work) -> bool:
-        """Whether the ECU runs the version already. A silent one is not: its own attempts deal with it."""
+        """Return whether the ECU runs the version already. A silent one is not: its own attempts deal with it."""
         try:
             slots = read_slots(work.client)
         except (EcuLost, BusUnavailable):
@@ -102,7 +102,7 @@ class BusProgramming:
         self._entered |= set(here)
 
     def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Returns the names of those that did not answer, or were reset in between.
+        """Return the names of those that did not answer, or were reset in between.
 
         Raises:
             EcuRefused: one of them refuses the step.

@@ -32,14 +32,14 @@ _T = TypeVar("_T")
 
 
 def means_lost(error: FlashError) -> bool:
-    """Whether the same act may succeed once the ECU answers and its session is entered again. Pure."""
+    """Return whether the same act may succeed once the ECU answers and its session is entered again. Pure."""
     if isinstance(error, EcuRefused):
         return error.nrc in answers.SESSION_LOST
     return isinstance(error, BusUnavailable) or (isinstance(error, EcuLost) and error.nrc is None)
 
 
 def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], None] = lambda: None) -> _T:
-    """Does ``act``, and does it again where the ECU was reset, was away, or a message was lost.
+    """Do ``act``, and do it again where the ECU was reset, was away, or a message was lost.
 
     Args:
         client: the ECU.

@@ -25,7 +25,7 @@ STEP = "soak"
 
 
 def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> float:
-    """How long the ECUs of these profiles (by the ECU's name) soak. Pure.
+    """Return how long the ECUs of these profiles (by the ECU's name) soak. Pure.
 
     Raises:
         ProfileInvalid: longer than one of them lets a trial run unconfirmed.
@@ -41,7 +41,7 @@ def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> 
 
 
 def unsteady(before: SlotTable, now: SlotTable, version: str) -> str:
-    """What has happened to a trial between two looks, in words; nothing where it ran on. Pure."""
+    """Return what has happened to a trial between two looks, in words; nothing where it ran on. Pure."""
     if standing(now, version) is not Standing.TRIAL:
         return f"it {describe(now)}"
     if now.boots_left != before.boots_left:
@@ -50,7 +50,7 @@ def unsteady(before: SlotTable, now: SlotTable, version: str) -> str:
 
 
 def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
-    """Watches ECUs that run their images on trial for ``time_s``, all together; 0: does not look at all.
+    """Watch ECUs that run their images on trial for ``time_s``, all together; 0: does not look at all.
 
     Raises:
         TrialUnsteady: one of them did not run on.

@@ -44,7 +44,7 @@ def bcd_date(day: date) -> bytes:
 
 
 def functional_request(step: Step, profile: Profile) -> bytes | None:
-    """The request of a step that can be sent to all ECUs at once; None for a step that is done ECU by ECU."""
+    """Return the request of a step that can be sent to all ECUs at once; None for a step that is done ECU by ECU."""
     communication, dtc = profile.communication, profile.dtc_setting
     requests: Mapping[Step, bytes] = {
         Step.EXTENDED_SESSION: bytes((0x10, profile.sessions.extended)),
@@ -95,7 +95,7 @@ def pre_programming_step(client: EcuClient, step: Step, *, is_sent_already: bool
 
 
 def _is_in_bootloader(client: EcuClient) -> bool:
-    """Whether the ECU is in the programming session before it was asked to enter it, and stays there."""
+    """Return whether the ECU is in the programming session before it was asked to enter it, and stays there."""
     identifier = client.profile.identifiers.active_session
     if identifier is None:
         return False

@@ -31,7 +31,7 @@ class Download:
 
 
 def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_bytes: Callable[[int], None]) -> None:
-    """Transfers ``what``.
+    """Transfer ``what``.
 
     Args:
         on_bytes: told the number of bytes that the ECU has acknowledged, after each block.

@@ -257,7 +257,7 @@ def _bus_key(endpoint: EcuEndpoint) -> str:
 
 
 def _raise_first(problems: list[BaseException | None]) -> None:
-    """Raises the failure that stopped the others rather than their being stopped."""
+    """Raise the failure that stopped the others rather than their being stopped."""
     real = [problem for problem in problems if problem is not None]
     real.sort(key=lambda problem: isinstance(problem, FlashCanceled))
     if real:

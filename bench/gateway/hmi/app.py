@@ -54,7 +54,7 @@ class _Refused(Exception):
 
 
 def create_app(model: HmiModel) -> FastAPI:
-    """The HMI over ``model``, as an ASGI application.
+    """Return the HMI over ``model``, as an ASGI application.
 
     ``app.state.closing`` is an ``asyncio.Event``: once set, all event streams end, so that the server can stop at once.
     """

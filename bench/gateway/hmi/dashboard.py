@@ -88,7 +88,7 @@ class Dashboard:
     # The agent's side
 
     async def next_decision(self) -> PendingDecision:
-        """The driver's next decision."""
+        """Return the driver's next decision."""
         return await self._decisions.get()
 
     def end_decision(self, why: str = "") -> None:
@@ -103,12 +103,12 @@ class Dashboard:
                 pending.taken()
 
     def show(self, **fields: Any) -> None:
-        """Changes fields of ``HmiState``."""
+        """Change fields of ``HmiState``."""
         if any(getattr(self._state, name) != value for name, value in fields.items()):
             self._publish(**fields)
 
     def show_job(self, job: JobRecord, *, versions: Mapping[str, tuple[str, str]] | None = None, **fields: Any) -> None:
-        """Shows a job as it stands.
+        """Show a job as it stands.
 
         Args:
             job: it.

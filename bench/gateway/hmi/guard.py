@@ -37,7 +37,7 @@ SECURITY_HEADERS: Final[dict[str, str]] = {
 
 
 def _host_name(host_header: str) -> str | None:
-    """The name or address of a Host header, without port and brackets; None where it is malformed."""
+    """Return the name or address of a Host header, without port and brackets; None where it is malformed."""
     try:
         parts = urlsplit(f"//{host_header}")
         _ = parts.port
@@ -49,7 +49,7 @@ def _host_name(host_header: str) -> str | None:
 
 
 def foreign_host(host_header: str | None, *, local_address: str | None) -> bool:
-    """Whether a Host header names anything but this HMI.
+    """Return whether a Host header names anything but this HMI.
 
     Args:
         host_header: as received; None where there was none.
@@ -73,7 +73,7 @@ def foreign_host(host_header: str | None, *, local_address: str | None) -> bool:
 
 
 def foreign_origin(origin: str | None, fetch_site: str | None, *, host_header: str) -> bool:
-    """Whether a browser says that the request comes from another site than this page.
+    """Return whether a browser says that the request comes from another site than this page.
 
     Args:
         origin: the Origin header; None where there was none.

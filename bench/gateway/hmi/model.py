@@ -72,7 +72,7 @@ class HmiModel(Protocol):
     """What the page needs of the agent."""
 
     def snapshot(self) -> HmiState:
-        """The state now."""
+        """Return the state now."""
         ...
 
     def changes(self) -> AsyncIterator[HmiState]:
@@ -80,7 +80,7 @@ class HmiModel(Protocol):
         ...
 
     async def decide(self, job_id: str, decision: Decision) -> None:
-        """Takes the driver's decision for the job.
+        """Take the driver's decision for the job.
 
         Raises:
             DecisionRefused: see there.

@@ -59,14 +59,14 @@ class HmiServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def run(self) -> None:
-        """Serves until ``close`` is called or the task is cancelled."""
+        """Serve until ``close`` is called or the task is cancelled."""
         try:
             await asyncio.shield(self._running())
         finally:
             await self.__aexit__()
 
     def close(self) -> None:
-        """Asks the server to stop. May be called more than once."""
+        """Ask the server to stop. May be called more than once."""
         self._app.state.closing.set()
         self._server.should_exit = True
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def until(closing: asyncio.Event, changes: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Yields what ``changes`` yields, and ends with it or once ``closing`` is set. ``changes`` is closed in every case."""
+    """Yield what ``changes`` yields, and ends with it or once ``closing`` is set. ``changes`` is closed in every case."""
     closed = asyncio.create_task(closing.wait())
     following: asyncio.Task[T] | None = None
     try:

@@ -114,7 +114,7 @@ class Actions:
         }
 
     async def act(self, job: JobRecord) -> Outcome:
-        """Does what the job's state asks for.
+        """Do what the job's state asks for.
 
         Cancelling it ends the action; in INSTALLING it returns once the ECU at work has stopped.
         """
@@ -137,7 +137,7 @@ class Actions:
             return Outcome(Event.TIME_RAN_OUT, f"download timed out: {error}")
 
     def show(self, job: JobRecord) -> None:
-        """Shows the driver a job as it stands, with what its manifest says."""
+        """Show the driver a job as it stands, with what its manifest says."""
         try:
             plan = self._plan(job) if job.manifest is not None else None
         except ManifestRefused:
@@ -298,7 +298,7 @@ class Actions:
         return Outcome(Event.CONFIRMED, identities=identities)
 
     async def _revert(self, job: JobRecord, reason: str) -> Outcome:
-        """The way back, written down before it is taken: a restart goes on with it, and not forward again."""
+        """Return the way back, written down before it is taken: a restart goes on with it, and not forward again."""
         self._dashboard.show_job(self._store.note(job.job_id, Facts(revert_reason=reason)), reason=reason)
         self._trace.emit("job.reverting", job_id=job.job_id, reason=reason)
         waits = self._backoff()
@@ -317,7 +317,7 @@ class Actions:
     # What they are made of
 
     async def _identify(self) -> Mapping[str, EcuIdentity]:
-        """Reads the ECUs now; a silent one is tried again for as long as a stage attempt would."""
+        """Read the ECUs now; a silent one is tried again for as long as a stage attempt would."""
         timing = self._config.timing
         latest_s = time.monotonic() + timing.ecu_lost_timeout_s * timing.stage_attempts
         waits = self._backoff()
@@ -415,7 +415,7 @@ class Actions:
 
 
 def describe(error: FlashError) -> str:
-    """One sentence with ECU, step and negative response code, each once."""
+    """Return one sentence with ECU, step and negative response code, each once."""
     text = " ".join(str(error).split()).rstrip(".")
     if error.step and error.step not in text:
         text = f"{error.step}: {text}"

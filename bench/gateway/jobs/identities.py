@@ -36,7 +36,7 @@ class Identities:
         return self._read_at_s is not None and time.monotonic() - self._read_at_s < _FRESH_S
 
     async def refresh(self) -> Mapping[str, EcuIdentity]:
-        """Reads all ECUs.
+        """Read all ECUs.
 
         Raises:
             FlashError: an ECU does not answer or answers nonsense.
@@ -45,7 +45,7 @@ class Identities:
         return self.known
 
     def learned(self, identities: Mapping[str, EcuIdentity]) -> None:
-        """Takes a reading that came with something else."""
+        """Take a reading that came with something else."""
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()
         self._dashboard.show_identities(self.known)
@@ -58,7 +58,7 @@ class Identities:
 
 
 def _told(identity: EcuIdentity) -> dict[str, Any]:
-    """What an ``ecu.identity`` event says (docs/contracts.md)."""
+    """Return what an ``ecu.identity`` event says (docs/contracts.md)."""
     return {
         "serial": identity.serial,
         "hardware_id": identity.hardware_id,

@@ -35,7 +35,7 @@ _LOST_RECORD_SEQ = 1_000_000
 
 
 def kill_before(state: str) -> Persisted:
-    """Kills this process (SIGKILL) once that state is persisted; never, if it is empty."""
+    """Kill this process (SIGKILL) once that state is persisted; never, if it is empty."""
 
     def persisted(reached: JobState) -> None:
         if reached == state:
@@ -77,7 +77,7 @@ class JobRunner:
         return self._current
 
     def adopt(self, job_id: str, state: JobState) -> JobRecord | None:
-        """Takes on a job that the cloud offers, in the state in which the cloud has it.
+        """Take on a job that the cloud offers, in the state in which the cloud has it.
 
         Returns:
             None where there is nothing to take on: the job has ended here, and the cloud will learn of it.
@@ -96,7 +96,7 @@ class JobRunner:
         return job
 
     def give_up(self, job_id: str, event: Event, reason: str) -> None:
-        """Ends the job if it is the one that runs and its state still allows it."""
+        """End the job if it is the one that runs and its state still allows it."""
         job, given_up = self._current, self._given_up
         if job is None or given_up is None or job.job_id != job_id or given_up.done():
             return
@@ -110,7 +110,7 @@ class JobRunner:
         self._reporter.progressed(progress)
 
     async def run(self, job: JobRecord, *, is_resumed: bool = False) -> None:
-        """Drives the job to its end and closes it.
+        """Drive the job to its end and close it.
 
         Args:
             job: as it stands on disk.
@@ -131,7 +131,7 @@ class JobRunner:
         self._current = None
 
     async def _act(self, job: JobRecord) -> Outcome:
-        """The state's action, unless the job is given up meanwhile."""
+        """Return the state's action, unless the job is given up meanwhile."""
         assert self._given_up is not None
         if not can_be_given_up(job.state):
             return await self._actions.act(job)

@@ -29,7 +29,7 @@ class Transfer:
 
 
 def choose_transfer(planned: PlannedEcu, *, from_version: str) -> Transfer:
-    """The patch where there is one for what the ECU ran when the manifest was accepted, else the full image."""
+    """Return the patch where there is one for what the ECU ran when the manifest was accepted, else the full image."""
     patch = planned.patch
     if patch is not None and patch.base_version == from_version:
         return Transfer(planned.ecu, patch.file, is_patch=True)
@@ -37,12 +37,12 @@ def choose_transfer(planned: PlannedEcu, *, from_version: str) -> Transfer:
 
 
 def choose_transfers(plan: Plan, from_versions: Mapping[str, str]) -> list[Transfer]:
-    """One a planned ECU, in the plan's order."""
+    """Return one for each planned ECU, in the plan's order."""
     return [choose_transfer(planned, from_version=from_versions.get(planned.ecu, "")) for planned in plan.ecus]
 
 
 def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
-    """What the downloads folder must have room for: all transfers, and the full images that patches may fall back to."""
+    """Return what the downloads folder must have room for: all transfers, and the full images that patches may fall back to."""
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return sum(
         planned.download.length + (transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0)
@@ -53,7 +53,7 @@ def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
 def ecu_images(
     plan: Plan, from_versions: Mapping[str, str], *, metadata: bytes, path_of: Callable[[RemoteFile], Path]
 ) -> list[EcuImage]:
-    """What the vehicle is to run, as ``Vehicle`` takes it."""
+    """Return what the vehicle is to run, as ``Vehicle`` takes it."""
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return [
         EcuImage(
@@ -75,7 +75,7 @@ def ecu_images(
 def expected_duration_s(
     transfers: Sequence[Transfer], *, metadata_bytes: int, bus_of: Mapping[str, str], line_payload_bytes_per_s: float
 ) -> float:
-    """How long installing takes: the ECUs of one bus one after the other, buses side by side, then all boot.
+    """Return how long installing takes: the ECUs of one bus one after the other, buses side by side, then all boot.
 
     Args:
         transfers: what crosses the buses.

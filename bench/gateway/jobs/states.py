@@ -70,7 +70,7 @@ NEEDS_MANIFEST: Final[frozenset[JobState]] = frozenset(
 
 
 def next_state(state: JobState, event: Event) -> JobState:
-    """Where the event leads.
+    """Return where the event leads.
 
     Raises:
         ValueError: the event cannot happen in that state.
@@ -82,10 +82,10 @@ def next_state(state: JobState, event: Event) -> JobState:
 
 
 def can_be_given_up(state: JobState) -> bool:
-    """Whether the operator's cancel or a time-out still ends the job."""
+    """Return whether the operator's cancel or a time-out still ends the job."""
     return is_allowed(state, JobState.CANCELED)
 
 
 def is_way_back_needed(state: JobState) -> bool:
-    """Whether a failure in this state must be answered by reverting ECUs."""
+    """Return whether a failure in this state must be answered by reverting ECUs."""
     return is_allowed(state, JobState.ROLLED_BACK)

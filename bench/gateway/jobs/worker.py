@@ -27,7 +27,7 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
-        """Runs the call on the thread; the future is of the running event loop.
+        """Run the call on the thread; the future is of the running event loop.
 
         Cancelling the future takes back a call that has not begun, and only that.
         """
@@ -39,7 +39,7 @@ class Worker:
         return asyncio.wrap_future(outcome)
 
     def close(self, wait_s: float = 0.0) -> bool:
-        """Lets the thread end after the call it is in; True if it has within ``wait_s``."""
+        """Let the thread end after the call it is in; True if it has within ``wait_s``."""
         if self._thread is None:
             return True
         self._calls.put(None)

@@ -101,7 +101,7 @@ class Plan:
 
 
 def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
-    """Reads the signed Targets: rules 1, 3 (known ECU), 6 and 7.
+    """Read the signed Targets: rules 1, 3 (known ECU), 6 and 7.
 
     Args:
         targets: the file ``targets.json``, its signatures verified.
@@ -137,7 +137,7 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
 def judge_plan(
     plan: Plan, *, vin: str, job_id: str, known: Iterable[KnownEcu], identities: Mapping[str, EcuIdentity]
 ) -> None:
-    """Judges whether the plan is for this vehicle, this job and what its ECUs run now: rules 2 to 5.
+    """Judge whether the plan is for this vehicle, this job and what its ECUs run now: rules 2 to 5.
 
     Raises:
         ManifestRefused: it breaks one of these rules.

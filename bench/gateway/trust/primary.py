@@ -73,7 +73,7 @@ class Primary:
         self._cross_checks = tuple(cross_checks)
 
     def accept(self, bundle: Mapping[str, bytes], *, job_id: str, identities: Mapping[str, EcuIdentity]) -> Accepted:
-        """Verifies a bundle and keeps it as the accepted metadata.
+        """Verify a bundle and keep it as the accepted metadata.
 
         Args:
             bundle: file name ("timestamp.json", "2.root.json", …) to signed bytes.
@@ -101,7 +101,7 @@ class Primary:
         return Accepted(plan, targets)
 
     def reread(self, targets: bytes) -> Plan:
-        """The plan of Targets that were accepted before (they come from the gateway's own store).
+        """Return the plan of Targets that were accepted before (they come from the gateway's own store).
 
         Raises:
             ManifestRefused: they do not fit this gateway's configuration any more.
@@ -149,7 +149,7 @@ def _refresh(bundle: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) ->
 
 
 def _adopt(candidate: Path, trusted_dir: Path) -> None:
-    """Puts verified files in their place one by one, each atomically, Timestamp first: it is what holds off older ones.
+    """Put verified files in their place one by one, each atomically, Timestamp first: it is what holds off older ones.
 
     A crash in between leaves a mix that TUF's workflow mends from the next bundle.
     """

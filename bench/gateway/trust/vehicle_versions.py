@@ -18,7 +18,7 @@ from otabench.proto.image_format import NOTHING_RUNS, OWN_IMAGE, ImageVersion, f
 
 
 def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
-    """Judges a plan that ``manifest.judge_plan`` has accepted.
+    """Judge a plan that ``manifest.judge_plan`` has accepted.
 
     Raises:
         ManifestRefused: it breaks rule 8 or 9.
@@ -44,7 +44,7 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
 
 
 def explain(plan: Plan, planned: PlannedEcu, *, runs: str) -> str:
-    """What an image needs and what the vehicle would run, in words; "" where the manifest states no dependency of it.
+    """Return what an image needs and what the vehicle would run, in words; "" where the manifest states no dependency of it.
 
     Args:
         plan: the manifest.

@@ -20,7 +20,7 @@ _FRAME_BYTES: Final = 16
 
 
 def is_off(interface: str) -> bool:
-    """Whether the interface is up and without carrier. False where nobody can tell."""
+    """Return whether the interface is up and without carrier. False where nobody can tell."""
     try:
         return (_INTERFACES / interface / "carrier").read_text(encoding="ascii").strip() == "0"
     except OSError:
@@ -28,7 +28,7 @@ def is_off(interface: str) -> bool:
 
 
 def bus_off(interface: str, where: str) -> errors.BusOff:
-    """The error, with what to do."""
+    """Return the error, with what to do."""
     return errors.BusOff(
         f"{where}: bus-off: {interface} has left the bus, as its frames were destroyed (a short, a wrong bit rate, CAN_H and CAN_L "
         f"swapped): mend that, then ip link set {interface} type can restart (slcan: ip link set {interface} down, then up)"
@@ -58,7 +58,7 @@ class BusOffWatch:
         return self._socket.fileno()
 
     def happened(self) -> bool:
-        """Whether it has happened since this was asked last."""
+        """Return whether it has happened since this was asked last."""
         seen = False
         while True:
             try:
@@ -68,5 +68,5 @@ class BusOffWatch:
             seen = True
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         self._socket.close()

@@ -34,11 +34,11 @@ class Channel(ABC):
 
     @abstractmethod
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
-        """A connection to one ECU, not yet open."""
+        """Return a connection to one ECU, not yet open."""
 
     @abstractmethod
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
-        """Sends one single frame to all ECUs: at most 7 bytes of payload, 6 with extended addressing. Safe to call from
+        """Send one single frame to all ECUs: at most 7 bytes of payload, 6 with extended addressing. Safe to call from
         another thread.
 
         Raises:
@@ -48,11 +48,11 @@ class Channel(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Closes the bus; its connections are closed by those who opened them."""
+        """Close the bus; its connections are closed by those who opened them."""
 
 
 def single_frame(payload: bytes, padding: int | None, *, prefix: bytes = b"") -> bytes:
-    """The payload as an ISO 15765-2 single frame, padded to 8 bytes where a padding byte is given.
+    """Return the payload as an ISO 15765-2 single frame, padded to 8 bytes where a padding byte is given.
 
     Args:
         prefix: the address in front, with extended addressing.
@@ -68,7 +68,7 @@ def single_frame(payload: bytes, padding: int | None, *, prefix: bytes = b"") ->
 
 
 def addressed(isotp: IsoTpConfig, *, request_id: int, response_id: int, name: str) -> ConnectionAddress:
-    """The addresses of a connection. Raises ChannelUnavailable where identifiers and addresses contradict each other."""
+    """Return the addresses of a connection. Raises ChannelUnavailable where identifiers and addresses contradict each other."""
     try:
         return connection_address(isotp, request_id=request_id, response_id=response_id)
     except ValueError as error:
@@ -76,7 +76,7 @@ def addressed(isotp: IsoTpConfig, *, request_id: int, response_id: int, name: st
 
 
 def functionally_addressed(isotp: IsoTpConfig, *, functional_id: int, name: str) -> FrameAddress:
-    """The address of functional requests. Raises ChannelUnavailable, as ``addressed``."""
+    """Return the address of functional requests. Raises ChannelUnavailable, as ``addressed``."""
     try:
         return functional_address(isotp, functional_id=functional_id)
     except ValueError as error:
@@ -84,10 +84,10 @@ def functionally_addressed(isotp: IsoTpConfig, *, functional_id: int, name: str)
 
 
 def with_fd_of(bus_is_fd: bool, isotp: IsoTpConfig) -> IsoTpConfig:
-    """The parameters as they hold on a bus: on a CAN FD bus ISO-TP uses FD frames, whatever else is said."""
+    """Return the parameters as they hold on a bus: on a CAN FD bus ISO-TP uses FD frames, whatever else is said."""
     return isotp.model_copy(update={"fd": True}) if bus_is_fd else isotp
 
 
 def no_answer(text: str) -> TimeoutException:
-    """What udsoncan expects of a connection where nothing came in time."""
+    """Return what udsoncan expects of a connection where nothing came in time."""
     return TimeoutException(text)  # type: ignore[no-untyped-call]

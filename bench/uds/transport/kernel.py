@@ -150,7 +150,7 @@ class KernelConnection(IsoTpConnection):
             raise named(OSError(number, ""), self._where)
 
     def _abandon(self, sender: socket.socket) -> None:
-        """Leaves a socket in the middle of a message: closing it blocks until the ECU stops asking to wait."""
+        """Leave a socket in the middle of a message: closing it blocks until the ECU stops asking to wait."""
         self._socket = None
         threading.Thread(target=sender.close, name="close abandoned ISO-TP socket", daemon=True).start()
         self.open()
@@ -171,7 +171,7 @@ class KernelConnection(IsoTpConnection):
             raise named(error, self._where) from error
 
     def _went_off(self) -> bool:
-        """Whether the controller left the bus since this was asked last; it may be back."""
+        """Return whether the controller left the bus since this was asked last; it may be back."""
         return self._watch is not None and self._watch.happened()
 
     def _require_on(self) -> None:

@@ -48,19 +48,19 @@ _NAMED: Final[dict[int, tuple[type[errors.TransportError], str]]] = {
 
 
 def named(error: OSError, where: str) -> errors.TransportError:
-    """The kernel's errno as an error with a name."""
+    """Return the kernel's errno as an error with a name."""
     kind, text = _NAMED.get(error.errno or 0, (errors.TransportError, str(error)))
     return kind(f"{where}: {text}")
 
 
 def polls_transmission(release: str) -> bool:
-    """Whether the kernel of that release tells by POLLOUT that a message is out."""
+    """Return whether the kernel of that release tells by POLLOUT that a message is out."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:3])
     return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
 
 
 def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, waits: bool) -> None:
-    """Sets a CAN_ISOTP socket up, before it is bound. ``waits``: ``send`` returns when the message is out.
+    """Set a CAN_ISOTP socket up, before it is bound. ``waits``: ``send`` returns when the message is out.
 
     Raises:
         OSError: the kernel does not take it.
@@ -76,7 +76,7 @@ def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, w
 
 
 def cannot_open(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
-    """Why an interface cannot be opened, and what to do."""
+    """Return why an interface cannot be opened, and what to do."""
     if error.errno == errno.ENODEV:
         why = "there is no such interface: plug the adapter in, or run setup/vcan.sh, or run by setup/with-can"
     elif error.errno == errno.EAFNOSUPPORT:

@@ -12,7 +12,7 @@ from otabench.proto.process_config import IsoTpConfig
 
 
 def kernel_has_isotp() -> bool:
-    """Whether this kernel gives CAN_ISOTP sockets."""
+    """Return whether this kernel gives CAN_ISOTP sockets."""
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
     except (OSError, AttributeError):
@@ -21,7 +21,7 @@ def kernel_has_isotp() -> bool:
 
 
 def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
-    """Opens a bus.
+    """Open a bus.
 
     Args:
         bus: as passed on to ``can.Bus``: interface, channel, fd, …

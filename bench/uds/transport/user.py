@@ -155,7 +155,7 @@ class UserConnection(IsoTpConnection):
             self._wake()
 
     def _wake(self) -> None:
-        """Wakes the waiting caller: an ISO-TP message is never empty."""
+        """Wake the waiting caller: an ISO-TP message is never empty."""
         if self._stack is not None:
             self._stack.rx_queue.put(bytearray())
 

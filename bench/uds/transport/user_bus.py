@@ -94,7 +94,7 @@ class UserBus:
         return not self._is_open or self._supervisor.error is not None
 
     def check(self) -> None:
-        """Raises what ails the bus.
+        """Raise what ails the bus.
 
         Raises:
             InterfaceDown: the network interface below it is down.
@@ -121,7 +121,7 @@ class UserBus:
         self._supervisor.went_off = False
 
     def reopen_if_failed(self) -> None:
-        """Opens a failed bus again, unless the last try was a moment ago.
+        """Open a failed bus again, unless the last try was a moment ago.
 
         Raises:
             ChannelUnavailable: it cannot be opened yet.
@@ -138,7 +138,7 @@ class UserBus:
             self._open()
 
     def send(self, message: can.Message) -> None:
-        """Sends a frame; a full queue is waited for, a while. What fails is not raised but remembered, for ``check``."""
+        """Send a frame; a full queue is waited for, a while. What fails is not raised but remembered, for ``check``."""
         deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
         while self._is_open:
             try:
@@ -151,7 +151,7 @@ class UserBus:
             time.sleep(0.002)
 
     def close(self) -> None:
-        """Closes it for good."""
+        """Close it for good."""
         with self._lock:
             self._not_before_s = float("inf")
             self._shut()
@@ -186,7 +186,7 @@ class UserBus:
 
 
 def _number(error: BaseException | None) -> int | None:
-    """The errno below python-can's errors."""
+    """Return the errno below python-can's errors."""
     while error is not None:
         number = getattr(error, "error_code", None) or getattr(error, "errno", None)
         if isinstance(number, int):

@@ -208,7 +208,7 @@ def test_idle_time_is_not_saved_up(channel: str, receiver: BatchCanSocket) -> No
 
 
 def order_after_a_long_frame(channel: str, receiver: BatchCanSocket, queues: Sequence[Sequence[Sent]]) -> list[int]:
-    """Identifiers in the order of delivery: each queue is a sender's, and all wait while the first frame is on the line."""
+    """Return the identifiers in the order of delivery: each queue is a sender's, and all wait while the first frame is on the line."""
     canline.set_line(channel, bitrate=1_000)
     nodes = [sender(channel) for _ in range(len(queues) + 1)]
     try:

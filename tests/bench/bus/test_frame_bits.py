@@ -16,7 +16,7 @@ def bits_of(value: int, length: int) -> list[int]:
 
 
 def crc_of(bits: list[int]) -> int:
-    """The shift register as the standard draws it."""
+    """Return the shift register as the standard draws it."""
     crc = 0
     for bit in bits:
         feedback = bit ^ crc >> 14
@@ -27,7 +27,7 @@ def crc_of(bits: list[int]) -> int:
 
 
 def stuffed(bits: list[int]) -> list[int]:
-    """The bits as they are sent: a stuff bit counts for the next run."""
+    """Return the bits as they are sent: a stuff bit counts for the next run."""
     sent: list[int] = []
     run = 0
     for bit in bits:

@@ -84,7 +84,7 @@ AIR = "interface: udp_multicast, channel: 239.74.163.78, port: 43178, hop_limit:
 
 
 def default_on(bus: str, *, ecu: str = "") -> str:
-    """The default bench on another bus, with something more in both ECUs' entries."""
+    """Return the default bench on another bus, with something more in both ECUs' entries."""
     text = bench_file.default_text().replace("interface: socketcan, channel: vcan0, bitrate: 500000, fd: false", bus)
     return text.replace("kind: simulated", f"kind: simulated{ecu}")
 

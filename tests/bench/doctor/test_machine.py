@@ -37,7 +37,7 @@ def with_counters(entry: dict[str, Any], *, sent: int, received: int, **counted:
 
 
 def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
-    """A controller that can be restarted, and takes any bit rate."""
+    """Return a controller that can be restarted, and takes any bit rate."""
     entry["linkinfo"]["info_data"].pop("bitrate_const")
     return entry
 
@@ -308,7 +308,7 @@ def test_a_bench_file_s_bus_that_is_not_there_is_a_failure(tmp_path: Path) -> No
 
 
 def told_by_doctor(folder: Path, text: str) -> tuple[dict[str, str], int]:
-    """Its lines about a bench file, by subject, and its exit status."""
+    """Return its lines about a bench file, by subject, and its exit status."""
     (folder / "my.yaml").write_text(text)
     done = doctor("--bench", "my.yaml", "--json", cwd=folder)
     assert done.stderr == ""

@@ -41,7 +41,7 @@ Start = Callable[[dict[str, Any]], ControlPort]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts the load of a bus as the bench does; its control port."""
+    """Start the load of a bus as the bench does; its control port."""
     with contextlib.ExitStack() as stack:
 
         def started(bus: dict[str, Any]) -> ControlPort:
@@ -64,7 +64,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def seen(bus: dict[str, Any], *, window_s: float = WINDOW_S) -> BusStatistics:
-    """What comes by on the bus within a time, by the kernel's time stamps."""
+    """Return what comes by on the bus within a time, by the kernel's time stamps."""
     statistics = BusStatistics(bus["bitrate"], bus["data_bitrate"] or bus["bitrate"])
     with contextlib.closing(BatchCanSocket(bus["can"]["channel"])) as source:
         first_us = time.time_ns() // 1000
@@ -83,7 +83,7 @@ def percent(statistics: BusStatistics) -> float:
 
 
 def settled(bus: dict[str, Any], asked: float) -> BusStatistics:
-    """What the bus carries once the cycles are corrected; a machine that others use may stand still for a window or two."""
+    """Return what the bus carries once the cycles are corrected; a machine that others use may stand still for a window or two."""
     for _ in range(WINDOWS):
         carried = seen(bus)
         if abs(percent(carried) - asked) < TOLERANCE_PERCENT:

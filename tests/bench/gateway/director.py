@@ -51,7 +51,7 @@ class Director:
     def bundle(
         self, artifacts: Sequence[Artifact], *, custom: dict[str, Any], version: int = 1, lifetime_s: float = 3600.0
     ) -> dict[str, bytes]:
-        """A manifest as GetManifest hands it out."""
+        """Return a manifest as GetManifest hands it out."""
         expires = (datetime.now(UTC) + timedelta(seconds=lifetime_s)).replace(microsecond=0)
         files = {each.path: _target(each) for each in artifacts}
         targets = self._signed(

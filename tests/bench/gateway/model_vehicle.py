@@ -40,7 +40,7 @@ class ModelEcu:
 
 
 def firmware(hardware_id: str, version: str, *, security_counter: int = 1, size: int = 4096) -> bytes:
-    """An image in MCUboot's format, unsigned: what the model's bootloader reads."""
+    """Return an image in MCUboot's format, unsigned: what the model's bootloader reads."""
     wanted = image_format.ImageVersion.parse(version)
     body = b"".join(
         hashlib.sha256(f"{hardware_id} {version.split('.')[0]} {i}".encode()).digest() for i in range(size // 32)
@@ -65,7 +65,7 @@ class ModelVehicle:
 
     @classmethod
     def build(cls, folder: Path, ecus: list[ModelEcu], *, version: str = "1.0.0") -> ModelVehicle:
-        """Makes a vehicle whose ECUs all run ``version``, confirmed."""
+        """Make a vehicle whose ECUs all run ``version``, confirmed."""
         folder.mkdir(parents=True)
         for ecu in ecus:
             image = firmware(ecu.hardware_id, version)
@@ -79,20 +79,20 @@ class ModelVehicle:
     # What a test does to it
 
     def set_fault(self, ecu: str, **fault: Any) -> None:
-        """Sets faults of an ECU; ``None`` clears one."""
+        """Set faults of an ECU; ``None`` clears one."""
         faults = json.loads((self._folder / "faults.json").read_text())
         mine = {k: v for k, v in {**faults.get(ecu, {}), **fault}.items() if v is not None}
         _write(self._folder / "faults.json", json.dumps({**faults, ecu: mine}))
 
     def running(self) -> dict[str, tuple[str, str]]:
-        """Version and state of each ECU's running slot."""
+        """Return the version and state of each ECU's running slot."""
         return {
             name: (ecu["slots"][ecu["active"]]["version"], ecu["slots"][ecu["active"]]["state"])
             for name, ecu in ((name, self._load(name)) for name in self._names())
         }
 
     def calls(self) -> list[str]:
-        """The calls that a gateway made, in order."""
+        """Return the calls that a gateway made, in order."""
         log = self._folder / "calls.log"
         return log.read_text().split() if log.exists() else []
 
@@ -276,7 +276,7 @@ class ModelVehicle:
 
 
 def beside_state(config: GatewayConfig, _trace: TraceWriter) -> ModelVehicle:
-    """The vehicle of a gateway in a process of its own: it lies beside the state folder."""
+    """Return the vehicle of a gateway in a process of its own: it lies beside the state folder."""
     return ModelVehicle(config.state_dir.parent / "vehicle")
 
 

@@ -95,7 +95,7 @@ class RealEcu:
         self.log.close()
 
     def control(self, **request: Any) -> Mapping[str, Any]:
-        """One request to the control port."""
+        """Return one request to the control port."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
             wire.sendall(json.dumps(request).encode() + b"\n")
             answer: Mapping[str, Any] = json.loads(wire.makefile().readline())
@@ -114,7 +114,7 @@ class RealEcu:
         )
 
     def image(self, patch: bytes | None = None, *, base: bytes | None = None, **falsified: Any) -> EcuImage:
-        """The update to 2.0.0, with a manifest that says so (or something false). ``base`` of the patch: what it runs."""
+        """Return the update to 2.0.0, with a manifest that says so (or something false). ``base`` of the patch: what it runs."""
         path = self.folder / f"{self.name}-new.bin"
         path.write_bytes(self.new)
         patch_path = self.folder / f"{self.name}.bsdiff"

@@ -86,7 +86,7 @@ class ScriptedEcu:
         self._bus.shutdown()
 
     def power_cycle(self, off_s: float = 0.2) -> None:
-        """Forgets all but its slots, boots what is due, and is silent for a while."""
+        """Forget all but its slots, boots what is due, and is silent for a while."""
         self.dark_until = time.monotonic() + off_s
         self.unlocked, self.session, self.counter = False, 1, 0
         trial = next((number for number, slot in enumerate(self.slots) if slot.state == TRIAL), None)

@@ -92,7 +92,7 @@ class Rig:
 
 
 def profile_text(**changes: str) -> str:
-    """The shipped profile, quick to give up, with lines replaced."""
+    """Return the shipped profile, quick to give up, with lines replaced."""
     text = (Path(profiles.__path__[0]) / "iso14229-ab.yaml").read_text(encoding="utf-8")
     quick = {
         "p2_margin_s: 1.0": "p2_margin_s: 0.25",
@@ -135,7 +135,7 @@ def channel() -> str:
 def answer_once(
     service: int, *answers: bytes | None, times: int = 1, at: int = 0
 ) -> Callable[[bytes, ScriptedEcu], Any]:
-    """A script: ``answers`` instead of the ECU's to the ``at``-th and following requests of a service, ``times`` times."""
+    """Return a script: ``answers`` instead of the ECU's to the ``at``-th and following requests of a service, ``times`` times."""
     seen = itertools.count()
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:

@@ -34,7 +34,7 @@ class Gateway:
         return self.process.returncode, errors
 
     async def ready(self) -> str:
-        """The HMI's address."""
+        """Return the HMI's address."""
         assert self.process.stdout is not None
         line = await asyncio.to_thread(self.process.stdout.readline)
         assert line.startswith("gateway: ready, HMI on "), line

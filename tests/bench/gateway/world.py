@@ -86,7 +86,7 @@ class World:
             await world.artifacts.stop()
 
     def config(self, **changes: Any) -> GatewayConfig:
-        """The gateway's configuration; no broker is on its port."""
+        """Return the gateway's configuration; no broker is on its port."""
         fields: dict[str, Any] = {
             "vin": VIN,
             "ecus": tuple(
@@ -122,7 +122,7 @@ class World:
         lifetime_s: float = 3600.0,
         director: Director | None = None,
     ) -> dict[str, bytes]:
-        """A bundle for the next job, its files on the artifact server; ``custom`` and ``target`` (the engine's) change fields."""
+        """Return a bundle for the next job, its files on the artifact server; ``custom`` and ``target`` (the engine's) change fields."""
         artifacts = []
         for ecu in ECUS:
             image = firmware(ecu.hardware_id, version, security_counter=counter)
@@ -150,7 +150,7 @@ class World:
         )
 
     def offer(self, bundle: dict[str, bytes] | None = None, **manifest: Any) -> str:
-        """A job waits in the cloud, with that bundle or the one made of ``manifest``."""
+        """Let a job wait in the cloud, with that bundle or the one made of ``manifest``."""
         metadata = bundle or self.manifest(**manifest)
         self.jobs += 1
         self.cloud.offer(f"job-{self.jobs}", metadata)
@@ -182,7 +182,7 @@ class World:
             trace.close()
 
     async def until(self, condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> None:
-        """Waits until it holds; fails with what the cloud knows if it does not in time, or if the agent has died."""
+        """Wait until it holds; fails with what the cloud knows if it does not in time, or if the agent has died."""
         try:
             async with asyncio.timeout(within_s):
                 while not condition():
@@ -195,7 +195,7 @@ class World:
             ) from None
 
     async def until_killed(self) -> None:
-        """Waits until the agent has stopped by ``killed_before``."""
+        """Wait until the agent has stopped by ``killed_before``."""
         async with asyncio.timeout(10):
             await asyncio.wait({self.running})
         with contextlib.suppress(ExceptionGroup):
@@ -213,20 +213,20 @@ class World:
         await agent.dashboard.decide(shown(agent).job_id or "", decision)
 
     async def reported(self, state: JobState, *, within_s: float = 10.0) -> None:
-        """Waits until the cloud knows that state."""
+        """Wait until the cloud knows that state."""
         await self.until(lambda: self.cloud.state is state, what=f"never {state}", within_s=within_s)
 
     async def closed(self, agent: Agent) -> None:
-        """Waits until the job is over in the gateway too."""
+        """Wait until the job is over in the gateway too."""
         await self.until(lambda: agent.store.open_job() is None, what="the job is not closed")
 
     def trusted(self) -> dict[str, bytes]:
-        """The metadata that the gateway trusts, by file name."""
+        """Return the metadata that the gateway trusts, by file name."""
         folder = self.folder / "state" / "director"
         return {path.name: path.read_bytes() for path in folder.glob("*.json")} if folder.exists() else {}
 
     def trace(self) -> list[dict[str, Any]]:
-        """The trace so far."""
+        """Return the trace so far."""
         return [json.loads(line) for line in (self.folder / "trace.jsonl").read_text().splitlines()]
 
     def _patch(self, ecu: ModelEcu, image: bytes, version: str) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class World:
 
 
 def shown(agent: Agent) -> HmiState:
-    """What the page shows."""
+    """Return what the page shows."""
     return agent.dashboard.snapshot()
 
 

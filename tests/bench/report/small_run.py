@@ -12,7 +12,7 @@ _DATA = Path(__file__).parent / "data" / "small_run"
 
 
 def unpack(folder: Path) -> Path:
-    """The run's folder, as a bench makes it."""
+    """Return the run's folder, as a bench makes it."""
     for name in ("can", "traces"):
         (folder / name).mkdir(parents=True)
     for packed, plain in (

@@ -173,7 +173,7 @@ def test_a_secret_may_have_capital_letters_and_is_never_quoted() -> None:
 
 
 def patterned_keys() -> list[str]:
-    """Every key of a bench file that must have a form."""
+    """Return every key of a bench file that must have a form."""
     schema = Topology.model_json_schema()
     found = {
         key

@@ -235,7 +235,7 @@ def test_the_commented_file_is_the_default_bench() -> None:
 
 
 def keys_of_all_models() -> dict[str, list[str]]:
-    """Every key of every model that a bench file is made of, by model."""
+    """Return every key of every model that a bench file is made of, by model."""
     schema = Topology.model_json_schema()
     models = {"Topology": schema, **schema["$defs"]}
     return {name: list(told["properties"]) for name, told in models.items() if "properties" in told}
@@ -253,7 +253,7 @@ UNCOMMENTED = re.sub(r"^( *)# (?= *[a-z_0-9]+:(?: |$))", r"\1", bench_file.comme
 
 
 def written(content: Any) -> set[str]:
-    """Every key that stands in a YAML text."""
+    """Return every key that stands in a YAML text."""
     if isinstance(content, dict):
         return set(content) | {key for value in content.values() for key in written(value)}
     return {key for value in content for key in written(value)} if isinstance(content, list) else set()

@@ -32,7 +32,7 @@ def staged(ecu: Bench, image: bytes, *, promised: dict[int, str], version: int =
 
 
 def forged(ecu: Bench, **changes: object) -> None:
-    """Writes a boot control record that no path of this ECU leads to."""
+    """Write a boot control record that no path of this ECU leads to."""
     current = ecu.boot_control.current
     fields = {"states": current.states, "preferred": current.preferred, "boots_left": current.boots_left}
     fields |= {"minimum_security_counter": current.minimum_security_counter, "promised": current.promised}
@@ -40,7 +40,7 @@ def forged(ecu: Bench, **changes: object) -> None:
 
 
 def resigned(image: bytes, keys: Keys, change: Callable[[bytearray], None]) -> bytes:
-    """The image with something changed in what its digest covers, digest and signature made anew: the signer's mistake."""
+    """Return the image with something changed in what its digest covers, digest and signature made anew: the signer's mistake."""
     found = image_format.parse(image)
     data = bytearray(image)
     change(data)

@@ -40,7 +40,7 @@ class Ear:
         self._socket.close()
 
     def hear(self, seconds: float) -> list[bytes]:
-        """The data of the frames from now on, for so long."""
+        """Return the data of the frames from now on, for so long."""
         self._socket.setblocking(False)
         try:
             while True:

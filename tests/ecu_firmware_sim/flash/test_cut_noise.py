@@ -26,7 +26,7 @@ def rig(tmp_path: Path, keys: Keys, old_image: bytes) -> Iterator[Rig]:
 
 
 def cut(rig: Rig, **seed: int) -> tuple[bytes, int]:
-    """What a cut with garbage leaves of one page of zeros, and the seed that the control port tells."""
+    """Return what a cut with garbage leaves of one page of zeros, and the seed that the control port tells."""
     rig.renew()
     rig.unlock()
     rig.erase()

@@ -48,7 +48,7 @@ def prepare(ecu: Bench, image: bytes, *, data_format: int = 0x01, facts: dict[st
 def update(
     ecu: Bench, image: bytes, artifact: bytes, *, data_format: int = 0x01, facts: dict[str, Any] | None = None
 ) -> int:
-    """The programming sequence; gives check memory's status."""
+    """Return the programming sequence; gives check memory's status."""
     prepare(ecu, image, data_format=data_format, facts=facts)
     ecu.transfer(artifact)
     ecu.must("37")
@@ -56,7 +56,7 @@ def update(
 
 
 def offer(ecu: Bench, data: bytes, *, block_bytes: int = 300) -> str:
-    """Transfers until an answer is negative, then 37; the last answer."""
+    """Transfer until an answer is negative, then 37; the last answer."""
     for number, start in enumerate(range(0, len(data), block_bytes), start=1):
         answer = ecu.ask(bytes((0x36, number & 0xFF)) + data[start : start + block_bytes])
         if answer.startswith("7F"):

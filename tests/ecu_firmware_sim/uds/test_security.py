@@ -21,7 +21,7 @@ def seed(ecu: Bench) -> bytes:
 
 
 def fail(ecu: Bench, times: int) -> str:
-    """Sends wrong keys; the last answer."""
+    """Send wrong keys; the last answer."""
     answer = ""
     for _ in range(times):
         seed(ecu)

@@ -23,7 +23,7 @@ RESET, DTC_OFF, SILENCE, EXTENDED = (bytes.fromhex(text) for text in ("1101", "8
 
 
 def reset_at(head: bytes, *, is_done: bool, occurrence: int = 1) -> Callable[[bytes, ScriptedEcu], Any]:
-    """The ECU is power-cycled at a request, once: before it does what is asked, or after, its answer lost."""
+    """Power-cycle the ECU at a request, once: before it does what is asked, or after, its answer lost."""
     seen = 0
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -41,7 +41,7 @@ def reset_at(head: bytes, *, is_done: bool, occurrence: int = 1) -> Callable[[by
 
 
 def lose_answer(head: bytes) -> Callable[[bytes, ScriptedEcu], Any]:
-    """The ECU does what is asked, and its answer is lost, once."""
+    """Let the ECU do what is requested, and lose its answer, once."""
     is_lost = False
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -249,7 +249,7 @@ def test_a_seed_that_comes_late_is_not_taken_for_the_one_asked_for_again(make_ri
 
 
 def twice_heard(seeds: list[bytes]) -> Callable[[bytes, ScriptedEcu], Any]:
-    """The first 27 01 arrives twice: two seeds are given, and the second one counts."""
+    """Let the first 27 01 arrive twice: two seeds are given, and the second one counts."""
     given: list[bytes] = []
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:

@@ -36,7 +36,7 @@ _FLAGS = (
 
 
 def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> webdriver.Chrome:
-    """Starts a browser that logs its console and its requests. The caller calls ``quit()``.
+    """Start a browser that logs its console and its requests. The caller calls ``quit()``.
 
     Args:
         tmp_path: an own, empty folder for the profile and the driver's log.
@@ -61,7 +61,7 @@ def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> we
 
 
 def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
-    """Gives the page, not the window around it, this size. Windows have a least width, so it is the device that changes."""
+    """Give the page, not the window around it, this size. Windows have a least width, so it is the device that changes."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 

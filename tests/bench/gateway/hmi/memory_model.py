@@ -47,7 +47,7 @@ class MemoryModel:
         return len(self._readers)
 
     def show(self, **changes: Any) -> HmiState:
-        """Changes the state: the fields given, and ``seq`` by one unless it is given."""
+        """Change the state: the fields given, and ``seq`` by one unless it is given."""
         with self._lock:
             self._state = self._state.model_copy(update={"seq": self._state.seq + 1, **changes})
             for fresh, loop in self._readers.items():
@@ -62,7 +62,7 @@ class MemoryModel:
         self.show(**{name: getattr(nothing, name) for name in HmiState.model_fields if name != "seq"})
 
     def ecu(self, name: str, **changes: Any) -> HmiState:
-        """Changes one ECU's row."""
+        """Change one ECU's row."""
         ecus = self.snapshot().ecus
         return self.show(ecus=tuple(ecu.model_copy(update=changes) if ecu.ecu == name else ecu for ecu in ecus))
 

@@ -13,7 +13,7 @@ from otabench.bench.gateway.hmi.server import HmiServer
 
 @contextmanager
 def serving(model: HmiModel, *, port: int = 0) -> Iterator[str]:
-    """Yields the URL of the HMI, which is gone after the block.
+    """Yield the URL of the HMI, which is gone after the block.
 
     Raises:
         AssertionError: the server did not stop within five seconds.

@@ -21,7 +21,7 @@ Events = AsyncIterator[dict[str, str]]
 
 
 async def events_of(response: httpx.Response) -> Events:
-    """The stream's blocks: field to value; comments under ''."""
+    """Return the stream's blocks: field to value; comments under ''."""
     block: dict[str, str] = {}
     async for line in response.aiter_lines():
         if line:

@@ -53,7 +53,7 @@ def _changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[World, Bu
 
 
 def _vehicle(**versions: str) -> list[dict[str, Any]]:
-    """What a Director says of the versions in the whole vehicle."""
+    """Return what a Director says of the versions in the whole vehicle."""
     return [
         {
             "image_number": number,

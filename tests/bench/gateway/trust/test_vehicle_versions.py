@@ -14,7 +14,7 @@ from otabench.proto.uptane import ManifestCustom, VehicleEcuCustom
 
 
 def plan(*needs: tuple[int, str], adas: str | None = "1.0.0") -> Plan:
-    """A manifest for the engine alone, which says what adas runs."""
+    """Return a manifest for the engine alone, which says what adas runs."""
     dependencies = tuple(Dependency(number, ImageVersion.parse(version)) for number, version in needs)
     vehicle = [VehicleEcuCustom(image_number=1, ecu="engine", ecu_serial="E", version="2.0.0")]
     if adas is not None:
