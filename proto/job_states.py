@@ -44,7 +44,7 @@ class JobState(StrEnum):
 _S = JobState
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    # The cloud ends a job in CREATED by itself only if it was never offered; otherwise every transition is the vehicle's.
+    # CREATED to CANCELED is the only transition that the cloud makes by itself; all others are reported by the vehicle.
     _S.CREATED: frozenset({_S.CONFIRMING, _S.CANCELED, _S.TIMED_OUT}),
     _S.CONFIRMING: frozenset({_S.WAITING_FOR_APPROVAL, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.WAITING_FOR_APPROVAL: frozenset({_S.DOWNLOADING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
