@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all lint fmt proto lock kernel guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all sweep lint fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,24 @@ test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes mis
 
 test-all: setup-test  ## every test, with the full products of combinations of which `make test` runs a pairwise choice
 	@setup/run-tests --exhaustive $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
+
+sweep: setup-test  ## exhaustive sweeps (about half an hour), with the figures for docs/sweeps.md
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(SWEEPS)
+
+# Two at the same time: a guest kernel has one processor. The longest comes first.
+SWEEPS := sweep-frames sweep-messages sweep-powercut sweep-random
+.PHONY: $(SWEEPS)
+sweep-frames:
+	@time setup/with-can $(BIN)/otabench perf frames
+
+sweep-messages:
+	@time setup/with-can $(BIN)/otabench perf message-cut
+
+sweep-powercut:
+	@time $(BIN)/otabench perf powercut
+
+sweep-random:
+	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep
 
 lint: $(STAMPS)/python  ## ruff and mypy (strict)
 	$(BIN)/ruff check .

@@ -250,9 +250,14 @@ def any_tester(
         yield type("AnyTesterHere", (AnyTesterInTime,), given)
 
 
-def test_the_loop_answers_within_p2_and_repeats_78_within_p2_star(any_tester: type[AnyTesterInTime]) -> None:
+def test_the_loop_answers_within_p2_and_repeats_78_within_p2_star(
+    any_tester: type[AnyTesterInTime], pytestconfig: pytest.Config
+) -> None:
     case: Any = any_tester.TestCase
     case.settings = settings(
-        max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=120 if pytestconfig.getoption("--exhaustive") else 6,
+        stateful_step_count=10,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
     )
     case("runTest").runTest()

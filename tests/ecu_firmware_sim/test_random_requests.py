@@ -243,10 +243,12 @@ def any_tester(keys: Keys, make_image: ImageMaker) -> type[AnyTester]:
     return type("AnyTesterHere", (AnyTester,), {"keys": keys, **images})
 
 
-def test_any_order_of_requests_is_answered_and_never_writes_the_running_slot(any_tester: type[AnyTester]) -> None:
+def test_any_order_of_requests_is_answered_and_never_writes_the_running_slot(
+    any_tester: type[AnyTester], pytestconfig: pytest.Config
+) -> None:
     case: Any = any_tester.TestCase
     case.settings = settings(
-        max_examples=60,
+        max_examples=600 if pytestconfig.getoption("--exhaustive") else 60,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
