@@ -4,7 +4,7 @@
     ├── StartError            a process cannot start (configuration, keys, port, database); exit status 1
     └── RequestError          one request is refused; becomes a gRPC status
         ├── InvalidRequest        INVALID_ARGUMENT     the request is wrong in itself
-        ├── UnknownThing          NOT_FOUND            there is no such vehicle, campaign or job
+        ├── UnknownThing          NOT_FOUND            the vehicle, campaign or job does not exist
         ├── NotAllowed            FAILED_PRECONDITION  the request is right in itself, but not in this state
         ├── NotPermitted          PERMISSION_DENIED    the caller's certificate does not cover it
         └── NotReady              UNAVAILABLE          database or store do not answer; the same call may succeed later
@@ -38,7 +38,7 @@ class InvalidRequest(RequestError):
 
 
 class UnknownThing(RequestError):
-    """There is no such vehicle, campaign or job."""
+    """The vehicle, campaign or job does not exist."""
 
     code = "NOT_FOUND"
 

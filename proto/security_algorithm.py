@@ -64,7 +64,7 @@ def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
     """Return the algorithm of that name, after calling it once.
 
     Raises:
-        AlgorithmError: there is no such module or function, or it fails.
+        AlgorithmError: the module or function does not exist, or it fails.
     """
     function = hmac_sha256 if name == DEFAULT else _find(name)
     return SecurityAlgorithm(name, len(_call(name, function, _TRIED_WITH, secret, 1)), function, secret)

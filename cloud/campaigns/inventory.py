@@ -86,7 +86,7 @@ def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> Non
             continue
         row.software_version = report.software_version[:_MAX_VERSION_CHARACTERS]
         active = report.slots[report.active_slot] if report.active_slot < len(report.slots) else None
-        # The counter of an INVALID slot means nothing: there is no image that verifies.
+        # The counter of an INVALID slot means nothing: no image in it verifies.
         is_known = active is not None and active.state != ota_pb2.SLOT_STATE_INVALID
         row.security_counter = active.security_counter if active is not None and is_known else None
         row.report = report.SerializeToString()  # whole, so that a later version can read more of it

@@ -53,7 +53,7 @@ def jobs_of(session: Session, campaign_id: str) -> Sequence[JobRow]:
     """Return the campaign's jobs, in the order of its vehicles.
 
     Raises:
-        UnknownThing: there is no such campaign.
+        UnknownThing: the campaign does not exist.
     """
     if session.get(CampaignRow, campaign_id) is None:
         raise UnknownThing(f"there is no campaign {campaign_id!r}")
@@ -76,7 +76,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
     """Cancel a campaign: end the jobs that were never offered to their vehicle, and have the other vehicles asked to end theirs.
 
     Raises:
-        UnknownThing: there is no such campaign.
+        UnknownThing: the campaign does not exist.
         NotAllowed: none of its jobs can be canceled any more.
     """
     jobs = jobs_of(session, campaign_id)
@@ -101,7 +101,7 @@ def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:
     """Return the campaign as the operator sees it.
 
     Raises:
-        UnknownThing: there is no such campaign.
+        UnknownThing: the campaign does not exist.
     """
     jobs = jobs_of(session, campaign_id)
     row = session.get_one(CampaignRow, campaign_id)

@@ -4,7 +4,7 @@ TLS has already verified that the bench's CA issued the certificate. Here only C
 
 * A vehicle has OU ``vehicle`` and may act for the VIN in its CN, and for no other.
 * An operator has OU ``operator``.
-* Without TLS there is no subject to judge. Everyone on this machine may do everything, which is why the port is bound to loopback
+* Without TLS a caller has no subject. Everyone on this machine may do everything, which is why the port is bound to loopback
   then (``server``).
 """
 

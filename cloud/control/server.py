@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -77,10 +79,6 @@ async def start_grpc_server(
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    # Only with TLS: importing cryptography takes its time.
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     ca, certificate, key = _read(tls.ca), _read(tls.certificate), _read(tls.key)
     try:
         # Read here first, for an error that names the file; gRPC's does not.

@@ -74,7 +74,7 @@ class ArtifactStore:
             raise NotReady(f"the artifact store cannot read {path}: {error}") from error
 
     def find(self, path: str) -> StoredFile | None:
-        """Return the file's facts, or None if there is no such file or the path leads out of the store.
+        """Return the file's facts, or None if the file does not exist or the path leads out of the store.
 
         Raises:
             NotReady: the store does not answer.

@@ -10,12 +10,13 @@ strictly sequential: no rule of campaigns or jobs has to think of another transa
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy import URL, Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
@@ -72,53 +73,58 @@ def open_database(url: str) -> Database:
     except ArgumentError as error:  # SQLAlchemy's message would show the password
         raise StartError("database_url is not an SQLAlchemy URL, such as sqlite:///cloud.db") from error
     shown = parsed.render_as_string(hide_password=True)
+    engine = _make_engine(parsed, shown)
     try:
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_tables(engine, shown)
+    except DatabaseError as error:
+        raise StartError(f"database {shown} cannot be used: {_cause(error)}") from error
+    return Database(engine)
+
+
+def _make_engine(url: URL, shown: str) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            if url.database and url.database != ":memory:":
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
             # check_same_thread: the tables are made in this thread, all later work runs in the worker.
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
             event.listen(engine, "connect", _set_up_sqlite)
-        else:
-            # One worker needs one connection; pre-ping, because a server closes connections that were idle for long.
-            engine = create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=1)
+            return engine
+        # One worker needs one connection; pre-ping, because a server closes connections that were idle for long.
+        return create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=1)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartError(f"database_url {shown}: {error}") from error
     except ImportError as error:
         raise StartError(f"database_url {shown}: the driver {error.name!r} is not installed") from error
     except OSError as error:
         raise StartError(f"database {shown}: cannot make its folder: {error.strerror or error}") from error
-    try:
-        Base.metadata.create_all(engine)
-        with Session(engine) as session, session.begin():
-            found = session.scalar(select(SchemaRow.version))
-            if found is None:
-                session.add(SchemaRow(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
-                raise StartError(
-                    f"database {shown} was made by another version of otabench (tables {found}, needed "
-                    f"{SCHEMA_VERSION}): use another database_url"
-                )
-    except DatabaseError as error:
-        raise StartError(f"database {shown} cannot be used: {_cause(error)}") from error
-    return Database(engine)
+
+
+def _make_tables(engine: Engine, shown: str) -> None:
+    Base.metadata.create_all(engine)
+    with Session(engine) as session, session.begin():
+        found = session.scalar(select(SchemaRow.version))
+        if found is None:
+            session.add(SchemaRow(version=SCHEMA_VERSION))
+        elif found != SCHEMA_VERSION:
+            raise StartError(
+                f"database {shown} was made by another version of otabench (tables {found}, needed "
+                f"{SCHEMA_VERSION}): use another database_url"
+            )
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     """Switch foreign keys on, and the write-ahead log if the file system can share memory for it."""
-    import sqlite3
-
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
         # The pragma succeeds anywhere; on a file system without shared memory, the first read fails.
         cursor.execute("SELECT count(*) FROM sqlite_master")
-        # NORMAL: a commit survives a killed process. A power cut may cost the last commits, which a bench can afford.
-        cursor.execute("PRAGMA synchronous=NORMAL")
     except sqlite3.OperationalError:
         cursor.execute("PRAGMA journal_mode=DELETE")
-        cursor.execute("PRAGMA synchronous=NORMAL")
+    # NORMAL: a commit survives a killed process. A power cut may cost the last commits, which a bench can afford.
+    cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
 
