@@ -34,8 +34,17 @@ def pulled(
         yield made
 
 
+EXHAUSTIVE = pytest.mark.exhaustive
+
+
 @pytest.mark.parametrize(
-    "point", ["as INSTALLING begins", "in the middle of the image", "as ACTIVATING begins", "while the trials soak"]
+    "point",
+    [
+        pytest.param("as INSTALLING begins", marks=EXHAUSTIVE),
+        "in the middle of the image",
+        pytest.param("as ACTIVATING begins", marks=EXHAUSTIVE),
+        pytest.param("while the trials soak", marks=EXHAUSTIVE),
+    ],
 )
 def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = pulled

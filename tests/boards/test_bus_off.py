@@ -31,7 +31,14 @@ def shorted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, Liv
         yield made
 
 
-@pytest.mark.parametrize("point", ["in the middle of the image", "as ACTIVATING begins", "as VERIFYING begins"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("in the middle of the image", marks=pytest.mark.exhaustive),
+        "as ACTIVATING begins",
+        pytest.param("as VERIFYING begins", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_the_update_goes_on_once_the_bus_is_set_up_again(shorted: tuple[Rig, LivingBench], point: str) -> None:
     boards, living = shorted
     outcome = update_with(BUS_OFF, boards, living, BY_NAME[point])

@@ -26,6 +26,7 @@ new MutationObserver(() => {
 """
 
 
+@pytest.mark.every_bench
 def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingBench, tmp_path: Path) -> None:
     bench = living.bench
     wanted = living.next_version

@@ -57,9 +57,9 @@ def test_an_ecu_that_is_power_cycled_while_it_soaks_is_reverted() -> None:
 
 
 def test_a_frame_that_is_lost_doubled_or_corrupted_ends_updated_or_unchanged() -> None:
-    runs = frames.sweep(lambda number: frames.points_of(number, step=151), seed=3)
+    runs = frames.sweep(lambda number: frames.points_of(number, step=211), seed=3)
     _all_right(runs, number=len(runs.runs))
-    assert len(runs.runs) >= 6
+    assert len(runs.runs) >= 4
 
 
 def _all_right(runs: Runs, *, number: int) -> None:
