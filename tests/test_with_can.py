@@ -334,6 +334,7 @@ class TestSurroundings:
             server.listen()
             client.connect(str(tmp_path / "s"))
 
+    @pytest.mark.vcan  # so that it runs in a guest, not on a host beside one
     @pytest.mark.skipif(not IN_GUEST, reason="only a guest has an address of its own")
     def test_the_guest_has_a_network(self) -> None:
         with socket.create_server(("10.0.2.100", 0)) as server:

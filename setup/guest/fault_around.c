@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * Fault-around for User Mode Linux: one trap maps a whole window of pages instead of one.
  *
