@@ -20,7 +20,7 @@ from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.jobs.actions import Actions, describe
+from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_runner import JobRunner, Persisted, kill_before
 from otabench.bench.gateway.jobs.states import Event
@@ -194,7 +194,7 @@ class Agent:
                     wait_s = await self._check_in()
                     backoff.reset()
                 except FlashError as error:
-                    self._say(describe(error))
+                    self._say(str(error))
                     wait_s = backoff.next_s()
                 except CloudRefused as error:
                     self._say(f"the cloud refuses this vehicle: {error}")

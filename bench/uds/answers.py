@@ -1,11 +1,13 @@
-"""What an ECU's "no" means, in words, and what to do about it. Pure tables.
+"""What a refusal of an ECU means, and what to do about it: negative response codes, and statuses of routines. Pure tables.
 
-Names of negative response codes after ISO 14229-1; statuses of the routines after docs/contracts.md.
+The statuses of the routines are this project's own (docs/contracts.md). The names of the codes are in ``names``.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from otabench.bench.uds.names import NEGATIVE_RESPONSES
 
 SERVICE_NOT_SUPPORTED: Final = 0x11
 SUB_FUNCTION_NOT_SUPPORTED: Final = 0x12
@@ -20,6 +22,7 @@ UPLOAD_DOWNLOAD_NOT_ACCEPTED: Final = 0x70
 TRANSFER_DATA_SUSPENDED: Final = 0x71
 GENERAL_PROGRAMMING_FAILURE: Final = 0x72
 WRONG_BLOCK_SEQUENCE_COUNTER: Final = 0x73
+RESPONSE_PENDING: Final = 0x78
 SUB_FUNCTION_NOT_SUPPORTED_IN_ACTIVE_SESSION: Final = 0x7E
 SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION: Final = 0x7F
 
@@ -46,51 +49,37 @@ FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
 }
 """In the middle of a transfer these say that the ECU has lost session, security or transfer: it must begin anew."""
 
-_NRC: Final[dict[int, tuple[str, str]]] = {
-    0x10: ("generalReject", "look at the ECU's own log"),
-    0x11: ("serviceNotSupported", "the flash profile does not fit this ECU: leave the step out"),
-    0x12: ("subFunctionNotSupported", "the flash profile does not fit this ECU"),
-    0x13: ("incorrectMessageLengthOrInvalidFormat", "the flash profile does not fit this ECU (lengths, identifiers)"),
-    0x14: ("responseTooLong", "the ECU cannot send its answer by this transport"),
-    0x21: ("busyRepeatRequest", "the ECU stayed busy: try again later"),
-    0x22: (
-        "conditionsNotCorrect",
-        "standstill, ignition, supply voltage; a trial that is not yet confirmed; read F1A1",
-    ),
-    0x24: ("requestSequenceError", "the ECU expected another step first: compare the profile's sequence"),
-    0x25: ("noResponseFromSubnetComponent", "something behind the ECU is silent"),
-    0x26: ("failurePreventsExecutionOfRequestedAction", "read the ECU's DTCs (19 02)"),
-    0x31: (
-        "requestOutOfRange",
-        "address, length or identifier is not this ECU's: compare the profile; the image may be larger than the slot",
-    ),
-    0x33: ("securityAccessDenied", "the ECU is locked: the profile unlocks too late or at another level"),
-    0x34: ("authenticationRequired", "the ECU wants service 29, which this profile has not"),
-    0x35: ("invalidKey", "the secret in the bench file (security_secret) is not this ECU's"),
-    0x36: (
-        "exceededNumberOfAttempts",
-        "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
-    ),
-    0x37: ("requiredTimeDelayNotExpired", "the ECU still delays after wrong keys: try again later"),
-    0x70: (
-        "uploadDownloadNotAccepted",
-        "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length",
-    ),
-    0x71: ("transferDataSuspended", "the amount of data does not fit the 34 before"),
-    0x72: (
-        "generalProgrammingFailure",
-        "erasing or programming failed: read the ECU's DTCs (19 02); the flash may be worn",
-    ),
-    0x73: ("wrongBlockSequenceCounter", "a block was lost or counted twice"),
-    0x78: ("requestCorrectlyReceived-ResponsePending", "the ECU never finished: look at its own log"),
-    0x7E: ("subFunctionNotSupportedInActiveSession", "the ECU has left the session, or the profile does not enter it"),
-    0x7F: ("serviceNotSupportedInActiveSession", "the ECU has left the session, or the profile does not enter it"),
-    0x81: ("rpmTooHigh", "switch the engine off"),
-    0x83: ("engineIsRunning", "switch the engine off"),
-    0x88: ("vehicleSpeedTooHigh", "stop the vehicle"),
-    0x92: ("voltageTooHigh", "check the supply"),
-    0x93: ("voltageTooLow", "connect a charger"),
+_REMEDIES: Final[dict[int, str]] = {
+    0x10: "look at the ECU's own log",
+    0x11: "the flash profile does not fit this ECU: leave the step out",
+    0x12: "the flash profile does not fit this ECU",
+    0x13: "the flash profile does not fit this ECU (lengths, identifiers)",
+    0x14: "the ECU cannot send its answer by this transport",
+    0x21: "the ECU stayed busy: try again later",
+    0x22: "standstill, ignition, supply voltage; a trial that is not yet confirmed; read F1A1",
+    0x24: "the ECU expected another step first: compare the profile's sequence",
+    0x25: "something behind the ECU is silent",
+    0x26: "read the ECU's DTCs (19 02)",
+    0x31: "address, length or identifier is not this ECU's: compare the profile; the image may be larger than the slot",
+    0x33: "the ECU is locked: the profile unlocks too late or at another level",
+    0x34: "the ECU wants service 29, which this profile has not",
+    0x35: "the secret in the bench file (security_secret) is not this ECU's",
+    0x36: "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
+    0x37: "the ECU still delays after wrong keys: try again later",
+    0x70: "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length",
+    0x71: "the amount of data does not fit the 34 before",
+    0x72: "erasing or programming failed: read the ECU's DTCs (19 02); the flash may be worn",
+    0x73: "a block was lost or counted twice",
+    0x78: "the ECU never finished: look at its own log",
+    0x7E: "the ECU has left the session, or the profile does not enter it",
+    0x7F: "the ECU has left the session, or the profile does not enter it",
+    0x81: "switch the engine off",
+    0x83: "switch the engine off",
+    0x88: "stop the vehicle",
+    0x92: "check the supply",
+    0x93: "connect a charger",
 }
+"""By negative response code; the codes' names are in ``names.NEGATIVE_RESPONSES``."""
 
 CHECK_MEMORY: Final[dict[int, str]] = {
     0x01: "there is no whole image in the slot: the transfer was cut short",
@@ -116,10 +105,14 @@ PRECONDITIONS: Final[dict[int, str]] = {
 }
 
 
-def nrc_text(nrc: int) -> str:
-    """ "NRC 22 conditionsNotCorrect: remedy"."""
-    name, remedy = _NRC.get(nrc, ("(no name in ISO 14229-1 known here)", "see the ECU's documentation"))
-    return f"NRC {nrc:02X} {name}: {remedy}"
+def nrc_label(nrc: int) -> str:
+    """Return a negative response code with its name, as "NRC 22 conditionsNotCorrect"."""
+    return f"NRC {nrc:02X} {NEGATIVE_RESPONSES.get(nrc, '(not a code of ISO 14229-1)')}"
+
+
+def nrc_remedy(nrc: int) -> str:
+    """Return what to do about a negative response code."""
+    return _REMEDIES.get(nrc, "see the ECU's documentation")
 
 
 def check_memory_text(status: int) -> str:

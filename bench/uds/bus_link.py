@@ -61,7 +61,7 @@ class BusLink:
                     request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
                 )
             except TransportError as error:
-                raise BusUnavailable(f"{ecu}: {error}", ecu=ecu, step="open connection") from error
+                raise BusUnavailable(str(error), ecu=ecu, step="open connection") from error
             client = EcuClient(endpoint, profiles.load(endpoint.profile), connection, self._trace)
             client.job_id = self._job_id
             self._clients[ecu] = client

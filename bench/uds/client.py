@@ -191,7 +191,7 @@ class EcuClient:
             )
             key = algorithm.key_for(seed, level=security.request_seed)
         except AlgorithmError as error:
-            raise FlashError(f"{self.name}: {step}: {error}", ecu=self.name, step=step) from error
+            raise FlashError(str(error), ecu=self.name, step=step) from error
         self.request(bytes((0x27, security.send_key)) + key, step=step)
 
     def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:
@@ -235,15 +235,13 @@ class EcuClient:
             raise self.contradicts(step, f"answered {answer.hex(' ').upper()}")
         return answer[4:]
 
-    def refused(self, step: str, text: str, *, nrc: int | None = None) -> EcuRefused:
-        """Return the error for an answer that says no by a status."""
-        return EcuRefused(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
+    def refused(self, step: str, text: str, *, nrc: int | None = None, remedy: str = "") -> EcuRefused:
+        """Return the error for a refusal: a status of a routine, or a negative response that needs more words."""
+        return EcuRefused(text, ecu=self.name, step=step, nrc=nrc, remedy=remedy)
 
     def contradicts(self, step: str, text: str) -> EcuContradicts:
         """Return the error for an answer that does not fit."""
-        return EcuContradicts(
-            f"{self.name}: {step}: {text}: the ECU's software or its flash profile is wrong", ecu=self.name, step=step
-        )
+        return EcuContradicts(text, ecu=self.name, step=step, remedy="the ECU's software or its flash profile is wrong")
 
     def emit(self, event: str, **data: Any) -> None:
         """A trace event of this ECU and job."""
@@ -284,7 +282,7 @@ class EcuClient:
         try:
             self._wire.open()
         except TransportError as error:
-            raise BusUnavailable(f"{self.name}: {error}", ecu=self.name, step=step) from error
+            raise BusUnavailable(str(error), ecu=self.name, step=step) from error
 
     def _on_response_pending(self) -> None:
         if time.monotonic() > self._pending_deadline:
@@ -307,9 +305,7 @@ class EcuClient:
         except NegativeResponseException as error:
             answer = bytes(error.response.original_payload or b"")
             nrc = int(error.response.code or 0)
-            raise EcuRefused(
-                f"{self.name}: {step}: {answers.nrc_text(nrc)}", ecu=self.name, step=step, nrc=nrc
-            ) from error
+            raise EcuRefused(ecu=self.name, step=step, nrc=nrc) from error
         except (UnexpectedResponseException, InvalidResponseException) as error:
             answer = bytes(error.response.original_payload or b"")
             raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
@@ -318,11 +314,16 @@ class EcuClient:
                 answer = self._wire.stray
                 raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
             problem = "no answer"
-            raise self._lost(step, "no answer in time: is it powered, on this bus, with these identifiers?") from error
+            raise EcuLost(
+                "no answer in time",
+                ecu=self.name,
+                step=step,
+                remedy="is it powered, on this bus, with these identifiers?",
+            ) from error
         except _PendingTooLong as error:
             problem = "78 for too long"
-            most_s = self.profile.timing.pending_most_s
-            raise self._lost(step, f"answered 78 (response pending) for more than {most_s:g} s", nrc=0x78) from error
+            text = f"for more than {self.profile.timing.pending_most_s:g} s"
+            raise EcuLost(text, ecu=self.name, step=step, nrc=answers.RESPONSE_PENDING) from error
         except TransportError as error:
             problem = type(error).__name__
             raise self._from_transport(step, error) from error
@@ -332,11 +333,8 @@ class EcuClient:
             self.emit("uds.exchange", **exchange_record(payload, answer, duration_s, step=step, problem=problem))
         return answer
 
-    def _lost(self, step: str, text: str, nrc: int | None = None) -> EcuLost:
-        return EcuLost(f"{self.name}: {step}: {text}", ecu=self.name, step=step, nrc=nrc)
-
     def _from_transport(self, step: str, error: TransportError) -> FlashError:
         if isinstance(error, BUS_FAULTS):
             self.close()
-            return BusUnavailable(f"{self.name}: {step}: {error}", ecu=self.name, step=step)
-        return self._lost(step, str(error))
+            return BusUnavailable(str(error), ecu=self.name, step=step)
+        return EcuLost(str(error), ecu=self.name, step=step)

@@ -88,7 +88,7 @@ def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentit
     try:
         channel = open_channel(endpoint.bus, endpoint.isotp)
     except TransportError as error:
-        raise BusUnavailable(f"{endpoint.name}: {error}", ecu=endpoint.name) from error
+        raise BusUnavailable(str(error), ecu=endpoint.name, step="open bus") from error
     try:
         connection = channel.connection(
             request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
@@ -120,7 +120,7 @@ def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event 
         except EcuRefused:
             return
         except EcuContradicts as error:
-            lost = EcuLost(str(error), ecu=error.ecu, step=error.step)
+            lost = EcuLost.of(error)
         except (EcuLost, BusUnavailable) as error:
             lost = error
         if time.monotonic() >= deadline:

@@ -239,13 +239,13 @@ def load(name: str) -> Profile:
     except OSError as error:
         known = ", ".join(shipped())
         raise ProfileInvalid(
-            f"{step}: cannot be read ({error.strerror}): shipped are {known}; or give a path", ecu="", step=step
+            f"cannot be read ({error.strerror})", ecu="", step=step, remedy=f"shipped are {known}; or give a path"
         ) from error
     try:
         return Profile.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ProfileInvalid(f"{step}: no YAML: {' '.join(str(error).split())}", ecu="", step=step) from error
+        raise ProfileInvalid(f"not YAML: {error}", ecu="", step=step) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ProfileInvalid(f"{step}: {where}: {first['msg']}", ecu="", step=step) from error
+        raise ProfileInvalid(f"{where}: {first['msg']}", ecu="", step=step) from error

@@ -75,7 +75,7 @@ def send_functional(
     except TransportError as error:
         problem = type(error).__name__
         if not is_best_effort:
-            raise BusUnavailable(f"{step}: {error}", step=step) from error
+            raise BusUnavailable(str(error), ecu="", step=step) from error
     finally:
         data = {"problem": problem} if problem else {}
         trace.emit(

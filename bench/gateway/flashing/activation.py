@@ -97,15 +97,16 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
         return True
     if where is not Standing.STAGED:
         raise EcuContradicts(
-            f"{client.name}: {step}: {image.version} is not staged: it {describe(slots)}: stage it again",
+            f"{image.version} is not staged: it {describe(slots)}",
             ecu=client.name,
             step=step,
+            remedy="stage it again",
         )
     routine = client.profile.routines.check_dependencies
     if routine is not None and client.routine(routine, "check programming dependencies", find_session=True)[0]:
         step = f"31 01 {routine:04X} check programming dependencies"
         needs = image.needs or "the image needs another version of its own or another ECU's software"
-        raise DependenciesNotMet(f"{client.name}: {step}: not met: {needs}", ecu=client.name, step=step)
+        raise DependenciesNotMet(f"not met: {needs}", ecu=client.name, step=step)
     return True
 
 
@@ -144,7 +145,7 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
         try:
             client.request(bytes((0x11, kind)), step=step)
         except EcuContradicts as error:
-            raise EcuLost(str(error), ecu=client.name, step=step) from error
+            raise EcuLost.of(error) from error
 
     with suppress(EcuLost, BusUnavailable):  # it may boot for longer; whoever waits for it says what it runs
         carry(client, act, restore=lambda: enter_extended(client))
@@ -171,7 +172,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
             seen = describe(slots)
             if where is Standing.ROLLED_BACK:
                 raise RolledBack(
-                    f"{client.name}: {step}: {version} did not come up and was given up by the bootloader: it {seen}",
+                    f"{version} did not come up and was given up by the bootloader: it {seen}",
                     ecu=client.name,
                     step=step,
                 )
@@ -182,7 +183,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
         if time.monotonic() >= deadline:
             break
         time.sleep(timing.poll_pause_s)
-    text = f"{client.name}: {step}: {version} did not come up in time: {seen}"
+    text = f"{version} did not come up in time: {seen}"
     raise EcuLost(text, ecu=client.name, step=step)
 
 
@@ -221,7 +222,7 @@ def require_running(client: EcuClient, image: EcuImage) -> None:
 def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
     slots = read_slots(client)
     if standing(slots, image.version) not in _RUNS:
-        text = f"{client.name}: confirm: {image.version} does not run any more: it {describe(slots)}"
+        text = f"{image.version} does not run any more: it {describe(slots)}"
         raise RolledBack(text, ecu=client.name, step="confirm")
     return slots
 
@@ -255,8 +256,7 @@ def _leave(client: EcuClient, image: EcuImage) -> None:
     try:
         _slot_routine(client, client.profile.routines.revert, "revert", looked=slots)
     except EcuRefused as error:
-        text = f"{error}: it {describe(slots)}"
-        raise EcuRefused(text, ecu=client.name, step=error.step, nrc=error.nrc) from error
+        raise EcuRefused.of(error, note=f"it {describe(slots)}") from error
 
 
 def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
@@ -272,9 +272,7 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
             return read_slots(client, p2_s=timing.poll_p2_s)
         except (EcuLost, BusUnavailable, EcuContradicts, EcuRefused) as error:
             if time.monotonic() >= deadline:
-                raise EcuLost(
-                    f"{error} (it does not come back)", ecu=client.name, step=error.step, nrc=error.nrc
-                ) from error
+                raise EcuLost.of(error, note="it does not come back") from error
         time.sleep(timing.poll_pause_s)
 
 
@@ -292,9 +290,9 @@ def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTab
         if error.nrc != answers.CONDITIONS_NOT_CORRECT:
             raise
         slots = read_slots(client)
-        text = f"{answers.nrc_text(error.nrc)}: it {describe(slots)}"
+        text = f"it {describe(slots)}"
         if slots != looked:  # it was reset in between, or a request whose answer was lost has been done
-            raise EcuLost(f"{client.name}: {step}: {text}", ecu=client.name, step=step) from error
+            raise EcuLost(f"{answers.nrc_label(error.nrc)}: {text}", ecu=client.name, step=step) from error
         raise client.refused(step, text, nrc=error.nrc) from error
     if status:
         raise client.refused(step, f"status {status:02X}: not done")

@@ -166,10 +166,10 @@ class BusProgramming:
             attempt += 1
         assert last is not None
         work.progress.phase(Phase.FAILED, detail=str(last))
-        text = f"{last} (given up after {attempts} attempts; its running slot is untouched)"
+        note = f"given up after {attempts} attempts; its running slot is untouched"
         if last.nrc is None or isinstance(last, EcuLost):
-            raise EcuLost(text, ecu=work.client.name, step=last.step, nrc=last.nrc) from last
-        raise EcuRefused(text, ecu=work.client.name, step=last.step, nrc=last.nrc) from last
+            raise EcuLost.of(last, note=note) from last
+        raise EcuRefused.of(last, note=note) from last
 
     def _attempt(self, work: Work, *, is_first: bool) -> None:
         client = work.client

@@ -90,5 +90,4 @@ def _await(client: EcuClient, deadline: float, *, lost: FlashError) -> None:
     try:
         await_answer(client, deadline=deadline)
     except FlashError as error:
-        text = f"{lost} (it does not come back)"
-        raise EcuLost(text, ecu=client.name, step=lost.step, nrc=lost.nrc) from error
+        raise EcuLost.of(lost, note="it does not come back") from error

@@ -36,7 +36,7 @@ def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> 
         try:
             profile.soak.require_fits(time_s)
         except ValueError as error:
-            raise ProfileInvalid(f"{ecu}: {STEP}: {error}", ecu=ecu, step=STEP) from error
+            raise ProfileInvalid(str(error), ecu=ecu, step=STEP) from error
     return time_s
 
 
@@ -75,7 +75,7 @@ def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, si
     trouble = _look(client, image, before) and _look(client, image, before)
     if trouble:
         after_s = time.monotonic() - since
-        text = f"{client.name}: {STEP}: {image.version} did not run on, seen after {after_s:.1f} s: {trouble}"
+        text = f"{image.version} did not run on, seen after {after_s:.1f} s: {trouble}"
         raise TrialUnsteady(text, ecu=client.name, step=STEP)
 
 

@@ -178,7 +178,7 @@ def _download_image(work: Work) -> None:
     if data_format is None:
         text = f"the file is encrypted, and flash profile {profile.name} has no data format for that"
         unknown = client.refused(f"34 request download ({kind})", text)
-        raise PatchRefused(str(unknown), ecu=unknown.ecu, step=unknown.step) if kind == "delta" else unknown
+        raise PatchRefused.of(unknown) if kind == "delta" else unknown
     data = _read(path, client)
     work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
     address, size = profile.memory.image.address, image.image_length
@@ -188,7 +188,7 @@ def _download_image(work: Work) -> None:
     except EcuRefused as refused:
         error = _explained(work, refused) if image.is_encrypted else refused
         if kind == "delta" and error.nrc in _PATCH_REFUSALS:
-            raise PatchRefused(str(error), ecu=error.ecu, step=error.step, nrc=error.nrc) from refused
+            raise PatchRefused.of(error) from refused
         if error is refused:
             raise
         raise error from refused
@@ -197,8 +197,8 @@ def _download_image(work: Work) -> None:
 def _explained(work: Work, error: EcuRefused) -> EcuRefused:
     """72 says that programming failed; check memory says whether that was decryption. 31 may be the data format."""
     if error.nrc == answers.REQUEST_OUT_OF_RANGE:
-        text = f"{error}; or the ECU has no key for encrypted files: provision it, or send the campaign unencrypted"
-        return EcuRefused(text, ecu=error.ecu, step=error.step, nrc=error.nrc)
+        note = "or the ECU has no key for encrypted files: provision it, or send the campaign unencrypted"
+        return EcuRefused.of(error, note=note)
     routine = work.client.profile.routines.check_memory
     if error.nrc != answers.GENERAL_PROGRAMMING_FAILURE or routine is None:
         return error
@@ -208,7 +208,7 @@ def _explained(work: Work, error: EcuRefused) -> EcuRefused:
         return error  # what it answered before is the reason
     if status not in answers.REFUSED_ON_ARRIVAL:
         return error
-    return EcuRefused(f"{error}; {answers.check_memory_text(status)}", ecu=error.ecu, step=error.step, nrc=error.nrc)
+    return EcuRefused.of(error, note=answers.check_memory_text(status))
 
 
 def _check_memory(work: Work) -> None:
@@ -222,7 +222,7 @@ def _check_memory(work: Work) -> None:
     step = f"31 01 {routine:04X} check memory"
     error = work.client.refused(step, answers.check_memory_text(status))
     if work.use_patch and status in answers.PATCH_REFUSED:
-        raise PatchRefused(str(error), ecu=error.ecu, step=error.step)
+        raise PatchRefused.of(error)
     raise error
 
 
@@ -231,10 +231,10 @@ def _read(path: Path, client: EcuClient) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         step = f"read {path.name}"
-        text = f"{client.name}: {path}: cannot be read ({error.strerror}): download it again"
-        raise FlashError(text, ecu=client.name, step=step) from error
+        text = f"{path}: cannot be read ({error.strerror})"
+        raise FlashError(text, ecu=client.name, step=step, remedy="download it again") from error
     if not data:
-        raise FlashError(f"{client.name}: {path}: is empty", ecu=client.name, step=f"read {path.name}")
+        raise FlashError(f"{path}: is empty", ecu=client.name, step=f"read {path.name}", remedy="download it again")
     return data
 
 

@@ -25,7 +25,7 @@ from otabench.bench.uds.bus_link import BusLink, ChannelOpener
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.dtcs import read_dtcs
 from otabench.bench.uds.endpoint import EcuEndpoint
-from otabench.bench.uds.errors import BusUnavailable, FlashCanceled, FlashError
+from otabench.bench.uds.errors import BusUnavailable, FlashCanceled, FlashError, SeveralFailed
 from otabench.bench.uds.identity import EcuIdentity, read_identity
 from otabench.bench.uds.profile import load
 from otabench.bench.uds.slot_table import SlotState
@@ -140,14 +140,7 @@ class UdsVehicle:
                     Progress(client, progress).phase(Phase.FAILED, detail=str(error))
                     problems.append(error)
             if problems:
-                first = problems[0]
-                raise FlashError(
-                    "; ".join(str(problem) for problem in problems),
-                    ecu=first.ecu,
-                    step=first.step,
-                    nrc=first.nrc,
-                    retryable=all(problem.retryable for problem in problems),
-                ) from first
+                raise SeveralFailed(problems) from problems[0]
             return found
 
     def finish(self, *, job_id: str) -> None:
@@ -220,9 +213,7 @@ class UdsVehicle:
             if image.ecu not in self._link_of:
                 known = ", ".join(self._link_of)
                 raise FlashError(
-                    f"{image.ecu}: no such ECU in the gateway's configuration (it has {known})",
-                    ecu=image.ecu,
-                    step="select ECU",
+                    f"no such ECU in the gateway's configuration (it has {known})", ecu=image.ecu, step="select ECU"
                 )
 
     def _keep_sessions(self) -> None:

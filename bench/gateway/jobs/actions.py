@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import shutil
 import threading
 import time
@@ -165,7 +164,7 @@ class Actions:
             await self._worker.submit(self._vehicle.finish, job_id=job.job_id)
             await self._identities.refresh()
         except FlashError as error:
-            _log.warning("after job %s: %s", job.job_id, describe(error))
+            _log.warning("after job %s: %s", job.job_id, str(error))
             self._identities.forget()
         self._downloader.clear()
 
@@ -178,7 +177,7 @@ class Actions:
         try:
             identities = await self._identify()
         except FlashError as error:
-            return Outcome(Event.UNABLE, f"the vehicle is not ready: {describe(error)}")
+            return Outcome(Event.UNABLE, f"the vehicle is not ready: {error}")
         try:
             manifest = await self._get_manifest(job.job_id)
         except CloudRefused as error:
@@ -272,7 +271,7 @@ class Actions:
                 staging.exception()
             raise
         except FlashError as error:
-            return Outcome(Event.UNABLE, describe(error))
+            return Outcome(Event.UNABLE, str(error))
         return Outcome(Event.STAGED)
 
     async def _activate(self, job: JobRecord) -> Outcome:
@@ -281,10 +280,10 @@ class Actions:
         try:
             await self._flash(self._vehicle.activate, job)
         except DependenciesNotMet as error:
-            ended = await self._revert(job, describe(error))  # there is something to revert only after a restart
+            ended = await self._revert(job, str(error))  # there is something to revert only after a restart
             return replace(ended, event=Event.UNABLE) if ended.event is Event.REVERTED else ended
         except FlashError as error:
-            return await self._revert(job, describe(error))
+            return await self._revert(job, str(error))
         return Outcome(Event.ACTIVATED)
 
     async def _verify(self, job: JobRecord) -> Outcome:
@@ -294,7 +293,7 @@ class Actions:
             await self._flash(self._vehicle.verify, job)
             identities = await self._flash(self._vehicle.confirm, job)
         except FlashError as error:
-            return await self._revert(job, describe(error))
+            return await self._revert(job, str(error))
         return Outcome(Event.CONFIRMED, identities=identities)
 
     async def _revert(self, job: JobRecord, reason: str) -> Outcome:
@@ -307,7 +306,7 @@ class Actions:
             try:
                 identities = await self._flash(self._vehicle.revert, job)
             except FlashError as error:
-                failure = describe(error)
+                failure = str(error)
                 _log.warning("job %s: reverting, attempt %d of %d: %s", job.job_id, attempt, _REVERT_ATTEMPTS, failure)
                 await asyncio.sleep(waits.next_s())
             else:
@@ -327,7 +326,7 @@ class Actions:
             except FlashError as error:
                 if not error.retryable or time.monotonic() >= latest_s:
                     raise
-                self._dashboard.show(reason=describe(error))
+                self._dashboard.show(reason=str(error))
             await asyncio.sleep(waits.next_s())
 
     async def _get_manifest(self, job_id: str) -> Manifest:
@@ -376,7 +375,7 @@ class Actions:
             try:
                 fetching.result()
             except (DownloadRefused, DownloadTimedOut, OSError) as error:
-                raise FlashError(f"{ecu}: the full image: {error}", ecu=ecu, step="download") from error
+                raise FlashError(f"the full image: {error}", ecu=ecu, step="download") from error
 
         return fetch_image
 
@@ -412,20 +411,6 @@ class Actions:
 
     def _backoff(self) -> Backoff:
         return Backoff(first_s=self._config.timing.retry_first_s, most_s=self._config.timing.retry_most_s)
-
-
-def describe(error: FlashError) -> str:
-    """Return one sentence with ECU, step and negative response code, each once."""
-    text = " ".join(str(error).split()).rstrip(".")
-    if error.step and error.step not in text:
-        text = f"{error.step}: {text}"
-    if error.ecu and error.ecu not in text:
-        text = f"{error.ecu}: {text}"
-    if error.nrc is not None and not re.search(
-        rf"(NRC|negative response)\W*(0x)?{error.nrc:02X}\b", text, re.IGNORECASE
-    ):
-        text = f"{text} (NRC 0x{error.nrc:02X})"
-    return text
 
 
 def _free_bytes(folder: Path) -> int:

@@ -21,7 +21,7 @@ import bsdiff4
 
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Phase, ProgressListener
-from otabench.bench.uds.errors import DependenciesNotMet, FlashCanceled, FlashError
+from otabench.bench.uds.errors import DependenciesNotMet, EcuLost, FlashCanceled, FlashError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
 from otabench.proto import image_format
@@ -133,16 +133,14 @@ class ModelVehicle:
         self._called("activate")
         for image in images:
             if self._faults(image.ecu).get("dependencies-not-met"):
-                raise DependenciesNotMet(
-                    f"{image.ecu}: not met: {image.needs}", ecu=image.ecu, step="31 01 FF01 check dependencies"
-                )
+                raise DependenciesNotMet(f"not met: {image.needs}", ecu=image.ecu, step="31 01 FF01 check dependencies")
             self._answer(image.ecu, "31 01 0210 activate")
             ecu = self._load(image.ecu)
             other = ecu["slots"][1 - ecu["active"]]
             if ecu["slots"][ecu["active"]]["version"] == image.version:
                 continue
             if other["state"] != "STAGED" or other["version"] != image.version:
-                raise FlashError(f"{image.ecu}: nothing is staged", ecu=image.ecu, step="31 01 0210 activate", nrc=0x22)
+                raise FlashError("nothing is staged", ecu=image.ecu, step="31 01 0210 activate", nrc=0x22)
             progress(EcuProgress(image.ecu, Phase.ACTIVATING))
             other["state"] = "TRIAL"
             if not self._faults(image.ecu).get("boot-fail"):
@@ -158,7 +156,7 @@ class ModelVehicle:
             identity = self._identity(image.ecu)
             if identity.software_version != image.version:
                 raise FlashError(
-                    f"{image.ecu}: runs {identity.software_version}, not {image.version}: it rolled back",
+                    f"runs {identity.software_version}, not {image.version}: it rolled back",
                     ecu=image.ecu,
                     step="verify",
                 )
@@ -180,9 +178,7 @@ class ModelVehicle:
         for image in images:
             self._answer(image.ecu, "31 01 0212 revert")
             if self._faults(image.ecu).get("no-revert"):
-                raise FlashError(
-                    f"{image.ecu}: refused", ecu=image.ecu, step="31 01 0212 revert", nrc=0x22, retryable=False
-                )
+                raise FlashError("refused", ecu=image.ecu, step="31 01 0212 revert", nrc=0x22)
             ecu = self._load(image.ecu)
             if ecu["slots"][ecu["active"]]["version"] == image.version:
                 ecu["slots"][ecu["active"]]["state"] = "INVALID"
@@ -225,10 +221,10 @@ class ModelVehicle:
         targets = json.loads(image.metadata)["signed"]["targets"]
         mine = [entry for entry in targets.values() if entry["custom"]["ecu_serial"] == ecu["serial"]]
         if not mine or mine[0]["hashes"]["sha256"] != hashlib.sha256(data).hexdigest():
-            raise FlashError(f"{image.ecu}: status 02", ecu=image.ecu, step=step)
+            raise FlashError("status 02", ecu=image.ecu, step=step)
         parsed = image_format.parse(data)
         if parsed.class_id != image_format.class_id_of(ecu["hardware_id"]):
-            raise FlashError(f"{image.ecu}: status 03: image of another ECU", ecu=image.ecu, step=step)
+            raise FlashError("status 03: image of another ECU", ecu=image.ecu, step=step)
         return str(parsed.version), parsed.security_counter or 0
 
     def _answer(self, name: str, step: str) -> None:
@@ -237,10 +233,10 @@ class ModelVehicle:
         silent = int(faults.get("silent", 0))
         if silent:
             self.set_fault(name, silent=silent - 1 or None)
-            raise FlashError(f"{name}: no answer", ecu=name, step=step, retryable=True)
+            raise EcuLost("no answer", ecu=name, step=step)
         for refused, nrc in faults.get("refuse", {}).items():
             if refused in step:
-                raise FlashError(f"{name}: refused", ecu=name, step=step, nrc=nrc)
+                raise FlashError("refused", ecu=name, step=step, nrc=nrc)
 
     def _identity(self, name: str) -> EcuIdentity:
         self._answer(name, "22 F18C serial number")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from otabench.bench.gateway.hmi.model import Decision, DecisionRefused
+from otabench.bench.uds import answers
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World, shown
 
@@ -252,7 +253,8 @@ def test_an_ecu_that_cannot_be_staged_ends_the_job_with_nothing_changed(tmp_path
             world.offer()
             await world.install(agent)
             await world.reported(JobState.FAILED)
-            assert world.cloud.reason == "31 01 0202 check memory: adas: refused (NRC 0x72)"
+            expected = "adas: 31 01 0202 check memory: NRC 72 generalProgrammingFailure: refused: erasing or programming failed"
+            assert world.cloud.reason.startswith(expected)
             await world.closed(agent)
             assert world.vehicle.running() == OLD
             assert "activate" not in world.vehicle.calls()
@@ -285,7 +287,7 @@ def test_an_ecu_that_refuses_to_activate_or_confirm_brings_all_back(tmp_path: Pa
             world.offer()
             await world.install(agent)
             await world.reported(JobState.ROLLED_BACK)
-            assert f"31 01 {step}: adas: refused (NRC 0x{nrc:02X})" in world.cloud.reason
+            assert f"adas: 31 01 {step}: {answers.nrc_label(nrc)}: refused" in world.cloud.reason
             assert world.vehicle.running() == OLD
 
     asyncio.run(story())

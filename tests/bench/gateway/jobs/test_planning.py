@@ -10,10 +10,8 @@ import pytest
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.gateway.errors import ManifestRefused
-from otabench.bench.gateway.jobs.actions import describe
 from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
-from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
 from otabench.proto.uptane import ManifestCustom
@@ -61,13 +59,6 @@ def test_waits_double_up_to_the_most_and_begin_anew_after_success() -> None:
         assert whole_s / 2 <= waits.next_s() <= whole_s
     waits.reset()
     assert waits.next_s() <= 1.0
-
-
-def test_a_flash_error_names_ecu_step_and_nrc_each_once() -> None:
-    bare = FlashError("refused", ecu="engine", step="31 01 FF00 erase memory", nrc=0x31)
-    assert describe(bare) == "engine: 31 01 FF00 erase memory: refused (NRC 0x31)"
-    full = FlashError("engine: erase memory: NRC 31 out of range.", ecu="engine", step="erase memory", nrc=0x31)
-    assert describe(full) == "engine: erase memory: NRC 31 out of range"
 
 
 def test_an_ecu_in_its_bootloader_is_judged_by_no_counter_of_an_image_that_does_not_run() -> None:
