@@ -44,7 +44,7 @@ class Finding:
 
     def sentence(self) -> str:
         """Return problem and remedy, as an error message quotes them."""
-        return f"{self.problem}: {self.remedy}" if self.remedy else self.problem
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
     def as_json(self) -> dict[str, str]:
         """Return the finding as ``--json`` prints it."""
@@ -61,8 +61,8 @@ def warn(where: str, problem: str, remedy: str) -> Finding:
     return Finding(Severity.WARN, where, problem, remedy)
 
 
-def fail(where: str, problem: str, remedy: str) -> Finding:
-    """Return a finding that keeps something from working."""
+def fail(where: str, problem: str, remedy: str = "") -> Finding:
+    """Return a finding that keeps something from working. Without a remedy of its own, ``problem`` contains it."""
     return Finding(Severity.FAIL, where, problem, remedy)
 
 

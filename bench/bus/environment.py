@@ -1,12 +1,11 @@
-"""What this machine's kernel offers the bench: whether its CAN interfaces are there, and what is done where there are none.
+"""What this machine's kernel offers the bench: whether its CAN interfaces are there, and what the bench does without them.
 
-Decides between SocketCAN and python-can's ``udp_multicast``, and says why a bench cannot come up for lack of an interface.
+Without them a bench runs on python-can's ``udp_multicast``.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,9 @@ from otabench.bench import ports
 from otabench.bench.bus import interfaces
 from otabench.bench.bus.interfaces import CANFD_MTU
 from otabench.bench.errors import BenchError
+from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.model import Topology
+from otabench.bench.uds.transport.opening import kernel_has_isotp
 
 NO_KERNEL_CAN: Final = "OTABENCH_NO_KERNEL_CAN"
 NO_KERNEL_CAN_LINE: Final = (
@@ -36,7 +37,7 @@ def usable_topology(
     Args:
         topology: the bench file's.
         kernel_can: None: unless OTABENCH_NO_KERNEL_CAN is 1.
-        say: told, in one line, where it is not the kernel's CAN and nobody has said so yet.
+        say: receives one line if it is not the kernel's CAN, unless ``setup/with-can`` has printed it already.
 
     Raises:
         BenchError: an interface is not there or is down.
@@ -59,7 +60,7 @@ def usable_topology(
             continue
         problem = interface_problem(str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
         if problem:
-            raise BenchError(f"bus {name}: {problem}")
+            raise BenchError(f"bus {name}: {problem.sentence()}")
     return topology, True
 
 
@@ -70,8 +71,8 @@ def wants_kernel_can() -> bool:
 
 def interface_problem(
     channel: str, *, bitrate: int = 500_000, data_bitrate: int | None = None, fd: bool = False
-) -> str:
-    """Return why a SocketCAN interface cannot be used, with the remedy; empty where it can.
+) -> Finding | None:
+    """Return why a SocketCAN interface cannot be used; None if it can.
 
     Args:
         channel: its name.
@@ -88,28 +89,28 @@ def interface_problem(
             if channel.startswith("vcan")
             else f"plug the adapter in and set it up: `{line}`"
         )
-        return f"there is no CAN interface {channel} on this kernel; {remedy}"
+        return fail(channel, f"there is no CAN interface {channel} on this kernel", remedy)
     if fd and _mtu(device) < CANFD_MTU:
-        return f"the CAN interface {channel} is set to classic CAN, and the bench file says fd: true; `{line}`"
+        return fail(
+            channel, f"the CAN interface {channel} is set to classic CAN, but the bench file has fd: true", f"`{line}`"
+        )
     try:
         up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
         has_carrier = not up or (device / "carrier").read_text(encoding="ascii").strip() != "0"
-    except (OSError, ValueError):
-        return ""
+    except (OSError, ValueError):  # no sysfs here: it cannot be judged
+        return None
     if not has_carrier:
         restart, set_up = f"`ip link set {channel} type can restart`", f"`{line}`"
         how = set_up if channel.startswith("slcan") else f"{restart} (a serial adapter: {set_up})"
-        return f"the CAN interface {channel} is bus-off: it sends nothing; mend the wires, then {how}"
-    return "" if up else f"the CAN interface {channel} is down; `{line}`"
+        return fail(channel, f"the CAN interface {channel} is bus-off: it sends nothing", f"mend the wires, then {how}")
+    return None if up else fail(channel, f"the CAN interface {channel} is down", f"`{line}`")
 
 
-def isotp_problem() -> str:
-    """Return why this kernel has no ISO-TP, then ``; `` and the remedy; empty where it has."""
-    try:
-        socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
-    except (OSError, AttributeError) as error:
-        return f"ISO-TP is not in this kernel ({error}); modprobe can-isotp, or leave transport out"
-    return ""
+def isotp_problem() -> Finding | None:
+    """Return why this kernel has no ISO-TP; None if it has."""
+    if kernel_has_isotp():
+        return None
+    return fail("isotp", "ISO-TP is not in this kernel", "modprobe can-isotp, or leave transport out")
 
 
 def _mtu(device: Path) -> int:

@@ -12,6 +12,7 @@ from otabench.bench.bus import environment
 from otabench.bench.cli.options import AsJson
 from otabench.bench.doctor import bench_check
 from otabench.bench.errors import BenchError
+from otabench.bench.finding import has_failed, ok
 from otabench.bench.topology import bench_file
 
 
@@ -24,26 +25,18 @@ def check(
     One line for each bus and ECU. Nothing is changed. Exit status 1 if something does not answer, 2 if the file is wrong.
     """
     topology = bench_file.load(file)
-    findings = [bench_check.Finding(True, str(file or bench_file.DEFAULT_NAME), f"vehicle {topology.vehicle.vin}")]
+    findings = [ok(str(file or bench_file.DEFAULT_NAME), f"vehicle {topology.vehicle.vin}")]
     if not environment.wants_kernel_can():
         notes: list[str] = []
         topology, _ = environment.usable_topology(topology, say=notes.append)
-        findings += [bench_check.Finding(True, "kernel", note) for note in notes]
+        findings += [ok("kernel", note) for note in notes]
     findings += bench_check.examine(topology)
     if as_json:
-        print(
-            json.dumps(
-                [{"level": _level(each), "about": each.about, "words": each.words} for each in findings], indent=1
-            )
-        )
+        print(json.dumps([finding.as_json() for finding in findings], indent=1))
     else:
-        for each in findings:
-            print(f"{_level(each):<5} {each.about}: {each.words}")
-    raise typer.Exit(0 if all(each.fine for each in findings) else 1)
-
-
-def _level(finding: bench_check.Finding) -> str:
-    return "ok" if finding.fine else "fail"
+        for finding in findings:
+            print(f"{finding.severity:<5} {finding.where}: {finding.sentence()}")
+    raise typer.Exit(1 if has_failed(findings) else 0)
 
 
 def init(file: Annotated[Path, typer.Argument(help="The new file; never overwritten.")]) -> None:

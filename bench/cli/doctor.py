@@ -9,7 +9,7 @@ import typer
 from otabench.bench.bus import environment
 from otabench.bench.cli.options import AsJson, BenchFile
 from otabench.bench.doctor import machine
-from otabench.bench.doctor.finding import Level
+from otabench.bench.finding import has_failed
 from otabench.bench.topology import bench_file
 
 
@@ -26,5 +26,5 @@ def doctor(as_json: AsJson = False, bench: BenchFile = None) -> None:
         print(json.dumps([finding.as_json() for finding in findings], indent=1))
     else:
         for finding in findings:
-            print(finding.line())
-    raise typer.Exit(1 if any(finding.level is Level.FAIL for finding in findings) else 0)
+            print(finding.as_line())
+    raise typer.Exit(1 if has_failed(findings) else 0)

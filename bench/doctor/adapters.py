@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.doctor.finding import Finding, ok, warn
+from otabench.bench.finding import Finding, ok, warn
 
 USB_DEVICES: Final = Path("/sys/bus/usb/devices")
 _SERIAL_DRIVERS: Final = ("cdc_acm", "ftdi_sio")

@@ -1,8 +1,8 @@
-"""Looks at what a bench file names, before a run depends on it: one finding a line, ok or fail, with the remedy.
+"""Check what a bench file names, before a run depends on it.
 
-Decides what is looked at: each bus (``doctor.bus_probe``) and the keys' folder; that each flash profile and security plug-in loads, each
-secret can be read, the kernel has ISO-TP where it must, and each power command's program exists; and that each board answers as the
-board the file says. A simulated ECU is not there before its bench is up, so nothing is asked of it. Nothing is changed, no power switched.
+Checked are each bus (``doctor.bus_probe``) and the keys' folder; for each ECU that its flash profile and security plug-in load, its secret
+can be read, the kernel has ISO-TP where it must, and the programs of its power commands exist; and that each board answers as the
+board of the file. A simulated ECU exists only while its bench is up, so it is not asked. Nothing is changed, no power is switched.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from otabench.bench.bus import environment
 from otabench.bench.doctor import bus_probe
 from otabench.bench.errors import BenchError
+from otabench.bench.finding import Finding, fail, ok
 from otabench.bench.launcher import boards, keys
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.run_folder import RunFolder
@@ -27,14 +29,6 @@ _BOARD_ANSWERS_S: Final = 1.0
 _SHELL_CHARACTERS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{")
 
 
-class Finding(NamedTuple):
-    """One line."""
-
-    fine: bool
-    about: str
-    words: str
-
-
 def examine(topology: Topology) -> Iterator[Finding]:
     """All findings, in the file's order."""
     reachable = set()
@@ -42,66 +36,65 @@ def examine(topology: Topology) -> Iterator[Finding]:
         problem = bus_probe.problem(bus)
         if not problem:
             reachable.add(name)
-        yield Finding(not problem, f"bus {name}", problem or bus_probe.words(bus))
+        yield replace(problem, where=f"bus {name}") if problem else ok(f"bus {name}", bus_probe.words(bus))
     if topology.keys is not None:
-        lacking = keys.folder_problem(topology.keys, topology)
-        yield Finding(not lacking, "keys", lacking or str(topology.keys))
+        yield keys.folder_problem(topology.keys, topology) or ok("keys", str(topology.keys))
     elif topology.boards():
-        yield Finding(False, "keys", boards.NO_KEYS)
+        yield boards.NO_KEYS
     for name, ecu in topology.ecus.items():
         yield from _ecu_findings(topology, name, ecu, bus_is_there=ecu.bus in reachable)
 
 
 def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there: bool) -> Iterator[Finding]:
-    about = f"ECU {name}"
-    problems = [*_profile_problems(ecu), *_power_problems(name, ecu)]
+    where = f"ECU {name}"
+    problems = [*_profile_problems(where, ecu), *_power_problems(where, name, ecu)]
     if topology.isotp_of(name).transport == "kernel" and (missing := environment.isotp_problem()):
-        problems.append(f"ecus.{name}.isotp.transport: {missing}")
+        problems.append(fail(where, f"ecus.{name}.isotp.transport: {missing.problem}", missing.remedy))
     try:
         has_its_own = ecu.kind == "board" or ecu.security.secret_file is not None
         secret = _setup(topology).secret(name) if has_its_own else "0" * 64
-        problems += _algorithm_problems(name, ecu, secret)
+        problems += _algorithm_problems(where, name, ecu, secret)
     except BenchError as error:
-        problems.append(str(error))
-    yield from (Finding(False, about, problem) for problem in problems)
+        problems.append(fail(where, str(error)))
+    yield from problems
     if ecu.kind == "simulated":
         if not problems:
-            yield Finding(True, about, f"simulated {ecu.hardware_id} on {ecu.bus}: the bench starts it")
+            yield ok(where, f"simulated {ecu.hardware_id} on {ecu.bus}: the bench starts it")
         return
     if problems:
         return
     if not bus_is_there:
-        yield Finding(False, about, f"board {ecu.hardware_id}: its bus {ecu.bus} is not there; mend that first")
+        yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} is not there", "mend that first")
         return
     try:
         found = boards.ask(_setup(topology).endpoint(name), within_s=_BOARD_ANSWERS_S)
     except BenchError as error:
-        yield Finding(False, about, str(error))
+        yield fail(where, str(error))
     else:
-        words = f"board {topology.serial_of(name)} on {ecu.bus} answers 22 F18C and runs {found['software_version']}"
-        yield Finding(True, about, words)
+        version = found["software_version"]
+        yield ok(where, f"board {topology.serial_of(name)} on {ecu.bus} answers 22 F18C and runs {version}")
 
 
-def _profile_problems(ecu: EcuEntry) -> Iterator[str]:
+def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:
     from otabench.bench.uds import profile
     from otabench.bench.uds.errors import FlashError
 
     try:
         profile.load(ecu.profile)
     except FlashError as error:
-        yield str(error)
+        yield fail(where, str(error))
 
 
-def _algorithm_problems(name: str, ecu: EcuEntry, secret: str) -> Iterator[str]:
+def _algorithm_problems(where: str, name: str, ecu: EcuEntry, secret: str) -> Iterator[Finding]:
     from otabench.proto import security_algorithm
 
     try:
         security_algorithm.load(ecu.security.algorithm, secret=bytes.fromhex(secret))
     except security_algorithm.AlgorithmError as error:
-        yield f"ecus.{name}.security.algorithm: {error}"
+        yield fail(where, f"ecus.{name}.security.algorithm: {error}")
 
 
-def _power_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
+def _power_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:
     if ecu.power.driver != "command":
         return
     for key, command in (("on", ecu.power.on), ("off", ecu.power.off)):
@@ -109,7 +102,8 @@ def _power_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
             continue  # the shell's business
         program = shlex.split(command, comments=False, posix=False)[0]
         if shutil.which(program) is None and program not in ("cd", "test", "echo", "true", "false", "exit"):
-            yield f"ecus.{name}.power.{key}: there is no program {program!r}; install it, or give its path"
+            problem = f"ecus.{name}.power.{key}: there is no program {program!r}"
+            yield fail(where, problem, "install it, or give its path")
 
 
 def _setup(topology: Topology) -> ProcessSetup:

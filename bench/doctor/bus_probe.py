@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib.util
 import socket
 from ctypes.util import find_library
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from otabench.bench.bus import environment, interfaces
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import BenchError, NoRunningBench
+from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.entries import UDP_MULTICAST, BusEntry
 from otabench.bench.topology.python_can import quiet
 
@@ -42,22 +44,18 @@ _VENDORS: Final = {
 """By interface: the vendor's library."""
 
 
-def problem(bus: BusEntry) -> str:
-    """Return why a bus cannot be used, then ``; `` and the remedy; empty where it can."""
+def problem(bus: BusEntry) -> Finding | None:
+    """Return why a bus cannot be used now; None if it can."""
     if bus.interface == "socketcan":
         return environment.interface_problem(
             str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd
         ) or _rate_problem(bus)
-    at = f"interface {bus.interface}, channel {bus.channel}"
-    missing = _missing_library(bus.interface)
-    if missing:
-        return f"{at}: {missing}"
-    if _is_taken(bus):
-        return ""
-    if bus.interface == "socketcand" and (silent := _socketcand_problem(bus)):
-        return f"{at}: {silent}"
-    refused = _refused(bus)
-    return f"{at}: {refused}" if refused else ""
+    found = _missing_library(bus.interface)
+    if found is None and not _is_taken(bus):
+        found = (_socketcand_problem(bus) if bus.interface == "socketcand" else None) or _refused(bus)
+    if found is None:
+        return None
+    return replace(found, problem=f"interface {bus.interface}, channel {bus.channel}: {found.problem}")
 
 
 def words(bus: BusEntry) -> str:
@@ -70,8 +68,8 @@ def words(bus: BusEntry) -> str:
     return f"{bus.interface} {bus.channel} is there ({rate} wanted)"
 
 
-def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> str:
-    """Return where an interface runs at other bit rates than the file's, what to do. Pure."""
+def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> Finding | None:
+    """Return that an interface runs at other bit rates than the bench file's; None if it does not. Pure."""
     told = []
     if link.bitrate and link.bitrate != bus.bitrate:
         told.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")
@@ -80,30 +78,32 @@ def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> str:
             f"has a data phase of {link.data_bitrate} bit/s, the bench file says {bus.data_bitrate or bus.bitrate}"
         )
     if not told:
-        return ""
+        return None
     line = interfaces.up_line(link.channel, bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
-    return f"the CAN interface {link.channel} {' and '.join(told)}; `{line}`, or correct the file"
+    problem = f"the CAN interface {link.channel} {' and '.join(told)}"
+    return fail(link.channel, problem, f"`{line}`, or correct the file")
 
 
-def _rate_problem(bus: BusEntry) -> str:
+def _rate_problem(bus: BusEntry) -> Finding | None:
     if bus.is_vcan:
-        return ""
+        return None
     try:
         return rate_problem(bus, interfaces.look(str(bus.channel)))
-    except BenchError:  # no `ip` here: nobody can tell
-        return ""
+    except BenchError:  # no `ip` here: it cannot be judged
+        return None
 
 
-def _missing_library(interface: str) -> str:
+def _missing_library(interface: str) -> Finding | None:
     package, extra = _PACKAGES.get(interface, ("", ""))
     if package and importlib.util.find_spec(package) is None:
-        return f'the Python package that it needs is not installed; `pip install "python-can[{extra}]"`'
+        return fail(
+            interface, "the Python package that it needs is not installed", f'`pip install "python-can[{extra}]"`'
+        )
     library, name = _VENDORS.get(interface, ("", ""))
     if library and find_library(library) is None:
-        return (
-            f"{name} is not installed; install it, or use the kernel's driver: interface socketcan (docs/hardware.md)"
-        )
-    return ""
+        remedy = "install it, or use the kernel's driver: interface socketcan (docs/hardware.md)"
+        return fail(interface, f"{name} is not installed", remedy)
+    return None
 
 
 def _is_taken(bus: BusEntry) -> bool:
@@ -116,29 +116,30 @@ def _is_taken(bus: BusEntry) -> bool:
     return True
 
 
-def _socketcand_problem(bus: BusEntry) -> str:
-    """python-can would try for ten seconds."""
+def _socketcand_problem(bus: BusEntry) -> Finding | None:
+    """Return that no socketcand answers; python-can itself would try for ten seconds."""
     host, port = str(bus.options.get("host")), bus.options.get("port")
     try:
         socket.create_connection((host, int(str(port))), timeout=_CONNECT_S).close()
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return f"nobody answers at {host}:{port} ({reason}); start socketcand there, or correct host and port"
-    return ""
+        problem = f"nothing answers at {host}:{port} ({reason})"
+        return fail("socketcand", problem, "start socketcand there, or correct host and port")
+    return None
 
 
-def _refused(bus: BusEntry) -> str:
+def _refused(bus: BusEntry) -> Finding | None:
     import can
 
     try:
         with quiet():
             can.Bus(**bus.can_arguments()).shutdown()
     except TypeError as error:
-        return f"{' '.join(str(error).split())}; correct the keys of this bus"
+        return fail(bus.interface, " ".join(str(error).split()), "correct the keys of this bus")
     except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
         said = " ".join(str(error).split()) or type(error).__name__
-        return f"{said}; {_what_to_look_at(bus)}"
-    return ""
+        return fail(bus.interface, said, _what_to_look_at(bus))
+    return None
 
 
 def _what_to_look_at(bus: BusEntry) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from otabench.bench.bus.error_classes import CLASSES
-from otabench.bench.doctor.finding import Finding, fail, ok, warn
+from otabench.bench.finding import Finding, fail, ok, warn
 
 _ACK: Final = 0x020
 _PROTOCOL: Final = 0x008

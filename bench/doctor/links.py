@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from otabench.bench.bus.interfaces import bit_rate, is_off, is_slcan, restart_line
-from otabench.bench.doctor.finding import Finding, fail, ok, warn
+from otabench.bench.finding import Finding, fail, ok, warn
 
 LEAST_TX_QUEUE: Final = 100
 WANTED_TX_QUEUE: Final = 1000

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +26,8 @@ from otabench.bench import ports
 from otabench.bench.bus import pacing
 from otabench.bench.bus.interfaces import is_off
 from otabench.bench.doctor import adapters, bus_probe, error_frames, links
-from otabench.bench.doctor.finding import Finding, fail, ok, warn
 from otabench.bench.errors import BenchError
+from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, keys, specs
 from otabench.bench.topology.model import Topology
 
@@ -181,9 +182,9 @@ def _heard(name: str) -> list[Finding]:
 
 def _named_buses(topology: Topology) -> Iterator[Finding]:
     for name, bus in topology.buses.items():
-        about = f"bus {name}"
-        what, _, remedy = bus_probe.problem(bus).partition("; ")
-        yield fail(about, what, remedy) if what else ok(about, bus_probe.words(bus))
+        where = f"bus {name}"
+        found = bus_probe.problem(bus)
+        yield replace(found, where=where) if found else ok(where, bus_probe.words(bus))
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
@@ -249,15 +250,13 @@ def _ports(_: Topology) -> Iterator[Finding]:
 def _keys(topology: Topology) -> Iterator[Finding]:
     folder = topology.keys or Path("keys").resolve()
     if topology.keys is None and topology.boards():
-        what, _, remedy = boards.NO_KEYS.partition(": ")
-        yield fail("keys", what, remedy)
+        yield boards.NO_KEYS
         return
     if topology.keys is None and not folder.is_dir():
         yield ok("keys", "none in ./keys, and the bench file names none: every run makes its own")
         return
-    what, _, remedy = keys.folder_problem(folder, topology).partition("; ")
-    if what:
-        yield fail("keys", what, remedy) if topology.keys else warn("keys", what, remedy)
+    if found := keys.folder_problem(folder, topology):
+        yield found if topology.keys else replace(found, severity=Severity.WARN)
         return
     loose = [path.name for path in folder.glob("*/*.pem") if path.name == "signing.pem" and path.stat().st_mode & 0o077]
     if loose:

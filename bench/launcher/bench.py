@@ -93,7 +93,7 @@ class Bench(BenchJobs):
             self.topology, kernel_can=options.kernel_can, say=self._say
         )
         if self.topology.boards() and not (options.keys_dir or self.topology.keys):
-            raise BenchError(f"board {', '.join(self.topology.boards())}: {NO_KEYS}")
+            raise BenchError(f"board {', '.join(self.topology.boards())}: {NO_KEYS.sentence()}")
         if options.hmi_port:
             ports.require_free(
                 options.hmi_port, purpose="the HMI", remedy="choose another: `make up HMI_PORT=8081` or --hmi-port 8081"

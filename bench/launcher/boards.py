@@ -14,13 +14,16 @@ from typing import Any, Final
 
 from otabench.bench.clients.job_watch import TraceTail
 from otabench.bench.errors import BoardError
+from otabench.bench.finding import fail
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import FlashError
 
 _PROBE_INTERVAL_S: Final = 0.2
-NO_KEYS: Final = (
-    "a board trusts the keys it was given, and this file names none: add `keys: DIR` (`otabench keys init DIR --bench FILE` "
-    "makes them, DIR/image/signing.pub.pem and DIR/director/root.json go into the board)"
+NO_KEYS: Final = fail(
+    "keys",
+    "a board trusts the keys it was given, and this file names none",
+    "add `keys: DIR` (`otabench keys init DIR --bench FILE` makes them; DIR/image/signing.pub.pem and DIR/director/root.json "
+    "go into the board)",
 )
 
 

@@ -91,7 +91,7 @@ class BusPorts:
         return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
 
     def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Set a fault of frames or a load; what its process then say of itself.
+        """Set a fault of frames or a load; what its process then reports.
 
         Raises:
             WrongUsage: no fault of a bus, no such gate or bus, or the load means nothing.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import ProcessFailed
+from otabench.bench.finding import Finding, fail
 from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec
 from otabench.bench.topology.model import Topology
 
@@ -33,10 +34,10 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
         raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)
 
 
-def folder_problem(keys_dir: Path, topology: Topology) -> str:
-    """Return what a folder of keys lacks for this bench file, then ``; `` and the remedy; empty where it has all."""
+def folder_problem(keys_dir: Path, topology: Topology) -> Finding | None:
+    """Return what is missing in a folder of keys for this bench file; None if it has everything."""
     if not keys_dir.is_dir():
-        return f"there is no folder {keys_dir}; `otabench keys init {keys_dir} --bench FILE` makes it"
+        return fail("keys", f"there is no folder {keys_dir}", f"`otabench keys init {keys_dir} --bench FILE` makes it")
     own_secret = {
         name for name, ecu in topology.ecus.items() if ecu.security.secret or ecu.security.secret_file is not None
     }
@@ -46,5 +47,6 @@ def folder_problem(keys_dir: Path, topology: Topology) -> str:
     names += [f"ecu/{name}.secret" for name in topology.ecus if name not in own_secret]
     missing = [name for name in names if not (keys_dir / name).is_file()]
     if not missing:
-        return ""
-    return f"{keys_dir} lacks {', '.join(missing)}; `otabench keys init` makes a whole folder, in another place"
+        return None
+    remedy = "`otabench keys init` makes a whole folder, in another place"
+    return fail("keys", f"missing in {keys_dir}: {', '.join(missing)}", remedy)

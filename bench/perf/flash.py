@@ -125,7 +125,7 @@ def measure(lines: tuple[Line, ...] = LINES, *, channel: str = "vcan0", say: Cal
     """
     problem = environment.interface_problem(channel)
     if problem:
-        raise BenchError(problem)
+        raise BenchError(problem.sentence())
     return [_measure(line, channel, say) for line in lines]
 
 

@@ -132,7 +132,7 @@ def _bus_problems(bench: SharedBench, before: Mapping[str, Counters]) -> list[st
         channel = str(entry.channel)
         missing = environment.interface_problem(channel)
         if missing:
-            problems.append(f"bus {name}: {missing}")
+            problems.append(f"bus {name}: {missing.sentence()}")
             continue
         after = counters.read(channel)
         if after is not None:

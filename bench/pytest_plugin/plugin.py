@@ -211,8 +211,8 @@ def _bench_lacks(
         found += [feature_lack(str(name), present=present, bench=run.bench_name, ecu=ecu) for name in names]
     if uses and os.environ.get(environment.NO_KERNEL_CAN) != "1":
         for bus in topology.buses.values():
-            problem = environment.interface_problem(str(bus.channel)) if bus.is_vcan else ""
-            found += [Lack("vcan", problem)] if problem else []
+            problem = environment.interface_problem(str(bus.channel)) if bus.is_vcan else None
+            found += [Lack("vcan", problem.sentence())] if problem else []
     return [lack for lack in found if lack is not None]
 
 

@@ -130,7 +130,7 @@ class SharedBench(Bench):
     # States.
 
     def transition(self, state: str) -> None:
-        """Bring the bench into a state, whatever it is in, and proves it.
+        """Bring the bench into a state, whatever it is in, and prove it.
 
         Args:
             state: off, default, programming or application.

@@ -18,6 +18,7 @@ import pytest
 from otabench.bench.bus import environment, interfaces
 from otabench.bench.doctor import bench_check, bus_probe
 from otabench.bench.errors import BenchError, BenchFileError
+from otabench.bench.finding import Finding
 from otabench.bench.launcher.keys import make_keys
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.entries import BusEntry
@@ -45,8 +46,8 @@ def findings(folder: Path, text: str) -> dict[str, list[str]]:
     file = folder / "my.bench.yaml"
     file.write_text(text)
     told: dict[str, list[str]] = {}
-    for fine, about, words in bench_check.examine(bench_file.load(file)):
-        told.setdefault(about, []).append(f"{'ok' if fine else 'fail'} {words}")
+    for each in bench_check.examine(bench_file.load(file)):
+        told.setdefault(each.where, []).append(f"{each.severity} {each.sentence()}")
     return told
 
 
@@ -75,7 +76,7 @@ def test_a_board_without_keys_and_a_plug_in_that_is_not_there_are_told(tmp_path:
     text = BOARD.replace("BUS", "usb").replace("keys: ./keys", "").replace("no-such-relay 1", "true")
     told = findings(tmp_path, text.replace("security: {", "security: {algorithm: 'no_such_module:key', "))
     assert told["keys"][0].startswith(
-        "fail a board trusts the keys it was given, and this file names none: add `keys: DIR`"
+        "fail a board trusts the keys it was given, and this file names none; add `keys: DIR`"
     )
     assert "module no_such_module cannot be imported" in told["ECU engine"][0]
 
@@ -103,7 +104,9 @@ def test_keys_that_are_not_there_and_keys_that_lack_something_are_told(tmp_path:
     (tmp_path / "nokeys/image/signing.pem").unlink()
     (tmp_path / "nokeys/ecu/adas.secret").unlink()
     (line,) = findings(tmp_path, text)["keys"]
-    assert line.startswith(f"fail {tmp_path}/nokeys lacks image/signing.pem, ecu/adas.secret; `otabench keys init`")
+    assert line.startswith(
+        f"fail missing in {tmp_path}/nokeys: image/signing.pem, ecu/adas.secret; `otabench keys init`"
+    )
 
 
 def test_the_secret_file_of_a_simulated_ecu_is_read_too(tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_can_fd_on_an_interface_that_is_classic_is_told_with_the_line_that_mends
     subprocess.run(["ip", "link", "set", classic_vcan, "up"], check=True)
     (told,) = findings(tmp_path, text)["bus powertrain"]
     assert told == (
-        f"fail the CAN interface {classic_vcan} is set to classic CAN, and the bench file says fd: true; "
+        f"fail the CAN interface {classic_vcan} is set to classic CAN, but the bench file has fd: true; "
         f"`otabench can up {classic_vcan} --fd`"
     )
     with pytest.raises(BenchError, match=f"bus powertrain: the CAN interface {classic_vcan} is set to classic"):
@@ -180,27 +183,39 @@ def test_can_fd_on_an_interface_that_is_classic_is_told_with_the_line_that_mends
     ]
 
 
+def sentence(found: Finding | None) -> str:
+    return found.sentence() if found else ""
+
+
+def rate_problem(bus: BusEntry, state: interfaces.LinkState) -> str:
+    return sentence(bus_probe.rate_problem(bus, state))
+
+
+def bus_problem(bus: BusEntry) -> str:
+    return sentence(bus_probe.problem(bus))
+
+
 def link(**told: int) -> interfaces.LinkState:
     return interfaces.LinkState("can0", "can", True, 72, 1000, state="ERROR-ACTIVE", **told)  # type: ignore[arg-type]
 
 
 def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them() -> None:
     classic, fd = BusEntry(channel="can0"), BusEntry(channel="can0", fd=True, data_bitrate=2_000_000)
-    assert bus_probe.rate_problem(classic, link(bitrate=250_000)) == (
+    assert rate_problem(classic, link(bitrate=250_000)) == (
         "the CAN interface can0 runs at 250000 bit/s, the bench file says 500000; "
         "`otabench can up can0 --bitrate 500000`, or correct the file"
     )
     assert (
         "has a data phase of 4000000 bit/s, the bench file says 2000000; `otabench can up can0 --bitrate 500000 --data"
-        in (bus_probe.rate_problem(fd, link(bitrate=500_000, data_bitrate=4_000_000)))
+        in (rate_problem(fd, link(bitrate=500_000, data_bitrate=4_000_000)))
     )
-    assert bus_probe.rate_problem(fd, link(bitrate=500_000, data_bitrate=2_000_000)) == ""
-    assert bus_probe.rate_problem(classic, link()) == ""  # nobody knows
+    assert rate_problem(fd, link(bitrate=500_000, data_bitrate=2_000_000)) == ""
+    assert rate_problem(classic, link()) == ""  # nobody knows
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gs_usb") is not None, reason="the package gs-usb is installed here")
 def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it() -> None:
-    assert bus_probe.problem(BusEntry(interface="gs_usb", channel=0)) == (
+    assert bus_problem(BusEntry(interface="gs_usb", channel=0)) == (
         "interface gs_usb, channel 0: the Python package that it needs is not installed; "
         '`pip install "python-can[gs-usb]"`'
     )
@@ -208,7 +223,7 @@ def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it() -> N
 
 @pytest.mark.skipif(find_library("canlib") is not None, reason="Kvaser's CANlib is installed here")
 def test_a_vendor_s_library_that_is_missing_is_told() -> None:
-    assert bus_probe.problem(BusEntry(interface="kvaser", channel=0)).startswith(
+    assert bus_problem(BusEntry(interface="kvaser", channel=0)).startswith(
         "interface kvaser, channel 0: Kvaser's CANlib (libcanlib.so) is not installed; install it, or use the kernel's"
     )
 
@@ -252,8 +267,8 @@ def test_a_socketcand_that_says_something_else_is_one_line(tmp_path: Path) -> No
 def test_a_bus_that_a_running_bench_may_hold_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bus = BusEntry(interface="neousys", channel=0)  # needs no package to be imported, and a library to be opened
     monkeypatch.chdir(tmp_path)
-    assert bus_probe.problem(bus)
+    assert bus_problem(bus)
     (tmp_path / "runs/latest").mkdir(parents=True)
     (tmp_path / "runs/latest/bench.json").write_text(json.dumps({"pid": os.getpid()}))
-    assert bus_probe.problem(bus) == ""
+    assert bus_problem(bus) == ""
     assert bus_probe.words(bus) == "neousys 0 was not opened: the bench of runs/latest runs"

@@ -18,7 +18,7 @@ import pytest
 
 from otabench.bench.doctor import adapters, error_frames, links
 from otabench.bench.doctor.adapters import UsbAdapter
-from otabench.bench.doctor.finding import Finding, Level, fail, ok, warn
+from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.topology import bench_file
 from tests.needs import needs
 
@@ -42,26 +42,26 @@ def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def levels(findings: list[Finding]) -> list[Level]:
-    return [finding.level for finding in findings]
+def levels(findings: list[Finding]) -> list[Severity]:
+    return [finding.severity for finding in findings]
 
 
 def test_a_healthy_interface_is_one_line() -> None:
     (finding,) = links.judge([recorded("can_up")], bitrates={"can0": 500_000})
-    assert finding.level is Level.OK
-    assert finding.words.startswith("slcan, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
+    assert finding.severity is Severity.OK
+    assert finding.problem.startswith("slcan, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
 
 
 def test_vcan_is_healthy_without_a_controller() -> None:
     (finding,) = links.judge([recorded("vcan")])
-    assert finding.level is Level.OK
-    assert finding.words.startswith("vcan, up, CAN FD, txqueuelen 1000")
+    assert finding.severity is Severity.OK
+    assert finding.problem.startswith("vcan, up, CAN FD, txqueuelen 1000")
 
 
 def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
     (finding,) = links.judge([of_another_driver(recorded("can_busoff"))])
-    assert finding.level is Level.FAIL
-    assert "bus-off, once so far" in finding.words
+    assert finding.severity is Severity.FAIL
+    assert "bus-off, once so far" in finding.problem
     assert "ip link set can0 type can restart (or set restart-ms 100" in finding.remedy
 
 
@@ -74,15 +74,15 @@ def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
     entry = recorded("can_busoff")
     entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
     (finding,) = links.judge([entry])
-    assert finding.level is Level.FAIL
-    assert "came back by itself, and the kernel sends nothing" in finding.words
+    assert finding.severity is Severity.FAIL
+    assert "came back by itself, and the kernel sends nothing" in finding.problem
 
 
 def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"]["bittiming_bitrate"] = 0xFFFF_FFFF
     (finding,) = links.judge([entry], bitrates={"can0": 500_000})
-    assert finding.level is Level.OK and "kbit/s" not in finding.words
+    assert finding.severity is Severity.OK and "kbit/s" not in finding.problem
 
 
 def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
@@ -94,48 +94,48 @@ def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
 
 def test_error_passive_without_counters_names_all_three_causes() -> None:
     (finding,) = links.judge([recorded("can_passive")])
-    assert finding.level is Level.FAIL
+    assert finding.severity is Severity.FAIL
     assert "the only node, a wrong bit rate, or no termination" in finding.remedy
 
 
 def test_a_sender_that_nobody_acknowledges_seems_to_be_the_only_node() -> None:
     (finding,) = links.judge([with_counters(recorded("can_passive"), sent=128, received=0)])
-    assert "the only node" in finding.words and "send 128, receive 0" in finding.words
+    assert "the only node" in finding.problem and "send 128, receive 0" in finding.problem
     assert "120 ohm" in finding.remedy
 
 
 def test_a_listener_to_whom_nothing_makes_sense_has_the_wrong_bit_rate() -> None:
     (finding,) = links.judge([with_counters(recorded("can_passive"), sent=0, received=135)])
-    assert "makes no sense" in finding.words
+    assert "makes no sense" in finding.problem
     assert "bit rate" in finding.remedy
 
 
 def test_error_warning_is_a_warning() -> None:
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"]["state"] = "ERROR-WARNING"
-    assert levels(links.judge([entry])) == [Level.WARN]
+    assert levels(links.judge([entry])) == [Severity.WARN]
 
 
-@pytest.mark.parametrize(("bitrates", "level"), [({}, Level.WARN), ({"can0": 250_000}, Level.FAIL)])
+@pytest.mark.parametrize(("bitrates", "level"), [({}, Severity.WARN), ({"can0": 250_000}, Severity.FAIL)])
 def test_an_interface_that_is_down_matters_where_the_bench_file_names_it(
-    bitrates: dict[str, int], level: Level
+    bitrates: dict[str, int], level: Severity
 ) -> None:
     (finding,) = links.judge([recorded("can_down")], bitrates=bitrates)
-    assert finding.level is level
+    assert finding.severity is level
     wanted = bitrates.get("can0", 500_000)
     assert finding.remedy == f"ip link set can0 type can bitrate {wanted}; ip link set can0 up"
 
 
 def test_another_bit_rate_than_the_bench_file_s_is_a_failure() -> None:
     findings = links.judge([recorded("can_up")], bitrates={"can0": 250_000})
-    assert levels(findings) == [Level.OK, Level.FAIL]
-    assert "runs at 500000 bit/s, the bench file says 250000" in findings[1].words
+    assert levels(findings) == [Severity.OK, Severity.FAIL]
+    assert "runs at 500000 bit/s, the bench file says 250000" in findings[1].problem
 
 
 def test_a_short_queue_is_a_warning_with_the_line_that_mends_it() -> None:
     entry = recorded("can_up") | {"txqlen": 10}
     findings = links.judge([entry])
-    assert levels(findings) == [Level.OK, Level.WARN]
+    assert levels(findings) == [Severity.OK, Severity.WARN]
     assert findings[1].remedy == "ip link set can0 txqueuelen 1000"
 
 
@@ -143,7 +143,7 @@ def test_a_bit_rate_is_read_from_controllers_with_and_without_bit_timing() -> No
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"].pop("bittiming_bitrate")
     entry["linkinfo"]["info_data"]["bittiming"] = {"bitrate": 1_000_000, "sample_point": "0.750"}
-    assert "1000 kbit/s" in links.judge([entry])[0].words
+    assert "1000 kbit/s" in links.judge([entry])[0].problem
 
 
 @pytest.mark.parametrize("entry", [{}, {"ifname": "can3"}, {"ifname": "can3", "flags": ["UP"], "linkinfo": {}}])
@@ -167,31 +167,31 @@ def test_silence_is_no_error() -> None:
 
 def test_acknowledgement_errors_and_nothing_heard_is_the_only_node() -> None:
     (finding,) = error_frames.judge("can0", [ACK] * 20, data_frames=0, seconds=0.5)
-    assert finding.level is Level.FAIL
-    assert "it is the only node" in finding.words and "no acknowledgement 20" in finding.words
+    assert finding.severity is Severity.FAIL
+    assert "it is the only node" in finding.problem and "no acknowledgement 20" in finding.problem
 
 
 def test_destroyed_frames_and_nothing_heard_is_the_bit_rate() -> None:
     (finding,) = error_frames.judge("can0", [FORM] * 20, data_frames=0, seconds=0.5)
-    assert finding.level is Level.FAIL
-    assert "every frame is destroyed" in finding.words and "another bit rate" in finding.remedy
+    assert finding.severity is Severity.FAIL
+    assert "every frame is destroyed" in finding.problem and "another bit rate" in finding.remedy
 
 
 def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
     (finding,) = error_frames.judge("can0", [FORM] * 5, data_frames=300, seconds=0.5)
-    assert finding.words.startswith("frames are destroyed")
+    assert finding.problem.startswith("frames are destroyed")
     assert "60 ohm" in finding.remedy
 
 
 @pytest.mark.parametrize("data_frames", [0, 300])
 def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
     (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
-    assert finding.words.startswith("what it sends reads back otherwise")
+    assert finding.problem.startswith("what it sends reads back otherwise")
     assert "60 ohm" in finding.remedy
 
 
 def test_one_error_now_and_then_is_a_warning() -> None:
-    assert levels(error_frames.judge("can0", [FORM], data_frames=300, seconds=0.5)) == [Level.WARN]
+    assert levels(error_frames.judge("can0", [FORM], data_frames=300, seconds=0.5)) == [Severity.WARN]
 
 
 def test_transceiver_errors_are_the_cable() -> None:
@@ -226,10 +226,10 @@ def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
     assert [adapter.path for adapter in found] == ["1-1", "1-2", "1-3", "1-4"]
     assert found[0] == UsbAdapter("1-1", "candleLight / gs_usb", "gs_usb", "0042001", "gs_usb", ("can0",))
     findings = adapters.judge(found, is_named=True, is_missed=False)
-    assert levels(findings) == [Level.OK, Level.WARN, Level.OK, Level.OK]
-    assert findings[0].words == "candleLight / gs_usb, serial 0042001, driver gs_usb, can0"
+    assert levels(findings) == [Severity.OK, Severity.WARN, Severity.OK, Severity.OK]
+    assert findings[0].problem == "candleLight / gs_usb, serial 0042001, driver gs_usb, can0"
     assert findings[1].remedy == "modprobe peak_usb"
-    assert "/dev/ttyACM0" in findings[2].words
+    assert "/dev/ttyACM0" in findings[2].problem
 
 
 def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> None:
@@ -247,22 +247,23 @@ def test_clones_that_share_a_serial_number_are_told(tmp_path: Path) -> None:
     for path, interface in (("1-1", "net/can0"), ("1-2", "net/can1")):
         plug(tmp_path, path, "1d50", "606f", serial="000000000001", driver="gs_usb", interface=interface)
     findings = adapters.judge(adapters.find(tmp_path), is_named=True, is_missed=False)
-    assert [finding.level for finding in findings] == [Level.OK, Level.WARN] * 2
+    assert [finding.severity for finding in findings] == [Severity.OK, Severity.WARN] * 2
     assert "USB path" in findings[1].remedy
 
 
 def test_no_adapter_matters_only_to_a_bench_that_misses_one(tmp_path: Path) -> None:
-    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_named=False, is_missed=False)) == [Level.OK]
-    assert levels(adapters.judge([], is_named=True, is_missed=False)) == [Level.OK]  # on a serial line
-    assert levels(adapters.judge([], is_named=True, is_missed=True)) == [Level.WARN]
+    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_named=False, is_missed=False)) == [Severity.OK]
+    assert levels(adapters.judge([], is_named=True, is_missed=False)) == [Severity.OK]  # on a serial line
+    assert levels(adapters.judge([], is_named=True, is_missed=True)) == [Severity.WARN]
 
 
 def test_a_line_has_level_subject_words_and_remedy() -> None:
     assert (
-        fail("can0", "is down", "ip link set can0 up").line() == "fail  can0             is down: ip link set can0 up"
+        fail("can0", "is down", "ip link set can0 up").as_line()
+        == "fail  can0             is down; ip link set can0 up"
     )
     assert warn("tc", "is not installed", "x").as_json() == {
-        "level": "warn", "about": "tc", "words": "is not installed", "remedy": "x"
+        "severity": "warn", "where": "tc", "problem": "is not installed", "remedy": "x"
     }  # fmt: skip
 
 
@@ -276,7 +277,7 @@ def test_this_machine_is_looked_at_and_the_exit_status_tells_of_a_failure(tmp_pa
     done = doctor("--json", cwd=tmp_path)
     findings = json.loads(done.stdout)
     assert done.stderr == ""
-    about = {entry["about"] for entry in findings}
+    about = {entry["where"] for entry in findings}
     assert {
         "kernel",
         "can-raw",
@@ -288,8 +289,8 @@ def test_this_machine_is_looked_at_and_the_exit_status_tells_of_a_failure(tmp_pa
         "keys",
         "disk",
     } <= about
-    assert all(entry["remedy"] for entry in findings if entry["level"] != "ok")
-    assert done.returncode == (1 if any(entry["level"] == "fail" for entry in findings) else 0)
+    assert all(entry["remedy"] for entry in findings if entry["severity"] != "ok")
+    assert done.returncode == (1 if any(entry["severity"] == "fail" for entry in findings) else 0)
 
 
 @pytest.mark.vcan
@@ -303,7 +304,7 @@ def test_a_bench_file_s_bus_that_is_not_there_is_a_failure(tmp_path: Path) -> No
     (tmp_path / "real.yaml").write_text(bench_file.default_text().replace("vcan0", "can7"))
     done = doctor("--bench", "real.yaml", cwd=tmp_path)
     assert done.returncode == 1
-    assert "fail  bus powertrain   there is no CAN interface can7 on this kernel: plug the adapter in" in done.stdout
+    assert "fail  bus powertrain   there is no CAN interface can7 on this kernel; plug the adapter in" in done.stdout
     assert "warn  USB adapter" in done.stdout or "ok    USB" in done.stdout
 
 
@@ -312,7 +313,7 @@ def told_by_doctor(folder: Path, text: str) -> tuple[dict[str, str], int]:
     (folder / "my.yaml").write_text(text)
     done = doctor("--bench", "my.yaml", "--json", cwd=folder)
     assert done.stderr == ""
-    lines = {f["about"]: f"{f['level']} {f['words']}: {f['remedy']}" for f in json.loads(done.stdout)}
+    lines = {f["where"]: f"{f['severity']} {f['problem']}: {f['remedy']}" for f in json.loads(done.stdout)}
     return lines, done.returncode
 
 
