@@ -1,6 +1,11 @@
-"""How long to wait before trying again: doubling, bounded, with jitter, so that a fleet does not come back in step.
+"""How long to wait before trying again: doubling, bounded, with jitter.
 
-Decides the times only; whoever waits, waits. ``random`` is good enough here: nothing secret depends on it.
+The jitter keeps a fleet whose server was away from coming back all at once. This module only computes times; its callers wait.
+
+    pauses = Backoff(first_s=0.1, max_s=2.0)
+    while not try_again():
+        time.sleep(pauses.next_s())
+    pauses.reset()
 """
 
 from __future__ import annotations
@@ -9,31 +14,31 @@ import random
 
 
 class Backoff:
-    """Waiting times of one thing that is tried again and again.
+    """The waiting times of one thing that is tried again until it works.
 
     Args:
         first_s: the first wait, before jitter.
-        most_s: no wait is longer.
+        max_s: upper limit of every wait.
         source: where the jitter comes from.
     """
 
-    def __init__(self, *, first_s: float, most_s: float, source: random.Random | None = None) -> None:
+    def __init__(self, *, first_s: float, max_s: float, source: random.Random | None = None) -> None:
         self._first_s = first_s
-        self._most_s = most_s
-        self._source = source or random.Random()
+        self._max_s = max_s
+        self._source = source or random.Random()  # not a secure source: nothing secret depends on it
         self._failures = 0
 
     def next_s(self) -> float:
-        """Return the next wait: between a half and the whole of first, 2 x first, 4 x first, … up to most."""
-        whole_s = min(self._most_s, self._first_s * 2.0 ** min(self._failures, 30))
+        """Return the next wait: between a half and the whole of first, 2 x first, 4 x first, … up to max_s."""
+        whole_s = min(self._max_s, self._first_s * 2.0 ** min(self._failures, 30))  # 2.0 ** 1024 would overflow
         self._failures += 1
         return whole_s * self._source.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """It worked: the next wait is a short one again."""
+        """Start again with the first wait, after a success."""
         self._failures = 0
 
 
 def jittered(interval_s: float, source: random.Random | None = None) -> float:
-    """Return an interval of a poll, ±10 %."""
+    """Return the interval with a jitter of ±10 %, for polls."""
     return interval_s * (source or random.Random()).uniform(0.9, 1.1)

@@ -30,6 +30,7 @@ from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, keys, specs
 from otabench.bench.topology.model import Topology
+from otabench.bench.uds.transport.opening import why_kernel_has_no_isotp
 
 LISTEN_S: Final = 0.5
 LEAST_DISK_BYTES: Final = 200 * 1024 * 1024
@@ -67,7 +68,7 @@ def examine(topology: Topology) -> list[Finding]:
 def _kernel(topology: Topology) -> Iterator[Finding]:
     where = os.environ.get("OTABENCH_KERNEL", "this machine's")
     yield ok("kernel", f"{platform.release()} {platform.machine()} ({where})")
-    raw, isotp = _socket_problem("SOCK_RAW", "CAN_RAW"), _socket_problem("SOCK_DGRAM", "CAN_ISOTP")
+    raw, isotp = _raw_socket_problem(), why_kernel_has_no_isotp()
     if not raw:
         yield ok("can-raw", "can be opened")
     elif any(bus.interface == "socketcan" for bus in topology.buses.values()):
@@ -82,9 +83,9 @@ def _kernel(topology: Topology) -> Iterator[Finding]:
         yield ok("can-isotp", "can be opened")
 
 
-def _socket_problem(kind: str, protocol: str) -> str:
+def _raw_socket_problem() -> str:
     try:
-        socket.socket(socket.AF_CAN, getattr(socket, kind), getattr(socket, protocol)).close()
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
     except (OSError, AttributeError) as error:
         return str(error)
     return ""

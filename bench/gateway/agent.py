@@ -252,4 +252,4 @@ class Agent:
 
     def _backoff(self) -> Backoff:
         timing = self._config.timing
-        return Backoff(first_s=timing.retry_first_s, most_s=timing.retry_most_s)
+        return Backoff(first_s=timing.retry_first_s, max_s=timing.retry_most_s)

@@ -128,7 +128,7 @@ class BusLink:
     def _await_bus(self) -> None:
         """Open the bus, again and again with longer pauses: an adapter may be plugged in again."""
         deadline = time.monotonic() + _BUS_PATIENCE_S
-        pauses = Backoff(first_s=_FIRST_PAUSE_S, most_s=_BUS_PATIENCE_S / 2)
+        pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_BUS_PATIENCE_S / 2)
         while True:
             try:
                 self._open()

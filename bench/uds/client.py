@@ -170,7 +170,7 @@ class EcuClient:
 
     def _unlock(self) -> None:
         security = self.profile.security
-        deadline = time.monotonic() + security.delay_most_s
+        deadline = time.monotonic() + security.max_delay_s
         step = f"27 {security.request_seed:02X} request seed"
         while True:
             try:
@@ -295,7 +295,7 @@ class EcuClient:
         if p2_s is not None:
             timing.p2_server_max = p2_s
         self._wire.expect(payload, is_sent_already=is_sent_already)
-        self._pending_deadline = time.monotonic() + self.profile.timing.pending_most_s
+        self._pending_deadline = time.monotonic() + self.profile.timing.max_pending_s
         started = time.monotonic()
         answer = b""
         problem = ""
@@ -322,7 +322,7 @@ class EcuClient:
             ) from error
         except _PendingTooLong as error:
             problem = "78 for too long"
-            text = f"for more than {self.profile.timing.pending_most_s:g} s"
+            text = f"sent for more than {self.profile.timing.max_pending_s:g} s"
             raise EcuLost(text, ecu=self.name, step=step, nrc=answers.RESPONSE_PENDING) from error
         except TransportError as error:
             problem = type(error).__name__

@@ -6,6 +6,8 @@ does is code (``steps``); whether and when it is done is here. A profile is foun
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -71,7 +73,7 @@ class Sessions(_Model):
 class Security(_Model):
     request_seed: _Byte
     send_key: _Byte
-    delay_most_s: _Seconds
+    max_delay_s: _Seconds
     for_slot_routines: bool = False
     """0211 and 0212 are known to want it in the extended session. False: found out by the ECU's saying so."""
 
@@ -134,7 +136,7 @@ class DataFormat(_Model):
         return self.patch if is_patch else self.full
 
 
-class Transfer(_Model):
+class TransferLimits(_Model):
     max_block_bytes: int = Field(ge=3, le=4095)
     block_repeats: int = Field(ge=0, le=10)
 
@@ -143,7 +145,7 @@ class Reentry(_Model):
     """How often and how long one act is carried over a lost session or message, outside transfers."""
 
     attempts: int = Field(default=3, ge=0, le=10)
-    most_s: _Seconds = 10.0
+    max_duration_s: _Seconds = 10.0
 
 
 class Soak(_Model):
@@ -187,7 +189,7 @@ class Timing(_Model):
     p2_s: _Seconds
     p2_star_s: _Seconds
     p2_margin_s: _Seconds
-    pending_most_s: _Seconds
+    max_pending_s: _Seconds
     tester_present_s: float = Field(gt=0, le=4.5)
     request_repeats: int = Field(default=2, ge=0, le=10)
     busy_repeats: int = Field(ge=0)
@@ -208,7 +210,7 @@ class Profile(_Model):
     fingerprint: Fingerprint
     memory: Memory
     data_format: DataFormat
-    transfer: Transfer
+    transfer: TransferLimits
     reentry: Reentry = Reentry()
     soak: Soak = Soak()
     communication: Communication
@@ -246,6 +248,31 @@ def load(name: str) -> Profile:
     except yaml.YAMLError as error:
         raise ProfileInvalid(f"not YAML: {error}", ecu="", step=step) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ProfileInvalid(f"{where}: {first['msg']}", ecu="", step=step) from error
+        problem, remedy = _first_mistake(error)
+        raise ProfileInvalid(problem, ecu="", step=step, remedy=remedy) from error
+
+
+def _first_mistake(error: ValidationError) -> tuple[str, str]:
+    """Return what is wrong, with its key, and what to do."""
+    # a misspelt key is an unknown one and a missing one: the unknown one leads to the remedy
+    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+    location = [str(part) for part in first["loc"]]
+    where = ".".join(location)
+    if first["type"] == "missing":
+        return f"{where}: this key is missing", "add it"
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg']}", ""
+    known = _known_keys(location[:-1])
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
+    return f"{where}: unknown key", remedy
+
+
+def _known_keys(path: Iterable[str]) -> list[str]:
+    """Return the keys of the section of a profile that ``path`` leads to."""
+    model: type[BaseModel] = Profile
+    for key in path:
+        section = model.model_fields[key].annotation
+        assert isinstance(section, type) and issubclass(section, BaseModel)
+        model = section
+    return list(model.model_fields)

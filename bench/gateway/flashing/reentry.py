@@ -50,7 +50,7 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
         FlashError: what the act raised last.
     """
     limits = client.profile.reentry
-    deadline = time.monotonic() + limits.most_s
+    deadline = time.monotonic() + limits.max_duration_s
     attempt = 1
     while True:
         try:

@@ -80,7 +80,7 @@ def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, si
 
 
 def _look(client: EcuClient, image: EcuImage, before: SlotTable) -> str:
-    deadline = time.monotonic() + client.profile.reentry.most_s
+    deadline = time.monotonic() + client.profile.reentry.max_duration_s
     while True:
         try:
             return unsteady(before, read_slots(client), image.version)

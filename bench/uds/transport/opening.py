@@ -11,13 +11,21 @@ from otabench.bench.uds.transport.errors import ChannelUnavailable
 from otabench.proto.process_config import IsoTpConfig
 
 
-def kernel_has_isotp() -> bool:
-    """Return whether this kernel gives CAN_ISOTP sockets."""
+def why_kernel_has_no_isotp() -> str:
+    """Return why CAN_ISOTP sockets cannot be opened on this kernel; empty if they can.
+
+    Opening one is the only reliable probe: the module may be built in, or load itself at the first socket.
+    """
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
-    except (OSError, AttributeError):
-        return False
-    return True
+    except (OSError, AttributeError) as error:  # AttributeError: a Python that was built without CAN
+        return str(error)
+    return ""
+
+
+def kernel_has_isotp() -> bool:
+    """Return whether CAN_ISOTP sockets can be opened on this kernel."""
+    return not why_kernel_has_no_isotp()
 
 
 def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:

@@ -82,7 +82,7 @@ class UserBus:
         self._name = name
         self._is_socketcan = entry.get("interface") == "socketcan"
         self._lock = threading.Lock()
-        self._pauses = Backoff(first_s=_FIRST_PAUSE_S, most_s=_LONGEST_PAUSE_S)
+        self._pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         self._not_before_s = 0.0
         self._is_open = False
         self._supervisor = _Supervisor(self._wake)

@@ -96,9 +96,9 @@ def profile_text(**changes: str) -> str:
     text = (Path(profiles.__path__[0]) / "iso14229-ab.yaml").read_text(encoding="utf-8")
     quick = {
         "p2_margin_s: 1.0": "p2_margin_s: 0.25",
-        "delay_most_s: 30.0": "delay_most_s: 1.2",
+        "max_delay_s: 30.0": "max_delay_s: 1.2",
         "poll_p2_s: 0.3": "poll_p2_s: 0.1",
-        "most_s: 10.0   ": "most_s: 1.0   ",
+        "max_duration_s: 10.0   ": "max_duration_s: 1.0   ",
     }
     for old, new in {**quick, **changes}.items():
         assert old in text

@@ -269,7 +269,7 @@ def test_an_ecu_that_does_not_boot_brings_all_back(tmp_path: Path) -> None:
             world.offer()
             await world.install(agent)
             await world.reported(JobState.ROLLED_BACK)
-            assert "adas: runs 1.0.0, not 2.0.0" in world.cloud.reason
+            assert "adas: verify: runs 1.0.0, not 2.0.0" in world.cloud.reason
             assert world.vehicle.running() == OLD
             await world.closed(agent)
             assert "ROLLED_BACK" in shown(agent).history[0]
@@ -346,7 +346,7 @@ def test_an_ecu_silent_at_start_is_waited_for(tmp_path: Path) -> None:
             world.vehicle.set_fault("engine", silent=1_000_000)
             async with world.gateway() as agent:
                 world.offer()
-                await world.until(lambda: "engine: no answer" in shown(agent).reason)
+                await world.until(lambda: "engine: 22 F18C serial number: no answer" in shown(agent).reason)
                 assert world.cloud.check_ins == []
                 world.vehicle.set_fault("engine", silent=None)
                 await world.install(agent)

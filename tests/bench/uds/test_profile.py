@@ -1,14 +1,17 @@
-"""Flash profiles: what can be said in one has an effect."""
+"""Flash profiles: every value has an effect, and a mistake names key and remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
 from otabench.bench import uds
 from otabench.bench.gateway import flashing
+from otabench.bench.uds import profile as profiles
+from otabench.bench.uds.errors import ProfileInvalid
 from otabench.bench.uds.profile import Profile
 
 SOURCES = [
@@ -30,3 +33,22 @@ def test_every_value_of_a_profile_is_read() -> None:
     through_the_model |= {"trial_limit_s"}  # Soak.require_fits
     unread = {name for name in values_of(Profile) if f".{name}" not in code}
     assert unread <= through_the_model
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("max_delay_s", "delay_max_s", "security.delay_max_s: unknown key: did you mean 'max_delay_s'?"),
+        ("max_delay_s", "delay_most_s", "security.delay_most_s: unknown key: did you mean 'max_delay_s'?"),
+        ("max_pending_s", "pending_most_s", "timing.pending_most_s: unknown key: did you mean 'max_pending_s'?"),
+        ("max_duration_s", "most_s", "reentry.most_s: unknown key: known keys here: attempts, max_duration_s"),
+        ("name: iso14229-ab\n", "", "name: this key is missing: add it"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_remedy(tmp_path: Path, before: str, after: str, expected: str) -> None:
+    shipped = Path(next(iter(uds.__path__))) / "profiles" / "iso14229-ab.yaml"
+    file = tmp_path / "mine.yaml"
+    file.write_text(shipped.read_text(encoding="utf-8").replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(ProfileInvalid) as caught:
+        profiles.load(str(file))
+    assert expected in str(caught.value)

@@ -187,10 +187,10 @@ def test_pending_without_an_end_is_given_up(make_rig: Callable[..., Rig], tmp_pa
 
     rig = make_rig(engine=ScriptedEcu(channel(), script=forever))
     profile = tmp_path / "quick.yaml"
-    profile.write_text(profile_text(**{"pending_most_s: 60.0": "pending_most_s: 0.3"}), encoding="utf-8")
+    profile.write_text(profile_text(**{"max_pending_s: 60.0": "max_pending_s: 0.3"}), encoding="utf-8")
     load.cache_clear()
     threading.Timer(3.0, stop.set).start()
-    with pytest.raises(EcuLost, match=r"78 .response pending. for more than 0.3 s"):
+    with pytest.raises(EcuLost, match=r"NRC 78 .*ResponsePending: sent for more than 0.3 s"):
         rig.stage()
     stop.set()
 

@@ -54,7 +54,7 @@ def test_ecus_of_one_bus_take_turns_and_buses_do_not_wait_for_each_other() -> No
 
 
 def test_waits_double_up_to_the_most_and_begin_anew_after_success() -> None:
-    waits = Backoff(first_s=1.0, most_s=4.0, source=random.Random(1))
+    waits = Backoff(first_s=1.0, max_s=4.0, source=random.Random(1))
     for whole_s in (1.0, 2.0, 4.0, 4.0):
         assert whole_s / 2 <= waits.next_s() <= whole_s
     waits.reset()
