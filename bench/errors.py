@@ -19,9 +19,11 @@ Every message says what, where, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
+
+from otabench.bench.finding import Finding
 
 
 class BenchError(Exception):
@@ -55,15 +57,15 @@ class UnknownName(WrongUsage):
 
 
 class BenchFileError(WrongUsage):
-    """The bench file is wrong.
+    """The bench file is wrong. The text has one line for each finding.
 
     Attributes:
-        problems: one line each: file, key path, what is wrong, what to do.
+        findings: all mistakes of the file; ``where`` is file and key.
     """
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("\n".join(f"{finding.where}: {finding.sentence()}" for finding in findings))
+        self.findings = tuple(findings)
 
 
 class FirmwareError(BenchError):

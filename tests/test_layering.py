@@ -34,8 +34,9 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.gateway.trust",),
     ("bench.gateway", "bench.firmware", "bench.bus"),  # gateway: config, errors, store, vehicle
     ("bench.uds", "bench.topology"),
-    ("bench.ports", "bench.backoff", "bench.deadline", "bench.finding"),
+    ("bench.ports", "bench.backoff", "bench.deadline"),
     ("bench.errors",),
+    ("bench.finding",),
     ("cloud.__main__",),
     ("cloud.process",),
     ("cloud.control", "cloud.artifacts", "cloud.events"),

@@ -18,6 +18,8 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import yaml
 from pydantic import ValidationError
 
 from otabench.bench.errors import BenchFileError
+from otabench.bench.finding import Finding, fail
 from otabench.bench.topology import python_can, rules, wording
 from otabench.bench.topology.model import Topology
 
@@ -54,9 +57,15 @@ def load(path: Path | None = None) -> Topology:
     try:
         text = default_text() if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise BenchFileError(
-            [f"{name}: the bench file cannot be read: {reason}; `otabench bench init FILE` writes one to start from"]
+            [
+                fail(
+                    name,
+                    f"the bench file cannot be read: {reason}",
+                    "`otabench bench init FILE` writes one to start from",
+                )
+            ]
         ) from error
     return parse(text, name=name, folder=path.parent if path is not None else None)
 
@@ -75,10 +84,11 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise BenchFileError([f"{name}: {wording.yaml_problem(error)}"]) from error
+        raise _refusal(name, [wording.yaml_finding(error)]) from error
     if not isinstance(content, dict):
-        raise BenchFileError([f"{name}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"])
-    problems = [problem for at in _mappings(content.get("buses")) for problem in python_can.complete(*at)]
+        finding = fail("", "expected the keys vehicle, buses and ecus", "see `otabench bench init FILE`")
+        raise _refusal(name, [finding])
+    findings = [finding for at in _mappings(content.get("buses")) for finding in python_can.complete(*at)]
     here = (folder or Path()).resolve()
     if isinstance(content.get("keys"), str):
         content["keys"] = str(here / content["keys"])
@@ -87,12 +97,19 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        problems += dict.fromkeys(wording.field_problem(dict(detail)) for detail in error.errors())
-        raise BenchFileError([f"{name}: {problem}" for problem in problems]) from error
-    problems += rules.cross_problems(topology)
-    if problems:
-        raise BenchFileError([f"{name}: {problem}" for problem in problems])
+        findings += dict.fromkeys(wording.field_finding(dict(detail)) for detail in error.errors())
+        raise _refusal(name, findings) from error
+    findings += rules.cross_findings(topology)
+    if findings:
+        raise _refusal(name, findings)
     return topology
+
+
+def _refusal(name: str, findings: Sequence[Finding]) -> BenchFileError:
+    """Return the error with the file's name in front of each key."""
+    return BenchFileError(
+        [replace(finding, where=f"{name}: {finding.where}" if finding.where else name) for finding in findings]
+    )
 
 
 def _mappings(section: Any) -> list[tuple[str, dict[str, Any]]]:

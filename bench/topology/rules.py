@@ -1,6 +1,6 @@
-"""What is wrong between the entries of a bench file that are each right, one line each: where, what, what to do. Pure.
+"""Rules between the entries of a bench file, each of which is valid by itself. Pure.
 
-What is wrong in one entry pydantic finds; ``topology.wording`` says it.
+Mistakes within one entry are found by pydantic, and worded in ``topology.wording``. All findings are ``FAIL``; ``where`` is the key.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.entries import FD_BIT_TIMING, UDP_MULTICAST, BusEntry, EcuEntry
 from otabench.bench.topology.model import Topology
 from otabench.proto.isotp_address import connection_address, functional_address
@@ -15,20 +16,20 @@ from otabench.proto.isotp_address import connection_address, functional_address
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 
 
-def cross_problems(topology: Topology) -> list[str]:
-    """Return what is wrong between entries that are each right."""
+def cross_findings(topology: Topology) -> list[Finding]:
+    """Return the mistakes between entries that are valid by themselves."""
     return [
-        *_identifier_problems(topology),
-        *_periodic_problems(topology),
-        *_ecu_problems(topology),
-        *_isotp_problems(topology),
-        *_bus_problems(topology),
-        *(problem for name, bus in topology.buses.items() for problem in _can_fd_problems(name, bus)),
+        *_identifier_findings(topology),
+        *_periodic_findings(topology),
+        *_ecu_findings(topology),
+        *_isotp_findings(topology),
+        *_bus_findings(topology),
+        *(finding for name, bus in topology.buses.items() for finding in _can_fd_findings(name, bus)),
     ]
 
 
-def _identifier_problems(topology: Topology) -> Iterator[str]:
-    """No two connections of a bus share an identifier (with extended addressing: identifier and address)."""
+def _identifier_findings(topology: Topology) -> Iterator[Finding]:
+    """Two connections of a bus must not share an identifier (with extended addressing: identifier and address)."""
     used: dict[tuple[str, int, int | None], str] = {}
     for name, ecu in topology.ecus.items():
         if ecu.bus not in topology.buses:
@@ -38,20 +39,22 @@ def _identifier_problems(topology: Topology) -> Iterator[str]:
             address = connection_address(isotp, request_id=ecu.request_id, response_id=ecu.response_id)
             functional = functional_address(isotp, functional_id=ecu.functional_id)
         except ValueError as error:
-            yield f"ecus.{name}.{error}"
+            yield fail(f"ecus.{name}", str(error))
             continue
         for key, frame in (("request_id", address.request), ("response_id", address.response)):
             at = f"ecus.{name}.{key}"
             if frame == functional:
-                yield f"{at}: 0x{frame.can_id:X} is the functional request identifier; give the ECU its own"
+                yield fail(at, f"0x{frame.can_id:X} is the functional request identifier", "give the ECU its own")
                 continue
             other = used.setdefault((ecu.bus, frame.can_id, frame.extension), at)
             if other != at:
-                yield f"{at}: 0x{frame.can_id:X} is already {other} on bus {ecu.bus!r}; give each ECU its own identifiers"
+                yield fail(
+                    at, f"0x{frame.can_id:X} is already {other} on bus {ecu.bus!r}", "give each ECU its own identifiers"
+                )
 
 
-def _periodic_problems(topology: Topology) -> Iterator[str]:
-    """No application frame has the identifier of another ECU, whose receiver would take it for a diagnostic message."""
+def _periodic_findings(topology: Topology) -> Iterator[Finding]:
+    """An application frame must not have an ECU's diagnostic identifier: that ECU would receive it as a diagnostic message."""
     used: dict[tuple[str, int], str] = {}
     for name, ecu in topology.ecus.items():
         for key in ("request_id", "response_id", "functional_id"):
@@ -60,80 +63,96 @@ def _periodic_problems(topology: Topology) -> Iterator[str]:
         for frame in ecu.periodic:
             other = used.get((ecu.bus, frame.id))
             if other is not None:
-                yield (
-                    f"ecus.{name}.periodic: 0x{frame.id:X} of {frame.name} is {other} on bus {ecu.bus!r}; "
-                    "give it an identifier of its own"
+                yield fail(
+                    f"ecus.{name}.periodic",
+                    f"0x{frame.id:X} of {frame.name} is {other} on bus {ecu.bus!r}",
+                    "give it an identifier of its own",
                 )
 
 
-def _isotp_problems(topology: Topology) -> Iterator[str]:
+def _isotp_findings(topology: Topology) -> Iterator[Finding]:
     for name, ecu in topology.ecus.items():
         bus = topology.buses.get(ecu.bus)
         if bus is None or ecu.isotp is None:
             continue
         isotp, at = topology.isotp_of(name), f"ecus.{name}.isotp"
         if isotp.fd and not bus.fd:
-            yield f"{at}.fd: bus {ecu.bus!r} is classic CAN; add `fd: true` to the bus, or leave it out here"
+            yield fail(f"{at}.fd", f"bus {ecu.bus!r} is classic CAN", "add `fd: true` to the bus, or leave it out here")
         elif (isotp.tx_dl or 8) > 8 and not isotp.fd:
-            yield f"{at}.tx_dl: {isotp.tx_dl} bytes need CAN FD; add `fd: true` to bus {ecu.bus!r}, or leave tx_dl out"
+            yield fail(
+                f"{at}.tx_dl",
+                f"{isotp.tx_dl} bytes need CAN FD",
+                f"add `fd: true` to bus {ecu.bus!r}, or leave tx_dl out",
+            )
         if isotp.transport == "kernel" and bus.interface != "socketcan":
-            yield (
-                f"{at}.transport: the kernel has ISO-TP only on SocketCAN, and bus {ecu.bus!r} is {bus.interface}; "
-                "leave transport out, or use the adapter by its kernel driver (docs/hardware.md)"
+            yield fail(
+                f"{at}.transport",
+                f"the kernel has ISO-TP only on SocketCAN, and bus {ecu.bus!r} is {bus.interface}",
+                "leave transport out, or use the adapter by its kernel driver (docs/hardware.md)",
             )
 
 
-def _ecu_problems(topology: Topology) -> Iterator[str]:
+def _ecu_findings(topology: Topology) -> Iterator[Finding]:
     hardware: dict[str, str] = {}
     numbers: dict[int, str] = {}
     for name, ecu in topology.ecus.items():
         at = f"ecus.{name}"
         if not re.fullmatch(NAME_PATTERN, name):
-            yield f"{at}: {name!r} is no ECU name; use a small letter, then small letters, digits, - and _"
+            yield fail(at, f"{name!r} is not an ECU name", "use a small letter, then small letters, digits, - and _")
         if ecu.bus not in topology.buses:
             known = ", ".join(topology.buses)
-            yield f"{at}.bus: there is no bus {ecu.bus!r}; known buses: {known} (add it below `buses`)"
+            yield fail(f"{at}.bus", f"there is no bus {ecu.bus!r}", f"known buses: {known} (add it below `buses`)")
         other = hardware.setdefault(ecu.hardware_id, name)
         if other != name:
-            yield f"{at}.hardware_id: {ecu.hardware_id!r} is already that of {other!r}; a campaign names its images by it"
+            yield fail(
+                f"{at}.hardware_id",
+                f"{ecu.hardware_id!r} is already that of {other!r}",
+                "a campaign names its images by it: give each ECU its own",
+            )
         number = topology.image_number_of(name)
         other = numbers.setdefault(number, name)
         if other != name:
-            yield (
-                f"{at}.image_number: {number} is already that of {other!r}; give each ECU its own "
-                "(where none is given it is the ECU's place in the file, from 1)"
+            yield fail(
+                f"{at}.image_number",
+                f"{number} is already that of {other!r}",
+                "give each ECU its own (where none is given it is the ECU's place in the file, from 1)",
             )
-        yield from _board_problems(name, ecu) if ecu.kind == "board" else _simulator_problems(name, ecu)
+        yield from _board_findings(name, ecu) if ecu.kind == "board" else _simulator_findings(name, ecu)
 
 
-def _board_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
+def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
     at = f"ecus.{name}"
     if ecu.serial is None:
-        yield f"{at}.serial: a board's serial number (DID F18C) is missing; add it"
+        yield fail(f"{at}.serial", "a board's serial number (DID F18C) is missing", "add it")
     if ecu.security.secret is None and ecu.security.secret_file is None:
-        yield f"{at}.security.secret: a board's security access secret is missing; add it (64 hex digits), or secret_file"
+        yield fail(
+            f"{at}.security.secret",
+            "a board's security access secret is missing",
+            "add it (64 hex digits), or secret_file",
+        )
     if ecu.power.driver == "simulated":
-        yield f"{at}.power.driver: a board is not simulated; use command or none"
+        yield fail(f"{at}.power.driver", "a board is not simulated", "use command or none")
 
 
-def _simulator_problems(name: str, ecu: EcuEntry) -> Iterator[str]:
+def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
     if ecu.control_port is not None:
-        yield f"ecus.{name}.control_port: a simulated ECU gets its own; remove it (it is for kind: board)"
+        yield fail(f"ecus.{name}.control_port", "a simulated ECU gets its own", "remove it (it is for kind: board)")
 
 
-def _bus_problems(topology: Topology) -> Iterator[str]:
+def _bus_findings(topology: Topology) -> Iterator[Finding]:
     channels: dict[tuple[str, str], str] = {}
     for name, bus in topology.buses.items():
         other = channels.setdefault(bus.identity, name)
         if other == name:
             continue
         if bus.interface == UDP_MULTICAST and bus.channel != topology.buses[other].channel:
-            yield (
-                f"buses.{name}.port: bus {other!r} uses the same UDP port, and a port hears all its groups; "
-                "give each bus a `port` of its own"
+            yield fail(
+                f"buses.{name}.port",
+                f"bus {other!r} uses the same UDP port, and a port hears all its groups",
+                "give each bus a `port` of its own",
             )
         else:
-            yield f"buses.{name}.channel: {bus.channel!r} is already bus {other!r}; one entry a bus"
+            yield fail(f"buses.{name}.channel", f"{bus.channel!r} is already bus {other!r}", "one entry a bus")
 
 
 _CLASSIC_ONLY = frozenset(
@@ -151,31 +170,37 @@ _CLASSIC_ONLY = frozenset(
         "usb2can",
     }
 )
-"""Interfaces of python-can 4.6 that know no CAN FD, whatever the adapter does."""
+"""Interfaces of python-can 4.6 without CAN FD, whatever the adapter can do."""
 _FD_BY_BIT_TIMING = frozenset({"pcan", "slcan"})
-"""Interfaces of python-can that make nothing of data_bitrate."""
+"""Interfaces of python-can 4.6 that ignore ``data_bitrate``."""
 
 
-def _can_fd_problems(name: str, bus: BusEntry) -> Iterator[str]:
+def _can_fd_findings(name: str, bus: BusEntry) -> Iterator[Finding]:
     at = f"buses.{name}"
     if not bus.fd:
         if bus.data_bitrate is not None:
-            yield f"{at}.data_bitrate: needs CAN FD; add `fd: true`, or leave it out"
+            yield fail(f"{at}.data_bitrate", "needs CAN FD", "add `fd: true`, or leave it out")
         return
     if bus.data_bitrate is not None and bus.data_bitrate < bus.bitrate:
-        yield (
-            f"{at}.data_bitrate: {bus.data_bitrate} is below bitrate {bus.bitrate}; CAN FD's data phase is at least as "
-            "fast: correct one of them"
+        yield fail(
+            f"{at}.data_bitrate",
+            f"{bus.data_bitrate} is below bitrate {bus.bitrate}",
+            "CAN FD's data phase is at least as fast: correct one of them",
         )
     if bus.interface in _CLASSIC_ONLY:
-        yield f"{at}.fd: python-can's {bus.interface} has no CAN FD; `fd: false`, or the kernel's driver (socketcan)"
+        yield fail(
+            f"{at}.fd", f"python-can's {bus.interface} has no CAN FD", "`fd: false`, or the kernel's driver (socketcan)"
+        )
     elif bus.interface == "socketcan" and str(bus.channel).startswith("slcan"):
-        yield f"{at}.fd: {bus.channel} is a serial adapter by its name, and these have no CAN FD; `fd: false`"
+        yield fail(
+            f"{at}.fd", f"{bus.channel} is a serial adapter by its name, and these have no CAN FD", "`fd: false`"
+        )
     elif bus.interface in _FD_BY_BIT_TIMING and "timing" not in bus.options:
         in_mhz = bus.interface == "pcan" and "f_clock_mhz" in bus.options
         missing = FD_BIT_TIMING - bus.options.keys() - ({"f_clock"} if in_mhz else set())
         if missing:
-            yield (
-                f"{at}.fd: {bus.interface} takes CAN FD only with its bit timing; add {', '.join(sorted(missing))} "
-                "(data_bitrate sets nothing here), or `fd: false`"
+            yield fail(
+                f"{at}.fd",
+                f"{bus.interface} accepts CAN FD only with its bit timing",
+                f"add {', '.join(sorted(missing))} (data_bitrate has no effect here), or `fd: false`",
             )

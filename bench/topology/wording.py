@@ -1,6 +1,6 @@
-"""Words for what YAML and pydantic found wrong in a bench file, one line each: where, what, what to do. Pure.
+"""Findings from the mistakes that YAML and pydantic report in a bench file: key, problem and remedy in plain words. Pure.
 
-Decides how a value is to be written, so that nobody has to read a type's name or a pattern. A secret is never quoted.
+No finding names a Python type or shows a regular expression; it describes how to write the value. A secret is never quoted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
+from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
 from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
@@ -57,18 +58,18 @@ _KINDS: Final = {
 """By pydantic's name of the mistake."""
 
 
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """Return what keeps the text from being YAML, with line and column."""
+def yaml_finding(error: yaml.YAMLError) -> Finding:
+    """Return why the text is not YAML; ``where`` is line and column, if the error has them."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'not YAML'}; correct that line"
-    return f"not YAML: {' '.join(str(error).split())}"
+        return fail(f"line {mark.line + 1}, column {mark.column + 1}", error.problem or "not YAML", "correct that line")
+    return fail("", f"not YAML: {' '.join(str(error).split())}")
 
 
-def field_problem(detail: Mapping[str, Any]) -> str:
-    """Return one of pydantic's findings."""
+def field_finding(detail: Mapping[str, Any]) -> Finding:
+    """Return one of pydantic's error details as a finding."""
     location, kind = tuple(detail["loc"]), str(detail["type"])
-    if location[-2:-1] == ("channel",):  # pydantic tries both, and tells of both
+    if location[-2:-1] == ("channel",):  # a union: pydantic reports one error for each member
         location, kind = location[:-1], "name_or_number"
     where, key = ".".join(str(part) for part in location), str(location[-1])
     value = detail.get("input")
@@ -76,27 +77,27 @@ def field_problem(detail: Mapping[str, Any]) -> str:
         known = _known_keys(location)
         near = difflib.get_close_matches(key, known, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
-        return f"{where}: unknown key; {remedy}"
+        return fail(where, "unknown key", remedy)
     if kind == "missing":
         otherwise = ", or set CAN_CHANNEL, or a section of ~/.canrc" if location[0] == "buses" else ""
-        return f"{where}: this key is missing; add it{otherwise}"
+        return fail(where, "this key is missing", f"add it{otherwise}")
     found = f"a secret of {len(str(value))} characters" if key == "secret" else repr(value)
     if kind == "string_pattern_mismatch":
-        return f"{where}: {found} does not fit; expected {_FORMS.get(key, 'another form')}"
+        return fail(where, f"{found} does not fit", f"expected {_FORMS.get(key, 'another form')}")
     if kind in _KINDS:
         return _wrong_kind(where, key, _KINDS[kind], value, found)
     message = str(detail["msg"])
     if kind == "value_error":
-        return f"{where}: {message.removeprefix('Value error, ')}; correct it"
-    return f"{where}: {message[:1].lower()}{message[1:]}, found {found}; correct the value"
+        return fail(where, message.removeprefix("Value error, "), "correct it")
+    return fail(where, f"{message[:1].lower()}{message[1:]}, found {found}", "correct the value")
 
 
-def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> str:
+def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> Finding:
     if expected == "a number" and isinstance(value, str) and re.fullmatch(r"(0[xX])?[0-9A-Fa-f]+", value):
         digits = value[2:] if value[:2] in ("0x", "0X") else value
-        return f"{where}: {found} is text; write the number 0x{digits.upper()}, unquoted"
+        return fail(where, f"{found} is text", f"write the number 0x{digits.upper()}, unquoted")
     if expected == "a list" and isinstance(value, str):
-        return f"{where}: expected a list; write [{value}]"
+        return fail(where, "expected a list", f"write [{value}]")
     remedy = {
         "a number": "write it as 500000 or 0x7E0, unquoted",
         "a whole number": "write it without a fraction",
@@ -110,11 +111,11 @@ def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> 
         "true or false": "write true or false, unquoted",
         "a name or a number": "write it without brackets, as can0 or 0",
     }[expected]
-    return f"{where}: expected {expected}, found {'nothing' if value is None else found}; {remedy}"
+    return fail(where, f"expected {expected}, found {'nothing' if value is None else found}", remedy)
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the model has where ``location``'s last part stands."""
+    """Return the keys of the section that contains ``location``'s last part."""
     parts = [part for part in location[:-1] if not isinstance(part, int)]
     if not parts:
         return list(_TOP_KEYS)
