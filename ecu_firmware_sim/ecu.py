@@ -1,7 +1,7 @@
 """The ECU: power, boot, watchdog, and the server between them, in one loop on one thread.
 
-Decides when what happens: power comes and goes, a boot takes its time, a trial image is watched, a job is announced by 78. What
-is booted decides ``bootloader``, what is answered ``uds``. Every deadline stands in one table.
+Power comes and goes, a boot takes its time, a trial image is watched, a pending operation is announced by 78. ``bootloader`` chooses what
+is booted, ``uds`` what is answered. All deadlines are in one table.
 
 Without power, and while it boots, the ECU has no transport: it is deaf and mute as a real one. Other threads (control port) come
 in by ``call``, which runs a function on this loop.

@@ -1,6 +1,6 @@
 """From reset to a running server: read NVM, boot, tell what happened, put the parts together.
 
-Decides nothing that ``bootloader`` does not; it makes DTCs and trace events of what that found: the DTCs at once, before a slot's
+``bootloader`` has chosen the slot; here its findings become trouble codes and trace events. The codes are stored first, before a slot's
 state is written, so that no power cut loses one. Nothing here waits or sends.
 """
 

@@ -2,8 +2,8 @@
 
 Error frames come too, as the kernel tells them (linux/can/error.h): ``ERR_FLAG`` is set in their ``can_id``.
 
-Decides nothing about what is recorded. It exists because a system call and a wake-up a frame are what a capture costs on
-one slow CPU: at 4,500 frames a second a batch every 20 ms is 50 of each.
+It exists because a system call and a wake-up for each frame are the cost of a capture on one slow CPU: at 4,500 frames a second,
+a batch every 20 ms needs 50 of each.
 
 Layouts are those of 64-bit little-endian Linux (``struct mmsghdr``, ``struct cmsghdr``, ``struct canfd_frame``).
 """

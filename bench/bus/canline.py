@@ -1,7 +1,7 @@
 """Sets the queueing discipline ``canline`` on an interface, and reads its counters, by rtnetlink.
 
-Decides the bytes of the requests and how an answer is read. `tc` cannot do it: it knows no options of a discipline that is
-not its own. The discipline is setup/canline/sch_canline.c; whether a bus has it is for ``bus.pacing`` to decide.
+The requests are packed here, because `tc` does not know the options of a discipline that is not its own. The discipline is
+setup/canline/sch_canline.c; ``bus.pacing`` chooses between it and a token bucket.
 
 ``python -m otabench.bench.bus.canline CHANNEL BITRATE DATA_BITRATE`` sets it as well: what `sudo` runs for a user who is not root.
 Its exit status is the kernel's error number.

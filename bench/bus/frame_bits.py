@@ -1,8 +1,7 @@
 """How long a CAN frame is on the wire: CRC, stuff bits and interframe space counted bit by bit.
 
-Decides the length of one frame in bits, the mean length of a stream of frames, and from that two figures that the bench
-states: the rate at which a queueing discipline must run so that a virtual bus carries what a real one would, and the
-payload rate that a line can carry at most. Pure: no socket, no clock.
+Two figures follow from them: the rate at which a queueing discipline must run so that a virtual bus carries as much as a real
+one, and the maximum payload rate of a line. Pure: no socket, no clock.
 
 Rules (ISO 11898-1):
 

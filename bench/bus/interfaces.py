@@ -1,9 +1,8 @@
 """SocketCAN interfaces set up, taken down and looked at: which `ip link` lines that takes, and what `ip` says back.
 
-Decides the command lines (pure) and what a refusal means. Rules: an interface is taken down before its bit timing is changed; a
-virtual one (vcan, vxcan) has no bit timing, and is CAN FD by its MTU; a serial one (slcan) knows neither CAN FD nor a restart, and
-before Linux 6.0 no setting at all: `slcand` gave it its bit rate; every one gets a transmit queue of 1000 frames, as the kernel's 10
-do not hold one ISO-TP block.
+The command lines are pure functions. Rules: an interface is taken down before its bit timing changes. A virtual one (vcan, vxcan) has
+no bit timing; its MTU makes it CAN FD. A serial one (slcan) has neither CAN FD nor a restart, and before Linux 6.0 no settings at all:
+`slcand` set its bit rate. Every interface gets a transmit queue of 1000 frames, as the kernel's 10 do not hold one ISO-TP block.
 """
 
 from __future__ import annotations

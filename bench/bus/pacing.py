@@ -1,8 +1,7 @@
 """Makes a virtual CAN bus as slow as the real one: exactly, frame by frame, where the kernel has ``canline``; else by the mean.
 
-Decides which of the two is set, with which figures, and whether pacing is possible at all. ``bus.canline`` sets a
-line, `tc` a token bucket. The arithmetic of frame lengths is ``bus.frame_bits``', for canline that of
-setup/canline/sch_canline.c.
+``bus.canline`` sets an exact line, `tc` a token bucket with mean frame lengths. The arithmetic of frame lengths is in
+``bus.frame_bits``, and again in setup/canline/sch_canline.c.
 
 Rules:
 

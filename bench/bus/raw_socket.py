@@ -1,6 +1,6 @@
 """What raw SocketCAN sockets of the bench have in common: CAN FD frames, and a receive buffer that holds what one batch misses.
 
-Decides the options alone; whoever opens the socket says what its failure means.
+Only the options are set here; whoever opens the socket explains its failure.
 """
 
 from __future__ import annotations

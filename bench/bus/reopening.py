@@ -1,7 +1,7 @@
 """A capture's source that survives its bus: an adapter that is pulled, or an interface that is taken down, is opened again.
 
-Decides when: after each failure the source is closed, and opened again after a pause that doubles up to two seconds, for as long
-as the capture goes on. What crossed the bus meanwhile is not in the capture; ``gaps`` counts the interruptions.
+After each failure the source is closed, and opened again after a pause that doubles up to two seconds, for as long as the capture
+lasts. What crossed the bus in the meantime is not in the capture; ``gaps`` counts the interruptions.
 """
 
 from __future__ import annotations

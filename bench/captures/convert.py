@@ -1,8 +1,8 @@
 """Captures from one format into another, by suffix: ``.log`` (candump), ``.pcap``, ``.blf``, ``.asc``, and python-can's others.
 
-Decides which reader and writer take which suffix. ``.log`` is written as ``candump -L`` does and not by python-can's writer, whose
-direction suffix Wireshark cannot read; nor read by python-can's reader, which drops what an error frame says. The formats
-themselves are python-can's and ``captures.formats``'.
+Suffixes choose reader and writer. ``.log`` is written as ``candump -L`` does: python-can's writer adds a direction suffix that Wireshark
+cannot read. It is not read by python-can's reader either, which drops the contents of error frames. All other formats are python-can's
+and ``captures.formats``'.
 """
 
 from __future__ import annotations

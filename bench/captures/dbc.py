@@ -1,6 +1,6 @@
 """A DBC of the bench file's periodic frames, by cantools: names for candump logs, CANoe, SavvyCAN and Wireshark.
 
-Decides which frames stand in it: those of the ECUs of one bus. The layout is ``proto.periodic``'s.
+It contains the frames of the ECUs of one bus. ``proto.periodic`` has the layout.
 """
 
 from __future__ import annotations

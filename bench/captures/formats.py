@@ -1,6 +1,6 @@
 """The files of a CAN capture: candump's log format, pcap with link type 227 (SocketCAN), and the count of what was on the line.
 
-Decides the bytes of each record. Pure: frames in, bytes out.
+The bytes of each record. Pure: frames in, bytes out.
 
 Rules:
 

@@ -1,7 +1,7 @@
 """``.pcap`` for python-can: a writer and a reader that it finds by its entry points, so that ``can_logger -f bus.pcap`` works.
 
-Decides how a ``can.Message`` becomes a SocketCAN frame and back; the bytes of a record are those of ``captures.formats``.
-Directions and channel names are not kept: link type 227 has no place for them. Importing this module imports python-can.
+A ``can.Message`` becomes a SocketCAN frame, and back; ``captures.formats`` has the bytes of a record. Directions and channel names are
+lost: link type 227 has no place for them. Importing this module imports python-can.
 
 The reader takes what libpcap writes for a SocketCAN interface: either byte order, time stamps in micro- or nanoseconds.
 """

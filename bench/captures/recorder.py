@@ -5,7 +5,7 @@ appears once the socket is bound: that is the sign that no later frame is missed
 still written. A bus that goes away is opened again (``bus.reopening``). A SocketCAN interface is read in batches; any
 other one through python-can.
 
-Decides when to look and when to write; the formats are those of ``captures.formats``.
+When to read and when to write; the formats are in ``captures.formats``.
 """
 
 from __future__ import annotations

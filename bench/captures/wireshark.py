@@ -1,7 +1,7 @@
 """A Wireshark profile from a bench file: ISO-TP identifiers, UDS on top, and the names of ECUs, identifiers and routines.
 
-Decides the contents of the profile's files; pure but for ``install``. Tried with Wireshark 4.0; the tables' layouts are
-Wireshark's own ("User Accessible Tables"). Wireshark knows no buses: identifiers that two buses share get both ECUs' names.
+The contents of the profile's files; pure except for ``install``. Tried with Wireshark 4.0; the tables' layouts are Wireshark's own
+("User Accessible Tables"). Wireshark has no buses: identifiers that two buses share get both ECUs' names.
 
 How it works there: ``iso15765.can.ids`` hands frames to ISO-TP, "decode as" hands what is reassembled to UDS, the mapping
 table makes a diagnostic address of the identifier (for 29 bits of its lower 16, which is what the table can hold), and the

@@ -1,7 +1,7 @@
 """The command line ``otabench``: its entry point.
 
-Decides how an error leaves the program: our errors as lines on stderr with the error's exit status, Ctrl-C as 130, never a
-traceback. Everything else is imported once a command needs it, so that ``otabench --help`` is quick.
+Our errors leave the program as lines on stderr with the error's exit status, Ctrl-C as 130, never as a traceback. Everything else is
+imported once a command needs it, so that ``otabench --help`` is quick.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Shows a job while it goes on: bars on a terminal, lines elsewhere.
 
-Decides what is shown when. It reads the HMI's state, as the driver's screen does, and the job from the trace; a gateway
-that does not answer for a while stops neither.
+It reads what the driver's page shows, and the job from the trace. A gateway that does not answer for a while stops neither.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Follows jobs in the trace while it is written: which state each is in, and by which way it came there.
 
-Decides what a job's state is from the gateway's own ``job.state`` events, so that a dead cloud or a dead HMI does not
-blind whoever waits. Reads only what was appended since the last look.
+A job's state is read from the gateway's own ``job.state`` events, so a dead cloud or a dead page does not blind whoever waits. Only
+what was appended since the last call is read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operator's client of the cloud's control plane: registers the vehicle, makes campaigns, looks at them.
 
-Decides how long a call may take and how a refusal reads. The one importer of grpc outside the gateway.
+How long a call may take, and how a refusal reads. Only this module and the gateway import grpc.
 """
 
 from __future__ import annotations

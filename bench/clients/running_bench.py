@@ -1,6 +1,6 @@
 """The running bench as another command sees it: what its bench.json says (docs/contracts.md, "A run's folder").
 
-Decides whether there is a bench to speak with, and makes the clients to do so.
+Finds out whether a bench runs in a folder, and makes the clients to talk to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """USB-CAN adapters as sysfs shows them: which, by which driver, with which serial number, as which interface.
 
-Decides which USB devices are CAN adapters (by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial
-port), and whether one can be used. Reads only below the folder that it is given; judges what it read.
+USB devices are recognized by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial port. Only the given
+folder is read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whether a bus of the bench file can be used now: one judgement for `otabench bench check` and `otabench doctor`.
 
-Decides what is looked at: of a SocketCAN interface that it is there, up, CAN FD where that is wanted, and at the file's bit rates; of any
-other that its library is installed and that python-can opens it. It sends no frame. A bus that a running bench may hold is not
-opened: a serial adapter would be closed under it.
+A SocketCAN interface must exist, be up, be CAN FD if the file says so, and run at the file's bit rates. For any other interface its
+library must be installed, and python-can must be able to open it. No frame is sent. A bus that a running bench may hold is not
+opened, because that would close a serial adapter under the bench.
 """
 
 from __future__ import annotations

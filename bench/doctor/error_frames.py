@@ -1,7 +1,7 @@
 """Judges the error frames of a CAN interface (linux/can/error.h): only node, wrong bit rate, no termination. Pure.
 
-Decides by classes and counts, and by the kind of violation: bit errors are a sender's, whose frames read back otherwise (no
-termination, a short); form and stuff errors a listener's, to whom frames make no sense (another bit rate, where none does).
+Classes, counts and the kind of violation give the diagnosis. Bit errors belong to a sender whose frames read back differently (no
+termination, a short). Form and stuff errors belong to a listener that cannot decode the frames (another bit rate, if it decodes none).
 Error frames come only from adapters that report bus errors (`berr-reporting on`, or always).
 """
 

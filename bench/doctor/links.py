@@ -1,7 +1,7 @@
 """Judges CAN interfaces by what ``ip -j -d -s link show type can`` (and ``vcan``) says of them. Pure.
 
-Decides what a controller's state and counters mean, after ISO 11898-1's fault confinement: a transmitter that nobody
-acknowledges comes to error-passive and stays there, one whose frames are destroyed goes on to bus-off.
+State and counters are interpreted by the fault confinement of ISO 11898-1: a transmitter without acknowledgment becomes error-passive
+and stays so; a transmitter whose frames are destroyed goes on to bus-off.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the doctor reads from this machine: kernel, rights, interfaces, tools, ports, folders, libraries.
 
-Decides what is looked at, in which order. Changes nothing, sends no frame; it listens to real CAN interfaces for a moment.
+Nothing is changed and no frame is sent; real CAN interfaces are listened to for a moment.
 """
 
 from __future__ import annotations

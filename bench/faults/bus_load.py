@@ -1,7 +1,7 @@
 """``python -m otabench.bench.faults.bus_load``: other nodes' traffic on one bus, as much as its control port is told.
 
-Decides when frames are sent and how what is sent is measured; which frames they are is ``faults.load_plan``'s. One process for
-each bus, started with the bench: until a load is asked for it opens no bus and imports nothing of python-can.
+``faults.load_plan`` chooses the frames; here they are sent at their times, and what was sent is measured. Each bus has one such
+process, started with the bench. Until a load is requested, it opens no bus and does not import python-can.
 
 Frames are sent by python-can's ``send_periodic``: on SocketCAN by the kernel's broadcast manager (CAN_BCM), on any other
 interface by threads. On a real bus they are really sent.

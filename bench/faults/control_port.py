@@ -1,6 +1,6 @@
 """Client of a control port (docs/contracts.md), a simulated ECU's or a bus's: JSON lines over TCP on loopback.
 
-Decides how a fault is written on the command line and which kinds there are; what a fault does is the ECU's.
+The kinds of faults, and how one is written on the command line. The ECU implements what a fault does.
 """
 
 from __future__ import annotations

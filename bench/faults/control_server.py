@@ -1,6 +1,6 @@
 """The server of a control port: JSON objects over TCP on loopback, one a line, one answer a line (docs/contracts.md).
 
-Decides how a line is read and how an answer or a refusal is written; what an operation does is its owner's.
+It reads lines and writes answers and refusals; its owner implements the operations.
 """
 
 from __future__ import annotations

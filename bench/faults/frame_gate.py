@@ -3,8 +3,7 @@
 The near side is the bus that everybody sees (gateway, captures, pacing); on the far side, a virtual interface that the gate makes
 and removes, sit the simulated ECUs. The kernel's ISO-TP runs at both ends, so no end could drop a frame itself.
 
-Decides nothing but the order of frames: those of one direction never overtake each other, so that a delayed frame holds up
-those behind it. A transmit queue that is full is waited for.
+Frames of one direction never overtake each other, so a delayed frame holds up those behind it. A full transmit queue is waited for.
 
 Control port: as an ECU's (docs/contracts.md), operations ``state``, ``fault``, ``clear`` and ``seed``.
 

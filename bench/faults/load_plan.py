@@ -1,6 +1,6 @@
 """Other nodes' traffic on a bus: which frames, how often, so that together they take the asked share of the line.
 
-Decides the frames of a load (``otabench fault bus load 60%``). Pure: no socket, no clock; ``faults.bus_load`` sends them.
+The frames of a load (``otabench fault bus load 60%``). Pure: no socket, no clock; ``faults.bus_load`` sends them.
 
 Rules:
 

@@ -1,6 +1,6 @@
 """Command line of the gateway: ``python -m otabench.bench.gateway --config FILE``.
 
-Decides exit statuses: 0 ended by SIGTERM or SIGINT, 1 could not start or go on (one line on stderr), 2 wrong usage.
+Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start or go on (one line on stderr), 2 wrong usage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The gateway's agent: its parts, wired, and the two things it does all the time: check in, and run the job there is.
 
-Decides when the cloud is asked: at start, when woken, and at the poll's interval, only while no job runs and only once every
-ECU has said who it is. A cloud, broker or ECU that is away is a state that is shown, not an error: it is tried again.
+The cloud is asked at start, when woken, and at the poll interval; only while no job runs, and only once every ECU has been identified.
+A cloud, broker or ECU that is away is a state to show, not an error: it is tried again.
 """
 
 from __future__ import annotations

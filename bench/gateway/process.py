@@ -1,7 +1,7 @@
 """The gateway as a process: configuration in, HMI and agent up, wait for a signal, both down.
 
-Decides that one process owns a state folder, that the HMI's port is taken before anything else begins, and that the process
-ends within moments of SIGTERM or SIGINT whatever a worker thread is in the middle of: what matters is on disk.
+One process owns a state folder. The page's port is bound before anything else begins. The process ends within moments of SIGTERM or
+SIGINT, whatever a worker thread is doing: everything that matters is on disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the gateway remembers: jobs, and the reports that the cloud has not taken yet. SQLite, one file in the state folder.
 
-Decides nothing about updates; it refuses a transition that the shared table does not have. Rules:
+A transition that the shared table does not have is refused. Rules:
 
 * A transition, what was learnt with it, and its report to the cloud are one transaction: committed before it is acted on.
 * Reports leave in the order they came in (outbox), and only once the cloud has answered.

@@ -1,8 +1,8 @@
 """The vehicle as the agent sees it: what an ECU is, what is to be flashed, and the one seam behind which flashing happens.
 
-The agent decides *what* is done in which job state; ``Vehicle`` knows *how* it is done on the bus (UDS over ISO-TP:
-``gateway.flashing``). All calls block and are made from worker threads; each may be repeated after a restart of the
-gateway, from whatever state the ECUs are in then.
+The agent chooses *what* is done in which job state; a ``Vehicle`` implements *how* it is done on the bus (UDS over ISO-TP:
+``gateway.flashing``). All calls block and are made from worker threads. Each may be repeated after a restart of the gateway, from
+whatever state the ECUs are in then.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """`otabench perf flash`: what the flash path carries, beside what the line, the kernel and a peer carry, all in one run.
 
-Decides the lines (classic and FD, paced at 500 kbit/s and unpaced), the order and the amounts. How a figure is taken stands with
-it: this client's is the trace's ``flash.transfer``, from the first block sent to the last one acknowledged; the kernel's is
-``ceiling``'s, the peer's ``peer``'s, the line's ``frame_bits``'.
+The lines are classic and FD, paced at 500 kbit/s and unpaced. This client's rate is taken from the trace's ``flash.transfer``, from the
+first block sent to the last one acknowledged; ``ceiling`` takes the kernel's, ``peer`` the peer's, ``frame_bits`` the line's.
 """
 
 from __future__ import annotations

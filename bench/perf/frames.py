@@ -1,7 +1,7 @@
 """`otabench perf frames`: every n-th CAN frame of an update is dropped, sent twice or corrupted in one bit, one run each.
 
-Decides the points: every frame of an undisturbed update, in both directions, as the frame gate counts them. The bus is paced by
-nothing; the tester's patience is short, the transport's timeouts (1 s) are the kernel's own.
+The points are all frames of an undisturbed update, in both directions, as the frame gate counts them. The bus is not paced; the
+tester's patience is short; the transport's timeouts (1 s) are the kernel's own.
 """
 
 from __future__ import annotations

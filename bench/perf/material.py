@@ -1,7 +1,7 @@
 """Signed images, Director metadata and the configuration of one ECU, for updates that need no cloud.
 
-Decides nothing about trust: images are imgtool's, metadata is python-tuf's, keys are made for one run and thrown away with
-its folder. An ECU that takes these takes a campaign's.
+Images are imgtool's, metadata is python-tuf's; keys are made for one run and deleted with its folder. An ECU that accepts these accepts
+a campaign's.
 
 Versions ``1.0.N`` share the major version and so the security counter: a sweep may go to and fro between two of them.
 """

@@ -1,8 +1,7 @@
 """`otabench perf message-cut`: at every UDS message of an update the ECU is power-cycled, or the gateway is killed, one run each.
 
-Decides the points: every message that the tester sends in an undisturbed update, before it is sent and after. The gateway is a
-process of its own that dies by SIGKILL; the one after it goes on from the last call that was begun, as the agent does from its
-database.
+The points are all messages that the tester sends in an undisturbed update, before and after each. The gateway is a process of its own
+that dies by SIGKILL; the next one resumes from the last call that was begun, as the agent does from its database.
 """
 
 from __future__ import annotations

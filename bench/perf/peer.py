@@ -2,8 +2,8 @@
 
 The ECU must ask for a block size: with 0 the stack hands a whole message to the socket at once, whose buffer a paced bus fills.
 
-Decides nothing: it sends an image to the same ECU by 10 02, 27, FF00, 34, 36 and 37, and times the blocks. What it is compared
-with is ``gateway.flashing`` over the kernel's ISO-TP.
+It sends an image to the same ECU by 10 02, 27, FF00, 34, 36 and 37, and times the blocks. It is compared with ``gateway.flashing`` over
+the kernel's ISO-TP.
 """
 
 from __future__ import annotations

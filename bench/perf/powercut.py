@@ -1,6 +1,6 @@
 """`otabench perf powercut`: makes an update, has the ECU's own process sweep it, and shows what comes.
 
-Decides sizes and how much is swept; what must hold is ``ecu_firmware_sim.sweep.powercut``'s.
+Sizes and extent of the sweep; ``ecu_firmware_sim.sweep.powercut`` has what must hold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One simulated ECU as a process and the flashing client beside it: what sweeps and measurements update, again and again.
 
-Decides how an update goes on after an error, as the agent does: nothing after a failed staging, revert after a failed
-activation or verification. Two images of one security counter are there, so that each update goes to the one that does
-not run and no ECU has to be made anew.
+After an error an update goes on as the agent would: nothing after a failed staging, revert after a failed activation or verification.
+There are two images with the same security counter, so that each update goes to the one that does not run, and no ECU has to be made
+anew.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What was on the buses during one test: cut out of the run's captures by time, written beside the test's other evidence.
 
-Decides where a test begins and ends in a capture that runs through all tests: the file's length at its beginning, then the time
-stamps. The recorder writes with a delay (``captures.recorder``), so reading waits until the file holds the asked moment or that delay
-is over. Error frames, which nobody sent, are told apart from frames. Formats are those of ``captures.formats``.
+One capture runs through all tests. A test's part begins at the file's length at its start, and is then selected by time stamps. The
+recorder writes with a delay (``captures.recorder``), so reading waits until the file has reached that moment or the delay is over.
+Error frames are kept apart from frames. The formats are in ``captures.formats``.
 """
 
 from __future__ import annotations

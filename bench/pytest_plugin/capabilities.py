@@ -1,6 +1,6 @@
 """What a machine must have for some tests: each by name, with how it is found and what to do where it is missing.
 
-Decides whether this machine has it. Whether a test runs without is decided by ``demands``.
+Whether this machine has it is found here; ``demands`` judges whether a test runs without it.
 """
 
 from __future__ import annotations

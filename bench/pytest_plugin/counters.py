@@ -1,7 +1,7 @@
 """Error counters of CAN interfaces, before and after a test.
 
-Decides what counts as a sick bus: a controller that is not ERROR-ACTIVE, an interface that is down, or counters of errors that
-rose. Reading is one call of ``ip``; interfaces that the kernel does not know have no counters here. Pure but for ``read``.
+A bus is sick if its controller is not ERROR-ACTIVE, its interface is down, or its error counters rose. Reading is one call of ``ip``;
+interfaces that the kernel does not know have no counters here. Pure except for ``read``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a test asks for, against what there is: it runs, is skipped with the missing thing named, or fails where that is required.
 
-Decides by names alone; what this machine and this bench have is found by ``capabilities`` and ``features``. Pure.
+Only names are compared here; ``capabilities`` and ``features`` find what this machine and this bench have. Pure.
 
 Rules:
 

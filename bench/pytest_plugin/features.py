@@ -1,6 +1,6 @@
 """The features of a bench, by its bench file: what ``@pytest.mark.feature("canfd")`` is compared with.
 
-Decides which features follow from the file; ``features: [...]`` of an ECU adds whatever its user calls one. Pure.
+Features follow from the bench file; ``features: [...]`` of an ECU adds the user's own. Pure.
 
 | feature | who has it |
 |---|---|

@@ -1,8 +1,8 @@
 """The fixtures (docs/pytest.md). One bench a run, brought up by the first test that asks for it.
 
-Decides which state each fixture asks for, and what it takes back. ``uds_client`` and ``isotp`` make the test the only tester on the
-bus (state ``default``) unless the test uses gateway, campaign, HMI or cloud as well, which need the gateway (``application``).
-Everything heavy is imported when a fixture is used.
+Each fixture brings the bench into the state that it needs, and undoes what it did. ``uds_client`` and ``isotp`` make the test the only
+tester on the bus (state ``default``), unless the test also uses gateway, campaign, HMI or cloud, which need the gateway
+(``application``). Everything heavy is imported when a fixture is used.
 """
 
 from __future__ import annotations

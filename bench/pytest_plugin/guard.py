@@ -1,7 +1,7 @@
 """Around one test that uses the bench: the CAN log begins and ends, the bench is proven healthy, evidence is kept.
 
-Decides the order after a test: health first (its traffic belongs to the evidence), then the files, then the verdict. A sick bench
-is an error of the test that left it so.
+After a test comes health first (its traffic belongs to the evidence), then the files, then the verdict. A sick bench is an error of the
+test that left it so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the fixtures ``ecu``, ``power``, ``fault``, ``gateway`` and ``campaign`` give: one thing of the bench each.
 
-Decides nothing about the bench; asks it for the state that an operation needs, and takes back at the end of a test what it did.
+Each handle brings the bench into the state that an operation needs, and undoes at the end of a test what it did.
 """
 
 from __future__ import annotations

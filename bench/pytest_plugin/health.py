@@ -1,8 +1,8 @@
 """After each test that used the bench: what is tidied, and what must then be true.
 
-Decides the difference between what a test may leave (a fault, an open job, a stopped process, an ECU that is off, another
-session: tidied silently) and what it may not (an error of that test, which names what is wrong). A bench that is not healthy gets
-one power cycle; where that does not help either it is broken, and the bench tests that remain are skipped.
+A test may leave a fault, an open job, a stopped process, an ECU that is off or another session: these are tidied silently. Anything
+else is an error of that test, which names it. A bench that is not healthy gets one power cycle; if that does not help, it is broken,
+and the remaining bench tests are skipped.
 
 Must be true: every process runs; every interface is up, ERROR-ACTIVE, and counted no error; every ECU answers in the default
 session, has no fault set, and runs a confirmed slot.

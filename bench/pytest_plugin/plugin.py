@@ -1,7 +1,7 @@
 """Options, markers and hooks of the pytest plugin. Loaded with every pytest run where otabench is installed: imports nothing heavy.
 
-Decides which test runs: what it asks for by its markers and fixtures is compared with this machine and this bench (``demands``).
-Starts nothing itself; the first test that uses a fixture of the bench does.
+Whether a test runs follows from its markers and fixtures, and from what this machine and this bench have (``demands``). Nothing is
+started here; the first test that uses a fixture of the bench does that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the JUnit file says of a run: bench file, adapters, ECUs and their versions at the start, commit of the tests.
 
-Decides names and wording of the properties; ``plugin`` puts them into the file.
+Names and wording of the properties; ``plugin`` puts them into the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One pytest run and its bench: the options, the bench once it is up, and why it is broken.
 
-Decides that the bench is brought up at most once, by the first test that asks for it, and given up at the first thing that
-shows it unusable. Importing this module imports nothing heavy; ``topology`` and ``start`` do.
+The bench is brought up at most once, by the first test that asks for it, and given up at the first thing that shows it unusable.
+Importing this module imports nothing heavy; ``topology`` and ``start`` do.
 """
 
 from __future__ import annotations

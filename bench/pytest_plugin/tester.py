@@ -1,7 +1,7 @@
 """The bench's own tester: UDS to the ECUs beside the gateway, for states, health and the ``ecu`` fixture.
 
-Decides that no socket stays open between two requests: an open ISO-TP socket answers a first frame meant for the gateway with a
-flow control of its own. Only a kept session (``keep_programming``) holds the bus open, for its TesterPresent.
+No socket stays open between two requests: an open ISO-TP socket would answer a first frame meant for the gateway with a flow control
+of its own. Only a kept session (``keep_programming``) holds the bus open, for its TesterPresent.
 
 The gateway is a second tester with the same identifiers; idle, it reads the ECUs once a minute. An answer to its request can come
 where ours is awaited, so ``identity`` and ``enter_default`` ask again before they believe that an ECU contradicts itself.

@@ -1,8 +1,8 @@
 """udsoncan for tests: a ``Client`` over the bench's own ISO-TP, and plain ISO-TP for those who speak in bytes.
 
-Decides the client's configuration: keys are of the ECU's security algorithm, records of the profile's identifiers are decoded
-(text, session, slot table), any other is bytes. P2 and P2* are the profile's until the ECU tells its own with 50 xx, and again after
-a reset, each with the profile's margin. A negative response is udsoncan's ``NegativeResponseException``.
+The client is configured as follows. Keys come from the ECU's security algorithm. Records of the profile's identifiers are decoded
+(text, session, slot table); all others are bytes. P2 and P2* are the profile's until the ECU reports its own with 50 xx, and again
+after a reset, each with the profile's margin. A negative response is udsoncan's ``NegativeResponseException``.
 """
 
 from __future__ import annotations

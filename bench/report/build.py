@@ -1,7 +1,7 @@
 """``otabench report``: a run's page, ``report.html``, made of what the run left in its folder.
 
-Decides where the page's parts come from: report.json, trace, statistics of the captures. A run whose captures are gone has a
-page without bus load.
+The page is made from report.json, the trace, and the statistics of the captures. A run whose captures are gone has a page without bus
+load.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a run has shown, computed from its files: trace, capture statistics, and the ECUs' slots before and after.
 
-Decides every figure of the report, and the exit status. It prints nothing (``report.text`` does) and asks nobody.
+Every figure of the report, and the exit status, from trace and captures. ``report.text`` prints them.
 
 How the figures are made:
 

@@ -1,8 +1,8 @@
 """CAN frames of a capture in words, on the trace's clock, so that they can stand between its events.
 
-Decides how a frame is told: as ISO 15765-2 frame where its address is an ECU's (identifier, with extended addressing the byte in
-front too), an error frame by its classes, any other as
-bytes; a run of consecutive frames of one sender is one line. Pure: log lines and events in, lines out.
+A frame is described as an ISO 15765-2 frame if its address belongs to an ECU (identifier, and with extended addressing the byte in
+front), an error frame by its classes, any other by its bytes. A run of consecutive frames of one sender is one line. Pure: log lines
+and events in, lines out.
 
 Clocks: a capture has the wall clock, a story the monotonic one. Every trace event has both; the median of their differences
 leads from one to the other, which holds as long as nobody sets the wall clock by more than the run takes.

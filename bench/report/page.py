@@ -1,7 +1,7 @@
 """A run as one HTML page that needs nothing else: no script, no font, no picture from anywhere.
 
-Decides what stands on the page and in which order; figures come from ``report.figures`` (report.json) and
-``report.series``, plots from ``report.plots``, looks from ``report.html.j2``. All texts are escaped there.
+The page's contents and their order. Figures come from ``report.figures`` (report.json) and ``report.series``, plots from
+``report.plots``, looks from ``report.html.j2``, which escapes all texts.
 """
 
 from __future__ import annotations

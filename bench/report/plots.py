@@ -1,7 +1,7 @@
 """Plots of a run as SVG text: lanes, flash rate, bus load. All share one time axis, so that they can be read one below another.
 
-Decides shapes and scales; figures come from ``report.series``, colours from the page's style sheet by class (``k0`` …
-for ECUs, ``phase-…`` for what is done), so that light and dark are the page's affair. No library, no script.
+Shapes and scales. Figures come from ``report.series``; the page's style sheet gives the colors by class (``k0`` … for ECUs,
+``phase-…`` for what is done), so that light and dark are its affair. No library, no script.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the report's page draws: the run's lanes, curves and counts, made of its trace and of its captures' statistics.
 
-Decides every figure of the plots. Pure: events and statistics in, numbers out; nothing is drawn here.
+Pure: events and statistics in, numbers out; nothing is drawn here.
 
 How the figures are made:
 

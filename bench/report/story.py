@@ -1,7 +1,7 @@
 """``otabench trace``: one job's story in order, from the trace, with the CAN frames of the run's captures if wished.
 
-Decides which events belong to a job (those that carry its id, and what its ECUs did meanwhile), their order (the
-monotonic clock, which all processes share; ``report.frame_story`` leads the captures to it) and how each is told in one line.
+A job's events are those that carry its id, and what its ECUs did in the meantime. They are ordered by the monotonic clock, which all
+processes share (``report.frame_story`` converts the captures to it). Each becomes one line.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The report for people: the same tables on screen and, without colour, in report.txt.
 
-Decides how figures are written. No figure is made here.
+How figures are written; none is computed here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bootloader: what runs after a reset.
 
-Decides which slot is booted, by flash contents and pinned facts only. Rules:
+Flash contents and pinned facts alone determine which slot is booted. Rules:
 
 * A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
 * Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.

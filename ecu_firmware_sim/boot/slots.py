@@ -1,7 +1,7 @@
 """The states of a firmware slot and the one table of their transitions.
 
-Decides what may follow what. It does not decide which slot may be touched (``firmware``: never the running one) nor what
-is booted (``bootloader``).
+One table has what may follow what. Which slot may be touched is ``programming.memory``'s (never the active one), what is booted
+``bootloader``'s.
 
 Rules:
 

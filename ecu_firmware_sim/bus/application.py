@@ -1,8 +1,8 @@
 """What the ECU's application says by itself: its periodic frames.
 
-Decides how they are sent, not when: ``Ecu`` starts and stops them. On SocketCAN the kernel's broadcast manager (CAN_BCM) sends
-each cycle of frames without this process waking up, so that application traffic costs flashing nothing but the line; on any other
-interface of python-can a thread of this process does. Where neither can, the ECU says nothing by itself and logs it once.
+``Ecu`` starts and stops them. On SocketCAN the kernel's broadcast manager (CAN_BCM) sends each cycle of frames without waking this
+process, so that application traffic costs flashing nothing but the line. On any other interface of python-can a thread of this process
+sends them. Where neither works, the ECU sends nothing by itself and logs that once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Decrypting a download while it arrives: chunk by chunk, within a buffer that does not grow with the file.
 
-Decides whether a byte stream is an artifact that was encrypted for this ECU, complete and in order; what is inside is the
-inner download's to judge. The layout is ``proto.encrypted_artifact``'s. Rules:
+It judges whether a byte stream is an artifact encrypted for this ECU, complete and in order; the inner download judges what is inside.
+``proto.encrypted_artifact`` has the layout. Rules:
 
 * Nothing is handed on before its chunk was authenticated, the header with it; so a wrong key, a changed, missing, repeated or
   reordered chunk ends the download before any of that chunk is programmed.

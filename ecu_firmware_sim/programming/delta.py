@@ -1,7 +1,7 @@
 """Rebuilding an image from a bsdiff4 patch within an ECU's RAM.
 
-Decides whether a patch may be rebuilt and does it, streaming: the base is read from flash, the result is written as it
-comes. It does not decide whether the result is the right image (check memory does).
+It judges whether a patch may be rebuilt, and rebuilds it as a stream: the base is read from flash, the result is written as it comes.
+Whether the result is the right image is for check memory.
 
 Layout of a patch (BSDIFF40): magic, then the lengths of the control and diff streams and of the result, each 8 bytes
 little-endian with a sign bit; then the bzip2 streams control, diff and extra.

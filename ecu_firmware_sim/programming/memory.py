@@ -1,7 +1,7 @@
 """The programmable memory of an ECU and what may be done with it while the ECU runs.
 
-Decides which slot may be erased, programmed, checked, activated, confirmed or left; the slot table says in which states. It knows
-no UDS: refusals are ``NotNow`` (the state forbids it), ``OutOfRange`` (the address does) and ``NotAccepted`` (it cannot be done).
+Which slot may be erased, programmed, checked, activated, confirmed or left; the slot table has the states in which it may. No UDS here:
+refusals are ``NotNow`` (the state forbids it), ``OutOfRange`` (the address does) and ``NotAccepted`` (it cannot be done).
 
 Rules:
 

@@ -4,7 +4,7 @@ For sweeps, which boot thousands of ECUs. Nothing here is simulated differently:
 the UDS server, what is swept is the flash they write. Work that an ECU announces by 78 is done at once, and time stands still:
 no session ends while a sweep looks at something else.
 
-Decides what a tester does next from what the ECU says of itself, so that ``update`` goes on from wherever a power cut left it.
+The tester's next step follows from what the ECU reports, so that ``update`` goes on from wherever a power cut left it.
 """
 
 from __future__ import annotations

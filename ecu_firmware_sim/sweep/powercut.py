@@ -1,9 +1,8 @@
 """The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
 
-Decides what must hold after each cut: a verified image boots, it is the old or the new version, no slot has lost what was promised
-to it (``dependencies``; an update that is swept promises all that its images need), and the same update then succeeds up to the
-confirmed new version; and a trial that was given up has left its trouble code. What does not hold is a ``Finding`` with the
-sequence of cuts that led there.
+After each cut the following must hold: a verified image boots; it is the old or the new version; no slot has lost its promises
+(``dependencies``; a swept update promises all that its images need); the same update then succeeds up to the confirmed new version; and
+a trial that was given up has left its trouble code. What does not hold is a ``Finding``, with the sequence of cuts that led to it.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a

@@ -1,9 +1,9 @@
 """The server: one request in, its response out; sessions end by S3; what takes long comes out as ``Pending``.
 
-Decides by the rules (``rules``) and the services' own ones, which response a request gets and whether it is sent: the
-suppress-positive-response bit, and the codes that a functional request is not answered with. It sends nothing itself: who
-calls it sends 78 while a ``Pending`` is worked on, and tells it when that is done. Meanwhile every request is answered with 21,
-functional ones too, but for 3E 80.
+The rules (``rules``) and the services' own checks give the response to a request, and whether it is sent at all: the
+suppress-positive-response bit, and the codes with which a functional request is not answered. The server sends nothing itself: its
+caller sends 78 while a ``Pending`` is worked on, and reports when that is done. In the meantime every request is answered with 21,
+functional ones too, except 3E 80.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The wire to the control plane: ``ota.v1.ControlPlane`` over gRPC, mutually authenticated where a certificate is given.
 
-Decides which gRPC status means "not now" (``CloudUnreachable``: wait and repeat) and which "no" (``CloudRefused``), and keeps
-whether the cloud is reachable, told once at each change. When to repeat is the caller's.
+A gRPC status means either "not now" (``CloudUnreachable``: wait and repeat) or "no" (``CloudRefused``). Reachability is kept here and
+reported at each change. The caller chooses when to repeat.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files from the artifact server into ``downloads/<sha256>``: resumed, bounded in length, time and rate, verified.
 
-Decides when a download is given up. Neither python-tuf nor httpx bounds a server that drips bytes, so the bounds are here:
+Neither python-tuf nor httpx limits a server that sends a few bytes at a time, so the limits are here:
 
 * A file is only ever seen under its name once its length and SHA-256 are what the manifest says. ``.part`` is work in progress.
 * A partial file is resumed with Range and If-Range (strong ETag); a server that changed the file sends all of it again.

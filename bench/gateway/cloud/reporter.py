@@ -1,8 +1,8 @@
 """Tells the cloud, in order: every transition from the outbox, then progress, then a sign of life.
 
-Decides what is sent next and when. A transition is repeated until the cloud has answered it (its number makes repeats
-harmless); progress is sent only when no transition waits, at most twice a second, and is lost if it cannot be sent. What
-the cloud answers (its state of the job, the operator's cancel) is handed on; what follows from it is ``job_runner``'s.
+A transition is repeated until the cloud has answered it; its number makes repeats harmless. Progress is sent only when no transition
+waits, at most twice a second, and is dropped if it cannot be sent. The cloud's answer (its state of the job, the operator's cancel) is
+handed to ``job_runner``.
 """
 
 from __future__ import annotations

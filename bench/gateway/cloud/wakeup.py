@@ -1,7 +1,7 @@
 """The event plane's end in the vehicle: "there is something for you" over MQTT, and nothing else.
 
-Decides nothing: a message only wakes the next check-in, whatever stands in it, so a forged one costs one question to the
-cloud. A broker that is away is waited for; the gateway polls meanwhile, and no update is lost.
+A message only triggers the next check-in, whatever it contains, so a forged one costs one request to the cloud. A broker that is away
+is waited for; the gateway polls in the meantime, and no update is lost.
 """
 
 from __future__ import annotations

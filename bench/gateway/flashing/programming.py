@@ -1,8 +1,8 @@
 """Programs the ECUs of one bus, one after the other: pre-programming for all, then each up to STAGED.
 
-Decides re-entry: an ECU that goes silent or has lost its session is waited for and programmed anew from the start of its
-sequence, a bounded number of times; a refusal is final at once; a refused patch is followed by the full image. An ECU in its
-bootloader (no slot holds an image that may run) has no extended session: it is programmed from the session it is in.
+An ECU that falls silent or loses its session is waited for and programmed again from the start of its sequence, a limited number of
+times. A refusal is final at once. A refused patch is followed by the full image. An ECU in its bootloader (no slot holds an image
+that may run) has no extended session, so it is programmed from the session it is in.
 """
 
 from __future__ import annotations

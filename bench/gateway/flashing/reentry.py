@@ -1,8 +1,8 @@
 """Carries one act on one ECU over a lost session or message, outside transfers.
 
-Decides what says that the ECU was reset or a message lost, and when to give up: after so many attempts, or past a deadline on
-the monotonic clock, both from the profile. An act is begun anew from its start, once the ECU answers again; so it looks first
-what the ECU has done (slot table F1A1) and does only what is left. Which request may simply be sent again:
+A reset or a lost message is recognized by the answer, or by silence. Attempts and time are limited by the profile. An act begins again
+from its start once the ECU answers; it first reads what the ECU has done (slot table F1A1) and does only the rest. These requests may
+simply be sent again:
 
     85, 28, 3E, 10     may: they set a state
     22                 may: it changes nothing

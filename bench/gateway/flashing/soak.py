@@ -1,9 +1,8 @@
 """The soak: how long all trial images must run and answer, together, before the first of them is confirmed.
 
-Decides what unsteady means: a trial whose boots have become fewer (it was reset), another image, or silence that outlasts a
-repeated request. One such answer is asked for again before it counts; a bus that is away is waited for. What an ECU did before
-the soak began is not held against it. How long it lasts: the gateway's configuration, else the longest of the flash profiles.
-Confirming is ``activation``'s.
+Unsteady means: a trial with fewer boots left than before (it was reset), another image, or silence that outlasts a repeated request.
+One such answer is requested again before it counts; a bus that is away is waited for. What an ECU did before the soak does not count.
+The gateway's configuration sets the duration, otherwise the longest of the flash profiles. ``activation`` confirms.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The steps that a profile's sequence may name, each one function.
 
-Decides what is sent in each step and what its answer means. Order and whether a step is done at all: the profile. Repeats
-and re-entry: ``programming``.
+What each step sends, and what its answer means. The profile has their order and whether a step is done at all; ``programming`` has
+repeats and re-entry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One download to an ECU: 34, 36…, 37.
 
-Decides block length, counter, and when a block is sent again: a block whose answer was lost, with the same
-blockSequenceCounter, a bounded number of times (the server answers a repeat positively and does not write it again). An
-ECU that refuses (session, security or counter lost, or for good) is not argued with: the caller judges.
+A block whose answer was lost is sent again with the same blockSequenceCounter, a limited number of times: the server acknowledges a
+repeat and does not write it again. An ECU that refuses (session, security or counter lost, or for good) is not asked again; the
+caller judges.
 """
 
 from __future__ import annotations

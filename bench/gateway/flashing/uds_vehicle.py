@@ -1,8 +1,8 @@
 """``Vehicle`` by UDS over ISO-TP: all ECUs, on all buses.
 
-Decides what runs at the same time (staging: one worker per bus, the ECUs of a bus one after the other; the rest, a few
-short messages, in order) and how long TesterPresent is kept up (from staging until ``finish``; not after a failed
-staging). What is done with one ECU: ``programming`` and ``activation``.
+Staging uses one worker for each bus, and programs the ECUs of a bus one after the other. Everything else is a few short messages, in
+order. TesterPresent is kept up from staging until ``finish``, but not after a failed staging. ``programming`` and ``activation``
+handle one ECU.
 """
 
 from __future__ import annotations

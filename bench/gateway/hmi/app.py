@@ -1,6 +1,6 @@
 """The HMI's HTTP side: the page, its state as JSON and as server-sent events, and the driver's decision.
 
-Decides how the seam ``HmiModel`` looks on HTTP, nothing about updates: which decision is allowed when, is the model's.
+The seam ``HmiModel`` as HTTP, nothing about updates: the model knows which decision is allowed when.
 
 * ``GET /`` the page; ``/static/*`` its modules and styles; nothing is loaded from anywhere else.
 * ``GET /api/state`` the state now.

@@ -1,8 +1,8 @@
 """Who may talk to the HMI, and the headers every answer carries.
 
-Decides, from the headers alone, whether a request is for this HMI (``foreign_host``) and whether a decision comes from its
-own page (``foreign_origin``). It does not know who sits before the screen: whoever can reach the port may press the buttons,
-so the HMI listens on loopback unless it is told otherwise.
+The headers alone show whether a request is meant for this page (``foreign_host``) and whether a decision comes from the page itself
+(``foreign_origin``). They do not show who sits in front of the screen: whoever reaches the port may press the buttons, so the page
+is served on loopback by default.
 
 Rules:
 

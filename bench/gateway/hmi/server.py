@@ -1,7 +1,7 @@
 """The HMI's web server inside the gateway's own event loop.
 
-Decides how it starts and stops: the port is taken before anything else runs, signals are left to the gateway, and ``close`` ends
-open event streams first, so that stopping takes a moment and not a time-out. What is served is ``create_app``'s.
+The port is bound before anything else runs; the gateway handles signals; ``close`` ends open event streams first, so that stopping
+takes a moment instead of a timeout. ``create_app`` makes what is served.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A stream that also ends when the server stops.
 
-Decides only when an iteration over changes is over: at its own end, or when ``closing`` is set. Without it a server would wait
-for ever for its open event streams, because nobody changes anything any more.
+An iteration over changes ends with its source, or when ``closing`` is set. Otherwise a server that shuts down would wait for its open
+event streams for ever, since nothing changes any more.
 """
 
 from __future__ import annotations

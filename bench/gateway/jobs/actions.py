@@ -1,8 +1,8 @@
 """What is done in each job state: one action a state, from a job as it stands on disk to an event.
 
-Decides how each failure of the world becomes an event (``Outcome``) with its reason. Every action may be begun again after a
-restart, from whatever the one before left: it asks the disk and the ECUs, not its memory. What an event leads to, and
-writing it down, is ``job_runner``'s.
+Each failure of the outside world becomes an event (``Outcome``) with its reason. Every action may begin again after a restart, from
+whatever the previous one left: it reads disk and ECUs and does not rely on memory. ``job_runner`` writes the event down and
+knows what follows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the vehicle's ECUs say of themselves, as last read.
 
-Decides when that is too old to be told to the cloud. Reading is the vehicle's, on the worker's thread.
+An identity that is too old is not reported to the cloud. The vehicle reads it, on the worker's thread.
 """
 
 from __future__ import annotations

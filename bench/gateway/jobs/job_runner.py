@@ -1,8 +1,8 @@
 """Drives one job at a time through its states: act, write down, tell, act again.
 
-Decides the order: what an action came to is persisted, with its report to the cloud, before the next action begins. A
-process that dies anywhere leaves a state on disk whose action is simply begun again. Also decides what may end a job from
-outside: a cancel or a time-out told by the cloud, until ACTIVATING.
+The order is fixed: the outcome of an action is persisted, with its report to the cloud, before the next action begins. A process that
+dies anywhere leaves a state on disk whose action simply begins again. Until ACTIVATING, the cloud may end a job from outside: by a
+cancel or a timeout.
 """
 
 from __future__ import annotations

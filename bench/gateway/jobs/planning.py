@@ -1,7 +1,7 @@
 """What a plan costs and which files it needs. Pure.
 
-Decides between patch and full image (a patch only where the ECU runs its base version), what the ECUs are given
-(``EcuImage``), and the time told to the driver.
+A patch is chosen only if the ECU runs its base version. The plan also has what each ECU receives (``EcuImage``) and the duration
+shown to the driver.
 """
 
 from __future__ import annotations

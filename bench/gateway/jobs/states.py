@@ -1,8 +1,8 @@
 """What the gateway does in each job state, and which event leads where.
 
-Decides: the transition that an event causes (``NEXT``, on top of the table both sides share, ``proto.job_states``), in which
-states a job may still be given up from outside, and which states need the downloaded manifest. It does nothing and keeps
-nothing: ``job_runner`` acts, ``store`` persists.
+``NEXT`` is the transition that an event causes, on top of the table that both sides share (``proto.job_states``). Two more sets: the
+states in which a job may still be given up from outside, and those that need the downloaded manifest. Pure: ``job_runner`` acts,
+``store`` persists.
 
 Rules:
 

@@ -1,7 +1,7 @@
 """One thread for everything that blocks on the bus, so that the calls of a ``Vehicle`` never overlap.
 
-Decides nothing. The thread is a daemon: a process that is told to end does not wait for a flash transfer; what was
-persisted is where the next one goes on from.
+The thread is a daemon: a process that is asked to end does not wait for a flash transfer, because the next process resumes from what
+was persisted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The Uptane Primary: full verification of what the Director says, before anything is downloaded.
 
-Decides whether a bundle of metadata (``GetManifest``) is trusted. The steps:
+A bundle of metadata (``GetManifest``) is trusted after these steps:
 
 1. python-tuf's client workflow over the bundle (Root from the pinned one on, Timestamp, Snapshot, Targets: signatures,
    expiry, versions, hashes), against a copy of the metadata accepted before.
