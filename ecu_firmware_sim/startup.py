@@ -17,7 +17,7 @@ from otabench.ecu_firmware_sim.errors import ConfigError
 from otabench.ecu_firmware_sim.factory import Provision
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
-from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS, NvmData, NvmStore
+from otabench.ecu_firmware_sim.flash.nvm import MAX_SECURITY_ATTEMPTS, NvmData, NvmStore
 from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
@@ -139,7 +139,7 @@ class Startup:
         lost = self._nvm.load() is None
         if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
             self._nvm.write(
-                NvmData(serial=self._config.serial, vin=self._config.vin, security_attempts=MOST_SECURITY_ATTEMPTS)
+                NvmData(serial=self._config.serial, vin=self._config.vin, security_attempts=MAX_SECURITY_ATTEMPTS)
             )
         dtcs = DtcMemory(
             self._nvm,

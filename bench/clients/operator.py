@@ -24,7 +24,7 @@ from otabench.proto.process_config import TlsConfig
 CALL_TIMEOUT_S: Final = 20.0
 CAMPAIGN_TIMEOUT_S: Final = 120.0
 """Making patches takes its time on one slow CPU."""
-_MOST_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class OperatorClient:
 
     def __init__(self, target: str, tls: TlsConfig | None) -> None:
         options = [
-            ("grpc.max_send_message_length", _MOST_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", _MOST_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from otabench.bench.bus.interfaces import bit_rate, is_off, is_slcan, restart_line
 from otabench.bench.finding import Finding, fail, ok, warn
 
-LEAST_TX_QUEUE: Final = 100
+MIN_TX_QUEUE: Final = 100
 WANTED_TX_QUEUE: Final = 1000
 _PASSIVE: Final = 128
 
@@ -63,7 +63,7 @@ def _judge(link: Mapping[str, Any], wanted_bitrate: int | None) -> list[Finding]
             )
         )
     queue = int(link.get("txqlen") or 0)
-    if queue < LEAST_TX_QUEUE and not (is_virtual and link.get("qdisc") == "noqueue"):
+    if queue < MIN_TX_QUEUE and not (is_virtual and link.get("qdisc") == "noqueue"):
         found.append(
             warn(
                 name,

@@ -33,7 +33,7 @@ from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import why_kernel_has_no_isotp
 
 LISTEN_S: Final = 0.5
-LEAST_DISK_BYTES: Final = 200 * 1024 * 1024
+MIN_DISK_BYTES: Final = 200 * 1024 * 1024
 _LIBRARIES: Final = (
     "python-can", "can-isotp", "udsoncan", "tuf", "securesystemslib", "pynacl", "cryptography", "grpcio", "protobuf",
     "fastapi", "uvicorn", "sqlalchemy", "pydantic", "imgtool", "bsdiff4",
@@ -270,7 +270,7 @@ def _disk(_: Topology) -> Iterator[Finding]:
     folder = _runs_folder()
     free = shutil.disk_usage(folder).free
     words = f"{free / 1024**3:.1f} GiB free in {folder}"
-    yield ok("disk", words) if free >= LEAST_DISK_BYTES else warn("disk", words, "remove old runs: make clean")
+    yield ok("disk", words) if free >= MIN_DISK_BYTES else warn("disk", words, "remove old runs: make clean")
 
 
 def _versions(_: Topology) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ _CORRECTIONS_AT_ONCE: Final = 2
 _CORRECT_EVERY_S: Final = 5.0
 _CLOSE_ENOUGH_S: Final = 0.0001
 """Cycles are not corrected for less."""
-_MOST_START_S: Final = 0.2
+_MAX_START_S: Final = 0.2
 """Over so long the first frames are spread, so that not all cycles begin at once."""
 _HEARS_NOTHING: Final = [{"can_id": 0x1FFF_FFFF, "can_mask": 0x1FFF_FFFF, "extended": True}]
 
@@ -89,7 +89,7 @@ class Traffic:
             self._bus = can.Bus(**self._arguments, can_filters=_HEARS_NOTHING)
             for frame in frames:
                 self._start(self._bus, frame)
-                time.sleep(_MOST_START_S / len(frames))
+                time.sleep(_MAX_START_S / len(frames))
         except Exception as error:  # python-can's interfaces raise what they like
             self.stop()
             raise BenchError(
@@ -153,7 +153,7 @@ class Traffic:
             for frame, task in zip(self.frames, self._tasks, strict=True):
                 task.period = self._period_s(frame)
                 task.start()  # anew, with that cycle
-                time.sleep(_MOST_START_S / len(self._tasks))
+                time.sleep(_MAX_START_S / len(self._tasks))
         except (OSError, can.CanError) as error:
             raise BenchError(f"bus load: {self._arguments['channel']}: {error}; is the interface up?") from error
 

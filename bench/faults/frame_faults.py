@@ -31,7 +31,7 @@ class FrameFaultKind(StrEnum):
 
 FRAME_FAULT_KINDS: Final = frozenset(str(kind) for kind in FrameFaultKind)
 DEFAULT_DELAY_MS: Final = 50.0
-_MOST_DELAY_MS: Final = 60_000.0
+_MAX_DELAY_MS: Final = 60_000.0
 
 
 class Direction(StrEnum):
@@ -85,7 +85,7 @@ class FrameFault:
             count=_whole(given.pop("count"), "count", least=1) if "count" in given else None,
             direction=_direction(given.pop("direction", None)),
             ids=tuple(_whole(one, "ids", least=0) for one in _listed(given.pop("ids", ()))),
-            ms=_real(given.pop("ms", DEFAULT_DELAY_MS), "ms", most=_MOST_DELAY_MS),
+            ms=_real(given.pop("ms", DEFAULT_DELAY_MS), "ms", most=_MAX_DELAY_MS),
             probability=None if probability is None else _real(probability, "probability", most=1.0),
         )
         if given:

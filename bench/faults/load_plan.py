@@ -36,9 +36,9 @@ PRIORITIES: Final[dict[str, tuple[int, int]]] = {
 CYCLES_S: Final = (0.02, 0.05, 0.05, 0.1, 0.1, 0.2)
 CLASSIC_LENGTHS: Final = (8, 8, 8, 8, 7, 6, 4, 3, 2)
 FD_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 8, 4)
-MOST_LATE_S: Final = 0.001
+MAX_LATE_S: Final = 0.001
 """What seems later than that is a line that is full, or a machine that cannot keep up: more frames would make it worse."""
-_MOST_ID: Final = 0x1FFF_FFFF
+_MAX_ID: Final = 0x1FFF_FFFF
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def share_of(frames: Iterable[CyclicFrame]) -> float:
 def lateness_s(samples: Collection[float]) -> float:
     """Return the usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
 
-    0 where it is no timer's lateness (``MOST_LATE_S``).
+    0 where it is no timer's lateness (``MAX_LATE_S``).
     """
     ordered = sorted(samples)
     cut = len(ordered) // 10
     kept = ordered[cut : len(ordered) - cut]
     usual = sum(kept) / len(kept) if kept else 0.0
-    return usual if 0.0 < usual <= MOST_LATE_S else 0.0
+    return usual if 0.0 < usual <= MAX_LATE_S else 0.0
 
 
 def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:
@@ -197,6 +197,6 @@ def _ids(value: object) -> tuple[int, int]:
         numbers = int(first, 0), int(last or first, 0)
     except ValueError:
         numbers = (1, 0)
-    if not 0 <= numbers[0] <= numbers[1] <= _MOST_ID:
+    if not 0 <= numbers[0] <= numbers[1] <= _MAX_ID:
         raise WrongUsage(f"load: ids {value!r}: expected FIRST-LAST, such as 0x500-0x53F")
     return numbers

@@ -29,7 +29,7 @@ _CODE_SHARE: Final = 0.72
 _MEAN_FUNCTION_BYTES: Final = 234
 _CHANGED_SHARE: Final = {"major": 0.08, "minor": 0.03, "revision": 0.006}
 _ADDED_SHARE: Final = {"major": 0.008, "minor": 0.003, "revision": 0.0}
-_MOST_RELEASES: Final = 64
+_MAX_RELEASES: Final = 64
 """Changes of older releases than these (per level) are left out: a version number may be large."""
 
 _WORDS: Final = [
@@ -116,7 +116,7 @@ def build(name: str, *, size_bytes: int, version: ImageVersion) -> bytes:
         ("minor", range(1, version.minor + 1)),
         ("revision", range(1, version.revision + version.build + 1)),
     ):
-        for number in list(numbers)[-_MOST_RELEASES:]:
+        for number in list(numbers)[-_MAX_RELEASES:]:
             at = f"{version.major}.{version.minor}" if level == "revision" else f"{version.major}"
             _release(program, random.Random(f"{name}/{level}/{at if level != 'major' else ''}/{number}"), level)
     return _link(program, name, size_bytes, version)

@@ -35,7 +35,7 @@ from otabench.proto.job_states import JobState, from_wire
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway")
-_LEAST_POLL_S: Final = 0.1
+_MIN_POLL_S: Final = 0.1
 _CLOSE_WITHIN_S: Final = 1.0
 
 VehicleFactory = Callable[[GatewayConfig, TraceWriter], Vehicle]
@@ -85,7 +85,7 @@ class Agent:
             vin=config.vin,
             tls=config.tls,
             on_reachable=self._reachable,
-            retry_most_s=timing.retry_most_s,
+            retry_max_s=timing.retry_max_s,
         )
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
         self.store = Store(config.state_dir / "gateway.db")
@@ -104,7 +104,7 @@ class Agent:
             stall_s=timing.download_stall_s,
             outage_limit_s=outage_limit_s,
             retry_first_s=timing.retry_first_s,
-            retry_most_s=timing.retry_most_s,
+            retry_max_s=timing.retry_max_s,
         )
         self._actions = Actions(
             config=config,
@@ -201,7 +201,7 @@ class Agent:
                 except CloudUnreachable:
                     wait_s = backoff.next_s()
             try:
-                async with asyncio.timeout(max(wait_s, _LEAST_POLL_S)):
+                async with asyncio.timeout(max(wait_s, _MIN_POLL_S)):
                     await self._woken.wait()
             except TimeoutError:
                 continue
@@ -252,4 +252,4 @@ class Agent:
 
     def _backoff(self) -> Backoff:
         timing = self._config.timing
-        return Backoff(first_s=timing.retry_first_s, max_s=timing.retry_most_s)
+        return Backoff(first_s=timing.retry_first_s, max_s=timing.retry_max_s)

@@ -15,7 +15,7 @@ class GatewayTiming(_Config):
 
     poll_interval_s: float = 10.0
     retry_first_s: float = 0.5
-    retry_most_s: float = 10.0
+    retry_max_s: float = 10.0
     later_s: float = 3600.0
     boot_timeout_s: float = 20.0
     """How long an ECU may take from reset to running its trial image, failed boots included."""

@@ -35,7 +35,7 @@ from otabench.proto.uptane import VehicleEcuCustom
 VIN = "W0TABENCH00000001"
 REQUEST_ID, RESPONSE_ID = 0x7E0, 0x7E8
 SECTOR_BYTES = 4096
-LEAST_BODY_BYTES = 2048
+MIN_BODY_BYTES = 2048
 """What synthetic code needs at least."""
 
 

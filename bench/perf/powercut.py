@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.launcher.process import PYTHON
 from otabench.bench.perf import sealing
-from otabench.bench.perf.material import LEAST_BODY_BYTES, Material, whole_sectors
+from otabench.bench.perf.material import MIN_BODY_BYTES, Material, whole_sectors
 from otabench.proto.image_format import Dependency, ImageVersion
 from otabench.proto.uptane import VehicleEcuCustom
 
@@ -49,8 +49,8 @@ class PowercutOptions:
     replay: str = ""
 
     def __post_init__(self) -> None:
-        if not LEAST_BODY_BYTES <= self.body_bytes <= 1_000_000:
-            raise WrongUsage(f"--image-size {self.body_bytes}: expected {LEAST_BODY_BYTES} to 1000000 bytes")
+        if not MIN_BODY_BYTES <= self.body_bytes <= 1_000_000:
+            raise WrongUsage(f"--image-size {self.body_bytes}: expected {MIN_BODY_BYTES} to 1000000 bytes")
 
 
 @dataclass

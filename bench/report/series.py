@@ -26,13 +26,13 @@ from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.job_states import FINAL_STATES
 from otabench.proto.trace import TraceEvent
 
-MOST_INTERVALS: Final = 240
+MAX_INTERVALS: Final = 240
 OTHER: Final = "other"
 _SILENCE: Final = "no answer"
 _GATEWAY: Final = "gateway"
 _BLOCK_HEADER_BYTES: Final = 2
 _MARGIN_S: Final = 0.2
-_LEAST_RATED_BYTES: Final = 512
+_MIN_RATED_BYTES: Final = 512
 """A last block shorter than this says more of its answer's time, and of what a paced bus had saved up, than of the line."""
 
 
@@ -170,7 +170,7 @@ def _blocks(own: Sequence[TraceEvent], ecu: str, zero_s: float) -> tuple[Block, 
             continue
         end_s = _wall_s(event) - zero_s
         size = int(event.data.get("request_bytes") or 0) - _BLOCK_HEADER_BYTES
-        if size < _LEAST_RATED_BYTES:
+        if size < _MIN_RATED_BYTES:
             continue
         found.append(Block(end_s - duration_s, end_s, size / duration_s))
     return tuple(found)
@@ -181,7 +181,7 @@ def _load(
 ) -> LoadSeries:
     first = int((zero_s - _MARGIN_S) // BIN_S)
     last = max(first, int((zero_s + end_s + _MARGIN_S) // BIN_S))
-    step = max(1, -(-(last - first + 1) // MOST_INTERVALS))
+    step = max(1, -(-(last - first + 1) // MAX_INTERVALS))
     count = -(-(last - first + 1) // step)
     carried = bus.bitrate * BIN_S * step
 

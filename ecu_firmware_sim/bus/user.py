@@ -30,7 +30,7 @@ from otabench.proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
 
-MOST_WAIT_FRAMES: Final = 16
+MAX_WAIT_FRAMES: Final = 16
 """How often a tester may ask to wait within one response."""
 
 
@@ -133,5 +133,5 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "bitrate_switch": fd,
         "max_frame_size": 4095,
         "blocking_send": True,
-        "wftmax": MOST_WAIT_FRAMES,
+        "wftmax": MAX_WAIT_FRAMES,
     }

@@ -14,7 +14,7 @@ from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.flash.records import RedundantRecord
 
-MOST_SECURITY_ATTEMPTS: Final = 3
+MAX_SECURITY_ATTEMPTS: Final = 3
 
 
 class StoredDtc(BaseModel):
@@ -39,7 +39,7 @@ class NvmData(BaseModel):
     vin: str
     fingerprint: bytes = b""
     security_attempts: int = 0
-    """Wrong keys since the last right one; at MOST_SECURITY_ATTEMPTS the delay runs."""
+    """Wrong keys since the last right one; at MAX_SECURITY_ATTEMPTS the delay runs."""
     manifest_version: int = 0
     """Version of the last Targets that were accepted."""
     job_id: str = ""

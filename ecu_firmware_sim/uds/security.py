@@ -16,7 +16,7 @@ import hmac
 import secrets
 from typing import Final
 
-from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS
+from otabench.ecu_firmware_sim.flash.nvm import MAX_SECURITY_ATTEMPTS
 from otabench.ecu_firmware_sim.uds.codes import Nrc, Sid
 from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service, SubFunction
 from otabench.proto import security_algorithm
@@ -40,7 +40,7 @@ def _request_seed(request: Request) -> bytes:
     dialogue, nvm = request.dialogue, request.device.nvm
     if dialogue.unlocked:
         return bytes((0x67, REQUEST_SEED)) + bytes(SEED_BYTES)
-    if nvm.current.security_attempts >= MOST_SECURITY_ATTEMPTS:
+    if nvm.current.security_attempts >= MAX_SECURITY_ATTEMPTS:
         if request.now_s < dialogue.delay_until_s:
             raise Negative(Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED)
         nvm.update(security_attempts=0)
@@ -58,7 +58,7 @@ def _send_key(request: Request) -> bytes:
     attempts = nvm.current.security_attempts + 1
     nvm.update(security_attempts=attempts)
     if not hmac.compare_digest(request.data[_HEADER_BYTES:], algorithm.key_for(seed, level=REQUEST_SEED)):
-        if attempts < MOST_SECURITY_ATTEMPTS:
+        if attempts < MAX_SECURITY_ATTEMPTS:
             raise Negative(Nrc.INVALID_KEY)
         dialogue.delay_until_s = request.now_s + request.device.timing.security_delay_s
         raise Negative(Nrc.EXCEEDED_NUMBER_OF_ATTEMPTS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otabench.ecu_firmware_sim.errors import FlashError
-from otabench.ecu_firmware_sim.flash.nvm import MOST_SECURITY_ATTEMPTS
+from otabench.ecu_firmware_sim.flash.nvm import MAX_SECURITY_ATTEMPTS
 from otabench.ecu_firmware_sim.uds import data, routines, rules, security, sessions, transfer, trouble
 from otabench.ecu_firmware_sim.uds.codes import (
     NEGATIVE,
@@ -71,7 +71,7 @@ class UdsServer:
         self._s3_deadline_s: float | None = None
         self._s3_stands_still = False
         self._busy = False
-        if device.nvm.current.security_attempts >= MOST_SECURITY_ATTEMPTS:
+        if device.nvm.current.security_attempts >= MAX_SECURITY_ATTEMPTS:
             self.dialogue.delay_until_s = now_s + device.timing.security_delay_s
 
     @property

@@ -25,7 +25,7 @@ IMAGE_SIZE_BYTES: Final = 24 * 1024
 VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 81))
 QUICK_GATEWAY: Final = {
     "retry_first_s": 0.1,
-    "retry_most_s": 0.5,
+    "retry_max_s": 0.5,
     "boot_timeout_s": 12.0,
     "ecu_lost_timeout_s": 6.0,
     "soak_s": 0.5,

@@ -44,7 +44,7 @@ class CloudLink:
         vin: this vehicle.
         tls: PEM files; None: plain text.
         on_reachable: told at every change, and at the first answer or failure.
-        retry_most_s: the longest that gRPC itself waits before it connects again.
+        retry_max_s: the longest that gRPC itself waits before it connects again.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class CloudLink:
         vin: str,
         tls: TlsConfig | None,
         on_reachable: Callable[[bool], None],
-        retry_most_s: float = 10.0,
+        retry_max_s: float = 10.0,
     ) -> None:
         self._target = target
         self._vin = vin
         self._credentials = _read_pems(tls) if tls else None
         self._on_reachable = on_reachable
-        self._retry_most_s = retry_most_s
+        self._retry_max_s = retry_max_s
         self._reachable: bool | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
@@ -124,7 +124,7 @@ class CloudLink:
 
         from otabench.proto import ota_pb2_grpc
 
-        most_ms = int(min(self._retry_most_s, 5.0) * 1000)
+        most_ms = int(min(self._retry_max_s, 5.0) * 1000)
         options = [
             ("grpc.initial_reconnect_backoff_ms", min(200, most_ms)),
             ("grpc.min_reconnect_backoff_ms", min(200, most_ms)),

@@ -50,7 +50,7 @@ class DownloadLimits:
     stall_s: float = 10.0
     outage_limit_s: float = OUTAGE_LIMIT_S
     retry_first_s: float = 0.5
-    retry_most_s: float = 10.0
+    retry_max_s: float = 10.0
 
 
 class _WrongContent(Exception):
@@ -115,7 +115,7 @@ class Downloader:
         self, client: httpx.AsyncClient, file: RemoteFile, *, base_url: str, on_bytes: BytesListener
     ) -> None:
         attempt = _Attempt(client, file, self._folder, url=_url(base_url, file.path), limits=self._limits)
-        backoff = Backoff(first_s=self._limits.retry_first_s, max_s=self._limits.retry_most_s)
+        backoff = Backoff(first_s=self._limits.retry_first_s, max_s=self._limits.retry_max_s)
         started_s = time.monotonic()
         latest_s = started_s + self._limits.outage_limit_s + file.length / self._limits.min_bytes_per_s
         wrong = slow = 0

@@ -23,7 +23,7 @@ from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway.reporter")
-_LEAST_INTERVAL_S: Final = 0.5
+_MIN_INTERVAL_S: Final = 0.5
 
 Answered = Callable[[str, JobState, bool], None]
 """Job id, the cloud's state of it, and whether the operator asks to cancel."""
@@ -121,7 +121,7 @@ class Reporter:
             job = self._store.open_job()
             if job is not None and self._has_progress:
                 await self._tell(job)
-                await asyncio.sleep(_LEAST_INTERVAL_S)
+                await asyncio.sleep(_MIN_INTERVAL_S)
                 continue
             await self._wait(self._heartbeat_s)
             if not self._news.is_set() and job is not None and job.seq > 0 and not is_final(job.state):

@@ -8,7 +8,7 @@ from typing import Final
 from otabench.bench.gateway.vehicle import EcuProgress, Phase, ProgressListener
 from otabench.bench.uds.client import EcuClient
 
-_LEAST_INTERVAL_S: Final = 0.2
+_MIN_INTERVAL_S: Final = 0.2
 
 
 class Progress:
@@ -38,7 +38,7 @@ class Progress:
     def bytes(self, done: int) -> None:
         """Bytes acknowledged within the phase."""
         now = time.monotonic()
-        if self._phase is None or (now - self._told_s < _LEAST_INTERVAL_S and done < self._total):
+        if self._phase is None or (now - self._told_s < _MIN_INTERVAL_S and done < self._total):
             return
         self._told_s = now
         elapsed_s = now - self._started_s

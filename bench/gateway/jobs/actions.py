@@ -410,7 +410,7 @@ class Actions:
         return f"not enough room in {self._config.state_dir}: {needed} bytes are needed, {free} are free"
 
     def _backoff(self) -> Backoff:
-        return Backoff(first_s=self._config.timing.retry_first_s, max_s=self._config.timing.retry_most_s)
+        return Backoff(first_s=self._config.timing.retry_first_s, max_s=self._config.timing.retry_max_s)
 
 
 def _free_bytes(folder: Path) -> int:

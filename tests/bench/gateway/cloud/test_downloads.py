@@ -17,7 +17,7 @@ from tests.bench.gateway.artifact_server import ArtifactServer, Fault
 
 CONTENT = os.urandom(50_000)
 FILE = RemoteFile("images/a b.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-LIMITS = DownloadLimits(min_bytes_per_s=2000.0, stall_s=0.15, outage_limit_s=0.6, retry_first_s=0.01, retry_most_s=0.05)
+LIMITS = DownloadLimits(min_bytes_per_s=2000.0, stall_s=0.15, outage_limit_s=0.6, retry_first_s=0.01, retry_max_s=0.05)
 
 Story = Callable[[ArtifactServer, Downloader], Awaitable[None]]
 
