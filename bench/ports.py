@@ -1,6 +1,6 @@
 """Ports on loopback: free ones for what only the bench uses, and a clear word where a wished-for one is taken.
 
-Decides nothing else. A port found free may be taken by another program before it is used; the process that then cannot
+A port found free may be taken by another program before it is used; the process that then cannot
 bind says so in its log, and the launcher quotes it.
 """
 

@@ -172,7 +172,7 @@ class Ecu:
         self.power_off("stop")
 
     def _go_on_after(self, error: Exception) -> None:
-        """What no request has caused, and nobody foresaw: a pause, so that it is no busy loop, then on."""
+        """Handle an unforeseen error that no request has caused: pause, so that it does not become a busy loop, then go on."""
         unforeseen.report(error, ecu=self.config.name, doing=f"in its loop, {self.mode}")
         self._silence()
         due = Due.BOOT if self.mode is Mode.BOOTING else Due.REOPEN

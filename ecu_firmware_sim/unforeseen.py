@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw: what is told of them, in one line, so that the ECU can go on and its mistake be found."""
+"""Unforeseen exceptions, described in one line, so that the ECU can go on and the mistake can be found."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def is_slcan(link: Mapping[str, Any]) -> bool:
 
 
 def bit_rate(link: Mapping[str, Any]) -> int:
-    """Return the nominal bit rate of an entry of `ip -j -d link`; 0 where nobody knows it."""
+    """Return the nominal bit rate of an entry of `ip -j -d link`; 0 if it is unknown."""
     data = _data(link)
     found = int((data.get("bittiming") or {}).get("bitrate") or data.get("bittiming_bitrate") or 0)
     return 0 if found == _UNKNOWN_BIT_RATE else found
@@ -226,7 +226,7 @@ def why_refused(command: Sequence[str], said: str, *, is_root: bool) -> str:
     """Return what a refusal of `ip` means, and what to do. Pure."""
     line, words = as_line(command), " ".join(said.split()) or "it said nothing"
     if "not permitted" in words or "Permission denied" in words or "a password is required" in words:
-        who = "root of this container lacks it" if is_root else "this user is not root"
+        who = "root of this container does not have it" if is_root else "this user is not root"
         return (
             f"`{line}` needs the capability CAP_NET_ADMIN, and {who}: run `sudo {line}`, "
             "or let systemd-networkd set the interface up (docs/hardware.md)"

@@ -36,7 +36,7 @@ NO_CANLINE: Final = "this kernel has no canline (setup/canline.sh builds it)"
 CLASSIC_BURST_BYTES: Final = 200
 FD_BURST_BYTES: Final = 8 * 72
 _FD_SAMPLE: Final = 7
-"""Every so manieth frame is taken for the mean."""
+"""Sample every n-th frame for the mean."""
 QUEUE_BYTES: Final = 100_000
 _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
 _CANLINE: Final = Path("/sys/module/sch_canline")
@@ -129,7 +129,7 @@ def kernel_has_canline() -> bool:
 
 def _obstacle(bus: BusEntry) -> str:
     if not bus.is_vcan:
-        return f"{bus.channel} is no vcan: its own bit rate holds"
+        return f"{bus.channel} is not a vcan: its own bit rate applies"
     try:
         echo = _ECHO.read_text(encoding="ascii").strip()
     except OSError:

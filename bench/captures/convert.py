@@ -59,7 +59,7 @@ def convert(source: Path, target: Path) -> int:
     count = 0
     try:
         with _reading(source) as messages:
-            first = next(messages, None)  # before `target` is made: a wrong file is told without a trace of it
+            first = next(messages, None)  # before `target` is made: a wrong file is reported without leaving one
             writer = _open(target)
             try:
                 while first is not None:

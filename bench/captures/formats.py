@@ -6,7 +6,7 @@ Rules:
 
 * A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
   2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read; one that is there is read over.
-* An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is no frame on the line: it counts as error
+* An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is not a frame on the line: it counts as error
   frame alone, and takes no bits.
 * A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and
   0x04 in the flags of a CAN FD frame.

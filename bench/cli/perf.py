@@ -130,7 +130,7 @@ def flash(
 
 
 def _taken(channel: str, console: Console, *, command: str, wait_s: float) -> AbstractContextManager[None]:
-    """Return the bus is nobody else's meanwhile."""
+    """Hold the bus's lock."""
     from otabench.bench.launcher import lock
 
     return lock.held(

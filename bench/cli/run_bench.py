@@ -149,7 +149,7 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
 
 @contextmanager
 def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterator[BenchOptions]:
-    """The bench is nobody else's meanwhile; its options with the bench file read."""
+    """Hold the bench's lock; yield its options with the bench file read."""
     found = options.topology or topology.load(options.bench_file)
     name = str(options.bench_file or topology.DEFAULT_NAME)
     buses = lock.buses_of(found)

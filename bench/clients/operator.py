@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # refusals are told in our words
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # refusals are worded by us
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc

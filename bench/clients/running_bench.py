@@ -77,7 +77,7 @@ def find(run_dir: Path) -> RunningBench:
 
 
 def _is_alive(pid: int) -> bool:
-    """Return whether that process exists and is no other program that got its number later."""
+    """Return whether that process exists, and is not another program that got its number later."""
     try:
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

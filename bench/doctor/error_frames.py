@@ -53,7 +53,7 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
         return [
             fail(
                 name,
-                f"nobody acknowledges its frames ({told}): it is the only node, or the others are off",
+                f"its frames are not acknowledged ({told}): it is the only node, or the others are off",
                 "connect and power another node; a bus needs two",
             )
         ]

@@ -111,7 +111,7 @@ def _error_passive(name: str, data: Mapping[str, Any], counted: Mapping[str, Any
     if sent >= _PASSIVE and received == 0 and not counted.get("bus_off"):
         return fail(
             name,
-            f"{words}: nobody acknowledges its frames, it seems to be the only node",
+            f"{words}: its frames are not acknowledged, it seems to be the only node",
             "connect and power the other node, look at CAN_H, CAN_L and the 120 ohm at both ends",
         )
     if received > sent:

@@ -1,4 +1,4 @@
-"""``python -m otabench.bench.faults.bus_load``: other nodes' traffic on one bus, as much as its control port is told.
+"""``python -m otabench.bench.faults.bus_load``: other nodes' traffic on one bus, as requested at its control port.
 
 ``faults.load_plan`` chooses the frames; here they are sent at their times, and what was sent is measured. Each bus has one such
 process, started with the bench. Until a load is requested, it opens no bus and does not import python-can.
@@ -51,7 +51,7 @@ _HEARS_NOTHING: Final = [{"can_id": 0x1FFF_FFFF, "can_mask": 0x1FFF_FFFF, "exten
 
 @dataclass(frozen=True)
 class Measured:
-    """Per cent of the line: the load's own frames, and all frames; how late the timers are. None where nobody can tell."""
+    """Percent of the line: the load's own frames, and all frames; how late the timers are. None where it cannot be measured."""
 
     own_percent: float | None
     whole_bus_percent: float | None = None

@@ -127,7 +127,7 @@ class ControlPort:
         """Send one request, such as ``call("power", state="cycle")``, and return the answer.
 
         Raises:
-            EndpointError: nobody answers, or it is refused.
+            EndpointError: there is no answer, or a refusal.
         """
         request = json.dumps({"op": op, **arguments}) + "\n"
         try:

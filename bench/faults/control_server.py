@@ -17,7 +17,7 @@ from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.ports import LOOPBACK
 
 Perform = Callable[[dict[str, Any]], dict[str, Any]]
-"""Gets one message, gives the members of its answer. A BenchError is told as a refusal."""
+"""Receives one message, returns the members of its answer. A BenchError becomes a refusal."""
 
 
 class ControlServer(socketserver.ThreadingTCPServer):
@@ -77,7 +77,7 @@ def seed_of(message: dict[str, Any]) -> int | None:
     """Take the seed out of a message ``seed``, or out of a ``fault`` that has one; None where there is none.
 
     Raises:
-        WrongUsage: it is no whole number.
+        WrongUsage: it is not a whole number.
     """
     if message.get("op") != "seed" and not (message.get("op") == "fault" and "seed" in message):
         return None

@@ -144,7 +144,7 @@ def share_of(frames: Iterable[CyclicFrame]) -> float:
 def lateness_s(samples: Collection[float]) -> float:
     """Return the usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
 
-    0 where it is no timer's lateness (``MAX_LATE_S``).
+    0 if that is more than a timer's lateness (``MAX_LATE_S``).
     """
     ordered = sorted(samples)
     cut = len(ordered) // 10

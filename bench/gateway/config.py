@@ -1,4 +1,4 @@
-"""What the gateway is told at its start: one JSON file (``python -m otabench.bench.gateway --config FILE``), written by the launcher."""
+"""The gateway's configuration: one JSON file (``python -m otabench.bench.gateway --config FILE``), written by the launcher."""
 
 from __future__ import annotations
 

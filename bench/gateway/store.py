@@ -110,7 +110,7 @@ class Store:
     """The gateway's database. Used from the event loop's thread; every call is one short transaction.
 
     Raises:
-        StartError: the file cannot be opened, or is no database of this gateway.
+        StartError: the file cannot be opened, or is not a database of this gateway.
     """
 
     def __init__(self, path: Path) -> None:

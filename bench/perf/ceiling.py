@@ -1,11 +1,11 @@
 """What the kernel's ISO-TP itself reaches with messages of 4095 bytes: the ceiling for any tester over it.
 
-Decides how the rates are taken.
+How the rates are taken:
 
 * ``isotpsend_bytes_per_s``: `isotpsend -b` of can-utils to `isotprecv -l`, one process a message. The start of the program is
   taken out: paced, by the kernel's time stamps of the frames behind the pace's burst; unpaced, where a third
   listener would cost what is measured, by the time for 4095 bytes less that for the shortest message with a flow control.
-* ``back_to_back_bytes_per_s``: one socket that sends message after message to `isotprecv -l`, as nobody could more quickly:
+* ``back_to_back_bytes_per_s``: one socket that sends message after message to `isotprecv -l`, the fastest possible:
   it contains the wait for each flow control, and no answer.
 """
 

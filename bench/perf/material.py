@@ -178,7 +178,7 @@ class Material:
         control_port: int | None = None,
         timing: EcuTiming | None = None,
     ) -> EcuConfig:
-        """Return what the ECU's process is told."""
+        """Return the configuration of the ECU's process."""
         return EcuConfig(
             name=self.ecu,
             vin=VIN,

@@ -29,7 +29,7 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One disturbed update. ``reason``: what the update was told to end by, or what is wrong."""
+    """One disturbed update. ``reason``: the update's error, or what is wrong."""
 
     point: str
     end: End

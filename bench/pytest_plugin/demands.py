@@ -6,7 +6,7 @@ Rules:
 
 * A missing thing is a skip on a user's machine; ``--require`` with its name makes it a failure (in CI a skip goes unseen).
 * ``--require`` takes the names of capabilities, ``hil``, ``feature`` (any feature), ``feature:NAME`` (one), and ``all``.
-* Consent is no capability: a destructive test that nobody allowed is skipped, whatever is required.
+* Consent is not a capability: a destructive test that was not allowed is skipped, whatever is required.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def _recover(bench: SharedBench) -> bool:
             try:
                 bench.power(ecu).cycle()
             except PowerError:
-                continue  # nobody can switch it; whether it is healthy is seen below
+                continue  # it cannot be switched; whether it is healthy is seen below
         bench.start_missing()
         bench.close_jobs()
     except (BenchError, FlashError):

@@ -30,7 +30,7 @@ def uses_bench(item: pytest.Item) -> bool:
 
 
 def refuse(run: BenchRun, lack: Lack) -> NoReturn:
-    """End a test that lacks something: skipped, or failed where it is required."""
+    """End a test for which something is missing: skip it, or fail it where that is required."""
     if lack in run.required:
         pytest.fail(lack.failure_text, pytrace=False)
     pytest.skip(lack.skip_text)

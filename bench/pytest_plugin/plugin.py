@@ -251,7 +251,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def _add_properties(config: pytest.Config, properties: dict[str, str]) -> None:
-    """What ``record_testsuite_property`` does, where there is no fixture: it knows nothing in an xdist worker."""
+    """Do what ``record_testsuite_property`` does, without its fixture, which does not work in an xdist worker."""
     from _pytest.junitxml import xml_key
 
     xml = config.stash.get(xml_key, None)

@@ -35,7 +35,7 @@ class BenchRun:
     Attributes:
         bench_file: None: the built-in simulators.
         runs_dir: where the run's folder is made.
-        root: pytest's root folder, whose commit is told.
+        root: pytest's root folder, whose commit becomes a property.
         wait_s: how long to wait for a bench that somebody else uses.
         pace: make virtual buses as slow as their bit rate.
         ecu: the ECU that the fixture ``ecu`` gives; empty: by what the test asks for.
@@ -89,7 +89,7 @@ class BenchRun:
 
         Raises:
             BenchError: somebody else uses it, or it does not come up.
-            WrongUsage: an override that is no option, or one that the command line decides.
+            WrongUsage: an override that is not an option, or one that the command line sets.
         """
         from otabench.bench.errors import BenchError
         from otabench.bench.launcher.lock import BenchLock, buses_of

@@ -5,7 +5,7 @@ front), an error frame by its classes, any other by its bytes. A run of consecut
 and events in, lines out.
 
 Clocks: a capture has the wall clock, a story the monotonic one. Every trace event has both; the median of their differences
-leads from one to the other, which holds as long as nobody sets the wall clock by more than the run takes.
+leads from one to the other, which holds unless the wall clock is set by more than the run's duration.
 """
 
 from __future__ import annotations

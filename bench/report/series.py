@@ -9,7 +9,7 @@ How the figures are made:
   blocks are left out.
 * Bus load is the bits on the line (stuff bits and intermission included) in an interval, over what the line carries in
   it; an ECU's share is that of its request and response frames and of its application's, the rest is "other".
-* An exchange without an answer is told by its step, and by what the ECU was doing: one that boots is asked until it answers.
+* An exchange without an answer is described by its step, and by what the ECU was doing: one that boots is asked until it answers.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def story(
     Args:
         events: the whole trace.
         job_id: whose story it is.
-        exchanges: whether UDS exchanges are told too.
+        exchanges: whether UDS exchanges are included.
         frames: of each bus, what was on it.
     """
     own = [event for event in events if event.job_id == job_id]

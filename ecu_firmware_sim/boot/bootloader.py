@@ -8,7 +8,7 @@ Flash contents and pinned facts alone determine which slot is booted. Rules:
 * Dependencies are judged by what was promised when the slot was staged. A trial whose are not met is INVALID. A CONFIRMED image
   whose are not met (its promises were lost, or the factory gave none) is booted only if no other may: a dependency chooses
   between images and never leaves an ECU without the one it has.
-* What is met is told before boot control says so: a power cut between the two tells it twice, and never not at all.
+* A finding is reported before boot control is written: a power cut between the two reports it twice, never not at all.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
 * If neither boot control record is readable (no power cut does that), the slots are judged by what they hold. Of two images that
   may run, the one with the lower security counter (then version) becomes the CONFIRMED one: updates only go up, so that the other

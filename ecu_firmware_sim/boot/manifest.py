@@ -94,7 +94,7 @@ def accept(
         vehicle = ManifestCustom.model_validate(targets.unrecognized_fields.get(MANIFEST_CUSTOM_KEY))
         mine = [(target, custom) for target, custom in _customs(targets) if custom.ecu_serial == serial]
     except ValidationError as error:
-        raise ManifestRefused(refused, "the metadata lacks the profile's custom fields") from error
+        raise ManifestRefused(refused, "the profile's custom fields are missing in the metadata") from error
     if vehicle.vin != vin:
         raise ManifestRefused(refused, f"the metadata is for the vehicle {vehicle.vin}, not {vin}")
     # 4. this ECU

@@ -2,7 +2,7 @@
 
 DIR holds ``ecu.json`` (the ECU's configuration, as of a process), ``new.bin``, ``targets.json`` and, for the other kinds of transfer,
 ``update.bsdiff``, ``new.enc`` and ``update.enc`` (image and patch, encrypted for the ECU).
-What happens is told by JSON objects on stdout, one a line: ``progress``, ``finding``, ``done``.
+Progress and results are JSON objects on stdout, one a line: ``progress``, ``finding``, ``done``.
 
 Exit status: 0 all held; 1 something did not hold, or it could not run (one line on stderr); 2 wrong usage.
 """

@@ -121,7 +121,7 @@ def possible(update: Update) -> list[Scenario]:
 
 @dataclass(frozen=True)
 class CutPoint:
-    """One cut: at the so manieth flash operation (from 1) of the act or of the recovery."""
+    """One cut: at the n-th flash operation (from 1) of the act or of the recovery."""
 
     operation: int
     cut: Cut

@@ -34,7 +34,7 @@ class Job:
         return self._done.wait(timeout_s)
 
     def result(self) -> bytes:
-        """Return the response. Raises PowerLost if power went meanwhile, else what nobody foresaw."""
+        """Return the response. Raises PowerLost if power went meanwhile, or any unforeseen error."""
         if self._failure is not None:
             raise self._failure
         if self._response is None:

@@ -104,7 +104,7 @@ class UdsServer:
         return answer
 
     def reject(self, request: bytes, *, now_s: float) -> bytes:
-        """generalReject, for a request that could not be performed for a reason which nobody foresaw."""
+        """generalReject, for a request that could not be performed for an unforeseen reason."""
         self.completed(now_s=now_s)
         return negative(request[0], Nrc.GENERAL_REJECT)
 

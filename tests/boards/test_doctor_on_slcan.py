@@ -57,7 +57,7 @@ def test_a_healthy_adapter_is_up_and_silent(plugged: Adapter, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("wiring", "words"),
     [
-        (Wiring.ALONE, "nobody acknowledges its frames"),
+        (Wiring.ALONE, "its frames are not acknowledged"),
         (Wiring.WRONG_BIT_RATE, "every frame is destroyed"),
         (Wiring.NO_TERMINATION, "what it sends reads back otherwise"),
     ],

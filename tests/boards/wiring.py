@@ -17,7 +17,7 @@ class Wiring(StrEnum):
 
     HEALTHY = "healthy"
     ALONE = "alone"
-    """Nobody else is on the bus, so nobody acknowledges."""
+    """The only node on the bus: no other acknowledges its frames."""
     WRONG_BIT_RATE = "wrong-bit-rate"
     """The others run at another bit rate; the adapter only hears."""
     NO_TERMINATION = "no-termination"

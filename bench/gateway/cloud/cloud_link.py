@@ -102,7 +102,7 @@ class CloudLink:
             self._channel = self._stub = None
 
     async def _call(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; failures are told here
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; failures are reported here
         import grpc
 
         if self._stub is None:

@@ -67,7 +67,7 @@ class Reporter:
         answered: told of every answer.
         identities: what the ECUs run, for the question after a refusal.
         backoff: waits while the cloud is away.
-        heartbeat_s: how often a job that makes no progress is told of, to learn of a cancel.
+        heartbeat_s: how often a job without progress is reported, to learn of a cancel.
         trace: gets refusals.
     """
 
@@ -100,7 +100,7 @@ class Reporter:
         self._news.set()
 
     def progressed(self, progress: EcuProgress) -> None:
-        """An ECU got on."""
+        """Record an ECU's progress."""
         self._progress[progress.ecu] = progress
         self._has_progress = True
         self._news.set()

@@ -1,4 +1,4 @@
-"""Progress of one ECU, told at most five times a second within a phase; a change of phase is told at once and traced."""
+"""Progress of one ECU, reported at most five times a second within a phase; a change of phase is reported at once and traced."""
 
 from __future__ import annotations
 

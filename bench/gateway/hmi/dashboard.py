@@ -1,6 +1,6 @@
 """What the driver sees and decides: the agent's side of the HMI's seam (``gateway.hmi.model``).
 
-Decides which decision fits (the job that is shown, waiting, and only one at a time) and how often progress is shown. What a
+A decision must fit the job that is shown, which must wait for one; only one is taken at a time. Progress is throttled. What a
 decision leads to is ``job_runner``'s; a decision is answered only once what follows from it is on disk.
 """
 
@@ -138,7 +138,7 @@ class Dashboard:
         self._publish()
 
     def show_progress(self, progress: EcuProgress) -> None:
-        """An ECU got on: shown at once when its phase changes, else within a tenth of a second."""
+        """Show an ECU's progress: at once when its phase changes, otherwise within a tenth of a second."""
         before = self._progress.get(progress.ecu)
         self._progress[progress.ecu] = progress
         if before is None or before.phase is not progress.phase:

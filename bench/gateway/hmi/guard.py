@@ -10,7 +10,7 @@ Rules:
   Host header than that name. So Host must be ``localhost``, a loopback address, or the very IP address the connection came in on. The
   port is not compared: a forwarded port differs from ours.
 * Cross-site requests: a browser tells in Origin and Sec-Fetch-Site which site a request comes from, and a page cannot change either.
-  A client that sends neither is no browser (curl, a test) and is let through.
+  A client that sends neither is not a browser (curl, a test) and is let through.
 """
 
 from __future__ import annotations

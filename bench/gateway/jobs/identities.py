@@ -53,7 +53,7 @@ class Identities:
             self._trace.emit("ecu.identity", ecu=name, **_told(identity))
 
     def forget(self) -> None:
-        """What was read is not true any more: read again before it is told."""
+        """Forget what was read: it must be read again before it is reported."""
         self._read_at_s = None
 
 

@@ -104,7 +104,7 @@ class JobRunner:
             given_up.set_result(Outcome(event, reason))
 
     def progressed(self, progress: EcuProgress) -> None:
-        """An ECU got on."""
+        """Record an ECU's progress."""
         self._progress[progress.ecu] = progress
         self._dashboard.show_progress(progress)
         self._reporter.progressed(progress)

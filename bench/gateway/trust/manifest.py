@@ -122,7 +122,7 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
         where = ".".join(map(str, first["loc"]))
         raise ManifestRefused(f"its custom field {where} is wrong: {first['msg']}") from error
     except KeyError as error:
-        raise ManifestRefused(f"it lacks the field {error}") from error
+        raise ManifestRefused(f"the field {error} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ManifestRefused(f"it is not Targets metadata: {error}") from error
     if not parts:

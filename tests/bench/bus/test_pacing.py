@@ -40,7 +40,7 @@ def test_an_fd_frame_s_data_phase_shortens_the_mean() -> None:
 def test_a_bus_that_is_no_vcan_is_left_alone(bus: BusEntry) -> None:
     done = pacing.apply(bus, mean_bits=115)
     assert not done.applied
-    assert "is no vcan" in done.reason
+    assert "is not a vcan" in done.reason
 
 
 @pytest.fixture
