@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from otabench.bench.bus import interfaces
 from otabench.bench.topology import bench_file
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
 from tests.boards.wiring import Wiring
 from tests.needs import needs
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
 ROOT = Path(__file__).parents[2]
@@ -98,6 +100,7 @@ def test_an_adapter_that_comes_back_by_itself_leaves_the_kernel_without_carrier(
     plugged: Adapter, tmp_path: Path
 ) -> None:
     plugged.rewire(Wiring.SHORT)
+    eventually(lambda: interfaces.look(ADAPTER).is_off, "the kernel has seen the bus-off")
     plugged.rejoin()
     status, lines = about_the_bus(tmp_path)
     assert status == 1
