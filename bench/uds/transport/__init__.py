@@ -1,7 +1,7 @@
-"""ISO-TP between the gateway and its ECUs: one small ``udsoncan`` connection per ECU, without a thread of ours.
+"""ISO-TP between tester and ECUs: one small ``udsoncan`` connection per ECU.
 
-Two implementations with one behaviour: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp's user-space stack
-(``user``). ``open_channel`` chooses; whatever goes wrong below reaches the caller as a ``TransportError``.
+Two implementations with one behavior: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp in user space (``user``).
+``open_channel`` chooses. All errors below are ``TransportError``.
 """
 
 from otabench.bench.uds.transport.channel import Channel, IsoTpConnection

@@ -1,7 +1,7 @@
-"""Whether a SocketCAN interface is off the bus, and whether it went off a moment ago.
+"""Whether a SocketCAN interface is bus-off, and whether it was bus-off a moment ago.
 
-Bus-off is no error of a socket: a frame that is sent meanwhile is taken and thrown away. The kernel tells it in two ways: an error
-frame as it happens (``linux/can/error.h``), and by taking the carrier away until the controller is started again.
+A socket does not report bus-off; frames sent meanwhile are silently dropped. The kernel reports it in two ways: by an error frame when it
+happens (``linux/can/error.h``), and by removing the carrier until the controller is restarted.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FRAME_BYTES: Final = 16
 
 
 def is_off(interface: str) -> bool:
-    """Return whether the interface is up and without carrier. False where nobody can tell."""
+    """Return whether the interface is up and without carrier. False if that cannot be read."""
     try:
         return (_INTERFACES / interface / "carrier").read_text(encoding="ascii").strip() == "0"
     except OSError:
-        return False  # gone, or down: other errors tell that
+        return False  # gone, or down: other errors report that
 
 
 def bus_off(interface: str, where: str) -> errors.BusOff:
-    """Return the error, with what to do."""
+    """Return the error with its remedy."""
     return errors.BusOff(
         f"{where}: bus-off: {interface} has left the bus, as its frames were destroyed (a short, a wrong bit rate, CAN_H and CAN_L "
         f"swapped): mend that, then ip link set {interface} type can restart (slcan: ip link set {interface} down, then up)"
@@ -36,7 +36,7 @@ def bus_off(interface: str, where: str) -> errors.BusOff:
 
 
 class BusOffWatch:
-    """Hears of a bus-off as it happens; ``fileno`` for ``poll``.
+    """A socket that receives nothing but bus-off error frames, for use with ``poll``.
 
     Raises:
         OSError: the interface cannot be opened.
@@ -54,11 +54,11 @@ class BusOffWatch:
             raise
 
     def fileno(self) -> int:
-        """Readable once it has happened."""
+        """Return the file descriptor, which becomes readable with a bus-off."""
         return self._socket.fileno()
 
     def happened(self) -> bool:
-        """Return whether it has happened since this was asked last."""
+        """Return whether a bus-off happened since the last call."""
         seen = False
         while True:
             try:
@@ -68,5 +68,5 @@ class BusOffWatch:
             seen = True
 
     def close(self) -> None:
-        """End it."""
+        """Close the socket."""
         self._socket.close()

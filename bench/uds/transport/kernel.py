@@ -1,12 +1,14 @@
 """ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
 
-The kernel segments, paces, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an
-error of a message on the next call, as an errno: here each becomes an error with a name (``kernel_socket``). A controller
-that leaves the bus is no errno at all: it is watched beside (``bus_off``).
+The kernel segments, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an error of a
+message on the next call, as an errno, which ``kernel_socket`` maps to ``errors``. A controller that leaves the bus causes no errno;
+``bus_off`` watches for it.
 
-``send`` waits until the last frame is out: by looking at ``poll``, bounded by what the slowest STmin explains, because the kernel
-itself honours any number of wait frames; on kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and
-6.1.22 of the long-term line) by CAN_ISOTP_WAIT_TX_DONE, which an ECU that never stops asking to wait can block.
+``specific_send`` waits until the last frame was sent:
+
+* It polls, with a limit that the slowest STmin explains: the kernel itself accepts any number of flow controls with status wait.
+* On kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and before 6.1.22 in the long-term line) it uses
+  CAN_ISOTP_WAIT_TX_DONE instead. There an ECU that never stops asking to wait can block it.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.bus_off import BusOffWatch, bus_off, is_off
 from otabench.bench.uds.transport.channel import (
+    QUEUE_FULL_PAUSE_S,
+    QUEUE_FULL_TIMEOUT_S,
     Channel,
     IsoTpConnection,
     addressed,
@@ -44,10 +48,9 @@ from otabench.proto.process_config import IsoTpConfig
 _CAN_FRAME: Final = struct.Struct("=IB3x8s")
 _CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
 _RECEIVE_BYTES: Final = 0x10000
-_MOST_STALE_MESSAGES: Final = 16
-_QUEUE_FULL_WAIT_S: Final = 1.0
-_LEAST_SEND_S: Final = 2.5
-_LOOK_EVERY_MS: Final = 40
+_MAX_STALE_MESSAGES: Final = 16
+_MIN_SEND_S: Final = 2.5
+_POLL_INTERVAL_MS: Final = 40
 _INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
 _RECEIVING_ERRORS: Final = frozenset({errno.EILSEQ, errno.ETIMEDOUT})
 _SLOWEST_FRAME_S: Final = 0.13
@@ -105,43 +108,45 @@ class KernelConnection(IsoTpConnection):
     def empty_rxqueue(self) -> None:
         if self._socket is None:
             return
-        for _ in range(_MOST_STALE_MESSAGES):
+        for _ in range(_MAX_STALE_MESSAGES):
             try:
                 self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # the error of a message nobody waits for any more; reading has cleared it
+                continue  # an error of a message that is not awaited any more; reading cleared it
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         assert self._socket is not None
-        self._went_off()  # what was before is nobody's concern
+        self._went_off()  # forget a bus-off of the past
         self._require_on()
-        deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
+        deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while True:
             try:
                 self._socket.send(payload)
                 break
             except OSError as error:
-                if error.errno != errno.ENOBUFS or time.monotonic() > deadline:
+                if error.errno != errno.ENOBUFS or deadline.has_passed():
                     raise named(error, self._where) from error
-            time.sleep(0.002)
+            deadline.pause(QUEUE_FULL_PAUSE_S)
         if self._polls:
             self._await_transmission(self._socket, len(payload))
 
     def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
-        """Until the message is out, or an answer is in (then it was). POLLOUT is looked at, not slept on: the kernel
-        would wake us for each frame."""
+        """Wait until the message was sent, or a response is there (then it was sent).
+
+        Sleep on the receiving side and only test POLLOUT: the kernel would wake a sleeper on POLLOUT for every frame.
+        """
         in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.sent.prefix)
         frames = payload_bytes // in_a_frame + 1
-        deadline = time.monotonic() + _LEAST_SEND_S + frames * _SLOWEST_FRAME_S
+        deadline = Deadline(_MIN_SEND_S + frames * _SLOWEST_FRAME_S)
         while not self._writable.poll(0):
-            if self._readable.poll(_LOOK_EVERY_MS):
+            if self._readable.poll(_POLL_INTERVAL_MS):
                 break
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 self._require_on()
                 self._abandon(sender)
-                raise errors.TooManyWaitFrames(f"{self._where}: the ECU went on asking to wait (flow status wait)")
+                raise errors.TooManyWaitFrames(f"{self._where}: {errors.TooManyWaitFrames.text}")
         number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if self._went_off():
             raise bus_off(self._interface, self._where)
@@ -150,7 +155,7 @@ class KernelConnection(IsoTpConnection):
             raise named(OSError(number, ""), self._where)
 
     def _abandon(self, sender: socket.socket) -> None:
-        """Leave a socket in the middle of a message: closing it blocks until the ECU stops asking to wait."""
+        """Replace a socket in the middle of a message. It is closed by a thread: ``close`` blocks while the ECU asks to wait."""
         self._socket = None
         threading.Thread(target=sender.close, name="close abandoned ISO-TP socket", daemon=True).start()
         self.open()
@@ -171,7 +176,7 @@ class KernelConnection(IsoTpConnection):
             raise named(error, self._where) from error
 
     def _went_off(self) -> bool:
-        """Return whether the controller left the bus since this was asked last; it may be back."""
+        """Return whether the controller left the bus since the last call; it may have returned."""
         return self._watch is not None and self._watch.happened()
 
     def _require_on(self) -> None:
@@ -220,7 +225,7 @@ class KernelChannel(Channel):
             raise errors.ChannelUnavailable(f"{where}: the channel is closed")
         if is_off(self.name):
             raise bus_off(self.name, where)
-        deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
+        deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while True:
             try:
                 if self._raw is None:
@@ -228,16 +233,18 @@ class KernelChannel(Channel):
                 self._raw.send(frame)
                 return
             except errors.ChannelUnavailable:
-                if time.monotonic() > deadline:
+                if deadline.has_passed():
                     raise
             except OSError as error:
-                if error.errno in _INTERFACE_IS_GONE:  # it may be there again: a socket stays bound to the old one
+                if (
+                    error.errno in _INTERFACE_IS_GONE
+                ):  # if it came back, the socket is still bound to the removed one: open a new one
                     self._forget_raw()
                 elif error.errno != errno.ENOBUFS:
                     raise named(error, where) from error
-                if time.monotonic() > deadline:
+                if deadline.has_passed():
                     raise named(error, where) from error
-            time.sleep(0.002)
+            deadline.pause(QUEUE_FULL_PAUSE_S)
 
     def close(self) -> None:
         self._is_closed = True

@@ -1,6 +1,6 @@
-"""How the kernel's CAN sockets are set up, and what their errors mean.
+"""Options of the kernel's CAN sockets, and the meaning of their errors.
 
-Layouts after the kernel's ``linux/can/isotp.h``.
+The socket module of Python has the option numbers only in part; numbers and layouts here are those of ``linux/can/isotp.h``.
 """
 
 from __future__ import annotations
@@ -28,42 +28,44 @@ _OPTS: Final = struct.Struct("=IIBBBB")
 _RECV_FC: Final = struct.Struct("=BBB")
 _LL_OPTS: Final = struct.Struct("=BBB")
 
-_NAMED: Final[dict[int, tuple[type[errors.TransportError], str]]] = {
-    errno.ECOMM: (errors.NoFlowControl, "the ECU sent no flow control: it is off, or listens to another identifier"),
-    errno.EILSEQ: (errors.WrongSequenceNumber, "a frame of the answer was lost (wrong sequence number)"),
-    errno.ETIMEDOUT: (errors.ConsecutiveFrameTimeout, "the ECU stopped in the middle of its answer"),
-    errno.EMSGSIZE: (errors.ReceiverOverflow, "the ECU cannot take a message of that length (flow status overflow)"),
-    errno.EBADMSG: (errors.MalformedFrame, "a frame was padded or formed wrongly"),
-    errno.EPROTO: (errors.MalformedFrame, "a flow control frame was formed wrongly"),
-    errno.ENOBUFS: (
-        errors.TransmitQueueFull,
-        "the transmit queue stayed full: ip link set DEV txqueuelen 1000; is the bus terminated?",
-    ),
-    errno.ENETDOWN: (errors.InterfaceDown, "the interface is down: plug the adapter in, or ip link set DEV up"),
-    errno.ENETUNREACH: (errors.InterfaceDown, "the interface is down: plug the adapter in, or ip link set DEV up"),
-    errno.ENODEV: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
-    errno.ENXIO: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
-    errno.EADDRNOTAVAIL: (errors.InterfaceGone, "the interface is gone: plug the adapter in, or run setup/vcan.sh"),
+_NAMED: Final[dict[int, type[errors.TransportError]]] = {
+    errno.ECOMM: errors.NoFlowControl,
+    errno.EILSEQ: errors.WrongSequenceNumber,
+    errno.ETIMEDOUT: errors.ConsecutiveFrameTimeout,
+    errno.EMSGSIZE: errors.ReceiverOverflow,
+    errno.EBADMSG: errors.MalformedFrame,
+    errno.EPROTO: errors.MalformedFrame,
+    errno.ENOBUFS: errors.TransmitQueueFull,
+    errno.ENETDOWN: errors.InterfaceDown,
+    errno.ENETUNREACH: errors.InterfaceDown,
+    errno.ENODEV: errors.InterfaceGone,
+    errno.ENXIO: errors.InterfaceGone,
+    errno.EADDRNOTAVAIL: errors.InterfaceGone,
+}
+_MALFORMED: Final = {
+    errno.EBADMSG: "a frame has wrong padding or a wrong form",
+    errno.EPROTO: "a flow control frame has a wrong form",
 }
 
 
 def named(error: OSError, where: str) -> errors.TransportError:
-    """Return the kernel's errno as an error with a name."""
-    kind, text = _NAMED.get(error.errno or 0, (errors.TransportError, str(error)))
-    return kind(f"{where}: {text}")
+    """Return the error for an errno of the kernel."""
+    number = error.errno or 0
+    kind = _NAMED.get(number, errors.TransportError)
+    return kind(f"{where}: {_MALFORMED.get(number) or kind.text or error}")
 
 
 def polls_transmission(release: str) -> bool:
-    """Return whether the kernel of that release tells by POLLOUT that a message is out."""
+    """Return whether POLLOUT of a CAN_ISOTP socket means that the last message was sent, on a kernel of that release."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:3])
     return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
 
 
 def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, waits: bool) -> None:
-    """Set a CAN_ISOTP socket up, before it is bound. ``waits``: ``send`` returns when the message is out.
+    """Set the options of a CAN_ISOTP socket, which must not be bound yet. ``waits``: ``send`` returns when the message was sent.
 
     Raises:
-        OSError: the kernel does not take it.
+        OSError: the kernel does not accept an option.
     """
     flags = (_FLAG_WAIT_TX_DONE if waits else 0) | (0 if isotp.padding is None else _FLAG_TX_PADDING)
     options = address.kernel_options()
@@ -76,7 +78,7 @@ def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, w
 
 
 def cannot_open(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
-    """Return why an interface cannot be opened, and what to do."""
+    """Return the error for an interface that cannot be opened, with the remedy."""
     if error.errno == errno.ENODEV:
         why = "there is no such interface: plug the adapter in, or run setup/vcan.sh, or run by setup/with-can"
     elif error.errno == errno.EAFNOSUPPORT:

@@ -1,4 +1,12 @@
-"""Open a bus for the tester: the kernel's ISO-TP where there is one, else can-isotp in user space."""
+"""Open a bus for the tester: with the kernel's ISO-TP if it has one, else with can-isotp in user space.
+
+channel = open_channel({"interface": "socketcan", "channel": "vcan0"}, IsoTpConfig())
+connection = channel.connection(request_id=0x7E0, response_id=0x7E8, isotp=IsoTpConfig())
+with connection.open():
+    connection.send(bytes.fromhex("22 F1 89"))
+    response = connection.wait_frame(timeout=0.1)
+channel.close()
+"""
 
 from __future__ import annotations
 
@@ -33,11 +41,12 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
 
     Args:
         bus: as passed on to ``can.Bus``: interface, channel, fd, …
-        isotp: its ``transport`` chooses the implementation.
+        isotp: its ``transport`` chooses the implementation; ``auto``: the kernel's on socketcan, if the kernel has one.
 
     Raises:
-        ChannelUnavailable: the bus cannot be opened; the message says what to do.
+        ChannelUnavailable: the bus cannot be opened; the message contains the remedy.
     """
+    # python-can and can-isotp take long to import, and only one of the two implementations is needed
     from otabench.bench.uds.transport.kernel import KernelChannel
     from otabench.bench.uds.transport.user import UserChannel
 

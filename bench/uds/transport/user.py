@@ -1,11 +1,13 @@
-"""ISO-TP in user space, by can-isotp, over any python-can interface: where the kernel has none.
+"""ISO-TP in user space, by can-isotp, over any python-can interface.
 
-One ``can.Bus`` and one ``Notifier`` per channel (``user_bus``). ``blocking_send`` makes P2 start when the last frame is out. What the
-stack tells its error handler (in its own thread) is mapped to named errors and raised where the caller waits. Interfaces
-without back-pressure lose frames where a block has no end, so a block size of 0 becomes 8 here.
+Rules:
 
-A bus that cannot be read or written any more (``user_bus``) is a named fault to all its connections; each that is opened afterwards
-opens the bus again, with growing pauses.
+* One ``can.Bus`` and one ``Notifier`` per channel (``user_bus``): python-can allows only one Notifier per bus.
+* ``blocking_send`` lets P2 start when the last frame was sent. Without it udsoncan's P2 starts when the payload is queued.
+* The stack reports errors to a handler, in its own thread. They are mapped to ``errors`` and raised where the caller waits.
+* A block size of 0 becomes 8: interfaces without back-pressure lose frames in a block without an end.
+* A bus that cannot be read or written any more is an error for all its connections. The next connection that is opened opens the
+  bus again, with growing pauses.
 """
 
 from __future__ import annotations
@@ -31,33 +33,30 @@ from otabench.bench.uds.transport.user_bus import UserBus
 from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import IsoTpConfig
 
-_LEAST_BLOCK_SIZE: Final = 8
+_MIN_BLOCK_SIZE: Final = 8
 _SEND_TIMEOUT_S: Final = 10.0
-_TOLD_WITHIN_S: Final = 0.2
-_MOST_WAIT_FRAMES: Final = 16
-_MOST_MESSAGE_BYTES: Final = 4095
+_REPORT_TIMEOUT_S: Final = 0.2
+_MAX_WAIT_FRAMES: Final = 16
+_MAX_MESSAGE_BYTES: Final = 4095
 
-_SENDING: Final[dict[type[Exception], tuple[type[errors.TransportError], str]]] = {
-    isotp.FlowControlTimeoutError: (
-        errors.NoFlowControl,
-        "the ECU sent no flow control: it is off, or listens to another identifier",
-    ),
-    isotp.OverflowError: (
-        errors.ReceiverOverflow,
-        "the ECU cannot take a message of that length (flow status overflow)",
-    ),
-    isotp.MaximumWaitFrameReachedError: (errors.TooManyWaitFrames, "the ECU went on asking to wait"),
+_SENDING: Final[dict[type[Exception], type[errors.TransportError]]] = {
+    isotp.FlowControlTimeoutError: errors.NoFlowControl,
+    isotp.OverflowError: errors.ReceiverOverflow,
+    isotp.MaximumWaitFrameReachedError: errors.TooManyWaitFrames,
 }
-_RECEIVING: Final[dict[type[Exception], tuple[type[errors.TransportError], str]]] = {
-    isotp.WrongSequenceNumberError: (
-        errors.WrongSequenceNumber,
-        "a frame of the answer was lost (wrong sequence number)",
-    ),
-    isotp.ConsecutiveFrameTimeoutError: (errors.ConsecutiveFrameTimeout, "the ECU stopped in the middle of its answer"),
-    isotp.InvalidCanDataError: (errors.MalformedFrame, "a frame is none of ISO 15765-2"),
-    isotp.ChangingInvalidRXDLError: (errors.MalformedFrame, "the frames of one message differ in length"),
-    isotp.MissingEscapeSequenceError: (errors.MalformedFrame, "a long single frame has no escape sequence"),
-    isotp.FrameTooLongError: (errors.MalformedFrame, "the answer is longer than is taken"),
+_RECEIVING: Final[dict[type[Exception], type[errors.TransportError]]] = {
+    isotp.WrongSequenceNumberError: errors.WrongSequenceNumber,
+    isotp.ConsecutiveFrameTimeoutError: errors.ConsecutiveFrameTimeout,
+    isotp.InvalidCanDataError: errors.MalformedFrame,
+    isotp.ChangingInvalidRXDLError: errors.MalformedFrame,
+    isotp.MissingEscapeSequenceError: errors.MalformedFrame,
+    isotp.FrameTooLongError: errors.MalformedFrame,
+}
+_MALFORMED: Final[dict[type[Exception], str]] = {
+    isotp.InvalidCanDataError: "a frame that ISO 15765-2 does not define",
+    isotp.ChangingInvalidRXDLError: "the frames of one message differ in length",
+    isotp.MissingEscapeSequenceError: "a single frame of more than 8 bytes has no escape sequence",
+    isotp.FrameTooLongError: "the response is longer than is accepted",
 }
 
 
@@ -73,19 +72,19 @@ class UserConnection(IsoTpConnection):
         self._address = _stack_address(address.tester_end)
         self._params = {
             "blocking_send": True,
-            "blocksize": config.block_size or _LEAST_BLOCK_SIZE,
+            "blocksize": config.block_size or _MIN_BLOCK_SIZE,
             "stmin": config.st_min_ms,
             "tx_padding": config.padding,
             "tx_data_min_length": None if config.padding is None else 8,
-            "wftmax": _MOST_WAIT_FRAMES,
+            "wftmax": _MAX_WAIT_FRAMES,
             "can_fd": config.fd,
             "bitrate_switch": config.fd,
             "tx_data_length": config.frame_bytes(fd=config.fd),
-            "max_frame_size": _MOST_MESSAGE_BYTES,
+            "max_frame_size": _MAX_MESSAGE_BYTES,
         }
         self._stack: _Stack | None = None
         self._send_error: errors.TransportError | None = None
-        self._told = threading.Event()
+        self._has_reported = threading.Event()
         self._receive_error: errors.TransportError | None = None
 
     def open(self) -> UserConnection:
@@ -104,7 +103,8 @@ class UserConnection(IsoTpConnection):
             self._stack = None
 
     def is_open(self) -> bool:
-        return self._stack is not None  # a failed one too: udsoncan has no name for it, ``specific_send`` has
+        # a failed bus counts as open: udsoncan would raise an error without a name, ``specific_send`` raises one with a name
+        return self._stack is not None
 
     def empty_rxqueue(self) -> None:
         if self._stack is not None:
@@ -116,7 +116,7 @@ class UserConnection(IsoTpConnection):
         self._bus.forget_bus_off()
         self._check_bus()
         self._send_error = None
-        self._told.clear()
+        self._has_reported.clear()
         try:
             self._stack.send(payload, send_timeout=timeout or _SEND_TIMEOUT_S)
         except isotp.BlockingSendTimeout as error:
@@ -125,7 +125,9 @@ class UserConnection(IsoTpConnection):
             raise errors.TransmitQueueFull(f"{self._where}: the message was not sent in time") from error
         except isotp.BlockingSendFailure as error:
             self._check_bus()
-            self._told.wait(_TOLD_WITHIN_S)  # the stack fails the message first and says why afterwards
+            self._has_reported.wait(
+                _REPORT_TIMEOUT_S
+            )  # the stack fails the message first, and reports the reason afterwards
             raise self._send_error or errors.TransportError(f"{self._where}: sending failed") from error
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes:
@@ -145,17 +147,16 @@ class UserConnection(IsoTpConnection):
         self._bus.check()
 
     def _on_error(self, error: Exception) -> None:
-        if type(error) in _SENDING:
-            kind, text = _SENDING[type(error)]
-            self._send_error = kind(f"{self._where}: {text}")
-            self._told.set()
-        elif type(error) in _RECEIVING and self._stack is not None:
-            kind, text = _RECEIVING[type(error)]
-            self._receive_error = kind(f"{self._where}: {text}")
+        """Keep an error that the stack reports in its own thread, for the caller that waits."""
+        if (sending := _SENDING.get(type(error))) is not None:
+            self._send_error = sending(f"{self._where}: {sending.text}")
+            self._has_reported.set()
+        elif (receiving := _RECEIVING.get(type(error))) is not None and self._stack is not None:
+            self._receive_error = receiving(f"{self._where}: {_MALFORMED.get(type(error)) or receiving.text}")
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the waiting caller: an ISO-TP message is never empty."""
+        """Wake the waiting caller by an empty message, which ISO-TP cannot carry and which therefore means: look for errors."""
         if self._stack is not None:
             self._stack.rx_queue.put(bytearray())
 
@@ -193,11 +194,11 @@ class UserChannel(Channel):
 
 
 class _Stack(isotp.NotifierBasedCanStack):
-    """can-isotp's, but that a frame which cannot be sent does not end its thread."""
+    """can-isotp's stack, sending through ``UserBus``: with a plain ``can.Bus`` a frame that cannot be sent ends the stack's thread."""
 
     def __init__(self, bus: UserBus, **arguments: Any) -> None:
         super().__init__(bus.bus, bus.notifier, **arguments)
-        self.bus = cast(can.BusABC, bus)  # only ``send`` is asked of it
+        self.bus = cast(can.BusABC, bus)  # the stack only calls ``send``
 
 
 def _stack_address(address: EndAddress) -> isotp.AsymmetricAddress:

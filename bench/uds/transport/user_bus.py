@@ -1,8 +1,8 @@
-"""A python-can bus that is opened again after it failed, with its Notifier: what the connections of ``user`` share.
+"""A python-can bus with its Notifier, which can be opened again after it failed. The connections of ``user`` share it.
 
-Decides when a bus has failed: python-can could not read it or write to it, for any reason but a full queue. It stays failed, by name,
-until ``reopen_if_failed`` is asked for: then it is closed and opened anew, with pauses that double up to two seconds. Bus-off is told
-where python-can tells it (SocketCAN: by error frames and the carrier); then the bus stays open, as it comes back by itself.
+A bus has failed when python-can could not read it or write to it, for any reason but a full queue. It stays failed until
+``reopen_if_failed`` closes it and opens it again, with pauses that double up to two seconds. Bus-off is detected where python-can
+reports it (SocketCAN: error frames and the carrier). The bus then stays open, because it recovers by itself.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Any, Final
 import can
 
 from otabench.bench.backoff import Backoff
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.bus_off import CAN_ERR_BUSOFF, bus_off, is_off
+from otabench.bench.uds.transport.channel import QUEUE_FULL_PAUSE_S, QUEUE_FULL_TIMEOUT_S
 
 _NOTIFIER_TIMEOUT_S: Final = 0.1
-_QUEUE_FULL_WAIT_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
+_MAX_PAUSE_S: Final = 2.0
 _DOWN: Final = frozenset({errno.ENETDOWN, errno.ENETUNREACH})
 _WITHOUT_BIT_RATE: Final = ("udp_multicast", "virtual", "socketcan")
 
 
 class _Supervisor(can.Listener):
-    """Keeps the Notifier's thread alive on an error of the bus, and remembers the error."""
+    """Keeps the Notifier's thread alive and remembers the error of the bus: without ``on_error`` any exception ends that thread."""
 
     def __init__(self, on_fault: Callable[[], None]) -> None:
         self.error: Exception | None = None
@@ -45,11 +46,11 @@ class _Supervisor(can.Listener):
             self._on_fault()
 
     def on_error(self, exc: Exception) -> None:
-        self.met(exc)
-        self._pause.wait(0.2)  # a bus that is gone fails at once and for ever
+        self.record(exc)
+        self._pause.wait(0.2)  # a bus that is gone fails immediately at every read: do not spin
 
-    def met(self, error: Exception) -> None:
-        """The bus failed so."""
+    def record(self, error: Exception) -> None:
+        """Keep the first error of the bus; those that follow are its consequences."""
         if self.error is None:
             self.error = error
             self._on_fault()
@@ -59,14 +60,14 @@ class _Supervisor(can.Listener):
 
 
 class UserBus:
-    """Opens at once.
+    """A python-can bus, open after construction.
 
     Args:
         entry: as passed on to ``can.Bus``.
         name: of the bus, for errors.
 
     Attributes:
-        bus, notifier: of now. ``generation`` counts the openings: what was made of an earlier bus is dead.
+        bus, notifier: the current ones. ``generation`` counts the openings: stacks on an earlier bus are dead.
         wakers: called, from any thread, when the bus fails or leaves.
 
     Raises:
@@ -82,7 +83,7 @@ class UserBus:
         self._name = name
         self._is_socketcan = entry.get("interface") == "socketcan"
         self._lock = threading.Lock()
-        self._pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
+        self._pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_MAX_PAUSE_S)
         self._not_before_s = 0.0
         self._is_open = False
         self._supervisor = _Supervisor(self._wake)
@@ -94,7 +95,7 @@ class UserBus:
         return not self._is_open or self._supervisor.error is not None
 
     def check(self) -> None:
-        """Raise what ails the bus.
+        """Raise the error of the bus, if it has one.
 
         Raises:
             InterfaceDown: the network interface below it is down.
@@ -105,19 +106,15 @@ class UserBus:
         error = self._supervisor.error
         if error is not None:
             if _number(error) in _DOWN:
-                raise errors.InterfaceDown(
-                    f"{self._name}: {error}: the interface is down: plug the adapter in, or ip link set DEV up"
-                ) from error
+                raise errors.InterfaceDown(f"{self._name}: {error}: {errors.InterfaceDown.text}") from error
             if _is_full(error):
-                raise errors.TransmitQueueFull(
-                    f"{self._name}: the transmit queue stayed full: {error}: is the bus terminated?"
-                ) from error
+                raise errors.TransmitQueueFull(f"{self._name}: {error}: {errors.TransmitQueueFull.text}") from error
             raise errors.InterfaceGone(f"{self._name}: the bus failed: {error}: plug the adapter in") from error
         if self._supervisor.went_off or (self._is_socketcan and is_off(self._name)):
             raise bus_off(self._name, self._name)
 
     def forget_bus_off(self) -> None:
-        """A bus-off that is over is not the concern of what follows."""
+        """Forget a bus-off of the past: it does not concern the next request."""
         self._supervisor.went_off = False
 
     def reopen_if_failed(self) -> None:
@@ -138,17 +135,17 @@ class UserBus:
             self._open()
 
     def send(self, message: can.Message) -> None:
-        """Send a frame; a full queue is waited for, a while. What fails is not raised but remembered, for ``check``."""
-        deadline = time.monotonic() + _QUEUE_FULL_WAIT_S
+        """Send a frame; wait up to ``QUEUE_FULL_TIMEOUT_S`` while the queue is full. An error is not raised here but by ``check``."""
+        deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while self._is_open:
             try:
                 self.bus.send(message)
                 return
-            except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
-                if not _is_full(error) or time.monotonic() > deadline:
-                    self._supervisor.met(error)
+            except Exception as error:  # noqa: BLE001  # python-can's interfaces raise any exception
+                if not _is_full(error) or deadline.has_passed():
+                    self._supervisor.record(error)
                     return
-            time.sleep(0.002)
+            deadline.pause(QUEUE_FULL_PAUSE_S)
 
     def close(self) -> None:
         """Close it for good."""
@@ -177,7 +174,7 @@ class UserBus:
             return
         self._is_open = False
         self.notifier.stop()
-        with contextlib.suppress(can.CanError, OSError):  # slcan says good-bye to an adapter that is not there
+        with contextlib.suppress(can.CanError, OSError):  # slcan writes to its adapter even if that is gone
             self.bus.shutdown()
 
     def _wake(self) -> None:
@@ -186,7 +183,7 @@ class UserBus:
 
 
 def _number(error: BaseException | None) -> int | None:
-    """Return the errno below python-can's errors."""
+    """Return the errno below python-can's errors, which keep it under two names or only in their cause."""
     while error is not None:
         number = getattr(error, "error_code", None) or getattr(error, "errno", None)
         if isinstance(number, int):
