@@ -1,4 +1,4 @@
-"""The tester's side of UDS (ISO 14229-1): requests, answers, identities, trouble codes, flash profiles.
+"""The tester's side of UDS (ISO 14229-1): requests, responses, identities, trouble codes, flash profiles.
 
-``transport`` below it carries messages (ISO 15765-2). Update sequences are in ``gateway.flashing``.
+``transport`` carries the messages (ISO 15765-2). Update sequences are in ``gateway.flashing``.
 """

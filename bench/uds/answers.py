@@ -34,12 +34,12 @@ NOT_SUPPORTED: Final = NOT_IN_THIS_SESSION | {
     SUB_FUNCTION_NOT_SUPPORTED,
     REQUEST_OUT_OF_RANGE,
 }
-"""What a bootloader answers to that which only an application has."""
+"""What a bootloader answers to a request that only an application supports."""
 WRONG_SESSION_FOR_ROUTINE: Final = NOT_IN_THIS_SESSION | {REQUEST_OUT_OF_RANGE}
-"""31 because a routine identifier that the active session does not have is out of range there."""
+"""Includes 31: a routine identifier that the active session does not support is out of range there."""
 
 SESSION_LOST: Final = NOT_IN_THIS_SESSION | {REQUEST_SEQUENCE_ERROR, SECURITY_ACCESS_DENIED}
-"""Between two steps these say that the ECU was reset, or fell back to the default session."""
+"""Between two steps these mean that the ECU was reset, or fell back to the default session."""
 
 FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
     REQUEST_SEQUENCE_ERROR,
@@ -47,14 +47,14 @@ FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
     TRANSFER_DATA_SUSPENDED,
     WRONG_BLOCK_SEQUENCE_COUNTER,
 }
-"""In the middle of a transfer these say that the ECU has lost session, security or transfer: it must begin anew."""
+"""During a transfer these mean that the ECU lost session, security or transfer: start the sequence again."""
 
 _REMEDIES: Final[dict[int, str]] = {
     0x10: "look at the ECU's own log",
     0x11: "the flash profile does not fit this ECU: leave the step out",
     0x12: "the flash profile does not fit this ECU",
     0x13: "the flash profile does not fit this ECU (lengths, identifiers)",
-    0x14: "the ECU cannot send its answer by this transport",
+    0x14: "the ECU cannot send its response by this transport",
     0x21: "the ECU stayed busy: try again later",
     0x22: "standstill, ignition, supply voltage; a trial that is not yet confirmed; read F1A1",
     0x24: "the ECU expected another step first: compare the profile's sequence",
@@ -62,12 +62,12 @@ _REMEDIES: Final[dict[int, str]] = {
     0x26: "read the ECU's DTCs (19 02)",
     0x31: "address, length or identifier is not this ECU's: compare the profile; the image may be larger than the slot",
     0x33: "the ECU is locked: the profile unlocks too late or at another level",
-    0x34: "the ECU wants service 29, which this profile has not",
+    0x34: "the ECU requires service 29, which flash profiles do not have",
     0x35: "the secret in the bench file (security_secret) is not this ECU's",
     0x36: "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
-    0x37: "the ECU still delays after wrong keys: try again later",
-    0x70: "the ECU takes no such download: data format, the slot is not erased, or the patch's base or length",
-    0x71: "the amount of data does not fit the 34 before",
+    0x37: "the ECU delays after wrong keys: try again later",
+    0x70: "the ECU does not accept the download: data format, the slot is not erased, or the patch's base or length",
+    0x71: "the amount of data differs from that of RequestDownload (34)",
     0x72: "erasing or programming failed: read the ECU's DTCs (19 02); the flash may be worn",
     0x73: "a block was lost or counted twice",
     0x78: "the ECU never finished: look at its own log",
@@ -86,16 +86,16 @@ CHECK_MEMORY: Final[dict[int, str]] = {
     0x02: "the image's SHA-256 differs from the manifest: it was damaged on its way, or is another file",
     0x03: "the image is for another ECU (hardware id or class id): check the campaign's assignment",
     0x04: "the image's signature is wrong: it was not signed with the key this ECU trusts",
-    0x05: "the image's security counter is lower than the ECU's: an older release is not taken (anti-rollback)",
+    0x05: "the image's security counter is lower than the ECU's: older releases are refused (anti-rollback)",
     0x06: "the manifest's signature is wrong or it is not for this ECU: compare the pinned Director Root",
     0x07: "the manifest is older than one the ECU accepted before (replay)",
     0x08: "the patch was refused: wrong base, damaged, or larger than the ECU's RAM",
     0x09: "decryption failed: damaged, or encrypted for another ECU: compare the public key registered for it",
 }
 PATCH_REFUSED: Final = frozenset({0x01, 0x02, 0x08})
-"""Where a patch was sent, a missing or different result means that it did not fit the base; the full image may."""
+"""After a patch, a missing or different result means that the patch did not fit the base; the full image may still work."""
 REFUSED_ON_ARRIVAL: Final = frozenset({0x08, 0x09})
-"""What an ECU found before there was an image to check: it has answered 72 in the transfer."""
+"""What an ECU found before there was an image to check: it answered 72 during the transfer."""
 
 PRECONDITIONS: Final[dict[int, str]] = {
     0x01: "the vehicle is moving: stop it",
@@ -107,7 +107,7 @@ PRECONDITIONS: Final[dict[int, str]] = {
 
 def nrc_label(nrc: int) -> str:
     """Return a negative response code with its name, as "NRC 22 conditionsNotCorrect"."""
-    return f"NRC {nrc:02X} {NEGATIVE_RESPONSES.get(nrc, '(not a code of ISO 14229-1)')}"
+    return f"NRC {nrc:02X} {NEGATIVE_RESPONSES.get(nrc, '(no name known here)')}"
 
 
 def nrc_remedy(nrc: int) -> str:

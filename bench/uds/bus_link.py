@@ -1,4 +1,4 @@
-"""One bus and the clients of its ECUs: opened when first needed, opened anew after the interface went away."""
+"""One bus and the clients of its ECUs: opened at first use, and again after the interface went away."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from otabench.proto.process_config import IsoTpConfig
 from otabench.proto.trace import TraceWriter
 
 ChannelOpener = Callable[[Mapping[str, Any], IsoTpConfig], Channel]
-"""``open_channel``, or what stands in its place."""
+"""``open_channel``, or a replacement in tests."""
 
-_BUS_PATIENCE_S: Final = 5.0
+_BUS_TIMEOUT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 
 
@@ -86,7 +86,7 @@ class BusLink:
             )
 
     def keep_sessions(self) -> None:
-        """Start TesterPresent, if it does not run already. A bus that is away is waited for, a while.
+        """Start TesterPresent unless it runs already. Wait a few seconds for a bus that is away.
 
         Raises:
             BusUnavailable: the bus cannot be opened.
@@ -116,7 +116,7 @@ class BusLink:
         self._tester_present = []
 
     def close(self) -> None:
-        """Close all; what is used next opens it again."""
+        """Close bus and clients; the next use opens them again."""
         self.let_sessions_end()
         for client in self._clients.values():
             client.close()
@@ -126,9 +126,9 @@ class BusLink:
             self._channel = None
 
     def _await_bus(self) -> None:
-        """Open the bus, again and again with longer pauses: an adapter may be plugged in again."""
-        deadline = time.monotonic() + _BUS_PATIENCE_S
-        pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_BUS_PATIENCE_S / 2)
+        """Open the bus, with growing pauses between attempts: an adapter may be plugged in again."""
+        deadline = time.monotonic() + _BUS_TIMEOUT_S
+        pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_BUS_TIMEOUT_S / 2)
         while True:
             try:
                 self._open()
@@ -149,12 +149,12 @@ class BusLink:
 
 
 def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
-    """Return one ECU for each functional address of the bus: ECUs that are addressed differently hear different requests."""
+    """Return one ECU for each functional address of the bus: every address needs a request of its own."""
     targets: dict[object, EcuEndpoint] = {}
     for endpoint in endpoints:
         try:
             address: object = functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
         except ValueError:
-            address = endpoint.name  # said when it is used
+            address = endpoint.name  # an address that contradicts itself; sending to it raises the error
         targets.setdefault(address, endpoint)
     return list(targets.values())

@@ -1,9 +1,19 @@
-"""One ECU's UDS client: udsoncan over our connection, with deadlines, repeats and a trace of every exchange.
+"""The UDS client of one ECU: udsoncan over a connection of ``transport``, with deadlines, repeats and a trace of every exchange.
 
-Decides what an answer means for the caller: the answer's bytes, or an error with a name (``errors``). It repeats where
-ISO 14229 says so (NRC 21, NRC 78; silence, where the caller says that the request may be sent again) and waits out NRC 37, all
-bounded. Sessions and security: ``request`` sends exactly what it is given; ``routine`` can unlock and change the session where
-the ECU asks for it.
+    channel = open_channel(endpoint.bus, endpoint.isotp)
+    connection = channel.connection(
+        request_id=endpoint.request_id, response_id=endpoint.response_id, isotp=endpoint.isotp
+    )
+    with EcuClient(endpoint, profile.load("iso14229-ab"), connection, TraceWriter(None, component="example")) as client:
+        version = client.read(0xF189)
+
+Rules:
+
+* A request returns the bytes of the positive response, or raises one of ``errors``.
+* Repeats are bounded: after NRC 21 (busy), and after silence if the caller allows it (``may_repeat``). NRC 78 is waited out.
+* ``request`` sends exactly the bytes that it receives. Only ``routine`` with ``find_session`` changes session or unlocks.
+
+Security access is in ``security``, the filter for late responses in ``wire``.
 """
 
 from __future__ import annotations
@@ -26,23 +36,22 @@ from otabench.bench.uds import answers
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError
 from otabench.bench.uds.profile import Profile
+from otabench.bench.uds.security import SecurityAccess
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 from otabench.bench.uds.transport.errors import BUS_FAULTS
 from otabench.bench.uds.wire import Wire, exchange_record
-from otabench.proto import security_algorithm
-from otabench.proto.security_algorithm import AlgorithmError
 from otabench.proto.trace import TraceWriter
 
 
 class _PendingTooLong(Exception):
-    """The ECU answered 78 past our deadline."""
+    """The ECU still answered 78 after the profile's ``max_pending_s``."""
 
 
 class EcuClient:
     """Requests to one ECU. Used by one thread at a time.
 
     Attributes:
-        job_id: put on every trace event from then on.
+        job_id: added to every trace event from then on.
     """
 
     def __init__(
@@ -57,8 +66,8 @@ class EcuClient:
         self._pending_deadline = 0.0
         config: dict[str, Any] = dict(default_client_config)
         config.update(
-            request_timeout=None,  # it would also cap the waiting for the final answer after 78
-            use_server_timing=False,  # taken from 50 xx below, with our margin
+            request_timeout=None,  # it would also limit the time for the final response after 78
+            use_server_timing=False,  # ``enter_session`` does it, with a margin
             exception_on_negative_response=True,
             exception_on_invalid_response=True,
             exception_on_unexpected_response=True,
@@ -80,7 +89,7 @@ class EcuClient:
         self._wire.close()
 
     def discard_received(self) -> None:
-        """Drop what came before: done before a functional request whose answers are to be collected."""
+        """Drop all messages received so far. Needed before a functional request whose responses are collected afterwards."""
         self._open(step="open connection")
         self._wire.below.empty_rxqueue()
 
@@ -93,19 +102,19 @@ class EcuClient:
         is_sent_already: bool = False,
         may_repeat: bool = False,
     ) -> bytes:
-        """Send a request and return the whole positive answer.
+        """Send a request and return the whole positive response.
 
         Args:
             payload: service identifier and parameters.
-            step: what it is for, for errors and the trace.
-            p2_s: how long to wait for the first answer, instead of the session's P2.
-            is_sent_already: only collects the answer to a functional request.
-            may_repeat: sent again where no answer came in time: doing it twice does what doing it once does.
+            step: the purpose of the request, for errors and the trace.
+            p2_s: how long to wait for the first response, instead of the session's P2.
+            is_sent_already: do not send; only collect the response to a functional request.
+            may_repeat: send again if no response came in time. Only for requests that have the same effect when done twice.
 
         Raises:
             EcuRefused: negative response; ``nrc`` has it.
-            EcuLost: no answer in time, or the message was broken on its way.
-            EcuContradicts: the answer belongs to another service, or is no UDS.
+            EcuLost: no response in time, or the message was damaged on its way.
+            EcuContradicts: the response belongs to another request, or is not UDS.
             BusUnavailable: the interface is down, gone, or off the bus.
         """
         busy_repeats = self.profile.timing.busy_repeats
@@ -119,87 +128,46 @@ class EcuClient:
                 busy_repeats -= 1
                 time.sleep(self.profile.timing.busy_pause_s)
             except EcuLost as error:
-                if error.nrc is not None or repeats == 0:  # 78 without an end is not silence
+                if (
+                    error.nrc is not None or repeats == 0
+                ):  # 78 without an end is not silence: the ECU works on the request
                     raise
                 repeats -= 1
             except EcuContradicts:
-                if not self._wire.stray or repeats == 0:  # only a late answer to another request came
+                if not self._wire.stray or repeats == 0:  # a late response to another request is silence for this one
                     raise
                 repeats -= 1
             is_sent_already = False
 
     def enter_session(self, session: int, *, step: str, is_sent_already: bool = False) -> None:
-        """10 xx, and takes over the P2 and P2* that the answer reports.
+        """Change the session (10), and use the P2 and P2* of the response from then on.
 
         Raises:
             FlashError: as ``request``.
         """
         answer = self.request(bytes((0x10, session)), step=step, is_sent_already=is_sent_already)
         if len(answer) < 6:
-            return  # ISO 14229-1:2006 had no timing record
+            return  # ISO 14229-1:2006 had no timing record; the profile's times stay
         timing = self.profile.timing
         self._client.session_timing.p2_server_max = int.from_bytes(answer[2:4], "big") / 1000 + timing.p2_margin_s
         self._client.session_timing.p2_star_server_max = int.from_bytes(answer[4:6], "big") / 100 + timing.p2_margin_s
 
     def unlock(self) -> None:
-        """27: nothing is sent as a key where the ECU is unlocked already (seed of zeros). Waits out NRC 37, bounded.
+        """Unlock the ECU (27). Send no key if it is unlocked already; wait out its delay after wrong keys (NRC 37), bounded.
 
-        After silence it begins with a new seed: the one before may have served, and then the new one is zeros. First the
-        ECU has to answer something else (3E 00): a seed that comes late would be taken for the new one, and its key be wrong.
-        A key that is refused while a second seed came was the first one's: the request had arrived twice.
+        If a response is lost, start again with a new seed: the lost response may have been the one that unlocked.
 
         Raises:
-            FlashError: as ``request``.
+            FlashError: as ``request``; the security algorithm cannot be loaded or fails.
         """
-        repeats = self.profile.timing.request_repeats
-        while True:
-            try:
-                self._unlock()
-                return
-            except (EcuLost, EcuRefused) as error:
-                if repeats == 0 or not self._wants_a_new_seed(error):
-                    raise
-            repeats -= 1
-            self.request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
-
-    def _wants_a_new_seed(self, error: EcuLost | EcuRefused) -> bool:
-        if isinstance(error, EcuLost):
-            return error.nrc is None
-        came_twice = self._wire.stray[:2] == bytes((0x67, self.profile.security.request_seed))
-        return error.nrc == answers.INVALID_KEY and came_twice
-
-    def _unlock(self) -> None:
-        security = self.profile.security
-        deadline = time.monotonic() + security.max_delay_s
-        step = f"27 {security.request_seed:02X} request seed"
-        while True:
-            try:
-                answer = self.request(bytes((0x27, security.request_seed)), step=step)
-                break
-            except EcuRefused as error:
-                if error.nrc != answers.REQUIRED_TIME_DELAY_NOT_EXPIRED or time.monotonic() + 0.5 > deadline:
-                    raise
-            time.sleep(0.5)
-        seeds = [late for late in self._wire.take_waiting() if late[:2] == answer[:2]]
-        seed = (seeds or [answer])[-1][2:]  # the request may have arrived twice, and the last seed counts
-        if not any(seed):
-            return
-        step = f"27 {security.send_key:02X} send key"
-        try:
-            algorithm = security_algorithm.load(
-                self.endpoint.security_algorithm, secret=bytes.fromhex(self.endpoint.security_secret)
-            )
-            key = algorithm.key_for(seed, level=security.request_seed)
-        except AlgorithmError as error:
-            raise FlashError(str(error), ecu=self.name, step=step) from error
-        self.request(bytes((0x27, security.send_key)) + key, step=step)
+        SecurityAccess(self.endpoint, self.profile, request=self.request, wire=self._wire).unlock()
 
     def read(self, identifier: int, *, p2_s: float | None = None) -> bytes:
-        """22: one data record. Reading changes nothing in the ECU, so a lost answer is asked for again.
+        """Read a data record (22). Reading changes nothing in the ECU, so it is repeated if the response is lost.
 
         Args:
             identifier: the data identifier.
-            p2_s: as ``request``; given by callers that poll, who ask again by themselves.
+            p2_s: as ``request``. With it the request is not repeated: callers that poll ask again themselves.
 
         Raises:
             FlashError: as ``request``.
@@ -217,15 +185,15 @@ class EcuClient:
         find_session: bool = False,
         may_repeat: bool = False,
     ) -> bytes:
-        """31 01: starts a routine and returns its status record (at least one byte).
+        """Start a routine (31 01) and return its status record, at least one byte.
 
         Args:
-            find_session: where the ECU says that it is locked or in the wrong session, unlock or change the session and
-                ask again. For use outside the programming sequence, which has its own order.
+            find_session: if the ECU refuses because it is locked or in the wrong session, unlock or change the session and
+                ask again. For use outside the programming sequence, which has an order of its own.
             may_repeat: as ``request``.
 
         Raises:
-            FlashError: as ``request``; EcuContradicts where the record is missing.
+            FlashError: as ``request``; EcuContradicts if the record is missing.
         """
         step = f"31 01 {identifier:04X} {name}"
         request = b"\x31\x01" + identifier.to_bytes(2, "big") + option
@@ -240,14 +208,15 @@ class EcuClient:
         return EcuRefused(text, ecu=self.name, step=step, nrc=nrc, remedy=remedy)
 
     def contradicts(self, step: str, text: str) -> EcuContradicts:
-        """Return the error for an answer that does not fit."""
+        """Return the error for a response that does not fit the request."""
         return EcuContradicts(text, ecu=self.name, step=step, remedy="the ECU's software or its flash profile is wrong")
 
     def emit(self, event: str, **data: Any) -> None:
-        """A trace event of this ECU and job."""
+        """Write a trace event of this ECU and job."""
         self._trace.emit(event, job_id=self.job_id, ecu=self.name, **data)
 
     def _with_rights(self, payload: bytes, *, step: str, may_repeat: bool) -> bytes:
+        """Send a request; unlock or change the session as the refusals demand, each session once."""
         untried = [self._enter_extended, self._enter_programming]
         may_unlock = True
         while True:
@@ -257,7 +226,7 @@ class EcuClient:
                 if error.nrc == answers.SECURITY_ACCESS_DENIED and may_unlock:
                     remedy, may_unlock = self.unlock, False
                 elif error.nrc in answers.WRONG_SESSION_FOR_ROUTINE and untried:
-                    remedy, may_unlock = untried.pop(0), True
+                    remedy, may_unlock = untried.pop(0), True  # a new session is locked again
                 else:
                     raise
             remedy()

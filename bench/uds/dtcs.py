@@ -1,7 +1,7 @@
-"""The trouble codes of an ECU, read by UDS (19 02, 19 06), with what the ECU says of each: how often, when, in which job, why.
+"""The trouble codes of an ECU, read by UDS (19 02, 19 06): code, how often, when, in which job, why.
 
-Decides how a code is written and what the extended data records of the profile mean (docs/contracts.md). An ECU that does
-not have service 19, or no extended data, gives what it has: nothing depends on it. Silence is an error as everywhere.
+The extended data records are this project's own (docs/contracts.md). An ECU without service 19, or without extended data, is not an
+error: the records are shorter then. Silence is an error as everywhere.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAMES: Final[dict[int, str]] = {
 
 @dataclass(frozen=True)
 class DtcRecord:
-    """One stored code. ``count`` 0, ``set_at`` None, empty texts: the ECU does not tell."""
+    """One stored code. ``count`` 0, ``set_at`` None and empty texts: the ECU did not report them."""
 
     code: int
     status: int
@@ -45,11 +45,11 @@ class DtcRecord:
     def __str__(self) -> str:
         """ "P0602-00 an image was refused: wrong signature (job 7f…, 2026-01-01 00:00:00 UTC, 2 times)"."""
         name = NAMES.get(self.code, "")
-        said = ": ".join(part for part in (name, self.text) if part)
+        reason = ": ".join(part for part in (name, self.text) if part)
         facts = [f"job {self.job_id}"] if self.job_id else []
         facts += [f"{self.set_at:%Y-%m-%d %H:%M:%S} UTC"] if self.set_at else []
         facts += [f"{self.count} times"] if self.count > 1 else []
-        return " ".join(part for part in (shown(self.code), said, f"({', '.join(facts)})" if facts else "") if part)
+        return " ".join(part for part in (shown(self.code), reason, f"({', '.join(facts)})" if facts else "") if part)
 
 
 def shown(code: int) -> str:
@@ -58,10 +58,12 @@ def shown(code: int) -> str:
 
 
 def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRecord, ...]:
-    """Return the stored codes of which a status bit of the mask is set.
+    """Return the stored codes with at least one status bit of the mask.
+
+    A refusal means that the ECU has none to report, and returns an empty tuple.
 
     Raises:
-        FlashError: the ECU is silent, or its answer makes no sense. Not where it refuses: then there are none.
+        FlashError: the ECU is silent, or its response does not fit.
     """
     step = f"19 02 {status_mask:02X} read DTCs"
     try:
@@ -75,10 +77,10 @@ def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRe
 
 
 def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
-    """Return what stands in the extended data records of one code.
+    """Return the contents of the extended data records of one code.
 
     Raises:
-        ValueError: a record is cut short, or of no number known here (its length is not known then).
+        ValueError: a record is cut short, or has an unknown number: without its length the next record cannot be found.
     """
     count, set_at, texts = 0, None, {_JOB: "", _TEXT: ""}
     while records:

@@ -16,11 +16,11 @@ class _Config(BaseModel):
 
 
 class EcuEndpoint(_Config):
-    """One ECU as the gateway reaches and knows it (provisioned, not discovered)."""
+    """One ECU as the tester reaches it. Provisioned, not discovered."""
 
     name: str
     bus: dict[str, Any]
-    """Passed on to ``can.Bus``: interface, channel, fd, …"""
+    """Keyword arguments of ``can.Bus``: interface, channel, fd, …"""
     request_id: int
     response_id: int
     functional_id: int = 0x7DF

@@ -1,4 +1,4 @@
-"""What an ECU says of itself, read by UDS: identity, slot table, and whether it is there at all."""
+"""The identity and slot table of an ECU, read by UDS, and whether the ECU answers at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AWAIT_STEP: Final = "3E 00 tester present"
 
 @dataclass(frozen=True)
 class EcuIdentity:
-    """What an ECU says of itself: DIDs F18C, F191, F189, F1A1, F180."""
+    """The identity that an ECU reports: DIDs F18C, F191, F189, F1A1, F180."""
 
     ecu: str
     serial: str
@@ -32,7 +32,7 @@ class EcuIdentity:
     slots: tuple[Slot, ...]
     boot_software_id: str = ""
     dtcs: tuple[str, ...] = ()
-    """Stored trouble codes in words, where the ECU tells."""
+    """Stored trouble codes in words, if the ECU reports them."""
 
     @property
     def active(self) -> Slot:
@@ -43,7 +43,7 @@ def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
     """Return the slot table.
 
     Raises:
-        FlashError: see ``EcuClient.read``; EcuContradicts where the record is none.
+        FlashError: see ``EcuClient.read``; EcuContradicts if the record is not a slot table.
     """
     identifier = client.profile.identifiers.slot_table
     record = client.read(identifier, p2_s=p2_s)
@@ -54,7 +54,7 @@ def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
 
 
 def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentity:
-    """Return all an ECU says of itself.
+    """Return everything that an ECU reports about itself.
 
     Raises:
         FlashError: see ``EcuClient.read``.
@@ -66,7 +66,7 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
         try:
             boot = _text(client, wanted.boot_software_id, p2_s)
         except EcuRefused:
-            boot = ""  # not every ECU tells; nothing depends on it
+            boot = ""  # optional: not every ECU has this identifier, and nothing depends on it
     return EcuIdentity(
         ecu=client.name,
         serial=_text(client, wanted.serial, p2_s),
@@ -80,10 +80,10 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
 
 
 def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentity:
-    """Ask one ECU who it is, on a bus opened for this only.
+    """Return the identity of one ECU; open its bus for this call only.
 
     Raises:
-        FlashError: no such bus, no answer, or one that makes no sense.
+        FlashError: the bus cannot be opened, the ECU is silent, or a response does not fit.
     """
     try:
         channel = open_channel(endpoint.bus, endpoint.isotp)
@@ -101,11 +101,11 @@ def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentit
 
 
 def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event | None = None) -> None:
-    """Wait until the ECU answers anything (3E 00), however it likes.
+    """Wait until the ECU answers TesterPresent (3E 00), positively or negatively.
 
     Raises:
-        EcuLost: not before ``deadline`` (monotonic clock).
-        BusUnavailable: the bus stayed away as long.
+        EcuLost: it did not answer before ``deadline`` (monotonic clock).
+        BusUnavailable: the bus was still away at ``deadline``.
         FlashCanceled: ``cancel`` was set.
     """
     timing = client.profile.timing
@@ -133,4 +133,4 @@ def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:
     try:
         return record.decode("ascii")
     except UnicodeDecodeError as error:
-        raise client.contradicts(f"22 {identifier:04X} read", f"{record.hex()} is no ASCII") from error
+        raise client.contradicts(f"22 {identifier:04X} read", f"{record.hex()} is not ASCII") from error

@@ -1,6 +1,7 @@
-"""Names of the profile's UDS services, identifiers and routines, for reports, traces and Wireshark.
+"""Names of UDS services, identifiers, routines and negative response codes: the only table on the bench's side.
 
-Decides no behaviour. Names are ISO 14229-1's; those of our own identifiers end in OEM.
+For messages, reports, traces and Wireshark. Names are those of ISO 14229-1; names of this project's own identifiers end in
+"(OEM)". The simulated ECU has a table of its own on purpose: if both used one table, a wrong entry would go unnoticed.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ NEGATIVE_RESPONSES: Final[dict[int, str]] = {
 
 
 def describe(request: bytes) -> str:
-    """Return a request in words: service, and identifier or routine where it names one; empty where it is no known service."""
+    """Return a request in words: service, and identifier or routine if it has one; empty for an unknown service."""
     service = SERVICES.get(request[0]) if request else None
     if service is None:
         return ""

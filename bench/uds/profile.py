@@ -1,7 +1,9 @@
 """The flash profile: order of steps, identifiers, sizes and times of one kind of ECU, as data.
 
-Decides what a profile may say (unknown keys are errors that name the key) and which profiles are shipped. What a step
-does is code (``steps``); whether and when it is done is here. A profile is found by name among those shipped, or by path.
+    profile = load("iso14229-ab")        # a shipped one
+    profile = load("./mine.yaml")        # a file
+
+Unknown keys are errors. The code of the steps is in ``gateway.flashing.steps``; a profile only holds their order and parameters.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class _Model(BaseModel):
 
 
 class Sequence(_Model):
-    """Steps in order. ``pre_programming`` and ``post_programming`` go to all ECUs of a bus, ``programming`` to one."""
+    """Steps in order. ``pre_programming`` and ``post_programming`` run for all ECUs of a bus at once, ``programming`` for one ECU."""
 
     pre_programming: tuple[Step, ...]
     programming: tuple[Step, ...]
@@ -58,9 +60,9 @@ class Sequence(_Model):
     def _downloads_after_erase(self) -> Sequence:
         steps = list(self.programming)
         if Step.DOWNLOAD_IMAGE not in steps:
-            raise ValueError("programming: has no download_image")
+            raise ValueError("programming: download_image is missing")
         if Step.ERASE in steps and steps.index(Step.ERASE) > steps.index(Step.DOWNLOAD_IMAGE):
-            raise ValueError("programming: erase stands behind download_image")
+            raise ValueError("programming: erase comes after download_image; put it before")
         return self
 
 
@@ -75,7 +77,7 @@ class Security(_Model):
     send_key: _Byte
     max_delay_s: _Seconds
     for_slot_routines: bool = False
-    """0211 and 0212 are known to want it in the extended session. False: found out by the ECU's saying so."""
+    """Unlock before 0211 and 0212, in the extended session. False: unlock only when the ECU refuses (NRC 33)."""
 
 
 class Identifiers(_Model):
@@ -118,7 +120,7 @@ class Memory(_Model):
 
     @property
     def format_identifier(self) -> int:
-        """addressAndLengthFormatIdentifier."""
+        """Return the addressAndLengthFormatIdentifier (ISO 14229-1): length in the high nibble, address in the low one."""
         return self.length_bytes << 4 | self.address_bytes
 
 
@@ -127,10 +129,10 @@ class DataFormat(_Model):
     patch: _Byte
     encrypted_full: _Byte | None = None
     encrypted_patch: _Byte | None = None
-    """None: this kind of ECU takes nothing encrypted."""
+    """None: this kind of ECU does not accept encrypted data."""
 
     def of(self, *, is_patch: bool, is_encrypted: bool) -> int | None:
-        """dataFormatIdentifier; None where there is none for it."""
+        """Return the dataFormatIdentifier of RequestDownload (34); None if this kind of ECU has none."""
         if is_encrypted:
             return self.encrypted_patch if is_patch else self.encrypted_full
         return self.patch if is_patch else self.full
@@ -142,7 +144,7 @@ class TransferLimits(_Model):
 
 
 class Reentry(_Model):
-    """How often and how long one act is carried over a lost session or message, outside transfers."""
+    """How often and how long a step is repeated after a lost session or message, outside transfers."""
 
     attempts: int = Field(default=3, ge=0, le=10)
     max_duration_s: _Seconds = 10.0
@@ -154,10 +156,10 @@ class Soak(_Model):
     time_s: _Seconds = 2.0
     poll_s: float = Field(default=0.25, gt=0)
     trial_limit_s: float | None = Field(default=60.0, gt=0)
-    """An ECU gives up a trial that is not confirmed in that time. None: this kind never does."""
+    """After this time an ECU gives up a trial that is not confirmed. None: it never does."""
 
     def require_fits(self, time_s: float) -> None:
-        """Raise ValueError where a soak of ``time_s`` would outlast the trial."""
+        """Raise ValueError if a soak of ``time_s`` would outlast the trial."""
         if self.trial_limit_s is not None and time_s >= self.trial_limit_s:
             raise ValueError(
                 f"a soak of {time_s:g} s outlasts the trial, which the ECU gives up after {self.trial_limit_s:g} s "
@@ -199,7 +201,7 @@ class Timing(_Model):
 
 
 class Profile(_Model):
-    """One kind of ECU, as the tester has to treat it."""
+    """Everything that the tester needs to know about one kind of ECU."""
 
     name: str
     sequence: Sequence
@@ -220,7 +222,7 @@ class Profile(_Model):
 
 
 def shipped() -> list[str]:
-    """Return the names of the profiles that come with the package."""
+    """Return the names of the profiles in the package."""
     folder = resources.files("otabench.bench.uds.profiles")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -230,7 +232,7 @@ def load(name: str) -> Profile:
     """Read a profile: a shipped one by name, any other by path (a name with ``/`` or ending in ``.yaml``).
 
     Raises:
-        ProfileInvalid: there is none of that name, it cannot be read, or a key or value is wrong.
+        ProfileInvalid: it does not exist, cannot be read, or has a wrong key or value.
     """
     step = f"flash profile {name}"
     try:

@@ -1,4 +1,4 @@
-"""The slot table (DID F1A1), read. Pure; the layout is that of docs/contracts.md."""
+"""The slot table (DID F1A1): its record parsed. Pure; the layout is in docs/contracts.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot of the slot table. ``version`` is empty where the slot holds no readable image."""
+    """One slot of the slot table. ``version`` is empty if the slot holds no readable image."""
 
     state: SlotState
     version: str
@@ -37,7 +37,7 @@ _STATES: Final = (SlotState.EMPTY, SlotState.STAGED, SlotState.TRIAL, SlotState.
 
 @dataclass(frozen=True)
 class SlotTable:
-    """What F1A1 says."""
+    """The contents of F1A1."""
 
     active_slot: int
     boots_left: int
@@ -56,7 +56,7 @@ def parse(record: bytes) -> SlotTable:
     """Read the data record of F1A1.
 
     Raises:
-        ValueError: another length than 28 bytes, or a state or slot number that does not exist.
+        ValueError: a length other than 28 bytes, or a state or slot number that does not exist.
     """
     if len(record) != SLOT_TABLE_BYTES:
         raise ValueError(f"a slot table has {SLOT_TABLE_BYTES} bytes, not {len(record)}")

@@ -1,4 +1,8 @@
-"""TesterPresent (3E 80), functional, every two seconds: keeps all ECUs of a bus in their sessions while others are busy."""
+"""Functional TesterPresent (3E 80): keeps all ECUs of a bus in their sessions while one of them is programmed.
+
+An ECU without a request for S3 (5 s, ISO 14229-2) returns to the default session. The bit suppressPosRspMsgIndicationBit (80) is set,
+so no ECU answers.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from otabench.proto.trace import TraceWriter
 
 
 class TesterPresent:
-    """Sends from its own thread from ``start`` to ``stop``; both may be repeated. A bus that refuses is tried again."""
+    """Sends in a thread of its own from ``start`` to ``stop``; both may be repeated. After an error it sends again at the next period."""
 
     def __init__(
         self, channel: Channel, *, can_id: int, isotp: IsoTpConfig, period_s: float, trace: TraceWriter, job_id: str
@@ -26,14 +30,14 @@ class TesterPresent:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the sending, the first one period from now."""
+        """Start sending, the first time after one period."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name=f"tester-present {self._channel.name}", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the sending."""
+        """Stop sending."""
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
@@ -64,10 +68,10 @@ def send_functional(
     step: str,
     is_best_effort: bool = False,
 ) -> None:
-    """Send one functional request and traces it; answers are the callers' to collect.
+    """Send one functional request and trace it. Callers collect the responses.
 
     Raises:
-        BusUnavailable: it could not be sent (not raised with ``is_best_effort``: then only traced).
+        BusUnavailable: it could not be sent. Not raised with ``is_best_effort``: then only traced.
     """
     problem = ""
     try:

@@ -1,4 +1,4 @@
-"""Between udsoncan and the transport: which answers reach the client, and what the trace says of an exchange."""
+"""The connection between udsoncan and the transport: a filter for late responses, and the trace record of an exchange."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 
-_MOST_WAITING: Final = 16
+_MAX_WAITING: Final = 16
 _TRACED_BYTES: Final = 64
 _TRANSFER_DATA: Final = 0x36
 _WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
 _ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
-"""How many parameters a positive answer repeats: identifier, routine, counter. With a sub-function, that."""
+"""Number of parameter bytes that a positive response repeats: identifier, routine, counter; else the sub-function."""
 
 
 class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
-    """The ECU's connection. It leaves the sending out where a functional request has been sent to all ECUs already, and
-    passes over answers to other requests: they are late ones, to a request that was given up, or came twice.
+    """The connection to one ECU.
+
+    It does not send if a functional request was already sent to all ECUs. It skips responses to other requests: without that, a
+    late response to a request that was given up, or a response that came twice, would be taken for the next request's.
+
+    Attributes:
+        stray: the last response that was skipped since ``expect``; empty if there was none.
     """
 
     def __init__(self, below: IsoTpConnection) -> None:
@@ -31,10 +36,9 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         self._wanted = b""
         self._refusal = b""
         self.stray = b""
-        """The last answer that was passed over since ``expect``."""
 
     def expect(self, request: bytes, *, is_sent_already: bool) -> None:
-        """Before each request: whose answers are wanted."""
+        """Set the request whose responses are accepted; called before each request."""
         self._wanted, self._refusal = _answer_head(request), bytes((0x7F, request[0]))
         self.is_sent_already, self.stray = is_sent_already, b""
 
@@ -53,10 +57,10 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             self.below.empty_rxqueue()
 
     def take_waiting(self) -> list[bytes]:
-        """Return what has come and nobody waited for; empty too where the bus is away, which the next request says."""
+        """Return the messages that came without being awaited. Empty too if the bus is away: the next request reports that."""
         found: list[bytes] = []
         with suppress(TransportError, TimeoutException):
-            while len(found) < _MOST_WAITING:
+            while len(found) < _MAX_WAITING:
                 found.append(self.below.specific_wait_frame(timeout=0) or b"")
         return found
 
@@ -78,7 +82,10 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
 
 
 def _answer_head(request: bytes) -> bytes:
-    """Return how the positive answer to a request begins (ISO 14229-1)."""
+    """Return the first bytes of the positive response to a request (ISO 14229-1).
+
+    The service identifier plus 0x40, then the echoed parameters; the bit suppressPosRspMsgIndicationBit is not echoed.
+    """
     service = request[0]
     echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
     if service in _WITH_SUB_FUNCTION and echoed:
@@ -87,10 +94,10 @@ def _answer_head(request: bytes) -> bytes:
 
 
 def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:
-    """Return the data of a ``uds.exchange`` event (docs/contracts.md). A block of 36 is told by its first two bytes only.
+    """Return the data of a ``uds.exchange`` event (docs/contracts.md). Of a block (36) it has only the first two bytes.
 
     Args:
-        problem: why there is no answer, or nothing.
+        problem: why there is no response; empty if there is one.
     """
     is_block = payload[0] == _TRANSFER_DATA
     data: dict[str, Any] = {
