@@ -23,7 +23,7 @@ from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import Fault
-from otabench.bench.launcher import lock
+from otabench.bench.launcher import fork_server, lock
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.report import build, figures
@@ -56,6 +56,7 @@ def run(
     The bench itself gives the driver's consent. Exit status: 0 every ECU runs the confirmed new version; 3 rolled back;
     4 failed; 5 rejected; 6 canceled or timed out; 1 the bench could not run; 2 wrong usage or bench file.
     """
+    fork_server.shared(is_fork=True)  # this command imports most of what the bench's processes need
     console = _console()
     options = options_from(arguments)
     with _terminated_as_interrupt(), _taken(options, console, wait_s=arguments.bench_wait) as taken:

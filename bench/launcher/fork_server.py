@@ -23,7 +23,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import functools
 import gc
 import importlib
 import json
@@ -127,38 +126,75 @@ class ForkedProcess:
             return self._status
 
 
+class _Fork:
+    """A child of this process, with the part of ``subprocess.Popen``'s interface that a server needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._has_ended = False
+
+    def poll(self) -> int | None:
+        if not self._has_ended:
+            self._has_ended = os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        return 0 if self._has_ended else None
+
+    def wait(self) -> None:
+        if not self._has_ended:
+            os.waitpid(self.pid, 0)
+            self._has_ended = True
+
+
 class ForkServer:
     """The server process, as its user sees it. Threads may share it.
 
     Args:
         preload: modules that it imports first, in this order.
+        is_fork: the server is a fork of this process, which imports the modules as well: for a command that needs most of them
+            itself, once instead of twice. A process that has a second thread already starts the server as a program of its own.
     """
 
-    def __init__(self, preload: Sequence[str] = PRELOADED) -> None:
+    def __init__(self, preload: Sequence[str] = PRELOADED, *, is_fork: bool = False) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._interpreter = _interpreter_settings(os.environ)
-        with theirs:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *preload],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the bench, which then stops the processes in order
-                env={**os.environ, "GRPC_VERBOSITY": "NONE"},  # read at import: its own lines name C++ files
-            )
+        may_fork = is_fork and _import_without_threads(preload)
+        self._process = self._fork(ours, theirs) if may_fork else self._execute(theirs, preload)
+        theirs.close()
         self._socket = ours
         self._lock = threading.Lock()
+
+    @staticmethod
+    def _fork(ours: socket.socket, theirs: socket.socket) -> _Fork:
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            os.setsid()
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            serve(theirs, ())
+        return _Fork(pid)
+
+    @staticmethod
+    def _execute(theirs: socket.socket, preload: Sequence[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *preload],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for the bench, which then stops the processes in order
+            env={**os.environ, "GRPC_VERBOSITY": "NONE"},  # read at import: its own lines name C++ files
+        )
 
     @property
     def pid(self) -> int:
         """The server's process id."""
-        return self._popen.pid
+        return self._process.pid
 
     def fits(self) -> bool:
         """Return whether a child would have the interpreter that ``python -m`` would have now.
 
         Variables such as PYTHONPATH are read when an interpreter starts: a child cannot follow a later change.
         """
-        return self._popen.poll() is None and _interpreter_settings(os.environ) == self._interpreter
+        return self._process.poll() is None and _interpreter_settings(os.environ) == self._interpreter
 
     def spawn(self, module: str, arguments: Sequence[str], *, log: Path) -> ForkedProcess:
         """Run ``python -m module arguments`` in a child; its output is appended to ``log``.
@@ -189,15 +225,31 @@ class ForkServer:
     def close(self) -> None:
         """End the server. Children that still run receive SIGTERM. May be called twice."""
         self._socket.close()
-        self._popen.wait()
+        self._process.wait()
 
 
-@functools.cache
-def shared() -> ForkServer:
-    """Return this process's fork server, started at the first call and ended with the process."""
-    server = ForkServer()
-    atexit.register(server.close)
-    return server
+def _import_without_threads(names: Sequence[str]) -> bool:
+    """Import modules, and return whether this process still has one thread only."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for name in names:
+        importlib.import_module(name)
+    return len(list(Path("/proc/self/task").iterdir())) == 1
+
+
+_shared: list[ForkServer] = []
+"""This process's fork server, once it has one."""
+
+
+def shared(*, is_fork: bool = False) -> ForkServer:
+    """Return this process's fork server, started at the first call and ended with the process.
+
+    Args:
+        is_fork: how it is started at the first call, see ``ForkServer``.
+    """
+    if not _shared:
+        _shared.append(ForkServer(is_fork=is_fork))
+        atexit.register(_shared[0].close)
+    return _shared[0]
 
 
 def _interpreter_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -46,6 +46,46 @@ def server(folder: Path) -> Iterator[ForkServer]:
     server.close()
 
 
+def test_a_server_that_is_a_fork_of_its_user_does_the_same_and_ends_with_it(folder: Path) -> None:
+    code = """
+        import signal, sys
+        from pathlib import Path
+        from otabench.bench.launcher.fork_server import ForkServer
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of the user alone
+        server = ForkServer(preload=("json",), is_fork=True)
+        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(20))
+        sleeper = server.spawn("childs_module", ["sleep"], log=Path("log"))
+        print(server.pid, sleeper.pid, server.fits())
+        sleeper.send_signal(signal.SIGTERM)
+        print(sleeper.wait(20))
+        sys.stdout.flush()
+        server.close()
+        print(server.fits())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    status, pids, terminated, after = done.stdout.splitlines()
+    assert (status, terminated, after) == ("7", str(-signal.SIGTERM), "False")
+    assert pids.endswith("True") and all(is_gone(int(pid)) for pid in pids.split()[:2])
+
+
+def test_a_process_with_threads_starts_a_server_that_is_no_fork_of_it(folder: Path) -> None:
+    code = """
+        import threading, time
+        from pathlib import Path
+        from otabench.bench.launcher.fork_server import ForkServer
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        server = ForkServer(preload=(), is_fork=True)
+        print(b"fork_server" in Path(f"/proc/{server.pid}/cmdline").read_bytes())
+        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(20))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["True", "7"]
+
+
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
