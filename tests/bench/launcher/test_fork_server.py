@@ -77,13 +77,13 @@ def test_a_process_with_threads_starts_a_server_that_is_no_fork_of_it(folder: Pa
         from otabench.bench.launcher.fork_server import ForkServer
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         server = ForkServer(preload=(), is_fork=True)
-        print(b"fork_server" in Path(f"/proc/{server.pid}/cmdline").read_bytes())
         print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(20))
+        print(b"fork_server" in Path(f"/proc/{server.pid}/cmdline").read_bytes())
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.split() == ["True", "7"]
+    assert done.stdout.split() == ["7", "True"]
 
 
 def is_gone(pid: int) -> bool:
