@@ -1,19 +1,19 @@
-"""Errors of the bench: what a user reads as one line, and the exit status behind it.
+"""Errors of the bench: each is one line for the user, and an exit status of the command line.
 
     BenchError                 the bench itself could not run (1)
     ├── WrongUsage             a wrong argument or combination (2)
-    │   ├── UnknownName        a name that nothing has, with what it may have meant (2)
+    │   ├── UnknownName        a name that does not exist, with the nearest one that does (2)
     │   └── BenchFileError     the bench file (2)
     ├── FirmwareError          an image could not be built, packed or read
     ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
-    ├── EndpointError          a process is there and does not answer as it should
+    ├── EndpointError          a process runs and does not answer as it should
     ├── NoRunningBench         a command needs a running bench and there is none
-    ├── WaitTimeout            something awaited did not happen in time
+    ├── WaitTimeout            an awaited event did not happen in time
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
-    ├── BoardError             a real board is silent, or is another one; carries the ECU
-    └── AdapterError           a CAN interface could not be set up or is not there
+    ├── BoardError             a real board is silent, or is not the expected one; carries the ECU
+    └── AdapterError           a CAN interface does not exist or could not be set up
 
-Every message says what, where, and what to do.
+Every message contains the problem, its place and the remedy.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from otabench.bench.finding import Finding
 
 
 class BenchError(Exception):
-    """The bench could not do what it was asked to. ``exit_status`` is the command line's."""
+    """The bench could not do what was requested. ``exit_status`` is that of the command line."""
 
     exit_status: ClassVar[int] = 1
 
 
 class WrongUsage(BenchError):
-    """An argument, or a combination of arguments, that means nothing."""
+    """An invalid argument, or an invalid combination of arguments."""
 
     exit_status: ClassVar[int] = 2
 
@@ -45,7 +45,7 @@ class UnknownName(WrongUsage):
         what: the kind of thing, e.g. "ECU".
         name: as it was given.
         known: the names that exist.
-        where: where it was looked for, e.g. "in the bench file"; or "".
+        where: the place of the search, e.g. "in the bench file"; may be empty.
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], *, where: str = "") -> None:
@@ -87,15 +87,15 @@ class ProcessFailed(BenchError):
 
 
 class EndpointError(BenchError):
-    """A process of the bench answers not at all, or with a refusal."""
+    """A process of the bench does not answer, or refuses."""
 
 
 class NoRunningBench(BenchError):
-    """No running bench was found where one is needed."""
+    """A command needs a running bench, and there is none."""
 
 
 class WaitTimeout(BenchError):
-    """What was waited for did not happen in time."""
+    """An awaited event did not happen in time."""
 
 
 class PowerError(BenchError):
@@ -107,7 +107,7 @@ class PowerError(BenchError):
 
 
 class BoardError(BenchError):
-    """A real board does not answer, or is not the one the bench file says."""
+    """A real board does not answer, or is not the board of the bench file."""
 
     def __init__(self, message: str, *, ecu: str) -> None:
         super().__init__(message)
@@ -115,4 +115,4 @@ class BoardError(BenchError):
 
 
 class AdapterError(BenchError):
-    """A CAN interface is not there, or could not be set up."""
+    """A CAN interface does not exist, or could not be set up."""

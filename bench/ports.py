@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different TCP ports of loopback that nothing listens on now."""
+    """Return different TCP ports of loopback that are free now."""
     return _free(count, socket.SOCK_STREAM, LOOPBACK)
 
 
@@ -25,6 +25,7 @@ def free_udp_ports(count: int) -> list[int]:
 
 
 def _free(count: int, kind: socket.SocketKind, host: str) -> list[int]:
+    # all are open at the same time: otherwise the kernel may return one port twice
     sockets = [socket.socket(type=kind) for _ in range(count)]
     try:
         for probe in sockets:
@@ -36,12 +37,13 @@ def _free(count: int, kind: socket.SocketKind, host: str) -> list[int]:
 
 
 def require_free(port: int, *, purpose: str, remedy: str) -> None:
-    """Make sure that nothing listens on the port.
+    """Check that the port is free.
 
     Raises:
-        BenchError: it is in use, or may not be used by this user.
+        BenchError: it is in use, or this user may not use it.
     """
     with socket.socket() as probe:
+        # a port whose last connections are in TIME_WAIT is free for the servers, which set this option too
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

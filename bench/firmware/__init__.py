@@ -1,1 +1,1 @@
-"""Firmware images of the bench: made by imgtool from generated code or a user's own binary."""
+"""Firmware images: made by imgtool from generated contents (``synthetic``) or a user's own binary (``images``)."""

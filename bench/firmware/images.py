@@ -1,13 +1,15 @@
-"""Firmware images: made for the bench's ECUs, or wrapped around a user's own binary; and what an image says of itself.
+"""Build firmware images for the bench's ECUs, pack a user's own binary into an image, and read images.
 
-Decides names of files, the security counter that goes with a version, and the parameters that imgtool signs with. The
-format is MCUboot's and is written by imgtool alone, in this process; contents come from ``firmware.synthetic``.
+    files = build(topology, keys_dir=Path("keys"), out_dir=Path("firmware"), versions=("1.0.0", "2.0.0"))
+    files["engine"]["2.0.0"].path
+
+The format is MCUboot's. Only imgtool writes it, in this process; contents come from ``firmware.synthetic``.
 
 Rules:
 
-* The security counter is the major version unless told otherwise. A major release may not be followed by an older one.
-* What an image depends on is named by ECU (``adas>=2.0.0``) and written by the ECU's image number; the ECU it is for is image 0,
-  and means what that runs before the update.
+* The security counter is the major version by default: after a major release an ECU refuses images of older ones.
+* A dependency is given by ECU name (``adas>=2.0.0``) and written with that ECU's image number. Image 0 is the ECU that the image is
+  for, and means the version that it runs before the update.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ SLOT_SIZE_BYTES: Final = 0x100000
 ALIGN_BYTES: Final = 8
 BENCH_VERSIONS: Final = ("1.0.0", "2.0.0")
 SIGNING_KEY: Final = Path("image/signing.pem")
-"""Below a keys folder."""
+"""Path below a keys folder."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def parse_version(text: str) -> ImageVersion:
     """Return a version as ``2.0.1`` or ``2.0.1+5``.
 
     Raises:
-        FirmwareError: not of that form.
+        FirmwareError: the text has another form.
     """
     try:
         return ImageVersion.parse(text)
@@ -77,16 +79,16 @@ def build(
     size_bytes: int | None = None,
     requires: Sequence[str] = (),
 ) -> dict[str, dict[str, FirmwareFile]]:
-    """Make images for ECUs of the bench: ``out_dir/<hardware id>-<version>.bin``.
+    """Build images for ECUs of the bench, as ``out_dir/<hardware id>-<version>.bin``.
 
     Args:
-        topology: gives hardware ids and sizes.
-        keys_dir: as `otabench keys init` makes it.
+        topology: hardware ids and sizes of the ECUs.
+        keys_dir: a folder made by `otabench keys init`.
         out_dir: made if absent; files in it are overwritten.
-        versions: which to make.
-        ecus: names; empty: all.
-        size_bytes: of the body; None: the bench file's.
-        requires: what each of these images depends on, see ``parse_requirements``.
+        versions: the versions to build.
+        ecus: names of ECUs; empty: all.
+        size_bytes: size of the binary; None: the bench file's.
+        requires: dependencies of each of these images, see ``parse_requirements``.
 
     Returns:
         By ECU name, then by version.
@@ -122,10 +124,10 @@ def build(
 
 
 def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:
-    """Return what an image for ``ecu`` depends on, each as ``adas>=2.0.0``.
+    """Return the dependencies of an image for ``ecu``; each text as ``adas>=2.0.0``.
 
     Raises:
-        FirmwareError: not of that form, an ECU that is not in the bench file, or too many.
+        FirmwareError: a text has another form, an ECU is not in the bench file, or there are too many.
     """
     found = []
     for text in texts:
@@ -140,7 +142,7 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
         found.append(Dependency(number, parse_version(version)))
     if len(found) > MAX_DEPENDENCIES:
         raise FirmwareError(
-            f"--requires: {len(found)} dependencies are more than the {MAX_DEPENDENCIES} that an ECU takes"
+            f"--requires: {len(found)} dependencies are more than the {MAX_DEPENDENCIES} that an ECU accepts"
         )
     return tuple(found)
 
@@ -157,10 +159,10 @@ def pack(
     security_counter: int | None = None,
     dependencies: Sequence[Dependency] = (),
 ) -> FirmwareFile:
-    """Wrap a raw binary into a signed MCUboot image.
+    """Pack a binary into a signed MCUboot image.
 
     Raises:
-        FirmwareError: nothing to wrap, too large for the slot, no signing key, or the file cannot be written.
+        FirmwareError: the binary is empty or too large for the slot, there is no signing key, or the file cannot be written.
     """
     parsed = parse_version(version)
     counter = parsed.major if security_counter is None else security_counter
@@ -200,7 +202,8 @@ def _imgtool_sign(
     slot_size: int,
     dependencies: Sequence[Dependency],
 ) -> None:
-    import click  # imgtool's own; imported here as it takes its time
+    # imgtool raises click's exceptions; imported here because importing imgtool takes long
+    import click
     from imgtool.main import sign
 
     arguments = ["--key", str(key), "--header-size", hex(HEADER_SIZE), "--pad-header", "--slot-size", hex(slot_size)]
@@ -214,14 +217,14 @@ def _imgtool_sign(
     except click.ClickException as error:
         raise FirmwareError(f"{out.name}: imgtool refuses: {' '.join(error.format_message().split())}") from error
     except ValueError as error:
-        raise FirmwareError(f"{key}: this is no usable signing key: {error}") from error
+        raise FirmwareError(f"{key}: not a usable signing key: {error}") from error
 
 
 def read(path: Path) -> tuple[Image, bytes]:
-    """Return an image file: what it says of itself, and its bytes.
+    """Return an image, parsed, and its bytes.
 
     Raises:
-        FirmwareError: it cannot be read or is no image.
+        FirmwareError: the file cannot be read or is not an image.
     """
     try:
         data = path.read_bytes()
@@ -229,11 +232,11 @@ def read(path: Path) -> tuple[Image, bytes]:
     except OSError as error:
         raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
     except ImageFormatError as error:
-        raise FirmwareError(f"{path}: {error}; `otabench firmware pack` makes an image of a raw binary") from error
+        raise FirmwareError(f"{path}: {error}; `otabench firmware pack` makes an image from a binary") from error
 
 
 def describe(path: Path, topology: Topology) -> dict[str, str]:
-    """Return what `otabench firmware info` shows, by label.
+    """Return what `otabench firmware info` prints, by label.
 
     Raises:
         FirmwareError: see ``read``.

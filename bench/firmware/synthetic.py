@@ -1,17 +1,17 @@
-"""Firmware contents that behave like compiled code, so that a delta between two versions is as large as a real one.
+"""Generated firmware that behaves like compiled code: a delta between two versions is as large as a real one.
 
-Decides the bytes of a body: functions of Thumb-like instructions with calls and literal pools, strings, pointer tables,
-calibration maps. Pure and deterministic: the same name, size and version give the same bytes on every machine.
+A binary consists of functions of Thumb-like instructions with calls and literal pools, strings, pointer tables and calibration maps.
+Pure and deterministic: the same name, size and version give the same bytes on every machine.
 
-What makes it realistic:
+Why deltas and compression behave as with real firmware:
 
-* A release rewrites a few functions (a stretch in the middle, of another length), adds some, changes some strings.
-  Everything behind them shifts.
-* Calls are relative and literals are absolute addresses, so functions that did not change differ as well, in a few bytes.
-* Instructions come in idioms of uneven frequency, so that the body compresses about as well as real code does.
+* A release replaces a part of a few functions by code of another length, adds functions, and changes strings. Everything behind
+  them shifts.
+* Calls are relative and literals are absolute addresses, so functions that did not change differ in a few bytes too.
+* Instructions come in idioms of uneven frequency, so the binary compresses about as well as real code.
 
-Releases build on one another: 2.1.0 is 2.0.0 with a minor release's changes. A major release touches more than a minor
-one, a minor one more than a revision.
+Releases build on each other: 2.1.0 is 2.0.0 with the changes of a minor release. A major release changes more than a minor one, a
+minor one more than a revision.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MEAN_FUNCTION_BYTES: Final = 234
 _CHANGED_SHARE: Final = {"major": 0.08, "minor": 0.03, "revision": 0.006}
 _ADDED_SHARE: Final = {"major": 0.008, "minor": 0.003, "revision": 0.0}
 _MAX_RELEASES: Final = 64
-"""Changes of older releases than these (per level) are left out: a version number may be large."""
+"""Only the changes of the newest releases of a level are applied: a version number may be large, and time would grow with it."""
 
 _WORDS: Final = [
     "sensor timeout",
@@ -61,7 +61,7 @@ _WORDS: Final = [
 
 
 def _idioms() -> list[bytes]:
-    """Short runs of instructions as a compiler repeats them, from one fixed seed."""
+    """Return short runs of instructions, such as a compiler repeats, from a fixed seed."""
     source = random.Random("idioms")
     common = [source.getrandbits(16) for _ in range(160)]
     weights = [1.0 / (rank + 2) for rank in range(len(common))]
@@ -73,18 +73,18 @@ def _idioms() -> list[bytes]:
 
 _IDIOMS: Final = _idioms()
 _IDIOM_WEIGHTS: Final = [sum(1.0 / (rank + 4) for rank in range(index + 1)) for index in range(len(_IDIOMS))]
-"""Cumulative."""
+"""Cumulative: ``random.choices`` would otherwise add up the weights at every call."""
 
 
 @dataclass
 class _Function:
-    """A function before it is placed: chunks of instructions, and between them what refers elsewhere."""
+    """A function before it has an address: chunks of instructions, and references to others between them."""
 
     chunks: list[bytes]
     calls: list[int]
-    """After chunk n, a call of this function (an identity that survives releases); -1: none."""
+    """The function called after chunk n, by an identity that stays the same in all releases; -1: no call."""
     literals: list[int]
-    """Identities whose addresses stand in the literal pool: functions from 0 up, strings from -1 down."""
+    """Identities whose addresses are in the literal pool: functions from 0 up, strings from -1 down."""
 
 
 @dataclass
@@ -98,18 +98,18 @@ class _Program:
 
 
 def build(name: str, *, size_bytes: int, version: ImageVersion) -> bytes:
-    """Return the body of a firmware: exactly ``size_bytes`` long, the same for the same arguments.
+    """Return a binary of exactly ``size_bytes``; the same for the same arguments.
 
     Args:
-        name: seeds everything; another name is another program.
-        size_bytes: at least 2048.
-        version: the releases up to it are applied one after the other.
+        name: the seed; another name gives another program.
+        size_bytes: 2048 or more.
+        version: all releases up to it are applied, one after the other.
 
     Raises:
-        ValueError: too small to hold a program.
+        ValueError: ``size_bytes`` is too small.
     """
     if size_bytes < 2048:
-        raise ValueError(f"{size_bytes} bytes are too few for a program; at least 2048")
+        raise ValueError(f"{size_bytes} bytes are too few for a program; give 2048 or more")
     program = _first_release(name, size_bytes)
     for level, numbers in (
         ("major", range(2, version.major + 1)),
@@ -143,7 +143,7 @@ def _new_function(source: random.Random, count: int) -> _Function:
 
 
 def _instructions(source: random.Random, count: int) -> bytes:
-    """Return a stretch of code: idioms, and between them operands that do not repeat."""
+    """Return a run of code: idioms, and between them operands that do not repeat."""
     pieces = source.choices(_IDIOMS, cum_weights=_IDIOM_WEIGHTS, k=count)
     operands = source.randbytes(2 * count)
     pieces[1::2] = [operands[2 * index : 2 * index + 2] for index in range(len(pieces) // 2)]
@@ -156,7 +156,7 @@ def _new_string(source: random.Random) -> bytes:
 
 
 def _release(program: _Program, source: random.Random, level: str) -> None:
-    """Apply one release's changes."""
+    """Apply the changes of one release."""
     count = len(program.order)
     for identity in source.sample(program.order, max(1, int(count * _CHANGED_SHARE[level]))):
         _rewrite(program.functions[identity], source, count)
@@ -169,7 +169,7 @@ def _release(program: _Program, source: random.Random, level: str) -> None:
 
 
 def _rewrite(function: _Function, source: random.Random, count: int) -> None:
-    """Replace a stretch of a function by one of another length."""
+    """Replace a part of a function by a part of another length."""
     first = source.randrange(len(function.chunks))
     last = min(len(function.chunks), first + source.randint(1, 2))
     fresh = source.randint(1, 3)
@@ -178,7 +178,7 @@ def _rewrite(function: _Function, source: random.Random, count: int) -> None:
 
 
 def _link(program: _Program, name: str, size_bytes: int, version: ImageVersion) -> bytes:
-    """Place everything, resolves calls and literals, and fill up with calibration maps to the wanted size."""
+    """Place all parts, resolve calls and literals, and fill up to the size with calibration maps."""
     body = bytearray(struct.pack("<II", _RAM_ADDRESS + 0x8000, _BASE_ADDRESS + 0x101))
     body += _banner(name, version)
     address: dict[int, int] = {}
@@ -226,7 +226,7 @@ def _branch_with_link(offset: int) -> tuple[int, int]:
 
 
 def _calibration_maps(name: str, size_bytes: int) -> bytes:
-    """Smooth tables of 16-bit values: the same in every release."""
+    """Return smooth tables of 16-bit values, which are the same in every release."""
     source = random.Random(f"{name}/maps")
     values = bytearray()
     while len(values) < size_bytes:

@@ -1,5 +1,5 @@
-"""The bench file: which vehicle, which buses, which ECUs.
+"""The bench file: vehicle, buses, ECUs.
 
-``bench_file`` reads and validates it, ``model`` and ``entries`` are what it means, ``rules`` judge entries against each other.
-It opens no bus and starts nothing.
+``bench_file`` reads and validates it, ``entries`` and ``model`` are its contents, ``rules`` are the rules between entries.
+Nothing here opens a bus or starts a process.
 """

@@ -1,6 +1,7 @@
-"""What bench.json says of the ECUs: where each is on its bus, as its frames are addressed there (``proto.isotp_address``).
+"""The ECUs' addresses in bench.json: bus, identifiers, and the address byte in front of every frame. Pure.
 
-Decides the keys, for those who write and for those who read them. The addresses in front are null but with extended addressing. Pure.
+Writers and readers of bench.json use this module, so that the keys are in one place. The address bytes (``…_extension``) are null
+except with extended addressing. The rules of addressing are in ``proto.isotp_address``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _DIRECTIONS: Final = {"request": "-> {ecu}", "response": "<- {ecu}", "functional
 
 
 def addresses(topology: Topology, ecu: str) -> dict[str, FrameAddress]:
-    """``request``, ``response`` and ``functional`` address of an ECU."""
+    """Return the ``request``, ``response`` and ``functional`` address of an ECU."""
     entry, isotp = topology.ecus[ecu], topology.isotp_of(ecu)
     both = connection_address(isotp, request_id=entry.request_id, response_id=entry.response_id)
     functional = functional_address(isotp, functional_id=entry.functional_id)
@@ -23,7 +24,7 @@ def addresses(topology: Topology, ecu: str) -> dict[str, FrameAddress]:
 
 
 def extended_ids(topology: Topology, bus: str) -> list[int]:
-    """Return the identifiers of a bus whose frames have an address in front."""
+    """Return the identifiers of a bus whose frames have an address byte in front."""
     here = [ecu for ecu, entry in topology.ecus.items() if entry.bus == bus]
     found = [address for ecu in here for address in addresses(topology, ecu).values()]
     return sorted({address.can_id for address in found if address.extension is not None})
@@ -40,7 +41,10 @@ def ecu_entries(topology: Topology) -> dict[str, dict[str, Any]]:
 
 
 def names(entries: Mapping[str, Mapping[str, Any]], bus: str) -> Iterator[tuple[FrameAddress, str]]:
-    """Whose the diagnostic frames of a bus are and in which direction, of the key ``ecus``, which may be an older version's."""
+    """Yield the diagnostic addresses of a bus with their names, e.g. "-> engine", from the key ``ecus`` of bench.json.
+
+    The entries may be those of an older version, without ``…_extension``.
+    """
     for ecu, entry in entries.items():
         if entry["bus"] != bus:
             continue
@@ -49,5 +53,5 @@ def names(entries: Mapping[str, Mapping[str, Any]], bus: str) -> Iterator[tuple[
 
 
 def from_entry(entry: Mapping[str, Any], direction: str) -> FrameAddress:
-    """Return the address of one direction from an ECU's entry in bench.json or report.json, which have the same keys for it."""
+    """Return the address of one direction from an ECU's entry in bench.json or report.json, which have the same keys."""
     return FrameAddress(int(entry[f"{direction}_id"]), entry.get(f"{direction}_extension"))

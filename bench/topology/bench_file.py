@@ -1,18 +1,20 @@
-"""The bench file: which vehicle, which buses, which ECUs.
+"""Read and validate a bench file.
 
-Decides what a whole file means: defaults that come from several entries, and that every mistake is told with file, key, what
-is wrong and what to do (``topology.rules``, in the words of ``topology.wording``). Its entries are
-``topology.entries``. It opens no bus and starts nothing.
+    topology = load(Path("my.bench.yaml"))
+    topology.ecus["engine"].request_id       # 0x7E0
+
+Every mistake is a finding with file, key, problem and remedy. All mistakes are reported, not only the first. The keys are in
+``topology.entries``, the rules between entries in ``topology.rules``, the words for mistakes in ``topology.wording``.
 
 Rules:
 
-* Unknown keys are mistakes; the nearest known key is named.
-* Every ECU's bus exists; no two ECUs of a bus share an identifier, and none uses the functional request identifier. Application
-  frames have identifiers of their own.
-* Every ECU has an image number of its own, by which images name each other's ECUs as dependencies.
-* CAN FD is asked for only where the interface has it, of ISO-TP only on a bus that is CAN FD.
-* A real board (``kind: board``) needs its serial number and its security access secret, as nobody made them for it.
-* Files that the bench file names are relative to it.
+* Unknown keys are mistakes; the message names the nearest known key.
+* Every ECU's bus exists. Two ECUs of a bus do not share an identifier, and none uses the functional request identifier.
+  Application frames have identifiers of their own.
+* Every ECU has its own image number, by which images depend on other ECUs' images.
+* CAN FD needs an interface that supports it; ISO-TP over CAN FD needs a bus that is CAN FD.
+* A real board (``kind: board``) needs its serial number and its security access secret: the bench cannot make them up.
+* Paths in the bench file are relative to it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def load(path: Path | None = None) -> Topology:
     """Read a bench file, or the default one.
 
     Raises:
-        BenchFileError: it cannot be read or is wrong; one line for each mistake.
+        BenchFileError: it cannot be read, or has mistakes.
     """
     name = str(path) if path is not None else DEFAULT_NAME
     try:
@@ -75,11 +77,11 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
 
     Args:
         text: YAML.
-        name: stands in the messages.
-        folder: what relative paths in it are relative to; None: the working directory.
+        name: the file's name in messages.
+        folder: base of relative paths in the file. None: the working directory.
 
     Raises:
-        BenchFileError: one line for each mistake.
+        BenchFileError: it has mistakes.
     """
     try:
         content = yaml.load(text, Loader=_StrictLoader)
@@ -113,7 +115,7 @@ def _refusal(name: str, findings: Sequence[Finding]) -> BenchFileError:
 
 
 def _mappings(section: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the entries of a section that are mappings; what is none is for the model to refuse."""
+    """Return the entries of a section that are mappings; the model refuses the others."""
     if not isinstance(section, dict):
         return []
     return [(str(key), value) for key, value in section.items() if isinstance(value, dict)]
@@ -129,14 +131,18 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping; ``on`` and ``off`` are words (YAML 1.2), not truth values."""
+    """A YAML loader that refuses a key given twice, and reads ``on`` and ``off`` as words.
+
+    PyYAML implements YAML 1.1: it keeps the last of two equal keys silently, and reads ``on`` as true. ``power: {on: …}`` would
+    then have the key True. YAML 1.2 has only ``true`` and ``false``.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

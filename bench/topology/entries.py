@@ -1,7 +1,6 @@
-"""The entries of a bench file: vehicle, bus, ECU, with its power and security. The model alone.
+"""The entries of a bench file: vehicle, bus, ECU with power and security. Their keys, types, ranges and defaults.
 
-Decides which keys there are, their types, ranges and defaults. What holds between entries is ``topology.rules``', what a
-whole file means ``topology.bench_file``'s.
+Rules between entries are in ``topology.rules``, defaults that depend on several entries in ``topology.model``.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 FUNCTIONAL_ID = 0x7DF
 UDP_MULTICAST = "udp_multicast"
 UDP_MULTICAST_PORT = 43113
-"""python-can's, where the entry names none."""
+"""python-can's default."""
 FD_BIT_TIMING = frozenset(
     {"f_clock", *(f"{phase}_{part}" for phase in ("nom", "data") for part in ("brp", "tseg1", "tseg2", "sjw"))}
 )
-"""Keys of which ``can.Bus`` makes the bit timing of CAN FD, where all are given."""
+"""Keys from which ``can.Bus`` makes the bit timing of CAN FD, if all are given."""
 
 
 class Entry(BaseModel):
-    """Frozen; unknown keys are mistakes."""
+    """Base of all entries: frozen, and an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,14 +38,14 @@ class VehicleEntry(Entry):
     vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
 
 
-_ONE_PROGRAMS: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
-"""Interfaces of python-can that hold a serial port or a USB device."""
+_EXCLUSIVE: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
+"""Interfaces of python-can that open a serial port or a USB device themselves."""
 
 
 class BusEntry(Entry):
     """One CAN bus, as ``can.Bus`` opens it.
 
-    Keys that only its interface knows may stand beside these (``topology.python_can`` puts them into ``options``).
+    Keys of its interface may stand beside these (``topology.python_can`` puts them into ``options``).
     """
 
     interface: str = "socketcan"
@@ -57,9 +56,9 @@ class BusEntry(Entry):
     """CAN FD's data phase; None: the nominal rate."""
     fd: bool = False
     config_context: str | None = None
-    """Section of ``~/.canrc``, and suffix of CAN_INTERFACE and CAN_CHANNEL, that what is omitted here is taken from."""
+    """Section of ``~/.canrc``, and suffix of CAN_INTERFACE and CAN_CHANNEL, from which omitted keys are filled in."""
     options: dict[str, Any] = {}
-    """Further keyword arguments of ``can.Bus`` for this interface, passed on as they are."""
+    """Further keyword arguments of ``can.Bus`` for this interface, passed on unchecked."""
 
     def can_arguments(self) -> dict[str, Any]:
         """Return keyword arguments for ``can.Bus``."""
@@ -72,9 +71,9 @@ class BusEntry(Entry):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Interface and channel: what is one bus for everybody on this machine.
+        """Interface and channel: entries with the same identity are the same bus on this machine.
 
-        Of ``udp_multicast`` that is the port: Linux hands a socket the frames of every group that anybody joined on it.
+        For ``udp_multicast`` it is the port: Linux delivers to a socket the frames of every group that any socket joined on its port.
         """
         if self.interface == UDP_MULTICAST:
             return self.interface, f"port {self.options.get('port', UDP_MULTICAST_PORT)}"
@@ -82,27 +81,27 @@ class BusEntry(Entry):
 
     @property
     def is_vcan(self) -> bool:
-        """Whether this is a virtual SocketCAN interface by its name, which can be paced."""
+        """Whether this is a virtual SocketCAN interface, by its name. Such a bus can be paced."""
         return self.interface == "socketcan" and str(self.channel).startswith("vcan")
 
     @property
     def is_one_programs(self) -> bool:
         """Whether python-can opens the adapter itself, so that two programs would take each other's frames."""
-        return self.interface in _ONE_PROGRAMS
+        return self.interface in _EXCLUSIVE
 
 
 class PowerEntry(Entry):
-    """How an ECU's supply is switched (``launcher.power``)."""
+    """How to switch an ECU's supply (``launcher.power``)."""
 
     driver: Literal["simulated", "command", "none"] | None = None
-    """None: a simulated ECU's own, none for a board."""
+    """None: ``simulated`` for a simulated ECU, ``none`` for a board."""
     on: str = ""
     off: str = ""
     """Shell commands of the driver ``command``."""
     timeout_s: float = Field(default=10.0, gt=0, le=600)
-    """A command that takes longer is killed."""
+    """Limit for one command; after it the command is killed."""
     off_s: float = Field(default=1.0, ge=0, le=600)
-    """How long a power cycle stays off."""
+    """How long a power cycle keeps the supply off."""
 
     @model_validator(mode="after")
     def _commands_fit(self) -> PowerEntry:
@@ -117,11 +116,11 @@ class SecurityEntry(Entry):
     """Security access of an ECU."""
 
     algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
-    """The built-in one, or ``module:function`` (``proto.security_algorithm``)."""
+    """The built-in algorithm, or ``module:function`` (``proto.security_algorithm``)."""
     secret: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    """32 bytes, hex. None: ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
+    """32 bytes in hex. None: read from ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
     secret_file: Path | None = None
-    """A file with these 64 digits, so that the bench file can be shared; relative to the bench file."""
+    """A file with the 64 digits, so that the bench file can be shared without them; relative to the bench file."""
 
     @field_validator("secret")
     @classmethod
@@ -145,25 +144,25 @@ class EcuEntry(Entry):
     functional_id: int = Field(default=FUNCTIONAL_ID, ge=0, le=0x1FFF_FFFF)
     hardware_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
     image_number: int | None = Field(default=None, ge=1, le=MAX_IMAGE_NUMBER)
-    """By which images of other ECUs name it as a dependency; None: its place in the file, from 1."""
+    """The number by which images of other ECUs depend on this one. None: its place in the file, from 1."""
     profile: str = "iso14229-ab"
-    """Flash sequence: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""
+    """Flash profile: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""
     serial: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
     part_number: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
     image_size_bytes: int = Field(default=262_144, ge=4096, le=1_000_000)
-    """Size of the firmware that `otabench firmware build` makes for it."""
+    """Size of the firmware that `otabench firmware build` makes for this ECU."""
     slot_size_bytes: int = Field(default=0x100000, ge=0x2000, le=0x100000)
     declared_ram_bytes: int = Field(default=4 * 1024 * 1024, ge=4096)
     isotp: IsoTpConfig | None = None
-    """None: by the bus."""
+    """None: chosen by the bus (``Topology.isotp_of``)."""
     timing: EcuTiming = EcuTiming()
     features: tuple[str, ...] = ()
     periodic: tuple[PeriodicFrame, ...] = ()
-    """Application frames; a simulated ECU sends them, of a board they are only described (`otabench dbc`)."""
+    """Application frames. A simulated ECU sends them; for a board they only describe what it sends (`otabench dbc`)."""
     power: PowerEntry = PowerEntry()
     security: SecurityEntry = SecurityEntry()
     control_port: int | None = Field(default=None, ge=1, le=65535)
-    """Of a board: loopback port of a fault injector that speaks the control port's protocol (docs/contracts.md)."""
+    """For a board: loopback port of a fault injector with the control port's protocol (docs/contracts.md)."""
 
     @model_validator(mode="after")
     def _frames_apart(self) -> EcuEntry:

@@ -1,4 +1,4 @@
-"""A whole bench file, validated: what it means, and the defaults that come from several of its entries."""
+"""The contents of a whole bench file, and the defaults that depend on several of its entries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otabench.bench.topology.entries import (
 from otabench.proto.process_config import IsoTpConfig
 
 USER_SPACE_BLOCK_SIZE = 8
-"""Block size where ISO-TP runs in user space: with 0 the receiver's buffer overflows and frames are lost."""
+"""Block size for ISO-TP in user space: with 0 (no limit) the receiver's buffer overflows and frames are lost."""
 
 
 class Topology(Entry):
@@ -28,7 +28,7 @@ class Topology(Entry):
     buses: dict[str, BusEntry] = Field(min_length=1)
     ecus: dict[str, EcuEntry] = Field(min_length=1)
     keys: Path | None = None
-    """Made earlier by `otabench keys init`, relative to the bench file; None: new ones for each run (no board trusts these)."""
+    """Folder made by `otabench keys init`, relative to the bench file. None: new keys for each run, which no board trusts."""
 
     def serial_of(self, ecu: str) -> str:
         """Return the ECU's serial number: the file's, else one made from vehicle and name."""
@@ -39,17 +39,17 @@ class Topology(Entry):
         return self.ecus[ecu].part_number or f"OTB-{self.ecus[ecu].hardware_id.upper()}"[:32]
 
     def image_number_of(self, ecu: str) -> int:
-        """Return the number by which images of other ECUs name this one: the file's, else its place in it."""
+        """Return the number by which images of other ECUs refer to this one: the file's, else its place in the file."""
         return self.ecus[ecu].image_number or list(self.ecus).index(ecu) + 1
 
     def isotp_of(self, ecu: str) -> IsoTpConfig:
-        """ISO-TP parameters of both ends: the file's, and where it says nothing what the ECU's bus needs."""
+        """Return the ISO-TP parameters of both ends: the file's; those that it omits are chosen by the ECU's bus."""
         bus = self.buses[self.ecus[ecu].bus]
-        said = self.ecus[ecu].isotp or IsoTpConfig()
+        given = self.ecus[ecu].isotp or IsoTpConfig()
         needed: dict[str, Any] = {"fd": bus.fd}
         if bus.interface != "socketcan":
             needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
-        return said.model_copy(update={key: needed[key] for key in needed.keys() - said.model_fields_set})
+        return given.model_copy(update={key: needed[key] for key in needed.keys() - given.model_fields_set})
 
     def identifiers_on(self, bus: str) -> frozenset[int]:
         """Return all identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
@@ -66,7 +66,7 @@ class Topology(Entry):
         return [name for name, entry in self.ecus.items() if entry.kind == "board"]
 
     def with_control_port(self) -> list[str]:
-        """Return the names of the ECUs that faults can be set at: the simulated ones, and boards with a fault injector."""
+        """Return the names of the ECUs that accept faults: the simulated ones, and boards with a fault injector."""
         return [
             name for name, entry in self.ecus.items() if entry.kind == "simulated" or entry.control_port is not None
         ]
@@ -75,7 +75,7 @@ class Topology(Entry):
         """Return the same bench on python-can's ``udp_multicast``, on this machine only, with user-space ISO-TP.
 
         Args:
-            udp_ports: one a bus: Linux hands a socket the frames of every group that anybody joined on its port.
+            udp_ports: one for each bus: Linux delivers to a socket the frames of every group that any socket joined on its port.
         """
         ports = dict(zip(self.buses, udp_ports, strict=True))
         groups = {name: f"239.74.163.{2 + index}" for index, name in enumerate(self.buses)}

@@ -333,7 +333,7 @@ def test_a_board_needs_its_serial_and_secret() -> None:
 def test_a_key_that_stands_twice_names_its_line() -> None:
     text = bench_file.default_text() + "vehicle: {vin: W0TABENCH00000002}\n"
     line = len(text.splitlines())
-    assert problems_of(text) == [f"{FILE}: line {line}, column 1: the key 'vehicle' stands twice; correct that line"]
+    assert problems_of(text) == [f"{FILE}: line {line}, column 1: the key 'vehicle' is given twice; correct that line"]
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words"])
