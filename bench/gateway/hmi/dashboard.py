@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HmiState
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HistoryEntry, HmiState
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.job_states import JobState
 
 _SHOWN_EVERY_S: Final = 0.1
-_HISTORY_MOST: Final = 20
+_MAX_HISTORY: Final = 20
 
 
 @dataclass(frozen=True)
@@ -152,8 +151,8 @@ class Dashboard:
         self._publish_soon()
 
     def show_history(self, ended: list[JobRecord]) -> None:
-        """The jobs that ended, latest first."""
-        self._publish(history=tuple(_history_line(job) for job in ended[:_HISTORY_MOST]))
+        """Show the jobs that ended, latest first."""
+        self._publish(history=tuple(_history_entry(job) for job in ended[:_MAX_HISTORY]))
 
     def _publish_soon(self) -> None:
         if self._flush is None:
@@ -189,6 +188,11 @@ class Dashboard:
         )
 
 
-def _history_line(job: JobRecord) -> str:
-    ended = datetime.fromtimestamp(job.updated_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"{ended}: {job.campaign_name or job.job_id}: {job.state}" + (f" ({job.reason})" if job.reason else "")
+def _history_entry(job: JobRecord) -> HistoryEntry:
+    return HistoryEntry(
+        job_id=job.job_id,
+        campaign_name=job.campaign_name,
+        state=job.state,
+        ended_at=job.updated_at,
+        reason=job.reason,
+    )

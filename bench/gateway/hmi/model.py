@@ -41,8 +41,21 @@ class EcuView(_Model):
     detail: str = ""
 
 
+class HistoryEntry(_Model):
+    """One job that has ended. The page composes the text: this is data, so that no one parses a sentence."""
+
+    job_id: str
+    campaign_name: str = ""
+    state: JobState
+    """The final state."""
+    ended_at: float
+    """s since 1970, UTC."""
+    reason: str = ""
+    """Why the job ended in this state; empty where there is nothing to explain."""
+
+
 class HmiState(_Model):
-    """All the page shows."""
+    """Everything that the page shows."""
 
     seq: int
     """Counts changes; the SSE event's id."""
@@ -60,8 +73,8 @@ class HmiState(_Model):
     """s since 1970, UTC: the driver said Later; asked again from then on."""
     cloud_reachable: bool = True
     ecus: tuple[EcuView, ...] = ()
-    history: tuple[str, ...] = ()
-    """Latest first, one line each: "2026-11-23 12:00 UTC: Autumn release: SUCCEEDED"."""
+    history: tuple[HistoryEntry, ...] = ()
+    """The jobs that ended, latest first."""
 
 
 class DecisionRefused(Exception):

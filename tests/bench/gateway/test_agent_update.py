@@ -39,7 +39,9 @@ def test_a_campaign_updates_two_ecus(tmp_path: Path) -> None:
             final = shown(agent)
             assert final.job_state is JobState.SUCCEEDED
             assert final.download_done_bytes == final.download_bytes
-            assert "Autumn: SUCCEEDED" in final.history[0]
+            entry = final.history[0]
+            assert (entry.campaign_name, entry.state, entry.reason) == ("Autumn", JobState.SUCCEEDED, "")
+            assert 0.0 <= time.time() - entry.ended_at < 60.0
             last = next(u for u in reversed(world.cloud.updates) if u.ecus)
             assert {ecu.ecu: ecu.software_version for ecu in last.ecus} == {"engine": "2.0.0", "adas": "2.0.0"}
             first = next(u for u in world.cloud.updates if u.ecus)
@@ -272,7 +274,9 @@ def test_an_ecu_that_does_not_boot_brings_all_back(tmp_path: Path) -> None:
             assert "adas: verify: runs 1.0.0, not 2.0.0" in world.cloud.reason
             assert world.vehicle.running() == OLD
             await world.closed(agent)
-            assert "ROLLED_BACK" in shown(agent).history[0]
+            entry = shown(agent).history[0]
+            assert entry.state is JobState.ROLLED_BACK
+            assert "adas: verify: runs 1.0.0, not 2.0.0" in entry.reason
             last = next(u for u in reversed(world.cloud.updates) if u.ecus)
             assert {ecu.software_version for ecu in last.ecus} == {"1.0.0"}
 

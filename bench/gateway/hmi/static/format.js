@@ -39,3 +39,8 @@ export function moment(seconds, now = new Date()) {
   if (then.toDateString() === now.toDateString()) return time;
   return `${then.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
 }
+
+/** 1763899200 → "2025-11-23 12:00 UTC". In UTC, so that it matches logs and traces wherever the vehicle is. */
+export function dateTime(seconds) {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}

@@ -1,6 +1,7 @@
 // The page as a function of the state: view(state, ui) describes everything, and touches nothing.
 
 import { h } from "./dom.js";
+import { dateTime } from "./format.js";
 import { icon } from "./icons.js";
 import { ecuSection } from "./view_ecus.js";
 import { jobSection } from "./view_job.js";
@@ -38,29 +39,26 @@ export function lostNotice(ui) {
   return [icon("warn"), h("p", {}, h("strong", {}, "Connection to the gateway lost. "), "What you see may be out of date. Reconnecting…")];
 }
 
-// "2026-11-23 12:00 UTC: Autumn release: ROLLED_BACK (engine did not start)"; any other line is shown as it came
-const HISTORY_LINE = /^(.+?): (.+?): (SUCCEEDED|ROLLED_BACK|FAILED|REJECTED|CANCELED|TIMED_OUT)(?: \((.+)\))?$/s;
 const TONES = { SUCCEEDED: "good", ROLLED_BACK: "warn", FAILED: "bad" };
 
-function historySection(lines) {
-  if (lines.length === 0) return null;
+function historySection(entries) {
+  if (entries.length === 0) return null;
   return h(
     "section",
     { id: "history", "data-testid": "history", class: "card", "aria-labelledby": "history-title" },
     h("h2", { id: "history-title", class: "section-title" }, "Earlier updates"),
-    h("ul", { class: "history" }, lines.map(historyLine)),
+    h("ul", { class: "history" }, entries.map(historyEntry)),
   );
 }
 
-function historyLine(line) {
-  const [, when, name, outcome, reason] = HISTORY_LINE.exec(line) ?? [];
-  if (!when) return h("li", {}, line);
+/** One job that has ended. A campaign without a name is shown by its job id. */
+function historyEntry(entry) {
   return h(
     "li",
-    { class: `tone-${TONES[outcome] ?? "idle"}` },
+    { class: `tone-${TONES[entry.state] ?? "idle"}` },
     h("span", { class: "dot", "aria-hidden": "true" }),
-    h("span", { class: "history-name" }, name),
-    h("span", { class: "history-outcome" }, jobState(outcome)),
-    h("span", { class: "history-when" }, when, reason && ` · ${reason}`),
+    h("span", { class: "history-name" }, entry.campaign_name || entry.job_id),
+    h("span", { class: "history-outcome" }, jobState(entry.state)),
+    h("span", { class: "history-when" }, dateTime(entry.ended_at), entry.reason && ` · ${entry.reason}`),
   );
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-from otabench.bench.gateway.hmi.model import Decision, EcuView
+from otabench.bench.gateway.hmi.model import Decision, EcuView, HistoryEntry
 from otabench.proto.job_states import FINAL_STATES, JobState
 from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, resize, start_browser
 from tests.bench.gateway.hmi.memory_model import IDLE_ECUS, OFFER, VIN, MemoryModel
@@ -25,6 +26,11 @@ pytestmark = pytest.mark.browser
 S = JobState
 T = TypeVar("T")
 KIB = 1024
+
+
+def utc(year: int, month: int, day: int, hour: int, minute: int) -> float:
+    """Return a moment in UTC as seconds since 1970."""
+    return datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture(scope="module")
@@ -273,8 +279,18 @@ def test_up_to_date_is_said_only_when_it_is_known(display: Display) -> None:
 
 
 def test_history_says_what_and_why(display: Display) -> None:
-    undone = "2026-11-02 08:14 UTC: Release: one: ROLLED_BACK (engine: 2.0.0 did not start: FAILED (3 boots))"
-    display.model.show(history=(undone, "2026-09-14 17:40 UTC: Summer release: SUCCEEDED", "as it came"))
+    undone = HistoryEntry(
+        job_id="job-3",
+        campaign_name="Release: one",
+        state=S.ROLLED_BACK,
+        ended_at=utc(2026, 11, 2, 8, 14),
+        reason="engine: 2.0.0 did not start: FAILED (3 boots)",
+    )
+    done = HistoryEntry(
+        job_id="job-2", campaign_name="Summer release", state=S.SUCCEEDED, ended_at=utc(2026, 9, 14, 17, 40)
+    )
+    unnamed = HistoryEntry(job_id="job-1", state=S.TIMED_OUT, ended_at=utc(2026, 1, 1, 0, 0))
+    display.model.show(history=(undone, done, unnamed))
     display.wait(lambda: display.has("history"))
     first, second, third = (line.text for line in display.find("history").find_elements(By.TAG_NAME, "li"))
     assert first.splitlines() == [
@@ -283,13 +299,14 @@ def test_history_says_what_and_why(display: Display) -> None:
         "2026-11-02 08:14 UTC · engine: 2.0.0 did not start: FAILED (3 boots)",
     ]
     assert second.splitlines() == ["Summer release", "Succeeded", "2026-09-14 17:40 UTC"]
-    assert third == "as it came"
+    assert third.splitlines() == ["job-1", "Timed out", "2026-01-01 00:00 UTC"]
 
 
 def test_text_from_the_cloud_stays_text(display: Display) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\nsecond line"
     ecus = (EcuView(ecu="<i>'x\"", hardware_id=attack, from_version=attack, to_version="2", detail=attack),)
-    hostile = {"campaign_name": attack, "release_notes": attack, "reason": attack, "ecus": ecus, "history": (attack,)}
+    entry = HistoryEntry(job_id=attack, campaign_name=attack, state=S.FAILED, ended_at=0.0, reason=attack)
+    hostile = {"campaign_name": attack, "release_notes": attack, "reason": attack, "ecus": ecus, "history": (entry,)}
     for state in (S.WAITING_FOR_APPROVAL, S.INSTALLING, S.FAILED):
         display.model.show(**{**OFFER, **hostile, "job_state": state})
         display.wait_for_state(state)
@@ -306,7 +323,15 @@ def test_long_texts_and_many_units_fit_a_car_display_and_a_narrow_window(display
         "campaign_name": "Autumn-release-with-a-name-that-never-ends-" * 3,
         "release_notes": "A long line of release notes that says much. " * 60,
         "reason": "engine: 31 01 0202 check memory: " + "0123456789abcdef" * 8,
-        "history": ("2026-11-23 12:00 UTC: Autumn release: SUCCEEDED",) * 30,
+        "history": (
+            HistoryEntry(
+                job_id="job-1",
+                campaign_name="Autumn release",
+                state=S.SUCCEEDED,
+                ended_at=utc(2026, 11, 23, 12, 0),
+            ),
+        )
+        * 30,
     }
     busy = {
         "phase": "transferring",
