@@ -151,12 +151,15 @@ class Report:
     ecus: Mapping[str, EcuOnBus] = field(default_factory=dict)
     dtcs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What the ECUs had stored after the job, as the gateway read it (19 02, 19 06)."""
+    overhead: tuple[tuple[str, float], ...] = ()
+    """The run's own phases, without the job, in s: bringing the bench up, and what came before and after."""
 
     def to_json(self) -> str:
         plain = asdict(self)
         for entry, transfer in zip(plain["transfers"], self.transfers, strict=True):
             entry["share_of_limit"] = transfer.share_of_limit
         plain["phases"] = [{"state": state, "duration_s": seconds} for state, seconds in self.phases]
+        plain["overhead"] = [{"phase": phase, "duration_s": seconds} for phase, seconds in self.overhead]
         plain["limit_is"] = LIMIT_IS
         return json.dumps(plain, indent=1)
 

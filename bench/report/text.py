@@ -40,6 +40,8 @@ def render(report: Report) -> RenderableType:
         parts.append(_buses(report))
     if report.phases:
         parts.append(_phases(report))
+    if report.overhead:
+        parts.append(_overhead(report))
     stored = [f"{ecu}: {dtc}" for ecu, codes in report.dtcs.items() for dtc in codes]
     if stored:
         parts.append(Text("\n".join(["Trouble codes", *(f"  {line}" for line in stored)]) + "\n"))
@@ -147,6 +149,13 @@ def _phases(report: Report) -> Table:
     table = _table(f"Time per state of job {report.job_id}", "state", "time")
     for state, seconds in report.phases:
         table.add_row(state, f"{seconds:.2f} s")
+    return table
+
+
+def _overhead(report: Report) -> Table:
+    table = _table("Time of the run beside the job", "phase", "time")
+    for phase, seconds in report.overhead:
+        table.add_row(phase, f"{seconds:.2f} s")
     return table
 
 
