@@ -44,7 +44,7 @@ def follow(bench: Bench, console: Console, *, timeout_s: float) -> JobView:
 def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, dict[str, Any]], None]) -> JobView:
     deadline = time.monotonic() + timeout_s
     while True:
-        job = bench.job()
+        job = bench.jobs.current()
         try:
             state = bench.hmi.state()
         except EndpointError:
@@ -52,7 +52,7 @@ def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, di
         show(job, state)
         if job is not None and job.ended:
             return job
-        bench.check_processes()
+        bench.processes.check()
         if time.monotonic() > deadline:
             at = f"is {job.state}" if job else "was never taken up by the gateway"
             raise WaitTimeout(f"the job {at} after {timeout_s:.0f} s; see {bench.folder.root}, or give --timeout more")

@@ -97,19 +97,19 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
 
 def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     started = time.monotonic()
-    with Bench(options, say=lambda line: _say(console, line)) as bench:
-        before = _said(bench.ecu_states())
-        bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+    with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
+        before = _said(bench.ecus.states())
+        bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
         try:
-            bench.wait_for_job([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
-            job = bench.job()
+            bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
+            job = bench.jobs.current()
             if job is not None and job.state is JobState.WAITING_FOR_APPROVAL:
                 _say(console, "consent: given by the bench, through the HMI")
-                bench.decide("install")
+                bench.jobs.decide("install")
             job = follow(bench, console, timeout_s=timeout_s)
         except BenchError as error:
-            job = bench.job()
+            job = bench.jobs.current()
             notes.append(str(error))
         notes += _cloud_notes(bench, job)
         made = make_report(bench, before=before, job=job, duration_s=time.monotonic() - started, notes=notes)
@@ -134,9 +134,9 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
         try:
             with (
                 _taken(options, console, wait_s=wait_s) as taken,
-                Bench(taken, say=lambda line: _say(console, line)) as bench,
+                Bench.bring_up(taken, say=lambda line: _say(console, line)) as bench,
             ):
-                bench.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+                bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
                 console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
                 console.print(
                     "frames   setup/with-can --join candump vcan0" if bench.kernel_can else "frames   (no candump here)"
@@ -161,8 +161,8 @@ def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterato
 def _stay(bench: Bench, console: Console) -> None:
     shown: tuple[str, str] | None = None
     while True:
-        bench.check_processes()
-        job = bench.job()
+        bench.processes.check()
+        job = bench.jobs.current()
         if job is not None and (job.job_id, str(job.state)) != shown:
             shown = (job.job_id, str(job.state))
             _say(console, f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}")
@@ -174,12 +174,12 @@ def make_report(
 ) -> Report:
     """Return the report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
-    after = _said(bench.settled_ecu_states(since_ns=since_ns))
+    after = _said(bench.ecus.settled_states(since_ns=since_ns))
     tail = TraceTail(bench.folder.trace)
     events = tail.new_events()
     dtcs = _dtcs_after(bench, tail, events, since_ns)
     lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
-    bench.stop_captures()
+    bench.processes.stop_captures()
     events += tail.new_events()
     statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
     target = bench.options.versions[-1]
@@ -191,7 +191,7 @@ def make_report(
         reason=reason,
         vin=bench.topology.vehicle.vin,
         job_id=job_id,
-        campaign_id=bench.campaign.campaign_id if bench.campaign else "",
+        campaign_id=bench.jobs.campaign.campaign_id if bench.jobs.campaign else "",
         target_version=target,
         transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
         kernel_can=bench.kernel_can,
@@ -245,13 +245,13 @@ def _said(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
     """Return what the cloud thinks of the job, where that differs after it had time to hear of it."""
-    if job is None or bench.campaign is None:
+    if job is None or bench.jobs.campaign is None:
         return []
     deadline = time.monotonic() + _CLOUD_CATCHES_UP_S
     seen = ""
     while True:
         try:
-            campaign = bench.operator.get_campaign(bench.campaign.campaign_id)
+            campaign = bench.operator.get_campaign(bench.jobs.campaign.campaign_id)
             seen = str(job_states.from_wire(campaign.jobs[0].state))
         except (EndpointError, ValueError) as error:
             seen = f"unknown: {error}"

@@ -18,10 +18,7 @@ from otabench.bench.bus import environment
 from otabench.bench.doctor import bus_probe
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail, ok
-from otabench.bench.launcher import boards, keys
-from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.run_folder import RunFolder
-from otabench.bench.launcher.specs import Ports, ProcessSetup
+from otabench.bench.launcher import boards, endpoints, keys
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.topology.model import Topology
 
@@ -52,7 +49,7 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
         problems.append(fail(where, f"ecus.{name}.isotp.transport: {missing.problem}", missing.remedy))
     try:
         has_its_own = ecu.kind == "board" or ecu.security.secret_file is not None
-        secret = _setup(topology).secret(name) if has_its_own else "0" * 64
+        secret = endpoints.secret(topology, name, keys_dir=_keys_dir(topology)) if has_its_own else "0" * 64
         problems += _algorithm_problems(where, name, ecu, secret)
     except BenchError as error:
         problems.append(fail(where, str(error)))
@@ -67,7 +64,7 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
         yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} is not there", "mend that first")
         return
     try:
-        found = boards.ask(_setup(topology).endpoint(name), within_s=_BOARD_ANSWERS_S)
+        found = boards.ask(endpoints.endpoint(topology, name, keys_dir=_keys_dir(topology)), within_s=_BOARD_ANSWERS_S)
     except BenchError as error:
         yield fail(where, str(error))
     else:
@@ -106,8 +103,6 @@ def _power_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:
             yield fail(where, problem, "install it, or give its path")
 
 
-def _setup(topology: Topology) -> ProcessSetup:
-    """As the launcher would make it; no port is used."""
-    here = Path()
-    ports = Ports(grpc=0, artifacts=0, mqtt=0, hmi=0, control={})
-    return ProcessSetup(topology, BenchOptions(), RunFolder(here), topology.keys or here, ports)
+def _keys_dir(topology: Topology) -> Path:
+    """Return the bench file's key folder; without one, secrets of boards come from files that the bench file names."""
+    return topology.keys or Path()

@@ -7,7 +7,7 @@ frames only), a bus, or ``bus`` where there is but one gate; a load is of a bus,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,34 +61,23 @@ class BusPorts:
         Raises:
             WrongUsage: there is no such gate.
         """
-        if not self.gates:
-            raise WrongUsage(f"{target}: faults of frames need a frame gate: start the bench with --frame-gate")
-        bus = str(self.ecus[target]["bus"]) if target in self.ecus else target
-        if target == ANY_BUS and len(self.gates) == 1:
-            bus = next(iter(self.gates))
-        if bus not in self.gates:
-            known = ", ".join([*self.ecus, *self.gates])
-            raise WrongUsage(f"{target!r} is no ECU or bus with a frame gate; known: {known}")
+        bus = _gated_bus(target, self.gates, self._bus_by_ecu())
         return ControlPort(bus, self.gates[bus], what="frame gate")
 
-    def load_of(self, target: str) -> ControlPort:
-        """Return the control port of the load of a bus.
+    def load_of(self, target: str = ANY_BUS) -> ControlPort:
+        """Return the control port of the load of a bus: ``.fault("load", share=60)``, ``.state()``, ``.clear()``.
+
+        Args:
+            target: a bus; may be left out where the bench has only one.
 
         Raises:
-            WrongUsage: there is no such bus, or several and none is named.
+            WrongUsage: there is no such bus, or there are several and none is named.
         """
-        known = ", ".join(self.loads) or "none"
-        if target in self.loads:
-            bus = target
-        elif target == ANY_BUS and len(self.loads) == 1:
-            bus = next(iter(self.loads))
-        elif target == ANY_BUS:
-            raise WrongUsage(f"this bench has several buses; name one of them: {known}")
-        elif target in self.ecus:
-            raise WrongUsage(f"{target} is an ECU, and a load is of a bus: name its bus, {self.ecus[target]['bus']}")
-        else:
-            raise UnknownName("bus", target, self.loads, where="in this bench")
+        bus = _loadable_bus(target, self.loads, self._bus_by_ecu())
         return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
+
+    def _bus_by_ecu(self) -> dict[str, str]:
+        return {name: str(entry["bus"]) for name, entry in self.ecus.items()}
 
     def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Set a fault of frames or a load; what its process then reports.
@@ -115,14 +104,46 @@ def check(fault: Fault, topology: Topology, options: BenchOptions) -> None:
     Raises:
         WrongUsage: it could not.
     """
-    ecus = {name: {"bus": entry.bus} for name, entry in topology.ecus.items()}
-    gates = dict.fromkeys(gated_buses(topology, options), 0)
-    ports = BusPorts(gates, dict.fromkeys(topology.buses, 0), ecus)
+    bus_by_ecu = {name: entry.bus for name, entry in topology.ecus.items()}
     if fault.kind == LOAD_KIND:
-        ports.load_of(fault.ecu)
+        _loadable_bus(fault.ecu, topology.buses, bus_by_ecu)
         Load.parse(_without_seed(fault.parameters))
     else:
-        ports.gate_of(fault.ecu)
+        _gated_bus(fault.ecu, gated_buses(topology, options), bus_by_ecu)
+
+
+def _gated_bus(target: str, gated: Collection[str], bus_by_ecu: Mapping[str, str]) -> str:
+    """Return the bus with a gate that a target means: a bus, an ECU's bus, or the only one.
+
+    Raises:
+        WrongUsage: there is no such gate.
+    """
+    if not gated:
+        raise WrongUsage(f"{target}: faults of frames need a frame gate: start the bench with --frame-gate")
+    bus = bus_by_ecu.get(target, target)
+    if target == ANY_BUS and len(gated) == 1:
+        bus = next(iter(gated))
+    if bus not in gated:
+        known = ", ".join([*bus_by_ecu, *gated])
+        raise WrongUsage(f"{target!r} is no ECU or bus with a frame gate; known: {known}")
+    return bus
+
+
+def _loadable_bus(target: str, buses: Collection[str], bus_by_ecu: Mapping[str, str]) -> str:
+    """Return the bus that a load's target means: a bus by name, or the only one.
+
+    Raises:
+        WrongUsage: there is no such bus, or there are several and none is named.
+    """
+    if target in buses:
+        return target
+    if target == ANY_BUS and len(buses) == 1:
+        return next(iter(buses))
+    if target == ANY_BUS:
+        raise WrongUsage(f"this bench has several buses; name one of them: {', '.join(buses) or 'none'}")
+    if target in bus_by_ecu:
+        raise WrongUsage(f"{target} is an ECU, and a load is of a bus: name its bus, {bus_by_ecu[target]}")
+    raise UnknownName("bus", target, buses, where="in this bench")
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,90 +1,94 @@
-"""The ECUs of a running bench: control ports, power, and what each says of itself.
+"""The ECUs of a running bench: their control ports, their power, and the state that each reports.
 
-Decides whom to ask: a simulator by its control port, a real board over UDS (``launcher.boards``). A board with a fault injector
-of its own that speaks the control port's protocol is reached like a simulator for faults, and never asked for its state.
+A simulator reports its state by its control port, a real board over UDS (``launcher.boards``). A board may have a fault injector
+of its own that speaks the protocol of the control port: faults are set there as on a simulator, but its state is never read there.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from otabench.bench.errors import EndpointError, UnknownName, WrongUsage
 from otabench.bench.faults.control_port import ControlPort
-from otabench.bench.launcher import bus_faults, power
+from otabench.bench.launcher import power
 from otabench.bench.launcher.boards import BoardFacts
-from otabench.bench.launcher.power import PowerDriver
-from otabench.bench.launcher.processes import BenchProcesses
-from otabench.bench.launcher.specs import ProcessSetup
+from otabench.bench.launcher.power import NotedPower, PowerDriver
 from otabench.bench.topology.model import Topology
 
 _READ_AFTER_JOB_S: Final = 5.0
-_LOOK_INTERVAL_S: Final = 0.05
+_POLL_INTERVAL_S: Final = 0.05
 
 
-class BenchEcus(BenchProcesses):
-    """Part of ``launcher.bench.Bench``."""
+class Ecus:
+    """The ECUs of one bench.
 
-    topology: Topology
-    setup: ProcessSetup
-    boards: BoardFacts
+    Args:
+        topology: the bench file's contents.
+        control_ports: port number by ECU, of simulators and of boards with a fault injector.
+        boards: the readings of the boards.
 
-    def ecu(self, name: str) -> ControlPort:
+    Attributes:
+        boards: the readings of the boards.
+        switched_off: ECUs that are off because this bench switched them off. A board without power cannot be told apart from a
+            board that does not answer, so this is the only place that holds it.
+    """
+
+    def __init__(self, topology: Topology, *, control_ports: Mapping[str, int], boards: BoardFacts) -> None:
+        self.boards = boards
+        self.switched_off: set[str] = set()
+        self._topology = topology
+        self._control_ports = control_ports
+
+    def control_port(self, name: str) -> ControlPort:
         """Return the control port of an ECU.
 
         Raises:
             WrongUsage: there is no such ECU, or it is a board without a fault injector.
         """
-        port = self.setup.ports.control.get(name)
+        port = self._control_ports.get(name)
         if port is None:
-            known = ", ".join(self.setup.ports.control)
-            what = "is a board without a control port" if name in self.topology.ecus else "is no ECU of this bench"
+            known = ", ".join(self._control_ports)
+            what = "is a board without a control port" if name in self._topology.ecus else "is no ECU of this bench"
             raise WrongUsage(f"ECU {name!r} {what}; with one are: {known or 'none'}")
         return ControlPort(name, port)
 
-    def bus_load(self, bus: str = bus_faults.ANY_BUS) -> ControlPort:
-        """Other traffic on a bus: ``bench.bus_load().fault("load", share=60)``, ``.state()``, ``.clear()``.
-
-        Raises:
-            WrongUsage: there is no such bus, or several and none is named.
-        """
-        return bus_faults.BusPorts.of(self.setup.endpoints()).load_of(bus)
-
     def power(self, name: str) -> PowerDriver:
-        """Return the driver of an ECU's supply.
+        """Return the driver of an ECU's supply; ``switched_off`` follows what it does.
 
         Raises:
             WrongUsage: there is no such ECU.
         """
-        if name not in self.topology.ecus:
-            raise UnknownName("ECU", name, self.topology.ecus)
-        port = self.ecu(name) if name in self.setup.ports.control else None
-        return power.driver(name, self.topology.ecus[name], port)
+        if name not in self._topology.ecus:
+            raise UnknownName("ECU", name, self._topology.ecus)
+        port = self.control_port(name) if name in self._control_ports else None
+        return NotedPower(name, power.driver(name, self._topology.ecus[name], port), self.switched_off)
 
-    def ecu_states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
-        """State of every ECU that answers: by its control port, or as a board told the gateway last.
+    def states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
+        """Return the state of every ECU that answers: a simulator's from its control port, a board's from its last reading.
 
         Args:
             since_ns: boards whose last reading is older (monotonic clock) are left out.
         """
-        told = self.boards.states(since_ns=since_ns) if self.topology.boards() else {}
+        boards = self.boards.states(since_ns=since_ns) if self._topology.boards() else {}
         states = {}
-        for name, entry in self.topology.ecus.items():
+        for name, entry in self._topology.ecus.items():
             if entry.kind == "board":
-                if name in told:
-                    states[name] = told[name]
+                if name in boards:
+                    states[name] = boards[name]
                 continue
             try:
-                states[name] = self.ecu(name).state()
+                states[name] = self.control_port(name).state()
             except EndpointError:
                 continue
         return states
 
-    def settled_ecu_states(self, *, since_ns: int) -> dict[str, dict[str, Any]]:
-        """Return the same, once every board was read after that moment; those that were not are left out."""
+    def settled_states(self, *, since_ns: int) -> dict[str, dict[str, Any]]:
+        """Return ``states`` once every board was read after that moment; boards that were not read in time are left out."""
         deadline = time.monotonic() + _READ_AFTER_JOB_S
         while True:
-            states = self.ecu_states(since_ns=since_ns)
-            if states.keys() >= set(self.topology.boards()) or time.monotonic() > deadline:
+            states = self.states(since_ns=since_ns)
+            if states.keys() >= set(self._topology.boards()) or time.monotonic() > deadline:
                 return states
-            time.sleep(_LOOK_INTERVAL_S)
+            time.sleep(_POLL_INTERVAL_S)

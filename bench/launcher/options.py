@@ -41,7 +41,7 @@ class BenchOptions:
         image_size_bytes: of all firmware bodies; None: the bench file's.
         versions: firmware versions made; the first is what the ECUs are delivered with.
         keys_dir: keys made earlier; None: new ones for this run.
-        absent: processes not started with the bench; ``Bench.start_process`` brings them in later.
+        absent: processes not started with the bench; ``bench.processes.start`` starts them later.
         ecu_timing: overrides of ``EcuTiming``, for all simulated ECUs.
         gateway_timing: overrides of ``GatewayTiming``.
         poll_interval_s: how often the gateway asks the cloud without being woken.

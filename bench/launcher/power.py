@@ -147,6 +147,36 @@ class NoPower:
         )
 
 
+@dataclass(frozen=True)
+class NotedPower:
+    """A supply that keeps note of what it switched off.
+
+    Attributes:
+        ecu: the ECU's name.
+        driver: switches the supply.
+        switched_off: contains the ECU's name while the ECU is off because of this bench.
+    """
+
+    ecu: str
+    driver: PowerDriver
+    switched_off: set[str]
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.on()
+        self.switched_off.discard(self.ecu)
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.off()
+        self.switched_off.add(self.ecu)
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        self.driver.cycle()
+        self.switched_off.discard(self.ecu)
+
+
 def driver(ecu: str, entry: EcuEntry, port: ControlPort | None) -> PowerDriver:
     """Return the driver that the bench file names; without one, a simulator's own and none for a board."""
     kind = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")

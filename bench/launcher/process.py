@@ -41,6 +41,7 @@ class ProcessSpec:
         log: where its output is appended.
         ready: called now and then; True once it serves. May raise nothing.
         remedy: what the user can do where it does not come up.
+        ends_itself: it is expected to end by itself once it has come up.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ProcessSpec:
     log: Path
     ready: Callable[[], bool]
     remedy: str = ""
+    ends_itself: bool = False
 
 
 class Process:

@@ -1,94 +1,139 @@
-"""The processes of a running bench, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>,
-gate-<bus>, load-<bus>.
+"""The processes of a bench, by name: broker, cloud-control, cloud-artifacts, gateway, ecu-<name>, can-<bus>, gate-<bus>,
+load-<bus>.
 
-Decides what may be done with one of them while the bench is up: kill, stop, start, restart, wait for its end. Which there
-are, and in which order they come up, is the launcher's; how one is started, ``launcher.process``'.
+A process is declared first, with a factory of its specification, and started by name. The factory runs at every start, so that
+a restarted process reads a fresh configuration file. A process that ends without having been asked to is an error, which
+``check`` raises with the process's name and its last line.
+
+Which processes there are, and the order in which they come up, is in ``launcher.bench``; how one process is started and
+stopped is in ``launcher.process``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from otabench.bench.errors import WaitTimeout, WrongUsage
-from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait_ready
 
 CAPTURES = "can-"
-"""How the names of captures begin."""
+"""The names of captures begin with this."""
 
 
-class BenchProcesses:
-    """Part of ``launcher.bench.Bench``."""
+class Processes:
+    """The declared and the started processes of one bench.
 
-    options: BenchOptions
+    Args:
+        absent: names that ``start_present`` leaves out; ``start`` starts them all the same.
+        on_change: called after a process was started with ``start``, so that its process id can be published.
+    """
 
-    def __init__(self) -> None:
-        self._processes: dict[str, Process] = {}
-        self._specs: dict[str, Callable[[], ProcessSpec]] = {}
+    def __init__(self, *, absent: Collection[str] = (), on_change: Callable[[], None] = lambda: None) -> None:
+        self._absent = frozenset(absent)
+        self._on_change = on_change
+        self._factories: dict[str, Callable[..., ProcessSpec]] = {}
+        self._started: dict[str, Process] = {}
+
+    def declare(self, name: str, factory: Callable[..., ProcessSpec]) -> None:
+        """Make a process known under a name.
+
+        Args:
+            name: see the module.
+            factory: returns the specification; receives the keyword arguments that ``start`` was given.
+        """
+        self._factories[name] = factory
 
     @property
-    def process_names(self) -> tuple[str, ...]:
-        """All that this bench can run, started or not."""
-        return tuple(self._specs)
+    def names(self) -> tuple[str, ...]:
+        """The names of all declared processes, started or not."""
+        return tuple(self._factories)
 
-    def process(self, name: str) -> Process:
+    @property
+    def started(self) -> tuple[Process, ...]:
+        """All processes that were started, in the order of their first start; some may have ended."""
+        return tuple(self._started.values())
+
+    def get(self, name: str) -> Process:
         """Return a started process.
 
         Raises:
             WrongUsage: there is no such process, or it was not started.
         """
-        if name not in self._processes:
-            raise WrongUsage(f"no process {name!r} was started; this bench has: {', '.join(self._specs)}")
-        return self._processes[name]
+        if name not in self._started:
+            raise WrongUsage(f"no process {name!r} was started; this bench has: {', '.join(self._factories)}")
+        return self._started[name]
+
+    def was_started(self, name: str) -> bool:
+        """Return whether that process was started; it may have ended."""
+        return name in self._started
 
     def is_running(self, name: str) -> bool:
         """Return whether that process was started and has not ended."""
-        return name in self._processes and self._processes[name].running
+        return name in self._started and self._started[name].running
 
-    def kill(self, name: str) -> None:
-        """SIGKILL: what a crash does."""
-        self.process(name).kill()
-
-    def stop_process(self, name: str) -> None:
-        """SIGTERM, and SIGKILL if that is not heeded."""
-        self.process(name).stop()
-
-    def start_process(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
+    def start(self, name: str, *, timeout_s: float = 30.0, **spec_arguments: Any) -> None:
         """Start a process that is absent or was stopped, and wait until it is ready.
 
         Args:
-            name: see above.
+            name: see the module.
             timeout_s: until it is ready.
-            stop_before: for the gateway: see ``BenchOptions.gateway_stop_before``.
+            spec_arguments: for the factory of its specification, such as ``stop_before`` for the gateway
+                (``BenchOptions.gateway_stop_before``).
 
         Raises:
             ProcessFailed: it does not come up.
-            WrongUsage: there is no such process, or it runs.
+            WrongUsage: there is no such process, or it is running.
         """
-        if name not in self._specs:
-            raise WrongUsage(f"there is no process {name!r}; this bench has: {', '.join(self._specs)}")
-        if name in self._processes and self._processes[name].running:
+        if name not in self._factories:
+            raise WrongUsage(f"there is no process {name!r}; this bench has: {', '.join(self._factories)}")
+        if self.is_running(name):
             raise WrongUsage(f"{name} runs already; stop it first")
-        self._before_start(name, stop_before=stop_before)
-        process = self._start(name)
-        wait_ready([process], timeout_s=timeout_s)
-        if stop_before:
-            process.expected_to_run = False
-        self._bench_changed()
+        process = self._start(name, **spec_arguments)
+        wait_ready([process], timeout_s=timeout_s)  # the others are not watched: a test repairs them one by one
+        _release_expectation([process])
+        self._on_change()
 
-    def restart(self, name: str, *, timeout_s: float = 30.0, stop_before: str = "") -> None:
-        """Stop a process, if it runs, and starts it again."""
-        if name in self._processes:
-            self.stop_process(name)
-        self.start_process(name, timeout_s=timeout_s, stop_before=stop_before)
+    def start_present(self, names: Iterable[str], **spec_arguments: Any) -> list[str]:
+        """Start those that are neither absent nor started, without waiting for them; return their names."""
+        started = []
+        for name in names:
+            if name not in self._absent and name not in self._started:
+                self._start(name, **spec_arguments)
+                started.append(name)
+        return started
 
-    def wait_exit(self, name: str, *, timeout_s: float = 30.0) -> int:
-        """Wait until a process ends by itself; its exit status (negative: the signal).
+    def wait_ready(self, names: Iterable[str], *, timeout_s: float) -> None:
+        """Wait until these processes, as far as they were started, are ready; the others are watched meanwhile.
 
         Raises:
-            WaitTimeout: it goes on.
+            ProcessFailed: a process ended, or one of these is not ready in time.
         """
-        process = self.process(name)
+        waited_for = [self._started[name] for name in names if name in self._started]
+        wait_ready(waited_for, timeout_s=timeout_s, watch=lambda: self._check_others(waited_for))
+        _release_expectation(waited_for)
+
+    def stop(self, name: str) -> None:
+        """Send SIGTERM, and SIGKILL if the process does not end in time."""
+        self.get(name).stop()
+
+    def kill(self, name: str) -> None:
+        """Send SIGKILL: what a crash does."""
+        self.get(name).kill()
+
+    def restart(self, name: str, *, timeout_s: float = 30.0, **spec_arguments: Any) -> None:
+        """Stop a process, if it was started, and start it again. Takes the arguments of ``start``."""
+        if name in self._started:
+            self.stop(name)
+        self.start(name, timeout_s=timeout_s, **spec_arguments)
+
+    def wait_exit(self, name: str, *, timeout_s: float = 30.0) -> int:
+        """Wait until a process ends by itself, and return its exit status (negative: the signal).
+
+        Raises:
+            WaitTimeout: it is still running.
+        """
+        process = self.get(name)
         if not process.wait(timeout_s):
             raise WaitTimeout(f"{name} still runs after {timeout_s:.0f} s; see {process.spec.log}")
         process.expected_to_run = False
@@ -96,48 +141,53 @@ class BenchProcesses:
         assert status is not None
         return status
 
-    def check_processes(self) -> None:
-        """Raise for the first process that ended though nobody asked it to.
+    def check(self) -> None:
+        """Make sure that every started process is running, unless it was asked to end.
 
         Raises:
-            ProcessFailed: with its name and last line.
+            ProcessFailed: the first one that ended, with its name and last line.
         """
-        for process in self._processes.values():
+        for process in self._started.values():
             death = process.death()
             if death is not None:
                 raise death
 
     def stop_captures(self) -> None:
-        """End the captures, so that their files are whole; the rest goes on."""
-        stop_all([process for name, process in self._processes.items() if name.startswith(CAPTURES)])
+        """End the captures, so that their files are complete; everything else continues."""
+        stop_all(self._captures())
 
-    def _before_start(self, name: str, *, stop_before: str) -> None:
-        """Hook: the launcher tells a process anew what it needs to know."""
+    def stop_in_order(self, *first: str) -> None:
+        """Stop the named processes, then the others, then the captures, and forget them all.
 
-    def _bench_changed(self) -> None:
-        """Hook: a process was started, or a campaign made."""
-
-    def _stop_in_order(self, *first: str) -> None:
-        """Those named first, then the rest, and the captures last, whatever happens to the others."""
-        captures = [process for name, process in self._processes.items() if name.startswith(CAPTURES)]
-        leading = [process for name, process in self._processes.items() if name in first]
-        others = [process for process in self._processes.values() if process not in (*captures, *leading)]
+        The captures end last, so that they record the last frame, and they end even if stopping another process fails.
+        """
+        captures = self._captures()
+        leading = [process for name, process in self._started.items() if name in first]
+        others = [process for process in self._started.values() if process not in (*captures, *leading)]
         try:
             stop_all(leading)
             stop_all(others)
         finally:
             stop_all(captures)
-            self._processes.clear()
+            self._started.clear()
 
-    def _start_unless_absent(self, names: Iterable[str]) -> list[str]:
-        started = []
-        for name in names:
-            if name not in self.options.absent and name not in self._processes:
-                self._start(name)
-                started.append(name)
-        return started
+    def _captures(self) -> list[Process]:
+        return [process for name, process in self._started.items() if name.startswith(CAPTURES)]
 
-    def _start(self, name: str) -> Process:
-        process = self._processes[name] = Process(self._specs[name]())
+    def _start(self, name: str, **spec_arguments: Any) -> Process:
+        process = self._started[name] = Process(self._factories[name](**spec_arguments))
         process.start()
         return process
+
+    def _check_others(self, waited_for: list[Process]) -> None:
+        for process in self._started.values():
+            death = None if process in waited_for else process.death()
+            if death is not None:
+                raise death
+
+
+def _release_expectation(processes: list[Process]) -> None:
+    """From now on, those that end by themselves may do so."""
+    for process in processes:
+        if process.spec.ends_itself:
+            process.expected_to_run = False

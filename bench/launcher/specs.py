@@ -6,7 +6,6 @@ Decides ports, paths and parameters. Starts nothing; the one thing it does is wr
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.faults.frame_gate import far_channel
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
+from otabench.bench.launcher import endpoints
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_folder import RunFolder
@@ -93,30 +93,6 @@ class ProcessSetup:
         tls = self.keys_dir / "tls"
         return TlsConfig(ca=tls / "ca.pem", certificate=tls / f"{who}.pem", key=tls / f"{who}.key")
 
-    def secret(self, ecu: str) -> str:
-        """Return the ECU's security access secret: the bench file's, else the key folder's.
-
-        Raises:
-            BenchError: there is none.
-        """
-        security = self.topology.ecus[ecu].security
-        if security.secret is not None:
-            return security.secret
-        path = security.secret_file or self.keys_dir / "ecu" / f"{ecu}.secret"
-        remedy = (
-            f"ecus.{ecu}.security.secret_file names it" if security.secret_file else "make the keys anew for this file"
-        )
-        try:
-            secret = path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise BenchError(
-                f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}"
-            ) from error
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", secret):
-            raise BenchError(f"{path}: the security access secret of {ecu} is not 64 hexadecimal digits; {remedy}")
-        return secret.lower()
-
     def decryption_key(self, ecu: str) -> Path | None:
         """Return the ECU's private key for encrypted files; None where the key folder, made earlier, has none."""
         path = self.keys_dir / "ecu" / f"{ecu}.x25519"
@@ -181,7 +157,7 @@ class ProcessSetup:
             functional_id=entry.functional_id,
             isotp=self.topology.isotp_of(name),
             timing=self._ecu_timing(name),
-            security_secret=self.secret(name),
+            security_secret=endpoints.secret(self.topology, name, keys_dir=self.keys_dir),
             security_algorithm=entry.security.algorithm,
             state_file=self.folder.state / f"{process}.bin",
             factory_image=factory.path,
@@ -222,33 +198,20 @@ class ProcessSetup:
             )
         return timing
 
-    def endpoint(self, name: str) -> EcuEndpoint:
-        """Return an ECU as the gateway reaches it.
+    def ecu_endpoints(self) -> tuple[EcuEndpoint, ...]:
+        """Return all ECUs as the gateway reaches them, in the bench file's order.
 
         Raises:
-            BenchError: its secret cannot be read.
+            BenchError: a secret cannot be read.
         """
-        entry = self.topology.ecus[name]
-        return EcuEndpoint(
-            name=name,
-            bus=self.topology.buses[entry.bus].can_arguments(),
-            request_id=entry.request_id,
-            response_id=entry.response_id,
-            functional_id=entry.functional_id,
-            isotp=self.topology.isotp_of(name),
-            serial=self.topology.serial_of(name),
-            hardware_id=entry.hardware_id,
-            profile=entry.profile,
-            security_secret=self.secret(name),
-            security_algorithm=entry.security.algorithm,
-        )
+        return tuple(endpoints.endpoint(self.topology, name, keys_dir=self.keys_dir) for name in self.topology.ecus)
 
     def gateway(self, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
         """Return the gateway of the vehicle."""
         timing = {"poll_interval_s": self.options.poll_interval_s, **self.options.gateway_timing}
         config = GatewayConfig(
             vin=self.topology.vehicle.vin,
-            ecus=tuple(self.endpoint(name) for name in self.topology.ecus),
+            ecus=self.ecu_endpoints(),
             state_dir=self.folder.state / GATEWAY,
             director_root=self.keys_dir / "director" / "root.json",
             cloud_grpc=f"{LOOPBACK}:{self.ports.grpc}",
@@ -267,6 +230,7 @@ class ProcessSetup:
             argv=[*PYTHON, "otabench.bench.gateway", "--config", str(self._write(GATEWAY, config))],
             log=self.folder.log(GATEWAY),
             ready=HmiClient(self.ports.hmi).is_up,
+            ends_itself=bool(stop_before),
         )
 
     def frame_gate(self, bus: str) -> ProcessSpec:

@@ -58,7 +58,7 @@ def _otabench(request: pytest.FixtureRequest, bench_options: Mapping[str, Any]) 
 
 @pytest.fixture(scope="session")
 def bench(_otabench: SharedBench) -> SharedBench:
-    """The running bench: ``transition("default")``, ``update()``, processes, captures, run folder."""
+    """The running bench: ``transition("default")``, ``jobs.update()``, ``processes``, ``ecus``, ``bus_ports``, ``folder``."""
     return _otabench
 
 
@@ -173,7 +173,7 @@ def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
     switch = handles.Power(ecu)
     yield switch
     if not ecu.bench.broken:
-        ecu.bench.power(ecu.name).on()
+        ecu.bench.ecus.power(ecu.name).on()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.errors import WrongUsage
-from otabench.bench.launcher.bench import CampaignHandle
+from otabench.bench.launcher.jobs import CampaignHandle
 from otabench.bench.launcher.options import Transfer
 from otabench.bench.launcher.specs import GATEWAY
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
@@ -31,7 +31,8 @@ _ANSWERS_S: Final = 15.0
 class Ecu:
     """One ECU, asked over UDS whatever it is: a simulator or a real board.
 
-    The gateway speaks with the same identifiers: ask the ECU before or after an update, or ``bench.ecu(name).state()`` during one.
+    The gateway uses the same identifiers: send requests before or after an update. During one, ``bench.ecus.control_port(name).state()``
+    works.
     """
 
     name: str
@@ -115,7 +116,7 @@ class Power:
         Raises:
             PowerError: it could not be.
         """
-        self.ecu.bench.power(self.ecu.name).off()
+        self.ecu.bench.ecus.power(self.ecu.name).off()
 
     def on(self, *, wait: bool = True) -> None:
         """Switch it on and wait until the ECU answers.
@@ -124,7 +125,7 @@ class Power:
             PowerError: it could not be.
             FlashError: the ECU does not answer.
         """
-        self.ecu.bench.power(self.ecu.name).on()
+        self.ecu.bench.ecus.power(self.ecu.name).on()
         if wait:
             self.ecu.wait_until_up()
 
@@ -135,7 +136,7 @@ class Power:
             PowerError: it could not be.
             FlashError: the ECU does not answer.
         """
-        self.ecu.bench.power(self.ecu.name).cycle()
+        self.ecu.bench.ecus.power(self.ecu.name).cycle()
         if wait:
             self.ecu.wait_until_up()
 
@@ -158,11 +159,11 @@ class Faults:
             WrongUsage: no such kind, or no such simulated ECU.
             EndpointError: the ECU refuses the parameters.
         """
-        self.ecu.bench.ecu(ecu or self.ecu.name).fault(kind, **parameters)
+        self.ecu.bench.ecus.control_port(ecu or self.ecu.name).fault(kind, **parameters)
 
     def clear(self, *, ecu: str | None = None) -> None:
         """Clear all faults of one ECU."""
-        self.ecu.bench.ecu(ecu or self.ecu.name).clear()
+        self.ecu.bench.ecus.control_port(ecu or self.ecu.name).clear()
 
 
 @dataclass(frozen=True)
@@ -186,11 +187,11 @@ class Gateway:
 
     def kill(self) -> None:
         """What a crash does to it."""
-        self.bench.kill(GATEWAY)
+        self.bench.processes.kill(GATEWAY)
 
     def stop(self) -> None:
         """Ask it to end."""
-        self.bench.stop_process(GATEWAY)
+        self.bench.processes.stop(GATEWAY)
 
     def start(self) -> None:
         """Start it again, and wait until it has read the ECUs or gone on with its job.
@@ -199,7 +200,7 @@ class Gateway:
             BenchError: it does not come up, or does not read them.
         """
         since_ns = time.monotonic_ns()
-        self.bench.start_process(GATEWAY)
+        self.bench.processes.start(GATEWAY)
         self.bench.await_gateway_reading(since_ns=since_ns)
 
     def restart(self) -> None:
@@ -251,7 +252,7 @@ class Campaign:
             self.bench.transition(BenchState.APPLICATION)
         wanted = version or self.next_version()
         self.bench.make_firmware(wanted)
-        return self.bench.start_campaign(
+        return self.bench.jobs.start_campaign(
             version=wanted,
             images=images,
             transfer=None if transfer is None else Transfer(transfer),
@@ -267,8 +268,8 @@ class Campaign:
             WaitTimeout: the driver is never asked.
             EndpointError: the gateway refuses the decision.
         """
-        self.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
-        self.bench.decide(decision)
+        self.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
+        self.bench.jobs.decide(decision)
 
     def wait(self, state: JobState | str, *, timeout_s: float = 60.0) -> JobView:
         """Wait until the job is, or has been, in a state.
@@ -276,7 +277,7 @@ class Campaign:
         Raises:
             WaitTimeout: it does not come there.
         """
-        return self.bench.wait_for_job(state, timeout_s=timeout_s)
+        return self.bench.jobs.wait_for(state, timeout_s=timeout_s)
 
     def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
         """Wait until the job has ended, however.
@@ -284,7 +285,7 @@ class Campaign:
         Raises:
             WaitTimeout: it goes on.
         """
-        return self.bench.wait_for_end(timeout_s=timeout_s)
+        return self.bench.jobs.wait_for_end(timeout_s=timeout_s)
 
     def install(self, version: str | None = None, *, timeout_s: float = 120.0, **offer: Any) -> JobView:
         """Return a whole update with the driver's consent: offer, decide, end. Takes the arguments of ``offer``.

@@ -76,7 +76,7 @@ def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destruc
 def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
     """Take back what a test may leave; what cannot be taken back."""
     gateway_was_up = bench.state is BenchState.APPLICATION
-    steps: list[Callable[[], None]] = [bench.check_processes, bench.tester.release, lambda: _clear(bench)]
+    steps: list[Callable[[], None]] = [bench.processes.check, bench.tester.release, lambda: _clear(bench)]
     if is_destructive:
         steps += [lambda ecu=ecu: bench.restore_factory(ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
     if gateway_was_up:
@@ -87,26 +87,26 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
             step()
         except (BenchError, FlashError) as error:
             problems.append(str(error))
-    bench.state = BenchState.APPLICATION if bench.is_running(GATEWAY) else BenchState.DEFAULT
+    bench.state = BenchState.APPLICATION if bench.processes.is_running(GATEWAY) else BenchState.DEFAULT
     return problems
 
 
 def _clear(bench: SharedBench) -> None:
     """Faults cleared, buses without load, power on."""
     for bus in bench.topology.buses:
-        if bench.is_running(load_process(bus)):
-            bench.bus_load(bus).clear()
+        if bench.processes.is_running(load_process(bus)):
+            bench.bus_ports.load_of(bus).clear()
     for name in bench.topology.ecus:
         if name in bench.topology.simulated():
-            port = bench.ecu(name)
+            port = bench.ecus.control_port(name)
             port.clear()
             if port.state()["power"] == "off":
                 port.power("on")
         else:
             if name in bench.topology.with_control_port():
-                bench.ecu(name).clear()
-            if name in bench.switched_off:
-                bench.power(name).on()
+                bench.ecus.control_port(name).clear()
+            if name in bench.ecus.switched_off:
+                bench.ecus.power(name).on()
 
 
 def prove(bench: SharedBench, *, before: Mapping[str, Counters], within_s: float) -> list[str]:
@@ -116,7 +116,7 @@ def prove(bench: SharedBench, *, before: Mapping[str, Counters], within_s: float
         try:
             bench.tester.enter_default(ecu, within_s=within_s)
             bench.require_confirmed(bench.tester.identity(ecu))
-            faults = bench.ecu(ecu).state()["faults"] if ecu in bench.topology.simulated() else []
+            faults = bench.ecus.control_port(ecu).state()["faults"] if ecu in bench.topology.simulated() else []
         except (BenchError, FlashError) as error:
             problems.append(str(error))
             continue
@@ -145,7 +145,7 @@ def _recover(bench: SharedBench) -> bool:
     try:
         for ecu in bench.topology.ecus:
             try:
-                bench.power(ecu).cycle()
+                bench.ecus.power(ecu).cycle()
             except PowerError:
                 continue  # it cannot be switched; whether it is healthy is seen below
         bench.start_missing()

@@ -99,9 +99,8 @@ class BenchRun:
         self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
         said: list[str] = []
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
-        bench = SharedBench(options, say=said.append)
         try:
-            self.bench = bench.__enter__()
+            self.bench = SharedBench.bring_up(options, say=said.append)
         except BenchError as error:
             self.stop()
             steps = "\n".join(f"  {line}" for line in said[-_SAID_AT_MOST:])

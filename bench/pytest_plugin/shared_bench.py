@@ -1,7 +1,7 @@
-"""The bench that all tests of a run share: a ``Bench`` that can be asked for a state.
+"""The bench that all tests of a run share: a running ``Bench`` that can be brought into a state.
 
-Decides what each state means and how it is reached from any other; one asks for a state, not for steps. Every transition ends
-with the state proven on the bus. The first one that fails breaks the bench: the bench tests that remain are skipped.
+A test asks for a state, not for the steps that lead there from the present one. Every transition ends with the state proven on the
+bus. The first transition that fails breaks the bench, and the remaining bench tests are skipped.
 
 | state | ECUs | gateway |
 |---|---|---|
@@ -16,24 +16,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otabench.bench.clients.job_watch import TraceTail
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.firmware import images
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.power import PowerDriver
 from otabench.bench.launcher.specs import CLOUD_CONTROL, GATEWAY, ecu_process
 from otabench.bench.pytest_plugin.tester import Tester
-from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto.image_format import ImageVersion
 from otabench.proto.job_states import from_wire, is_final
+
+if TYPE_CHECKING:
+    from otabench.bench.clients.operator import OperatorClient
 
 _ECU_ANSWERS_S: Final = 15.0
 _JOB_ENDS_S: Final = 60.0
@@ -55,50 +55,39 @@ class BenchBroken(BenchError):
     """The bench cannot be used any more in this run."""
 
 
-@dataclass(frozen=True)
-class _NotedPower:
-    """A supply; ``switched_off`` has the ECU's name while it is off by us: of a board nobody else can say it."""
-
-    ecu: str
-    driver: PowerDriver
-    switched_off: set[str]
-
-    def on(self) -> None:
-        """See ``PowerDriver``."""
-        self.driver.on()
-        self.switched_off.discard(self.ecu)
-
-    def off(self) -> None:
-        """See ``PowerDriver``."""
-        self.driver.off()
-        self.switched_off.add(self.ecu)
-
-    def cycle(self) -> None:
-        """See ``PowerDriver``."""
-        self.driver.cycle()
-        self.switched_off.discard(self.ecu)
-
-
-class SharedBench(Bench):
+class SharedBench:
     """A running bench with states.
 
     Args:
-        options: what to bring up.
-        say: told what is being done.
+        running: a bench that is up; ``bring_up`` brings up one of its own.
 
     Attributes:
+        running: the bench.
+        processes, ecus, jobs, bus_ports, hmi, topology, folder, options, firmware, pacings, kernel_can: the running bench's own,
+            see ``Bench``.
+        tester: UDS beside the gateway.
         state: the last one that was reached.
         broken: why the bench cannot be used any more; empty while it can.
-        tester: UDS beside the gateway.
-        switched_off: ECUs that are off because this bench, or a test, switched them off.
     """
 
-    def __init__(self, options: BenchOptions, *, say: Callable[[str], None] = lambda _: None) -> None:
-        super().__init__(options, say=say)
+    def __init__(self, running: Bench) -> None:
+        self.running = running
+        self.processes = running.processes
+        self.ecus = running.ecus
+        self.jobs = running.jobs
+        self.bus_ports = running.bus_ports
+        self.hmi = running.hmi
+        self.topology = running.topology
+        self.folder = running.folder
+        self.options = running.options
+        self.firmware = running.firmware
+        self.pacings = running.pacings
+        self.kernel_can = running.kernel_can
+        self.tester = Tester(
+            running.setup.ecu_endpoints(), trace=running.folder.trace, vin=running.topology.vehicle.vin
+        )
         self.state = BenchState.APPLICATION
         self.broken = ""
-        self.tester: Tester
-        self.switched_off: set[str] = set()
         self._steps: dict[BenchState, Callable[[], None]] = {
             BenchState.OFF: self._to_off,
             BenchState.DEFAULT: self._to_default,
@@ -106,31 +95,45 @@ class SharedBench(Bench):
             BenchState.APPLICATION: self._to_application,
         }
 
-    def __enter__(self) -> SharedBench:
-        super().__enter__()
+    @classmethod
+    def bring_up(cls, options: BenchOptions, *, say: Callable[[str], None] = lambda _: None) -> SharedBench:
+        """Return a shared bench in the state ``application``.
+
+        Args:
+            options: what to bring up.
+            say: receives one line for each thing that is done.
+
+        Raises:
+            BenchError: it does not come up; everything that was started is stopped.
+        """
+        running = Bench.bring_up(options, say=say)
         try:
-            self.tester = Tester(self._endpoints(), trace=self.folder.trace, vin=self.topology.vehicle.vin)
-            self.await_gateway_reading(since_ns=0)
-            self.transition(BenchState.APPLICATION)
+            shared = cls(running)
         except BaseException:
-            self.stop()
+            running.stop()
             raise
-        return self
+        try:
+            shared.await_gateway_reading(since_ns=0)
+            shared.transition(BenchState.APPLICATION)
+        except BaseException:
+            shared.stop()
+            raise
+        return shared
+
+    @property
+    def operator(self) -> OperatorClient:
+        """See ``Bench.operator``."""
+        return self.running.operator
 
     def stop(self) -> None:
-        """See ``Bench.stop``."""
-        if hasattr(self, "tester"):
-            self.tester.close()
-        super().stop()
-
-    def power(self, name: str) -> PowerDriver:
-        """See ``BenchEcus.power``."""
-        return _NotedPower(name, super().power(name), self.switched_off)
+        """Stop the tester and the bench. May be called twice."""
+        self.tester.close()
+        self.running.stop()
 
     # States.
 
     def transition(self, state: str) -> None:
-        """Bring the bench into a state, whatever it is in, and prove it.
+        """Bring the bench into a state, whatever state it is in, and prove that it is reached.
 
         Args:
             state: off, default, programming or application.
@@ -156,7 +159,7 @@ class SharedBench(Bench):
         self._leave()
         self._stop_gateway()
         for ecu in self.topology.ecus:
-            self.power(ecu).off()
+            self.ecus.power(ecu).off()
         for ecu in self.topology.ecus:
             self.tester.require_silence(ecu)
 
@@ -180,21 +183,24 @@ class SharedBench(Bench):
         self.tester.release()
 
     def _stop_gateway(self) -> None:
-        if self.is_running(GATEWAY):
+        if self.processes.is_running(GATEWAY):
             self.close_jobs()
-            self.stop_process(GATEWAY)
+            self.processes.stop(GATEWAY)
 
     def _supply(self) -> None:
-        """Power for all that have none. A board is switched on only where the bench switched it off: it may have no switch."""
+        """Switch on every ECU that is off.
+
+        A board is switched on only if the bench switched it off: it may have no switch.
+        """
         for name in self.topology.ecus:
             if name in self.topology.simulated():
                 process = ecu_process(name)
-                if not self.is_running(process):
-                    self.start_process(process)
-                if self.ecu(name).state()["power"] == "off":
-                    self.power(name).on()
-            elif name in self.switched_off:
-                self.power(name).on()
+                if not self.processes.is_running(process):
+                    self.processes.start(process)
+                if self.ecus.control_port(name).state()["power"] == "off":
+                    self.ecus.power(name).on()
+            elif name in self.ecus.switched_off:
+                self.ecus.power(name).on()
 
     def _prove_default(self) -> None:
         for ecu in self.topology.ecus:
@@ -223,12 +229,12 @@ class SharedBench(Bench):
         """
         missing = [
             name
-            for name in self.process_names
-            if not name.startswith("can-") and not self.is_running(name) and name not in self.options.absent
+            for name in self.processes.names
+            if not name.startswith("can-") and not self.processes.is_running(name) and name not in self.options.absent
         ]
         for name in sorted(missing, key=lambda name: name == GATEWAY):  # the gateway last: it asks all the others
             since_ns = time.monotonic_ns()
-            self.start_process(name)
+            self.processes.start(name)
             if name == GATEWAY:
                 self.await_gateway_reading(since_ns=since_ns)
 
@@ -245,10 +251,10 @@ class SharedBench(Bench):
             for event in tail.new_events():
                 if event.event == "ecu.identity" and event.component == "gateway" and event.mono_ns >= since_ns:
                     missing.discard(event.ecu or "")
-            job = self.job()
+            job = self.jobs.current()
             if job is not None and not job.ended:
                 return  # it goes on with that, and reads them at its end
-            self.check_processes()
+            self.processes.check()
             if time.monotonic() > deadline:
                 raise BenchError(
                     f"the gateway has not read {', '.join(sorted(missing))} within {_GATEWAY_READS_S:.0f} s; "
@@ -262,7 +268,7 @@ class SharedBench(Bench):
         Raises:
             BenchError: one stays open.
         """
-        if not self.is_running(CLOUD_CONTROL) or self.campaign is None:
+        if not self.processes.is_running(CLOUD_CONTROL) or self.jobs.campaign is None:
             return
         started = time.monotonic()
         while True:
@@ -296,10 +302,10 @@ class SharedBench(Bench):
         process = ecu_process(ecu)
         if ecu not in self.topology.simulated():
             raise BenchError(f"{ecu} is a real board: bring its first firmware back with its programmer")
-        self.stop_process(process)
+        self.processes.stop(process)
         config = json.loads(self.folder.config(process).read_text(encoding="utf-8"))
         (self.folder.root / config["state_file"]).unlink(missing_ok=True)
-        self.start_process(process)
+        self.processes.start(process)
 
     def next_version(self) -> str:
         """Return the version after the newest that any ECU runs: one minor further, so that no security counter rises.
@@ -322,7 +328,7 @@ class SharedBench(Bench):
             return
         made = images.build(
             self.topology,
-            keys_dir=self.setup.keys_dir,
+            keys_dir=self.running.setup.keys_dir,
             out_dir=self.folder.firmware,
             versions=(version,),
             ecus=missing,
@@ -330,7 +336,3 @@ class SharedBench(Bench):
         )
         for ecu, by_version in made.items():
             self.firmware.setdefault(ecu, {}).update(by_version)
-
-    def _endpoints(self) -> list[EcuEndpoint]:
-        config = json.loads(self.folder.config(GATEWAY).read_text(encoding="utf-8"))
-        return [EcuEndpoint.model_validate(entry) for entry in config["ecus"]]

@@ -91,7 +91,7 @@ def pulled_bench(folder: Path, *, updates: int, by_slcand: bool = True) -> Itera
             bench_file=boards.bench_file,
             capture=True,
         )
-        with Bench(options) as bench:
+        with Bench.bring_up(options) as bench:
             yield boards, LivingBench(bench)
 
 
@@ -129,20 +129,20 @@ def update_with(trouble: Trouble, boards: Rig, living: LivingBench, point: Point
     tail.new_events()
     started, offered = time.monotonic(), living.next_version
     job_id = living.start_campaign(transfer=Transfer.FULL)
-    _await(tail, POINTS[0], job_id, living.bench.job)
+    _await(tail, POINTS[0], job_id, living.bench.jobs.current)
     if point is POINTS[0]:
         trouble.begin(boards)
         time.sleep(OUT_S)  # how long the bus is away, not a wait for something
         trouble.end(boards)
-        living.bench.decide("install")
+        living.bench.jobs.decide("install")
     else:
-        living.bench.decide("install")
-        _await(tail, point, job_id, living.bench.job)
+        living.bench.jobs.decide("install")
+        _await(tail, point, job_id, living.bench.jobs.current)
         trouble.begin(boards)
         if point.comes_back:
             time.sleep(OUT_S)
             trouble.end(boards)
-    job = living.bench.wait_for_end(timeout_s=_PATIENCE_S)
+    job = living.bench.jobs.wait_for_end(timeout_s=_PATIENCE_S)
     duration_s = time.monotonic() - started
     if not point.comes_back:
         trouble.end(boards)

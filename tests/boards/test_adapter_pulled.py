@@ -54,9 +54,9 @@ def test_the_update_goes_on_once_the_adapter_is_back(pulled: tuple[Rig, LivingBe
     living.heal()
     assert living.version == outcome.version
     if boards.by_slcand:
-        assert living.bench.is_running("can-usb"), "the capture did not outlive the adapter"
+        assert living.bench.processes.is_running("can-usb"), "the capture did not outlive the adapter"
     else:
-        assert "can-usb" not in living.bench.process_names, "a serial port is the gateway's alone"
+        assert "can-usb" not in living.bench.processes.names, "a serial port is the gateway's alone"
 
 
 def test_an_adapter_that_stays_out_ends_the_job_by_name_and_every_ecu_runs_what_it_ran(

@@ -35,7 +35,7 @@ def board_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             image_size_bytes=SIZE_BYTES,
             bench_file=boards.bench_file,
         )
-        with Bench(options) as bench:
+        with Bench.bring_up(options) as bench:
             yield LivingBench(bench)
 
 
@@ -56,8 +56,8 @@ def test_rollback_where_a_board_does_not_boot(living: LivingBench) -> None:
 
 
 def test_a_board_is_switched_by_its_commands(living: LivingBench) -> None:
-    supply = living.bench.power("adas")
+    supply = living.bench.ecus.power("adas")
     supply.off()
-    assert living.bench.ecu("adas").state()["power"] == "off"
+    assert living.bench.ecus.control_port("adas").state()["power"] == "off"
     supply.on()
-    assert living.bench.ecu("adas").state()["power"] == "on"
+    assert living.bench.ecus.control_port("adas").state()["power"] == "on"

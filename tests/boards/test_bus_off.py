@@ -46,7 +46,7 @@ def test_the_update_goes_on_once_the_bus_is_set_up_again(shorted: tuple[Rig, Liv
     assert "BusOff" in outcome.faults
     living.heal()
     assert living.version == outcome.version
-    assert living.bench.is_running("can-usb"), "the capture did not outlive the bus-off"
+    assert living.bench.processes.is_running("can-usb"), "the capture did not outlive the bus-off"
 
 
 def test_a_bus_that_stays_off_ends_the_job_by_name_and_every_ecu_runs_what_it_ran(

@@ -24,13 +24,13 @@ USERS_TESTS = """
 import pytest
 
 def test_1_leaves_the_board_off(bench):
-    bench.power("adas").off()
+    bench.ecus.power("adas").off()
 
 def test_2_finds_it_on(ecus):
     assert ecus["adas"].is_board and ecus["adas"].software_version() == "1.0.0"
 
 def test_3_reaches_a_state_though_it_is_off(bench, ecus):
-    bench.power("adas").off()
+    bench.ecus.power("adas").off()
     bench.transition("default")
     assert ecus["adas"].software_version() == "1.0.0"
 """

@@ -40,8 +40,8 @@ def test_ecus_on_two_buses_are_flashed_in_parallel(tmp_path: Path) -> None:
         two_buses = bench_file.parse(head + adas + rest.replace("bus: powertrain", "bus: chassis", 1), name="two buses")
         slow = QUICK_ECU | {"program_page_s": 0.01}
         options = quick_options(tmp_path, topology=two_buses, image_size_bytes=16 * 1024, ecu_timing=slow)
-        with Bench(options) as bench:
-            job = bench.update(transfer=Transfer.FULL)
+        with Bench.bring_up(options) as bench:
+            job = bench.jobs.update(transfer=Transfer.FULL)
             events = list(read(bench.folder.trace))
     assert job.state is JobState.SUCCEEDED, job.reason
     engine, adas_span = spans(events)["engine"], spans(events)["adas"]

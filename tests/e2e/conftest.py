@@ -15,7 +15,7 @@ def living(bench: SharedBench) -> Iterator[LivingBench]:
     """The bench, healthy before and proven healthy after."""
     if bench.state is not BenchState.APPLICATION:
         bench.transition(BenchState.APPLICATION)
-    living = LivingBench(bench)
+    living = LivingBench(bench.running)
     living.heal()
     yield living
     living.heal()

@@ -60,7 +60,7 @@ class EcuState:
 def states(bench: Bench) -> dict[str, EcuState]:
     """Return the version and state of each ECU's active slot."""
     found = {}
-    for name, state in bench.ecu_states().items():
+    for name, state in bench.ecus.states().items():
         slot = state["slots"][state["active_slot"]]
         found[name] = EcuState(slot["version"], slot["state"])
     return found
@@ -71,7 +71,7 @@ def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = 15.0)
     deadline = time.monotonic() + timeout_s
     wanted = dict.fromkeys(bench.topology.ecus, EcuState(version, "CONFIRMED"))
     while True:
-        raw = bench.ecu_states()
+        raw = bench.ecus.states()
         if states(bench) == wanted and all(state["mode"] == "application" for state in raw.values()):
             return
         assert time.monotonic() < deadline, f"not all on confirmed {version}: {raw}"
@@ -96,17 +96,17 @@ class LivingBench:
         """Offer the next version, once the cloud has heard the end of the job before; the job's id."""
         self._wait_until_no_job_is_open()
         bench = self.bench
-        return bench.start_campaign(version=self.next_version, **arguments).job_id
+        return bench.jobs.start_campaign(version=self.next_version, **arguments).job_id
 
     def approve(self, *, timeout_s: float = 30.0) -> None:
         """Wait for the question and answers Install."""
-        self.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
-        self.bench.decide("install")
+        self.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
+        self.bench.jobs.decide("install")
 
     def expect_updated(self, *, timeout_s: float = 60.0) -> JobView:
         """Let the job succeed, and prove that every ECU runs the offered version, confirmed."""
         wanted = self.next_version
-        job = self.bench.wait_for_end(timeout_s=timeout_s)
+        job = self.bench.jobs.wait_for_end(timeout_s=timeout_s)
         assert job.state is JobState.SUCCEEDED, f"{job.state}: {job.reason}"
         wait_until_confirmed(self.bench, wanted)
         self.version = wanted
@@ -114,18 +114,18 @@ class LivingBench:
 
     def expect_unchanged(self, ended: JobState, *, timeout_s: float = 60.0) -> JobView:
         """Let the job end as stated, and prove that every ECU runs the version it had, confirmed."""
-        job = self.bench.wait_for_end(timeout_s=timeout_s)
+        job = self.bench.jobs.wait_for_end(timeout_s=timeout_s)
         assert job.state is ended, f"{job.state}: {job.reason}"
         wait_until_confirmed(self.bench, self.version)
         return job
 
     def expect_cloud_knows(self, state: JobState, *, timeout_s: float = 20.0) -> None:
         """The cloud has heard how the last campaign's only job ended, and that nothing else is told of it."""
-        assert self.bench.campaign is not None
+        assert self.bench.jobs.campaign is not None
         deadline = time.monotonic() + timeout_s
         wanted = [to_wire(state)]
         while True:
-            jobs = self.bench.operator.get_campaign(self.bench.campaign.campaign_id).jobs
+            jobs = self.bench.operator.get_campaign(self.bench.jobs.campaign.campaign_id).jobs
             if [job.state for job in jobs] == wanted:
                 return
             assert time.monotonic() < deadline, f"the cloud knows {jobs}, not {state}"
@@ -145,19 +145,19 @@ class LivingBench:
         The version is what the vehicle says, so that one failed test does not fail those behind it.
         """
         bench = self.bench
-        for name in bench.process_names:
-            if not name.startswith("can-") and not bench.is_running(name):
-                bench.start_process(name)
+        for name in bench.processes.names:
+            if not name.startswith("can-") and not bench.processes.is_running(name):
+                bench.processes.start(name)
         for name in bench.topology.with_control_port():
-            bench.ecu(name).clear()
-            if bench.ecu(name).state()["power"] == "off":
-                bench.power(name).on()
+            bench.ecus.control_port(name).clear()
+            if bench.ecus.control_port(name).state()["power"] == "off":
+                bench.ecus.power(name).on()
         self._wait_until_no_job_is_open()
         running = {state.running for state in states(bench).values()}
         newest = max(running, key=ImageVersion.parse)
         wait_until_confirmed(bench, newest)
         self.version = newest
-        slots = [slot for state in bench.ecu_states().values() for slot in state["slots"]]
+        slots = [slot for state in bench.ecus.states().values() for slot in state["slots"]]
         self._staged = {slot["version"] for slot in slots if slot["state"] == "STAGED"}
 
     def _wait_until_no_job_is_open(self, *, timeout_s: float = 20.0) -> None:

@@ -46,13 +46,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         transfer=Transfer.FULL,
         faults=(Fault.parse("bus:load:60%"),),
     )
-    with rig.vcans(CHANNEL), Bench(options) as bench:
+    with rig.vcans(CHANNEL), Bench.bring_up(options) as bench:
         assert bench.pacings["powertrain"].applied, bench.pacings
         yield bench
 
 
 def transfers_of(bench: Bench, job: JobView) -> tuple[figures.Transfer, ...]:
-    bench.stop_captures()
+    bench.processes.stop_captures()
     return figures.transfers(
         list(trace.read(bench.folder.trace)),
         job.job_id,
@@ -63,8 +63,8 @@ def transfers_of(bench: Bench, job: JobView) -> tuple[figures.Transfer, ...]:
 
 
 def test_an_update_on_a_bus_with_60_percent_load_succeeds_slower(loaded: Bench) -> None:
-    assert loaded.bus_load().state()["asked_percent"] == 60
-    job = loaded.update()
+    assert loaded.bus_ports.load_of().state()["asked_percent"] == 60
+    job = loaded.jobs.update()
     assert job.state is JobState.SUCCEEDED, job.reason
     wait_until_confirmed(loaded, "2.0.0")
     transfers = transfers_of(loaded, job)

@@ -53,7 +53,7 @@ def test_the_engine_with_the_adas_it_needs_is_updated_and_boots_by_what_was_prom
     asked = [e for e in living.events(job_id, ["uds.exchange"]) if str(e.data["request"]).startswith("3101ff01")]
     assert {e.ecu: str(e.data["response"]) for e in asked} == {"engine": "7101ff0100", "adas": "7101ff0100"}
     # and after a power cut it boots again: the promise lies in its flash
-    living.bench.ecu("engine").power("cycle")
+    living.bench.ecus.control_port("engine").power("cycle")
     wait_until_confirmed(living.bench, living.version)
 
 
@@ -74,11 +74,11 @@ def test_targets_of_another_campaign_without_adas_do_not_get_the_engine_started(
     """A gateway in an attacker's hands: it has the engine's image, and Targets that the Director signed for something else."""
     bench, version = living.bench, living.next_version
     path = engine_that_needs_adas(living, tmp_path)
-    bench.stop_process("gateway")
+    bench.processes.stop("gateway")
     targets = director_targets(living, path, adas=living.version)
     config = GatewayConfig(
         vin=bench.topology.vehicle.vin,
-        ecus=tuple(bench.setup.endpoint(name) for name in bench.topology.ecus),
+        ecus=bench.setup.ecu_endpoints(),
         state_dir=tmp_path / "state",
         director_root=bench.setup.keys_dir / "director" / "root.json",
         cloud_grpc="127.0.0.1:1",
@@ -100,7 +100,7 @@ def test_targets_of_another_campaign_without_adas_do_not_get_the_engine_started(
     finally:
         vehicle.close()
     # the same engine, in the campaign that has what it needs
-    bench.start_process("gateway")
+    bench.processes.start("gateway")
     living.start_campaign(images={"engine": path.read_bytes()})
     living.approve()
     job = living.expect_updated()

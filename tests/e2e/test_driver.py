@@ -30,9 +30,9 @@ new MutationObserver(() => {
 def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingBench, tmp_path: Path) -> None:
     bench = living.bench
     wanted = living.next_version
-    bench.ecu("adas").fault("slow-flash", factor=100)
+    bench.ecus.control_port("adas").fault("slow-flash", factor=100)
     living.start_campaign(transfer=Transfer.FULL, name="Autumn release", release_notes="Smoother cold start.")
-    bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
     browser = start_browser(tmp_path)
     try:
         browser.get(bench.hmi.url)

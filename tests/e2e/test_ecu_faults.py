@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.launcher.bench import make_keys
+from otabench.bench.launcher.keys import make_keys
 from otabench.bench.launcher.options import Transfer
 from otabench.bench.report import figures
 from otabench.proto.job_states import JobState
@@ -30,7 +30,7 @@ pytestmark = [
 def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living: LivingBench, ecu: str, fault: str, parameters: dict[str, float]
 ) -> None:
-    living.bench.ecu(ecu).fault(fault, **parameters)
+    living.bench.ecus.control_port(ecu).fault(fault, **parameters)
     living.start_campaign()
     living.approve()
     job = living.expect_unchanged(JobState.ROLLED_BACK)
@@ -39,7 +39,7 @@ def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
 
 def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living: LivingBench) -> None:
     started = datetime.now(UTC).replace(microsecond=0)
-    living.bench.ecu("engine").fault("boot-fail")
+    living.bench.ecus.control_port("engine").fault("boot-fail")
     job_id = living.start_campaign()
     living.approve()
     living.expect_unchanged(JobState.ROLLED_BACK)
@@ -71,11 +71,11 @@ def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> d
 
 @pytest.mark.every_bench
 def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) -> None:
-    living.bench.ecu("engine").fault("boot-fail")
+    living.bench.ecus.control_port("engine").fault("boot-fail")
     living.start_campaign()
     living.approve()
     living.expect_unchanged(JobState.ROLLED_BACK)
-    living.bench.ecu("engine").clear()
+    living.bench.ecus.control_port("engine").clear()
     living.start_campaign()
     living.approve()
     living.expect_updated()
@@ -83,14 +83,14 @@ def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) 
 
 @pytest.mark.parametrize("transferred", [1, 9000, 20000])
 def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: LivingBench, transferred: int) -> None:
-    living.bench.ecu("adas").fault("power-cycle-at", bytes=transferred, off_s=0.3)
+    living.bench.ecus.control_port("adas").fault("power-cycle-at", bytes=transferred, off_s=0.3)
     living.start_campaign(transfer=Transfer.FULL)
     living.approve()
     living.expect_updated()
 
 
 def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
-    living.bench.ecu("engine").fault("power-cut", flash_operation=25, off_s=0.3)
+    living.bench.ecus.control_port("engine").fault("power-cut", flash_operation=25, off_s=0.3)
     living.start_campaign(transfer=Transfer.FULL)
     living.approve()
     living.expect_updated()
@@ -98,7 +98,7 @@ def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) ->
 
 def rot_both_slots(living: LivingBench, ecu: str) -> None:
     """No image of the ECU may run any more: it stays in its bootloader."""
-    port = living.bench.ecu(ecu)
+    port = living.bench.ecus.control_port(ecu)
     for slot in (0, 1):
         port.fault("bit-rot", slot=slot, offset=0x300)
     port.power("cycle")
@@ -121,19 +121,19 @@ def test_an_ecu_without_a_valid_slot_is_rescued_by_a_campaign(living: LivingBenc
 def test_a_rescue_that_the_other_ecu_spoils_can_be_repeated(living: LivingBench) -> None:
     """All or nothing; the ECU in its bootloader has nothing to return to, and must stay programmable."""
     rot_both_slots(living, "engine")
-    living.bench.ecu("adas").fault("boot-fail")
+    living.bench.ecus.control_port("adas").fault("boot-fail")
     living.start_campaign()
     living.approve()
-    job = living.bench.wait_for_end(timeout_s=60)
+    job = living.bench.jobs.wait_for_end(timeout_s=60)
     assert job.state in (JobState.ROLLED_BACK, JobState.FAILED) and "adas" in job.reason, job
-    living.bench.ecu("adas").clear()
+    living.bench.ecus.control_port("adas").clear()
     living.start_campaign()
     living.approve()
     living.expect_updated()
 
 
 def test_a_refusal_ends_the_job_with_ecu_step_and_response_code(living: LivingBench) -> None:
-    living.bench.ecu("adas").fault("nrc", service=0x34, nrc=0x70)
+    living.bench.ecus.control_port("adas").fault("nrc", service=0x34, nrc=0x70)
     living.start_campaign()
     living.approve()
     job = living.expect_unchanged(JobState.FAILED)
@@ -143,19 +143,19 @@ def test_a_refusal_ends_the_job_with_ecu_step_and_response_code(living: LivingBe
 
 def test_a_silent_ecu_ends_the_job_by_name(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.ecu("engine").fault("silent")
-    living.bench.decide("install")
-    job = living.bench.wait_for_end(timeout_s=90)
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.ecus.control_port("engine").fault("silent")
+    living.bench.jobs.decide("install")
+    job = living.bench.jobs.wait_for_end(timeout_s=90)
     assert job.state is JobState.FAILED, job.reason
     assert "engine" in job.reason
 
 
 def test_an_ecu_silent_for_a_moment_does_not_matter(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.ecu("engine").fault("silent", count=4)
-    living.bench.decide("install")
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.ecus.control_port("engine").fault("silent", count=4)
+    living.bench.jobs.decide("install")
     living.expect_updated()
 
 
@@ -177,7 +177,7 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
     )
     try:
         shutil.copy(other / "image" / "signing.pub.pem", public_key)
-        bench.restart("cloud-control")
+        bench.processes.restart("cloud-control")
         living.start_campaign(
             images={ecu: made[living.next_version].path.read_bytes() for ecu, made in images.items()},
             transfer=Transfer.FULL,
@@ -186,5 +186,5 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
         job = living.expect_unchanged(JobState.FAILED)
     finally:
         public_key.write_bytes(kept)
-        bench.restart("cloud-control")
+        bench.processes.restart("cloud-control")
     assert "signature" in job.reason

@@ -70,7 +70,7 @@ def test_an_artifact_for_another_key_is_refused_by_the_ecu_and_the_reason_says_s
 
 
 def test_an_ecu_power_cycled_in_the_middle_of_an_encrypted_transfer_is_programmed_again(living: LivingBench) -> None:
-    living.bench.ecu("adas").fault("power-cycle-at", bytes=9000, off_s=0.3)
+    living.bench.ecus.control_port("adas").fault("power-cycle-at", bytes=9000, off_s=0.3)
     living.start_campaign(transfer=Transfer.FULL, encrypt=True)
     living.approve()
     living.expect_updated()

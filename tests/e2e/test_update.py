@@ -49,20 +49,20 @@ def test_every_uds_step_of_the_programming_sequence_is_in_the_trace(living: Livi
 
 def test_the_drivers_no_is_a_no(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.decide("decline")
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.decide("decline")
     job = living.expect_unchanged(JobState.REJECTED)
     assert "driver" in job.reason
 
 
 def test_later_keeps_the_offer_and_install_still_works(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.decide("later")
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.decide("later")
     state = living.bench.hmi.state()
     assert state["job_state"] == "WAITING_FOR_APPROVAL"
     assert state["deferred_until"] is not None
-    living.bench.decide("install")
+    living.bench.jobs.decide("install")
     living.expect_updated()
 
 
@@ -73,6 +73,6 @@ def test_a_driver_who_never_answers_times_the_job_out(living: LivingBench) -> No
 
 def test_the_operator_cancels_while_the_driver_is_asked(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.wait_for_job(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.operator.cancel_campaign(living.bench.campaign.campaign_id, reason="wrong release")  # type: ignore[union-attr]
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.operator.cancel_campaign(living.bench.jobs.campaign.campaign_id, reason="wrong release")  # type: ignore[union-attr]
     living.expect_unchanged(JobState.CANCELED)

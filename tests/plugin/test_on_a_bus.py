@@ -25,7 +25,7 @@ ACTIVE_SESSION = 0xF186
 def test_1_programming_session_is_kept(bench, ecus):
     bench.transition("programming")
     assert [ecu.read(ACTIVE_SESSION) for ecu in ecus.values()] == [b"\\x02", b"\\x02"]
-    assert not bench.is_running("gateway")
+    assert not bench.processes.is_running("gateway")
 
 
 def test_2_session_is_default_again(bench, ecus, uds_client):
@@ -56,7 +56,7 @@ def test_5_may_leave_what_is_tidied(bench, campaign, gateway, fault, ecu, artifa
     campaign.wait("WAITING_FOR_APPROVAL", timeout_s=30)
     gateway.kill()
     fault("silent", count=1000)
-    bench.power("adas").off()
+    bench.ecus.power("adas").off()
 
 
 def test_6_finds_it_tidied(bench, hmi, cloud, ecus):
@@ -66,8 +66,8 @@ def test_6_finds_it_tidied(bench, hmi, cloud, ecus):
 
 
 def test_7_leaves_a_dead_process(bench):
-    os.kill(bench.process("ecu-engine").pid, signal.SIGKILL)
-    bench.process("ecu-engine").wait(5)
+    os.kill(bench.processes.get("ecu-engine").pid, signal.SIGKILL)
+    bench.processes.get("ecu-engine").wait(5)
 
 
 def test_8_goes_on(ecu):

@@ -38,7 +38,7 @@ def test_2_damages_an_ecu(bench, ecu, campaign):
     assert campaign.install(ecus=["adas"]).state == "SUCCEEDED"
     assert ecu.software_version() == "1.1.0"
     slot = ecu.identity().active_slot
-    bench.ecu("adas").fault("bit-rot", slot=slot, offset=4096)
+    bench.ecus.control_port("adas").fault("bit-rot", slot=slot, offset=4096)
 
 
 def test_3_finds_it_as_it_was_delivered(ecus):

@@ -190,7 +190,7 @@ def test_an_hmi_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> N
         taken.listen()
         port = taken.getsockname()[1]
         options = BenchOptions(runs_dir=tmp_path / "runs", hmi_port=port, kernel_can=False)
-        with pytest.raises(BenchError) as caught, Bench(options):
+        with pytest.raises(BenchError) as caught, Bench.bring_up(options):
             pass
     assert f"port {port} of 127.0.0.1 (the HMI) is in use by another program; " in str(caught.value)
     assert "HMI_PORT=" in str(caught.value)
@@ -199,19 +199,32 @@ def test_an_hmi_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> N
 
 def test_a_fault_for_an_unknown_ecu_is_wrong_usage(tmp_path: Path) -> None:
     options = BenchOptions(runs_dir=tmp_path, faults=(Fault.parse("door:boot-fail"),), kernel_can=False)
-    with pytest.raises(WrongUsage, match="there is no simulated ECU 'door'; known: engine, adas"), Bench(options):
+    with (
+        pytest.raises(WrongUsage, match="there is no simulated ECU 'door'; known: engine, adas"),
+        Bench.bring_up(options),
+    ):
         pass
 
 
-def test_a_broken_key_folder_ends_the_bench_with_one_line_and_no_process(tmp_path: Path) -> None:
+def test_a_broken_key_folder_ends_the_bench_with_one_line_and_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Process] = []
+    start = Process.start
+
+    def note_and_start(process: Process) -> None:
+        started.append(process)
+        start(process)
+
+    monkeypatch.setattr(Process, "start", note_and_start)
     (tmp_path / "keys").mkdir()
     options = BenchOptions(runs_dir=tmp_path / "runs", keys_dir=tmp_path / "keys", kernel_can=False)
-    bench = Bench(options)
-    with pytest.raises(BenchError) as caught, bench:
+    with pytest.raises(BenchError) as caught, Bench.bring_up(options):
         pass
     assert "there is no image signing key; `otabench keys init" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not any(bench.is_running(name) for name in bench.process_names)
+    assert started, "the recorders start before the keys are read"
+    assert not any(process.running for process in started)
 
 
 # Faults on the command line, the run's folder, the running bench.
