@@ -12,8 +12,8 @@ name in ``launcher``. ``bring_up`` constructs the whole object first and then st
 6. Set the faults.
 
 The boards are identified before the gateway starts, because a bus has one tester at a time. The vehicle is registered before its
-gateway starts, so that the gateway's first request is about a vehicle that the cloud knows. If a step fails, everything that was started is
-stopped. No process outlives the bench.
+gateway starts, so that the gateway's first request is about a vehicle that the cloud knows. If a step fails, everything that was
+started is stopped. No process outlives the bench.
 
 bench.json in the run's folder publishes where everything is, for commands in other terminals (``clients.running_bench``). It is
 written once the bench is up, and anew after a process was started or a campaign made.

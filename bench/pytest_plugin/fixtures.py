@@ -34,7 +34,7 @@ def _fail(error: Exception) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def bench_options() -> Mapping[str, Any]:
-    """Options of the bench beside the bench file's, for a ``conftest.py`` to override (``bench.options.BenchOptions``)."""
+    """Options of the bench, for a ``conftest.py`` to override (``otabench.bench.launcher.options.BenchOptions``)."""
     return {}
 
 

@@ -85,7 +85,7 @@ class BenchRun:
         """Take the bench and bring it up.
 
         Args:
-            overrides: of the bench's options (``bench.options.BenchOptions``): what the fixture ``bench_options`` gives.
+            overrides: of the bench's options (``otabench.bench.launcher.options.BenchOptions``): what the fixture ``bench_options`` gives.
 
         Raises:
             BenchError: somebody else uses it, or it does not come up.
