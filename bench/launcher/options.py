@@ -1,7 +1,6 @@
-"""How a bench is to be brought up: what its user may choose, as one frozen object.
+"""What the user of a bench may choose, as one frozen object.
 
-Decides defaults only. The defaults are those of tests: unpaced, any free HMI port, nothing on screen; the command line
-sets what people want.
+The defaults suit tests: no pacing, any free HMI port. The command line sets the values that suit people.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Transfer(StrEnum):
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """All that can be chosen about a bench.
+    """Everything that can be chosen about a bench.
 
     Attributes:
         topology: the bench file's contents; None: ``bench_file`` is read, or the default bench.
@@ -36,7 +35,7 @@ class BenchOptions:
         pace: make virtual buses as slow as their bit rate.
         capture: record the buses.
         transfer: of campaigns that name none.
-        encrypt: every file for the ECU it is for, in campaigns that do not say.
+        encrypt: seal every file for its ECU, in campaigns that do not set this themselves.
         faults: set once the ECUs are up.
         image_size_bytes: of all firmware bodies; None: the bench file's.
         versions: firmware versions made; the first is what the ECUs are delivered with.
@@ -46,9 +45,9 @@ class BenchOptions:
         gateway_timing: overrides of ``GatewayTiming``.
         poll_interval_s: how often the gateway asks the cloud without being woken.
         gateway_stop_before: a job state: the gateway kills itself after persisting it, before acting.
-        embedded_broker: amqtt instead of mosquitto; None: where mosquitto is not installed.
+        embedded_broker: amqtt instead of mosquitto; None: only if mosquitto is not installed.
         kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
-        frame_gate: simulated ECUs sit behind a frame gate, for faults of frames; so they do where ``faults`` has such a one.
+        frame_gate: put simulated ECUs behind a frame gate, for faults of frames; implied by such a fault in ``faults``.
         ready_timeout_s: for all processes together.
     """
 

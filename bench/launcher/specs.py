@@ -1,6 +1,6 @@
-"""What each process of the bench is told: its configuration file and its command line, from bench file and options.
+"""The configuration file and the command line of each process of the bench, made from bench file and options.
 
-Decides ports, paths and parameters. Starts nothing; the one thing it does is write the configuration files.
+Nothing is started here; the only side effect is writing the configuration files. Ports are chosen in ``launcher.prepare``.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ GATEWAY: Final = "gateway"
 
 
 def ecu_process(ecu: str) -> str:
-    """Return the process's name of a simulated ECU."""
+    """Return the name of a simulated ECU's process."""
     return f"ecu-{ecu}"
 
 
 def gate_process(bus: str) -> str:
-    """Return the process's name of a bus's frame gate."""
+    """Return the name of the process that is a bus's frame gate."""
     return f"gate-{bus}"
 
 
 def load_process(bus: str) -> str:
-    """Return the process's name of a bus's load."""
+    """Return the name of the process that loads a bus."""
     return f"load-{bus}"
 
 
 def capture_process(bus: str) -> str:
-    """Return the process's name of a bus's capture."""
+    """Return the name of the process that captures a bus."""
     return f"can-{bus}"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports of loopback that the processes serve."""
+    """The ports of loopback that the processes listen on."""
 
     grpc: int
     artifacts: int
@@ -94,12 +94,12 @@ class ProcessSetup:
         return TlsConfig(ca=tls / "ca.pem", certificate=tls / f"{who}.pem", key=tls / f"{who}.key")
 
     def decryption_key(self, ecu: str) -> Path | None:
-        """Return the ECU's private key for encrypted files; None where the key folder, made earlier, has none."""
+        """Return the ECU's private key for encrypted files; None if the key folder was made before there were any."""
         path = self.keys_dir / "ecu" / f"{ecu}.x25519"
         return path if path.exists() else None
 
     def public_keys(self) -> dict[str, bytes]:
-        """Return what files are encrypted for, by ECU, as far as the key folder has it.
+        """Return the public keys that files are encrypted with, by ECU; ECUs without one in the key folder are left out.
 
         Raises:
             BenchError: a key cannot be read.
@@ -118,7 +118,7 @@ class ProcessSetup:
         return found
 
     def broker(self) -> ProcessSpec:
-        """mosquitto, or the cloud's embedded broker where that is not installed."""
+        """Return the broker: mosquitto, or the cloud's embedded one if mosquitto is not installed."""
         if self.embedded_broker:
             return self._cloud(BROKER, "events", port=self.ports.mqtt)
         config = self.folder.root / "config" / "mosquitto.conf"
@@ -184,12 +184,12 @@ class ProcessSetup:
         timing = EcuTiming.model_validate({**entry.timing.model_dump(), **self.options.ecu_timing})
         soak_s = self.options.gateway_timing.get("soak_s")
         if soak_s is None:
-            from otabench.bench.uds import profile  # late: it brings the whole flashing client along
+            from otabench.bench.uds import profile  # here, because it imports the whole flashing client
 
             try:
                 soak_s = profile.load(entry.profile).soak.time_s
             except FlashError:
-                return timing  # the gateway says what is wrong with the profile
+                return timing  # the gateway reports what is wrong with the profile
         if soak_s >= timing.trial_confirm_timeout_s:
             raise WrongUsage(
                 f"ecus.{name}.timing.trial_confirm_timeout_s: {timing.trial_confirm_timeout_s:g} s, but the gateway watches "
@@ -245,7 +245,7 @@ class ProcessSetup:
         )
 
     def bus_load(self, bus: str) -> ProcessSpec:
-        """Return the load of a bus. It keeps off the identifiers of the ECUs there."""
+        """Return the load of a bus. It does not use the identifiers of the ECUs on that bus."""
         entry, port, process = self.topology.buses[bus], self.ports.loads[bus], load_process(bus)
         told = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
         avoid = sorted(self.topology.identifiers_on(bus))
@@ -314,7 +314,7 @@ class ProcessSetup:
         return path
 
     def endpoints(self) -> dict[str, Any]:
-        """Return what bench.json says of where everything is."""
+        """Return the part of bench.json that holds where everything is."""
         operator = self.tls("operator")
         return {
             "vin": self.topology.vehicle.vin,
@@ -336,5 +336,5 @@ class ProcessSetup:
 
 
 def find_mosquitto() -> str | None:
-    """Return the broker's program; Debian puts it where only root looks."""
+    """Return the path of mosquitto; Debian installs it in a folder that is only in root's PATH."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")

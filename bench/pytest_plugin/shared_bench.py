@@ -24,6 +24,7 @@ from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.firmware import images
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.launcher.processes import CAPTURES
 from otabench.bench.launcher.specs import CLOUD_CONTROL, GATEWAY, ecu_process
 from otabench.bench.pytest_plugin.tester import Tester
 from otabench.bench.uds.errors import FlashError
@@ -39,11 +40,11 @@ _ECU_ANSWERS_S: Final = 15.0
 _JOB_ENDS_S: Final = 60.0
 _GATEWAY_READS_S: Final = 20.0
 _CANCEL_AFTER_S: Final = 0.5
-_LOOK_INTERVAL_S: Final = 0.1
+_POLL_INTERVAL_S: Final = 0.1
 
 
 class BenchState(StrEnum):
-    """What a bench can be asked for."""
+    """The states that a bench can be brought into."""
 
     OFF = "off"
     DEFAULT = "default"
@@ -222,27 +223,27 @@ class SharedBench:
             )
 
     def start_missing(self) -> None:
-        """Start what a test stopped or killed; captures are left.
+        """Start what a test stopped or killed, except captures, whose files would begin anew.
 
         Raises:
-            ProcessFailed: it does not come up.
+            ProcessFailed: a process does not come up.
         """
         missing = [
             name
             for name in self.processes.names
-            if not name.startswith("can-") and not self.processes.is_running(name) and name not in self.options.absent
+            if not name.startswith(CAPTURES) and not self.processes.is_running(name) and name not in self.options.absent
         ]
-        for name in sorted(missing, key=lambda name: name == GATEWAY):  # the gateway last: it asks all the others
+        for name in sorted(missing, key=lambda name: name == GATEWAY):  # the gateway last: it uses all the others
             since_ns = time.monotonic_ns()
             self.processes.start(name)
             if name == GATEWAY:
                 self.await_gateway_reading(since_ns=since_ns)
 
     def await_gateway_reading(self, *, since_ns: int) -> None:
-        """Wait until the gateway has read all ECUs after that moment (monotonic clock): from then on it leaves them alone.
+        """Wait until the gateway has read all ECUs after that moment (monotonic clock); it sends them nothing more until the next job.
 
         Raises:
-            BenchError: it does not.
+            BenchError: it has not read them in time.
         """
         deadline = time.monotonic() + _GATEWAY_READS_S
         missing = set(self.topology.ecus)
@@ -253,20 +254,20 @@ class SharedBench:
                     missing.discard(event.ecu or "")
             job = self.jobs.current()
             if job is not None and not job.ended:
-                return  # it goes on with that, and reads them at its end
+                return  # the gateway continues that job, and reads the ECUs at its end
             self.processes.check()
             if time.monotonic() > deadline:
                 raise BenchError(
                     f"the gateway has not read {', '.join(sorted(missing))} within {_GATEWAY_READS_S:.0f} s; "
                     f"see {self.folder.log(GATEWAY)}"
                 )
-            time.sleep(_LOOK_INTERVAL_S)
+            time.sleep(_POLL_INTERVAL_S)
 
     def close_jobs(self) -> None:
-        """Wait until no job of this vehicle is open; what can be cancelled is.
+        """Wait until no job of this vehicle is open, and cancel those that do not end soon.
 
         Raises:
-            BenchError: one stays open.
+            BenchError: a job stays open.
         """
         if not self.processes.is_running(CLOUD_CONTROL) or self.jobs.campaign is None:
             return
@@ -284,20 +285,20 @@ class SharedBench:
                 raise BenchError(f"campaign {', '.join(left)} is still open {waited_s:.0f} s after the test")
             if waited_s > _CANCEL_AFTER_S:
                 self._cancel(left)
-            time.sleep(_LOOK_INTERVAL_S)
+            time.sleep(_POLL_INTERVAL_S)
 
     def _cancel(self, campaigns: list[str]) -> None:
         for campaign in campaigns:
             try:
                 self.operator.cancel_campaign(campaign, reason="the test is over")
             except EndpointError:
-                continue  # it has gone too far: it ends by itself
+                continue  # it is past the point where it can be canceled, and ends by itself
 
     def restore_factory(self, ecu: str) -> None:
-        """A simulated ECU as it was delivered: its flash made anew.
+        """Bring a simulated ECU back to how it was delivered, with a new flash.
 
         Raises:
-            BenchError: it is a board, or does not come up.
+            BenchError: the ECU is a board, or it does not come up.
         """
         process = ecu_process(ecu)
         if ecu not in self.topology.simulated():
@@ -318,10 +319,10 @@ class SharedBench:
         return f"{newest.major}.{newest.minor + 1}.0"
 
     def make_firmware(self, version: str) -> None:
-        """Make the firmware of a version for all ECUs, where it is not there yet.
+        """Make the firmware of a version for all ECUs that do not have it yet.
 
         Raises:
-            FirmwareError: no such version, or the key is missing.
+            FirmwareError: the version cannot be parsed, or the key is missing.
         """
         missing = tuple(ecu for ecu in self.topology.ecus if version not in self.firmware.get(ecu, {}))
         if not missing:
