@@ -1,8 +1,8 @@
-"""Real boards: what they say of themselves over UDS, which a simulator would tell through its control port.
+"""Real boards: their state, read over UDS, as a simulator reports it through its control port.
 
-Decides where a board's state comes from: it is probed once before the gateway starts (the bus has one tester at a time),
-and from then on the gateway's own readings, its ``ecu.identity`` events, are followed in the trace. A board that is silent, or
-is another one than the bench file says, keeps the bench from coming up.
+A board is probed once before the gateway starts, because a bus has one tester at a time. From then on its state comes from the
+gateway's own readings, the ``ecu.identity`` events in the trace. A board that does not answer, or that is not the one of the bench
+file, keeps the bench from coming up.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class BoardFacts:
         self._read_ns: dict[str, int] = {}
 
     def learn(self, ecu: str, identity: Mapping[str, Any]) -> None:
-        """Take a reading over: ``active_slot`` and ``slots`` as in an ``ecu.identity`` event."""
+        """Store a reading: ``active_slot`` and ``slots`` as in an ``ecu.identity`` event."""
         self._states[ecu] = _state(ecu, identity)
         self._read_ns[ecu] = time.monotonic_ns()
 
     def states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
-        """Return what the boards said last, in the words of a control port's ``state``; power is unknown.
+        """Return the last reading of each board, in the form of a control port's ``state``; power is unknown.
 
         Args:
             since_ns: readings before that moment of the monotonic clock are left out.
@@ -71,7 +71,7 @@ def _state(ecu: str, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
-    """Ask one board who it is, until it answers.
+    """Ask one board for its identity, until it answers.
 
     Args:
         endpoint: as the gateway will reach it.

@@ -1,9 +1,9 @@
 """One bench, one run at a time: a lock file for each bus, held as long as the run lasts.
 
-Decides what a bench is for others: its buses. Two bench files that name ``can0`` mean one bench; ``vcan0`` of another kernel or
-network namespace is another bus. The kernel releases a lock when its holder ends, however it ends, so there is no stale one.
-The file names the holder: process, user, since when, what. Whoever would wait for the process that started it is refused at once:
-that one waits for its end.
+A bench is identified by its buses. Two bench files that name ``can0`` mean the same bench; ``vcan0`` of another kernel or network
+namespace is another bus. The kernel releases a lock when its holder ends, however it ends, so a lock is never stale. The file
+names the holder: process, user, bench, and since when. A command whose lock is held by the process that started it is refused at
+once, because that process waits for the command to end: waiting would deadlock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, Final
 from otabench.bench.errors import BenchError
 from otabench.bench.topology.model import Topology
 
-_LOOK_INTERVAL_S: Final = 0.2
+_POLL_INTERVAL_S: Final = 0.2
 _PLACES: Final = (Path("/run/lock"), Path("/var/lock"))
 
 
@@ -35,7 +35,7 @@ class BenchInUse(BenchError):
     """Another run holds the bench.
 
     Attributes:
-        holder: what its lock file says: pid, user, since, bench.
+        holder: the content of its lock file: pid, user, since, bench.
     """
 
     def __init__(self, message: str, *, holder: dict[str, Any]) -> None:
@@ -52,14 +52,14 @@ def place() -> Path:
 
 
 def name_of(interface: str, channel: str) -> str:
-    """Return the lock file's name of one bus."""
+    """Return the name of one bus's lock file."""
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{interface}-{channel}")
     identity = f"{interface}\0{channel}\0{_kernel_identity() if interface == 'socketcan' else ''}"
     return f"otabench-{readable[:60]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.lock"
 
 
 def _kernel_identity() -> str:
-    """This kernel and this network namespace: interface names mean nothing beyond them."""
+    """Return this kernel and network namespace: an interface name has no meaning outside of them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/net').stat().st_ino}"
@@ -78,7 +78,7 @@ class BenchLock:
 
     Args:
         buses: interface and channel of each.
-        bench: the bench file's name, told to whoever waits.
+        bench: the bench file's name, shown to those who wait.
         folder: None: ``place()``.
     """
 
@@ -93,11 +93,11 @@ class BenchLock:
         """Take the bench.
 
         Args:
-            wait_s: how long to wait for whoever has it.
-            say: told once whom one waits for.
+            wait_s: how long to wait for the holder.
+            say: receives one line that names the holder, when the waiting begins.
 
         Raises:
-            BenchInUse: somebody else has it, still; the message says who.
+            BenchInUse: another run still holds it; the message names the holder.
             BenchError: no lock file can be made.
         """
         deadline = time.monotonic() + wait_s
@@ -133,7 +133,7 @@ class BenchLock:
             if holder.get("pid") in set(_ancestors()):
                 os.close(descriptor)
                 raise BenchInUse(
-                    f"bus {channel} is in use by {_told(holder)}, which started this command: to wait for it would be for ever; "
+                    f"bus {channel} is in use by {_told(holder)}, which started this command: waiting would deadlock; "
                     "use the bench that it has up, or give this command a bench file with another bus",
                     holder=holder,
                 )
@@ -148,7 +148,7 @@ class BenchLock:
             if not told:
                 say(f"bus {channel} is in use by {_told(holder)}: waiting for up to {wait_s:g} s")
                 told = True
-            time.sleep(_LOOK_INTERVAL_S)
+            time.sleep(_POLL_INTERVAL_S)
         self._held.append(_Held(path, descriptor))
         content = {
             "pid": os.getpid(),
@@ -162,7 +162,7 @@ class BenchLock:
 
 @contextmanager
 def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
-    """The bench is this process's meanwhile. Arguments and errors are those of ``BenchLock`` and its ``acquire``."""
+    """Hold the bench during the block. Arguments and errors are those of ``BenchLock`` and its ``acquire``."""
     lock = BenchLock(buses, bench=bench)
     lock.acquire(wait_s=wait_s, say=say)
     try:
@@ -172,12 +172,12 @@ def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Ca
 
 
 def buses_of(topology: Topology) -> list[tuple[str, str]]:
-    """Return what each bus of the bench file is on this machine."""
+    """Return interface and channel of each bus of the bench file on this machine."""
     return [bus.identity for bus in topology.buses.values()]
 
 
 def _ancestors() -> Iterator[int]:
-    """The processes that this one descends from, nearest first."""
+    """Yield the processes that this one descends from, nearest first."""
     pid = os.getppid()
     while pid > 1:
         yield pid
@@ -189,8 +189,11 @@ def _ancestors() -> Iterator[int]:
 
 
 def _open(path: Path) -> int:
-    """Open the file, or make it for everybody. Not made where it is there: the kernel refuses O_CREAT on another user's
-    file in a sticky folder (fs.protected_regular)."""
+    """Open the file, or make it for all users.
+
+    It is opened without O_CREAT first: the kernel refuses O_CREAT on another user's file in a sticky folder
+    (fs.protected_regular).
+    """
     try:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)

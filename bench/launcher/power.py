@@ -1,8 +1,8 @@
 """How an ECU's supply is switched: the simulator's control port, the user's own commands, or not at all.
 
-Decides what a driver is asked for (``on``, ``off``, ``cycle``) and how a command that fails reads: the ECU, the command, what it
-said, what to do. Commands are run by the shell, as the bench file has them (a relay board, a laboratory supply, ``uhubctl``);
-one that does not end in time is killed with all it started.
+Commands are run by the shell, as the bench file has them (a relay board, a laboratory supply, ``uhubctl``). A command that does not
+end in time is killed, with every process that it started. The error of a failed command names the ECU, the command, its output
+and the remedy.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class PowerDriver(Protocol):
         ...
 
     def cycle(self) -> None:
-        """Off, a while without supply, and on.
+        """Switch it off, wait a while, and switch it on.
 
         Raises:
-            PowerError: one of both could not be.
+            PowerError: one of the two failed.
         """
         ...
 
@@ -123,7 +123,7 @@ class CommandPower:
 
 @dataclass(frozen=True)
 class NoPower:
-    """Nobody can switch this ECU."""
+    """An ECU without a power driver."""
 
     ecu: str
 
@@ -178,7 +178,7 @@ class NotedPower:
 
 
 def driver(ecu: str, entry: EcuEntry, port: ControlPort | None) -> PowerDriver:
-    """Return the driver that the bench file names; without one, a simulator's own and none for a board."""
+    """Return the driver that the bench file names; without one, a simulator's own, or for a board one that refuses."""
     kind = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
     if kind == "command":
         return CommandPower(ecu, entry.power)

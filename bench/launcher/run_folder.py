@@ -1,6 +1,6 @@
 """A run's folder (docs/contracts.md, "A run's folder"): where each file of a run is.
 
-Decides names and links: ``runs/latest`` leads to the newest run, ``traces`` beside ``runs`` to its traces.
+Two links lead to the newest run: ``runs/latest`` to its folder, and ``traces`` beside ``runs`` to its traces.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class RunFolder:
 
 
 def create(runs_dir: Path) -> RunFolder:
-    """Make the folder of a new run and turns the links to it.
+    """Make the folder of a new run and point the links to it.
 
     Raises:
         BenchError: the place cannot be written.
@@ -88,7 +88,7 @@ def create(runs_dir: Path) -> RunFolder:
 
 
 def _first_free(runs_dir: Path, stamp: str) -> Path:
-    """``mkdir`` decides, so that two runs of one second do not share a folder."""
+    """Make the folder with the first free name. ``mkdir`` is the test, so that two runs of one second never share a folder."""
     number = 1
     while True:
         root = runs_dir / (f"{stamp}Z" if number == 1 else f"{stamp}Z-{number}")
@@ -101,7 +101,7 @@ def _first_free(runs_dir: Path, stamp: str) -> Path:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Point ``link`` to ``target`` at once; a real folder of that name is left alone."""
+    """Point ``link`` to ``target`` atomically; a real folder of that name is left alone."""
     if link.exists() and not link.is_symlink():
         return
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
