@@ -100,13 +100,13 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
                     ecu=endpoint.name,
                 ) from error
         time.sleep(_PROBE_INTERVAL_S)
-    for key, told, expected in (
+    for key, read, expected in (
         ("serial", found.serial, endpoint.serial),
         ("hardware_id", found.hardware_id, endpoint.hardware_id),
     ):
-        if told != expected:
+        if read != expected:
             raise BoardError(
-                f"board {endpoint.name} says {key} {told!r}, the bench file {expected!r}; "
+                f"board {endpoint.name} says {key} {read!r}, the bench file {expected!r}; "
                 f"correct ecus.{endpoint.name}.{key}, or connect the right board",
                 ecu=endpoint.name,
             )

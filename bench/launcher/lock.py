@@ -120,7 +120,7 @@ class BenchLock:
     ) -> None:
         path = self._folder / name_of(interface, channel)
         descriptor = _open(path)
-        told = False
+        announced = False
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +133,7 @@ class BenchLock:
             if holder.get("pid") in set(_ancestors()):
                 os.close(descriptor)
                 raise BenchInUse(
-                    f"bus {channel} is in use by {_told(holder)}, which started this command: waiting would deadlock; "
+                    f"bus {channel} is in use by {_describe(holder)}, which started this command: waiting would deadlock; "
                     "use the bench that it has up, or give this command a bench file with another bus",
                     holder=holder,
                 )
@@ -141,13 +141,13 @@ class BenchLock:
                 os.close(descriptor)
                 waited = f" after {wait_s:g} s of waiting" if wait_s else ""
                 raise BenchInUse(
-                    f"bus {channel} is in use by {_told(holder)}{waited}; wait for it with --bench-wait SECONDS, "
+                    f"bus {channel} is in use by {_describe(holder)}{waited}; wait for it with --bench-wait SECONDS, "
                     "or end that run",
                     holder=holder,
                 )
-            if not told:
-                say(f"bus {channel} is in use by {_told(holder)}: waiting for up to {wait_s:g} s")
-                told = True
+            if not announced:
+                say(f"bus {channel} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
+                announced = True
             time.sleep(_POLL_INTERVAL_S)
         self._held.append(_Held(path, descriptor))
         content = {
@@ -216,7 +216,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _told(holder: dict[str, Any]) -> str:
+def _describe(holder: dict[str, Any]) -> str:
     if not holder:
         return "another process"
     return f"process {holder.get('pid')} of user {holder.get('user')} (bench {holder.get('bench')}, since {holder.get('since')})"

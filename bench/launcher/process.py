@@ -1,10 +1,10 @@
-"""Processes of the bench: started in groups of their own, watched, stopped; what a process says last is kept at hand.
+"""One process of the bench: start it in a group of its own, watch it, stop it, and quote its last line if it fails.
 
-Decides how a process is started so that it cannot outlive the bench (a parent-death signal by ``setpriv``), how it is
-asked to end (SIGTERM, then SIGKILL), and how its failure reads. Which processes there are is the launcher's.
+A process cannot outlive the bench: ``setpriv`` sets a parent-death signal. It is asked to end with SIGTERM, then with SIGKILL.
+Which processes there are is in ``launcher.bench`` and ``launcher.specs``.
 
-Rule: a process is started by the thread that lives as long as the bench does, as the kernel sends the parent-death signal
-when the starting *thread* ends.
+Rule: a process is started by a thread that lives as long as the bench, because the kernel sends the parent-death signal when the
+starting *thread* ends, not when its process does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from otabench.bench.launcher.fork_server import ForkedProcess, ServerDied
 PYTHON: Final = (sys.executable, "-P", "-m")
 """How one of our own modules is run: ``-P`` keeps modules of the working directory from being found first."""
 STOP_GRACE_S: Final = 5.0
-_LOOK_INTERVAL_S: Final = 0.03
+_POLL_INTERVAL_S: Final = 0.03
 _TAIL_BYTES: Final = 8192
 
 
@@ -39,8 +39,8 @@ class ProcessSpec:
         name: unique in the bench; names the log.
         argv: program and arguments.
         log: where its output is appended.
-        ready: called now and then; True once it serves. May raise nothing.
-        remedy: what the user can do where it does not come up.
+        ready: polled; returns True once it serves. Must not raise.
+        remedy: what the user can do if it does not come up.
         ends_itself: it is expected to end by itself once it has come up.
     """
 
@@ -89,7 +89,7 @@ class Process:
         self.expected_to_run = True
 
     def _fork(self) -> ForkedProcess | None:
-        """Start one of our own modules by the fork server; None where it cannot do what ``python -m`` would do."""
+        """Start one of our own modules with the fork server; None if that cannot do what ``python -m`` would do."""
         if tuple(self.spec.argv[: len(PYTHON)]) != PYTHON or not fork_server.shared().fits():
             return None
         module, *arguments = self.spec.argv[len(PYTHON) :]
@@ -135,13 +135,13 @@ class Process:
         return True
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
-        """SIGTERM, and SIGKILL to its whole group where that is not heeded in time."""
+        """Send SIGTERM, and SIGKILL to its whole group if it does not end in time."""
         self.ask_to_stop()
         if not self.wait(grace_s):
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to its whole group: what a crash or a power cut does."""
+        """Send SIGKILL to its whole group: what a crash or a power cut does."""
         self.expected_to_run = False
         if self.running:
             self._signal(signal.SIGKILL)
@@ -155,7 +155,7 @@ class Process:
             self._popen.send_signal(number)
 
     def last_lines(self, count: int = 1) -> list[str]:
-        """Return the last lines that say something of its log."""
+        """Return the last lines of its log that are not blank."""
         try:
             with self.spec.log.open("rb") as log:
                 log.seek(max(0, self.spec.log.stat().st_size - _TAIL_BYTES))
@@ -165,7 +165,7 @@ class Process:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
     def failure(self, what: str) -> ProcessFailed:
-        """Return the error that says what happened to it, with its last words."""
+        """Return the error that says what happened to it and quotes its last line."""
         last = self.last_lines()
         words = f" Its last line: {last[0].strip()}." if last else " It wrote nothing."
         remedy = f" {self.spec.remedy}" if self.spec.remedy else ""
@@ -174,7 +174,7 @@ class Process:
         )
 
     def death(self) -> ProcessFailed | None:
-        """Return the error, where it ended though nobody asked it to."""
+        """Return the error if it ended without having been asked to; else None."""
         status = self.exit_status
         if not self.expected_to_run or status is None:
             return None
@@ -207,11 +207,11 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
         watch()
         if time.monotonic() > deadline:
             raise pending[0].failure(f"did not come up within {timeout_s:.0f} s")
-        time.sleep(_LOOK_INTERVAL_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
 def stop_all(processes: Sequence[Process], *, grace_s: float = STOP_GRACE_S) -> None:
-    """End all at once: SIGTERM to every one, then SIGKILL to those that do not heed it in time."""
+    """End all of them together: SIGTERM to each, then SIGKILL to those that do not end in time."""
     for process in processes:
         process.ask_to_stop()
     deadline = time.monotonic() + grace_s

@@ -247,9 +247,9 @@ class ProcessSetup:
     def bus_load(self, bus: str) -> ProcessSpec:
         """Return the load of a bus. It does not use the identifiers of the ECUs on that bus."""
         entry, port, process = self.topology.buses[bus], self.ports.loads[bus], load_process(bus)
-        told = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
+        config = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
         avoid = sorted(self.topology.identifiers_on(bus))
-        argv = ["--bus", json.dumps(told), "--name", bus, "--control-port", str(port), "--avoid", *map(str, avoid)]
+        argv = ["--bus", json.dumps(config), "--name", bus, "--control-port", str(port), "--avoid", *map(str, avoid)]
         return ProcessSpec(
             name=process,
             argv=[*PYTHON, "otabench.bench.faults.bus_load", *argv],
@@ -267,7 +267,7 @@ class ProcessSetup:
         """Return the capture of a bus."""
         entry = self.topology.buses[bus]
         process = capture_process(bus)
-        told = {
+        config = {
             "can": entry.can_arguments(),
             "bitrate": entry.bitrate,
             "data_bitrate": entry.data_bitrate or entry.bitrate,
@@ -276,7 +276,7 @@ class ProcessSetup:
         out = self.folder.can / bus
         return ProcessSpec(
             name=process,
-            argv=[*PYTHON, "otabench.bench.captures.recorder", "--bus", json.dumps(told), "--out", str(out)],
+            argv=[*PYTHON, "otabench.bench.captures.recorder", "--bus", json.dumps(config), "--out", str(out)],
             log=self.folder.log(process),
             ready=out.with_name(out.name + ".pcap").exists,
         )

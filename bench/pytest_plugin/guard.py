@@ -1,7 +1,7 @@
-"""Around one test that uses the bench: the CAN log begins and ends, the bench is proven healthy, evidence is kept.
+"""Around one test that uses the bench: begin and end its CAN log, prove the bench healthy, keep the evidence.
 
-After a test comes health first (its traffic belongs to the evidence), then the files, then the verdict. A sick bench is an error of the
-test that left it so.
+After a test, health comes first, because its traffic belongs to the evidence; then the files are written; then follows the verdict.
+A bench that is not healthy is an error of the test that left it so.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _folder(bench: SharedBench, nodeid: str) -> Path:
 
 
 def _sickness(run: BenchRun, bench: SharedBench, node: pytest.Item, before: dict[str, Counters]) -> str:
-    """Return what is wrong with the bench after the test; empty where nothing is, or where the test has said it itself."""
+    """Return what is wrong with the bench after the test; empty if nothing is, or if the test has already reported it."""
     if bench.broken:
         run.give_up(bench.broken, test=node.nodeid)
         return ""

@@ -59,7 +59,7 @@ def read_counters(bench: SharedBench) -> dict[str, Counters]:
 
 
 def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destructive: bool) -> Finding | None:
-    """Tidy the bench, and say what is wrong with it; None where nothing is.
+    """Tidy the bench and return what is wrong with it; None if nothing is.
 
     Args:
         bench: not broken.
@@ -74,7 +74,7 @@ def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destruc
 
 
 def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
-    """Take back what a test may leave; what cannot be taken back."""
+    """Undo what a test may leave; return what cannot be undone, one line each."""
     gateway_was_up = bench.state is BenchState.APPLICATION
     steps: list[Callable[[], None]] = [bench.processes.check, bench.tester.release, lambda: _clear(bench)]
     if is_destructive:
@@ -92,7 +92,7 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
 
 
 def _clear(bench: SharedBench) -> None:
-    """Faults cleared, buses without load, power on."""
+    """Clear all faults and loads, and switch on what is off."""
     for bus in bench.topology.buses:
         if bench.processes.is_running(load_process(bus)):
             bench.bus_ports.load_of(bus).clear()
@@ -141,7 +141,7 @@ def _bus_problems(bench: SharedBench, before: Mapping[str, Counters]) -> list[st
 
 
 def _recover(bench: SharedBench) -> bool:
-    """Return one power cycle for all that have a switch. Whether the bench is healthy then."""
+    """Power-cycle every ECU that can be switched; return whether the bench is healthy then."""
     try:
         for ecu in bench.topology.ecus:
             try:
