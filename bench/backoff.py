@@ -19,7 +19,7 @@ class Backoff:
     Args:
         first_s: the first wait, before jitter.
         max_s: upper limit of every wait.
-        source: where the jitter comes from.
+        source: the source of the jitter.
     """
 
     def __init__(self, *, first_s: float, max_s: float, source: random.Random | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Ports on loopback: free ones for what only the bench uses, and a clear word where a wished-for one is taken.
+"""Ports on loopback: find free ones, and report a required one that is in use.
 
-A port found free may be taken by another program before it is used; the process that then cannot
-bind says so in its log, and the launcher quotes it.
+Another program may take a free port before the bench uses it. The process that then cannot bind it reports that in its log, and the
+launcher quotes the log.
 """
 
 from __future__ import annotations

@@ -103,15 +103,8 @@ def build(
             raise UnknownName("ECU", name, topology.ecus, where="in the bench file")
         dependencies = parse_requirements(requires, ecu=name, topology=topology)
         for version in versions:
-            parsed = parse_version(version)
-            try:
-                body = synthetic.build(
-                    entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=parsed
-                )
-            except ValueError as error:
-                raise FirmwareError(f"firmware of {name}: {error}") from error
             made.setdefault(name, {})[version] = pack(
-                body,
+                _contents(name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version),
                 ecu=name,
                 hardware_id=entry.hardware_id,
                 version=version,
@@ -121,6 +114,14 @@ def build(
                 dependencies=dependencies,
             )
     return made
+
+
+def _contents(ecu: str, hardware_id: str, *, size_bytes: int, version: str) -> bytes:
+    parsed = parse_version(version)
+    try:
+        return synthetic.build(hardware_id, size_bytes=size_bytes, version=parsed)
+    except ValueError as error:
+        raise FirmwareError(f"firmware of {ecu}: {error}") from error
 
 
 def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:

@@ -1,4 +1,4 @@
-"""Firmware of the bench: MCUboot's format, the same on every machine, and deltas as large as real ones."""
+"""Firmware images: MCUboot's format, the same bytes on every machine, and deltas as large as real ones."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_image_is_what_mcuboot_expects(keys: Path, tmp_path: Path) -> None:
     key.public_key().verify(signature, image_format.digest(data, image))
 
 
-def test_a_user_s_binary_is_wrapped_unchanged(keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_s_binary_is_packed_unchanged(keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = bytes(range(256)) * 5 + b"odd"
     made = images.pack(
         body,
@@ -112,7 +112,7 @@ def test_a_user_s_binary_is_wrapped_unchanged(keys: Path, tmp_path: Path, capsys
     assert "correct" in described["sha-256"]
 
 
-def test_what_an_image_depends_on_is_named_by_ecu_and_written_by_image_number(keys: Path, tmp_path: Path) -> None:
+def test_a_dependency_is_given_by_ecu_and_written_by_image_number(keys: Path, tmp_path: Path) -> None:
     made = images.build(
         BENCH,
         keys_dir=keys,
@@ -138,7 +138,7 @@ def test_what_an_image_depends_on_is_named_by_ecu_and_written_by_image_number(ke
         (["adas>=1.0.0"] * 33, "33 dependencies are more than the 32"),
     ],
 )
-def test_a_dependency_that_cannot_be_written_says_why(requires: list[str], expected: str) -> None:
+def test_a_wrong_dependency_is_refused_with_the_reason(requires: list[str], expected: str) -> None:
     with pytest.raises(FirmwareError, match=expected):
         images.parse_requirements(requires, ecu="engine", topology=BENCH)
 
@@ -152,19 +152,21 @@ def test_a_dependency_that_cannot_be_written_says_why(requires: list[str], expec
         (bytes(0x100000), "1.0.0", "imgtool refuses"),
     ],
 )
-def test_what_cannot_be_wrapped_says_why(keys: Path, tmp_path: Path, body: bytes, version: str, expected: str) -> None:
+def test_a_binary_that_cannot_be_packed_is_refused_with_the_reason(
+    keys: Path, tmp_path: Path, body: bytes, version: str, expected: str
+) -> None:
     with pytest.raises(FirmwareError, match=expected):
         images.pack(
             body, ecu="engine", hardware_id="engine-mcu-a", version=version, keys_dir=keys, out=tmp_path / "x.bin"
         )
 
 
-def test_without_a_key_the_remedy_is_named(tmp_path: Path) -> None:
+def test_without_a_signing_key_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(FirmwareError, match="otabench keys init"):
         images.pack(b"x", ecu="e", hardware_id="h", version="1.0.0", keys_dir=tmp_path, out=tmp_path / "x.bin")
 
 
-def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "raw.bin").write_bytes(bytes(100))
     with pytest.raises(FirmwareError, match=r"raw\.bin: header magic .*`otabench firmware pack`"):
         images.read(tmp_path / "raw.bin")

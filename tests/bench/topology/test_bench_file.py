@@ -1,4 +1,4 @@
-"""The bench file's mistakes: each gives one line that names file, key and remedy."""
+"""Mistakes in a bench file: each gives one line with file, key and remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_default_bench_is_the_documented_one() -> None:
     assert ids == {"engine": (0x7E0, 0x7E8, "engine-mcu-a"), "adas": (0x7E1, 0x7E9, "adas-soc-b")}
 
 
-def test_an_ecu_has_the_image_number_of_its_place_unless_the_file_gives_one() -> None:
+def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
     bench = bench_file.load()
     assert [bench.image_number_of(name) for name in bench.ecus] == [1, 2]
     given = bench_file.parse(
@@ -146,17 +146,17 @@ SECRET = "engine: {kind: simulated, security: {secret: '%s'}"
         ),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_told_with_how_to_write_it(before: str, after: str, expected: str) -> None:
+def test_a_wrong_type_is_reported_with_the_right_form(before: str, after: str, expected: str) -> None:
     found = problems_of(changed(before, after))
     assert any(line.startswith(f"{FILE}: {expected}") for line in found), found
 
 
-def test_a_section_that_is_no_mapping_is_told_with_how_to_write_it() -> None:
+def test_a_section_that_is_not_a_mapping_is_reported_with_the_right_form() -> None:
     (line,) = problems_of("vehicle: {vin: W0TABENCH00000001}\nbuses: [a]\necus: {}\n")[:1]
     assert line == f"{FILE}: buses: expected keys and values, found ['a']; write `buses: {{NAME: …}}`"
 
 
-def test_a_misspelt_channel_is_told_and_hides_no_other_mistake() -> None:
+def test_a_misspelt_channel_does_not_hide_other_mistakes() -> None:
     found = problems_of(changed("channel: vcan0", "chanel: vcan0").replace("kind: simulated", "kint: simulated", 1))
     assert [line.split("; ")[0] for line in found] == [
         f"{FILE}: buses.powertrain.chanel: unknown key",
@@ -173,7 +173,7 @@ def test_a_secret_may_have_capital_letters_and_is_never_quoted() -> None:
 
 
 def patterned_keys() -> list[str]:
-    """Return every key of a bench file that must have a form."""
+    """Return every key of a bench file whose value must match a pattern."""
     schema = Topology.model_json_schema()
     found = {
         key
@@ -186,7 +186,7 @@ def patterned_keys() -> list[str]:
 
 
 @pytest.mark.parametrize("key", patterned_keys())
-def test_a_form_is_told_in_words_not_as_a_pattern(key: str) -> None:
+def test_a_form_is_described_in_words_not_as_a_pattern(key: str) -> None:
     finding = wording.field_finding(
         {"type": "string_pattern_mismatch", "loc": ("x", key), "input": "§", "ctx": {"pattern": "^[§]$"}, "msg": "no"}
     )
@@ -195,12 +195,12 @@ def test_a_form_is_told_in_words_not_as_a_pattern(key: str) -> None:
     assert "^[" not in finding.sentence()
 
 
-def test_every_mistake_is_told_not_only_the_first() -> None:
+def test_every_mistake_is_reported_not_only_the_first() -> None:
     text = changed("kind: simulated", "kint: simulated").replace("fd: false", "fd: false, bitrat: 1")
     assert len(problems_of(text)) == 2
 
 
-def test_the_same_identifier_on_another_bus_is_no_mistake() -> None:
+def test_the_same_identifier_on_another_bus_is_allowed() -> None:
     text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
         "adas:   {kind: simulated, bus: powertrain", "adas: {bus: body"
     )
@@ -278,7 +278,7 @@ def test_two_buses_on_one_interface_are_a_mistake() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_together_is_one_line(before: str, after: str, expected: str) -> None:
+def test_entries_that_contradict_each_other_are_one_line(before: str, after: str, expected: str) -> None:
     (line,) = problems_of(changed(before, after))
     assert line.startswith(f"{FILE}: {expected}")
 
@@ -306,7 +306,7 @@ def test_can_fd_by_its_whole_bit_timing_is_accepted() -> None:
         assert bench_file.parse(text, name=FILE).buses["powertrain"].fd
 
 
-def test_without_kernel_can_an_ecu_keeps_its_addressing_and_what_else_it_says_of_iso_tp() -> None:
+def test_without_kernel_can_an_ecu_keeps_its_own_iso_tp_parameters() -> None:
     said = "isotp: {addressing: extended, target_address: 0x11, source_address: 0xF1, padding: 0xAA, transport: kernel}"
     text = changed("profile: iso14229-ab", f"profile: iso14229-ab, {said}")
     isotp = bench_file.parse(text, name=FILE).without_kernel_can(udp_ports=[43201]).isotp_of("engine")
@@ -330,14 +330,14 @@ def test_a_board_needs_its_serial_and_secret() -> None:
     assert [line.split(": ")[1] for line in found] == ["ecus.engine.serial", "ecus.engine.security.secret"]
 
 
-def test_a_key_that_stands_twice_names_its_line() -> None:
+def test_a_key_that_is_given_twice_is_reported_with_its_line() -> None:
     text = bench_file.default_text() + "vehicle: {vin: W0TABENCH00000002}\n"
     line = len(text.splitlines())
     assert problems_of(text) == [f"{FILE}: line {line}, column 1: the key 'vehicle' is given twice; correct that line"]
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words"])
-def test_what_is_no_mapping_is_refused(text: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(text: str) -> None:
     assert problems_of(text) == [f"{FILE}: expected the keys vehicle, buses and ecus; see `otabench bench init FILE`"]
 
 
@@ -346,12 +346,12 @@ def test_broken_yaml_names_line_and_column() -> None:
     assert line.startswith(f"{FILE}: line 2, column 1: ")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BenchFileError, match=r"absent\.yaml: the bench file cannot be read: No such file"):
         bench_file.load(tmp_path / "absent.yaml")
 
 
-def test_without_kernel_can_each_bus_has_its_own_group_and_user_space_iso_tp() -> None:
+def test_without_kernel_can_each_bus_has_its_own_group() -> None:
     text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
         "fd: false}", "fd: false, options: {receive_own_messages: false}}"
     )
@@ -363,7 +363,7 @@ def test_without_kernel_can_each_bus_has_its_own_group_and_user_space_iso_tp() -
     assert (isotp.transport, isotp.block_size) == ("user", 8)
 
 
-def test_two_buses_on_one_udp_port_are_refused_as_they_would_hear_each_other() -> None:
+def test_two_buses_on_one_udp_port_are_refused() -> None:
     text = changed(
         "  powertrain: {interface: socketcan, channel: vcan0",
         "  body: {interface: udp_multicast, channel: 239.74.163.9}\n"
@@ -375,7 +375,7 @@ def test_two_buses_on_one_udp_port_are_refused_as_they_would_hear_each_other() -
     assert bench_file.parse(apart, name=FILE).buses["body"].can_arguments()["port"] == 43203
 
 
-def test_options_of_a_bus_reach_the_bus_as_they_are() -> None:
+def test_options_of_a_bus_are_passed_on_unchanged() -> None:
     text = changed(
         "interface: socketcan, channel: vcan0", "interface: pcan, channel: PCAN_USBBUS1, options: {state: 1}"
     )

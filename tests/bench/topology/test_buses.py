@@ -1,4 +1,4 @@
-"""Bus entries reach python-can as they are; what they omit comes from where python-can would take it."""
+"""Bus entries are passed on to python-can; what they omit comes from python-can's own settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problems_of(entry: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_environment_variables_fill_what_is_omitted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_fill_in_only_what_is_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAN_INTERFACE", "pcan")
     monkeypatch.setenv("CAN_CHANNEL", "PCAN_USBBUS2")
     assert (bus_of("options: {}").interface, bus_of("options: {}").channel) == ("pcan", "PCAN_USBBUS2")
@@ -43,7 +43,7 @@ def test_environment_variables_fill_what_is_omitted_and_nothing_else(monkeypatch
     assert bus_of(CHANNEL).interface == "socketcan"
 
 
-def test_a_context_of_canrc_is_taken_before_its_default_section(home: Path) -> None:
+def test_a_context_of_canrc_wins_over_its_default_section(home: Path) -> None:
     (home / ".canrc").write_text(
         "[default]\ninterface = virtual\nchannel = 7\n[bench]\ninterface = kvaser\nchannel = 1\n"
     )
@@ -61,7 +61,7 @@ def bus_without_rate(entry: str = NO_RATE) -> BusEntry:
     return bench_file.parse(bench_file.default_text().replace(before, entry), name="x").buses["powertrain"]
 
 
-def test_a_bit_rate_that_is_omitted_comes_from_the_environment_though_interface_and_channel_are_given(
+def test_an_omitted_bit_rate_comes_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert bus_without_rate().can_arguments()["bitrate"] == 500_000
@@ -70,7 +70,7 @@ def test_a_bit_rate_that_is_omitted_comes_from_the_environment_though_interface_
     assert bus_of(CHANNEL).bitrate == 500_000
 
 
-def test_can_fd_that_is_omitted_comes_from_canrc_with_its_data_bit_rate(home: Path) -> None:
+def test_omitted_can_fd_comes_from_canrc_with_its_data_bit_rate(home: Path) -> None:
     (home / ".canrc").write_text("[default]\nfd = True\ndata_bitrate = 2000000\n")
     bus = bus_without_rate("{channel: can0}")
     assert (bus.fd, bus.data_bitrate) == (True, 2_000_000)
@@ -87,7 +87,7 @@ def test_further_keys_of_canrc_and_can_config_go_to_the_bus(home: Path, monkeypa
     assert (arguments["tseg1"], arguments["bitrat"]) == (13, 1)
 
 
-def test_a_context_wins_over_the_default_section_and_the_file_s_own_keys_over_both(
+def test_the_file_wins_over_the_context_and_that_over_the_default_section(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / ".canrc").write_text("[default]\nsingle_handle = True\n[left]\ninterface = kvaser\nchannel = 1\n")
@@ -115,7 +115,7 @@ def test_a_context_wins_over_the_default_section_and_the_file_s_own_keys_over_bo
         ),
     ],
 )
-def test_settings_that_are_wrong_are_one_line_that_names_them_and_not_the_bench_file_s_key(
+def test_a_wrong_setting_of_python_can_is_one_line_that_names_its_source(
     home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], canrc: str, expected: str
 ) -> None:
     for name, value in variables.items():
@@ -174,7 +174,7 @@ FD_TIMING = (
         ("virtual", "ignore_config: true"),
     ],
 )
-def test_a_key_that_python_can_takes_goes_to_can_bus(interface: str, further: str) -> None:
+def test_a_key_that_python_can_accepts_is_passed_on(interface: str, further: str) -> None:
     expected = yaml.safe_load("{" + further + "}")
     arguments = bus_of(f"interface: {interface}, channel: 0, {further}").can_arguments()
     assert {key: arguments[key] for key in expected} == expected
@@ -196,7 +196,7 @@ def test_a_key_that_python_can_takes_goes_to_can_bus(interface: str, further: st
         ),
     ],
 )
-def test_a_key_that_is_misspelt_is_told_with_the_way_to_pass_it_on(entry: str, expected: str) -> None:
+def test_a_misspelt_key_is_reported_with_the_way_to_pass_it_on(entry: str, expected: str) -> None:
     (problem,) = problems_of(entry)
     assert problem.startswith(f"x: buses.powertrain.{expected}")
     assert "passes it on to can.Bus as it is" in problem
@@ -213,11 +213,11 @@ def test_a_key_that_is_misspelt_is_told_with_the_way_to_pass_it_on(entry: str, e
         ("interface: socketcand, channel: can0", "host: this key is missing; interface socketcand needs it: add it"),
     ],
 )
-def test_an_interface_that_is_unknown_or_lacks_a_key_is_told(entry: str, expected: str) -> None:
+def test_an_unknown_interface_or_a_missing_key_of_it_is_reported(entry: str, expected: str) -> None:
     assert problems_of(entry)[0].startswith(f"x: buses.powertrain.{expected}")
 
 
-def test_an_unknown_interface_of_the_environment_is_told_as_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_interface_in_the_environment_names_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAN_INTERFACE", "sockettcan")
     (problem,) = problems_of("channel: can0")
     assert problem.startswith(
@@ -226,7 +226,7 @@ def test_an_unknown_interface_of_the_environment_is_told_as_the_environment_s(mo
     assert "python-can has no 'sockettcan'; did you mean 'socketcan'?" in problem
 
 
-def test_a_key_below_options_is_passed_on_whatever_it_is() -> None:
+def test_any_key_below_options_is_passed_on() -> None:
     assert bus_of(f"{CHANNEL}, options: {{bitrat: 1}}").can_arguments()["bitrat"] == 1
 
 
@@ -235,13 +235,13 @@ def test_the_commented_file_is_the_default_bench() -> None:
 
 
 def keys_of_all_models() -> dict[str, list[str]]:
-    """Return every key of every model that a bench file is made of, by model."""
+    """Return the keys of every model of a bench file, by model."""
     schema = Topology.model_json_schema()
     models = {"Topology": schema, **schema["$defs"]}
     return {name: list(told["properties"]) for name, told in models.items() if "properties" in told}
 
 
-def test_all_models_are_looked_at() -> None:
+def test_all_models_are_covered() -> None:
     assert keys_of_all_models().keys() >= {
         "Topology", "VehicleEntry", "BusEntry", "EcuEntry", "IsoTpConfig", "EcuTiming", "PowerEntry", "SecurityEntry",
         "PeriodicFrame", "PeriodicSignal",
@@ -249,11 +249,11 @@ def test_all_models_are_looked_at() -> None:
 
 
 UNCOMMENTED = re.sub(r"^( *)# (?= *[a-z_0-9]+:(?: |$))", r"\1", bench_file.commented_text(), flags=re.MULTILINE)
-"""The file with every example in it switched on."""
+"""The commented file with all its examples uncommented."""
 
 
 def written(content: Any) -> set[str]:
-    """Return every key that stands in a YAML text."""
+    """Return every key of a YAML text."""
     if isinstance(content, dict):
         return set(content) | {key for value in content.values() for key in written(value)}
     return {key for value in content for key in written(value)} if isinstance(content, list) else set()
@@ -269,7 +269,7 @@ def test_the_commented_file_has_an_example_of_every_key(model: str) -> None:
     assert all(key in bench_file.commented_text() for key in said_in_words)
 
 
-def test_all_examples_of_the_commented_file_are_right_together(home: Path) -> None:
+def test_all_examples_of_the_commented_file_are_valid_together(home: Path) -> None:
     (home / ".canrc").write_text("[left]\ninterface = socketcan\n")
     bench = bench_file.parse(UNCOMMENTED, name="x")
     assert {"usb", "serial", "left", "kvaser", "peak"} <= bench.buses.keys()

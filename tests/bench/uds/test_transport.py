@@ -1,4 +1,4 @@
-"""One behaviour of both transports, against a peer that writes its frames by hand.
+"""Both transports behave the same, against a peer that writes its frames by hand.
 
 ``user``: can-isotp on a bus of this process; ``kernel``: CAN_ISOTP sockets on vcan0.
 """
@@ -40,7 +40,7 @@ _buses = itertools.count()
 
 @dataclass
 class Medium:
-    """A bus, a tester's end by the transport under test, and the peer's raw end."""
+    """A bus with the tester's end, by the transport under test, and the peer's raw end."""
 
     bus: dict[str, Any]
     transport: str
@@ -88,7 +88,7 @@ class Peer:
         assert self.receive().data.hex() == frame.replace(" ", "")
 
     def answers(self) -> None:
-        """One exchange that must work, whatever happened before."""
+        """Answer one request; later exchanges must work whatever happened before."""
         while (message := self.bus.recv(3.0)) is not None and message.data[:3] != b"\x02\x3e\x00":
             continue
         self.send("02 7E 00")
@@ -126,7 +126,7 @@ def test_a_single_frame_is_padded_as_configured(medium: Medium, padding: int | N
         assert connection.wait_frame(timeout=1.0, exception=True) == b"\x7e\x00"
 
 
-def test_block_size_and_st_min_of_the_ecu_are_kept(medium: Medium) -> None:
+def test_block_size_and_st_min_of_the_ecu_are_respected(medium: Medium) -> None:
     connection = medium.connect()
     payload = bytes(range(62))  # one first frame, eight consecutive frames
     with medium.peer() as peer:
@@ -144,7 +144,7 @@ def test_block_size_and_st_min_of_the_ecu_are_kept(medium: Medium) -> None:
             connection.send(payload)
 
 
-def test_a_long_answer_is_asked_for_with_our_block_size_and_st_min(medium: Medium) -> None:
+def test_flow_control_for_a_long_response_has_our_block_size_and_st_min(medium: Medium) -> None:
     connection = medium.connect(block_size=9, st_min_ms=1)
     with medium.peer() as peer:
         peer.send("10 0A 62 F1 90 41 42 43")
@@ -212,7 +212,7 @@ def test_a_wrong_sequence_number_is_named(medium: Medium) -> None:
         works(connection, peer)
 
 
-def test_wait_frames_are_honoured_and_too_many_are_named(medium: Medium) -> None:
+def test_wait_frames_are_accepted_and_too_many_are_named(medium: Medium) -> None:
     connection = medium.connect()
     with medium.peer() as peer:
 
@@ -248,7 +248,7 @@ def test_silence_is_udsoncans_timeout(medium: Medium) -> None:
         works(connection, peer)
 
 
-def test_what_came_before_a_request_is_dropped(medium: Medium) -> None:
+def test_messages_before_a_request_are_dropped(medium: Medium) -> None:
     connection = medium.connect()
     with medium.peer() as peer:
         peer.send("03 7F 36 78")
@@ -294,7 +294,7 @@ def test_a_functional_request_that_needs_more_frames_is_a_wrong_call() -> None:
 
 @pytest.mark.vcan
 @pytest.mark.parametrize("transport", ["kernel", "user"])
-def test_an_absent_interface_says_what_to_do(transport: str) -> None:
+def test_an_absent_interface_is_reported_with_the_remedy(transport: str) -> None:
     with pytest.raises(ChannelUnavailable, match=r"nocan9: cannot be opened.*setup/with-can"):
         open_channel({"interface": "socketcan", "channel": "nocan9"}, IsoTpConfig(transport=transport))  # type: ignore[arg-type]
 
@@ -310,7 +310,7 @@ def test_an_absent_interface_says_what_to_do(transport: str) -> None:
         ("7.2", True),
     ],
 )
-def test_which_kernels_tell_the_end_of_a_transmission_by_poll(release: str, polls: bool) -> None:
+def test_which_kernels_report_the_end_of_a_transmission_by_poll(release: str, polls: bool) -> None:
     assert polls_transmission(release) is polls
 
 
@@ -321,7 +321,7 @@ def test_the_kernels_transport_needs_socketcan() -> None:
 
 @pytest.mark.vcan
 @pytest.mark.parametrize("transport", ["kernel", "user"])
-def test_an_interface_that_goes_down_and_up_is_named_and_survived(transport: str) -> None:
+def test_an_interface_that_goes_down_is_named_and_works_again_when_up(transport: str) -> None:
     name = f"vcandwn{next(_buses)}"
     if subprocess.run(["ip", "link", "add", name, "mtu", "72", "type", "vcan"], capture_output=True).returncode:
         pytest.skip("not allowed to make another vcan")
