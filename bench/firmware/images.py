@@ -174,6 +174,7 @@ def pack(
         raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        # imgtool signs files only, and reads a file without the suffix .hex as a raw binary
         with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
             raw = Path(work) / "body.bin"
             raw.write_bytes(body)

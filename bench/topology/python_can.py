@@ -115,6 +115,8 @@ def _constructor(interface: str) -> dict[str, inspect.Parameter]:
     """Return the parameters of an interface's constructor; none if its library is not installed."""
     with quiet():
         from can import exceptions
+
+        # private, but the only way to an interface's constructor that also finds plug-ins
         from can.interface import _get_class_for_interface
 
         try:

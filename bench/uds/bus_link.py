@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from otabench.bench.backoff import Backoff
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.endpoint import EcuEndpoint
@@ -127,7 +127,7 @@ class BusLink:
 
     def _await_bus(self) -> None:
         """Open the bus, with growing pauses between attempts: an adapter may be plugged in again."""
-        deadline = time.monotonic() + _BUS_TIMEOUT_S
+        deadline = Deadline(_BUS_TIMEOUT_S)
         pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_BUS_TIMEOUT_S / 2)
         while True:
             try:
@@ -135,9 +135,9 @@ class BusLink:
                 return
             except BusUnavailable:
                 pause_s = pauses.next_s()
-                if time.monotonic() + pause_s > deadline:
+                if pause_s > deadline.remaining_s():
                     raise
-            time.sleep(pause_s)
+            deadline.pause(pause_s)
 
     def _open(self) -> Channel:
         if self._channel is None:

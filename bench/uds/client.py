@@ -32,6 +32,7 @@ from udsoncan.exceptions import (
 )
 from udsoncan.Request import Request
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds import answers
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashError
@@ -63,11 +64,12 @@ class EcuClient:
         self.job_id: str | None = None
         self._trace = trace
         self._wire = Wire(connection)
-        self._pending_deadline = 0.0
+        self._pending = Deadline(0.0)
         config: dict[str, Any] = dict(default_client_config)
         config.update(
             request_timeout=None,  # it would also limit the time for the final response after 78
             use_server_timing=False,  # ``enter_session`` does it, with a margin
+            # without these three udsoncan returns a response object for a refusal, which a caller could overlook
             exception_on_negative_response=True,
             exception_on_invalid_response=True,
             exception_on_unexpected_response=True,
@@ -247,14 +249,14 @@ class EcuClient:
     def _open(self, *, step: str) -> None:
         if self._wire.is_open():
             return
-        self._default_timing()
+        self._default_timing()  # the ECU may have left the session whose P2 we used
         try:
             self._wire.open()
         except TransportError as error:
             raise BusUnavailable(str(error), ecu=self.name, step=step) from error
 
     def _on_response_pending(self) -> None:
-        if time.monotonic() > self._pending_deadline:
+        if self._pending.has_passed():
             raise _PendingTooLong
 
     def _exchange(self, payload: bytes, step: str, p2_s: float | None, is_sent_already: bool) -> bytes:
@@ -262,9 +264,9 @@ class EcuClient:
         timing = self._client.session_timing
         p2_before = timing.p2_server_max
         if p2_s is not None:
-            timing.p2_server_max = p2_s
+            timing.p2_server_max = p2_s  # udsoncan's own timeout of a request would also limit the time after 78
         self._wire.expect(payload, is_sent_already=is_sent_already)
-        self._pending_deadline = time.monotonic() + self.profile.timing.max_pending_s
+        self._pending = Deadline(self.profile.timing.max_pending_s)
         started = time.monotonic()
         answer = b""
         problem = ""
@@ -304,6 +306,6 @@ class EcuClient:
 
     def _from_transport(self, step: str, error: TransportError) -> FlashError:
         if isinstance(error, BUS_FAULTS):
-            self.close()
+            self.close()  # a socket stays bound to an interface that was removed; the next request opens a new one
             return BusUnavailable(str(error), ecu=self.name, step=step)
         return EcuLost(str(error), ecu=self.name, step=step)

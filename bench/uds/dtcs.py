@@ -14,8 +14,11 @@ from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.errors import EcuRefused
 
 CONFIRMED: Final = 0x08
+"""Status bit 3, confirmedDTC (ISO 14229-1)."""
 _ALL_RECORDS: Final = 0xFF
+"""DTCExtDataRecordNumber for all records."""
 _ENTRY_BYTES: Final = 4
+"""Three bytes of code, one of status."""
 _OCCURRENCE, _JOB, _TEXT = 0x01, 0x02, 0x03
 _HEADER_BYTES: Final = 6
 

@@ -79,5 +79,6 @@ def _slot(record: bytes, offset: int) -> Slot:
     if state >= len(_STATES):
         raise ValueError(f"slot state {state} does not exist")
     version = ImageVersion(major, minor, revision, build)
+    # an ECU reports 0.0.0 for a slot without a readable image
     readable = _STATES[state] is not SlotState.EMPTY and version != ImageVersion(0, 0, 0)
     return Slot(state=_STATES[state], version=str(version) if readable else "", security_counter=security_counter)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import Any, Final
 
 from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import TimeoutException
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 
 _MAX_WAITING: Final = 16
 _TRACED_BYTES: Final = 64
+"""Longer requests and responses are cut in the trace: a metadata transfer would fill it."""
 _TRANSFER_DATA: Final = 0x36
 _WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
+"""Of the services that a tester of this bench sends."""
 _ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
 """Number of parameter bytes that a positive response repeats: identifier, routine, counter; else the sub-function."""
 
@@ -53,6 +55,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         return bool(self.below.is_open())
 
     def empty_rxqueue(self) -> None:
+        # udsoncan calls this before every request; after a functional request the response may be here already
         if not self.is_sent_already:
             self.below.empty_rxqueue()
 
@@ -69,10 +72,10 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             self.below.specific_send(payload)
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        # One deadline for all: every skipped response would otherwise start the timeout again.
+        deadline = None if timeout is None else Deadline(timeout)
         while True:
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            answer = self.below.specific_wait_frame(timeout=left_s)
+            answer = self.below.specific_wait_frame(timeout=None if deadline is None else deadline.remaining_s())
             if answer is None or self._is_wanted(answer):
                 return answer
             self.stray = answer
@@ -89,7 +92,7 @@ def _answer_head(request: bytes) -> bytes:
     service = request[0]
     echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
     if service in _WITH_SUB_FUNCTION and echoed:
-        echoed[0] &= 0x7F
+        echoed[0] &= 0x7F  # without suppressPosRspMsgIndicationBit
     return bytes((service | 0x40,)) + bytes(echoed)
 
 
