@@ -6,7 +6,8 @@ taken apart again from its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -64,6 +65,12 @@ def warn(where: str, problem: str, remedy: str) -> Finding:
 def fail(where: str, problem: str, remedy: str = "") -> Finding:
     """Return a finding that keeps something from working. Without a remedy of its own, ``problem`` contains it."""
     return Finding(Severity.FAIL, where, problem, remedy)
+
+
+def unknown_key_remedy(key: str, known: Collection[str]) -> str:
+    """Return the remedy for an unknown key of a file: the key that was probably meant, else all known keys."""
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
 
 
 def has_failed(findings: Iterable[Finding]) -> bool:

@@ -139,6 +139,7 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
         if other not in topology.ecus:
             known = ", ".join(topology.ecus)
             raise FirmwareError(f"--requires {text!r}: there is no ECU {other!r} in the bench file; known: {known}")
+        # a dependency on the ECU itself: the version that it must run before this update
         number = OWN_IMAGE if other == ecu else topology.image_number_of(other)
         found.append(Dependency(number, parse_version(version)))
     if len(found) > MAX_DEPENDENCIES:

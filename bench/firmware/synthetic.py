@@ -187,6 +187,7 @@ def _link(program: _Program, name: str, size_bytes: int, version: ImageVersion) 
     for identity in program.order:
         function = program.functions[identity]
         address[identity] = len(body)
+        # push and pop of many registers or of few, as compilers begin and end functions
         body += b"\x2d\xe9\xf0\x41" if len(function.chunks) > 3 else b"\x10\xb5"
         for chunk, callee in zip(function.chunks, function.calls, strict=True):
             body += chunk
@@ -194,18 +195,21 @@ def _link(program: _Program, name: str, size_bytes: int, version: ImageVersion) 
                 calls.append((len(body), callee))
                 body += b"\0\0\0\0"
         body += b"\xbd\xe8\xf0\x81" if len(function.chunks) > 3 else b"\x10\xbd"
-        body += b"\0\xbf" * (len(body) // 2 % 2)
+        body += b"\0\xbf" * (len(body) // 2 % 2)  # NOP: literals are aligned to four bytes
         for target in function.literals:
             literals.append((len(body), target))
             body += b"\0\0\0\0"
     for index, text in enumerate(program.strings):
         address[-1 - index] = len(body)
         body += text + b"\0" * (-len(text) % 4)
+    # calls may refer to functions behind them, so addresses are filled in only when all parts are placed
     for place, callee in calls:
         struct.pack_into("<HH", body, place, *_branch_with_link(address.get(callee, 0) - (place + 4)))
     for place, target in literals:
         known = address.get(target)
-        value = _RAM_ADDRESS + (-target % 4096) * 4 if known is None else _BASE_ADDRESS + known + (target >= 0)
+        value = (
+            _RAM_ADDRESS + (-target % 4096) * 4 if known is None else _BASE_ADDRESS + known + (target >= 0)
+        )  # bit 0 of a function's address: Thumb
         struct.pack_into("<I", body, place, value)
     pointers = [
         _BASE_ADDRESS + address[identity] + 1 for identity in program.order[:: max(1, len(program.order) // 200)]

@@ -77,6 +77,7 @@ class Topology(Entry):
         Args:
             udp_ports: one for each bus: Linux delivers to a socket the frames of every group that any socket joined on its port.
         """
+        # 239.x.x.x: administratively scoped multicast (RFC 2365), which routers do not forward by default
         ports = dict(zip(self.buses, udp_ports, strict=True))
         groups = {name: f"239.74.163.{2 + index}" for index, name in enumerate(self.buses)}
         return self.model_copy(
@@ -86,7 +87,7 @@ class Topology(Entry):
                         update={
                             "interface": UDP_MULTICAST,
                             "channel": groups[name],
-                            "options": {"port": ports[name], "hop_limit": 0},
+                            "options": {"port": ports[name], "hop_limit": 0},  # 0: the frames stay on this machine
                         }
                     )
                     if bus.interface == "socketcan"

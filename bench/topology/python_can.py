@@ -175,6 +175,7 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[Finding]
         unknown = _unknown_interface(str(value)) if key == "interface" else None
         problem = "; ".join(unknown) if unknown else ""
         try:
+            # checked one by one, so that the message names the source and not a key of the bench file
             BusEntry.model_validate({"channel": "", key: value})
         except ValidationError as error:
             message = error.errors()[0]["msg"]
@@ -187,6 +188,7 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[Finding]
 
 def _take_further_keys(entry: dict[str, Any], sources: Sequence[_Source]) -> None:
     """Pass on all further settings of the sources unchecked: these files are python-can's, not the bench's."""
+    # reversed: the first source wins, as in python-can
     further = {key: value for source in reversed(sources) for key, value in source.values.items() if key not in _OWN}
     if further and isinstance(entry.get("options", {}), dict):
         entry["options"] = further | entry.get("options", {})

@@ -30,10 +30,10 @@ def cross_findings(topology: Topology) -> list[Finding]:
 
 def _identifier_findings(topology: Topology) -> Iterator[Finding]:
     """Two connections of a bus must not share an identifier (with extended addressing: identifier and address)."""
-    used: dict[tuple[str, int, int | None], str] = {}
+    used: dict[tuple[str, int, int | None], str] = {}  # key of the entry, by bus, identifier and address byte
     for name, ecu in topology.ecus.items():
         if ecu.bus not in topology.buses:
-            continue
+            continue  # ``_ecu_findings`` reports the missing bus
         isotp = topology.isotp_of(name)
         try:
             address = connection_address(isotp, request_id=ecu.request_id, response_id=ecu.response_id)
@@ -140,7 +140,7 @@ def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
 
 
 def _bus_findings(topology: Topology) -> Iterator[Finding]:
-    channels: dict[tuple[str, str], str] = {}
+    channels: dict[tuple[str, str], str] = {}  # by ``BusEntry.identity``
     for name, bus in topology.buses.items():
         other = channels.setdefault(bus.identity, name)
         if other == name:

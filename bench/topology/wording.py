@@ -5,7 +5,6 @@ No finding names a Python type or shows a regular expression; it describes how t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,7 +12,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from otabench.bench.finding import Finding, fail
+from otabench.bench.finding import Finding, fail, unknown_key_remedy
 from otabench.bench.topology.entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
 from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
@@ -74,13 +73,11 @@ def field_finding(detail: Mapping[str, Any]) -> Finding:
     where, key = ".".join(str(part) for part in location), str(location[-1])
     value = detail.get("input")
     if kind == "extra_forbidden":
-        known = _known_keys(location)
-        near = difflib.get_close_matches(key, known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
-        return fail(where, "unknown key", remedy)
+        return fail(where, "unknown key", unknown_key_remedy(key, _known_keys(location)))
     if kind == "missing":
         otherwise = ", or set CAN_CHANNEL, or a section of ~/.canrc" if location[0] == "buses" else ""
         return fail(where, "this key is missing", f"add it{otherwise}")
+    # never the secret itself: error messages end up in logs and bug reports
     found = f"a secret of {len(str(value))} characters" if key == "secret" else repr(value)
     if kind == "string_pattern_mismatch":
         return fail(where, f"{found} does not fit", f"expected {_FORMS.get(key, 'another form')}")
@@ -93,6 +90,7 @@ def field_finding(detail: Mapping[str, Any]) -> Finding:
 
 
 def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> Finding:
+    # a quoted identifier, as "7E0": show the number that was probably meant
     if expected == "a number" and isinstance(value, str) and re.fullmatch(r"(0[xX])?[0-9A-Fa-f]+", value):
         digits = value[2:] if value[:2] in ("0x", "0X") else value
         return fail(where, f"{found} is text", f"write the number 0x{digits.upper()}, unquoted")
@@ -120,6 +118,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     if not parts:
         return list(_TOP_KEYS)
     model: type[BaseModel] | None = _SUBMODELS.get(parts[0])
+    # below buses and ecus the second part is a name that the user chose, not a key
     for key in parts[2:] if parts[0] in ("buses", "ecus") else parts[1:]:
         model = _SUBMODELS.get(key)
     return list(model.model_fields) if model is not None else []

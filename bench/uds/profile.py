@@ -8,7 +8,6 @@ Unknown keys are errors. The code of the steps is in ``gateway.flashing.steps``;
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from otabench.bench.finding import unknown_key_remedy
 from otabench.bench.uds.errors import ProfileInvalid
 
 _Byte = Annotated[int, Field(ge=0, le=0xFF)]
@@ -265,9 +265,7 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg']}", ""
     known = _known_keys(location[:-1])
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    remedy = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
-    return f"{where}: unknown key", remedy
+    return f"{where}: unknown key", unknown_key_remedy(location[-1], known)
 
 
 def _known_keys(path: Iterable[str]) -> list[str]:

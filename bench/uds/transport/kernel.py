@@ -108,7 +108,7 @@ class KernelConnection(IsoTpConnection):
     def empty_rxqueue(self) -> None:
         if self._socket is None:
             return
-        for _ in range(_MAX_STALE_MESSAGES):
+        for _ in range(_MAX_STALE_MESSAGES):  # bounded: a node that never stops sending must not hold us here
             try:
                 self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -147,10 +147,11 @@ class KernelConnection(IsoTpConnection):
                 self._require_on()
                 self._abandon(sender)
                 raise errors.TooManyWaitFrames(f"{self._where}: {errors.TooManyWaitFrames.text}")
+        # SO_ERROR reads and clears the error of the message that was sent; otherwise the next call would raise it
         number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if self._went_off():
             raise bus_off(self._interface, self._where)
-        if number and number not in _RECEIVING_ERRORS:
+        if number and number not in _RECEIVING_ERRORS:  # an error of receiving is the response's, not this request's
             self._require_on()
             raise named(OSError(number, ""), self._where)
 
@@ -201,7 +202,7 @@ class KernelChannel(Channel):
         except OSError as error:
             raise cannot_open(error, self.name, self._fd) from error
         try:
-            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")  # receive nothing: it only sends
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
             raw.bind((self.name,))
         except OSError as error:

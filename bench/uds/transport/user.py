@@ -93,7 +93,7 @@ class UserConnection(IsoTpConnection):
         self._generation = self._bus.generation
         self._stack = _Stack(self._bus, address=self._address, error_handler=self._on_error, params=self._params)
         self._stack.start()
-        self._bus.wakers.add(self._wake)
+        self._bus.wakers.add(self._wake)  # a bus that fails wakes callers that wait for a response
         return self
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class UserConnection(IsoTpConnection):
         try:
             self._stack.send(payload, send_timeout=timeout or _SEND_TIMEOUT_S)
         except isotp.BlockingSendTimeout as error:
-            self._stack.stop_sending()
+            self._stack.stop_sending()  # otherwise the rest of the message goes out before the next request
             self._check_bus()
             raise errors.TransmitQueueFull(f"{self._where}: the message was not sent in time") from error
         except isotp.BlockingSendFailure as error:

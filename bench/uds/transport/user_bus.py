@@ -128,7 +128,7 @@ class UserBus:
                 return
             if time.monotonic() < self._not_before_s:
                 raise errors.ChannelUnavailable(f"{self._name}: is away: plug the adapter in")
-            if self._supervisor.heard:
+            if self._supervisor.heard:  # the bus worked since it was opened; an open without frames proves nothing
                 self._pauses.reset()
             self._not_before_s = time.monotonic() + self._pauses.next_s()
             self._shut()
@@ -156,6 +156,7 @@ class UserBus:
     def _open(self) -> None:
         interface = self._entry.get("interface")
         takes_bit_rate = interface not in _WITHOUT_BIT_RATE
+        # these interfaces ignore a bit rate or refuse the argument; that of a SocketCAN interface is set outside
         arguments = {key: value for key, value in self._entry.items() if key != "bitrate" or takes_bit_rate}
         try:
             self.bus = can.Bus(**arguments)
