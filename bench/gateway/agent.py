@@ -1,7 +1,7 @@
-"""The gateway's agent: its parts, wired, and the two things it does all the time: check in, and run the job there is.
+"""The gateway's agent: wires its parts, and does two things all the time: check in, and run the open job.
 
 The cloud is asked at start, when woken, and at the poll interval; only while no job runs, and only once every ECU has been identified.
-A cloud, broker or ECU that is away is a state to show, not an error: it is tried again.
+A cloud, broker or ECU that does not answer is shown to the driver and tried again; it is not an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from otabench.bench.backoff import Backoff, jittered
+from otabench.bench.backoff import jittered
 from otabench.bench.gateway.cloud.cloud_link import CloudLink
 from otabench.bench.gateway.cloud.downloads import OUTAGE_LIMIT_S, Downloader, DownloadLimits
 from otabench.bench.gateway.cloud.reporter import Reporter
@@ -21,8 +21,15 @@ from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.actions import Actions
+from otabench.bench.gateway.jobs.approval import DriverApproval
+from otabench.bench.gateway.jobs.confirming import ManifestCheck
 from otabench.bench.gateway.jobs.identities import Identities
-from otabench.bench.gateway.jobs.job_runner import JobRunner, Persisted, kill_before
+from otabench.bench.gateway.jobs.job_files import JobFiles
+from otabench.bench.gateway.jobs.job_progress import JobProgress
+from otabench.bench.gateway.jobs.job_runner import JobRunner
+from otabench.bench.gateway.jobs.job_view import JobView
+from otabench.bench.gateway.jobs.journal import JobJournal, Persisted, kill_before
+from otabench.bench.gateway.jobs.programming import Programming, VehicleCalls, WayBack
 from otabench.bench.gateway.jobs.states import Event
 from otabench.bench.gateway.jobs.worker import Worker
 from otabench.bench.gateway.store import Store
@@ -47,7 +54,7 @@ class Agent:
     Args:
         config: see there.
         vehicle: the ECUs.
-        trace: gets the agent's events.
+        trace: receives the agent's events.
         persisted: called after a job state is on disk; by default ``config.stop_before``.
         outage_limit_s: how long the artifact server may stay away.
 
@@ -64,74 +71,93 @@ class Agent:
         persisted: Persisted | None = None,
         outage_limit_s: float = OUTAGE_LIMIT_S,
     ) -> None:
-        timing = config.timing
-        known = [KnownEcu(ecu.name, ecu.serial, ecu.hardware_id) for ecu in config.ecus]
         self._config = config
         self._vehicle = vehicle
         self._trace = trace
         self._worker = Worker()
         self._woken = asyncio.Event()
         self._offered = asyncio.Event()
-        self._told = ""
-        primary = Primary(
-            vin=config.vin,
-            known=known,
-            director_root=config.director_root,
-            metadata_dir=config.state_dir / "director",
-        )
+        self._shown_reason = ""
         self.dashboard = Dashboard(vin=config.vin, hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus})
+        self.store = Store(config.state_dir / "gateway.db")
         self._cloud = CloudLink(
             target=config.cloud_grpc,
             vin=config.vin,
             tls=config.tls,
             on_reachable=self._reachable,
-            retry_max_s=timing.retry_max_s,
+            retry_max_s=config.timing.retry_max_s,
         )
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
-        self.store = Store(config.state_dir / "gateway.db")
-        self._reporter = Reporter(
+        self._reporter = self._make_reporter()
+        self._journal = JobJournal(
             vin=config.vin,
+            store=self.store,
+            reporter=self._reporter,
+            trace=trace,
+            persisted=persisted or kill_before(config.stop_before),
+        )
+        progress = JobProgress(dashboard=self.dashboard, reporter=self._reporter)
+        primary = _make_primary(config)
+        files = self._make_files(primary, outage_limit_s=outage_limit_s)
+        self._actions = self._make_actions(primary, files, progress)
+        self._runner = JobRunner(
+            actions=self._actions,
+            journal=self._journal,
+            view=JobView(config=config, files=files, dashboard=self.dashboard),
+            progress=progress,
+            dashboard=self.dashboard,
+            identities=self._identities,
+        )
+
+    def _make_reporter(self) -> Reporter:
+        return Reporter(
+            vin=self._config.vin,
             store=self.store,
             cloud=self._cloud,
             answered=self._answered,
             identities=lambda: self._identities.known,
-            backoff=self._backoff(),
-            heartbeat_s=timing.poll_interval_s,
-            trace=trace,
+            timing=self._config.timing,
+            trace=self._trace,
         )
-        limits = DownloadLimits(
-            min_bytes_per_s=timing.download_min_bytes_per_s,
-            stall_s=timing.download_stall_s,
-            outage_limit_s=outage_limit_s,
-            retry_first_s=timing.retry_first_s,
-            retry_max_s=timing.retry_max_s,
-        )
-        self._actions = Actions(
-            config=config,
-            vehicle=vehicle,
-            worker=self._worker,
-            cloud=self._cloud,
+
+    def _make_files(self, primary: Primary, *, outage_limit_s: float) -> JobFiles:
+        return JobFiles(
+            state_dir=self._config.state_dir,
             primary=primary,
-            downloader=Downloader(config.state_dir / "downloads", limits),
+            downloader=_make_downloader(self._config, outage_limit_s=outage_limit_s),
             dashboard=self.dashboard,
-            identities=self._identities,
-            store=self.store,
-            progressed=lambda progress: self._runner.progressed(progress),
-            trace=trace,
+            trace=self._trace,
         )
-        self._runner = JobRunner(
-            vin=config.vin,
-            store=self.store,
-            actions=self._actions,
-            reporter=self._reporter,
-            dashboard=self.dashboard,
+
+    def _make_actions(self, primary: Primary, files: JobFiles, progress: JobProgress) -> Actions:
+        timing = self._config.timing
+        calls = VehicleCalls(vehicle=self._vehicle, worker=self._worker, files=files, progressed=progress.progressed)
+        way_back = WayBack(timing=timing, calls=calls, dashboard=self.dashboard, store=self.store, trace=self._trace)
+        return Actions(
+            manifest_check=ManifestCheck(
+                timing=timing,
+                cloud=self._cloud,
+                primary=primary,
+                files=files,
+                identities=self._identities,
+                dashboard=self.dashboard,
+                trace=self._trace,
+            ),
+            approval=DriverApproval(
+                later_s=timing.later_s,
+                files=files,
+                dashboard=self.dashboard,
+                store=self.store,
+                trace=self._trace,
+            ),
+            files=files,
+            calls=calls,
+            programming=Programming(calls=calls, files=files, way_back=way_back),
             identities=self._identities,
-            trace=trace,
-            persisted=persisted or kill_before(config.stop_before),
         )
 
     async def run(self) -> None:
-        """Run until cancelled; whatever runs then is taken up again from disk by the next process."""
+        """Run until canceled; the next process takes up again, from disk, whatever runs then."""
         self.dashboard.show_history(self.store.ended_jobs())
         config = self._config
         self._trace.emit("gateway.started", ecus=[ecu.name for ecu in config.ecus], cloud=config.cloud_grpc)
@@ -146,17 +172,17 @@ class Agent:
                         port=config.mqtt_port,
                         vin=config.vin,
                         wake=self._woken.set,
-                        backoff=self._backoff(),
+                        backoff=self._config.timing.backoff(),
                     ),
                     name="wake-up",
                 )
         finally:
-            self._actions.is_stopping = True
+            self._actions.stop()
             self.dashboard.end_decision("The gateway is stopping; ask again in a moment.")
 
     def stopping(self) -> None:
-        """To be called before ``run`` is cancelled: a running flash is left alone."""
-        self._actions.is_stopping = True
+        """Leave a running flash alone from now on. Call this before ``run`` is canceled."""
+        self._actions.stop()
 
     async def close(self) -> None:
         """Close connections and files; a flash that still runs is given up after a moment."""
@@ -183,7 +209,7 @@ class Agent:
             is_resumed = False
 
     async def _check_in_forever(self) -> None:
-        backoff = self._backoff()
+        backoff = self._config.timing.backoff()
         while True:
             self._woken.clear()
             wait_s = jittered(self._config.timing.poll_interval_s)
@@ -194,10 +220,10 @@ class Agent:
                     wait_s = await self._check_in()
                     backoff.reset()
                 except FlashError as error:
-                    self._say(str(error))
+                    self._show_reason(str(error))
                     wait_s = backoff.next_s()
                 except CloudRefused as error:
-                    self._say(f"the cloud refuses this vehicle: {error}")
+                    self._show_reason(f"the cloud refuses this vehicle: {error}")
                 except CloudUnreachable:
                     wait_s = backoff.next_s()
             try:
@@ -207,15 +233,17 @@ class Agent:
                 continue
 
     async def _check_in(self) -> float:
-        """Ask the cloud once; return when to ask again."""
+        """Ask the cloud once, and return the seconds until it is to be asked again."""
         answer = await self._cloud.check_in(self._identities.known)
-        if self.store.first_report() is None:  # else the cloud does not know yet how the last job ended
+        if (
+            self.store.first_report() is None
+        ):  # otherwise the cloud would offer the last job again, whose end it has not received yet
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:
                 self._take_offer(answer)
             elif answer.decision == ota_pb2.CheckInResponse.DECISION_REFUSED:
-                self._say(f"the cloud refuses an update: {answer.reason}")
+                self._show_reason(f"the cloud refuses an update: {answer.reason}")
             else:
-                self._say("")
+                self._show_reason("")
         poll_s = self._config.timing.poll_interval_s
         return jittered(min(poll_s, answer.poll_interval_s) if answer.poll_interval_s > 0 else poll_s)
 
@@ -224,15 +252,15 @@ class Agent:
             state = from_wire(answer.job_state)
         except ValueError:
             state = JobState.CREATED
-        if self._runner.adopt(answer.job_id, state) is not None:
-            self._told = ""
+        if self._journal.adopt(answer.job_id, state) is not None:
+            self._shown_reason = ""
             self._offered.set()
 
-    def _say(self, sentence: str) -> None:
-        """Shows, and logs once, why nothing goes on; the result of the last job stays where there is nothing to say."""
-        if sentence == self._told:
+    def _show_reason(self, sentence: str) -> None:
+        """Show and log, once, why nothing goes on. An empty sentence restores the result of the last job."""
+        if sentence == self._shown_reason:
             return
-        self._told = sentence
+        self._shown_reason = sentence
         if sentence:
             _log.warning("%s", sentence)
             self.dashboard.show(reason=sentence)
@@ -250,6 +278,23 @@ class Agent:
         self.dashboard.show(cloud_reachable=reachable)
         self._trace.emit("cloud.reachable" if reachable else "cloud.unreachable")
 
-    def _backoff(self) -> Backoff:
-        timing = self._config.timing
-        return Backoff(first_s=timing.retry_first_s, max_s=timing.retry_max_s)
+
+def _make_primary(config: GatewayConfig) -> Primary:
+    return Primary(
+        vin=config.vin,
+        known=[KnownEcu(ecu.name, ecu.serial, ecu.hardware_id) for ecu in config.ecus],
+        director_root=config.director_root,
+        metadata_dir=config.state_dir / "director",
+    )
+
+
+def _make_downloader(config: GatewayConfig, *, outage_limit_s: float) -> Downloader:
+    timing = config.timing
+    limits = DownloadLimits(
+        min_bytes_per_s=timing.download_min_bytes_per_s,
+        stall_s=timing.download_stall_s,
+        outage_limit_s=outage_limit_s,
+        retry_first_s=timing.retry_first_s,
+        retry_max_s=timing.retry_max_s,
+    )
+    return Downloader(config.state_dir / "downloads", limits)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from otabench.bench.backoff import Backoff
 from otabench.bench.uds.endpoint import EcuEndpoint, _Config
 from otabench.proto.process_config import TlsConfig
 
@@ -23,9 +24,13 @@ class GatewayTiming(_Config):
     """How long a silent ECU is tried again before its stage attempt counts as failed."""
     stage_attempts: int = 3
     soak_s: float | None = Field(default=None, ge=0)
-    """How long all trial images run and answer before the first is confirmed. None: as the flash profile says."""
+    """How long all trial images run and answer before the first is confirmed. None: the flash profile's time."""
     download_min_bytes_per_s: float = 1024.0
     download_stall_s: float = 10.0
+
+    def backoff(self) -> Backoff:
+        """Return the waiting times of one thing that is tried again until it works."""
+        return Backoff(first_s=self.retry_first_s, max_s=self.retry_max_s)
 
 
 class GatewayConfig(_Config):
@@ -45,7 +50,7 @@ class GatewayConfig(_Config):
     hmi_host: str = "127.0.0.1"
     hmi_port: int = 8080
     line_payload_bytes_per_s: float = 28_000.0
-    """What the bus carries, for the expected time shown to the driver."""
+    """Payload that a bus carries, for the expected time that the driver sees."""
     timing: GatewayTiming = GatewayTiming()
     trace: Path | None = None
     stop_before: str = ""

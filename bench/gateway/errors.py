@@ -20,7 +20,7 @@ class GatewayError(Exception):
 
 
 class StartError(GatewayError):
-    """The process cannot start. The message says what, where and what to do."""
+    """The process cannot start. The message names what, where and the remedy."""
 
 
 class CloudUnreachable(GatewayError):

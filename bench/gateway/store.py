@@ -1,10 +1,12 @@
-"""What the gateway remembers: jobs, and the reports that the cloud has not taken yet. SQLite, one file in the state folder.
+"""What the gateway persists: jobs, and the reports that the cloud has not answered yet. SQLite, one file in the state folder.
 
-A transition that the shared table does not have is refused. Rules:
+Rules:
+
+* Transitions that are not in the shared table (``proto.job_states``) are refused.
 
 * A transition, what was learnt with it, and its report to the cloud are one transaction: committed before it is acted on.
 * Reports leave in the order they came in (outbox), and only once the cloud has answered.
-* A job is closed when what follows its final state (post-programming, tidying up) is done too; at most one is open.
+* A job is closed once the work after its final state (post-programming, tidying up) is done, too. At most one job is open.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _NO_TRANSITION: Final = "job {}: {} to {} is not in the table of transitions"
 
 
 class Facts(TypedDict, total=False):
-    """What a job learns on its way; see ``JobRecord``."""
+    """Facts that are learnt while a job runs; see ``JobRecord``."""
 
     manifest: bytes
     artifact_base_url: str
@@ -39,7 +41,7 @@ class Facts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job as it stands on disk."""
+    """One job as it is on disk."""
 
     job_id: str
     state: JobState
@@ -60,7 +62,7 @@ class JobRecord:
     """When the driver was first asked."""
     deferred_until: float | None = None
     revert_reason: str = ""
-    """Why the way back was begun; empty: it was not."""
+    """Why the way back was begun; empty if it was not."""
     resumes: int = 0
     """How often the process was started again in this state."""
 
@@ -143,7 +145,7 @@ class Store:
             return None if row is None else _record(row)
 
     def adopt(self, job_id: str, *, state: JobState, seq: int, now: float) -> JobRecord:
-        """Take on a job in the state the cloud has it in.
+        """Take on a job, in the state that it has in the cloud.
 
         Raises:
             ValueError: another job is open.
@@ -199,7 +201,7 @@ class Store:
             return _record(row)
 
     def close_job(self, job_id: str) -> None:
-        """What follows the job's final state is done.
+        """Mark a job as closed: the work after its final state is done.
 
         Raises:
             ValueError: the job has not ended.
@@ -211,24 +213,24 @@ class Store:
             row.closed = True
 
     def first_report(self) -> Report | None:
-        """Return the oldest report that the cloud has not taken."""
+        """Return the oldest report that the cloud has not answered."""
         with Session(self._engine) as session:
             row = session.scalars(select(_ReportRow).order_by(_ReportRow.number).limit(1)).first()
             return None if row is None else Report(row.number, row.job_id, row.message)
 
     def report_taken(self, number: int) -> None:
-        """The cloud has answered that report."""
+        """Remove a report that the cloud has answered."""
         with Session(self._engine) as session, session.begin():
             row = session.get(_ReportRow, number)
             if row is not None:
                 session.delete(row)
 
-    def ended_jobs(self, most: int = 20) -> list[JobRecord]:
+    def ended_jobs(self, max_jobs: int = 20) -> list[JobRecord]:
         """Return the last jobs that ended, latest first."""
         with Session(self._engine) as session:
             finals = [str(state) for state in JobState if is_final(state)]
             rows = session.scalars(
-                select(_JobRow).where(_JobRow.state.in_(finals)).order_by(_JobRow.updated_at.desc()).limit(most)
+                select(_JobRow).where(_JobRow.state.in_(finals)).order_by(_JobRow.updated_at.desc()).limit(max_jobs)
             )
             return [_record(row) for row in rows]
 
@@ -238,7 +240,8 @@ class Store:
 
 
 def _be_durable(connection: Any, _: object) -> None:
-    """A commit is on disk when it returns, also when the power fails right then."""
+    """Make every commit durable: it is on disk when the call returns, even if the power fails right then."""
+    # With WAL, synchronous=NORMAL (the usual advice) returns from a commit without an fsync.
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")

@@ -52,7 +52,7 @@ class EcuImage:
     file_length: int | None = None
     """Of the file ``image``; None: the image's own."""
     needs: str = ""
-    """What the image depends on and what the vehicle would run, in words, for an ECU that says that it is not met."""
+    """What the image depends on and what the vehicle would run, in words, for an ECU that reports that it is not met."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ ProgressListener = Callable[[EcuProgress], None]
 
 
 class Vehicle(Protocol):
-    """All ECUs of the vehicle, for one gateway. Order of the calls within an update: as they stand here."""
+    """All ECUs of the vehicle, for one gateway. An update makes the calls in the order in which they are defined here."""
 
     def identify(self) -> Mapping[str, EcuIdentity]:
         """Read every ECU's identity.
@@ -102,16 +102,16 @@ class Vehicle(Protocol):
         ...
 
     def activate(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> None:
-        """Check dependencies on all ECUs, makes all staged slots trial slots, resets all ECUs.
+        """Check dependencies on all ECUs, make all staged slots trial slots, and reset all ECUs.
 
         Raises:
-            DependenciesNotMet: an ECU says so, before any was changed by this call.
+            DependenciesNotMet: an ECU reports that a dependency is not met; this call has changed no ECU.
             FlashError: an ECU refused or was lost; the caller then reverts all.
         """
         ...
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Wait until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soaks.
+        """Wait until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soak.
 
         The soak: all trial images run and answer for a while, together, before any may be confirmed.
 
@@ -133,7 +133,7 @@ class Vehicle(Protocol):
         """Bring every ECU that runs its image's version back to the slot it ran before; staged slots are not activated.
 
         Raises:
-            FlashError: an ECU could not be reverted; the message says which and what it runs.
+            FlashError: an ECU could not be reverted; the message names it and what it runs.
         """
         ...
 

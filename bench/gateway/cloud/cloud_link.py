@@ -43,7 +43,7 @@ class CloudLink:
         target: host:port.
         vin: this vehicle.
         tls: PEM files; None: plain text.
-        on_reachable: told at every change, and at the first answer or failure.
+        on_reachable: called at every change, and at the first answer or failure.
         retry_max_s: the longest that gRPC itself waits before it connects again.
     """
 
@@ -152,7 +152,7 @@ class CloudLink:
 
 
 def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuReport]:
-    """Return what the ECUs say of themselves, as it goes over the wire."""
+    """Return the ECUs' identities as they are sent to the cloud."""
     return [
         ota_pb2.EcuReport(
             ecu=name,

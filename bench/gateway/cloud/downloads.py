@@ -2,10 +2,10 @@
 
 Neither python-tuf nor httpx limits a server that sends a few bytes at a time, so the limits are here:
 
-* A file is only ever seen under its name once its length and SHA-256 are what the manifest says. ``.part`` is work in progress.
+* A file gets its name only once its length and SHA-256 are verified against the manifest. ``.part`` is work in progress.
 * A partial file is resumed with Range and If-Range (strong ETag); a server that changed the file sends all of it again.
 * Reading stops at the first byte too many. Wrong length or digest: again from zero, three times in all, then DownloadRefused.
-  So is a status that says "not there" (4xx).
+  So is a 4xx status.
 * Nothing for ``stall_s``, or less than ``min_bytes_per_s`` over that time, ends the attempt. A server that is away, fails (5xx) or is
   slow is tried again with back-off until no byte came for ``outage_limit_s``, five attempts on end were too slow, or all of it
   took longer than the least rate and one outage explain: DownloadTimedOut.
@@ -39,7 +39,7 @@ OUTAGE_LIMIT_S: Final = 600.0
 """How long the artifact server may stay away in one download."""
 
 BytesListener = Callable[[int], None]
-"""Told how many bytes of the file are here."""
+"""Called with the number of bytes of the file that have arrived."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class DownloadLimits:
 
 
 class _WrongContent(Exception):
-    """What is served is not the file; the message says how it differs."""
+    """What is served is not the file; the message names the difference."""
 
 
 class _NotNow(Exception):

@@ -1,8 +1,8 @@
-"""Tells the cloud, in order: every transition from the outbox, then progress, then a sign of life.
+"""Reports to the cloud, in this order: every transition from the outbox, then progress, then a sign of life.
 
 A transition is repeated until the cloud has answered it; its number makes repeats harmless. Progress is sent only when no transition
 waits, at most twice a second, and is dropped if it cannot be sent. The cloud's answer (its state of the job, the operator's cancel) is
-handed to ``job_runner``.
+passed to ``answered``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from otabench.bench.backoff import Backoff
 from otabench.bench.gateway.cloud.cloud_link import CloudLink, ecu_reports
+from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
 from otabench.bench.gateway.store import JobRecord, Report, Store
 from otabench.bench.gateway.vehicle import EcuProgress
@@ -36,7 +36,7 @@ def status_request(
     progress: Mapping[str, EcuProgress] | None = None,
     identities: Mapping[str, EcuIdentity] | None = None,
 ) -> ota_pb2.UpdateStatusRequest:
-    """Return the message that tells where a job stands."""
+    """Return the message that reports a job's state."""
     return ota_pb2.UpdateStatusRequest(
         vin=vin,
         job_id=job.job_id,
@@ -63,12 +63,11 @@ class Reporter:
     Args:
         vin: this vehicle.
         store: holds the outbox.
-        cloud: where it goes.
-        answered: told of every answer.
+        cloud: where the reports go.
+        answered: called with every answer.
         identities: what the ECUs run, for the question after a refusal.
-        backoff: waits while the cloud is away.
-        heartbeat_s: how often a job without progress is reported, to learn of a cancel.
-        trace: gets refusals.
+        timing: back-off while the cloud is away; a job without progress is reported at every poll interval, to learn of a cancel.
+        trace: receives refusals.
     """
 
     def __init__(
@@ -79,8 +78,7 @@ class Reporter:
         cloud: CloudLink,
         answered: Answered,
         identities: Callable[[], Mapping[str, EcuIdentity]],
-        backoff: Backoff,
-        heartbeat_s: float,
+        timing: GatewayTiming,
         trace: TraceWriter,
     ) -> None:
         self._vin = vin
@@ -88,15 +86,15 @@ class Reporter:
         self._cloud = cloud
         self._answered = answered
         self._identities = identities
-        self._backoff = backoff
-        self._heartbeat_s = heartbeat_s
+        self._backoff = timing.backoff()
+        self._heartbeat_s = timing.poll_interval_s
         self._trace = trace
         self._progress: dict[str, EcuProgress] = {}
         self._has_progress = False
         self._news = asyncio.Event()
 
     def transition_written(self) -> None:
-        """There is a new report in the outbox; progress of the state before is of no interest any more."""
+        """Wake the reporter: there is a new report in the outbox."""
         self._news.set()
 
     def progressed(self, progress: EcuProgress) -> None:
@@ -106,12 +104,12 @@ class Reporter:
         self._news.set()
 
     def job_began(self) -> None:
-        """Progress of the job before is forgotten."""
+        """Forget the progress of the job before."""
         self._progress.clear()
         self._has_progress = False
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until canceled."""
         while True:
             self._news.clear()
             report = self._store.first_report()
@@ -162,7 +160,7 @@ class Reporter:
             self._hand_on(job.job_id, answer.state, answer.cancel_requested)
 
     async def _ask_state(self, job_id: str) -> None:
-        """After a refusal: the cloud may have ended the job; it says so at check-in."""
+        """Ask for the job's state after a refusal: the cloud may have ended the job, and reports that at check-in."""
         try:
             answer = await self._cloud.check_in(self._identities(), job_id=job_id)
         except (CloudUnreachable, CloudRefused):

@@ -23,7 +23,7 @@ def topic_of(vin: str) -> str:
 
 
 async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff) -> None:
-    """Keep listening until cancelled; calls ``wake`` at every message and whenever the broker is (back) there."""
+    """Listen until canceled; call ``wake`` at every message and whenever the broker is reached (again)."""
     import aiomqtt
 
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)

@@ -147,7 +147,7 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
         except EcuContradicts as error:
             raise EcuLost.of(error) from error
 
-    with suppress(EcuLost, BusUnavailable):  # it may boot for longer; whoever waits for it says what it runs
+    with suppress(EcuLost, BusUnavailable):  # it may boot for longer; the caller that waits for it reports what it runs
         carry(client, act, restore=lambda: enter_extended(client))
     client.close()
 
@@ -231,7 +231,7 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     """Bring an ECU that runs (or is about to run) the image's version back to the slot before.
 
     Raises:
-        FlashError: it could not be reverted; the message says what it runs.
+        FlashError: it could not be reverted; the message names what it runs.
     """
     await_slots(client, deadline=time.monotonic() + boot_timeout_s)
     carry(client, lambda: _leave(client, image))
@@ -260,7 +260,7 @@ def _leave(client: EcuClient, image: EcuImage) -> None:
 
 
 def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
-    """Return the slot table, as soon as the ECU tells it.
+    """Return the slot table, as soon as the ECU sends it.
 
     Raises:
         EcuLost: it did not before ``deadline``.

@@ -12,20 +12,20 @@ _MIN_INTERVAL_S: Final = 0.2
 
 
 class Progress:
-    """Tells a listener of one ECU."""
+    """Passes one ECU's progress to a listener."""
 
     def __init__(self, client: EcuClient, listener: ProgressListener) -> None:
         self._client = client
         self._listener = listener
         self._phase: Phase | None = None
         self._started_s = 0.0
-        self._told_s = 0.0
+        self._reported_at_s = 0.0
         self._total = 0
 
     def phase(self, phase: Phase, *, bytes_done: int = 0, bytes_total: int = 0, detail: str = "") -> None:
-        """A new phase."""
+        """Report a new phase."""
         self._phase, self._total = phase, bytes_total
-        self._started_s = self._told_s = time.monotonic()
+        self._started_s = self._reported_at_s = time.monotonic()
         self._client.emit(
             "ecu.phase",
             phase=str(phase),
@@ -36,11 +36,11 @@ class Progress:
         self._listener(EcuProgress(self._client.name, phase, bytes_done, bytes_total, 0.0, detail))
 
     def bytes(self, done: int) -> None:
-        """Bytes acknowledged within the phase."""
+        """Report the bytes that the ECU has acknowledged within the phase."""
         now = time.monotonic()
-        if self._phase is None or (now - self._told_s < _MIN_INTERVAL_S and done < self._total):
+        if self._phase is None or (now - self._reported_at_s < _MIN_INTERVAL_S and done < self._total):
             return
-        self._told_s = now
+        self._reported_at_s = now
         elapsed_s = now - self._started_s
         rate = done / elapsed_s if elapsed_s > 0 else 0.0
         self._listener(EcuProgress(self._client.name, self._phase, done, self._total, rate))

@@ -6,7 +6,7 @@ simply be sent again:
 
     85, 28, 3E, 10     may: they set a state
     22                 may: it changes nothing
-    27                 from the seed on: a seed serves one key, and a seed of zeros says that the key was taken
+    27                 from the seed on: a seed serves one key, and a seed of zeros means that the key was accepted
     31 FF01, 0203      may: they only judge
     31 0210, 0211      after a look: 22 conditionsNotCorrect where they were done already
     31 0212            after a look: a second one could leave another slot

@@ -195,7 +195,7 @@ def _download_image(work: Work) -> None:
 
 
 def _explained(work: Work, error: EcuRefused) -> EcuRefused:
-    """72 says that programming failed; check memory says whether that was decryption. 31 may be the data format."""
+    """72 means that programming failed; check memory reports whether decryption was the cause. 31 may be the data format."""
     if error.nrc == answers.REQUEST_OUT_OF_RANGE:
         note = "or the ECU has no key for encrypted files: provision it, or send the campaign unencrypted"
         return EcuRefused.of(error, note=note)

@@ -34,7 +34,7 @@ def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_b
     """Transfer ``what``.
 
     Args:
-        on_bytes: told the number of bytes that the ECU has acknowledged, after each block.
+        on_bytes: called after each block with the number of bytes that the ECU has acknowledged.
 
     Raises:
         EcuLost: silence that outlasted the repeats.
@@ -113,6 +113,6 @@ def _transfer_exit(client: EcuClient) -> None:
     try:
         client.request(b"\x37", step=step)
     except EcuRefused as error:
-        # 24 to the repeat: the first was taken and only its answer lost. Check memory tells whether all is there.
+        # 24 to the repeat: the first was accepted and only its answer was lost. Check memory verifies that everything arrived.
         if error.nrc != answers.REQUEST_SEQUENCE_ERROR:
             raise

@@ -1,12 +1,12 @@
 """The HMI's HTTP side: the page, its state as JSON and as server-sent events, and the driver's decision.
 
-The seam ``HmiModel`` as HTTP, nothing about updates: the model knows which decision is allowed when.
+This module puts the seam ``HmiModel`` on HTTP. It holds no rule about updates: the model decides when a decision is allowed.
 
 * ``GET /`` the page; ``/static/*`` its modules and styles; nothing is loaded from anywhere else.
 * ``GET /api/state`` the state now.
 * ``GET /api/events`` event ``state`` with the whole state, at once and on every change, at most ten a second (the latest wins).
   Its id is ``seq``; a client that comes back with Last-Event-ID is not sent the state it has. A counter can start anew with the
-  gateway, so the page also names the run its id is from; an id of another run is not honoured.
+  gateway, so the page also names the run its id is from; an id of another run is ignored.
 * ``POST /api/decision`` ``{"job_id": …, "decision": "install" | "later" | "decline"}``: 200, or 409 with the model's sentence.
 * ``GET /healthz``.
 
@@ -64,14 +64,8 @@ def create_app(model: HmiModel) -> FastAPI:
     app.state.closing = asyncio.Event()
     templates = Jinja2Templates(directory=_HERE / "templates")
     run = secrets.token_hex(8)
-
-    @app.exception_handler(DecisionRefused)
-    async def _decision_refused(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=409)
-
-    @app.exception_handler(_Refused)
-    async def _refused(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=error.status if isinstance(error, _Refused) else 400)
+    app.add_exception_handler(DecisionRefused, _decision_refused)
+    app.add_exception_handler(_Refused, _refused)
 
     @app.get("/", response_class=HTMLResponse)
     async def page(request: Request) -> HTMLResponse:
@@ -105,6 +99,14 @@ def create_app(model: HmiModel) -> FastAPI:
         return {"status": "ok"}
 
     return app
+
+
+async def _decision_refused(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=409)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=error.status if isinstance(error, _Refused) else 400)
 
 
 async def _read_body(request: Request) -> bytes:

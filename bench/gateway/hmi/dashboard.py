@@ -1,7 +1,7 @@
-"""What the driver sees and decides: the agent's side of the HMI's seam (``gateway.hmi.model``).
+"""The agent's side of the HMI's seam (``gateway.hmi.model``): what the driver sees, and the driver's decisions.
 
-A decision must fit the job that is shown, which must wait for one; only one is taken at a time. Progress is throttled. What a
-decision leads to is ``job_runner``'s; a decision is answered only once what follows from it is on disk.
+A decision must name the job that is shown, and that job must wait for one. One decision is handled at a time, and it is answered
+only once its consequence is on disk (``jobs``). Progress is throttled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.job_states import JobState
 
-_SHOWN_EVERY_S: Final = 0.1
+_MIN_INTERVAL_S: Final = 0.1
 _MAX_HISTORY: Final = 20
 
 
@@ -30,12 +30,12 @@ class PendingDecision:
     _answer: asyncio.Future[None]
 
     def taken(self) -> None:
-        """It is persisted."""
+        """Answer that the decision is persisted."""
         if not self._answer.done():
             self._answer.set_result(None)
 
     def refused(self, why: str) -> None:
-        """It came too late."""
+        """Answer that the decision came too late."""
         if not self._answer.done():
             self._answer.set_exception(DecisionRefused(why))
 
@@ -91,7 +91,11 @@ class Dashboard:
         return await self._decisions.get()
 
     def end_decision(self, why: str = "") -> None:
-        """Whatever decision is pending is settled: taken, or refused with that sentence."""
+        """Answer the pending decision, if there is one.
+
+        Args:
+            why: why it is refused; empty: it is accepted.
+        """
         pending, self._pending = self._pending, None
         while not self._decisions.empty():
             self._decisions.get_nowait()
@@ -107,10 +111,10 @@ class Dashboard:
             self._publish(**fields)
 
     def show_job(self, job: JobRecord, *, versions: Mapping[str, tuple[str, str]] | None = None, **fields: Any) -> None:
-        """Show a job as it stands.
+        """Show a job as it is on disk.
 
         Args:
-            job: it.
+            job: its record.
             versions: what each ECU ran before and is to run; None: as shown already.
             fields: further fields of ``HmiState``.
         """
@@ -132,12 +136,12 @@ class Dashboard:
         )
 
     def show_identities(self, identities: Mapping[str, EcuIdentity]) -> None:
-        """What the ECUs say of themselves."""
+        """Show the identities of ECUs."""
         self._identities.update(identities)
         self._publish()
 
     def show_progress(self, progress: EcuProgress) -> None:
-        """Show an ECU's progress: at once when its phase changes, otherwise within a tenth of a second."""
+        """Show an ECU's progress: at once when its phase changes, otherwise within ``_MIN_INTERVAL_S``."""
         before = self._progress.get(progress.ecu)
         self._progress[progress.ecu] = progress
         if before is None or before.phase is not progress.phase:
@@ -146,7 +150,7 @@ class Dashboard:
             self._publish_soon()
 
     def show_download(self, done_bytes: int) -> None:
-        """Bytes of the downloads that are here."""
+        """Show how many bytes of the downloads have arrived."""
         self._soon["download_done_bytes"] = done_bytes
         self._publish_soon()
 
@@ -156,7 +160,7 @@ class Dashboard:
 
     def _publish_soon(self) -> None:
         if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(_SHOWN_EVERY_S, self._publish)
+            self._flush = asyncio.get_running_loop().call_later(_MIN_INTERVAL_S, self._publish)
 
     def _publish(self, **fields: Any) -> None:
         if self._flush is not None:

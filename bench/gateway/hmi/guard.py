@@ -9,7 +9,7 @@ Rules:
 * DNS rebinding: a page of another site can make its own name point at this address, but cannot make the browser send another
   Host header than that name. So Host must be ``localhost``, a loopback address, or the very IP address the connection came in on. The
   port is not compared: a forwarded port differs from ours.
-* Cross-site requests: a browser tells in Origin and Sec-Fetch-Site which site a request comes from, and a page cannot change either.
+* Cross-site requests: a browser names the site that a request comes from in Origin and Sec-Fetch-Site, and a page cannot change either.
   A client that sends neither is not a browser (curl, a test) and is let through.
 """
 
@@ -73,7 +73,7 @@ def foreign_host(host_header: str | None, *, local_address: str | None) -> bool:
 
 
 def foreign_origin(origin: str | None, fetch_site: str | None, *, host_header: str) -> bool:
-    """Return whether a browser says that the request comes from another site than this page.
+    """Return whether a browser marks the request as coming from another site than this page.
 
     Args:
         origin: the Origin header; None where there was none.

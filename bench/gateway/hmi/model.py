@@ -70,7 +70,7 @@ class HmiState(_Model):
     reason: str = ""
     """Why the job ended, or what it waits for."""
     deferred_until: float | None = None
-    """s since 1970, UTC: the driver said Later; asked again from then on."""
+    """s since 1970, UTC: when the driver is asked again, after Later."""
     cloud_reachable: bool = True
     ecus: tuple[EcuView, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -78,7 +78,7 @@ class HmiState(_Model):
 
 
 class DecisionRefused(Exception):
-    """The decision does not fit: no such job, or it does not wait for one. The message says so to the driver."""
+    """The decision does not fit: there is no such job, or it does not wait for a decision. The driver reads the message."""
 
 
 class HmiModel(Protocol):
@@ -89,7 +89,7 @@ class HmiModel(Protocol):
         ...
 
     def changes(self) -> AsyncIterator[HmiState]:
-        """The state now, and then every later one; slow readers miss states in between, never the last."""
+        """Yield the state now, and then every later one. A slow reader misses states in between, but never the last."""
         ...
 
     async def decide(self, job_id: str, decision: Decision) -> None:

@@ -18,7 +18,7 @@ from otabench.bench.gateway.hmi.model import HmiModel
 
 
 class HmiPortError(Exception):
-    """The HMI cannot listen where it should. The message says where, why and what to do."""
+    """The HMI cannot listen where it should. The message names where, why and the remedy."""
 
 
 class HmiServer:
@@ -59,7 +59,7 @@ class HmiServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def run(self) -> None:
-        """Serve until ``close`` is called or the task is cancelled."""
+        """Serve until ``close`` is called or the task is canceled."""
         try:
             await asyncio.shield(self._running())
         finally:

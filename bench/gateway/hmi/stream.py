@@ -1,7 +1,6 @@
 """A stream that also ends when the server stops.
 
-An iteration over changes ends with its source, or when ``closing`` is set. Otherwise a server that shuts down would wait for its open
-event streams for ever, since nothing changes any more.
+Without this, a server that shuts down would wait forever for its open event streams, because nothing changes any more.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ T = TypeVar("T")
 
 
 async def until(closing: asyncio.Event, changes: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Yield what ``changes`` yields, and ends with it or once ``closing`` is set. ``changes`` is closed in every case."""
+    """Yield what ``changes`` yields, and end with it or once ``closing`` is set. ``changes`` is closed in every case."""
     closed = asyncio.create_task(closing.wait())
     following: asyncio.Task[T] | None = None
     try:

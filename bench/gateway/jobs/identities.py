@@ -1,6 +1,6 @@
-"""What the vehicle's ECUs say of themselves, as last read.
+"""The identities of the vehicle's ECUs, as last read.
 
-An identity that is too old is not reported to the cloud. The vehicle reads it, on the worker's thread.
+The vehicle reads them, on the worker's thread. Identities that are too old are not reported to the cloud.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.trace import TraceWriter
 
 _FRESH_S: Final = 60.0
-"""An idle gateway reads its ECUs again after that time, not at every poll: other testers use the bus too."""
+"""Age at which an idle gateway reads its ECUs again. Not at every poll: other testers use the bus, too."""
 
 
 class Identities:
-    """The last reading."""
+    """The last reading of every ECU."""
 
     def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard, trace: TraceWriter) -> None:
         self._vehicle = vehicle
@@ -32,33 +32,33 @@ class Identities:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the last reading may be told to the cloud."""
+        """Whether the last reading is recent enough to be reported to the cloud."""
         return self._read_at_s is not None and time.monotonic() - self._read_at_s < _FRESH_S
 
     async def refresh(self) -> Mapping[str, EcuIdentity]:
         """Read all ECUs.
 
         Raises:
-            FlashError: an ECU does not answer or answers nonsense.
+            FlashError: an ECU does not answer, or its answer is wrong.
         """
         self.learned(await self._worker.submit(self._vehicle.identify))
         return self.known
 
     def learned(self, identities: Mapping[str, EcuIdentity]) -> None:
-        """Take a reading that came with something else."""
+        """Record identities that another call has read."""
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()
         self._dashboard.show_identities(self.known)
         for name, identity in identities.items():
-            self._trace.emit("ecu.identity", ecu=name, **_told(identity))
+            self._trace.emit("ecu.identity", ecu=name, **_event_fields(identity))
 
     def forget(self) -> None:
         """Forget what was read: it must be read again before it is reported."""
         self._read_at_s = None
 
 
-def _told(identity: EcuIdentity) -> dict[str, Any]:
-    """Return what an ``ecu.identity`` event says (docs/contracts.md)."""
+def _event_fields(identity: EcuIdentity) -> dict[str, Any]:
+    """Return the fields of an ``ecu.identity`` event (docs/contracts.md)."""
     return {
         "serial": identity.serial,
         "hardware_id": identity.hardware_id,

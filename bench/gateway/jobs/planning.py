@@ -16,7 +16,7 @@ from otabench.bench.gateway.trust.vehicle_versions import explain
 from otabench.bench.gateway.vehicle import EcuImage
 
 _BOOT_S: Final = 2.0
-"""Reset, boot, soak and confirmation of one ECU, for the time told to the driver."""
+"""Reset, boot, soak and confirmation of one ECU, for the expected time that the driver sees."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """What the gateway does in each job state, and which event leads where.
 
-``NEXT`` is the transition that an event causes, on top of the table that both sides share (``proto.job_states``). Two more sets: the
-states in which a job may still be given up from outside, and those that need the downloaded manifest. Pure: ``job_runner`` acts,
-``store`` persists.
+The transitions themselves are in ``proto.job_states``, which cloud and gateway share; ``NEXT`` only adds which event causes which of
+them. Also here: the states that need the downloaded manifest. Pure: ``job_runner`` acts, ``store`` persists.
 
 Rules:
 
 * Every pair of ``NEXT`` is a transition of the shared table, and every transition of that table has an event here.
-* What comes from outside (the operator's cancel, time running out) is taken until ACTIVATING and ignored from there on.
-* From ACTIVATING on every failure goes by the way back: REVERTED or REVERT_FAILED. UNABLE there means that the ECUs were asked
-  first whether they may be activated, one said no, and none was.
+* Events from outside (the operator's cancel, time running out) end a job before ACTIVATING, and are ignored from there on.
+* From ACTIVATING on, every failure leads to the way back: REVERTED or REVERT_FAILED. UNABLE in ACTIVATING means that the ECUs
+  were first asked whether they may be activated, one refused, and none was activated.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Event(StrEnum):
     ADOPTED = "the job was taken on"
     MANIFEST_ACCEPTED = "the manifest is good for this vehicle"
     MANIFEST_REFUSED = "the manifest is refused"
-    APPROVED = "the driver said install"
+    APPROVED = "the driver chose install"
     DECLINED = "the driver declined"
     DOWNLOADED = "all files are here and verified"
     STAGED = "all ECUs hold the new image in their inactive slot"

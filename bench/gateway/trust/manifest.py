@@ -12,7 +12,7 @@ file, network or clock. Rules, in this order; the first that is broken is the re
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
 7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
 
-What it says of the versions in the whole vehicle is ``vehicle_versions``'. The images themselves are verified by the ECUs; length
+``vehicle_versions`` checks what it states about the whole vehicle. The images themselves are verified by the ECUs; length
 and digest by ``downloads``.
 """
 
@@ -77,7 +77,7 @@ class PlannedEcu:
     encrypted_image: RemoteFile | None = None
     """Where the campaign is encrypted: what is downloaded instead of ``image``; ``patch`` is encrypted, too."""
     dependencies: tuple[Dependency, ...] = ()
-    """As the manifest states them: an encrypted image says nothing to the gateway."""
+    """As the manifest states them: the gateway cannot read an encrypted image."""
 
     @property
     def is_encrypted(self) -> bool:

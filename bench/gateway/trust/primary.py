@@ -1,4 +1,4 @@
-"""The Uptane Primary: full verification of what the Director says, before anything is downloaded.
+"""The Uptane Primary: full verification of the Director's metadata, before anything is downloaded.
 
 A bundle of metadata (``GetManifest``) is trusted after these steps:
 
@@ -9,7 +9,7 @@ A bundle of metadata (``GetManifest``) is trusted after these steps:
 4. Only then the copy becomes the accepted metadata, so that nothing that was refused moves a version number. It is what
    makes an older manifest be refused, after a restart too.
 
-It fetches nothing, and knows no job state.
+It fetches nothing, and job states play no part here.
 """
 
 from __future__ import annotations

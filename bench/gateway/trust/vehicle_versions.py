@@ -1,4 +1,4 @@
-"""What a manifest says of the versions in the whole vehicle, and whether its images' dependencies are met by it. Pure.
+"""Check what a manifest states about the versions in the whole vehicle, and whether that meets its images' dependencies. Pure.
 
 The ECUs judge their images' dependencies by these words, as the Director signed them. The gateway, which sees all ECUs, refuses
 before anything is downloaded what they would refuse later, and what is not true. Rules, after those of ``manifest``:

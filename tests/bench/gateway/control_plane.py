@@ -66,7 +66,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
     async def UpdateStatus(self, request: ota_pb2.UpdateStatusRequest, context: Any) -> ota_pb2.UpdateStatusResponse:
         self.updates.append(request)
         reported = from_wire(request.state)
-        if request.job_id != self.job_id:  # the end of a job before, told late
+        if request.job_id != self.job_id:  # the end of the job before, reported late
             return ota_pb2.UpdateStatusResponse(state=request.state)
         if reported is not self.state and request.transition_seq > self.taken_seq:
             if not is_allowed(self.state, reported):

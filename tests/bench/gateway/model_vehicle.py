@@ -228,7 +228,7 @@ class ModelVehicle:
         return str(parsed.version), parsed.security_counter or 0
 
     def _answer(self, name: str, step: str) -> None:
-        """The ECU answers the step, unless a fault says otherwise."""
+        """Answer the step, unless a fault prevents it."""
         faults = self._faults(name)
         silent = int(faults.get("silent", 0))
         if silent:

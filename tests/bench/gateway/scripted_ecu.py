@@ -1,7 +1,7 @@
 """An ECU that follows a script: the smallest dual-bank ECU that a tester can program, made to misbehave on purpose.
 
 A second implementation of the far end of the wire, in user-space ISO-TP on a python-can bus of this process, so that a
-test can give answers that no well-made ECU gives. ``Script`` decides about each request before the ECU does.
+test can give answers that no well-made ECU gives. ``Script`` handles each request before the ECU does.
 """
 
 from __future__ import annotations

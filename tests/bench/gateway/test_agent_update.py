@@ -180,7 +180,7 @@ def test_a_manifest_that_expires_while_the_driver_thinks_is_not_installed(
             world.offer(lifetime_s=60.0)
             await world.until(lambda: shown(agent).job_state is JobState.WAITING_FOR_APPROVAL)
             later = SimpleNamespace(time=lambda: time.time() + 61.0, monotonic=time.monotonic)
-            monkeypatch.setattr("otabench.bench.gateway.jobs.actions.time", later)
+            monkeypatch.setattr("otabench.bench.gateway.jobs.approval.time", later)
             with pytest.raises(DecisionRefused, match="the manifest expired"):
                 await world.install(agent)
             await world.reported(JobState.FAILED)
@@ -193,7 +193,7 @@ def test_a_manifest_that_expires_while_the_driver_thinks_is_not_installed(
 def test_no_room_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world, world.gateway():
-            monkeypatch.setattr("otabench.bench.gateway.jobs.actions._free_bytes", lambda _: 100)
+            monkeypatch.setattr("otabench.bench.gateway.jobs.job_files._free_bytes", lambda _: 100)
             world.offer()
             await world.reported(JobState.FAILED)
             assert "not enough room" in world.cloud.reason

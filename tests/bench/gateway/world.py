@@ -182,7 +182,7 @@ class World:
             trace.close()
 
     async def until(self, condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> None:
-        """Wait until it holds; fails with what the cloud knows if it does not in time, or if the agent has died."""
+        """Wait until the condition holds. Fail with the cloud's view if it does not in time, or if the agent has died."""
         try:
             async with asyncio.timeout(within_s):
                 while not condition():
@@ -202,18 +202,18 @@ class World:
             self.running.result()
 
     async def install(self, agent: Agent) -> None:
-        """The driver says Install now as soon as they are asked."""
+        """Choose Install now as soon as the driver is asked."""
         await self.decide(agent, Decision.INSTALL)
 
     async def decide(self, agent: Agent, decision: Decision) -> None:
-        """The driver decides as soon as they are asked."""
+        """Decide as soon as the driver is asked."""
         await self.until(
             lambda: shown(agent).job_state is JobState.WAITING_FOR_APPROVAL, what="the driver is not asked"
         )
         await agent.dashboard.decide(shown(agent).job_id or "", decision)
 
     async def reported(self, state: JobState, *, within_s: float = 10.0) -> None:
-        """Wait until the cloud knows that state."""
+        """Wait until the cloud has received that state."""
         await self.until(lambda: self.cloud.state is state, what=f"never {state}", within_s=within_s)
 
     async def closed(self, agent: Agent) -> None:

@@ -1,9 +1,9 @@
-// What a screen reader is told: the state, and every quarter of the way; not every byte.
+// What a screen reader announces: the state, and every quarter of the way. Announcing every byte would never end.
 
 import { percent } from "./format.js";
 import { OUTCOMES, RUNNING, failure, jobState } from "./words.js";
 
-/** One sentence about the state; it changes only when there is something to say. */
+/** One sentence about the state; it changes only when there is something to announce. */
 export function announcement(state) {
   if (!state.job_id) return isUpToDate(state) ? "Your vehicle is up to date" : "No update waiting";
   if (state.job_state === "FAILED") return failure().title;
@@ -13,7 +13,7 @@ export function announcement(state) {
   return quarter > 0 ? `${said.title}: ${quarter} percent` : said.title;
 }
 
-/** Whether there is nothing newer: without the cloud, after its refusal, or while a control unit is silent, nobody knows. */
+/** Whether the vehicle is known to be up to date. It is not known without the cloud, after its refusal, or while a control unit is silent. */
 export const isUpToDate = (state) => state.cloud_reachable && state.reason === "" && state.ecus.every((ecu) => ecu.from_version !== "");
 
 /** Percent of the state under way: of the download, or of what crosses the bus; 0 where it has none. */

@@ -1,4 +1,4 @@
-// The stream of states: keeps one EventSource open, tells when it is lost and when it is back.
+// The stream of states: keeps one EventSource open, and reports when it is lost and when it is back.
 // EventSource comes back by itself after a network error, but gives up after an HTTP error, and never notices a gateway that hangs:
 // a closed one is opened anew, and a silent one is asked for its health.
 

@@ -14,7 +14,7 @@ const PATHS = {
   chip: ["M7 7h10v10H7z", "M10 3.5V7M14 3.5V7M10 17v3.5M14 17v3.5M3.5 10H7M3.5 14H7M17 10h3.5M17 14h3.5"],
 };
 
-/** An icon beside words that say the same, so it is hidden from screen readers. */
+/** An icon beside words of the same meaning, so it is hidden from screen readers. */
 export function icon(name) {
   return h(
     "svg",

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Selenium: headless, from an empty profile, with nothing of its own to say to any host."""
+"""Debian's Chromium, driven by Selenium: headless, from an empty profile, that contacts no host by itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> we
 
 
 def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
-    """Give the page, not the window around it, this size. Windows have a least width, so it is the device that changes."""
+    """Give the page, not the window around it, this size. Windows have a minimum width, so it is the device that changes."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 

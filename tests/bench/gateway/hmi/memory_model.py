@@ -1,4 +1,4 @@
-"""An HmiModel in memory, for tests: shows what it is told to show, takes decisions by the job states' own rule.
+"""An HmiModel in memory, for tests: it shows the state that a test sets, and accepts decisions by the rule of the job states.
 
 It is the seam's second implementation, not a fake gateway: nothing moves by itself.
 """

@@ -1,0 +1,111 @@
+"""CONFIRMING: read the ECUs, get the manifest from the cloud, and accept or refuse it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from otabench.bench.deadline import Deadline
+from otabench.bench.gateway.cloud.cloud_link import CloudLink, Manifest
+from otabench.bench.gateway.config import GatewayTiming
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, ManifestRefused
+from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.identities import Identities
+from otabench.bench.gateway.jobs.job_files import JobFiles
+from otabench.bench.gateway.jobs.outcome import Outcome
+from otabench.bench.gateway.jobs.states import Event
+from otabench.bench.gateway.store import Facts, JobRecord
+from otabench.bench.gateway.trust.primary import Accepted, Primary
+from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.trace import TraceWriter
+
+
+class ManifestCheck:
+    """The action of CONFIRMING."""
+
+    def __init__(
+        self,
+        *,
+        timing: GatewayTiming,
+        cloud: CloudLink,
+        primary: Primary,
+        files: JobFiles,
+        identities: Identities,
+        dashboard: Dashboard,
+        trace: TraceWriter,
+    ) -> None:
+        self._timing = timing
+        self._cloud = cloud
+        self._primary = primary
+        self._files = files
+        self._identities = identities
+        self._dashboard = dashboard
+        self._trace = trace
+
+    async def check(self, job: JobRecord) -> Outcome:
+        """Return whether the Director's manifest for this job is good for the vehicle as it is now."""
+        # The ECUs are read first, because the manifest is checked against what they are and what they run.
+        try:
+            identities = await self._identify()
+        except FlashError as error:
+            return Outcome(Event.UNABLE, f"the vehicle is not ready: {error}")
+        try:
+            manifest = await self._get_manifest(job.job_id)
+        except CloudRefused as error:
+            return Outcome(Event.UNABLE, f"the cloud gives no manifest: {error}")
+        try:
+            accepted = self._primary.accept(manifest.metadata, job_id=job.job_id, identities=identities)
+        except ManifestRefused as error:
+            self._trace.emit("manifest.refused", job_id=job.job_id, reason=str(error))
+            return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {error}")
+        return self._keep(job, accepted, identities=identities, artifact_base_url=manifest.artifact_base_url)
+
+    def _keep(
+        self,
+        job: JobRecord,
+        accepted: Accepted,
+        *,
+        identities: Mapping[str, EcuIdentity],
+        artifact_base_url: str,
+    ) -> Outcome:
+        plan = accepted.plan
+        from_versions = {each.ecu: identities[each.ecu].software_version for each in plan.ecus}
+        self._trace.emit(
+            "manifest.accepted",
+            job_id=job.job_id,
+            versions={each.ecu: [from_versions[each.ecu], each.version] for each in plan.ecus},
+        )
+        if problem := self._files.room_problem(plan, from_versions):
+            return Outcome(Event.UNABLE, problem)
+        facts = Facts(
+            manifest=accepted.targets,
+            artifact_base_url=artifact_base_url,
+            from_versions=from_versions,
+            campaign_name=plan.custom.campaign_name,
+            asked_at=time.time(),
+        )
+        return Outcome(Event.MANIFEST_ACCEPTED, facts=facts)
+
+    async def _identify(self) -> Mapping[str, EcuIdentity]:
+        """Read the ECUs now; try again while one is silent, for as long as a stage attempt would."""
+        deadline = Deadline(self._timing.ecu_lost_timeout_s * self._timing.stage_attempts)
+        backoff = self._timing.backoff()
+        while True:
+            try:
+                return await self._identities.refresh()
+            except FlashError as error:
+                if not error.retryable or deadline.has_passed():
+                    raise
+                self._dashboard.show(reason=str(error))
+            await asyncio.sleep(backoff.next_s())
+
+    async def _get_manifest(self, job_id: str) -> Manifest:
+        # Without a time limit: the cloud's own limit for the job, or the operator, ends the wait.
+        backoff = self._timing.backoff()
+        while True:
+            try:
+                return await self._cloud.get_manifest(job_id)
+            except CloudUnreachable:
+                await asyncio.sleep(backoff.next_s())

@@ -1,0 +1,126 @@
+"""The files of a job: what its manifest plans, and the artifacts in the downloads folder.
+
+Nothing is kept in memory between calls. The plan is read again from the manifest on disk each time, and every file is hashed
+again before it is used: an action may begin in another process than the one that downloaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import wait as wait_for_calls
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.gateway.cloud.downloads import Downloader
+from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut
+from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.planning import Transfer, choose_transfers, ecu_images, needed_bytes
+from otabench.bench.gateway.store import JobRecord
+from otabench.bench.gateway.trust.manifest import Plan
+from otabench.bench.gateway.trust.primary import Primary
+from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.uds.errors import FlashCanceled, FlashError
+from otabench.proto.trace import TraceWriter
+
+_CANCEL_POLL_S: Final = 0.2
+
+
+class JobFiles:
+    """The plan and the downloads of one job at a time."""
+
+    def __init__(
+        self, *, state_dir: Path, primary: Primary, downloader: Downloader, dashboard: Dashboard, trace: TraceWriter
+    ) -> None:
+        self._state_dir = state_dir
+        self._primary = primary
+        self._downloader = downloader
+        self._dashboard = dashboard
+        self._trace = trace
+
+    def plan(self, job: JobRecord) -> Plan:
+        """Return what the job's accepted manifest plans.
+
+        Raises:
+            ManifestRefused: the manifest does not fit the gateway's configuration, which has changed since.
+        """
+        return self._primary.reread(job.manifest or b"")
+
+    def images(self, job: JobRecord) -> list[EcuImage]:
+        """Return what the vehicle is to run, as ``Vehicle`` takes it.
+
+        Raises:
+            ManifestRefused: see ``plan``.
+        """
+        return ecu_images(
+            self.plan(job), job.from_versions, metadata=job.manifest or b"", path_of=self._downloader.path_of
+        )
+
+    def room_problem(self, plan: Plan, from_versions: Mapping[str, str]) -> str:
+        """Return why the plan's files do not fit into the state folder; empty if they do."""
+        needed, free = needed_bytes(plan, from_versions), _free_bytes(self._state_dir)
+        if free >= needed:
+            return ""
+        return f"not enough room in {self._state_dir}: {needed} bytes are needed, {free} are free"
+
+    async def fetch(self, job: JobRecord) -> None:
+        """Download what is not on disk yet, and verify all of it.
+
+        Raises:
+            DownloadRefused: the artifact server does not deliver the file that the manifest names.
+            DownloadTimedOut: the artifact server was away or too slow for too long.
+            OSError: the downloads folder cannot be written.
+        """
+        done: dict[str, int] = {}
+        for transfer in choose_transfers(self.plan(job), job.from_versions):
+            await self._downloader.fetch(
+                transfer.file, base_url=job.artifact_base_url, on_bytes=self._count_bytes(done, transfer)
+            )
+            self._trace.emit(
+                "download.done",
+                job_id=job.job_id,
+                ecu=transfer.ecu,
+                kind="delta" if transfer.is_patch else "full",
+                bytes=transfer.file.length,
+                sha256=transfer.file.sha256,
+            )
+
+    def image_fetcher(self, job: JobRecord, cancel: threading.Event) -> Callable[[str], None]:
+        """Return the ``fetch_image`` of ``Vehicle.stage``: it downloads on the event loop and blocks the caller's thread.
+
+        The returned function polls ``cancel``, because a thread cannot wait for an event and for a future at once.
+        """
+        loop = asyncio.get_running_loop()
+        images = {planned.ecu: planned.download for planned in self.plan(job).ecus}
+
+        def fetch_image(ecu: str) -> None:
+            fetching = asyncio.run_coroutine_threadsafe(
+                self._downloader.fetch(images[ecu], base_url=job.artifact_base_url), loop
+            )
+            while not wait_for_calls([fetching], timeout=_CANCEL_POLL_S).done:
+                if cancel.is_set():
+                    fetching.cancel()
+                    raise FlashCanceled
+            try:
+                fetching.result()
+            except (DownloadRefused, DownloadTimedOut, OSError) as error:
+                raise FlashError(f"the full image: {error}", ecu=ecu, step="download") from error
+
+        return fetch_image
+
+    def clear(self) -> None:
+        """Empty the downloads folder."""
+        self._downloader.clear()
+
+    def _count_bytes(self, done: dict[str, int], transfer: Transfer) -> Callable[[int], None]:
+        def on_bytes(here: int) -> None:
+            done[transfer.ecu] = here
+            self._dashboard.show_download(sum(done.values()))
+
+        return on_bytes
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,52 @@
+"""How the driver sees a job: its record on disk together with what its manifest plans."""
+
+from __future__ import annotations
+
+import json
+
+from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.gateway.errors import ManifestRefused
+from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.job_files import JobFiles
+from otabench.bench.gateway.jobs.planning import choose_transfers, expected_duration_s
+from otabench.bench.gateway.store import JobRecord
+from otabench.bench.gateway.trust.manifest import Plan
+
+
+class JobView:
+    """Shows jobs on the dashboard."""
+
+    def __init__(self, *, config: GatewayConfig, files: JobFiles, dashboard: Dashboard) -> None:
+        self._files = files
+        self._dashboard = dashboard
+        self._line_payload_bytes_per_s = config.line_payload_bytes_per_s
+        # Two ECUs share a bus where their bus settings are equal: the configuration has no names for buses.
+        self._bus_of = {ecu.name: json.dumps(ecu.bus, sort_keys=True, default=str) for ecu in config.ecus}
+
+    def show(self, job: JobRecord) -> None:
+        """Show a job as it is on disk."""
+        plan = self._plan(job)
+        if plan is None:
+            self._dashboard.show_job(job, versions={})
+            return
+        transfers = choose_transfers(plan, job.from_versions)
+        self._dashboard.show_job(
+            job,
+            versions={each.ecu: (job.from_versions.get(each.ecu, ""), each.version) for each in plan.ecus},
+            release_notes=plan.custom.release_notes,
+            download_bytes=sum(transfer.file.length for transfer in transfers),
+            expected_duration_s=expected_duration_s(
+                transfers,
+                metadata_bytes=len(job.manifest or b""),
+                bus_of=self._bus_of,
+                line_payload_bytes_per_s=self._line_payload_bytes_per_s,
+            ),
+        )
+
+    def _plan(self, job: JobRecord) -> Plan | None:
+        if job.manifest is None:
+            return None
+        try:
+            return self._files.plan(job)
+        except ManifestRefused:
+            return None  # ``Actions.act`` ends the job with the reason
