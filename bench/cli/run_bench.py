@@ -23,7 +23,7 @@ from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import Fault
-from otabench.bench.launcher import fork_server, lock
+from otabench.bench.launcher import fork_server, lock, phases
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.report import build, figures
@@ -96,10 +96,12 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
 
 
 def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
+    before_s = phases.since_the_command_s()
     started = time.monotonic()
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
         before = _said(bench.ecus.states())
-        bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+        with bench.phases.measure("campaign created"):
+            bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
         try:
             bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
@@ -111,8 +113,12 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
         except BenchError as error:
             job = bench.jobs.current()
             notes.append(str(error))
-        notes += _cloud_notes(bench, job)
-        made = make_report(bench, before=before, job=job, duration_s=time.monotonic() - started, notes=notes)
+        with bench.phases.measure("ECUs and captures read"):
+            notes += _cloud_notes(bench, job)
+            made = make_report(bench, before=before, job=job, started_s=started, notes=notes)
+        overhead = [("guest and this program started", before_s)] if before_s is not None else []
+        overhead += bench.phases.seconds.items()
+        made = replace(made, overhead=tuple(overhead))
         write_report(made, bench)
         console.print(report_view.render(made), soft_wrap=True)
     if made.exit_status == figures.BENCH_FAILED:
@@ -170,7 +176,7 @@ def _stay(bench: Bench, console: Console) -> None:
 
 
 def make_report(
-    bench: Bench, *, before: dict[str, EcuState], job: JobView | None, duration_s: float, notes: list[str] | None = None
+    bench: Bench, *, before: dict[str, EcuState], job: JobView | None, started_s: float, notes: list[str] | None = None
 ) -> Report:
     """Return the report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
@@ -196,7 +202,7 @@ def make_report(
         transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
         kernel_can=bench.kernel_can,
         faults=tuple(str(fault) for fault in bench.options.faults),
-        duration_s=duration_s,
+        duration_s=time.monotonic() - started_s,
         phases=figures.phases(events, job_id),
         before=before,
         after=after,

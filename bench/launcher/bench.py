@@ -41,6 +41,7 @@ from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.jobs import Jobs
 from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.launcher.phases import Phases
 from otabench.bench.launcher.prepare import Say
 from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.specs import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY, ProcessSetup
@@ -66,6 +67,7 @@ class Bench:
         kernel_can: see above.
         firmware: ``firmware[ecu][version]``.
         pacings: how each bus is paced, by name.
+        phases: how long the steps of bringing it up took.
         processes: start, stop, kill and restart the processes.
         ecus: control ports, power and states.
         jobs: campaigns and their jobs.
@@ -79,6 +81,7 @@ class Bench:
         self.topology = setup.topology
         self.folder = setup.folder
         self.kernel_can = kernel_can
+        self.phases = Phases()
         self.firmware: dict[str, dict[str, FirmwareFile]] = {}
         self.pacings: dict[str, Pacing] = {}
         self.processes = Processes(absent=self.options.absent, on_change=self.publish)
@@ -115,11 +118,15 @@ class Bench:
         topology, kernel_can = prepare.check(chosen, say=say)
         bench = cls(prepare.set_up(topology, chosen), kernel_can=kernel_can)
         try:
-            _start_broker_and_recorders(bench, say)
-            _make_keys_and_firmware(bench, say)
-            _pace(bench, say)
-            _start_gates(bench)
-            _start_cloud_ecus_and_gateway(bench, say)
+            with bench.phases.measure("broker and recorders started"):
+                _start_broker_and_recorders(bench, say)
+            with bench.phases.measure("keys and firmware"):
+                _make_keys_and_firmware(bench, say)
+            with bench.phases.measure("buses paced"):
+                _pace(bench, say)
+            with bench.phases.measure("cloud, ECUs and gateway up"):
+                _start_gates(bench)
+                _start_cloud_ecus_and_gateway(bench, say)
             _set_faults(bench, say)
             bench.publish()
         except BaseException:
