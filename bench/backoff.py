@@ -28,6 +28,11 @@ class Backoff:
         self._source = source or random.Random()  # not a secure source: nothing secret depends on it
         self._failures = 0
 
+    @property
+    def failures(self) -> int:
+        """How many waits there were since the last success."""
+        return self._failures
+
     def next_s(self) -> float:
         """Return the next wait: between a half and the whole of first, 2 x first, 4 x first, … up to max_s."""
         whole_s = min(self._max_s, self._first_s * 2.0 ** min(self._failures, 30))  # 2.0 ** 1024 would overflow

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from otabench.bench.backoff import Backoff
 from otabench.bench.bus.frame import Frame
 
 _FIRST_PAUSE_S: Final = 0.1
@@ -44,7 +45,7 @@ class ReopeningSource:
         self._name = name
         self._source: _Source | None = open_source()
         self._lost_before = 0
-        self._pause_s = _FIRST_PAUSE_S
+        self._pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_LONGEST_PAUSE_S)
         self._not_before_s = 0.0
         self.gaps = 0
 
@@ -78,7 +79,7 @@ class ReopeningSource:
             self._gone(error)
             return []
         if frames:
-            self._pause_s = _FIRST_PAUSE_S
+            self._pauses.reset()
         return frames
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class ReopeningSource:
         self._not_before_s = float("inf")
 
     def _gone(self, error: Exception) -> None:
-        if self._pause_s == _FIRST_PAUSE_S:
+        if not self._pauses.failures:
             self.gaps += 1
             print(f"captures: {self._name} went away: {error}; opened again as soon as it is back", file=sys.stderr)
         self._lost_before = self.lost_frames
@@ -112,5 +113,4 @@ class ReopeningSource:
         return True
 
     def _put_off(self) -> None:
-        self._not_before_s = time.monotonic() + self._pause_s
-        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
+        self._not_before_s = time.monotonic() + self._pauses.next_s()
