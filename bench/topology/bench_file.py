@@ -40,12 +40,12 @@ _BOOL = "tag:yaml.org,2002:bool"
 
 
 def default_text() -> str:
-    """Return the default bench file's text."""
+    """Return the text of the default bench file."""
     return resources.files(__package__).joinpath(DEFAULT_NAME).read_text(encoding="utf-8")
 
 
 def commented_text() -> str:
-    """Return a bench file to start from: the default bench, and what else can be said, as comments."""
+    """Return a bench file to start from: the default bench, and all other keys as comments."""
     return resources.files(__package__).joinpath(COMMENTED_NAME).read_text(encoding="utf-8")
 
 

@@ -259,7 +259,7 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
     # a misspelt key is an unknown one and a missing one: the unknown one leads to the remedy
     first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     location = [str(part) for part in first["loc"]]
-    where = ".".join(location)
+    where = ".".join(location) or "the file"
     if first["type"] == "missing":
         return f"{where}: this key is missing", "add it"
     if first["type"] != "extra_forbidden":

@@ -52,3 +52,10 @@ def test_a_wrong_key_is_named_with_its_remedy(tmp_path: Path, before: str, after
     with pytest.raises(ProfileInvalid) as caught:
         profiles.load(str(file))
     assert expected in str(caught.value)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(ProfileInvalid, match=r"empty\.yaml: the file: Input should be"):
+        profiles.load(str(file))
