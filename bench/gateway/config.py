@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pydantic import Field
@@ -55,3 +56,8 @@ class GatewayConfig(_Config):
     trace: Path | None = None
     stop_before: str = ""
     """A job state: the process kills itself (SIGKILL) right after persisting it and before acting. For tests."""
+
+
+def bus_key(ecu: EcuEndpoint) -> str:
+    """Return what identifies an ECU's bus: two ECUs share a bus where their bus settings are equal, as buses have no names here."""
+    return json.dumps(ecu.bus, sort_keys=True, default=str)

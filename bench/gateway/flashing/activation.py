@@ -18,6 +18,7 @@ from contextlib import suppress
 from enum import StrEnum, auto
 from typing import Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds import answers
@@ -79,7 +80,7 @@ def describe(slots: SlotTable) -> str:
 
 
 def prepare(client: EcuClient, image: EcuImage) -> bool:
-    """Check dependencies. False where the ECU runs the version already.
+    """Check dependencies. Return False where the ECU runs the version already.
 
     Raises:
         FlashError: refused, lost, or the slot table holds no such image.
@@ -111,7 +112,7 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
 
 
 def make_trial(client: EcuClient, image: EcuImage) -> None:
-    """31 01 0210, where the slot is still STAGED.
+    """Activate the slot (31 01 0210) where it is still STAGED.
 
     Raises:
         FlashError: refused or lost.
@@ -126,7 +127,7 @@ def make_trial(client: EcuClient, image: EcuImage) -> None:
 
 
 def reset_into_trial(client: EcuClient, image: EcuImage) -> None:
-    """11 01, where the trial is not running yet. An ECU that does not come back in time is waited for by ``await_version``.
+    """Reset the ECU (11 01) where the trial is not running yet. ``await_version`` waits for an ECU that does not come back in time.
 
     Raises:
         EcuRefused: it does not reset.
@@ -135,7 +136,7 @@ def reset_into_trial(client: EcuClient, image: EcuImage) -> None:
 
 
 def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -> None:
-    """11 01, unless the ECU stands there already: resetting a trial that runs would use up one of its boots."""
+    """Reset the ECU (11 01), unless it is there already: resetting a running trial would use up one of its boots."""
     kind = client.profile.reset.type
     step = f"11 {kind:02X} reset"
 
@@ -152,12 +153,12 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
     client.close()
 
 
-def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIdentity:
+def await_version(client: EcuClient, version: str, *, deadline: Deadline) -> EcuIdentity:
     """Wait until the ECU runs ``version`` in a TRIAL or CONFIRMED slot.
 
     Raises:
         RolledBack: it runs another one and has given this one up.
-        EcuLost: it did not come up before ``deadline`` (monotonic clock).
+        EcuLost: it did not come up before ``deadline``.
         EcuContradicts: it came up with something else.
     """
     step = "boot"
@@ -180,7 +181,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
             raise
         except FlashError as error:
             seen = seen or str(error)
-        if time.monotonic() >= deadline:
+        if deadline.has_passed():
             break
         time.sleep(timing.poll_pause_s)
     text = f"{version} did not come up in time: {seen}"
@@ -188,7 +189,7 @@ def await_version(client: EcuClient, version: str, *, deadline: float) -> EcuIde
 
 
 def confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
-    """31 01 0211, unless confirmed already, and reads back that it is.
+    """Confirm the image (31 01 0211) unless it is confirmed already, and read back that it is.
 
     Raises:
         RolledBack: it runs another version.
@@ -233,22 +234,22 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     Raises:
         FlashError: it could not be reverted; the message names what it runs.
     """
-    await_slots(client, deadline=time.monotonic() + boot_timeout_s)
+    await_slots(client, deadline=Deadline(boot_timeout_s))
     carry(client, lambda: _leave(client, image))
     _reset(client, image, unless=_LEFT_BEHIND)
-    deadline = time.monotonic() + boot_timeout_s
+    deadline = Deadline(boot_timeout_s)
     while True:
         slots = await_slots(client, deadline=deadline)
         if standing(slots, image.version) in _LEFT_BEHIND:
             return read_identity(client)
-        if time.monotonic() >= deadline:
+        if deadline.has_passed():
             step = f"31 01 {client.profile.routines.revert:04X} revert"
             raise client.contradicts(step, f"answered done, and {describe(slots)}")
         time.sleep(client.profile.timing.poll_pause_s)
 
 
 def _leave(client: EcuClient, image: EcuImage) -> None:
-    """0212, where the image runs or is about to."""
+    """Revert the image (31 01 0212) where it runs or is about to."""
     slots = read_slots(client)
     if standing(slots, image.version) not in _TO_BE_LEFT:
         return
@@ -259,7 +260,7 @@ def _leave(client: EcuClient, image: EcuImage) -> None:
         raise EcuRefused.of(error, note=f"it {describe(slots)}") from error
 
 
-def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
+def await_slots(client: EcuClient, *, deadline: Deadline) -> SlotTable:
     """Return the slot table, as soon as the ECU sends it.
 
     Raises:
@@ -271,7 +272,7 @@ def await_slots(client: EcuClient, *, deadline: float) -> SlotTable:
         try:
             return read_slots(client, p2_s=timing.poll_p2_s)
         except (EcuLost, BusUnavailable, EcuContradicts, EcuRefused) as error:
-            if time.monotonic() >= deadline:
+            if deadline.has_passed():
                 raise EcuLost.of(error, note="it does not come back") from error
         time.sleep(timing.poll_pause_s)
 

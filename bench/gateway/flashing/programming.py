@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from otabench.bench.gateway.config import GatewayTiming
-from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.reentry import means_lost
 from otabench.bench.gateway.flashing.steps import (
     Work,
@@ -74,14 +74,14 @@ class BusProgramming:
         return Work(
             client=client,
             image=image,
-            progress=Progress(client, self._progress),
+            progress=ProgressSender(client, self._progress),
             cancel=self._cancel,
             fetch_image=self._fetch_image,
             use_patch=image.patch is not None,
         )
 
     def _is_done(self, work: Work) -> bool:
-        """Return whether the ECU runs the version already. A silent one is not: its own attempts deal with it."""
+        """Return whether the ECU runs the version already. False if it is silent: its own attempt follows."""
         try:
             slots = read_slots(work.client)
         except (EcuLost, BusUnavailable):
@@ -92,7 +92,7 @@ class BusProgramming:
         return False
 
     def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Pre-programming, functional. An ECU that is silent here, or was reset in between, enters in its own attempt."""
+        """Run pre-programming with functional requests. An ECU that is silent or is reset meanwhile enters the session in its own attempt."""
         if not clients:
             return
         here = {client.name: client for client in clients}
@@ -102,7 +102,7 @@ class BusProgramming:
         self._entered |= set(here)
 
     def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Return the names of those that did not answer, or were reset in between.
+        """Return the names of the ECUs that did not answer, or were reset in between.
 
         Raises:
             EcuRefused: one of them refuses the step.

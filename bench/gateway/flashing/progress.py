@@ -11,8 +11,8 @@ from otabench.bench.uds.client import EcuClient
 _MIN_INTERVAL_S: Final = 0.2
 
 
-class Progress:
-    """Passes one ECU's progress to a listener."""
+class ProgressSender:
+    """Sends one ECU's progress to a listener."""
 
     def __init__(self, client: EcuClient, listener: ProgressListener) -> None:
         self._client = client

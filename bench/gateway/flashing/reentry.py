@@ -1,4 +1,4 @@
-"""Carries one act on one ECU over a lost session or message, outside transfers.
+"""Repeats one act on one ECU after a lost session or message, outside transfers.
 
 A reset or a lost message is recognized by the answer, or by silence. Attempts and time are limited by the profile. An act begins again
 from its start once the ECU answers; it first reads what the ECU has done (slot table F1A1) and does only the rest. These requests may
@@ -43,8 +43,8 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
 
     Args:
         client: the ECU.
-        act: safe to be begun anew.
-        restore: enters what the act takes for granted, before it is begun anew.
+        act: what is done; it must be safe to begin it again.
+        restore: enters the session that the act needs, before the act begins again.
 
     Raises:
         FlashError: what the act raised last.
@@ -66,7 +66,7 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
 
 
 def enter_pre_programming(client: EcuClient) -> None:
-    """Session, 85 and 28 of one ECU that was reset; its preconditions were judged before.
+    """Run the pre-programming steps on one ECU that was reset. Its preconditions were checked before.
 
     Raises:
         FlashError: see ``EcuClient.request``.
@@ -77,7 +77,7 @@ def enter_pre_programming(client: EcuClient) -> None:
 
 
 def enter_extended(client: EcuClient) -> None:
-    """10 03 of one ECU.
+    """Enter the extended session (10 03) of one ECU.
 
     Raises:
         FlashError: see ``EcuClient.request``.

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.flashing.activation import Standing, describe, standing
 from otabench.bench.gateway.flashing.reentry import carry
 from otabench.bench.gateway.vehicle import EcuImage
@@ -40,7 +41,7 @@ def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> 
 
 
 def unsteady(before: SlotTable, now: SlotTable, version: str) -> str:
-    """Return what has happened to a trial between two looks, in words; nothing where it ran on. Pure."""
+    """Return what has happened to a trial between two polls, in words; empty where it ran on. Pure."""
     if standing(now, version) is not Standing.TRIAL:
         return f"it {describe(now)}"
     if now.boots_left != before.boots_left:
@@ -49,11 +50,11 @@ def unsteady(before: SlotTable, now: SlotTable, version: str) -> str:
 
 
 def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
-    """Watch ECUs that run their images on trial for ``time_s``, all together; 0: does not look at all.
+    """Watch ECUs that run their images on trial for ``time_s``, all together; 0: do not watch at all.
 
     Raises:
         TrialUnsteady: one of them did not run on.
-        FlashError: one could not be asked at the beginning.
+        FlashError: one did not answer at the beginning.
     """
     if not trials or time_s <= 0:
         return
@@ -79,12 +80,12 @@ def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, si
 
 
 def _look(client: EcuClient, image: EcuImage, before: SlotTable) -> str:
-    deadline = time.monotonic() + client.profile.reentry.max_duration_s
+    deadline = Deadline(client.profile.reentry.max_duration_s)
     while True:
         try:
             return unsteady(before, read_slots(client), image.version)
-        except BusUnavailable as error:  # the gateway is deaf: that is not the ECU's silence
-            if time.monotonic() >= deadline:
+        except BusUnavailable as error:  # the bus is away, so this is not the ECU's silence
+            if deadline.has_passed():
                 return str(error)
         except FlashError as error:
             return str(error)

@@ -1,4 +1,4 @@
-"""The steps that a profile's sequence may name, each one function.
+"""The steps that a profile's sequence may name, one function each.
 
 What each step sends, and what its answer means. The profile has their order and whether a step is done at all; ``programming`` has
 repeats and re-entry.
@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.transfer import Download, download
 from otabench.bench.gateway.vehicle import EcuImage, Phase
 from otabench.bench.uds import answers
@@ -28,11 +28,11 @@ _PATCH_REFUSALS: Final = frozenset(
 
 @dataclass
 class Work:
-    """One ECU being programmed. ``use_patch`` turns false when the ECU has refused the patch."""
+    """One ECU being programmed. ``use_patch`` becomes False once the ECU has refused the patch."""
 
     client: EcuClient
     image: EcuImage
-    progress: Progress
+    progress: ProgressSender
     cancel: threading.Event
     fetch_image: Callable[[str], None]
     use_patch: bool
@@ -63,7 +63,7 @@ def title(request: bytes, step: Step) -> str:
 
 
 def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False) -> None:
-    """A step without parameters of the update, on one ECU.
+    """Run a step that needs no parameters of the update, on one ECU.
 
     Raises:
         FlashError: see ``EcuClient.request``.
@@ -81,7 +81,7 @@ def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False)
 
 
 def pre_programming_step(client: EcuClient, step: Step, *, is_sent_already: bool = False) -> None:
-    """A step of ``pre_programming`` on one ECU. What a bootloader does not have is left out: no application runs there.
+    """Run a step of ``pre_programming`` on one ECU. Skip what a bootloader does not offer: no application runs there.
 
     Raises:
         FlashError: see ``EcuClient.request``.
@@ -250,7 +250,7 @@ PROGRAMMING: Final[Mapping[Step, Callable[[Work], None]]] = {
 
 
 def programming_step(work: Work, step: Step) -> None:
-    """One step of ``programming`` on one ECU.
+    """Run one step of ``programming`` on one ECU.
 
     Raises:
         FlashError: see ``EcuClient.request``; PatchRefused where the full image should be tried.

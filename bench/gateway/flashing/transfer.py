@@ -88,7 +88,7 @@ def _request_download(client: EcuClient, what: Download) -> int:
 
 
 def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
-    """A block that was repeated may be answered twice: where only that came, and nothing to this one, it is as good as silence."""
+    """Send one block, and repeat it where its answer is lost."""
     step = f"36 {counter:02X} transfer data"
     repeats = client.profile.transfer.block_repeats
     while True:
@@ -96,6 +96,8 @@ def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
             client.request(request, step=step)
             return
         except (EcuLost, EcuContradicts):
+            # A repeated block may be answered twice. The second answer then arrives for the next block, with the wrong counter:
+            # that contradicts, but it only means that the next block's own answer is missing.
             if repeats == 0:
                 raise
         repeats -= 1
@@ -109,7 +111,7 @@ def _transfer_exit(client: EcuClient) -> None:
     except EcuLost as error:
         lost = error
     if lost.nrc is not None:
-        raise lost  # 78 without an end: it is not silent, and a repeat would not help
+        raise lost  # 78 without an end: the ECU is not silent, and a repeat would not help
     try:
         client.request(b"\x37", step=step)
     except EcuRefused as error:

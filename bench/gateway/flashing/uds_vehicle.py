@@ -7,18 +7,17 @@ handle one ECU.
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.deadline import Deadline
+from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.flashing import activation, soak
 from otabench.bench.gateway.flashing.programming import BusProgramming
-from otabench.bench.gateway.flashing.progress import Progress
+from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.steps import functional_request, title
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds.bus_link import BusLink, ChannelOpener
@@ -38,7 +37,7 @@ class UdsVehicle:
 
     Args:
         config: ECUs and times.
-        trace: gets every UDS exchange.
+        trace: receives every UDS exchange.
         opener: opens the buses.
     """
 
@@ -47,7 +46,7 @@ class UdsVehicle:
         self._lock = threading.RLock()
         groups: dict[str, list[EcuEndpoint]] = {}
         for endpoint in config.ecus:
-            groups.setdefault(_bus_key(endpoint), []).append(endpoint)
+            groups.setdefault(bus_key(endpoint), []).append(endpoint)
         self._links = [BusLink(endpoints, trace, opener=opener) for endpoints in groups.values()]
         self._link_of = {name: link for link in self._links for name in link.endpoints}
 
@@ -70,7 +69,7 @@ class UdsVehicle:
             by_link = [(link, [image for image in images if image.ecu in link.endpoints]) for link in self._links]
             work = [(link, mine) for link, mine in by_link if mine]
             self._require_known(images)
-            self._soak_time_s(images)  # what could never be confirmed is not begun
+            self._soak_time_s(images)  # raises before anything is sent if the soak could never be confirmed
             stop = _Stop(cancel)
             try:
                 self._keep_sessions()
@@ -90,7 +89,7 @@ class UdsVehicle:
             pairs = self._pairs(images)
             changing = [(client, image) for client, image in pairs if activation.prepare(client, image)]
             for client, _ in changing:
-                Progress(client, progress).phase(Phase.ACTIVATING)
+                ProgressSender(client, progress).phase(Phase.ACTIVATING)
             for client, image in changing:
                 activation.make_trial(client, image)
             for client, image in changing:
@@ -99,17 +98,17 @@ class UdsVehicle:
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.verify``."""
         with self._job(job_id):
-            deadline = time.monotonic() + self._timing.boot_timeout_s
+            deadline = Deadline(self._timing.boot_timeout_s)
             pairs, found = self._pairs(images), {}
             for client, image in pairs:
                 identity = activation.await_version(client, image.version, deadline=deadline)
                 confirmed = identity.active.state is SlotState.CONFIRMED
-                Progress(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
+                ProgressSender(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
                 found[client.name] = identity
             trials = [pair for pair in pairs if found[pair[0].name].active.state is SlotState.TRIAL]
             time_s = self._soak_time_s(images)
             for client, _ in trials if time_s > 0 else []:
-                Progress(client, progress).phase(Phase.SOAKING, detail=f"for {time_s:g} s")
+                ProgressSender(client, progress).phase(Phase.SOAKING, detail=f"for {time_s:g} s")
             soak.soak(trials, time_s)
             return found
 
@@ -123,7 +122,7 @@ class UdsVehicle:
             found = {}
             for client, image in pairs:
                 found[client.name] = activation.confirm(client, image)
-                Progress(client, progress).phase(Phase.CONFIRMED)
+                ProgressSender(client, progress).phase(Phase.CONFIRMED)
             return found
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
@@ -135,9 +134,9 @@ class UdsVehicle:
             for client, image in self._pairs(images):
                 try:
                     found[client.name] = activation.revert(client, image, boot_timeout_s=self._timing.boot_timeout_s)
-                    Progress(client, progress).phase(Phase.REVERTED)
+                    ProgressSender(client, progress).phase(Phase.REVERTED)
                 except FlashError as error:
-                    Progress(client, progress).phase(Phase.FAILED, detail=str(error))
+                    ProgressSender(client, progress).phase(Phase.FAILED, detail=str(error))
                     problems.append(error)
             if problems:
                 raise SeveralFailed(problems) from problems[0]
@@ -166,7 +165,7 @@ class UdsVehicle:
 
     @staticmethod
     def _tell_dtcs(link: BusLink) -> None:
-        """Now that DTC setting is on again: what the ECUs have stored, into the trace."""
+        """Trace the DTCs that the ECUs have stored, now that DTC setting is on again."""
         for name in link.endpoints:
             client = link.client(name)
             try:
@@ -241,10 +240,6 @@ class _Stop(threading.Event):
 
     def is_set(self) -> bool:
         return super().is_set() or self._cancel.is_set()
-
-
-def _bus_key(endpoint: EcuEndpoint) -> str:
-    return json.dumps(endpoint.bus, sort_keys=True, default=str)
 
 
 def _raise_first(problems: list[BaseException | None]) -> None:

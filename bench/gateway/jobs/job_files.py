@@ -17,7 +17,7 @@ from typing import Final
 from otabench.bench.gateway.cloud.downloads import Downloader
 from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.jobs.planning import Transfer, choose_transfers, ecu_images, needed_bytes
+from otabench.bench.gateway.jobs.planning import PlannedTransfer, choose_transfers, ecu_images, needed_bytes
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.trust.manifest import Plan
 from otabench.bench.gateway.trust.primary import Primary
@@ -114,7 +114,7 @@ class JobFiles:
         """Empty the downloads folder."""
         self._downloader.clear()
 
-    def _count_bytes(self, done: dict[str, int], transfer: Transfer) -> Callable[[int], None]:
+    def _count_bytes(self, done: dict[str, int], transfer: PlannedTransfer) -> Callable[[int], None]:
         def on_bytes(here: int) -> None:
             done[transfer.ecu] = here
             self._dashboard.show_download(sum(done.values()))

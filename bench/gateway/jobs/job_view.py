@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.errors import ManifestRefused
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.job_files import JobFiles
@@ -20,8 +18,7 @@ class JobView:
         self._files = files
         self._dashboard = dashboard
         self._line_payload_bytes_per_s = config.line_payload_bytes_per_s
-        # Two ECUs share a bus where their bus settings are equal: the configuration has no names for buses.
-        self._bus_of = {ecu.name: json.dumps(ecu.bus, sort_keys=True, default=str) for ecu in config.ecus}
+        self._bus_of = {ecu.name: bus_key(ecu) for ecu in config.ecus}
 
     def show(self, job: JobRecord) -> None:
         """Show a job as it is on disk."""

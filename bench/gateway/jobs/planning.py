@@ -20,29 +20,29 @@ _BOOT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """The file that is downloaded for an ECU, and crosses its bus, unless the ECU refuses the patch."""
+class PlannedTransfer:
+    """The artifact that is downloaded and transferred to an ECU. If the ECU refuses a patch, the full image follows."""
 
     ecu: str
     file: RemoteFile
     is_patch: bool
 
 
-def choose_transfer(planned: PlannedEcu, *, from_version: str) -> Transfer:
+def choose_transfer(planned: PlannedEcu, *, from_version: str) -> PlannedTransfer:
     """Return the patch where there is one for what the ECU ran when the manifest was accepted, else the full image."""
     patch = planned.patch
     if patch is not None and patch.base_version == from_version:
-        return Transfer(planned.ecu, patch.file, is_patch=True)
-    return Transfer(planned.ecu, planned.download, is_patch=False)
+        return PlannedTransfer(planned.ecu, patch.file, is_patch=True)
+    return PlannedTransfer(planned.ecu, planned.download, is_patch=False)
 
 
-def choose_transfers(plan: Plan, from_versions: Mapping[str, str]) -> list[Transfer]:
-    """Return one for each planned ECU, in the plan's order."""
+def choose_transfers(plan: Plan, from_versions: Mapping[str, str]) -> list[PlannedTransfer]:
+    """Return the transfer of each planned ECU, in the plan's order."""
     return [choose_transfer(planned, from_version=from_versions.get(planned.ecu, "")) for planned in plan.ecus]
 
 
 def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
-    """Return what the downloads folder must have room for: all transfers, and the full images that patches may fall back to."""
+    """Return the bytes that the downloads folder must hold: all transfers, and the full images in case patches are refused."""
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return sum(
         planned.download.length + (transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0)
@@ -73,14 +73,18 @@ def ecu_images(
 
 
 def expected_duration_s(
-    transfers: Sequence[Transfer], *, metadata_bytes: int, bus_of: Mapping[str, str], line_payload_bytes_per_s: float
+    transfers: Sequence[PlannedTransfer],
+    *,
+    metadata_bytes: int,
+    bus_of: Mapping[str, str],
+    line_payload_bytes_per_s: float,
 ) -> float:
     """Return how long installing takes: the ECUs of one bus one after the other, buses side by side, then all boot.
 
     Args:
         transfers: what crosses the buses.
-        metadata_bytes: what each ECU is given besides.
-        bus_of: a name of each ECU's bus.
+        metadata_bytes: what each ECU receives besides.
+        bus_of: a key of each ECU's bus.
         line_payload_bytes_per_s: what one bus carries.
     """
     if not transfers:

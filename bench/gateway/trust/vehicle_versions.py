@@ -1,10 +1,10 @@
 """Check what a manifest states about the versions in the whole vehicle, and whether that meets its images' dependencies. Pure.
 
-The ECUs judge their images' dependencies by these words, as the Director signed them. The gateway, which sees all ECUs, refuses
-before anything is downloaded what they would refuse later, and what is not true. Rules, after those of ``manifest``:
+The ECUs judge their images' dependencies by these statements, which the Director has signed. The gateway sees all ECUs. It refuses,
+before anything is downloaded, statements that are not true and images that an ECU would refuse later. Rules, after those of ``manifest``:
 
-8. What it says an ECU will run is what its image for that ECU is; of an ECU that it has no image for, no more than that runs.
-9. Every dependency that it states of its images is met by what it says. Image 0: what the ECU runs now, if anything does.
+8. The version that it states for an ECU is that of its image for the ECU. Without an image for the ECU, it is not newer than what runs.
+9. Every dependency of its images is met by the versions that it states. Image 0 is what the ECU runs now, if anything.
 """
 
 from __future__ import annotations

@@ -10,20 +10,20 @@ import pytest
 from otabench.bench.uds.bus_link import ChannelOpener
 from otabench.bench.uds.transport import open_channel
 from tests.bench.gateway.scripted_ecu import ScriptedEcu
-from tests.bench.gateway.scripted_rig import Rig, channel
+from tests.bench.gateway.scripted_rig import ScriptedEcuRig, channel
 
 
 @pytest.fixture
-def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+def make_rig(tmp_path: Path) -> Iterator[Callable[..., ScriptedEcuRig]]:
     """Called with ECUs by name (one, engine, where none is given)."""
     with_ecus: list[ScriptedEcu] = []
-    rigs: list[Rig] = []
+    rigs: list[ScriptedEcuRig] = []
 
-    def make(soak_s: float = 0.1, opener: ChannelOpener = open_channel, **ecus: ScriptedEcu) -> Rig:
+    def make(soak_s: float = 0.1, opener: ChannelOpener = open_channel, **ecus: ScriptedEcu) -> ScriptedEcuRig:
         made = ecus or {"engine": ScriptedEcu(channel())}
         for ecu in made.values():
             with_ecus.append(ecu.__enter__())
-        rigs.append(Rig(tmp_path, made, soak_s=soak_s, opener=opener))
+        rigs.append(ScriptedEcuRig(tmp_path, made, soak_s=soak_s, opener=opener))
         return rigs[-1]
 
     yield make

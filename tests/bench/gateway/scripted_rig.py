@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ _channels = itertools.count()
 IMAGE = bytes(range(256)) * 6 + b"end of the image"
 
 
-class Rig:
+class ScriptedEcuRig:
     """A vehicle of one or more scripted ECUs on virtual buses."""
 
     def __init__(self, folder: Path, ecus: dict[str, ScriptedEcu], *, soak_s: float, opener: ChannelOpener) -> None:
@@ -81,7 +80,7 @@ class Rig:
         return self.vehicle.revert(self.images, job_id="job-1", progress=self.seen.append)
 
     def update(self) -> None:
-        """All of it, up to confirmed."""
+        """Run the whole update, up to confirmed."""
         self.stage()
         self.activate()
         self.verify()
@@ -119,13 +118,6 @@ def endpoint(name: str, ecu: ScriptedEcu, folder: Path) -> EcuEndpoint:
         profile=str(profile),
         security_secret=SECRET.hex(),
     )
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 2.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def channel() -> str:

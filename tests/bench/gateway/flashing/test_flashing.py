@@ -17,10 +17,11 @@ from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, Flash
 from otabench.bench.uds.profile import load
 from otabench.bench.uds.slot_table import SlotState
 from tests.bench.gateway.scripted_ecu import CONFIRMED, EMPTY, INVALID, STAGED, TRIAL, ScriptedEcu, ScriptedSlot
-from tests.bench.gateway.scripted_rig import IMAGE, Rig, answer_once, channel, endpoint, eventually, profile_text
+from tests.bench.gateway.scripted_rig import IMAGE, ScriptedEcuRig, answer_once, channel, endpoint, profile_text
+from tests.waiting import eventually
 
 
-def test_a_whole_update_of_two_ecus_on_one_bus(make_rig: Callable[..., Rig]) -> None:
+def test_a_whole_update_of_two_ecus_on_one_bus(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     bus = channel()
     rig = make_rig(engine=ScriptedEcu(bus), adas=ScriptedEcu(bus, request_id=0x7E1, response_id=0x7E9))
     rig.stage()
@@ -51,14 +52,14 @@ def test_a_whole_update_of_two_ecus_on_one_bus(make_rig: Callable[..., Rig]) -> 
     ]  # fmt: skip
 
 
-def test_an_ecu_is_unlocked_before_it_is_asked_to_confirm(make_rig: Callable[..., Rig]) -> None:
+def test_an_ecu_is_unlocked_before_it_is_asked_to_confirm(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel()))
     rig.update()
     assert [event.data["nrc"] for event in rig.events("uds.exchange") if event.data["nrc"]] == []
 
 
 def test_a_profile_that_does_not_know_of_the_lock_learns_of_it_from_the_ecu(
-    make_rig: Callable[..., Rig], tmp_path: Path
+    make_rig: Callable[..., ScriptedEcuRig], tmp_path: Path
 ) -> None:
     rig = make_rig(engine=ScriptedEcu(channel()))
     profile = tmp_path / "quick.yaml"
@@ -68,7 +69,7 @@ def test_a_profile_that_does_not_know_of_the_lock_learns_of_it_from_the_ecu(
     assert [event.data["nrc"] for event in rig.events("uds.exchange") if event.data["nrc"]] == [0x33]
 
 
-def test_two_buses_are_programmed_at_the_same_time(make_rig: Callable[..., Rig]) -> None:
+def test_two_buses_are_programmed_at_the_same_time(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     meeting = threading.Barrier(2, timeout=10)
     met: set[str] = set()
 
@@ -86,7 +87,7 @@ def test_two_buses_are_programmed_at_the_same_time(make_rig: Callable[..., Rig])
     assert len(met) == 2 and not meeting.broken
 
 
-def test_a_lost_answer_repeats_the_block_with_the_same_counter(make_rig: Callable[..., Rig]) -> None:
+def test_a_lost_answer_repeats_the_block_with_the_same_counter(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def take_it_and_say_nothing(request: bytes, ecu: ScriptedEcu) -> Any:
         if request[:2] == b"\x36\x03" and ecu.address == 0x100000 and ecu.requests.count(request) == 1:
             ecu._answer(request)
@@ -101,7 +102,7 @@ def test_a_lost_answer_repeats_the_block_with_the_same_counter(make_rig: Callabl
     assert thirds[0] == thirds[1] and ecu.transfers == 1
 
 
-def test_a_power_cycle_in_the_transfer_begins_the_ecu_anew(make_rig: Callable[..., Rig]) -> None:
+def test_a_power_cycle_in_the_transfer_begins_the_ecu_anew(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def cut(request: bytes, ecu: ScriptedEcu) -> Any:
         if request[:2] == b"\x36\x04" and ecu.address == 0x100000 and ecu.transfers == 1:
             ecu.power_cycle(0.4)
@@ -114,7 +115,7 @@ def test_a_power_cycle_in_the_transfer_begins_the_ecu_anew(make_rig: Callable[..
     assert [event.data["attempt"] for event in rig.events("flash.lost")] == [1]
 
 
-def test_silence_for_good_in_the_transfer_is_a_retryable_loss(make_rig: Callable[..., Rig]) -> None:
+def test_silence_for_good_in_the_transfer_is_a_retryable_loss(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def die(request: bytes, ecu: ScriptedEcu) -> Any:
         if request[:2] == b"\x36\x02" and ecu.address == 0x100000:
             ecu.dark_until = float("inf")
@@ -143,7 +144,7 @@ REFUSALS = [
 ]
 
 
-def test_a_refusal_is_final_and_says_what_to_do(make_rig: Callable[..., Rig]) -> None:
+def test_a_refusal_is_final_and_says_what_to_do(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig()
     ecu = rig.ecus["engine"]
     for service, nrc, names in REFUSALS:
@@ -154,13 +155,13 @@ def test_a_refusal_is_final_and_says_what_to_do(make_rig: Callable[..., Rig]) ->
         assert ecu.slots[0].state == CONFIRMED and ecu.slots[1].state != STAGED
 
 
-def test_a_delay_after_wrong_keys_is_waited_out(make_rig: Callable[..., Rig]) -> None:
+def test_a_delay_after_wrong_keys_is_waited_out(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x27, b"\x7f\x27\x37")))
     rig.stage()
     assert rig.ecus["engine"].slots[1].state == STAGED
 
 
-def test_busy_is_repeated_and_pending_is_waited_for(make_rig: Callable[..., Rig]) -> None:
+def test_busy_is_repeated_and_pending_is_waited_for(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def busy_then_pending(request: bytes, ecu: ScriptedEcu) -> Any:
         if request[:4] == b"\x31\x01\xff\x00":
             if ecu.requests.count(request) <= 2:
@@ -173,7 +174,7 @@ def test_busy_is_repeated_and_pending_is_waited_for(make_rig: Callable[..., Rig]
     assert rig.ecus["engine"].slots[1].state == STAGED
 
 
-def test_pending_without_an_end_is_given_up(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+def test_pending_without_an_end_is_given_up(make_rig: Callable[..., ScriptedEcuRig], tmp_path: Path) -> None:
     stop = threading.Event()
 
     def forever(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -195,13 +196,13 @@ def test_pending_without_an_end_is_given_up(make_rig: Callable[..., Rig], tmp_pa
     stop.set()
 
 
-def test_a_wrong_block_counter_in_the_answer_is_a_contradiction(make_rig: Callable[..., Rig]) -> None:
+def test_a_wrong_block_counter_in_the_answer_is_a_contradiction(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x36, b"\x76\x09", times=99, at=3)))
     with pytest.raises(EcuContradicts, match=r"36 02 transfer data: answered 76 09"):
         rig.stage()
 
 
-def test_the_late_answer_to_a_block_that_was_repeated_is_passed_over(make_rig: Callable[..., Rig]) -> None:
+def test_the_late_answer_to_a_block_that_was_repeated_is_passed_over(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     blocks = itertools.count()
 
     def late_answer(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -214,7 +215,9 @@ def test_the_late_answer_to_a_block_that_was_repeated_is_passed_over(make_rig: C
     assert bytes(rig.ecus["engine"].memory) == IMAGE
 
 
-def test_a_block_to_which_only_the_answer_to_the_one_before_came_is_sent_again(make_rig: Callable[..., Rig]) -> None:
+def test_a_block_to_which_only_the_answer_to_the_one_before_came_is_sent_again(
+    make_rig: Callable[..., ScriptedEcuRig],
+) -> None:
     blocks = itertools.count()
 
     def late_answer_and_silence(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -225,13 +228,13 @@ def test_a_block_to_which_only_the_answer_to_the_one_before_came_is_sent_again(m
     assert bytes(rig.ecus["engine"].memory) == IMAGE
 
 
-def test_an_answer_of_another_service_is_a_contradiction(make_rig: Callable[..., Rig]) -> None:
+def test_an_answer_of_another_service_is_a_contradiction(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x2E, b"\x62\xf1\x84\x00", times=99)))
     with pytest.raises(EcuContradicts, match=r"2E F184 .*62 F1 84"):
         rig.stage()
 
 
-def test_the_status_of_check_memory_is_put_into_words(make_rig: Callable[..., Rig]) -> None:
+def test_the_status_of_check_memory_is_put_into_words(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def wrong_signature(request: bytes, ecu: ScriptedEcu) -> Any:
         return b"\x71\x01\x02\x02\x04" if request[:4] == b"\x31\x01\x02\x02" else True
 
@@ -240,7 +243,7 @@ def test_the_status_of_check_memory_is_put_into_words(make_rig: Callable[..., Ri
         rig.stage()
 
 
-def test_unmet_preconditions_are_named_before_anything_is_erased(make_rig: Callable[..., Rig]) -> None:
+def test_unmet_preconditions_are_named_before_anything_is_erased(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def driving(request: bytes, ecu: ScriptedEcu) -> Any:
         return b"\x71\x01\x02\x03\x02\x01\x03" if request[:4] == b"\x31\x01\x02\x03" else True
 
@@ -251,7 +254,7 @@ def test_unmet_preconditions_are_named_before_anything_is_erased(make_rig: Calla
 
 
 @pytest.mark.parametrize("where", ["at 37", "at 0202", "at 34"])
-def test_a_refused_patch_is_followed_by_the_full_image(make_rig: Callable[..., Rig], where: str) -> None:
+def test_a_refused_patch_is_followed_by_the_full_image(make_rig: Callable[..., ScriptedEcuRig], where: str) -> None:
     def refuse(request: bytes, ecu: ScriptedEcu) -> Any:
         is_patch = ecu.transfers == 1
         if where == "at 34" and request[:2] == b"\x34\x10":
@@ -276,14 +279,14 @@ def test_a_refused_patch_is_followed_by_the_full_image(make_rig: Callable[..., R
     assert len(rig.events("flash.patch_refused")) == 1
 
 
-def test_a_staged_image_is_checked_and_not_sent_again(make_rig: Callable[..., Rig]) -> None:
+def test_a_staged_image_is_checked_and_not_sent_again(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig()
     rig.stage()
     rig.stage()
     assert rig.ecus["engine"].transfers == 1
 
 
-def test_an_ecu_that_runs_the_version_is_left_alone(make_rig: Callable[..., Rig]) -> None:
+def test_an_ecu_that_runs_the_version_is_left_alone(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     slots = [ScriptedSlot(CONFIRMED, (2, 0, 0)), ScriptedSlot(EMPTY)]
     rig = make_rig(engine=ScriptedEcu(channel(), slots=slots))
     rig.stage()
@@ -291,7 +294,7 @@ def test_an_ecu_that_runs_the_version_is_left_alone(make_rig: Callable[..., Rig]
     assert {request[0] for request in rig.ecus["engine"].requests} == {0x22}
 
 
-def test_cancel_ends_between_two_blocks(make_rig: Callable[..., Rig]) -> None:
+def test_cancel_ends_between_two_blocks(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     def cancel(request: bytes, ecu: ScriptedEcu) -> bool:
         if request[:2] == b"\x36\x03":
             rig.cancel.set()
@@ -303,7 +306,7 @@ def test_cancel_ends_between_two_blocks(make_rig: Callable[..., Rig]) -> None:
     assert rig.ecus["engine"].slots[0].state == CONFIRMED and rig.ecus["engine"].requests[-1][:2] == b"\x36\x03"
 
 
-def test_a_rolled_back_ecu_is_named_with_what_it_runs(make_rig: Callable[..., Rig]) -> None:
+def test_a_rolled_back_ecu_is_named_with_what_it_runs(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), rolls_back=True))
     rig.stage()
     rig.activate()
@@ -312,7 +315,7 @@ def test_a_rolled_back_ecu_is_named_with_what_it_runs(make_rig: Callable[..., Ri
     assert rig.revert()["engine"].software_version == "1.0.0"
 
 
-def test_an_ecu_that_never_comes_back_is_lost(make_rig: Callable[..., Rig]) -> None:
+def test_an_ecu_that_never_comes_back_is_lost(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), boot_s=60.0))
     rig.stage()
     rig.activate()
@@ -320,7 +323,7 @@ def test_an_ecu_that_never_comes_back_is_lost(make_rig: Callable[..., Rig]) -> N
         rig.verify()
 
 
-def test_confirm_confirms_nobody_unless_all_are_in_trial(make_rig: Callable[..., Rig]) -> None:
+def test_confirm_confirms_nobody_unless_all_are_in_trial(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     bus = channel()
     rig = make_rig(engine=ScriptedEcu(bus), adas=ScriptedEcu(bus, request_id=0x7E1, response_id=0x7E9, rolls_back=True))
     rig.stage()
@@ -333,14 +336,14 @@ def test_confirm_confirms_nobody_unless_all_are_in_trial(make_rig: Callable[...,
     assert rig.ecus["engine"].slots[1].state == INVALID
 
 
-def test_a_trial_that_was_never_reset_into_is_canceled_by_revert(make_rig: Callable[..., Rig]) -> None:
+def test_a_trial_that_was_never_reset_into_is_canceled_by_revert(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     slots = [ScriptedSlot(CONFIRMED, (1, 0, 0)), ScriptedSlot(TRIAL, (2, 0, 0))]
     rig = make_rig(engine=ScriptedEcu(channel(), slots=slots))
     assert rig.revert()["engine"].software_version == "1.0.0"
     assert rig.ecus["engine"].slots[1].state == STAGED
 
 
-def test_activate_without_a_staged_slot_says_so(make_rig: Callable[..., Rig]) -> None:
+def test_activate_without_a_staged_slot_says_so(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig()
     with pytest.raises(
         EcuContradicts, match=r"2.0.0 is not staged: it runs 1.0.0 .CONFIRMED., the other slot is EMPTY"
@@ -348,7 +351,7 @@ def test_activate_without_a_staged_slot_says_so(make_rig: Callable[..., Rig]) ->
         rig.activate()
 
 
-def test_activate_repeated_after_a_lost_reset_only_resets(make_rig: Callable[..., Rig]) -> None:
+def test_activate_repeated_after_a_lost_reset_only_resets(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=answer_once(0x11, None, times=2)))
     rig.stage()
     rig.activate()  # the reset is lost twice, the slot is TRIAL and not yet active
@@ -357,14 +360,14 @@ def test_activate_repeated_after_a_lost_reset_only_resets(make_rig: Callable[...
     assert sum(request[:4] == b"\x31\x01\x02\x10" for request in rig.ecus["engine"].requests) == 1
 
 
-def test_finish_says_nothing_of_a_silent_ecu(make_rig: Callable[..., Rig]) -> None:
+def test_finish_says_nothing_of_a_silent_ecu(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=lambda request, ecu: None))
     rig.vehicle.finish(job_id="job-1")
     sent = [event.data["request"] for event in rig.events("uds.exchange")]
     assert sent == ["288001", "8581", "1081", "190208"]
 
 
-def test_tester_present_is_kept_up_while_programming(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+def test_tester_present_is_kept_up_while_programming(make_rig: Callable[..., ScriptedEcuRig], tmp_path: Path) -> None:
     def slow(request: bytes, ecu: ScriptedEcu) -> Any:
         if request[:4] == b"\x31\x01\xff\x00":
             time.sleep(0.2)
@@ -381,13 +384,13 @@ def test_tester_present_is_kept_up_while_programming(make_rig: Callable[..., Rig
     assert {event.data["functional_id"] for event in sent} == {0x7DF}
 
 
-def test_identify_of_a_silent_ecu_is_retryable(make_rig: Callable[..., Rig]) -> None:
+def test_identify_of_a_silent_ecu_is_retryable(make_rig: Callable[..., ScriptedEcuRig]) -> None:
     rig = make_rig(engine=ScriptedEcu(channel(), script=lambda request, ecu: None))
     with pytest.raises(EcuLost, match="engine: 22 F1A1 read: no answer in time"):
         rig.vehicle.identify()
 
 
-def test_probe_asks_one_ecu(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+def test_probe_asks_one_ecu(make_rig: Callable[..., ScriptedEcuRig], tmp_path: Path) -> None:
     rig = make_rig()
     identity = probe(endpoint("engine", rig.ecus["engine"], tmp_path))
     assert (identity.serial, identity.hardware_id, identity.software_version) == ("SN-1", "engine-mcu-a", "1.0.0")

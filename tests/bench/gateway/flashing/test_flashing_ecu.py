@@ -45,7 +45,7 @@ def make_image(keys: Keys) -> ImageMaker:
     return ImageMaker(keys)
 
 
-class Rig:
+class EcuProcessRig:
     def __init__(self, folder: Path, ecus: list[RealEcu]) -> None:
         self.folder = folder
         self.ecus = {ecu.name: ecu for ecu in ecus}
@@ -93,24 +93,24 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., Rig]]:
+def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., EcuProcessRig]]:
     with ExitStack() as stack:
 
-        def make(*names: str, bus: dict[str, Any], isotp: IsoTpConfig | None = None, size: int = 9000) -> Rig:
+        def make(*names: str, bus: dict[str, Any], isotp: IsoTpConfig | None = None, size: int = 9000) -> EcuProcessRig:
             ecus = [
                 RealEcu(name, number, tmp_path, bus, keys, make_image, isotp or IsoTpConfig(), size)
                 for number, name in enumerate(names)
             ]
             for ecu in ecus:
                 stack.enter_context(ecu)
-            rig = Rig(tmp_path, ecus)
+            rig = EcuProcessRig(tmp_path, ecus)
             stack.callback(rig.vehicle.close)
             return rig
 
         yield make
 
 
-def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Callable[..., Rig]) -> None:
+def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Callable[..., EcuProcessRig]) -> None:
     """The gateway hands on the Targets of another campaign, signed by the same Director, in which adas stays old."""
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
     engine = rig.ecus["engine"]
@@ -133,7 +133,7 @@ def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Call
     assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
 
 
-def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., Rig]) -> None:
+def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., EcuProcessRig]) -> None:
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
     images = [rig.ecus[name].image() for name in rig.ecus]
     rig.update(images)
@@ -155,7 +155,7 @@ def rotten(ecu: RealEcu) -> None:
 @pytest.mark.parametrize(
     "bus", [pytest.param(VCAN, marks=pytest.mark.vcan), pytest.param(multicast(), id="udp_multicast")]
 )
-def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: dict[str, Any]) -> None:
+def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., EcuProcessRig], bus: dict[str, Any]) -> None:
     rig = make_rig("engine", "adas", bus=bus, isotp=IsoTpConfig(block_size=8), size=900)
     engine = rig.ecus["engine"]
     rotten(engine)
@@ -167,7 +167,7 @@ def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., Rig], bus: 
     assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
 
 
-def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., Rig]) -> None:
+def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., EcuProcessRig]) -> None:
     """One bit of the erased slot flips while the image is on its way."""
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
     engine = rig.ecus["engine"]
@@ -201,7 +201,7 @@ def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., Rig
     ("transport", "names", "size"), [("kernel", ("engine", "adas"), 9000), ("user", ("engine",), 900)]
 )
 def test_all_ecus_are_updated_on_vcan(
-    make_rig: Callable[..., Rig], transport: str, names: tuple[str, ...], size: int
+    make_rig: Callable[..., EcuProcessRig], transport: str, names: tuple[str, ...], size: int
 ) -> None:
     isotp = IsoTpConfig(transport=transport, block_size=8)  # type: ignore[arg-type]
     rig = make_rig(*names, bus=VCAN, isotp=isotp, size=size)
@@ -215,7 +215,7 @@ def test_all_ecus_are_updated_on_vcan(
 
 @pytest.mark.vcan
 @pytest.mark.parametrize("said", [True, False])
-def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -> None:
+def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., EcuProcessRig], said: bool) -> None:
     rig = make_rig("engine", bus={**VCAN, "fd": True}, isotp=IsoTpConfig(fd=said), size=5000)
     images = [rig.ecus["engine"].image()]
     rig.update(images)
@@ -224,7 +224,9 @@ def test_an_ecu_is_updated_by_can_fd(make_rig: Callable[..., Rig], said: bool) -
 
 
 @pytest.mark.vcan
-def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_rig: Callable[..., Rig]) -> None:
+def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(
+    make_rig: Callable[..., EcuProcessRig],
+) -> None:
     rig = make_rig("engine", "adas", bus=VCAN)
     engine, adas = rig.ecus["engine"], rig.ecus["adas"]
     foreign = bsdiff4.diff(adas.new, adas.new)
@@ -237,7 +239,7 @@ def test_a_patch_is_sent_instead_and_a_foreign_one_replaced_by_the_image(make_ri
 
 
 @pytest.mark.vcan
-def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., Rig]) -> None:
+def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., EcuProcessRig]) -> None:
     rig = make_rig("engine", bus=VCAN)
     assert rig.ecus["engine"].control(op="fault", kind="power-cycle-at", bytes=5000, off_s=0.3)["ok"]
     images = [rig.ecus["engine"].image()]
@@ -248,7 +250,7 @@ def test_a_power_cycle_in_the_transfer_ends_updated(make_rig: Callable[..., Rig]
 
 
 @pytest.mark.vcan
-def test_a_refusal_leaves_the_running_slot_and_the_next_try_goes_on(make_rig: Callable[..., Rig]) -> None:
+def test_a_refusal_leaves_the_running_slot_and_the_next_try_goes_on(make_rig: Callable[..., EcuProcessRig]) -> None:
     rig = make_rig("engine", bus=VCAN)
     engine = rig.ecus["engine"]
     with pytest.raises(EcuRefused, match="status 06: the manifest's signature is wrong or it is not for this ECU"):
@@ -271,7 +273,7 @@ def test_a_refusal_leaves_the_running_slot_and_the_next_try_goes_on(make_rig: Ca
 
 
 @pytest.mark.vcan
-def test_a_boot_that_fails_is_rolled_back_and_the_other_ecu_is_reverted(make_rig: Callable[..., Rig]) -> None:
+def test_a_boot_that_fails_is_rolled_back_and_the_other_ecu_is_reverted(make_rig: Callable[..., EcuProcessRig]) -> None:
     rig = make_rig("engine", "adas", bus=VCAN)
     images = [rig.ecus[name].image() for name in rig.ecus]
     assert rig.ecus["engine"].control(op="fault", kind="boot-fail")["ok"]

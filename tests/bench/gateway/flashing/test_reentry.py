@@ -15,9 +15,9 @@ from otabench.bench.uds.errors import EcuLost, EcuRefused
 from otabench.bench.uds.profile import load
 from otabench.bench.uds.slot_table import SlotState
 from tests.bench.gateway.scripted_ecu import CONFIRMED, INVALID, SECRET, STAGED, TRIAL, ScriptedEcu, ScriptedSlot
-from tests.bench.gateway.scripted_rig import Rig, answer_once, channel, profile_text
+from tests.bench.gateway.scripted_rig import ScriptedEcuRig, answer_once, channel, profile_text
 
-MakeRig = Callable[..., Rig]
+MakeRig = Callable[..., ScriptedEcuRig]
 FF01, ACTIVATE, CONFIRM, REVERT = (bytes.fromhex(f"3101{routine}") for routine in ("FF01", "0210", "0211", "0212"))
 RESET, DTC_OFF, SILENCE, EXTENDED = (bytes.fromhex(text) for text in ("1101", "8502", "280301", "1003"))
 
@@ -59,7 +59,7 @@ def count(ecu: ScriptedEcu, head: bytes) -> int:
     return sum(request.startswith(head) for request in ecu.requests)
 
 
-def is_updated(rig: Rig) -> bool:
+def is_updated(rig: ScriptedEcuRig) -> bool:
     active = rig.vehicle.identify()["engine"].active
     return (active.version, active.state) == ("2.0.0", SlotState.CONFIRMED)
 

@@ -19,9 +19,9 @@ from otabench.bench.uds.slot_table import Slot, SlotState, SlotTable
 from otabench.bench.uds.transport import open_channel
 from otabench.bench.uds.transport.errors import InterfaceDown
 from tests.bench.gateway.scripted_ecu import CONFIRMED, INVALID, TRIAL, ScriptedEcu
-from tests.bench.gateway.scripted_rig import Rig, channel, profile_text
+from tests.bench.gateway.scripted_rig import ScriptedEcuRig, channel, profile_text
 
-MakeRig = Callable[..., Rig]
+MakeRig = Callable[..., ScriptedEcuRig]
 SLOTS, CONFIRM = b"\x22\xf1\xa1", b"\x31\x01\x02\x11"
 OLD = Slot(SlotState.CONFIRMED, "1.0.0", 1)
 
