@@ -19,13 +19,14 @@ import bsdiff4
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from securesystemslib.signer._crypto_signer import CryptoSigner
-from tuf.api._payload import Root, TargetFile, Targets
+from tuf.api._payload import Root
 from tuf.api.metadata import Metadata
 
 from otabench.bench import ports
 from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware import images, synthetic
 from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto import image_format
 from otabench.proto.image_format import Dependency
@@ -148,8 +149,7 @@ class Material:
             promised: what other ECUs will run.
         """
         data = image.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        path = f"images/{digest}/{self.hardware_id}-{version}.bin"
+        path = image_path(data, hardware_id=self.hardware_id, version=version)
         custom = {
             "ecu_serial": self.serial,
             "hardware_id": self.hardware_id,
@@ -157,17 +157,14 @@ class Material:
             "release_counter": 1,
             "patch": None if base is None or patch is None else _patch_facts(base.read_bytes(), patch.read_bytes()),
         }
-        target = TargetFile(len(data), {"sha256": digest}, path, {"custom": custom})
-        targets = Targets(version=number, expires=_later(), targets={path: target})
-        targets.unrecognized_fields["custom"] = {
+        vehicle = {
             "vin": VIN,
             "job_id": f"job-{number}",
             "campaign_id": "perf",
             "vehicle": [each.model_dump() for each in promised],
         }
-        signed = Metadata(targets)
-        signed.sign(self._targets)
-        return signed.to_bytes()
+        entry = TargetsEntry(path, data, custom)
+        return sign(make_targets([entry], custom=vehicle, version=number, expires=_later()), self._targets)
 
     def ecu_config(
         self,

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from imgtool.main import imgtool
 from nacl.public import PrivateKey
 from securesystemslib.signer._crypto_signer import CryptoSigner
-from tuf.api._payload import Root, TargetFile, Targets
+from tuf.api._payload import Root
 from tuf.api.metadata import Metadata
 
+from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
 from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootOutcome, BootPolicy
 from otabench.ecu_firmware_sim.factory import factory_memory
@@ -167,19 +168,14 @@ class Manifest:
             "release_counter": 2,
             "patch": self.patch,
         }
-        sha256 = hashlib.sha256(self.image).hexdigest()
-        path = f"images/{sha256}/{self.hardware_id}-{self.image_version}.bin"
-        target = TargetFile(len(self.image), {"sha256": sha256}, path, {"custom": custom})
+        path = image_path(self.image, hardware_id=self.hardware_id, version=self.image_version)
         promised = [
             {"image_number": number, "ecu": f"ecu{number}", "ecu_serial": f"S-{number}", "version": version}
             for number, version in self.versions.items()
         ]
         vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1", "vehicle": promised}
-        targets = Targets(version=self.version, expires=_later(), targets={path: target})
-        targets.unrecognized_fields["custom"] = vehicle
-        metadata = Metadata(targets)
-        metadata.sign(signer)
-        return metadata.to_bytes()
+        entry = TargetsEntry(path, self.image, custom)
+        return sign(make_targets([entry], custom=vehicle, version=self.version, expires=_later()), signer)
 
 
 class Bench:

@@ -92,7 +92,7 @@ class BusProgramming:
         return False
 
     def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Return whether the ECU runs the version already. False if it is silent: its own attempt follows."""
+        """Run pre-programming with functional requests. An ECU that is silent or was reset enters the session in its own attempt."""
         if not clients:
             return
         here = {client.name: client for client in clients}

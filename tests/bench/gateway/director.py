@@ -14,10 +14,10 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
     MetaFile,
     Root,
     Snapshot,
-    TargetFile,
-    Targets,
     Timestamp,
 )
+
+from otabench.bench.perf.targets import TargetsEntry, make_targets, sign
 
 _ROLES = ("root", "timestamp", "snapshot", "targets")
 
@@ -53,10 +53,8 @@ class Director:
     ) -> dict[str, bytes]:
         """Return a manifest as GetManifest hands it out."""
         expires = (datetime.now(UTC) + timedelta(seconds=lifetime_s)).replace(microsecond=0)
-        files = {each.path: _target(each) for each in artifacts}
-        targets = self._signed(
-            Targets(version=version, expires=expires, targets=files, unrecognized_fields={"custom": custom}), "targets"
-        )
+        entries = [TargetsEntry(each.path, each.content, each.custom) for each in artifacts]
+        targets = self._signed(make_targets(entries, custom=custom, version=version, expires=expires), "targets")
         snapshot = self._signed(
             Snapshot(version=version, expires=expires, meta={"targets.json": _meta(version, targets)}), "snapshot"
         )
@@ -66,19 +64,7 @@ class Director:
         return {"timestamp.json": timestamp, "snapshot.json": snapshot, "targets.json": targets}
 
     def _signed(self, signed: Any, role: str) -> bytes:
-        metadata: Metadata[Any] = Metadata(signed)
-        metadata.sign(self.signers[role])
-        return metadata.to_bytes()
-
-
-def _target(artifact: Artifact) -> TargetFile:
-    digest = hashlib.sha256(artifact.content).hexdigest()
-    return TargetFile(
-        length=len(artifact.content),
-        hashes={"sha256": digest},
-        path=artifact.path,
-        unrecognized_fields={"custom": artifact.custom},
-    )
+        return sign(signed, self.signers[role])
 
 
 def _meta(version: int, content: bytes) -> MetaFile:
