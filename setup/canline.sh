@@ -8,7 +8,7 @@
 # With it a vcan carries each frame for as long as its own bits take. Without it
 # a bench paces by the mean frame length. The guest kernel has it built in.
 #
-# Decides: the headers (/lib/modules/RELEASE/build, or CANLINE_KERNEL_BUILD), and
+# Paths: the headers (/lib/modules/RELEASE/build, or CANLINE_KERNEL_BUILD), and
 # the folder of the result (canline-RELEASE-HASH in the cache, HASH over the source).
 #
 # Exit status: 0 fine, 1 the build failed, 2 wrong call, 3 cannot be built here,

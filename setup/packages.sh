@@ -5,8 +5,8 @@
 #   packages.sh test            the same, and what the tests need (browser, tshark, MQTT clients, compiler, kernel headers)
 #   packages.sh --print SET     the names that are missing, one a line; installs nothing
 #
-# Decides the package sets. Exit status: 0 fine, 1 apt-get failed, 2 wrong call, 4 root is needed.
-# Without apt-get it says what it misses and lets the caller go on: with-can and the bench tell what they cannot do.
+# Exit status: 0 fine, 1 apt-get failed, 2 wrong call, 4 root is needed.
+# Without apt-get it names the missing programs and succeeds: with-can and the bench report what they cannot do.
 set -euo pipefail
 
 here="$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)"

@@ -4,7 +4,7 @@
 #   vcan.sh [NAME]           NAME is vcan0 when not given
 #   vcan.sh --check [NAME]   0 when it is there or can be made without asking for a password; changes nothing
 #
-# Decides: the modules (vcan with echo=1, can-raw, can-isotp, can-gw), mtu 72
+# Settings: the modules (vcan with echo=1, can-raw, can-isotp, can-gw), mtu 72
 # (CAN FD), txqueuelen 1000 (at the default of 10 a burst ends in ENOBUFS).
 #
 # Why echo=1: by default a vcan hands a frame to local receivers before the

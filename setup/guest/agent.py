@@ -1,8 +1,8 @@
 """First process of the guest: serves `with-can` runs over TCP, one connection a command.
 
-Decides how a command is started (session, terminal, pipes, environment,
-limits), what its exit status is, and when the guest ends: when the main
-command ends or its connection is lost. Everything else about the guest is
+It starts commands (session, terminal, pipes, environment, limits), reports
+their exit status, and ends the guest when the main command ends or its
+connection is lost. Everything else about the guest is
 made by `init`, everything on the host side by `host.py`. Frames: `wire.py`.
 
 Rules:
@@ -191,7 +191,7 @@ class Session:
         os._exit(127)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Give the terminal its size; the kernel tells the foreground process group."""
+        """Give the terminal its size; the kernel signals the foreground process group."""
         fcntl.ioctl(self.terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def signal_command(self, number: int) -> None:

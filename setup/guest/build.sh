@@ -6,7 +6,7 @@
 #   build.sh --target VERSION    the path the kernel of this source version has or would have
 #   build.sh --check   0: there, or can be built here; 3: cannot, the reason is on stdout
 #
-# Decides: which source (the newest /usr/src/linux-source-*, with setup/canline
+# Rules: which source (the newest /usr/src/linux-source-*, with setup/canline
 # and fault_around.c added), where the result lives (kernel-VERSION-HASH, HASH
 # over uml.config, these sources and the recipe number below), and that a half-built kernel is
 # never seen: the build runs in a directory of its own under a lock and is moved

@@ -1,7 +1,7 @@
 """One command in a guest, seen from the host: its input, output, signals, terminal and status.
 
-Decides which signals are forwarded, how the terminal is switched, and how the
-end of the connection is told apart from the end of the command.
+It forwards signals, switches the terminal, and distinguishes the end of the
+connection from the end of the command.
 
 Rules:
 

@@ -1,6 +1,6 @@
 """Entry on the host: `host.py run KERNEL …`, `host.py join …`, `host.py list`. Called by `with-can`.
 
-Decides the order of things: ports are checked before anything starts, the
+Rules: ports are checked before anything starts, the
 guest is up before the command starts, and it is gone before the status is
 returned. The parts: `machine.py` (a guest), `client.py` (a command in it).
 """
@@ -70,7 +70,7 @@ def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback
 
 
 def run_without_kernel_can(argv: list[str], reason: str) -> None:
-    """The last resort: become the command, told that there is no kernel with CAN."""
+    """The last resort: become the command, with OTABENCH_NO_KERNEL_CAN=1."""
     print(
         f"with-can: no kernel with CAN here ({reason.rstrip('.')}): using python-can's udp_multicast with "
         "user-space ISO-TP, which is not the kernel's CAN",

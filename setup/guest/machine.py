@@ -1,8 +1,8 @@
 """One guest: its run directory, its processes on the host, its forwarded ports.
 
-Decides where a guest lives on the host (`run_roots`), how much memory it gets
+It determines where a guest lives on the host (`run_roots`), how much memory it gets
 and in which directory that memory is kept, how its processes are started, and
-that none of them outlives its owner. Decides nothing about commands.
+that none of them outlives its owner. Commands are `client.py`'s.
 
 Rules:
 

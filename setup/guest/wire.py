@@ -1,7 +1,7 @@
 """Frames between `host.py` and `agent.py`: one TCP connection carries one command.
 
-Decides the frame layout (type, length, payload) and the request that opens a
-connection. Decides nothing about processes or terminals.
+Here are the frame layout (type, length, payload) and the request that opens a
+connection. Processes are `agent.py`'s, terminals `client.py`'s.
 
 Rules:
 
@@ -33,14 +33,14 @@ _HEADER = struct.Struct("!BI")
 
 
 class Kind(IntEnum):
-    """What a frame carries; the arrow tells who sends it."""
+    """What a frame carries; the comment names who sends it."""
 
     REQUEST = 1  # client: JSON, see `encode_request`
     STDIN = 2  # client: bytes
     STDIN_EOF = 3  # client: nothing
     SIGNAL = 4  # client: one byte, the signal number, for the command's process group
     WINSIZE = 5  # client: rows and columns, two 16-bit numbers
-    CLOSE = 6  # client: one byte, 1 or 2: nobody reads this output any more
+    CLOSE = 6  # client: one byte, 1 or 2: this output has no reader any more
     STDIN_ACK = 7  # agent: 32-bit count of input bytes handed to the command
     STDOUT = 8  # agent: bytes
     STDERR = 9  # agent: bytes
