@@ -7,10 +7,10 @@ file, network or clock. Rules, in this order; the first that is broken is the re
 2. It is for this VIN and for this job.
 3. Every target is for an ECU that was provisioned here, by serial number and hardware id, and no ECU is named twice.
 4. The ECU that answers is the one that was provisioned.
-5. The image's release counter is not lower than the running slot's (rollback), and its version is newer. Of an ECU in its
-   bootloader (active slot INVALID, version 0.0.0) neither is known: it judges by itself what it takes.
+5. The image's release counter is not lower than the running slot's (rollback), and its version is newer. Neither is known
+   of an ECU in its bootloader (active slot INVALID, version 0.0.0), which itself checks what it accepts.
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
-7. Where an image is encrypted for its ECU, so is its patch: what the ECU's supplier keeps from the gateway, nothing gives it.
+7. Where an image is encrypted for its ECU, so is its patch: a plain patch would reveal what the supplier keeps from the gateway.
 
 ``vehicle_versions`` checks what it states about the whole vehicle. The images themselves are verified by the ECUs; length
 and digest by ``downloads``.

@@ -1,4 +1,4 @@
-// What the page is made of: plain descriptions of elements, and the one function that makes the document look like them.
+// A small virtual DOM: plain descriptions of elements, and one function that makes the document match them.
 // A view returns h(…); `patch` changes only what differs, so focus, scroll and running transitions survive every state.
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -9,7 +9,7 @@ export function h(tag, attributes = {}, ...children) {
   return { tag, key, onClick, attributes: rest, children: children.flat(Infinity).filter(isShown).map(asNode) };
 }
 
-/** Makes the children of `parent` look like `nodes`. */
+/** Makes the children of `parent` match `nodes`. */
 export function patch(parent, nodes) {
   const wanted = [nodes].flat(Infinity).filter(isShown).map(asNode);
   const keyed = new Map();

@@ -18,7 +18,7 @@ export function rate(bytesPerS) {
   return `${(bytesPerS / 1024).toFixed(1)} KiB/s`;
 }
 
-/** Whole percent, never 100 before it is all. */
+/** Whole percent. 100 only when everything is done: rounding up would show an end that has not come. */
 export function percent(done, total) {
   if (!(total > 0)) return 0;
   return done >= total ? 100 : Math.max(0, Math.min(99, Math.floor((100 * done) / total)));

@@ -1,5 +1,5 @@
-// Joins the parts: a state comes in, the page is drawn from it; a button is pressed, the decision goes out.
-// All the page remembers by itself is in `ui`; everything else is the gateway's.
+// Joins the parts: draws the page from each state that arrives, and sends the decision when a button is pressed.
+// `ui` holds everything that the page remembers by itself; everything else comes from the gateway.
 
 import { confirmDecline, decide } from "./actions.js";
 import { connect } from "./connection.js";
@@ -35,7 +35,7 @@ function draw() {
   if (at("announcer").textContent !== words) at("announcer").textContent = words;
 }
 
-/** A keyboard's place survives: on the button once it works again, else at the top of what came instead. */
+/** Restores the keyboard focus: to the button once it works again, otherwise to the top of what replaced it. */
 function keepFocus(before) {
   const button = ui.acting && at(ui.acting);
   if (button?.disabled) return;

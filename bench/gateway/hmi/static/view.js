@@ -1,4 +1,4 @@
-// The page as a function of the state: view(state, ui) describes everything, and touches nothing.
+// The page as a function of the state: view(state, ui) describes the whole page and changes nothing.
 
 import { h } from "./dom.js";
 import { dateTime } from "./format.js";
@@ -7,7 +7,7 @@ import { ecuSection } from "./view_ecus.js";
 import { jobSection } from "./view_job.js";
 import { isFinal, jobState } from "./words.js";
 
-/** The main part: the job, the control units, what was before. */
+/** The main part: the job, the control units, the history. */
 export function view(state, ui, actions) {
   const shown = shownJob(state, ui);
   return [
@@ -16,7 +16,7 @@ export function view(state, ui, actions) {
   ];
 }
 
-/** A result that the driver has put away leaves the idle page, with the versions it left behind. */
+/** The state to show: after the driver has closed a result, that of an idle vehicle with the versions that the job left. */
 function shownJob(state, ui) {
   if (!state.job_id || state.job_id !== ui.closedJob || !isFinal(state.job_state)) return state;
   const updated = state.job_state === "SUCCEEDED";

@@ -1,4 +1,4 @@
-// One row for each control unit: what it runs, what it is to run, and how far it is.
+// One row for each control unit: its version, the version to come, and its progress.
 
 import { h } from "./dom.js";
 import { bytes, percent, rate } from "./format.js";
@@ -38,7 +38,7 @@ function row(ecu, job) {
 
 const TOOK_EFFECT = ["activating", "trial", "soaking", "confirmed"];
 
-/** From → to while it is offered or under way, and where it took effect; else the version that stayed. */
+/** Both versions while the update is offered, under way, or took effect; otherwise the version that stayed. */
 function versions(ecu, job) {
   const changes = ecu.to_version !== "" && (!isFinal(job) || job === "SUCCEEDED" || (job === "FAILED" && TOOK_EFFECT.includes(ecu.phase)));
   return h(

@@ -1,4 +1,4 @@
-// The job: what is offered, what happens, how it ended; or that there is nothing to do.
+// The job: the offer, the progress, or the result; or that no update is waiting.
 
 import { isUpToDate, progress } from "./announce.js";
 import { h } from "./dom.js";
@@ -124,14 +124,14 @@ function result(state, ui, actions) {
   ];
 }
 
-/** How far a failed job came: from ACTIVATING on, what runs may have changed. */
+/** How far a failed job came. From ACTIVATING on, the software that runs may have changed. */
 function reachOfFailure(state, reached) {
   const activated = ["activating", "trial", "soaking", "confirmed", "reverted"];
   if (["ACTIVATING", "VERIFYING"].includes(reached) || state.ecus.some((ecu) => activated.includes(ecu.phase))) return "activated";
   return reached ? "unchanged" : "unknown";
 }
 
-/** The states on the way; those before `at` are done, the one at `at` is where the job is or stopped. */
+/** The steps of the update. Those before `at` are done; the job is at `at`, or stopped there. */
 function stepper(at, tone) {
   const step = (state, index) => {
     const look = index < at ? "done" : index === at ? `here tone-${tone}` : "ahead";

@@ -1,4 +1,4 @@
-// The words of the page: for job states, ECU phases and outcomes. A state that this page does not know is shown by its name, a phase as it came.
+// The page's words for job states, ECU phases and outcomes. An unknown state or phase is shown by its name.
 
 /** Job states on the way, in order: the stepper. (CREATED is before the first.) */
 export const STEPS = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"];
