@@ -23,7 +23,7 @@ _FEATURE_PREFIX: Final = f"{FEATURE}:"
 
 
 @dataclass(frozen=True)
-class Lack:
+class Missing:
     """Something that a test needs and that is missing.
 
     Attributes:
@@ -49,12 +49,12 @@ class Requirements:
 
     names: frozenset[str] = frozenset()
 
-    def __contains__(self, lack: object) -> bool:
-        if not isinstance(lack, Lack):
+    def __contains__(self, missing: object) -> bool:
+        if not isinstance(missing, Missing):
             return False
-        if ALL in self.names or lack.name in self.names:
+        if ALL in self.names or missing.name in self.names:
             return True
-        return lack.name.startswith(_FEATURE_PREFIX) and FEATURE in self.names
+        return missing.name.startswith(_FEATURE_PREFIX) and FEATURE in self.names
 
     @classmethod
     def parse(cls, text: str, *, capabilities: Collection[str]) -> Requirements:
@@ -74,7 +74,7 @@ class Requirements:
         return cls(names)
 
 
-def feature_lack(wanted: str, *, present: Collection[str], bench: str, ecu: str | None = None) -> Lack | None:
+def missing_feature(wanted: str, *, present: Collection[str], bench: str, ecu: str | None = None) -> Missing | None:
     """Return what is missing where a test asks for a feature.
 
     Args:
@@ -88,13 +88,13 @@ def feature_lack(wanted: str, *, present: Collection[str], bench: str, ecu: str 
     who = f"ECU {ecu!r} of bench {bench}" if ecu else f"bench {bench}"
     near = difflib.get_close_matches(wanted, present, n=1)
     hint = f" (it has {near[0]!r})" if near else ""
-    return Lack(
+    return Missing(
         f"{_FEATURE_PREFIX}{wanted}", f"{who} has no {wanted!r}{hint}; it has: {', '.join(sorted(present)) or 'none'}"
     )
 
 
-def hil_lack(*, boards: Collection[str], bench: str) -> Lack | None:
+def missing_board(*, boards: Collection[str], bench: str) -> Missing | None:
     """Return what is missing where a test asks for a real board."""
     if boards:
         return None
-    return Lack(HIL, f"bench {bench} has no real board; set `kind: board` for an ECU of the bench file")
+    return Missing(HIL, f"bench {bench} has no real board; set `kind: board` for an ECU of the bench file")

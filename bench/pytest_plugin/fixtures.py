@@ -222,10 +222,10 @@ def _own_the_bus(request: pytest.FixtureRequest, bench: SharedBench) -> None:
 
 def _need_feature(request: pytest.FixtureRequest, ecu: Ecu, feature: str) -> None:
     from otabench.bench.pytest_plugin import features
-    from otabench.bench.pytest_plugin.demands import feature_lack
+    from otabench.bench.pytest_plugin.demands import missing_feature
 
     run = request.config.stash[RUN]
     present = features.of_ecu(ecu.bench.topology, ecu.name)
-    lack = feature_lack(feature, present=present, bench=run.bench_name, ecu=ecu.name)
-    if lack is not None:
-        refuse(run, lack)
+    missing = missing_feature(feature, present=present, bench=run.bench_name, ecu=ecu.name)
+    if missing is not None:
+        refuse(run, missing)

@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 
 import pytest
 
-from otabench.bench.pytest_plugin.demands import Lack
+from otabench.bench.pytest_plugin.demands import Missing
 from otabench.bench.pytest_plugin.run import BenchRun
 
 RUN: Final = pytest.StashKey[BenchRun]()
@@ -29,8 +29,8 @@ def uses_bench(item: pytest.Item) -> bool:
     return BENCH_FIXTURE in getattr(item, "fixturenames", ())
 
 
-def refuse(run: BenchRun, lack: Lack) -> NoReturn:
+def refuse(run: BenchRun, missing: Missing) -> NoReturn:
     """End a test for which something is missing: skip it, or fail it where that is required."""
-    if lack in run.required:
-        pytest.fail(lack.failure_text, pytrace=False)
-    pytest.skip(lack.skip_text)
+    if missing in run.required:
+        pytest.fail(missing.failure_text, pytrace=False)
+    pytest.skip(missing.skip_text)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from otabench.bench.pytest_plugin.capabilities import CAPABILITIES
-from otabench.bench.pytest_plugin.demands import FEATURE, HIL, Lack, Requirements, feature_lack, hil_lack
+from otabench.bench.pytest_plugin.demands import FEATURE, HIL, Missing, Requirements, missing_board, missing_feature
 from otabench.bench.pytest_plugin.items import FAILED, RUN, folder_name, refuse, uses_bench
 from otabench.bench.pytest_plugin.run import BenchRun
 
@@ -166,15 +166,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     run = item.config.stash[RUN]
     if item.get_closest_marker(_DESTRUCTIVE) is not None and not run.allow_destructive:
         pytest.skip(f"{_DESTRUCTIVE}: it may damage a board's contents; give --bench-destructive to run it")
-    for lack in _lacks(item, run):
-        refuse(run, lack)
+    for missing in _missing_for(item, run):
+        refuse(run, missing)
     if uses_bench(item) and run.broken:
         pytest.skip(run.broken)
 
 
-def _lacks(item: pytest.Item, run: BenchRun) -> list[Lack]:
+def _missing_for(item: pytest.Item, run: BenchRun) -> list[Missing]:
     found = [
-        Lack(name, capability.remedy)
+        Missing(name, capability.remedy)
         for name, capability in CAPABILITIES.items()
         if item.get_closest_marker(name) is not None and not capability.present()
     ]
@@ -189,7 +189,7 @@ def _lacks(item: pytest.Item, run: BenchRun) -> list[Lack]:
 
 def _bench_lacks(
     run: BenchRun, asked: list[tuple[tuple[Any, ...], dict[str, Any]]], *, needs_board: bool, uses: bool
-) -> list[Lack]:
+) -> list[Missing]:
     from otabench.bench.bus import environment
     from otabench.bench.errors import BenchFileError
     from otabench.bench.pytest_plugin import features
@@ -198,7 +198,7 @@ def _bench_lacks(
         topology = run.topology()
     except BenchFileError as error:
         pytest.fail(str(error), pytrace=False)
-    found = [hil_lack(boards=topology.boards(), bench=run.bench_name)] if needs_board else []
+    found = [missing_board(boards=topology.boards(), bench=run.bench_name)] if needs_board else []
     for names, keywords in asked:
         ecu = keywords.pop("ecu", None)
         if not names or keywords or (ecu is not None and ecu not in topology.ecus):
@@ -208,12 +208,12 @@ def _bench_lacks(
                 pytrace=False,
             )
         present = features.of_ecu(topology, ecu) if ecu else features.of_bench(topology)
-        found += [feature_lack(str(name), present=present, bench=run.bench_name, ecu=ecu) for name in names]
+        found += [missing_feature(str(name), present=present, bench=run.bench_name, ecu=ecu) for name in names]
     if uses and os.environ.get(environment.NO_KERNEL_CAN) != "1":
         for bus in topology.buses.values():
             problem = environment.interface_problem(str(bus.channel)) if bus.is_vcan else None
-            found += [Lack("vcan", problem.sentence())] if problem else []
-    return [lack for lack in found if lack is not None]
+            found += [Missing("vcan", problem.sentence())] if problem else []
+    return [missing for missing in found if missing is not None]
 
 
 @pytest.hookimpl(wrapper=True)

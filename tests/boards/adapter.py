@@ -29,7 +29,7 @@ _INTERFACES: Final = Path("/sys/class/net")
 
 
 def missing() -> str:
-    """Return what this machine lacks for a rig; empty where it has all."""
+    """Return what is missing on this machine for a rig; empty if nothing is."""
     if shutil.which("slcand") is None:
         return "slcand is missing: setup/packages.sh run"
     if os.geteuid() != 0:

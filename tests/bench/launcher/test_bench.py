@@ -149,7 +149,7 @@ def test_all_are_asked_to_stop_at_once(tmp_path: Path) -> None:
     assert [process.exit_status for process in processes] == [0, 0, 0]
 
 
-# What the machine lacks.
+# What is missing on the machine.
 
 
 def test_an_absent_vcan_is_one_message_with_the_remedy() -> None:
