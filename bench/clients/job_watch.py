@@ -36,7 +36,7 @@ class TraceTail:
 
 @dataclass
 class JobView:
-    """One job as the gateway told it."""
+    """One job as the gateway reported it."""
 
     job_id: str
     state: JobState = JobState.CREATED

@@ -70,17 +70,17 @@ def words(bus: BusEntry) -> str:
 
 def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> Finding | None:
     """Return that an interface runs at other bit rates than the bench file's; None if it does not. Pure."""
-    told = []
+    differences = []
     if link.bitrate and link.bitrate != bus.bitrate:
-        told.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")
+        differences.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")
     if bus.fd and link.data_bitrate and link.data_bitrate != (bus.data_bitrate or bus.bitrate):
-        told.append(
+        differences.append(
             f"has a data phase of {link.data_bitrate} bit/s, the bench file says {bus.data_bitrate or bus.bitrate}"
         )
-    if not told:
+    if not differences:
         return None
     line = interfaces.up_line(link.channel, bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd)
-    problem = f"the CAN interface {link.channel} {' and '.join(told)}"
+    problem = f"the CAN interface {link.channel} {' and '.join(differences)}"
     return fail(link.channel, problem, f"`{line}`, or correct the file")
 
 

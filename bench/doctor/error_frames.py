@@ -44,16 +44,18 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
     heard = f"{data_frames} frames in {seconds:.1f} s"
     if not classes:
         return [ok(name, f"heard {heard}, no error frame")]
-    told = ", ".join(f"{CLASSES[bit]} {count}" for bit, count in sorted(classes.items()))
+    counts = ", ".join(f"{CLASSES[bit]} {count}" for bit, count in sorted(classes.items()))
     if classes[_TRANSCEIVER]:
         return [
-            fail(name, f"transceiver errors ({told})", "a short or a broken wire on CAN_H or CAN_L: look at the cable")
+            fail(
+                name, f"transceiver errors ({counts})", "a short or a broken wire on CAN_H or CAN_L: look at the cable"
+            )
         ]
     if unacknowledged > violations and data_frames == 0:
         return [
             fail(
                 name,
-                f"its frames are not acknowledged ({told}): it is the only node, or the others are off",
+                f"its frames are not acknowledged ({counts}): it is the only node, or the others are off",
                 "connect and power another node; a bus needs two",
             )
         ]
@@ -61,7 +63,7 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
         return [
             fail(
                 name,
-                f"what it sends reads back otherwise, bit by bit ({told}; {heard})",
+                f"what it sends reads back otherwise, bit by bit ({counts}; {heard})",
                 "no termination, or a short: measure 60 ohm between CAN_H and CAN_L with all power off",
             )
         ]
@@ -70,15 +72,17 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
             return [
                 fail(
                     name,
-                    f"every frame is destroyed ({told}; {heard})",
+                    f"every frame is destroyed ({counts}; {heard})",
                     f"the bus runs at another bit rate: otabench can up {name} --bitrate RATE",
                 )
             ]
         return [
             fail(
                 name,
-                f"frames are destroyed ({told}; {heard})",
+                f"frames are destroyed ({counts}; {heard})",
                 "no termination, or a disturbed line: measure 60 ohm between CAN_H and CAN_L with all power off",
             )
         ]
-    return [warn(name, f"error frames ({told}; {heard})", "now and then is no harm; if it goes on, look at the wiring")]
+    return [
+        warn(name, f"error frames ({counts}; {heard})", "now and then is no harm; if it goes on, look at the wiring")
+    ]

@@ -71,7 +71,7 @@ def sweep(
         choose: gets the number of frames of an undisturbed update; says which points.
         seed: of the bits that are corrupted.
         channel: the bus.
-        on_run: told of each run, and of how many there are.
+        on_run: called with each run and the number of all runs.
 
     Raises:
         BenchError: the rig could not run.

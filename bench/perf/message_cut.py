@@ -78,7 +78,7 @@ def sweep(
 
     Args:
         choose: gets the messages of an undisturbed update; says which points.
-        on_run: told of each run, and of how many there are.
+        on_run: called with each run and the number of all runs.
 
     Raises:
         BenchError: the rig could not run.

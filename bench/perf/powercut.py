@@ -134,17 +134,17 @@ def _follow(argv: list[str], options: PowercutOptions, console: Console) -> Coun
 def _read(lines: Any, options: PowercutOptions, progress: Progress) -> Counts | None:
     tasks: dict[str, TaskID] = {}
     for line in lines:
-        told = json.loads(line)
-        if told["event"] == "done":
-            return Counts(told["cut_points"], told["second_cut_points"], told["memories"], told["findings"])
-        if told["event"] == "finding":
-            progress.console.print(f"[bold red]{told['sequence']}[/]: {told['reason']}")
-            progress.console.print(f"   replay: {_replay_command(told['sequence'], options)}", soft_wrap=True)
+        event = json.loads(line)
+        if event["event"] == "done":
+            return Counts(event["cut_points"], event["second_cut_points"], event["memories"], event["findings"])
+        if event["event"] == "finding":
+            progress.console.print(f"[bold red]{event['sequence']}[/]: {event['reason']}")
+            progress.console.print(f"   replay: {_replay_command(event['sequence'], options)}", soft_wrap=True)
             continue
-        cuts = f"{told['cut_points'] + told['second_cut_points']} cuts"
-        if told["scenario"] not in tasks:
-            tasks[told["scenario"]] = progress.add_task(told["scenario"], total=told["operations"], cuts=cuts)
-        progress.update(tasks[told["scenario"]], completed=told["operation"], cuts=cuts)
+        cuts = f"{event['cut_points'] + event['second_cut_points']} cuts"
+        if event["scenario"] not in tasks:
+            tasks[event["scenario"]] = progress.add_task(event["scenario"], total=event["operations"], cuts=cuts)
+        progress.update(tasks[event["scenario"]], completed=event["operation"], cuts=cuts)
     return None
 
 

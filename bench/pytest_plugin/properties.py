@@ -45,17 +45,17 @@ def properties_of(run: BenchRun) -> dict[str, str]:
 def adapter(bus: BusEntry) -> str:
     """Return one bus: interface and channel as python-can has them, bit rate, and a real adapter's driver and serial number."""
     rate = f"{bus.bitrate} bit/s" + (f", FD {bus.data_bitrate or bus.bitrate} bit/s" if bus.fd else "")
-    told = f"{bus.interface} {bus.channel}, {rate}"
+    words = f"{bus.interface} {bus.channel}, {rate}"
     if bus.interface != "socketcan":
-        return told
+        return words
     device = _INTERFACES / str(bus.channel) / "device"
     driver = device / "driver"
     if driver.exists():
-        told += f", driver {driver.resolve().name}"
+        words += f", driver {driver.resolve().name}"
     serial = device.resolve().parent / "serial"
     if device.exists() and serial.is_file():
-        told += f", serial {serial.read_text(encoding='ascii', errors='replace').strip()}"
-    return told
+        words += f", serial {serial.read_text(encoding='ascii', errors='replace').strip()}"
+    return words
 
 
 def git_commit(folder: Path) -> str:

@@ -92,9 +92,9 @@ class _TimedClient(Client):
 
     def change_session(self, newsession: int) -> Any:
         response = super().change_session(newsession)
-        told = response.service_data if response is not None else None
-        if told is not None and told.p2_server_max is not None and told.p2_star_server_max is not None:
-            self._wait(told.p2_server_max, told.p2_star_server_max)
+        timing = response.service_data if response is not None else None
+        if timing is not None and timing.p2_server_max is not None and timing.p2_star_server_max is not None:
+            self._wait(timing.p2_server_max, timing.p2_star_server_max)
         return response
 
     def ecu_reset(self, reset_type: int) -> Any:

@@ -1,1 +1,1 @@
-"""A finished run, told: figures from trace and captures, as text, page and story."""
+"""A finished run: figures from trace and captures, as text, page and story."""

@@ -299,7 +299,7 @@ def verdict(
     """Result, exit status, reason.
 
     Args:
-        job: as the gateway told it; None: the gateway never knew of it.
+        job: as the gateway reported it; None: the gateway never had it.
         after: what the ECUs say of themselves at the end.
         ecus: names of those that must run the target version.
         target_version: of the campaign.

@@ -80,15 +80,15 @@ def tell(
         offset_ns: as ``wall_to_mono_ns`` gives it.
         first_ns, last_ns: the interval, on the monotonic clock.
     """
-    told: list[ToldFrame] = []
+    lines: list[ToldFrame] = []
     extended_ids = {address.can_id for address in names if address.extension is not None}
     runs: dict[FrameAddress, tuple[int, int]] = {}
-    """Consecutive frames not told yet, by address: when they began, how many."""
+    """Consecutive frames not described yet, by address: when they began, how many."""
 
     def end_run(address: FrameAddress) -> None:
         begun_ns, count = runs.pop(address)
         frames_ = "frame" if count == 1 else "frames"
-        told.append(ToldFrame(begun_ns, f"{address.can_id:03X} {names[address]}  {count} consecutive {frames_}"))
+        lines.append(ToldFrame(begun_ns, f"{address.can_id:03X} {names[address]}  {count} consecutive {frames_}"))
 
     for frame in frames:
         mono_ns = frame.wall_ns + offset_ns
@@ -96,7 +96,7 @@ def tell(
             continue
         if frame.can_id & ERR_FLAG:
             words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
-            told.append(ToldFrame(mono_ns, words))
+            lines.append(ToldFrame(mono_ns, words))
             continue
         address = address_of_frame(frame.can_id, frame.data, extended_ids=extended_ids)
         content = frame.data[len(address.prefix) :]
@@ -108,10 +108,10 @@ def tell(
         if address in runs:
             end_run(address)
         words = f"{name}  {_protocol_words(content)}" if name is not None else frame.data.hex(" ").upper()
-        told.append(ToldFrame(mono_ns, f"{frame.can_id:03X} {words}"))
+        lines.append(ToldFrame(mono_ns, f"{frame.can_id:03X} {words}"))
     for address in list(runs):
         end_run(address)
-    return sorted(told, key=lambda line: line.mono_ns)
+    return sorted(lines, key=lambda line: line.mono_ns)
 
 
 def _protocol_words(data: bytes) -> str:

@@ -131,7 +131,7 @@ def story(
     if not own:
         return []
     first, last = min(event.mono_ns for event in own), max(event.mono_ns for event in own)
-    told = [
+    chosen = [
         event
         for event in events
         if event.job_id == job_id
@@ -139,7 +139,7 @@ def story(
     ]
     lines = [
         (event.mono_ns, f"{event.component:<16} {_told(event)}")
-        for event in told
+        for event in chosen
         if exchanges or event.event not in _NOISE
     ]
     for bus, each in (frames or {}).items():

@@ -129,7 +129,7 @@ def _buses(report: Report) -> Group:
         if bus.line
     ]
     lines += [
-        f"{bus.channel}'s controller told {bus.error_frames:,} error frames; `otabench doctor` says what they mean"
+        f"{bus.channel}'s controller reported {bus.error_frames:,} error frames; `otabench doctor` explains them"
         for bus in report.buses.values()
         if bus.error_frames
     ]

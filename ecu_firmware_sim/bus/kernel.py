@@ -118,7 +118,7 @@ class KernelTransport:
         self._receiving_since_s = None
 
     def _was_cleared_to_send(self) -> bool:
-        """Return whether the kernel has told the tester to go on, since it was looked last."""
+        """Return whether the kernel has cleared the tester to send since the last call."""
         seen = False
         try:
             while self._flow_control.recv(_CANFD_MTU, socket.MSG_DONTWAIT):

@@ -98,7 +98,7 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
 
 
 def replay(update: Update, sequence: Sequence, *, noise_seed: int) -> str:
-    """Return one sequence, told as a finding or as done; what does not hold, or nothing. Raises ValueError."""
+    """Run one sequence, report it as a finding or as done, and return what does not hold. Raises ValueError."""
     one = Sweep(update, sequence.scenario, second=SecondCuts(0), noise_seed=noise_seed)
     _, reason = one.replay(sequence)
     if reason:

@@ -206,7 +206,7 @@ def test_the_text_has_a_bus_s_error_frames() -> None:
     sick = replace(BUS, error_frames=4711)
     buses = figures.bus_reports(BENCH, {"powertrain": sick}, {}, lines={})
     text = report_view.as_text(replace(whole_report(), buses=buses))
-    assert "vcan0's controller told 4,711 error frames; `otabench doctor` says what they mean" in text
+    assert "vcan0's controller reported 4,711 error frames; `otabench doctor` explains them" in text
     assert "error frames" not in report_view.as_text(whole_report())
 
 
