@@ -27,7 +27,9 @@ def parents_of(pid: int) -> list[int]:
     return [] if parent in (0, 1, os.getpid()) else [parent, *parents_of(parent)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM, signal.SIGKILL]
+)
 def test_a_suite_that_is_interrupted_or_killed_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     # given a suite in the middle of a test that has started processes
     told = tmp_path / "pids"
