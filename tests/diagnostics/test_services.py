@@ -7,6 +7,7 @@ import time
 import can
 import pytest
 
+from otabench.bench.bus.frame import EFF_MASK
 from otabench.bench.pytest_plugin.can_log import CanLog
 from otabench.bench.pytest_plugin.handles import Ecu, Faults
 from otabench.bench.pytest_plugin.shared_bench import SharedBench
@@ -62,21 +63,21 @@ def test_it_is_the_ecu_of_the_bench_file(ecu: Ecu) -> None:
 def test_a_functional_request_is_answered_by_every_ecu_of_the_bus(
     isotp: IsoTpLink, ecu: Ecu, can_bus: can.BusABC, can_log: CanLog
 ) -> None:
-    broadcast(ecu, can_bus, "3E 00")
+    since_us = broadcast(ecu, can_bus, "3E 00")
     for _, entry in _beside(ecu):
-        can_log.wait_for(entry.response_id, bus=ecu.entry.bus)
-    assert answers(ecu, can_log) == {name: ["02 7E 00"] for name, _ in _beside(ecu)}
+        wait_for_answer(can_log, ecu, entry.response_id, since_us)
+    assert answers(ecu, can_log, since_us=since_us) == {name: ["02 7E 00"] for name, _ in _beside(ecu)}
 
 
 @pytest.mark.parametrize("request_", ["BA 00", "10 55", "22 F1 FF", "27 01"])
 def test_a_functional_request_that_does_not_apply_is_not_answered(
     isotp: IsoTpLink, ecu: Ecu, can_bus: can.BusABC, can_log: CanLog, request_: str
 ) -> None:
-    broadcast(ecu, can_bus, request_)
+    since_us = broadcast(ecu, can_bus, request_)
     broadcast(ecu, can_bus, "3E 00")  # which is answered: what the first one got stands before that
     for _, entry in _beside(ecu):
-        can_log.wait_for(entry.response_id, bus=ecu.entry.bus)
-    assert answers(ecu, can_log) == {name: ["02 7E 00"] for name, _ in _beside(ecu)}
+        wait_for_answer(can_log, ecu, entry.response_id, since_us)
+    assert answers(ecu, can_log, since_us=since_us) == {name: ["02 7E 00"] for name, _ in _beside(ecu)}
 
 
 def test_application_frames_are_silenced_by_28_and_come_back(ask: Ask, ecu: Ecu, can_log: CanLog) -> None:
@@ -149,20 +150,33 @@ def _beside(ecu: Ecu) -> list[tuple[str, EcuEntry]]:
     return [(name, entry) for name, entry in ecu.bench.topology.ecus.items() if entry.bus == ecu.entry.bus]
 
 
-def answers(ecu: Ecu, can_log: CanLog) -> dict[str, list[str]]:
-    """Return the frames of each ECU of the bus, as hex without padding."""
+def answers(ecu: Ecu, can_log: CanLog, *, since_us: int) -> dict[str, list[str]]:
+    """Return the frames of each ECU of the bus since a moment, as hex without padding.
+
+    Earlier ones may be of the transition into the test's state, where the test before left another.
+    """
     return {
         name: [
             frame.data[: 1 + frame.data[0]].hex(" ").upper()
             for frame in can_log.frames(ecu.entry.bus, can_id=entry.response_id)
+            if frame.timestamp_us >= since_us
         ]
         for name, entry in _beside(ecu)
     }
 
 
-def broadcast(ecu: Ecu, bus: can.BusABC, request: str) -> None:
-    """Send one functional single frame with normal addressing."""
+def wait_for_answer(can_log: CanLog, ecu: Ecu, response_id: int, since_us: int) -> None:
+    """Wait for a frame with that identifier after a moment."""
+    can_log.wait_for(
+        lambda frame: frame.can_id & EFF_MASK == response_id and frame.timestamp_us >= since_us, bus=ecu.entry.bus
+    )
+
+
+def broadcast(ecu: Ecu, bus: can.BusABC, request: str) -> int:
+    """Send one functional single frame with normal addressing; return the moment before, in µs since 1970."""
+    since_us = time.time_ns() // 1000
     payload = bytes.fromhex(request)
     data = (bytes((len(payload),)) + payload).ljust(8, bytes((PADDING,)))
     functional_id = ecu.entry.functional_id
     bus.send(can.Message(arbitration_id=functional_id, is_extended_id=functional_id > 0x7FF, data=data))
+    return since_us
