@@ -19,10 +19,7 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A capture: .log (candump), .pcap, .blf, .asc, …")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file; its suffix is its format.")],
 ) -> None:
-    """Write a capture in another format.
-
-    The suffixes name the formats.
-    """
+    """Write a capture in another format."""
     count = converter.convert(source, target)
     print(f"{target}: {count} frames")
 

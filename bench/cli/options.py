@@ -40,7 +40,10 @@ class BenchArguments:
     encrypt: Encrypt = False
     no_pace: Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as it can.")] = False
     hmi_port: Annotated[
-        int, typer.Option("--hmi-port", min=1, max=65535, envvar="HMI_PORT", help="Port of the driver's page.")
+        int,
+        typer.Option(
+            "--hmi-port", metavar="PORT", min=1, max=65535, envvar="HMI_PORT", help="Port of the driver's page."
+        ),
     ] = 8080
     runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")] = Path("runs")
     bench_wait: BenchWait = 0.0

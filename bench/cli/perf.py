@@ -20,7 +20,7 @@ _Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; p
 _BenchWait = Annotated[
     float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bus that another run uses.")
 ]
-_Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point.")]
+_Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point of the sweep.")]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything as JSON.")]
 
 

@@ -43,13 +43,13 @@ _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
 _DTCS_READ_S: Final = 4.0
-"""So long the gateway may take for its last look at the ECUs; a silent one costs all of it."""
+"""Limit for the gateway's last reading of the ECUs; a silent ECU uses it up."""
 
 
 @with_bench_arguments
 def run(
     arguments: BenchArguments,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="For the whole job.")] = 600.0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="Limit for the whole job.")] = 600.0,
 ) -> None:
     """Update all ECUs by a signed campaign, and report.
 
@@ -269,7 +269,7 @@ def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
 
 
 def _console() -> Console:
-    """Return the screen; where it is none, as wide as report.txt."""
+    """Return a console on the terminal; if there is none, one as wide as report.txt."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=report_view.WIDTH)
 

@@ -19,7 +19,7 @@ _STYLES: Final = {End.UPDATED: "green", End.UNCHANGED: "yellow", End.WRONG: "bol
 
 
 class SweepView:
-    """Told of every run. ``command``: what repeats one point."""
+    """The sweep's progress on the console. ``command`` repeats one point."""
 
     def __init__(self, console: Console, *, command: str) -> None:
         self._console = console

@@ -39,7 +39,7 @@ class Run:
 
 @dataclass
 class Runs:
-    """All of them."""
+    """The runs of a whole sweep."""
 
     runs: list[Run] = field(default_factory=list)
 

@@ -68,7 +68,7 @@ class EcuState:
 
 @dataclass(frozen=True)
 class EcuOnBus:
-    """Where an ECU is."""
+    """An ECU's place on the buses: bus and identifiers."""
 
     bus: str
     kind: str
@@ -79,7 +79,7 @@ class EcuOnBus:
     response_extension: int | None = None
     """The address in front of each frame, with extended addressing."""
     periodic_ids: tuple[int, ...] = ()
-    """Of its application's frames."""
+    """Identifiers of its application's frames."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def verdict(
         if name not in after or (after[name].version, after[name].state) != (target_version, "CONFIRMED")
     ]
     if wrong:
-        return str(job.state), BENCH_FAILED, f"the job says SUCCEEDED, but {', '.join(wrong)}"
+        return str(job.state), BENCH_FAILED, f"the job is SUCCEEDED, but {', '.join(wrong)}"
     return str(job.state), EXIT_STATUS[job.state], job.reason
 
 

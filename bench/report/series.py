@@ -33,7 +33,7 @@ _GATEWAY: Final = "gateway"
 _BLOCK_HEADER_BYTES: Final = 2
 _MARGIN_S: Final = 0.2
 _MIN_RATED_BYTES: Final = 512
-"""A last block shorter than this says more of its answer's time, and of what a paced bus had saved up, than of the line."""
+"""A last block shorter than this measures its answer's time, and what a paced bus had saved up, rather than the line."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class LoadSeries:
 
 @dataclass(frozen=True)
 class Troubles:
-    """What did not go at once, of one ECU's UDS exchanges in a job."""
+    """Retries, negative responses and missing answers among one ECU's UDS exchanges in a job."""
 
     exchanges: int = 0
     repeated_blocks: int = 0
@@ -88,7 +88,7 @@ class Troubles:
 
 @dataclass(frozen=True)
 class Series:
-    """All of it."""
+    """Everything that the page draws."""
 
     started_at: str
     """The zero of the times, ISO 8601."""
