@@ -1,6 +1,6 @@
 """Groups of commands whose modules are imported when a command is called: `otabench --help` stays quick.
 
-    Group("can", "CAN interfaces.", [Lazy("up", "Set up an interface.", lambda: command(import_module("…").up)), …])
+    Group("can", "Look at SocketCAN interfaces.", [Lazy("up", "Set up an interface.", lambda: import_module("…").up), …])
 
 A command's one-line summary is written beside its name; a test holds it against the command's own help.
 """
@@ -9,57 +9,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """A command or group that is not imported yet.
+    """A command that is not imported yet.
 
     Attributes:
         name: as it is typed.
         summary: one line for the list of commands, shown whole.
-        load: imports it and returns it: a ``typer.Typer`` with one command, or a `Group`.
+        function: imports the command's function and returns it.
+        ignore_unknown_options: what looks like an option may be an argument.
     """
 
     name: str
     summary: str
-    load: Callable[[], Any]
+    function: Callable[[], Callable[..., Any]]
+    ignore_unknown_options: bool = False
+
+    def load(self) -> Any:
+        """Import the function and return it as a click command."""
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        settings = _HELP_OPTIONS | {"ignore_unknown_options": self.ignore_unknown_options}
+        app.command(context_settings=settings)(self.function())
+        return get_command(app)
 
 
 class Group(TyperGroup):
-    """A group of lazy commands."""
+    """A group of lazy commands and of other groups."""
 
-    def __init__(self, name: str | None, help_text: str, entries: Sequence[Lazy], **settings: Any) -> None:
-        fixed = {"no_args_is_help": True, "rich_markup_mode": None, "context_settings": HELP_OPTIONS}
-        names = {entry.name: None for entry in entries}  # for "did you mean"
-        super().__init__(**settings | fixed | {"name": name, "help": help_text, "commands": names})
-        self.entries = {entry.name: entry for entry in entries}
+    def __init__(self, name: str | None, summary: str, entries: Sequence[Lazy | Group], **settings: Any) -> None:
+        fixed = {"no_args_is_help": True, "rich_markup_mode": None, "context_settings": _HELP_OPTIONS}
+        self.summary = summary
+        self.entries = {entry.name or "": entry for entry in entries}
+        names = dict.fromkeys(self.entries)  # for "did you mean"
+        super().__init__(**settings | fixed | {"name": name, "help": summary, "commands": names})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, imported now; None where there is none of that name."""
         entry = self.entries.get(cmd_name)
-        if entry is None:
-            return None
-        loaded = entry.load()
-        command = get_command(loaded) if isinstance(loaded, typer.Typer) else loaded
+        if not isinstance(entry, Lazy):
+            return entry
+        command = entry.load()
         command.name = cmd_name
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands, each with its whole summary, without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(entry.name, entry.summary) for entry in self.entries.values()])
-
-
-def command(function: Callable[..., Any], **settings: Any) -> typer.Typer:
-    """Return a typer application of one command."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(context_settings=HELP_OPTIONS | settings)(function)
-    return app
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])

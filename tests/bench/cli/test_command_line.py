@@ -84,7 +84,7 @@ def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
     assert meant in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
 
 
-def commands(group: Group, *above: str) -> Iterator[tuple[tuple[str, ...], Lazy, Any]]:
+def commands(group: Group, *above: str) -> Iterator[tuple[tuple[str, ...], Lazy | Group, Any]]:
     """Yield every command below a group: the words that call it, its entry, and the command itself."""
     for name, entry in group.entries.items():
         command = group.get_command(None, name)
