@@ -5,7 +5,6 @@ It reads what the driver's page shows, and the job from the trace. A gateway tha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from otabench.bench.clients.job_watch import JobView
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError, WaitTimeout
 from otabench.bench.launcher.bench import Bench
 
@@ -42,7 +42,7 @@ def follow(bench: Bench, console: Console, *, timeout_s: float) -> JobView:
 
 
 def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, dict[str, Any]], None]) -> JobView:
-    deadline = time.monotonic() + timeout_s
+    deadline = Deadline(timeout_s)
     while True:
         job = bench.jobs.current()
         try:
@@ -53,10 +53,10 @@ def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, di
         if job is not None and job.ended:
             return job
         bench.processes.check()
-        if time.monotonic() > deadline:
+        if deadline.has_passed():
             at = f"is {job.state}" if job else "was never taken up by the gateway"
             raise WaitTimeout(f"the job {at} after {timeout_s:.0f} s; see {bench.folder.root}, or give --timeout more")
-        time.sleep(_LOOK_INTERVAL_S)
+        deadline.pause(_LOOK_INTERVAL_S)
 
 
 class _Lines:

@@ -21,6 +21,7 @@ from otabench.bench.bus import pacing
 from otabench.bench.cli.options import BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView, TraceTail
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import fork_server, lock, phases
@@ -229,12 +230,12 @@ def make_report(
 
 def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
     """Return what the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
-    deadline = time.monotonic() + _DTCS_READ_S
+    deadline = Deadline(_DTCS_READ_S)
     while True:
         found = figures.dtcs(events, since_ns=since_ns)
-        if found.keys() >= set(bench.topology.ecus) or time.monotonic() > deadline:
+        if found.keys() >= set(bench.topology.ecus) or deadline.has_passed():
             return found
-        time.sleep(_LOOK_INTERVAL_S / 5)
+        deadline.pause(_LOOK_INTERVAL_S / 5)
         events += tail.new_events()
 
 
@@ -253,7 +254,7 @@ def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
     """Return what the cloud thinks of the job, where that differs after it had time to hear of it."""
     if job is None or bench.jobs.campaign is None:
         return []
-    deadline = time.monotonic() + _CLOUD_CATCHES_UP_S
+    deadline = Deadline(_CLOUD_CATCHES_UP_S)
     seen = ""
     while True:
         try:
@@ -263,9 +264,9 @@ def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
             seen = f"unknown: {error}"
         if seen == job.state:
             return []
-        if time.monotonic() > deadline:
+        if deadline.has_passed():
             return [f"the cloud has the job as {seen}"]
-        time.sleep(0.1)
+        deadline.pause(0.1)
 
 
 def _console() -> Console:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError
 from otabench.bench.ports import LOOPBACK
 
@@ -48,15 +48,15 @@ class HmiClient:
         Raises:
             EndpointError: no answer, or the gateway refuses the decision.
         """
-        deadline = time.monotonic() + _CONFLICT_PATIENCE_S
+        deadline = Deadline(_CONFLICT_PATIENCE_S)
         while True:
             status, body = self._request("POST", "/api/decision", {"job_id": job_id, "decision": decision})
             if status == http.client.OK:
                 return
-            if status != _CONFLICT or time.monotonic() > deadline:
+            if status != _CONFLICT or deadline.has_passed():
                 reason = body.get("error", body) if isinstance(body, dict) else body
                 raise EndpointError(f"HMI {self.url}: {decision!r} for job {job_id} is refused ({status}): {reason}")
-            time.sleep(0.1)
+            deadline.pause(0.1)
 
     def is_up(self) -> bool:
         """Return whether the gateway serves its HMI."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from otabench.bench.clients.job_watch import TraceTail
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BoardError
 from otabench.bench.finding import fail
 from otabench.bench.uds.endpoint import EcuEndpoint
@@ -83,23 +84,22 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
     Raises:
         BoardError: no bus, no answer, or another board than the bench file says.
     """
-    from otabench.bench.gateway.flashing import (
-        probe,  # udsoncan takes its time to import, and not every bench has a board
-    )
+    # Here, because udsoncan is slow to import and not every bench has a board.
+    from otabench.bench.gateway.flashing import probe
 
-    deadline = time.monotonic() + within_s
+    deadline = Deadline(within_s)
     while True:
         try:
             found = probe(endpoint)
             break
         except FlashError as error:
-            if time.monotonic() >= deadline or not error.retryable:
+            if deadline.has_passed() or not error.retryable:
                 raise BoardError(
                     f"board {_with_name(endpoint.name, str(error))}; power, wiring, termination, bit rate, and "
                     f"ecus.{endpoint.name}.request_id/response_id? `otabench bench check` asks again",
                     ecu=endpoint.name,
                 ) from error
-        time.sleep(_PROBE_INTERVAL_S)
+        deadline.pause(_PROBE_INTERVAL_S)
     for key, read, expected in (
         ("serial", found.serial, endpoint.serial),
         ("hardware_id", found.hardware_id, endpoint.hardware_id),

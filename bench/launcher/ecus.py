@@ -6,10 +6,10 @@ of its own that speaks the protocol of the control port: faults are set there as
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError, UnknownName, WrongUsage
 from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.launcher import power
@@ -86,9 +86,9 @@ class Ecus:
 
     def settled_states(self, *, since_ns: int) -> dict[str, dict[str, Any]]:
         """Return ``states`` once every board was read after that moment; boards that were not read in time are left out."""
-        deadline = time.monotonic() + _READ_AFTER_JOB_S
+        deadline = Deadline(_READ_AFTER_JOB_S)
         while True:
             states = self.states(since_ns=since_ns)
-            if states.keys() >= set(self._topology.boards()) or time.monotonic() > deadline:
+            if states.keys() >= set(self._topology.boards()) or deadline.has_passed():
                 return states
-            time.sleep(_POLL_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)

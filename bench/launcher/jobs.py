@@ -7,13 +7,13 @@ if the job can no longer reach the wanted state, or if a process of the bench ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.clients.job_watch import JobView, JobWatch
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import WaitTimeout
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher.ecus import Ecus
@@ -149,7 +149,7 @@ class Jobs:
         wanted = {JobState(states)} if isinstance(states, str) else {JobState(state) for state in states}
         wanted_id = job_id or (self.campaign.job_id if self.campaign else None)
         names = ", ".join(sorted(wanted))
-        deadline = time.monotonic() + timeout_s
+        deadline = Deadline(timeout_s)
         while True:
             self._watch.update()
             job = self._watch.jobs.get(wanted_id) if wanted_id else self._watch.latest
@@ -159,9 +159,9 @@ class Jobs:
             at = f"is {job.state} ({job.reason or 'no reason given'})" if job else "is not known to the gateway"
             if job is not None and job.ended:
                 raise WaitTimeout(f"job {wanted_id} {at}: it cannot come to {names} any more; see {self._trace}")
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 raise WaitTimeout(f"job {wanted_id} {at} after {timeout_s:.0f} s, not {names}; see {self._trace}")
-            time.sleep(_POLL_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)
 
     def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
         """Wait until the last campaign's job has ended, in whatever state."""

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
 from otabench.bench.topology.model import Topology
 
@@ -100,7 +100,7 @@ class BenchLock:
             BenchInUse: another run still holds it; the message names the holder.
             BenchError: no lock file can be made.
         """
-        deadline = time.monotonic() + wait_s
+        deadline = Deadline(wait_s)
         try:
             for interface, channel in self._buses:
                 self._acquire(interface, channel, deadline=deadline, wait_s=wait_s, say=say)
@@ -116,7 +116,7 @@ class BenchLock:
         self._held.clear()
 
     def _acquire(
-        self, interface: str, channel: str, *, deadline: float, wait_s: float, say: Callable[[str], None]
+        self, interface: str, channel: str, *, deadline: Deadline, wait_s: float, say: Callable[[str], None]
     ) -> None:
         path = self._folder / name_of(interface, channel)
         descriptor = _open(path)
@@ -137,7 +137,7 @@ class BenchLock:
                     "use the bench that it has up, or give this command a bench file with another bus",
                     holder=holder,
                 )
-            if time.monotonic() >= deadline:
+            if deadline.has_passed():
                 os.close(descriptor)
                 waited = f" after {wait_s:g} s of waiting" if wait_s else ""
                 raise BenchInUse(
@@ -148,7 +148,7 @@ class BenchLock:
             if not announced:
                 say(f"bus {channel} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
                 announced = True
-            time.sleep(_POLL_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)
         self._held.append(_Held(path, descriptor))
         content = {
             "pid": os.getpid(),

@@ -14,12 +14,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import ProcessFailed
 from otabench.bench.launcher import fork_server
 from otabench.bench.launcher.fork_server import ForkedProcess, ServerDied
@@ -181,6 +181,16 @@ class Process:
         how = f"was ended by signal {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return self.failure(how)
 
+    def check(self) -> None:
+        """Raise the error of ``death``, if there is one.
+
+        Raises:
+            ProcessFailed: it ended without having been asked to.
+        """
+        death = self.death()
+        if death is not None:
+            raise death
+
 
 def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callable[[], None] = lambda: None) -> None:
     """Wait until all are ready, in whatever order they come up.
@@ -193,28 +203,26 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
     Raises:
         ProcessFailed: one ended, or is not ready in time.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = Deadline(timeout_s)
     pending = list(processes)
     while True:
         for process in list(pending):
-            death = process.death()
-            if death is not None:
-                raise death
+            process.check()
             if process.spec.ready():
                 pending.remove(process)
         if not pending:
             return
         watch()
-        if time.monotonic() > deadline:
+        if deadline.has_passed():
             raise pending[0].failure(f"did not come up within {timeout_s:.0f} s")
-        time.sleep(_POLL_INTERVAL_S)
+        deadline.pause(_POLL_INTERVAL_S)
 
 
 def stop_all(processes: Sequence[Process], *, grace_s: float = STOP_GRACE_S) -> None:
     """End all of them together: SIGTERM to each, then SIGKILL to those that do not end in time."""
     for process in processes:
         process.ask_to_stop()
-    deadline = time.monotonic() + grace_s
+    deadline = Deadline(grace_s)
     for process in processes:
-        if not process.wait(max(0.0, deadline - time.monotonic())):
+        if not process.wait(deadline.remaining_s()):
             process.kill()

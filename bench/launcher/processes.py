@@ -110,7 +110,7 @@ class Processes:
             ProcessFailed: a process ended, or one of these is not ready in time.
         """
         waited_for = [self._started[name] for name in names if name in self._started]
-        wait_ready(waited_for, timeout_s=timeout_s, watch=lambda: self._check_others(waited_for))
+        wait_ready(waited_for, timeout_s=timeout_s, watch=lambda: self._check_except(waited_for))
         _release_expectation(waited_for)
 
     def stop(self, name: str) -> None:
@@ -147,10 +147,7 @@ class Processes:
         Raises:
             ProcessFailed: the first one that ended, with its name and last line.
         """
-        for process in self._started.values():
-            death = process.death()
-            if death is not None:
-                raise death
+        self._check_except([])
 
     def stop_captures(self) -> None:
         """End the captures, so that their files are complete; everything else continues."""
@@ -179,11 +176,10 @@ class Processes:
         process.start()
         return process
 
-    def _check_others(self, waited_for: list[Process]) -> None:
+    def _check_except(self, waited_for: list[Process]) -> None:
         for process in self._started.values():
-            death = None if process in waited_for else process.death()
-            if death is not None:
-                raise death
+            if process not in waited_for:
+                process.check()
 
 
 def _release_expectation(processes: list[Process]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 import yaml
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
@@ -126,21 +126,19 @@ class Rig:
     def check(self) -> None:
         """Raise ProcessFailed where a process has died."""
         for process in (*self._others, self._ecu):
-            death = process.death()
-            if death is not None:
-                raise death
+            process.check()
 
     def running(self) -> tuple[str, str]:
         """Return the version and state of the slot that the ECU runs, once it runs again. Raises BenchError."""
-        deadline = time.monotonic() + QUICK_TIMING.boot_timeout_s
+        deadline = Deadline(QUICK_TIMING.boot_timeout_s)
         while True:
             state = self.control.state()
             if state["mode"] == "application":
                 slot = state["slots"][state["active_slot"]]
                 return str(slot["version"]), str(slot["state"])
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 raise BenchError(f"the ECU does not come up: it is {state['mode']} with {state['slots']}")
-            time.sleep(0.02)
+            deadline.pause(0.02)
 
     def vehicle(self, tap: Tap | None = None, *, trace: bool = False) -> UdsVehicle:
         """Return a gateway's flashing client, to be closed."""

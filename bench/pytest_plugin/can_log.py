@@ -15,6 +15,7 @@ from typing import Final
 
 from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG, Frame
 from otabench.bench.captures.formats import candump_line, parse_candump_line, pcap_header, pcap_record
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, WaitTimeout
 
 _RECORDER_DELAY_S: Final = 0.6
@@ -75,16 +76,16 @@ class CanLog:
         """
         name = self._bus(bus)
         matches = (lambda frame: frame.can_id & EFF_MASK == wanted) if isinstance(wanted, int) else wanted
-        deadline = time.monotonic() + timeout_s + _RECORDER_DELAY_S
+        deadline = Deadline(timeout_s + _RECORDER_DELAY_S)
         while True:
             seen = [frame for frame in self._so_far(name) if not frame.can_id & ERR_FLAG]
             for frame in seen:
                 if matches(frame):
                     return frame
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 what = f"with identifier 0x{wanted:X}" if isinstance(wanted, int) else "of that kind"
                 raise WaitTimeout(f"bus {name}: no frame {what} within {timeout_s:g} s ({len(seen)} others)")
-            time.sleep(_LOOK_INTERVAL_S)
+            deadline.pause(_LOOK_INTERVAL_S)
 
     def write(self) -> list[Path]:
         """Write ``BUS.log`` (candump's format) and ``BUS.pcap`` of every bus into the test's folder."""
@@ -108,12 +109,12 @@ class CanLog:
 
     def _read(self, bus: str, *, until_us: int) -> list[Frame]:
         """Return the frames up to a moment, once the recorder has written them."""
-        deadline = time.monotonic() + _RECORDER_DELAY_S
+        deadline = Deadline(_RECORDER_DELAY_S)
         while True:
             frames = list(self._so_far(bus))
-            if time.monotonic() > deadline or (frames and frames[-1].timestamp_us > until_us):
+            if deadline.has_passed() or (frames and frames[-1].timestamp_us > until_us):
                 return [frame for frame in frames if frame.timestamp_us <= until_us + _CLOCK_SLACK_US]
-            time.sleep(_LOOK_INTERVAL_S)
+            deadline.pause(_LOOK_INTERVAL_S)
 
     def _so_far(self, bus: str) -> Iterator[Frame]:
         """Whole lines that are in the capture now."""

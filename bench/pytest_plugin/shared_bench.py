@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from otabench.bench.clients.job_watch import TraceTail
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.firmware import images
 from otabench.bench.launcher.bench import Bench
@@ -245,7 +246,7 @@ class SharedBench:
         Raises:
             BenchError: it has not read them in time.
         """
-        deadline = time.monotonic() + _GATEWAY_READS_S
+        deadline = Deadline(_GATEWAY_READS_S)
         missing = set(self.topology.ecus)
         tail = TraceTail(self.folder.trace)
         while missing:
@@ -256,12 +257,12 @@ class SharedBench:
             if job is not None and not job.ended:
                 return  # the gateway continues that job, and reads the ECUs at its end
             self.processes.check()
-            if time.monotonic() > deadline:
+            if deadline.has_passed():
                 raise BenchError(
                     f"the gateway has not read {', '.join(sorted(missing))} within {_GATEWAY_READS_S:.0f} s; "
                     f"see {self.folder.log(GATEWAY)}"
                 )
-            time.sleep(_POLL_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)
 
     def close_jobs(self) -> None:
         """Wait until no job of this vehicle is open, and cancel those that do not end soon.

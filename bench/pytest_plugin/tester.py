@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
 from otabench.bench.uds import identity
 from otabench.bench.uds.bus_link import BusLink
@@ -84,7 +85,7 @@ class Tester:
             FlashError: it does not answer within that time, or not from the default session.
         """
         with self.client(ecu) as client:
-            identity.await_answer(client, deadline=time.monotonic() + within_s)
+            identity.await_answer(client, deadline=Deadline(within_s))
         self._asked_again(ecu, _enter_default)
 
     def _asked_again(self, ecu: str, ask: Callable[[EcuClient], T]) -> T:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds import slot_table
 from otabench.bench.uds.client import EcuClient
@@ -100,11 +100,11 @@ def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentit
         channel.close()
 
 
-def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event | None = None) -> None:
+def await_answer(client: EcuClient, *, deadline: Deadline, cancel: threading.Event | None = None) -> None:
     """Wait until the ECU answers TesterPresent (3E 00), positively or negatively.
 
     Raises:
-        EcuLost: it did not answer before ``deadline`` (monotonic clock).
+        EcuLost: it did not answer before ``deadline``.
         BusUnavailable: the bus was still away at ``deadline``.
         FlashCanceled: ``cancel`` was set.
     """
@@ -123,9 +123,9 @@ def await_answer(client: EcuClient, *, deadline: float, cancel: threading.Event 
             lost = EcuLost.of(error)
         except (EcuLost, BusUnavailable) as error:
             lost = error
-        if time.monotonic() >= deadline:
+        if deadline.has_passed():
             raise lost
-        time.sleep(timing.poll_pause_s)
+        deadline.pause(timing.poll_pause_s)
 
 
 def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:

@@ -8,10 +8,10 @@ that may run) has no extended session, so it is programmed from the session it i
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.reentry import means_lost
@@ -175,7 +175,7 @@ class BusProgramming:
         client = work.client
         if client.name not in self._entered:
             if not is_first:
-                await_answer(client, deadline=time.monotonic() + self._timing.ecu_lost_timeout_s, cancel=self._cancel)
+                await_answer(client, deadline=Deadline(self._timing.ecu_lost_timeout_s), cancel=self._cancel)
             for step in client.profile.sequence.pre_programming:
                 pre_programming_step(client, step)
             self._entered.add(client.name)

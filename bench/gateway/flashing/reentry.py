@@ -17,10 +17,10 @@ What is said no to is not asked again, nor is an ECU that answers 78 without end
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.flashing.steps import simple_step
 from otabench.bench.uds import answers
 from otabench.bench.uds.client import EcuClient
@@ -50,7 +50,7 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
         FlashError: what the act raised last.
     """
     limits = client.profile.reentry
-    deadline = time.monotonic() + limits.max_duration_s
+    deadline = Deadline(limits.max_duration_s)
     attempt = 1
     while True:
         try:
@@ -58,7 +58,7 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
                 restore()
             return act()
         except FlashError as error:
-            if not means_lost(error) or attempt > limits.attempts or time.monotonic() >= deadline:
+            if not means_lost(error) or attempt > limits.attempts or deadline.has_passed():
                 raise
             client.emit("flash.reentry", step=error.step, attempt=attempt, of=limits.attempts, reason=str(error))
             _await(client, deadline, lost=error)
@@ -86,7 +86,7 @@ def enter_extended(client: EcuClient) -> None:
     client.enter_session(session, step=f"10 {session:02X} extended session")
 
 
-def _await(client: EcuClient, deadline: float, *, lost: FlashError) -> None:
+def _await(client: EcuClient, deadline: Deadline, *, lost: FlashError) -> None:
     try:
         await_answer(client, deadline=deadline)
     except FlashError as error:
