@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.options import LATEST, AsJson, Campaign, Encrypt, RunDir, TransferOption
 from otabench.bench.clients import running_bench
-from otabench.bench.clients.operator import CampaignImage
+from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
 from otabench.bench.errors import EndpointError, NoRunningBench, UnknownName, WrongUsage
 from otabench.bench.firmware import images
@@ -95,9 +95,8 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 
 def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """Show one campaign with its jobs and ECUs."""
-    bench = running_bench.find(run)
-    with bench.operator() as operator:
-        found = operator.get_campaign(campaign or _newest(bench))
+    with running_bench.find(run).operator() as operator:
+        found = operator.get_campaign(campaign or _newest(operator))
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
         return
@@ -118,10 +117,9 @@ def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fal
 
     One line for each change; with --json one campaign on each line.
     """
-    bench = running_bench.find(run)
     seen: set[str] = set()
-    with bench.operator() as operator:
-        for found in operator.watch_campaign(campaign or _newest(bench)):
+    with running_bench.find(run).operator() as operator:
+        for found in operator.watch_campaign(campaign or _newest(operator)):
             if as_json:
                 print(json.dumps(_as_json(found), separators=(",", ":")), flush=True)
                 continue
@@ -138,9 +136,8 @@ def cancel(
     run: RunDir = LATEST,
 ) -> None:
     """Cancel a campaign where that is still possible."""
-    bench = running_bench.find(run)
-    with bench.operator() as operator:
-        canceled = operator.cancel_campaign(campaign or _newest(bench), reason=reason)
+    with running_bench.find(run).operator() as operator:
+        canceled = operator.cancel_campaign(campaign or _newest(operator), reason=reason)
     for job in canceled.jobs:
         print(_job_line(job))
 
@@ -206,9 +203,8 @@ def _ecu_state(state: Mapping[str, Any]) -> str:
     return f"power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}"
 
 
-def _newest(bench: RunningBench) -> str:
-    with bench.operator() as operator:
-        campaigns = operator.list_campaigns()
+def _newest(operator: OperatorClient) -> str:
+    campaigns = operator.list_campaigns()
     if not campaigns:
         raise NoRunningBench("this bench has no campaign yet; `otabench campaign create` makes one")
     return max(campaigns, key=lambda campaign: campaign.created_at).campaign_id
