@@ -17,7 +17,9 @@ from otabench.proto.isotp_address import IsoTpAddressing
 from otabench.proto.periodic import PeriodicFrame
 
 
-class _Config(BaseModel):
+class ProcessConfig(BaseModel):
+    """Base of all configurations: frozen, and an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -40,7 +42,7 @@ class IsoTpConfig(IsoTpAddressing):
         return (self.tx_dl or 64) if fd else 8
 
 
-class EcuTiming(_Config):
+class EcuTiming(ProcessConfig):
     """Times of a simulated ECU, in seconds. The defaults are short; a bench file can make them as long as a real ECU's."""
 
     # P2, P2* and S3 have the defaults of ISO 14229-2.
@@ -56,7 +58,7 @@ class EcuTiming(_Config):
     """How long a trial image may run unconfirmed before the watchdog resets it."""
 
 
-class EcuConfig(_Config):
+class EcuConfig(ProcessConfig):
     """One simulated ECU (``python -m otabench.ecu_firmware_sim --config FILE``)."""
 
     name: str
@@ -99,7 +101,7 @@ class EcuConfig(_Config):
     """Faults that are set from the start, such as "boot-fail"."""
 
 
-class TlsConfig(_Config):
+class TlsConfig(ProcessConfig):
     """PEM files of one end of a mutually authenticated connection."""
 
     ca: Path
@@ -107,7 +109,7 @@ class TlsConfig(_Config):
     key: Path
 
 
-class CloudConfig(_Config):
+class CloudConfig(ProcessConfig):
     """The cloud (``python -m otabench.cloud PLANE --config FILE``; PLANE is control, artifacts, events or all)."""
 
     state_dir: Path

@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from otabench.bench.backoff import Backoff
-from otabench.bench.uds.endpoint import EcuEndpoint, _Config
-from otabench.proto.process_config import TlsConfig
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.proto.process_config import ProcessConfig, TlsConfig
 
 
-class GatewayTiming(_Config):
+class GatewayTiming(ProcessConfig):
     """Times of the gateway, in seconds."""
 
     poll_interval_s: float = 10.0
@@ -34,7 +34,7 @@ class GatewayTiming(_Config):
         return Backoff(first_s=self.retry_first_s, max_s=self.retry_max_s)
 
 
-class GatewayConfig(_Config):
+class GatewayConfig(ProcessConfig):
     """The gateway of one vehicle."""
 
     vin: str

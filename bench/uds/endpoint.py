@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.process_config import IsoTpConfig, ProcessConfig
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EcuEndpoint(_Config):
+class EcuEndpoint(ProcessConfig):
     """One ECU as the tester reaches it. Provisioned, not discovered."""
 
     name: str
