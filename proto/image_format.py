@@ -29,9 +29,8 @@ HEADER_FORMAT: Final = struct.Struct("<IIHHIIBBHII")
 HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
 TLV_INFO_MAGIC: Final = 0x6907
 TLV_PROTECTED_INFO_MAGIC: Final = 0x6908
-_TLV_INFO: Final = struct.Struct(
-    "<HH"
-)  # of an area: magic, length with this header; of an entry: kind, length without it
+# Of an area: magic, length with this header. Of an entry: kind, length without it.
+_TLV_INFO: Final = struct.Struct("<HH")
 _DEPENDENCY: Final = struct.Struct("<B3xBBHI")  # image number; major, minor, revision, build
 
 TLV_SHA256: Final = 0x10

@@ -184,9 +184,8 @@ def functional_address(isotp: IsoTpAddressing, *, functional_id: int) -> FrameAd
     wanted = FUNCTIONAL_29_BIT | isotp.functional_address << 8 | isotp.source_address
     if is_29_bit(functional_id):
         _require_id("functional_id", functional_id, wanted, isotp)
-    return FrameAddress(
-        wanted
-    )  # an 11-bit identifier is the bench file's default, which was not meant for this addressing
+    # An 11-bit identifier is the bench file's default, which was not meant for this addressing.
+    return FrameAddress(wanted)
 
 
 def address_of_frame(can_id: int, data: bytes, *, extended_ids: Collection[int]) -> FrameAddress:

@@ -207,9 +207,8 @@ def _link(program: _Program, name: str, size_bytes: int, version: ImageVersion) 
         struct.pack_into("<HH", body, place, *_branch_with_link(address.get(callee, 0) - (place + 4)))
     for place, target in literals:
         known = address.get(target)
-        value = (
-            _RAM_ADDRESS + (-target % 4096) * 4 if known is None else _BASE_ADDRESS + known + (target >= 0)
-        )  # bit 0 of a function's address: Thumb
+        # Bit 0 of a function's address is set: Thumb.
+        value = _RAM_ADDRESS + (-target % 4096) * 4 if known is None else _BASE_ADDRESS + known + (target >= 0)
         struct.pack_into("<I", body, place, value)
     pointers = [
         _BASE_ADDRESS + address[identity] + 1 for identity in program.order[:: max(1, len(program.order) // 200)]

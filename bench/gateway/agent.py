@@ -235,9 +235,8 @@ class Agent:
     async def _check_in(self) -> float:
         """Ask the cloud once, and return the seconds until it is to be asked again."""
         answer = await self._cloud.check_in(self._identities.known)
-        if (
-            self.store.first_report() is None
-        ):  # otherwise the cloud would offer the last job again, whose end it has not received yet
+        # While a report waits, the cloud would offer the last job again: it has not received its end yet.
+        if self.store.first_report() is None:
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:
                 self._take_offer(answer)
             elif answer.decision == ota_pb2.CheckInResponse.DECISION_REFUSED:

@@ -130,9 +130,8 @@ class EcuClient:
                 busy_repeats -= 1
                 time.sleep(self.profile.timing.busy_pause_s)
             except EcuLost as error:
-                if (
-                    error.nrc is not None or repeats == 0
-                ):  # 78 without an end is not silence: the ECU works on the request
+                # 78 without an end is not silence: the ECU works on the request.
+                if error.nrc is not None or repeats == 0:
                     raise
                 repeats -= 1
             except EcuContradicts:

@@ -77,9 +77,8 @@ class KernelTransport:
             _set_options(self._isotp, config.isotp, address, fd=fd)
             self._isotp.bind((channel, *address.kernel_ids))
             self._isotp.settimeout(SEND_PATIENCE_S)
-            if (
-                self._functional.extension is not None
-            ):  # physical requests may have the same identifier, and fill the queue
+            # Physical requests may have the same identifier, and would fill the queue.
+            if self._functional.extension is not None:
                 _hear_only(self._raw, 0, self._functional.extension)
             _listen(self._raw, channel, self._functional.can_id, fd=fd)
             _hear_only(self._flow_control, len(address.sent.prefix), _CONTINUE_TO_SEND)

@@ -16,9 +16,8 @@ from typing import Final
 
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 
-_HEADER: Final = struct.Struct(
-    ">4sIII"
-)  # magic, sequence number, length, CRC-32 of the three fields before and the payload
+# Magic, sequence number, length, CRC-32 of the three fields before and the payload.
+_HEADER: Final = struct.Struct(">4sIII")
 _MAGIC: Final = b"OTBR"
 
 

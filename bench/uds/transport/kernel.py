@@ -237,9 +237,8 @@ class KernelChannel(Channel):
                 if deadline.has_passed():
                     raise
             except OSError as error:
-                if (
-                    error.errno in _INTERFACE_IS_GONE
-                ):  # if it came back, the socket is still bound to the removed one: open a new one
+                if error.errno in _INTERFACE_IS_GONE:
+                    # If it came back, the socket is still bound to the removed one: open a new one.
                     self._forget_raw()
                 elif error.errno != errno.ENOBUFS:
                     raise named(error, where) from error

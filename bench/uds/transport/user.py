@@ -125,9 +125,8 @@ class UserConnection(IsoTpConnection):
             raise errors.TransmitQueueFull(f"{self._where}: the message was not sent in time") from error
         except isotp.BlockingSendFailure as error:
             self._check_bus()
-            self._has_reported.wait(
-                _REPORT_TIMEOUT_S
-            )  # the stack fails the message first, and reports the reason afterwards
+            # The stack fails the message first, and reports the reason afterwards.
+            self._has_reported.wait(_REPORT_TIMEOUT_S)
             raise self._send_error or errors.TransportError(f"{self._where}: sending failed") from error
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes:
