@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from otabench.bench.bus import interfaces
 from otabench.bench.launcher.process import Process, ProcessSpec, wait_ready
 from tests.boards import lawicel
 from tests.boards.wiring import Wiring
+from tests.waiting import eventually
 
 ADAPTER: Final = "slcan0"
 BEHIND: Final = "vcan1"
@@ -138,7 +138,4 @@ def _ip(*arguments: str) -> None:
 
 
 def _wait(condition: Callable[[], bool], problem: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, problem
-        time.sleep(0.02)
+    eventually(condition, problem, timeout_s=PATIENCE_S)

@@ -22,6 +22,7 @@ from otabench.proto.process_config import IsoTpConfig
 from tests.boards import adapter
 from tests.boards.adapter import BEHIND, Adapter, vcans
 from tests.needs import needs
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
 REQUEST_ID, RESPONSE_ID = 0x6E0, 0x6E8
@@ -79,10 +80,7 @@ def ask(connection: IsoTpConnection) -> bytes:
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    eventually(happened, what, timeout_s=PATIENCE_S, interval_s=0.05)
 
 
 def reopened(connection: IsoTpConnection) -> bool:

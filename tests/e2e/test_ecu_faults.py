@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from otabench.bench.launcher.options import Transfer
 from otabench.bench.report import figures
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.mosquitto,
@@ -56,10 +56,12 @@ def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living:
 
 def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
     """Return what the report says of each ECU's trouble codes that were stored in this job, with their time."""
-    deadline = time.monotonic() + timeout_s
-    while {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} != set(living.bench.topology.ecus):
-        assert time.monotonic() < deadline, "the gateway has not read the trouble codes"
-        time.sleep(0.05)
+    eventually(
+        lambda: {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} == set(living.bench.topology.ecus),
+        "the gateway has read the trouble codes",
+        timeout_s=timeout_s,
+        interval_s=0.05,
+    )
     line = re.compile(rf"(.*) \(job {job_id}, (\S+ \S+) UTC(?:, \d+ times)?\)")
     found = figures.dtcs(living.events(job_id), since_ns=0)
     matches = {ecu: [line.fullmatch(text) for text in texts] for ecu, texts in found.items()}
@@ -102,10 +104,7 @@ def rot_both_slots(living: LivingBench, ecu: str) -> None:
     for slot in (0, 1):
         port.fault("bit-rot", slot=slot, offset=0x300)
     port.power("cycle")
-    deadline = time.monotonic() + 15
-    while port.state()["mode"] != "bootloader":
-        assert time.monotonic() < deadline, port.state()
-        time.sleep(0.02)
+    eventually(lambda: port.state()["mode"] == "bootloader", "the bootloader runs", timeout_s=15)
 
 
 @pytest.mark.parametrize("transfer", [Transfer.AUTO, Transfer.FULL])

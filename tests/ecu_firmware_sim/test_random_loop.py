@@ -32,6 +32,7 @@ from tests.ecu_firmware_sim.line import SLOT_BYTES, erase_request
 from tests.ecu_firmware_sim.process import make_config
 from tests.ecu_firmware_sim.stalls import Stalls
 from tests.ecu_firmware_sim.test_random_requests import SENSIBLE, check_answer
+from tests.waiting import eventually
 
 TIMING: Final = EcuTiming(
     p2_server_max_s=0.05, p2_star_server_max_s=0.2, boot_s=0.0, erase_sector_s=0.2, program_page_s=0.03
@@ -116,10 +117,9 @@ class AnyTesterInTime(RuleBasedStateMachine):
         return bytes(self.ecu.flash.memory[start : start + SLOT_BYTES])
 
     def _await_boot(self) -> None:
-        deadline_s = time.monotonic() + 10
-        while self.ecu.call(lambda: self.ecu.mode) is not Mode.APPLICATION:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.002)
+        eventually(
+            lambda: self.ecu.call(lambda: self.ecu.mode is Mode.APPLICATION), "the application runs", interval_s=0.002
+        )
 
     # -- what a tester and the world do
 

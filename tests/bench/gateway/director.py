@@ -39,13 +39,13 @@ class Director:
         default_factory=lambda: {role: CryptoSigner.generate_ed25519() for role in _ROLES}
     )
 
-    def root(self) -> bytes:
-        """Root version 1."""
-        root = Root(version=1, expires=datetime.now(UTC) + timedelta(days=365), consistent_snapshot=False)
+    def root(self, *, version: int = 1, signed_by: Director | None = None) -> bytes:
+        """Return this Director's Root, signed by its own Root key or by another Director's."""
+        root = Root(version=version, expires=datetime.now(UTC) + timedelta(days=365), consistent_snapshot=False)
         for role, signer in self.signers.items():
             root.add_key(signer.public_key, role)
         metadata = Metadata(root)
-        metadata.sign(self.signers["root"])
+        metadata.sign((signed_by or self).signers["root"])
         return metadata.to_bytes()
 
     def bundle(

@@ -28,6 +28,7 @@ from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait
 from otabench.bench.launcher.specs import Ports, ProcessSetup
 from otabench.bench.topology import bench_file
 from tests.needs import needs
+from tests.waiting import eventually
 
 
 def process_of(folder: Path, code: str, *, name: str = "thing", ready: bool = True) -> Process:
@@ -35,10 +36,7 @@ def process_of(folder: Path, code: str, *, name: str = "thing", ready: bool = Tr
 
 
 def wait_for(path: Path) -> str:
-    deadline = time.monotonic() + 10
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: path.exists() and path.read_text(), f"{path.name} is written")
     return path.read_text()
 
 
@@ -92,10 +90,7 @@ def test_a_process_that_ignores_the_request_to_stop_is_killed_with_its_children(
     pid = int(wait_for(child))
     process.stop(grace_s=0.2)
     assert process.exit_status == -9
-    deadline = time.monotonic() + 5
-    while is_alive(pid):
-        assert time.monotonic() < deadline, "the child outlived its parent's group"
-        time.sleep(0.02)
+    eventually(lambda: not is_alive(pid), "the child ends with its parent's group", timeout_s=5)
 
 
 def test_what_is_killed_on_purpose_is_no_failure(tmp_path: Path) -> None:
@@ -127,10 +122,7 @@ time.sleep(60)
     pid = int(wait_for(note))
     launcher.kill()
     launcher.wait(10)
-    deadline = time.monotonic() + 5
-    while is_alive(pid):
-        assert time.monotonic() < deadline, "the process outlived its launcher"
-        time.sleep(0.02)
+    eventually(lambda: not is_alive(pid), "the process ends with its launcher", timeout_s=5)
 
 
 def test_all_are_asked_to_stop_at_once(tmp_path: Path) -> None:

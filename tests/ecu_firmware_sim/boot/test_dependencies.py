@@ -31,6 +31,15 @@ def staged(ecu: Bench, image: bytes, *, promised: dict[int, str], version: int =
     return ecu.stage(image, manifest=Manifest(image, versions=promised, version=version))
 
 
+def confirmed(ecu: Bench, image: bytes, *, promised: dict[int, str]) -> None:
+    """Stage, activate, boot and confirm an image in slot 1."""
+    staged(ecu, image, promised=promised)
+    ecu.must("31 01 02 10")
+    assert ecu.boot().slot == 1
+    ecu.unlock()
+    ecu.must("31 01 02 11")
+
+
 def forged(ecu: Bench, **changes: object) -> None:
     """Write a boot control record that no path of this ECU leads to."""
     current = ecu.boot_control.current
@@ -134,11 +143,7 @@ def test_an_image_with_a_malformed_dependency_is_no_image(ecu: Bench, make_image
 
 def test_every_boot_judges_by_the_promises_of_the_slot_that_it_boots(ecu: Bench, make_image: ImageMaker) -> None:
     needs_two = make_image("1.1.0", counter=1, dependency=NEEDS_TWO)
-    staged(ecu, needs_two, promised={2: "2.0.0"})
-    ecu.must("31 01 02 10")
-    assert ecu.boot().slot == 1
-    ecu.unlock()
-    ecu.must("31 01 02 11")
+    confirmed(ecu, needs_two, promised={2: "2.0.0"})
     assert [ecu.boot().slot for _ in range(3)] == [1, 1, 1]
 
     # when: a campaign that promises other things is staged into the other slot, and reverted
@@ -158,11 +163,7 @@ def test_every_boot_judges_by_the_promises_of_the_slot_that_it_boots(ecu: Bench,
 def test_a_rollback_by_the_watchdog_goes_back_to_the_old_image_with_its_own_promises(
     ecu: Bench, make_image: ImageMaker
 ) -> None:
-    staged(ecu, make_image("1.1.0", counter=1, dependency=NEEDS_TWO), promised={2: "2.0.0"})
-    ecu.must("31 01 02 10")
-    ecu.boot()
-    ecu.unlock()
-    ecu.must("31 01 02 11")
+    confirmed(ecu, make_image("1.1.0", counter=1, dependency=NEEDS_TWO), promised={2: "2.0.0"})
     staged(ecu, make_image("1.2.0", counter=1, dependency="(3,3.0.0)"), promised={3: "3.0.0"}, version=2)
     ecu.must("31 01 02 10")
     assert [ecu.boot().slot for _ in range(4)] == [0, 0, 0, 1]
@@ -182,11 +183,7 @@ def test_a_trial_whose_promises_are_not_enough_is_invalid_and_the_old_image_runs
 def test_a_confirmed_image_whose_promises_are_lost_gives_way_to_another_confirmed_one(
     ecu: Bench, make_image: ImageMaker
 ) -> None:
-    staged(ecu, make_image("1.1.0", counter=1, dependency=NEEDS_TWO), promised={2: "2.0.0"})
-    ecu.must("31 01 02 10")
-    ecu.boot()
-    ecu.unlock()
-    ecu.must("31 01 02 11")
+    confirmed(ecu, make_image("1.1.0", counter=1, dependency=NEEDS_TWO), promised={2: "2.0.0"})
     forged(ecu, promised=((), ()))
     outcome = ecu.boot()
     assert (outcome.slot, outcome.notes[0][:2]) == (0, (BootNote.DEPENDENCY_NOT_MET, 1))

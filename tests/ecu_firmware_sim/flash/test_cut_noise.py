@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from otabench.proto.process_config import EcuTiming
 from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import Keys
 from tests.ecu_firmware_sim.line import Line, Rig
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -35,10 +35,7 @@ def cut(rig: Rig, **seed: int) -> tuple[bytes, int]:
     rig.ecu.call(lambda: rig.ecu.set_fault(parse(fault)))
     (told,) = rig.ecu.call(rig.ecu.faults.shown)
     rig.send(b"\x36\x01" + bytes(0x400))
-    deadline = time.monotonic() + 10
-    while rig.ecu.mode is not Mode.OFF:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    eventually(lambda: rig.ecu.mode is Mode.OFF, "the power is cut", interval_s=0.005)
     page = rig.ecu.layout.slot_offset(1) + 0x100
     return bytes(rig.ecu.flash.memory[page : page + 0x100]), int(told["seed"])
 

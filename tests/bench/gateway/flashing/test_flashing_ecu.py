@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,6 +25,7 @@ from otabench.proto.process_config import IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.bench.gateway.real_ecu import RealEcu
 from tests.ecu_firmware_sim.factory import VIN, ImageMaker, Keys
+from tests.waiting import eventually
 
 VCAN = {"interface": "socketcan", "channel": "vcan0"}
 
@@ -146,10 +146,7 @@ def rotten(ecu: RealEcu) -> None:
     """No slot holds an image that may run: the ECU stays in its bootloader."""
     assert ecu.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
     assert ecu.control(op="power", state="cycle")["ok"]
-    deadline = time.monotonic() + 10
-    while ecu.control(op="state")["mode"] != "bootloader":
-        assert time.monotonic() < deadline, ecu.control(op="state")
-        time.sleep(0.02)
+    eventually(lambda: ecu.control(op="state")["mode"] == "bootloader", "the bootloader runs")
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_an_older_manifest_is_refused_after_a_restart_too(tmp_path: Path) -> Non
 def test_a_new_root_signed_by_the_old_one_is_followed_and_kept(tmp_path: Path) -> None:
     world, primary = _alone(tmp_path)
     rotated = Director({**world.director.signers, "targets": Director().signers["targets"]})
-    second = _root_two(world.director, rotated)
+    second = rotated.root(version=2, signed_by=world.director)
     bundle = {**world.manifest(director=rotated), "2.root.json": second}
     primary.accept(bundle, job_id="job-1", identities=world.vehicle.identify())
     assert (tmp_path / "state/director/root_history/2.root.json").read_bytes() == second
@@ -290,7 +290,7 @@ def test_a_new_root_signed_by_the_old_one_is_followed_and_kept(tmp_path: Path) -
 def test_a_new_root_that_the_old_one_did_not_sign_is_refused(tmp_path: Path) -> None:
     world, primary = _alone(tmp_path)
     foreign = Director()
-    bundle = {**world.manifest(director=foreign), "2.root.json": _root_two(foreign, foreign)}
+    bundle = {**world.manifest(director=foreign), "2.root.json": foreign.root(version=2)}
     with pytest.raises(ManifestRefused, match="does not list for root"):
         primary.accept(bundle, job_id="job-1", identities=world.vehicle.identify())
     assert world.trusted() == {}
@@ -349,19 +349,6 @@ def _primary(folder: Path, **more: Any) -> Primary:
     return Primary(
         vin=VIN, known=known, director_root=folder / "root.json", metadata_dir=folder / "state" / "director", **more
     )
-
-
-def _root_two(before: Director, after: Director) -> bytes:
-    from datetime import UTC, datetime, timedelta
-
-    from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
-
-    root = Root(version=2, expires=datetime.now(UTC) + timedelta(days=1), consistent_snapshot=False)
-    for role, signer in after.signers.items():
-        root.add_key(signer.public_key, role)
-    metadata = Metadata(root)
-    metadata.sign(before.signers["root"])
-    return metadata.to_bytes()
 
 
 def _as_job_two(world: World, attack: Attack, accepted: Bundle) -> Bundle:
