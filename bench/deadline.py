@@ -6,7 +6,7 @@
             raise ProcessFailed(…)
         deadline.pause(0.05)
 
-``wait_until`` is the same loop as a function, where the condition is all there is to it. Code that waits on a queue, socket or
+``wait_until`` is the same loop as a function, for loops that only test a condition. Code that waits on a queue, socket or
 event takes ``remaining_s`` as its timeout.
 """
 
@@ -36,7 +36,7 @@ class Deadline:
         return time.monotonic() >= self._at_s
 
     def pause(self, interval_s: float, *, stop: threading.Event | None = None) -> None:
-        """Sleep for an interval, but not past the deadline, and only until ``stop`` is set."""
+        """Sleep for an interval. Return early at the deadline, or when ``stop`` is set."""
         pause_s = min(interval_s, self.remaining_s())
         if stop is None:
             time.sleep(pause_s)
@@ -47,8 +47,8 @@ class Deadline:
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = math.inf, interval_s: float = 0.05) -> bool:
     """Return True as soon as ``condition()`` is true, or False once ``timeout_s`` is over.
 
-    The condition is tested at least once, and once more after the time is over: a machine that stood still does not turn an
-    event that happened in time into a failure.
+    The condition is tested at least once, and once more after the time is over. An event that happened in time is
+    therefore not a failure if the machine stalled.
     """
     deadline = Deadline(timeout_s)
     while not condition():

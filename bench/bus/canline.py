@@ -21,7 +21,7 @@ from typing import Final
 KIND: Final = "canline"
 QUEUE_FRAMES: Final = 1000
 _HANDLE: Final = 0x0001_0000
-"""1: in `tc`'s words."""
+"""`tc` writes this handle as ``1:``."""
 _ROOT: Final = 0xFFFF_FFFF
 
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
@@ -55,7 +55,7 @@ class LineCounters:
         frames, nominal_bits, data_bits: of the frames delivered, with stuff bits and intermission; ``data_bits`` are those
             sent at the data bit rate.
         busy_s: how long they were on the line.
-        lost_s: how long it stood still though frames waited, since the machine was later than the line makes up for.
+        lost_s: how long the line was idle while frames waited, because the machine was too late for the line to catch up.
         dropped_frames: those that found the queue full.
     """
 
@@ -71,7 +71,7 @@ def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, lim
     """Put a line of these bit rates in the place of the interface's root discipline.
 
     Raises:
-        OSError: the kernel refused, in its words: ENOENT, it has no canline; EPERM, root is needed; EINVAL, a value.
+        OSError: the kernel refused. ENOENT: it has no canline. EPERM: root is needed. EINVAL: a value is wrong.
     """
     options = _u32(_TCA_CANLINE_BITRATE, bitrate) + _u32(_TCA_CANLINE_LIMIT, limit)
     if data_bitrate is not None:
@@ -82,7 +82,7 @@ def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, lim
 
 
 def remove(channel: str) -> None:
-    """Take the interface's root discipline off; nothing where there is none that anybody has set.
+    """Remove the interface's root discipline. Do nothing if none has been set.
 
     Raises:
         OSError: there is no such interface, or root is needed.
@@ -112,7 +112,7 @@ def read_line(channel: str) -> LineCounters | None:
 
 
 def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes = b"") -> list[bytes]:
-    """Send one request; what the kernel answers, without headers."""
+    """Send one request. Return the kernel's answers without their headers."""
     flags |= _NLM_F_REQUEST | (0 if flags & _NLM_F_DUMP == _NLM_F_DUMP else _NLM_F_ACK)
     body = _TCMSG.pack(socket.AF_UNSPEC, _index(channel), handle, _ROOT, 0) + attributes
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
@@ -132,12 +132,12 @@ def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes
 def _index(channel: str) -> int:
     try:
         return socket.if_nametoindex(channel)
-    except OSError as error:  # without a number in Python 3.11
+    except OSError as error:  # Python 3.11 raises it without an errno
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), channel) from error
 
 
 def _check(payload: bytes, flags: int, channel: str) -> None:
-    """An answer to a request that is not a dump: 0, or what went wrong, with the request and words of the kernel's."""
+    """Raise OSError if the answer to a request (not a dump) has an error number. It may include the kernel's error text."""
     number = -struct.unpack_from("=i", payload)[0]
     if not number:
         return
@@ -180,9 +180,7 @@ def _aligned(length: int) -> int:
 def main(arguments: list[str]) -> int:
     """Entry point of the process."""
     if len(arguments) != 3 or not all(number.isdecimal() for number in arguments[1:]):
-        print(
-            "traffic_control: usage: python -m otabench.bench.bus.canline CHANNEL BITRATE DATA_BITRATE", file=sys.stderr
-        )
+        print("canline: usage: python -m otabench.bench.bus.canline CHANNEL BITRATE DATA_BITRATE", file=sys.stderr)
         return errno.EINVAL
     try:
         set_line(arguments[0], bitrate=int(arguments[1]), data_bitrate=int(arguments[2]))

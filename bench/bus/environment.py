@@ -1,4 +1,4 @@
-"""What this machine's kernel offers the bench: whether its CAN interfaces are there, and what the bench does without them.
+"""Check that this machine's kernel has the bench file's CAN interfaces, or run the bench without them.
 
 Without them a bench runs on python-can's ``udp_multicast``.
 """
@@ -23,8 +23,8 @@ NO_KERNEL_CAN_LINE: Final = (
     "this is not the kernel's CAN: frames go over UDP multicast on this machine, with ISO-TP in user space; "
     "no candump, no pacing"
 )
-_SAID_BY_WITH_CAN: Final = "OTABENCH_KERNEL"
-"""Set to none by ``setup/with-can --fallback``, which has said so itself, with the reason."""
+_KERNEL_OF_WITH_CAN: Final = "OTABENCH_KERNEL"
+"""``setup/with-can --fallback`` sets it to ``none``, and prints the line and the reason itself."""
 _INTERFACES: Final = Path("/sys/class/net")
 _IFF_UP: Final = 1
 
@@ -36,8 +36,8 @@ def usable_topology(
 
     Args:
         topology: the bench file's.
-        kernel_can: None: unless OTABENCH_NO_KERNEL_CAN is 1.
-        say: receives one line if it is not the kernel's CAN, unless ``setup/with-can`` has printed it already.
+        kernel_can: whether to use the kernel's CAN. None: use it unless OTABENCH_NO_KERNEL_CAN is 1.
+        say: receives one line if the bench does not use the kernel's CAN, unless ``setup/with-can`` has printed it.
 
     Raises:
         BenchError: an interface is not there or is down.
@@ -49,10 +49,10 @@ def usable_topology(
         for name in topology.boards():
             if topology.buses[topology.ecus[name].bus].interface == "socketcan":
                 raise BenchError(
-                    f"board {name} is on a SocketCAN interface, and this kernel's CAN is not to be used; "
+                    f"board {name} is on a SocketCAN interface, and the bench may not use this kernel's CAN; "
                     f"unset {NO_KERNEL_CAN}, or give its bus another interface of python-can (slcan, gs_usb, pcan, …)"
                 )
-        if os.environ.get(_SAID_BY_WITH_CAN) != "none":
+        if os.environ.get(_KERNEL_OF_WITH_CAN) != "none":
             say(NO_KERNEL_CAN_LINE)
         return topology.without_kernel_can(udp_ports=ports.free_udp_ports(len(topology.buses))), False
     for name, bus in topology.buses.items():
@@ -65,7 +65,7 @@ def usable_topology(
 
 
 def wants_kernel_can() -> bool:
-    """Return whether the user wants the kernel's CAN: unless OTABENCH_NO_KERNEL_CAN is 1."""
+    """Return whether the user wants the kernel's CAN. OTABENCH_NO_KERNEL_CAN=1 means no."""
     return os.environ.get(NO_KERNEL_CAN) != "1"
 
 
@@ -102,7 +102,9 @@ def interface_problem(
     if not has_carrier:
         restart, set_up = f"`ip link set {channel} type can restart`", f"`{line}`"
         how = set_up if channel.startswith("slcan") else f"{restart} (a serial adapter: {set_up})"
-        return fail(channel, f"the CAN interface {channel} is bus-off: it sends nothing", f"mend the wires, then {how}")
+        return fail(
+            channel, f"the CAN interface {channel} is bus-off: it sends nothing", f"repair the wires, then {how}"
+        )
     return None if up else fail(channel, f"the CAN interface {channel} is down", f"`{line}`")
 
 

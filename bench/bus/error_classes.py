@@ -1,4 +1,4 @@
-"""What the classes of SocketCAN's error frames (linux/can/error.h) are called. Pure."""
+"""The names of the classes of SocketCAN error frames (linux/can/error.h). Pure."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ CLASSES: Final[dict[int, str]] = {
 
 
 def words(can_id: int) -> str:
-    """Return the classes of an error frame, by its identifier with or without the error flag."""
-    return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "of no known class"
+    """Return the names of an error frame's classes. ``can_id`` is its identifier, with or without the error flag."""
+    return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "an unknown class"

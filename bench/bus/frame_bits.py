@@ -153,7 +153,7 @@ def fd_frame_bits(
     for byte in data[:-1]:
         more, state = _STUFF_8[state][byte]
         fast += more
-    if data:  # stuffed up to, not after, the last bit before the CRC field: the first fixed stuff bit stands there
+    if data:  # no dynamic stuff bit after the last data bit: the first fixed stuff bit is there
         more, state = _STUFF_7[state][data[-1] >> 1]
         fast += more
     fast += (4 + 17 + 6 if len(data) <= 16 else 4 + 21 + 7) + 1  # stuff count, CRC, fixed stuff bits, CRC delimiter
@@ -169,7 +169,7 @@ def consecutive_payload(*, fd: bool) -> int:
 
 
 def consecutive_frames(payload: bytes, *, limit: int = 1024) -> Iterable[bytes]:
-    """Return the data fields of the classic ISO-TP consecutive frames that carry ``payload``, evenly sampled to at most ``limit``."""
+    """Yield the data fields of full classic ISO-TP consecutive frames of ``payload``, an even sample below 2 × ``limit``."""
     size = CONSECUTIVE_FRAME_PAYLOAD_BYTES
     count = len(payload) // size
     step = max(1, count // limit) | 1  # odd, so that all sequence numbers are sampled
@@ -190,7 +190,7 @@ def mean_classic_bits(can_id: int, frames: Iterable[bytes]) -> float:
 
 
 def tbf_rate_bit_s(bitrate: int, mean_frame_bits: float, *, counted_bits: int = TBF_CLASSIC_FRAME_BITS) -> int:
-    """Return the token bucket's rate that lets as many frames a second pass as a line of ``bitrate`` does.
+    """Return the token bucket rate that passes as many frames per second as a line with ``bitrate``.
 
     The bucket takes ``counted_bits`` for a frame that has ``mean_frame_bits`` on a real line.
     """

@@ -1,6 +1,6 @@
-"""What raw SocketCAN sockets of the bench have in common: CAN FD frames, and a receive buffer that holds what one batch misses.
+"""Options of all raw SocketCAN sockets of the bench: CAN FD frames, and a buffer for frames that one batch does not read.
 
-Only the options are set here; whoever opens the socket explains its failure.
+This module only sets options. The caller opens the socket and explains a failure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def take_all_frames(raw: socket.socket) -> bool:
     """Make a CAN_RAW socket receive CAN FD frames too, into a large buffer.
 
     Returns:
-        Whether the buffer is as large as wanted: without CAP_NET_ADMIN it is what the system allows.
+        True if the buffer has the wanted size. Without CAP_NET_ADMIN the system limits the size, and the result is False.
 
     Raises:
         OSError: the kernel refuses.

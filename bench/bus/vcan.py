@@ -1,6 +1,6 @@
-"""Makes and removes virtual CAN interfaces, as root or where sudo asks for no password.
+"""Make and remove virtual CAN interfaces. This needs root, or sudo without a password.
 
-As `setup/vcan.sh` makes them: mtu 72 (CAN FD), txqueuelen 1000.
+The interfaces have the same settings as those of `setup/vcan.sh`: mtu 72 (CAN FD), txqueuelen 1000.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _INTERFACES = Path("/sys/class/net")
 
 
 def ensure(name: str) -> bool:
-    """Make the interface and sets it up, unless it is there. Whether it was made.
+    """Make the interface and set it up, unless it exists. Return whether it was made.
 
     Raises:
         BenchError: this kernel has no vcan, or root is needed.

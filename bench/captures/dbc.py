@@ -1,4 +1,4 @@
-"""A DBC of the bench file's periodic frames, by cantools: names for candump logs, CANoe, SavvyCAN and Wireshark.
+"""Make a DBC of the bench file's periodic frames with cantools. candump logs, CANoe, SavvyCAN and Wireshark use its names.
 
 It contains the frames of the ECUs of one bus. ``proto.periodic`` has the layout.
 """
@@ -22,34 +22,34 @@ def text(topology: Topology, *, bus: str | None = None) -> str:
 
     Args:
         topology: the bench file.
-        bus: its name there; None: the only one that has periodic frames.
+        bus: the name of the bus in the bench file. None: the only bus that has periodic frames.
 
     Raises:
-        WrongUsage: there is no such bus, or more than one to choose from.
-        BenchError: no frame, or two ECUs use one identifier.
+        WrongUsage: there is no such bus, or ``bus`` is None and several buses have periodic frames.
+        BenchError: there are no periodic frames, two have the same identifier or name, or cantools rejects them.
     """
     if bus is not None and bus not in topology.buses:
         raise UnknownName("bus", bus, topology.buses, where="in the bench file")
-    talking = {name: entry for name, entry in topology.ecus.items() if entry.periodic and bus in (None, entry.bus)}
-    buses = list(dict.fromkeys(entry.bus for entry in talking.values()))
+    senders = {name: entry for name, entry in topology.ecus.items() if entry.periodic and bus in (None, entry.bus)}
+    buses = list(dict.fromkeys(entry.bus for entry in senders.values()))
     if len(buses) > 1:
         raise WrongUsage(f"periodic frames stand on {', '.join(buses)}; choose one by --bus")
-    if not talking:
+    if not senders:
         raise BenchError("no ECU of the bench file has periodic frames; give it some below `periodic`")
-    frames = [frame for entry in talking.values() for frame in entry.periodic]
+    frames = [frame for entry in senders.values() for frame in entry.periodic]
     for keys in ([f"identifier 0x{frame.id:X}" for frame in frames], [f"name {frame.name}" for frame in frames]):
         for key, count in Counter(keys).items():
             if count > 1:
                 raise BenchError(f"periodic frames: the {key} stands {count} times on the bus; give each frame its own")
     try:
         database = Database(
-            messages=[_message(frame, ecu) for ecu, entry in talking.items() for frame in entry.periodic],
-            nodes=[Node(name) for name in talking],
+            messages=[_message(frame, ecu) for ecu, entry in senders.items() for frame in entry.periodic],
+            nodes=[Node(name) for name in senders],
             version=topology.vehicle.vin,
         )
         return str(database.as_dbc_string())
     except CantoolsError as error:
-        raise BenchError(f"the periodic frames make no DBC: {error}; correct the bench file") from error
+        raise BenchError(f"cannot make a DBC from the periodic frames: {error}; correct the bench file") from error
 
 
 def _message(frame: PeriodicFrame, ecu: str) -> Message:

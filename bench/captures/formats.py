@@ -1,17 +1,15 @@
-"""The files of a CAN capture: candump's log format, pcap with link type 227 (SocketCAN), and the count of what was on the line.
+"""The files of a CAN capture: candump's log format, pcap with link type 227 (SocketCAN).
 
 The bytes of each record. Pure: frames in, bytes out.
 
 Rules:
 
 * A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
-  2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read; one that is there is read over.
-* An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is not a frame on the line: it counts as error
-  frame alone, and takes no bits.
+  2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read; the reader ignores one.
+* An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is not a frame on the line: it is
+  counted as an error frame only, and takes no time of the bus.
 * A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and
   0x04 in the flags of a CAN FD frame.
-* Bits are those of ``bus.frame_bits``, counted into intervals of ``BIN_S`` of the wall clock, so that they can be laid
-  beside the trace.
 """
 
 from __future__ import annotations
@@ -73,11 +71,11 @@ def parse_candump_line(line: str) -> tuple[str, Frame]:
     """Read one line of a candump log: channel and frame.
 
     Raises:
-        ValueError: it is none.
+        ValueError: ``line`` is not a line of a candump log.
     """
     found = _LOG_LINE.match(line)
     if found is None:
-        raise ValueError(f"no line of a candump log: {line!r}")
+        raise ValueError(f"not a line of a candump log: {line!r}")
     seconds, micros, channel, name, fd_flags, payload = found.groups()
     can_id, flags = int(name, 16), 0
     if len(name) > 3 and not can_id & ERR_FLAG:

@@ -30,7 +30,7 @@ _LONGEST_RECORD_BYTES: Final = _CAN_HEADER.size + 64
 
 
 def frame_of(message: can.Message) -> Frame:
-    """Return the frame a message stands for."""
+    """Return the frame of a message."""
     if message.is_error_frame:  # an interface may call it extended, which means nothing
         can_id = message.arbitration_id | ERR_FLAG
     else:

@@ -105,7 +105,7 @@ def install(topology: Topology, *, folder: Path | None = None, name: str = DEFAU
 
 
 def _is_extended(topology: Topology) -> bool:
-    """Return whether an address stands in front of every frame. Wireshark has one answer for all: that of most ECUs."""
+    """Return whether every frame begins with an address. Wireshark has one setting for all ECUs: that of most of them."""
     kinds = [addresses.addresses(topology, ecu)["request"].extension is not None for ecu in topology.ecus]
     return sum(kinds) * 2 > len(kinds)
 

@@ -69,7 +69,7 @@ CAMPAIGN = Group(
         Lazy("list", "List all campaigns, one line for each job.", lambda: _campaigns().list_all),
         Lazy("show", "Show one campaign with its jobs and ECUs.", lambda: _campaigns().show),
         Lazy("watch", "Follow a campaign until all its jobs have ended.", lambda: _campaigns().watch),
-        Lazy("cancel", "Cancel a campaign where that is still possible.", lambda: _campaigns().cancel),
+        Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
     ],
 )
 KEYS = Group(
@@ -119,7 +119,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
         ignore_unknown_options=True,
     ),
     CAMPAIGN,
-    Lazy("trace", "Tell one job's story in order.", lambda: import_module("otabench.bench.cli.trace").trace),
+    Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
     FIRMWARE,
     KEYS,

@@ -1,4 +1,4 @@
-"""``otabench campaign …`` and ``otabench status``: what people ask of a running bench.
+"""``otabench campaign …`` and ``otabench status``: commands for a running bench.
 
 Every command speaks with the bench's own processes, through the endpoints in its bench.json.
 """
@@ -31,7 +31,7 @@ def create(
     notes: Annotated[str, typer.Option("--notes", help="Release notes, shown to the driver.")] = "",
     image: Annotated[
         list[str] | None,
-        typer.Option("--image", metavar="ECU=FILE", help="Repeatable; by default the bench's newest firmware."),
+        typer.Option("--image", metavar="ECU=FILE", help="Can be repeated. Default: the bench's newest firmware."),
     ] = None,
     transfer: TransferOption = Transfer.AUTO,
     encrypt: Encrypt = False,
@@ -115,7 +115,7 @@ def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fals
 def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """Follow a campaign until all its jobs have ended.
 
-    One line for each change; with --json one campaign on each line.
+    Print one line for each change. With --json, print one campaign on each line.
     """
     seen: set[str] = set()
     with running_bench.find(run).operator() as operator:
@@ -135,7 +135,7 @@ def cancel(
     reason: Annotated[str, typer.Option("--reason", help="Sent to the vehicle.")] = "canceled by the operator",
     run: RunDir = LATEST,
 ) -> None:
-    """Cancel a campaign where that is still possible."""
+    """Cancel those jobs of a campaign that can still be canceled."""
     with running_bench.find(run).operator() as operator:
         canceled = operator.cancel_campaign(campaign or _newest(operator), reason=reason)
     for job in canceled.jobs:
@@ -168,7 +168,7 @@ def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 
 
 def _status_of(bench: RunningBench) -> dict[str, Any]:
-    """Return the facts that `otabench status` shows. What does not answer has an ``error`` instead of facts."""
+    """Return the facts that `otabench status` shows. A part that does not answer has an ``error`` instead."""
     processes = {
         name: {"pid": process["pid"], "runs": Path(f"/proc/{process['pid']}").exists()}
         for name, process in bench.content["processes"].items()

@@ -1,4 +1,4 @@
-"""``otabench capture convert``, ``otabench wireshark-profile install``, ``otabench dbc``: what other tools read."""
+"""``otabench capture convert``, ``otabench wireshark-profile install``, ``otabench dbc``: files for other tools."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def convert(
 def install(
     bench: BenchFile = None,
     folder: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Wireshark's configuration folder; by default yours.")
+        Path | None, typer.Option("--dir", metavar="DIR", help="Wireshark's configuration folder. Default: your own.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="The profile's name.")] = "otabench",
 ) -> None:
     """Install a profile with the bench's identifiers and names.
 
-    Choose it by Edit, Configuration Profiles, or by `tshark -C otabench`.
+    Select it in Wireshark under Edit, Configuration Profiles, or with `tshark -C otabench`.
     """
     profile = wireshark.install(bench_file.load(bench), folder=folder, name=name)
     print(f"{profile}: written; use it by `wireshark -C {name} FILE` or `tshark -C {name} -r FILE -Y uds`")
@@ -55,5 +55,5 @@ def dbc(
     try:
         out.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise BenchError(f"{out}: cannot be written: {error.strerror}; choose another place by --out") from error
+        raise BenchError(f"cannot write {out}: {error.strerror}; choose another file with --out") from error
     print(f"{out}: written; use it by `cantools decode {out} < CANDUMP-LOG`")

@@ -43,8 +43,8 @@ RELEASE_NOTES: Final = (
 _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
-_DTCS_READ_S: Final = 4.0
-"""Limit for the gateway's last reading of the ECUs; a silent ECU uses it up."""
+_DTC_READ_TIMEOUT_S: Final = 4.0
+"""How long to wait for the gateway's last reading of the ECUs. If an ECU is silent, the bench waits this long."""
 
 
 @with_bench_arguments
@@ -60,7 +60,7 @@ def run(
     fork_server.shared(is_fork=True)  # this command imports most of what the bench's processes need
     console = _console()
     options = options_from(arguments)
-    with _terminated_as_interrupt(), _taken(options, console, wait_s=arguments.bench_wait) as taken:
+    with _terminated_as_interrupt(), _lock_held(options, console, wait_s=arguments.bench_wait) as taken:
         raise typer.Exit(_run(taken, console, timeout_s=timeout))
 
 
@@ -68,7 +68,8 @@ def run(
 def up(
     arguments: BenchArguments,
     frame_gate: Annotated[
-        bool, typer.Option("--frame-gate", help="ECUs behind a gate: `otabench fault bus drop every=50`.")
+        bool,
+        typer.Option("--frame-gate", help="Put the ECUs behind a frame gate, for `otabench fault bus drop every=50`."),
     ] = False,
 ) -> None:
     """Keep a bench running, with a campaign on offer.
@@ -79,7 +80,7 @@ def up(
 
 
 def options_from(arguments: BenchArguments) -> BenchOptions:
-    """Return the options of a bench for people.
+    """Return the bench options for the command-line arguments.
 
     Raises:
         WrongUsage: a fault that cannot be read.
@@ -100,7 +101,7 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     before_s = phases.since_the_command_s()
     started = time.monotonic()
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
-        before = _said(bench.ecus.states())
+        before = _ecu_states(bench.ecus.states())
         with bench.phases.measure("campaign created"):
             bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
@@ -140,7 +141,7 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
     with _terminated_as_interrupt():
         try:
             with (
-                _taken(options, console, wait_s=wait_s) as taken,
+                _lock_held(options, console, wait_s=wait_s) as taken,
                 Bench.bring_up(taken, say=lambda line: _say(console, line)) as bench,
             ):
                 bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
@@ -156,8 +157,8 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
 
 
 @contextmanager
-def _taken(options: BenchOptions, console: Console, *, wait_s: float) -> Iterator[BenchOptions]:
-    """Hold the bench's lock; yield its options with the bench file read."""
+def _lock_held(options: BenchOptions, console: Console, *, wait_s: float) -> Iterator[BenchOptions]:
+    """Hold the bench's lock. Yield the options with the topology from the bench file."""
     found = options.topology or topology.load(options.bench_file)
     name = str(options.bench_file or topology.DEFAULT_NAME)
     buses = lock.buses_of(found)
@@ -181,7 +182,7 @@ def make_report(
 ) -> Report:
     """Return the report of the last campaign's job. Ends the captures, whose files it needs."""
     since_ns = job.changed_ns if job else 0
-    after = _said(bench.ecus.settled_states(since_ns=since_ns))
+    after = _ecu_states(bench.ecus.settled_states(since_ns=since_ns))
     tail = TraceTail(bench.folder.trace)
     events = tail.new_events()
     dtcs = _dtcs_after(bench, tail, events, since_ns)
@@ -229,8 +230,8 @@ def make_report(
 
 
 def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
-    """Return what the gateway reads from the ECUs at the end of a job; a silent ECU is waited for a moment. ``events`` grows meanwhile."""
-    deadline = Deadline(_DTCS_READ_S)
+    """Return the DTCs that the gateway reads after a job. Wait a moment for a silent ECU. New events are added to ``events``."""
+    deadline = Deadline(_DTC_READ_TIMEOUT_S)
     while True:
         found = figures.dtcs(events, since_ns=since_ns)
         if found.keys() >= set(bench.topology.ecus) or deadline.has_passed():
@@ -246,12 +247,12 @@ def write_report(made: Report, bench: Bench) -> None:
     build.write_page(bench.folder.root)
 
 
-def _said(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
+def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
     return {name: EcuState.from_control_port(answer) for name, answer in states.items()}
 
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
-    """Return what the cloud thinks of the job, where that differs after it had time to hear of it."""
+    """Wait until the cloud has the job's state. Return a note with the cloud's state if it still differs."""
     if job is None or bench.jobs.campaign is None:
         return []
     deadline = Deadline(_CLOUD_CATCHES_UP_S)
@@ -280,7 +281,7 @@ def _say(console: Console, line: str) -> None:
 
 
 def _short(path: Path) -> str:
-    """Relative to the working directory where it lies below it."""
+    """Return the path relative to the working directory if it is inside that directory, else unchanged."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -289,7 +290,7 @@ def _short(path: Path) -> str:
 
 @contextmanager
 def _terminated_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the bench as Ctrl-C does: everything is stopped."""
+    """Make SIGTERM and SIGHUP stop the bench and all its processes, as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

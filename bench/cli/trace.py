@@ -14,13 +14,13 @@ from otabench.bench.report import story
 def trace(
     job: Annotated[str | None, typer.Argument(help="By default the last one.")] = None,
     run: RunDir = LATEST,
-    exchanges: Annotated[bool, typer.Option("--uds", help="Every UDS exchange, too.")] = False,
+    exchanges: Annotated[bool, typer.Option("--uds", help="Also print every UDS exchange.")] = False,
     frames: Annotated[
         bool, typer.Option("--frames", help="Every UDS exchange and CAN frame, too, from the run's captures.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell one job's story in order.
+    """Print the events of one job in order.
 
     Events of cloud, gateway and ECUs, UDS exchanges and CAN frames are joined by time. --json prints the job's trace events.
     """

@@ -1,6 +1,6 @@
 """The operator's client of the cloud's control plane: registers the vehicle, makes campaigns, looks at them.
 
-How long a call may take, and how a refusal reads. Only this module and the gateway import grpc.
+It sets the timeouts of calls and the text of errors. Only this module and the gateway import grpc.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # refusals are worded by us
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # this module makes the error messages
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -96,7 +96,7 @@ class OperatorClient:
             vin: the vehicle.
             ecus: name, serial, hardware id of each.
             public_keys: X25519, by name.
-            image_numbers: by name; its place in ``ecus``, from 1, where there is none.
+            image_numbers: image numbers by ECU name. Default for an ECU: its position in ``ecus``, counted from 1.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -125,7 +125,7 @@ class OperatorClient:
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
     ) -> ota_pb2.Campaign:
-        """Make a campaign; ``transfer`` is auto, full or delta, ``encrypt``: every file for the ECU it is for.
+        """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -170,7 +170,7 @@ class OperatorClient:
             return list(answer.campaigns)
 
     def cancel_campaign(self, campaign_id: str, *, reason: str) -> ota_pb2.Campaign:
-        """Cancel what has not gone too far.
+        """Cancel those jobs of a campaign that can still be canceled. Return the campaign.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -182,7 +182,7 @@ class OperatorClient:
         return campaign
 
     def watch_campaign(self, campaign_id: str) -> Iterator[ota_pb2.Campaign]:
-        """The campaign on every change, until all its jobs have ended.
+        """Yield the campaign after every change, until all its jobs have ended.
 
         Raises:
             EndpointError: the cloud does not answer, or knows no such campaign.

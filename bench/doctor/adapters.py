@@ -1,4 +1,4 @@
-"""USB-CAN adapters as sysfs shows them: which, by which driver, with which serial number, as which interface.
+"""Find USB-CAN adapters in sysfs, with their name, driver, serial number and interfaces.
 
 USB devices are recognized by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial port. Only the given
 folder is read.
@@ -75,16 +75,16 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
     return found
 
 
-def judge(adapters: Sequence[UsbAdapter], *, is_named: bool, is_missed: bool) -> list[Finding]:
+def judge(adapters: Sequence[UsbAdapter], *, is_needed: bool, is_missing: bool) -> list[Finding]:
     """Return one line an adapter.
 
     Args:
         adapters: as ``find`` gives them.
-        is_named: whether the bench file names an interface that only an adapter brings.
-        is_missed: whether such an interface is not there.
+        is_needed: whether the bench file names an interface that only an adapter can provide.
+        is_missing: whether such an interface is not there.
     """
     if not adapters:
-        if is_missed:
+        if is_missing:
             return [
                 warn(
                     "USB adapter",
@@ -92,8 +92,8 @@ def judge(adapters: Sequence[UsbAdapter], *, is_named: bool, is_missed: bool) ->
                     "plug it in; `lsusb` must show it (docs/hardware.md)",
                 )
             ]
-        if is_named:
-            return [ok("USB adapter", "none that is known; the bench file's interfaces are there without")]
+        if is_needed:
+            return [ok("USB adapter", "no known adapter; the interfaces of the bench file exist without one")]
         return [ok("USB adapter", "none; a bench of simulated ECUs needs none")]
     same = Counter(adapter.serial for adapter in adapters if adapter.serial)
     found = []

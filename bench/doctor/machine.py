@@ -103,7 +103,7 @@ def _rights(_: Topology) -> Iterator[Finding]:
         yield warn(
             "rights",
             "no CAP_NET_ADMIN: interfaces cannot be set up or paced by this user",
-            "for a vcan `sudo setup/vcan.sh` once after each boot, or setup/with-can; for an adapter systemd-networkd (docs/hardware.md)",
+            "vcan: `sudo setup/vcan.sh` once after each boot, or setup/with-can; adapter: systemd-networkd (docs/hardware.md)",
         )
 
 
@@ -189,12 +189,14 @@ def _named_buses(topology: Topology) -> Iterator[Finding]:
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
-    without = ("udp_multicast", "virtual", "socketcand")
-    real = [bus for bus in topology.buses.values() if not bus.is_vcan and bus.interface not in without]
-    is_missed = any(
+    interfaces_without_adapter = ("udp_multicast", "virtual", "socketcand")
+    real = [
+        bus for bus in topology.buses.values() if not bus.is_vcan and bus.interface not in interfaces_without_adapter
+    ]
+    is_missing = any(
         bus.interface != "socketcan" or not Path("/sys/class/net", str(bus.channel)).exists() for bus in real
     )
-    yield from adapters.judge(adapters.find(), is_named=bool(real), is_missed=is_missed)
+    yield from adapters.judge(adapters.find(), is_needed=bool(real), is_missing=is_missing)
 
 
 def _tools(_: Topology) -> Iterator[Finding]:
@@ -202,7 +204,7 @@ def _tools(_: Topology) -> Iterator[Finding]:
     if broker:
         yield ok("broker", broker)
     else:
-        yield warn("broker", "mosquitto is not installed, amqtt stands in", "setup/packages.sh run")
+        yield warn("broker", "mosquitto is not installed; the bench uses amqtt instead", "setup/packages.sh run")
     for tool, use, packages in (
         ("tc", "pacing", "run"),
         ("candump", "a look at the frames", "run"),
@@ -214,7 +216,7 @@ def _tools(_: Topology) -> Iterator[Finding]:
 
 
 def _database(_: Topology) -> Iterator[Finding]:
-    """SQLite where runs are made: a commit needs file locks, which some network file systems do not have."""
+    """Check that SQLite can write in the runs folder. A commit needs file locks; some network file systems have none."""
     folder = _runs_folder()
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as scratch:

@@ -1,4 +1,4 @@
-"""The server of a control port: JSON objects over TCP on loopback, one a line, one answer a line (docs/contracts.md).
+"""The server of a control port: JSON over TCP on loopback, one object per line, one answer per line (docs/contracts.md).
 
 It reads lines and writes answers and refusals; its owner implements the operations.
 """
@@ -56,7 +56,7 @@ class ControlServer(socketserver.ThreadingTCPServer):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Answer in a thread of its own meanwhile."""
+        """Serve in a separate thread while the context is open."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
         try:
             yield
@@ -74,7 +74,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 def seed_of(message: dict[str, Any]) -> int | None:
-    """Take the seed out of a message ``seed``, or out of a ``fault`` that has one; None where there is none.
+    """Remove the seed from a ``seed`` message, or from a ``fault`` message that has one. Return it, or None.
 
     Raises:
         WrongUsage: it is not a whole number.

@@ -28,7 +28,7 @@ def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
     try:
         found = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BenchError(f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}") from error
     if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
         raise BenchError(f"{path}: the security access secret of {ecu} is not 64 hexadecimal digits; {remedy}")

@@ -300,7 +300,7 @@ def _reap(status_fds: dict[int, int]) -> None:
         if pid == 0:
             return
         fd = status_fds.pop(pid)
-        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        with contextlib.suppress(BrokenPipeError):  # no process waits for it any more
             os.write(fd, _INT.pack(os.waitstatus_to_exitcode(status)))
         os.close(fd)
 

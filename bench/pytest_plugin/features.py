@@ -1,4 +1,4 @@
-"""The features of a bench, by its bench file: what ``@pytest.mark.feature("canfd")`` is compared with.
+"""The features of a bench, taken from its bench file. ``@pytest.mark.feature("canfd")`` is compared with them.
 
 Features follow from the bench file; ``features: [...]`` of an ECU adds the user's own. Pure.
 
@@ -40,7 +40,7 @@ def of_bench(topology: Topology) -> frozenset[str]:
 
 
 def choose_ecu(topology: Topology, *, wanted: frozenset[str], needs_board: bool) -> str:
-    """Return the ECU a test gets that names none: the first that has all it asks for, else the first."""
+    """Return the ECU for a test that does not name one: the first with all wanted features, else the first of the bench."""
     wanted = wanted | ({"board"} if needs_board else set())
     for name in topology.ecus:
         if wanted <= of_ecu(topology, name):

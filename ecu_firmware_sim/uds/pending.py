@@ -1,4 +1,4 @@
-"""A piece of work that outlasts P2, on a thread of its own. Knows when the next 78 is due; sends nothing."""
+"""Run work that takes longer than P2 in a separate thread. This module does not send the response 78; the ECU does."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Job:
         return self._done.is_set()
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Return whether the work has ended, within the time."""
+        """Wait for at most ``timeout_s``. Return whether the work has ended."""
         return self._done.wait(timeout_s)
 
     def result(self) -> bytes:
-        """Return the response. Raises PowerLost if power went meanwhile, or any unforeseen error."""
+        """Return the response. Raise PowerLost if power was lost during the work, or any other error that the work raised."""
         if self._failure is not None:
             raise self._failure
         if self._response is None:

@@ -225,7 +225,7 @@ def test_adapters_are_known_by_sysfs(tmp_path: Path) -> None:
     found = adapters.find(tmp_path)
     assert [adapter.path for adapter in found] == ["1-1", "1-2", "1-3", "1-4"]
     assert found[0] == UsbAdapter("1-1", "candleLight / gs_usb", "gs_usb", "0042001", "gs_usb", ("can0",))
-    findings = adapters.judge(found, is_named=True, is_missed=False)
+    findings = adapters.judge(found, is_needed=True, is_missing=False)
     assert levels(findings) == [Severity.OK, Severity.WARN, Severity.OK, Severity.OK]
     assert findings[0].problem == "candleLight / gs_usb, serial 0042001, driver gs_usb, can0"
     assert findings[1].remedy == "modprobe peak_usb"
@@ -237,7 +237,7 @@ def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> 
     plug(tmp_path, "1-2", "0403", "6001", serial="A9", driver="ftdi_sio", interface="ttyUSB1")  # any FTDI cable
     (found,) = adapters.find(tmp_path)
     assert found == UsbAdapter("1-1", "LAWICEL CANUSB", "ftdi_sio", "LW1", "ftdi_sio", ("ttyUSB0",))
-    (finding,) = adapters.judge([found], is_named=True, is_missed=True)
+    (finding,) = adapters.judge([found], is_needed=True, is_missing=True)
     assert finding == ok(
         "USB 1-1", "LAWICEL CANUSB, serial LW1, driver ftdi_sio, /dev/ttyUSB0: for `slcand` or python-can's slcan"
     )
@@ -246,15 +246,17 @@ def test_a_lawicel_adapter_behind_a_usb_serial_chip_is_known(tmp_path: Path) -> 
 def test_clones_that_share_a_serial_number_are_told(tmp_path: Path) -> None:
     for path, interface in (("1-1", "net/can0"), ("1-2", "net/can1")):
         plug(tmp_path, path, "1d50", "606f", serial="000000000001", driver="gs_usb", interface=interface)
-    findings = adapters.judge(adapters.find(tmp_path), is_named=True, is_missed=False)
+    findings = adapters.judge(adapters.find(tmp_path), is_needed=True, is_missing=False)
     assert [finding.severity for finding in findings] == [Severity.OK, Severity.WARN] * 2
     assert "USB path" in findings[1].remedy
 
 
 def test_no_adapter_matters_only_to_a_bench_that_misses_one(tmp_path: Path) -> None:
-    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_named=False, is_missed=False)) == [Severity.OK]
-    assert levels(adapters.judge([], is_named=True, is_missed=False)) == [Severity.OK]  # on a serial line
-    assert levels(adapters.judge([], is_named=True, is_missed=True)) == [Severity.WARN]
+    assert levels(adapters.judge(adapters.find(tmp_path / "absent"), is_needed=False, is_missing=False)) == [
+        Severity.OK
+    ]
+    assert levels(adapters.judge([], is_needed=True, is_missing=False)) == [Severity.OK]  # on a serial line
+    assert levels(adapters.judge([], is_needed=True, is_missing=True)) == [Severity.WARN]
 
 
 def test_a_line_has_level_subject_words_and_remedy() -> None:
