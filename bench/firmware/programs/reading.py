@@ -1,0 +1,139 @@
+"""Tell program files apart by content, and read them.
+
+    program = read(Path("app.hex"))
+    address, binary = program.contiguous(fill=0xFF, max_bytes=0x100000)
+
+The name of a file is not looked at: a HEX file called ``app.bin`` is still a HEX file. Contents that are known not to be a
+program (an archive, a picture, a text) are refused with what they are, because signed as bytes they would be accepted everywhere
+and run nowhere.
+"""
+
+from __future__ import annotations
+
+import string
+import struct
+from pathlib import Path
+from typing import Final
+
+from otabench.bench.errors import FirmwareError
+from otabench.bench.firmware.programs import elf, odx, records, vbf
+from otabench.bench.firmware.programs.program import MalformedProgram, Program, ProgramFormat, Segment
+from otabench.proto import image_format
+
+MAX_FILE_BYTES: Final = 256 << 20
+_PEEK_BYTES: Final = 4096
+_FOREIGN: Final = (
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"MZ", "a Windows program"),
+    (b"\x89PNG", "a picture (PNG)"),
+    (b"\xff\xd8\xff", "a picture (JPEG)"),
+    (b"%PDF", "a PDF document"),
+    (b"UF2\n", "a UF2 file"),
+    (b"!<arch>\n", "a static library"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"-----BEGIN", "a PEM file (a key or certificate)"),
+)
+_TEXT: Final = frozenset(string.printable.encode("ascii"))
+
+
+def read(path: Path, *, as_raw: bool = False, address: int = 0, session: str | None = None) -> Program:
+    """Read a program file.
+
+    Args:
+        path: the file.
+        as_raw: take the bytes as they are, whatever they look like.
+        address: where a raw binary belongs.
+        session: the flash session of an ODX-F or PDX container; None: the only one.
+
+    Raises:
+        FirmwareError: the file cannot be read, is not a program, or is malformed.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise FirmwareError(f"{path}: {size} bytes are more than the {MAX_FILE_BYTES} that a program file may have")
+        data = path.read_bytes()
+    except OSError as error:
+        raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
+    try:
+        return parse(data, as_raw=as_raw, address=address, session=session)
+    except MalformedProgram as error:
+        raise FirmwareError(f"{path}: {error}") from error
+
+
+def parse(data: bytes, *, as_raw: bool = False, address: int = 0, session: str | None = None) -> Program:
+    """Read the contents of a program file. See ``read``.
+
+    Raises:
+        MalformedProgram: the contents are not a program, or are malformed.
+    """
+    form = ProgramFormat.RAW if as_raw else format_of(data)
+    match form:
+        case ProgramFormat.INTEL_HEX:
+            return records.read_intel_hex(data)
+        case ProgramFormat.S_RECORD:
+            return records.read_s_record(data)
+        case ProgramFormat.ELF:
+            return elf.read_elf(data)
+        case ProgramFormat.VBF:
+            return vbf.read_vbf(data)
+        case ProgramFormat.ODX_F:
+            return odx.read_odx_f(data, session=session)
+        case ProgramFormat.PDX:
+            return odx.read_pdx(data, session=session)
+        case _:
+            return Program.of([Segment(address, data)], form)
+
+
+def format_of(data: bytes) -> ProgramFormat:
+    """Return the format that the contents have; RAW for bytes of no known format.
+
+    Raises:
+        MalformedProgram: they have a format that is not a program's.
+    """
+    raw = ProgramFormat.RAW
+    head = data[:_PEEK_BYTES]
+    if head[:4] == struct.pack("<I", image_format.IMAGE_MAGIC):
+        return ProgramFormat.MCUBOOT
+    if head.startswith(b"\x7fELF"):
+        return ProgramFormat.ELF
+    if head.startswith(b"PK\x03\x04"):
+        if b".odx" in data.lower() or b"index.xml" in data.lower():
+            return ProgramFormat.PDX
+        raise MalformedProgram(raw, "", "it is a ZIP archive without a flash container (.odx-f)", "unpack it first")
+    for magic, words in _FOREIGN:
+        if head.startswith(magic):
+            raise MalformedProgram(raw, "", f"it is {words}", "give the program itself, or --raw to take it as it is")
+    return _text_format(head)
+
+
+def _text_format(head: bytes) -> ProgramFormat:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith((b"<?xml", b"<ODX")):
+        if b"<ODX" in text:
+            return ProgramFormat.ODX_F
+        raise MalformedProgram(ProgramFormat.RAW, "", "it is an XML file, and not ODX", "give the program itself")
+    first = text.split(maxsplit=1)[0] if text else b""
+    if first.startswith(b":") and _is_hex(first[1:9]):
+        return ProgramFormat.INTEL_HEX
+    if first[:1] == b"S" and first[1:2].isdigit() and _is_hex(first[2:6]):
+        return ProgramFormat.S_RECORD
+    if text.startswith((b"vbf_version", b"//", b"/*")) and b"vbf_version" in text:
+        return ProgramFormat.VBF
+    if head and _TEXT.issuperset(head):
+        raise MalformedProgram(
+            ProgramFormat.RAW,
+            "",
+            "it is a text, of no format that is known here",
+            "known: Intel HEX, S-record, ELF, VBF, ODX-F, PDX; --raw takes it as it is",
+        )
+    return ProgramFormat.RAW
+
+
+def _is_hex(text: bytes) -> bool:
+    return len(text) >= 4 and all(chr(each) in string.hexdigits for each in text)
