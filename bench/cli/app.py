@@ -57,7 +57,7 @@ FIRMWARE = Group(
     "Make, wrap and read firmware images.",
     [
         Lazy("build", "Make images whose binaries behave like compiled code.", lambda: _images().build),
-        Lazy("pack", "Make a signed MCUboot image of your own binary.", lambda: _images().pack),
+        Lazy("pack", "Make a signed MCUboot image of your own program.", lambda: _images().pack),
         Lazy("info", "Show what an image contains.", lambda: _images().info),
     ],
 )

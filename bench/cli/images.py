@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from otabench.bench.cli.options import AsJson, BenchFile, KeysDir
-from otabench.bench.errors import FirmwareError, UnknownName
+from otabench.bench.errors import UnknownName
 from otabench.bench.firmware import images
+from otabench.bench.firmware.programs import reading
+from otabench.bench.firmware.programs.program import ProgramFormat
 from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
 
@@ -59,7 +61,7 @@ def build(
 
 
 def pack(
-    file: Annotated[Path, typer.Argument(metavar="FILE.bin", help="A raw binary.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
     ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")],
     version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")],
     keys: KeysDir = Path("keys"),
@@ -68,18 +70,20 @@ def pack(
     ] = None,
     security_counter: Annotated[int | None, typer.Option(min=0, help="By default the major version.")] = None,
     requires: _Requires = None,
+    as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False,
+    session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None,
     bench: BenchFile = None,
 ) -> None:
-    """Make a signed MCUboot image of your own binary."""
+    """Make a signed MCUboot image of your own program.
+
+    The format of the file is recognized by its contents. Gaps between its segments are filled with FF, as erased flash reads.
+    """
     topology = bench_file.load(bench)
     entry = topology.ecus.get(ecu)
     if entry is None:
         raise UnknownName("ECU", ecu, topology.ecus, where="in the bench file")
     dependencies = images.parse_requirements(tuple(requires or ()), ecu=ecu, topology=topology)
-    try:
-        binary = file.read_bytes()
-    except OSError as error:
-        raise FirmwareError(f"{file}: {error.strerror}; check the path") from error
+    program, binary = reading.read_binary(file, max_bytes=entry.slot_size_bytes, as_raw=as_raw, session=session)
     made = images.pack(
         binary,
         ecu=ecu,
@@ -91,6 +95,8 @@ def pack(
         security_counter=security_counter,
         dependencies=dependencies,
     )
+    if program.format is not ProgramFormat.RAW:
+        print(f"{file}: {program.format}, {', '.join(map(str, program.segments))}")
     print(_line(made))
 
 

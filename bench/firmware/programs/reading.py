@@ -22,6 +22,7 @@ from otabench.proto import image_format
 
 MAX_FILE_BYTES: Final = 256 << 20
 _PEEK_BYTES: Final = 4096
+_MCUBOOT_MAGIC: Final = struct.pack("<I", image_format.IMAGE_MAGIC)
 _FOREIGN: Final = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
@@ -66,6 +67,36 @@ def read(path: Path, *, as_raw: bool = False, address: int = 0, session: str | N
         raise FirmwareError(f"{path}: {error}") from error
 
 
+def read_binary(
+    path: Path, *, max_bytes: int, fill: int = 0xFF, as_raw: bool = False, session: str | None = None
+) -> tuple[Program, bytes]:
+    """Read a program file as one binary, as an image holds it: gaps between segments are filled.
+
+    Args:
+        path: the file.
+        max_bytes: the longest binary that can be used.
+        fill: the byte in gaps; erased flash reads as 0xFF.
+        as_raw, session: see ``read``.
+
+    Returns:
+        The program, and its bytes from its lowest address on.
+
+    Raises:
+        FirmwareError: see ``read``; or the file holds an MCUboot image already, or a binary that is too long.
+    """
+    program = read(path, as_raw=as_raw, session=session)
+    try:
+        _, binary = program.contiguous(fill=fill, max_bytes=max_bytes)
+    except MalformedProgram as error:
+        raise FirmwareError(f"{path}: {error}") from error
+    # imgtool writes images as HEX files too, so the contents are looked at, not only the file.
+    if not as_raw and binary.startswith(_MCUBOOT_MAGIC):
+        raise FirmwareError(
+            f"{path}: it holds an MCUboot image already; use it in a campaign as it is, or give the binary it was made of"
+        )
+    return program, binary
+
+
 def parse(data: bytes, *, as_raw: bool = False, address: int = 0, session: str | None = None) -> Program:
     """Read the contents of a program file. See ``read``.
 
@@ -98,7 +129,7 @@ def format_of(data: bytes) -> ProgramFormat:
     """
     raw = ProgramFormat.RAW
     head = data[:_PEEK_BYTES]
-    if head[:4] == struct.pack("<I", image_format.IMAGE_MAGIC):
+    if head.startswith(_MCUBOOT_MAGIC):
         return ProgramFormat.MCUBOOT
     if head.startswith(b"\x7fELF"):
         return ProgramFormat.ELF

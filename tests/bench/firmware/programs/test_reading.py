@@ -263,6 +263,13 @@ def test_data_behind_the_last_address_are_refused() -> None:
         Program.of([Segment(0xFFFF_FFFF, b"ab")], ProgramFormat.RAW)
 
 
+@pytest.mark.parametrize("write", [bytes, lambda data: writers.intel_hex([(0x0800_0000, data)])])
+def test_an_image_is_not_packed_again_whatever_file_it_is_in(write: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    (tmp_path / "signed").write_bytes(write(b"\x3d\xb8\xf3\x96" + bytes(28)))
+    with pytest.raises(FirmwareError, match="it holds an MCUboot image already; use it in a campaign as it is"):
+        reading.read_binary(tmp_path / "signed", max_bytes=0x100000)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(FirmwareError, match="No such file or directory; check the path"):
         reading.read(tmp_path / "missing.hex")
