@@ -18,12 +18,11 @@ Every message contains the problem, its place and the remedy.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from otabench.bench.finding import Finding
+from otabench.bench.finding import Finding, nearest
 
 
 class BenchError(Exception):
@@ -50,8 +49,8 @@ class UnknownName(WrongUsage):
 
     def __init__(self, what: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         self.what, self.name, self.known, self.where = what, name, tuple(known), where
-        near = difflib.get_close_matches(name, self.known, n=1)
-        meant = f"did you mean {near[0]!r}? " if near else ""
+        near = nearest(name, self.known)
+        meant = f"did you mean {near!r}? " if near else ""
         place = f" {where}" if where else ""
         super().__init__(f"there is no {what} {name!r}{place}; {meant}known: {', '.join(self.known) or 'none'}")
 

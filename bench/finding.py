@@ -10,6 +10,10 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Final
+
+_MIN_BEGINNING: Final = 3
+"""A shorter beginning of a name suggests nothing."""
 
 
 class Severity(StrEnum):
@@ -67,10 +71,31 @@ def fail(where: str, problem: str, remedy: str = "") -> Finding:
     return Finding(Severity.FAIL, where, problem, remedy)
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant; None if none is like it.
+
+    Case does not matter, nor whether words are joined by ``-`` or ``_``. If no name is alike as a whole, one that begins with ``name``,
+    or with which ``name`` begins, is returned: ``boot-fail`` for ``boot``.
+    """
+    plain = {_plain(each): each for each in reversed([*known])}
+    wanted = _plain(name)
+    near = difflib.get_close_matches(wanted, plain, n=1)
+    if near:
+        return plain[near[0]]
+    for each in reversed(plain):
+        if min(len(each), len(wanted)) >= _MIN_BEGINNING and (each.startswith(wanted) or wanted.startswith(each)):
+            return plain[each]
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
 def unknown_key_remedy(key: str, known: Collection[str]) -> str:
     """Return the remedy for an unknown key of a file: the key that was probably meant, else all known keys."""
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
+    near = nearest(key, known)
+    return f"did you mean {near!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
 
 
 def has_failed(findings: Iterable[Finding]) -> bool:

@@ -69,6 +69,13 @@ CAMPAIGN = Group(
         Lazy("list", "List all campaigns, one line for each job.", lambda: _campaigns().list_all),
         Lazy("show", "Show one campaign with its jobs and ECUs.", lambda: _campaigns().show),
         Lazy("watch", "Follow a campaign until all its jobs have ended.", lambda: _campaigns().watch),
+        Lazy("approve", "Approve an update in the driver's place.", lambda: _campaigns().approve),
+        Lazy(
+            "decline",
+            "Decline an update in the driver's place: its job ends as REJECTED.",
+            lambda: _campaigns().decline,
+        ),
+        Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
     ],
 )

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from google.protobuf.json_format import MessageToDict
@@ -19,11 +19,26 @@ from otabench.bench.cli.options import LATEST, AsJson, Campaign, Encrypt, RunDir
 from otabench.bench.clients import running_bench
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
-from otabench.bench.errors import EndpointError, NoRunningBench, UnknownName, WrongUsage
+from otabench.bench.deadline import Deadline
+from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, UnknownName, WrongUsage
 from otabench.bench.firmware import images
 from otabench.bench.launcher.bus_faults import BusPorts
 from otabench.bench.launcher.options import Transfer
 from otabench.proto import image_format, job_states, ota_pb2
+from otabench.proto.job_states import JobState
+
+_OFFER_WAIT_S: Final = 30.0
+_POLL_INTERVAL_S: Final = 0.1
+_BEFORE_THE_OFFER: Final = (JobState.CREATED, JobState.CONFIRMING)
+"""In these states the vehicle has not asked its driver yet."""
+_DECIDED: Final = {
+    "install": "approved; `otabench campaign watch` follows it",
+    "decline": "declined",
+    "later": "put off; `otabench campaign approve` approves it",
+}
+DecisionWait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait until the vehicle has asked its driver.")
+]
 
 
 def create(
@@ -140,6 +155,54 @@ def cancel(
         canceled = operator.cancel_campaign(campaign or _newest(operator), reason=reason)
     for job in canceled.jobs:
         print(_job_line(job))
+
+
+def approve(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
+    """Approve an update in the driver's place.
+
+    The consent is for one job: that of this campaign for the running bench's vehicle.
+    """
+    _decide("install", campaign, run=run, wait_s=wait)
+
+
+def decline(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
+    """Decline an update in the driver's place: its job ends as REJECTED."""
+    _decide("decline", campaign, run=run, wait_s=wait)
+
+
+def later(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
+    """Put an update off in the driver's place: it stays on offer."""
+    _decide("later", campaign, run=run, wait_s=wait)
+
+
+def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float) -> None:
+    """Send a decision as the driver's page does, for the one job of the campaign that is this vehicle's.
+
+    Raises:
+        BenchError: the job does not wait for a decision, or the gateway refuses it.
+    """
+    bench = running_bench.find(run)
+    deadline = Deadline(wait_s)
+    with bench.operator() as operator:
+        campaign_id = campaign or _newest(operator)
+        while True:
+            job = _job_of_vehicle(operator.get_campaign(campaign_id), bench.vin)
+            state = job_states.from_wire(job.state)
+            if state not in _BEFORE_THE_OFFER or deadline.has_passed():
+                break
+            deadline.pause(_POLL_INTERVAL_S)
+    if state is not JobState.WAITING_FOR_APPROVAL:
+        remedy = "give --wait more" if state in _BEFORE_THE_OFFER else "`otabench campaign create` makes a new campaign"
+        raise BenchError(f"job {job.job_id} of {campaign_id} does not wait for a decision: it is {state}; {remedy}")
+    bench.hmi.decide(decision, job_id=job.job_id)
+    print(f"{job.job_id}: {_DECIDED[decision]}")
+
+
+def _job_of_vehicle(campaign: ota_pb2.Campaign, vin: str) -> ota_pb2.Job:
+    for job in campaign.jobs:
+        if job.vin == vin:
+            return job
+    raise WrongUsage(f"campaign {campaign.campaign_id} has no job for this bench's vehicle {vin}")
 
 
 def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from otabench.bench.cli.options import AsJson, BenchFile, KeysDir
+from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir
+from otabench.bench.clients import running_bench
 from otabench.bench.errors import UnknownName
 from otabench.bench.firmware import images
 from otabench.bench.firmware.programs import reading
@@ -34,7 +36,7 @@ def make_keys(
 
 
 def build(
-    keys: KeysDir = Path("keys"),
+    keys: KeysDir = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images are written.")] = Path("firmware"),
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="Only this ECU; repeatable.")] = None,
     version: Annotated[
@@ -42,11 +44,14 @@ def build(
     ] = None,
     requires: _Requires = None,
     bench: BenchFile = None,
+    run: RunDir = LATEST,
 ) -> None:
     """Make images whose binaries behave like compiled code.
 
-    One image for each ECU of the bench file and each version.
+    One image for each ECU of the bench file and each version. The running bench's keys sign them, by its bench file, unless others
+    are given.
     """
+    keys, bench = _keys_and_bench_file(keys, bench, run)
     made = images.build(
         bench_file.load(bench),
         keys_dir=keys,
@@ -64,7 +69,7 @@ def pack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
     ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")],
     version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")],
-    keys: KeysDir = Path("keys"),
+    keys: KeysDir = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
     ] = None,
@@ -73,11 +78,14 @@ def pack(
     as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False,
     session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None,
     bench: BenchFile = None,
+    run: RunDir = LATEST,
 ) -> None:
     """Make a signed MCUboot image of your own program.
 
     The format of the file is recognized by its contents. Gaps between its segments are filled with FF, as erased flash reads.
+    The running bench's keys sign the image, by its bench file, unless others are given.
     """
+    keys, bench = _keys_and_bench_file(keys, bench, run)
     topology = bench_file.load(bench)
     entry = topology.ecus.get(ecu)
     if entry is None:
@@ -113,6 +121,21 @@ def info(
         return
     for label, text in facts.items():
         print(f"{label:<17} {text}")
+
+
+def _keys_and_bench_file(keys: Path | None, bench: Path | None, run: Path) -> tuple[Path, Path | None]:
+    """Return the keys to sign with, and the bench file: those given, else the running bench's, else ``keys`` and the built-in one.
+
+    Which bench's keys sign is printed to stderr: an image that another bench's keys sign is refused much later, by the cloud.
+    """
+    if keys is not None:
+        return keys, bench
+    found = running_bench.published_keys(run)
+    if found is None:
+        return Path("keys"), bench
+    theirs, their_file = found
+    print(f"signed with the keys of the bench in {run}; --keys DIR signs with others", file=sys.stderr)
+    return theirs, bench or their_file
 
 
 def _line(file: images.FirmwareFile) -> str:

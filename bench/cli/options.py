@@ -11,18 +11,60 @@ from typing import Annotated, Any, Final, TypeVar, get_type_hints
 import typer
 
 from otabench.bench.errors import WrongUsage
+from otabench.bench.finding import nearest
 from otabench.bench.launcher.options import Transfer
+
+_OTHER_WORDS: Final = {
+    "patch": Transfer.DELTA,
+    "patches": Transfer.DELTA,
+    "diff": Transfer.DELTA,
+    "image": Transfer.FULL,
+}
+"""What people type for a transfer, and what they mean."""
+
+
+def parse_transfer(text: str) -> Transfer:
+    """Return the transfer of that name.
+
+    Raises:
+        WrongUsage: there is none; the message contains the one that was probably meant.
+    """
+    try:
+        return Transfer(text)
+    except ValueError:
+        known = f"known: {', '.join(Transfer)}"
+        meant = _OTHER_WORDS.get(text.lower()) or nearest(text, Transfer)
+        raise WrongUsage(
+            f"--transfer: there is no transfer {text!r}; {f'did you mean {str(meant)!r}? ' if meant else ''}{known}"
+        ) from None
+
 
 LATEST: Final = Path("runs/latest")
 
 BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; by default two simulated ECUs.")]
 RunDir = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")]
-KeysDir = Annotated[Path, typer.Option("--keys", metavar="DIR", help="Keys, as `otabench keys init` makes them.")]
+KeysDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        help="Keys of `otabench keys init`. Default: the running bench's, else the folder `keys`.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 BenchWait = Annotated[
     float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bench that another run uses.")
 ]
-TransferOption = Annotated[Transfer, typer.Option("--transfer", help="What the campaign sends.")]
+TransferOption = Annotated[
+    Transfer,
+    typer.Option(
+        "--transfer",
+        parser=parse_transfer,
+        metavar="|".join(Transfer),
+        autocompletion=lambda: list(Transfer),
+        help="What the campaign sends: patches where they pay, full images, or patches.",
+    ),
+]
 Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for the one ECU that receives it.")]
 Campaign = Annotated[str | None, typer.Argument(help="By default the newest.")]
 

@@ -76,6 +76,22 @@ def find(run_dir: Path) -> RunningBench:
     return RunningBench(run_dir.resolve(), content)
 
 
+def published_keys(run_dir: Path) -> tuple[Path, Path | None] | None:
+    """Return the key folder of the bench that is up in that folder, and its bench file (None: the built-in one).
+
+    The bench may run in another kernel (a guest), so its process is not looked for: keys that a bench made for itself are there as
+    long as it is up. None: there is no such bench, or its keys are gone.
+    """
+    try:
+        content = json.loads((run_dir / "bench.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or "keys" not in content or not Path(content["keys"]).is_dir():
+        return None
+    bench_file = content.get("bench_file")
+    return Path(content["keys"]), Path(bench_file) if bench_file else None
+
+
 def _is_alive(pid: int) -> bool:
     """Return whether that process exists, and is not another program that got its number later."""
     try:

@@ -218,9 +218,27 @@ def _imgtool_sign(
         with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print
             sign.main(arguments, prog_name="imgtool sign", standalone_mode=False)
     except click.ClickException as error:
-        raise FirmwareError(f"{out.name}: imgtool refuses: {' '.join(error.format_message().split())}") from error
+        said = " ".join(error.format_message().split())
+        raise FirmwareError(f"{out.name}: {_too_large(said) or f'imgtool refuses: {said}'}") from error
     except ValueError as error:
         raise FirmwareError(f"{key}: not a usable signing key: {error}") from error
+
+
+def _too_large(said: str) -> str | None:
+    """Return imgtool's complaint about an image that does not fit, with decimal sizes; None if it complains about something else."""
+    found = re.search(
+        r"Image size \((0x[0-9a-f]+)\) \+ trailer \((0x[0-9a-f]+)\) exceeds requested size (0x[0-9a-f]+)", said
+    )
+    if found is None:
+        return None
+    image, trailer, slot = (int(number, 16) for number in found.groups())
+    larger_slot = (
+        ", or give the ECU a larger slot (slot_size_bytes in the bench file)" if slot < SLOT_SIZE_BYTES else ""
+    )
+    return (
+        f"the image is too large: {image:,} bytes with header and signature, but a slot of {slot:,} bytes takes {slot - trailer:,} "
+        f"({trailer:,} are MCUboot's trailer); make the binary at least {image + trailer - slot:,} bytes smaller{larger_slot}"
+    )
 
 
 def read(path: Path) -> tuple[Image, bytes]:

@@ -169,6 +169,7 @@ class Bench:
             "pid": os.getpid(),
             "started_at": time.time(),
             "kernel_can": self.kernel_can,
+            "bench_file": str(self.options.bench_file.resolve()) if self.options.bench_file else None,
             **self.setup.endpoints(),
             "pacing": {name: asdict(done) for name, done in self.pacings.items()},
             "firmware": {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from otabench.bench.cli.app import app
+from otabench.bench.errors import BenchError
 from otabench.bench.launcher.options import Transfer
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
@@ -47,22 +50,32 @@ def test_every_uds_step_of_the_programming_sequence_is_in_the_trace(living: Livi
         assert any(event.data["request_bytes"] > 2 for event in exchanges if event.ecu == ecu)
 
 
-def test_the_drivers_no_is_a_no(living: LivingBench) -> None:
-    living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.jobs.decide("decline")
+def campaign_command(living: LivingBench, *words: str) -> Result:
+    """Run `otabench campaign …` for the shared bench, as another terminal does."""
+    return CliRunner().invoke(app, ["campaign", *words, "--run", str(living.bench.folder.root)])
+
+
+def test_the_drivers_no_is_a_no_and_is_not_taken_back(living: LivingBench) -> None:
+    job_id = living.start_campaign()
+    declined = campaign_command(living, "decline")
+    assert declined.output == f"{job_id}: declined\n", declined.exception
     job = living.expect_unchanged(JobState.REJECTED)
     assert "driver" in job.reason
+    living.expect_cloud_knows(JobState.REJECTED)
+    refused = campaign_command(living, "approve")
+    assert isinstance(refused.exception, BenchError)
+    assert f"job {job_id}" in str(refused.exception) and "it is REJECTED" in str(refused.exception)
 
 
 def test_later_keeps_the_offer_and_install_still_works(living: LivingBench) -> None:
-    living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
-    living.bench.jobs.decide("later")
+    job_id = living.start_campaign()
+    assert campaign_command(living, "later").output.startswith(f"{job_id}: put off")
     state = living.bench.hmi.state()
     assert state["job_state"] == "WAITING_FOR_APPROVAL"
     assert state["deferred_until"] is not None
-    living.bench.jobs.decide("install")
+    assert living.bench.jobs.campaign is not None
+    approved = campaign_command(living, "approve", living.bench.jobs.campaign.campaign_id)
+    assert approved.output.startswith(f"{job_id}: approved"), approved.exception
     living.expect_updated()
 
 

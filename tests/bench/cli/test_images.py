@@ -1,0 +1,78 @@
+"""``otabench firmware …``: whose keys sign."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from typer.testing import CliRunner
+
+from otabench.bench.cli.app import app
+from otabench.bench.topology import bench_file
+from otabench.proto import image_format
+
+
+def make_keys(folder: Path) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    (folder / "image").mkdir(parents=True)
+    (folder / "image" / "signing.pem").write_bytes(pem(key))
+    return key
+
+
+def pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def signature(image: Path) -> bytes:
+    """Return an image's signature: one key signs one content always alike."""
+    found = image_format.parse(image.read_bytes()).tlv(image_format.TLV_ED25519)
+    assert found is not None
+    return found
+
+
+def pack(*options: str) -> str:
+    done = CliRunner().invoke(app, ["firmware", "pack", "own.bin", "--version", "2.0.0", *options])
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a binary, keys in ``keys``, and a bench that is up in ``runs/latest`` with its own keys and bench file."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.bin").write_bytes(bytes(1024))
+    make_keys(Path("keys"))
+    run = Path("runs") / "latest"
+    make_keys(run / "keys")
+    Path("own.yaml").write_text(bench_file.default_text().replace("engine-mcu-a", "engine-of-mine"))
+    content = {"keys": str((run / "keys").resolve()), "bench_file": str(Path("own.yaml").resolve())}
+    (run / "bench.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_the_running_bench_s_keys_sign_and_its_bench_file_counts(folder: Path) -> None:
+    told = pack("--ecu", "engine")
+    assert "signed with the keys of the bench in runs/latest" in told
+    pack("--ecu", "engine", "--bench", "own.yaml", "--keys", "runs/latest/keys", "--out", "same.bin")
+    pack("--ecu", "engine", "--bench", "own.yaml", "--keys", "keys", "--out", "other.bin")
+    mine = Path("engine-of-mine-2.0.0.bin")
+    assert signature(mine) == signature(Path("same.bin")) != signature(Path("other.bin"))
+
+
+def test_without_a_bench_that_is_up_the_folder_keys_signs(folder: Path) -> None:
+    (folder / "runs/latest/keys").rename(folder / "gone")
+    assert pack("--ecu", "engine") == ""
+    pack("--ecu", "engine", "--keys", "keys", "--out", "same.bin")
+    assert signature(Path("engine-mcu-a-2.0.0.bin")) == signature(Path("same.bin"))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"keys": "/nowhere"}'])
+def test_a_bench_json_that_tells_nothing_is_passed_over(folder: Path, content: str) -> None:
+    (folder / "runs/latest/bench.json").write_text(content)
+    assert pack("--ecu", "engine") == ""
