@@ -154,4 +154,6 @@ def _enter_default(client: EcuClient) -> None:
     client.enter_session(session, step=f"10 {session:02X} default session")
     active = client.read(_ACTIVE_SESSION)
     if active != bytes((session,)):
-        raise client.contradicts(f"22 {_ACTIVE_SESSION:04X} read", f"active session {active.hex()}, not {session:02X}")
+        raise client.contradiction(
+            f"22 {_ACTIVE_SESSION:04X} read", f"active session {active.hex()}, not {session:02X}"
+        )

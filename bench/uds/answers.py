@@ -1,6 +1,7 @@
-"""What a refusal of an ECU means, and what to do about it: negative response codes, and statuses of routines. Pure tables.
+"""Tables of what an ECU's refusal means and what to do about it: negative response codes, and statuses of routines.
 
-The statuses of the routines are this project's own (docs/contracts.md). The names of the codes are in ``names``.
+ISO 14229-1 leaves the statuses of routines to the manufacturer. Those here are this project's own (docs/contracts.md). The names of
+the codes are in ``names``.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ NOT_SUPPORTED: Final = NOT_IN_THIS_SESSION | {
     SUB_FUNCTION_NOT_SUPPORTED,
     REQUEST_OUT_OF_RANGE,
 }
-"""What a bootloader answers to a request that only an application supports."""
+"""The codes with which a bootloader refuses a request that only an application supports."""
 WRONG_SESSION_FOR_ROUTINE: Final = NOT_IN_THIS_SESSION | {REQUEST_OUT_OF_RANGE}
-"""Includes 31: a routine identifier that the active session does not support is out of range there."""
+"""31 is included because an ECU may treat a routine that the active session does not support as out of range."""
 
 SESSION_LOST: Final = NOT_IN_THIS_SESSION | {REQUEST_SEQUENCE_ERROR, SECURITY_ACCESS_DENIED}
-"""Between two steps these mean that the ECU was reset, or fell back to the default session."""
+"""Between two steps these codes mean that the ECU was reset, or fell back to the default session."""
 
 FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
     REQUEST_SEQUENCE_ERROR,
@@ -47,7 +48,7 @@ FORGOTTEN: Final = NOT_IN_THIS_SESSION | {
     TRANSFER_DATA_SUSPENDED,
     WRONG_BLOCK_SEQUENCE_COUNTER,
 }
-"""During a transfer these mean that the ECU lost session, security or transfer: start the sequence again."""
+"""During a transfer these codes mean that the ECU lost session, security or transfer: start the sequence again."""
 
 _REMEDIES: Final[dict[int, str]] = {
     0x10: "look at the ECU's own log",
@@ -56,20 +57,20 @@ _REMEDIES: Final[dict[int, str]] = {
     0x13: "the flash profile does not fit this ECU (lengths, identifiers)",
     0x14: "the ECU cannot send its response by this transport",
     0x21: "the ECU stayed busy: try again later",
-    0x22: "standstill, ignition, supply voltage; a trial that is not yet confirmed; read F1A1",
+    0x22: "check standstill, ignition and supply voltage; read F1A1: a trial may not be confirmed yet",
     0x24: "the ECU expected another step first: compare the profile's sequence",
-    0x25: "something behind the ECU is silent",
+    0x25: "a device behind the ECU does not answer: check its connection",
     0x26: "read the ECU's DTCs (19 02)",
-    0x31: "address, length or identifier is not this ECU's: compare the profile; the image may be larger than the slot",
+    0x31: "the ECU has no such address, length or identifier: compare the profile; the image may be larger than the slot",
     0x33: "the ECU is locked: the profile unlocks too late or at another level",
-    0x34: "the ECU requires service 29, which flash profiles do not have",
+    0x34: "the ECU requires authentication (29), which flash profiles do not support",
     0x35: "the secret in the bench file (security_secret) is not this ECU's",
     0x36: "wrong keys were sent before: wait for the ECU's delay, then check security_secret",
-    0x37: "the ECU delays after wrong keys: try again later",
-    0x70: "the ECU does not accept the download: data format, the slot is not erased, or the patch's base or length",
+    0x37: "the ECU makes testers wait after wrong keys: try again later",
+    0x70: "check the profile's data format, whether the slot is erased, and the patch's base and length",
     0x71: "the amount of data differs from that of RequestDownload (34)",
     0x72: "erasing or programming failed: read the ECU's DTCs (19 02); the flash may be worn",
-    0x73: "a block was lost or counted twice",
+    0x73: "a block was lost or counted twice: try again",
     0x78: "the ECU never finished: look at its own log",
     0x7E: "the ECU has left the session, or the profile does not enter it",
     0x7F: "the ECU has left the session, or the profile does not enter it",
@@ -82,7 +83,7 @@ _REMEDIES: Final[dict[int, str]] = {
 """By negative response code; the codes' names are in ``names.NEGATIVE_RESPONSES``."""
 
 CHECK_MEMORY: Final[dict[int, str]] = {
-    0x01: "there is no whole image in the slot: the transfer was cut short",
+    0x01: "the slot holds no complete image: the transfer was cut short",
     0x02: "the image's SHA-256 differs from the manifest: it was damaged on its way, or is another file",
     0x03: "the image is for another ECU (hardware id or class id): check the campaign's assignment",
     0x04: "the image's signature is wrong: it was not signed with the key this ECU trusts",
@@ -93,9 +94,9 @@ CHECK_MEMORY: Final[dict[int, str]] = {
     0x09: "decryption failed: damaged, or encrypted for another ECU: compare the public key registered for it",
 }
 PATCH_REFUSED: Final = frozenset({0x01, 0x02, 0x08})
-"""After a patch, a missing or different result means that the patch did not fit the base; the full image may still work."""
+"""After a patch, a missing or different image means that the patch did not fit its base. The full image may still work."""
 REFUSED_ON_ARRIVAL: Final = frozenset({0x08, 0x09})
-"""What an ECU found before there was an image to check: it answered 72 during the transfer."""
+"""Faults that an ECU finds while data arrive. It answers the transfer with 72, and reports the cause in check memory afterwards."""
 
 PRECONDITIONS: Final[dict[int, str]] = {
     0x01: "the vehicle is moving: stop it",
@@ -121,5 +122,5 @@ def check_memory_text(status: int) -> str:
 
 
 def preconditions_text(codes: bytes) -> str:
-    """Return what the codes of 31 01 0203 mean, joined."""
+    """Return what the codes of 31 01 0203 mean, joined by semicolons."""
     return "; ".join(PRECONDITIONS.get(code, f"unknown precondition {code:02X}") for code in codes)

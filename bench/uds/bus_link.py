@@ -1,4 +1,7 @@
-"""One bus and the clients of its ECUs: opened at first use, and again after the interface went away."""
+"""One bus and the clients of its ECUs.
+
+The bus is opened at its first use. After the interface was lost, the next use opens it again. Requests to one ECU are in ``client``.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,18 @@ from otabench.proto.process_config import IsoTpConfig
 from otabench.proto.trace import TraceWriter
 
 ChannelOpener = Callable[[Mapping[str, Any], IsoTpConfig], Channel]
-"""``open_channel``, or a replacement in tests."""
+"""``open_channel``, or its replacement in a test."""
 
 _BUS_TIMEOUT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.1
 
 
 class BusLink:
-    """The ECUs on one bus. Used by one thread at a time (TesterPresent has its own and shares only the channel)."""
+    """The ECUs on one bus.
+
+    Only one thread at a time may use it. TesterPresent runs in its own thread and shares only the channel, whose ``send_functional`` is
+    safe to call from any thread.
+    """
 
     def __init__(
         self, endpoints: Sequence[EcuEndpoint], trace: TraceWriter, *, opener: ChannelOpener = open_channel
@@ -71,7 +78,7 @@ class BusLink:
         """Send a functional request to all ECUs of this bus.
 
         Raises:
-            BusUnavailable: it could not be sent.
+            BusUnavailable: the request could not be sent. With ``is_best_effort`` this is only traced.
         """
         for target in self._functional:
             send_functional(
@@ -86,7 +93,7 @@ class BusLink:
             )
 
     def keep_sessions(self) -> None:
-        """Start TesterPresent unless it runs already. Wait a few seconds for a bus that is away.
+        """Start TesterPresent, unless it runs already. If the bus is away, wait for it up to 5 seconds.
 
         Raises:
             BusUnavailable: the bus cannot be opened.
@@ -110,13 +117,13 @@ class BusLink:
             sender.start()
 
     def let_sessions_end(self) -> None:
-        """Stop TesterPresent; the ECUs fall back to the default session by themselves (S3)."""
+        """Stop TesterPresent. The ECUs then return to the default session by themselves (S3)."""
         for sender in self._tester_present:
             sender.stop()
         self._tester_present = []
 
     def close(self) -> None:
-        """Close bus and clients; the next use opens them again."""
+        """Close bus and clients. The next use opens them again."""
         self.let_sessions_end()
         for client in self._clients.values():
             client.close()
@@ -126,7 +133,7 @@ class BusLink:
             self._channel = None
 
     def _await_bus(self) -> None:
-        """Open the bus, with growing pauses between attempts: an adapter may be plugged in again."""
+        """Open the bus. Retry with growing pauses, because an adapter may be about to be plugged in again."""
         deadline = Deadline(_BUS_TIMEOUT_S)
         pauses = Backoff(first_s=_FIRST_PAUSE_S, max_s=_BUS_TIMEOUT_S / 2)
         while True:
@@ -149,12 +156,13 @@ class BusLink:
 
 
 def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
-    """Return one ECU for each functional address of the bus: every address needs a request of its own."""
+    """Return one ECU for each functional address of the bus. A functional request must be sent once to each address."""
     targets: dict[object, EcuEndpoint] = {}
     for endpoint in endpoints:
         try:
             address: object = functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
         except ValueError:
-            address = endpoint.name  # an address that contradicts itself; sending to it raises the error
+            # The address contradicts itself. Keep it as a target: the error is raised where a request is sent to it.
+            address = endpoint.name
         targets.setdefault(address, endpoint)
     return list(targets.values())

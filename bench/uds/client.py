@@ -10,8 +10,9 @@
 Rules:
 
 * A request returns the bytes of the positive response, or raises one of ``errors``.
-* Repeats are bounded: after NRC 21 (busy), and after silence if the caller allows it (``may_repeat``). NRC 78 is waited out.
-* ``request`` sends exactly the bytes that it receives. Only ``routine`` with ``find_session`` changes session or unlocks.
+* A request is repeated after NRC 21 (busy), and after silence if the caller allows it (``may_repeat``). Both are bounded by the profile.
+* After NRC 78 the client waits for the final response, up to ``max_pending_s`` of the profile.
+* ``request`` sends the caller's bytes unchanged. Only ``routine`` with ``find_session`` changes the session or unlocks by itself.
 
 Security access is in ``security``, the filter for late responses in ``wire``.
 """
@@ -45,7 +46,7 @@ from otabench.proto.trace import TraceWriter
 
 
 class _PendingTooLong(Exception):
-    """The ECU still answered 78 after the profile's ``max_pending_s``."""
+    """The ECU was still answering 78 after the profile's ``max_pending_s``."""
 
 
 class EcuClient:
@@ -67,9 +68,11 @@ class EcuClient:
         self._pending = Deadline(0.0)
         config: dict[str, Any] = dict(default_client_config)
         config.update(
-            request_timeout=None,  # it would also limit the time for the final response after 78
-            use_server_timing=False,  # ``enter_session`` does it, with a margin
-            # without these three udsoncan returns a response object for a refusal, which a caller could overlook
+            # udsoncan's own request timeout (5 s) would also limit the wait for the final response after 78.
+            request_timeout=None,
+            # ``enter_session`` takes over the ECU's P2 and P2*, and adds the profile's margin; udsoncan would not add one.
+            use_server_timing=False,
+            # Without these three udsoncan returns a response object for a refusal, which a caller could overlook.
             exception_on_negative_response=True,
             exception_on_invalid_response=True,
             exception_on_unexpected_response=True,
@@ -87,11 +90,15 @@ class EcuClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again."""
+        """Close the connection. The next request opens it again."""
         self._wire.close()
 
     def discard_received(self) -> None:
-        """Drop all messages received so far. Needed before a functional request whose responses are collected afterwards."""
+        """Drop all messages received so far.
+
+        Call this before a functional request whose responses are collected afterwards. Otherwise an old message could be taken for one
+        of them.
+        """
         self._open(step="open connection")
         self._wire.below.empty_rxqueue()
 
@@ -111,10 +118,11 @@ class EcuClient:
             step: the purpose of the request, for errors and the trace.
             p2_s: how long to wait for the first response, instead of the session's P2.
             is_sent_already: do not send; only collect the response to a functional request.
-            may_repeat: send again if no response came in time. Only for requests that have the same effect when done twice.
+            may_repeat: send again if no response came in time. Set it only for a request that may be carried out twice without harm:
+                after silence the tester cannot distinguish a lost request from a lost response.
 
         Raises:
-            EcuRefused: negative response; ``nrc`` has it.
+            EcuRefused: negative response; ``nrc`` holds its code.
             EcuLost: no response in time, or the message was damaged on its way.
             EcuContradicts: the response belongs to another request, or is not UDS.
             BusUnavailable: the interface is down, gone, or off the bus.
@@ -130,12 +138,13 @@ class EcuClient:
                 busy_repeats -= 1
                 time.sleep(self.profile.timing.busy_pause_s)
             except EcuLost as error:
-                # 78 without an end is not silence: the ECU works on the request.
+                # An ECU that answers 78 without an end is not silent: it is working on the request, so do not send it again.
                 if error.nrc is not None or repeats == 0:
                     raise
                 repeats -= 1
             except EcuContradicts:
-                if not self._wire.stray or repeats == 0:  # a late response to another request is silence for this one
+                # If only a late response to another request came, this request was met with silence.
+                if not self._wire.stray or repeats == 0:
                     raise
                 repeats -= 1
             is_sent_already = False
@@ -143,20 +152,25 @@ class EcuClient:
     def enter_session(self, session: int, *, step: str, is_sent_already: bool = False) -> None:
         """Change the session (10), and use the P2 and P2* of the response from then on.
 
+        ``is_sent_already``: as ``request``.
+
         Raises:
             FlashError: as ``request``.
         """
         answer = self.request(bytes((0x10, session)), step=step, is_sent_already=is_sent_already)
         if len(answer) < 6:
-            return  # ISO 14229-1:2006 had no timing record; the profile's times stay
+            # The timing record is missing in ISO 14229-1:2006: keep the profile's times.
+            return
         timing = self.profile.timing
+        # sessionParameterRecord (ISO 14229-1): P2 in units of 1 ms, P2* in units of 10 ms.
         self._client.session_timing.p2_server_max = int.from_bytes(answer[2:4], "big") / 1000 + timing.p2_margin_s
         self._client.session_timing.p2_star_server_max = int.from_bytes(answer[4:6], "big") / 100 + timing.p2_margin_s
 
     def unlock(self) -> None:
-        """Unlock the ECU (27). Send no key if it is unlocked already; wait out its delay after wrong keys (NRC 37), bounded.
+        """Unlock the ECU (27), unless it is unlocked already.
 
-        If a response is lost, start again with a new seed: the lost response may have been the one that unlocked.
+        After wrong keys an ECU answers NRC 37 for some time; wait for that up to ``max_delay_s`` of the profile. If a response is lost,
+        start again with a new seed: the lost response may have been the one that unlocked the ECU.
 
         Raises:
             FlashError: as ``request``; the security algorithm cannot be loaded or fails.
@@ -168,14 +182,14 @@ class EcuClient:
 
         Args:
             identifier: the data identifier.
-            p2_s: as ``request``. With it the request is not repeated: callers that poll ask again themselves.
+            p2_s: as ``request``. The request is then not repeated, because callers that poll send it again themselves.
 
         Raises:
             FlashError: as ``request``.
         """
-        wanted = identifier.to_bytes(2, "big")
+        record_id = identifier.to_bytes(2, "big")
         step = f"22 {identifier:04X} read"
-        return self.request(b"\x22" + wanted, step=step, p2_s=p2_s, may_repeat=p2_s is None)[3:]
+        return self.request(b"\x22" + record_id, step=step, p2_s=p2_s, may_repeat=p2_s is None)[3:]
 
     def routine(
         self,
@@ -190,7 +204,7 @@ class EcuClient:
 
         Args:
             find_session: if the ECU refuses because it is locked or in the wrong session, unlock or change the session and
-                ask again. For use outside the programming sequence, which has an order of its own.
+                send the request again. Not for the programming sequence: there the profile orders sessions and unlocking.
             may_repeat: as ``request``.
 
         Raises:
@@ -198,17 +212,17 @@ class EcuClient:
         """
         step = f"31 01 {identifier:04X} {name}"
         request = b"\x31\x01" + identifier.to_bytes(2, "big") + option
-        ask = self._with_rights if find_session else self.request
-        answer = ask(request, step=step, may_repeat=may_repeat)
+        send = self._request_with_access if find_session else self.request
+        answer = send(request, step=step, may_repeat=may_repeat)
         if len(answer) < 5:
-            raise self.contradicts(step, f"answered {answer.hex(' ').upper()}")
+            raise self.contradiction(step, f"answered {answer.hex(' ').upper()}")
         return answer[4:]
 
-    def refused(self, step: str, text: str, *, nrc: int | None = None, remedy: str = "") -> EcuRefused:
-        """Return the error for a refusal: a status of a routine, or a negative response that needs more words."""
+    def refusal(self, step: str, text: str, *, nrc: int | None = None, remedy: str = "") -> EcuRefused:
+        """Return the error for a refusal: a routine's status, or a negative response that the caller explains in ``text``."""
         return EcuRefused(text, ecu=self.name, step=step, nrc=nrc, remedy=remedy)
 
-    def contradicts(self, step: str, text: str) -> EcuContradicts:
+    def contradiction(self, step: str, text: str) -> EcuContradicts:
         """Return the error for a response that does not fit the request."""
         return EcuContradicts(text, ecu=self.name, step=step, remedy="the ECU's software or its flash profile is wrong")
 
@@ -216,8 +230,8 @@ class EcuClient:
         """Write a trace event of this ECU and job."""
         self._trace.emit(event, job_id=self.job_id, ecu=self.name, **data)
 
-    def _with_rights(self, payload: bytes, *, step: str, may_repeat: bool) -> bytes:
-        """Send a request; unlock or change the session as the refusals demand, each session once."""
+    def _request_with_access(self, payload: bytes, *, step: str, may_repeat: bool) -> bytes:
+        """Send a request. After a refusal, unlock or change the session accordingly and try again; try each session once."""
         untried = [self._enter_extended, self._enter_programming]
         may_unlock = True
         while True:
@@ -225,12 +239,12 @@ class EcuClient:
                 return self.request(payload, step=step, may_repeat=may_repeat)
             except EcuRefused as error:
                 if error.nrc == answers.SECURITY_ACCESS_DENIED and may_unlock:
-                    remedy, may_unlock = self.unlock, False
+                    act, may_unlock = self.unlock, False
                 elif error.nrc in answers.WRONG_SESSION_FOR_ROUTINE and untried:
-                    remedy, may_unlock = untried.pop(0), True  # a new session is locked again
+                    act, may_unlock = untried.pop(0), True  # a change of session locks the ECU again
                 else:
                     raise
-            remedy()
+            act()
 
     def _enter_extended(self) -> None:
         session = self.profile.sessions.extended
@@ -248,7 +262,8 @@ class EcuClient:
     def _open(self, *, step: str) -> None:
         if self._wire.is_open():
             return
-        self._default_timing()  # the ECU may have left the session whose P2 we used
+        # The connection was closed for a while: the ECU may have left the session whose P2 was used.
+        self._default_timing()
         try:
             self._wire.open()
         except TransportError as error:
@@ -263,7 +278,8 @@ class EcuClient:
         timing = self._client.session_timing
         p2_before = timing.p2_server_max
         if p2_s is not None:
-            timing.p2_server_max = p2_s  # udsoncan's own timeout of a request would also limit the time after 78
+            # Set P2 for this exchange only. udsoncan's ``timeout`` argument would also limit the wait after 78.
+            timing.p2_server_max = p2_s
         self._wire.expect(payload, is_sent_already=is_sent_already)
         self._pending = Deadline(self.profile.timing.max_pending_s)
         started = time.monotonic()
@@ -278,11 +294,11 @@ class EcuClient:
             raise EcuRefused(ecu=self.name, step=step, nrc=nrc) from error
         except (UnexpectedResponseException, InvalidResponseException) as error:
             answer = bytes(error.response.original_payload or b"")
-            raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
+            raise self.contradiction(step, f"answered {answer[:8].hex(' ').upper()}") from error
         except TimeoutException as error:
             if self._wire.stray:
                 answer = self._wire.stray
-                raise self.contradicts(step, f"answered {answer[:8].hex(' ').upper()}") from error
+                raise self.contradiction(step, f"answered {answer[:8].hex(' ').upper()}") from error
             problem = "no answer"
             raise EcuLost(
                 "no answer in time",
@@ -305,6 +321,7 @@ class EcuClient:
 
     def _from_transport(self, step: str, error: TransportError) -> FlashError:
         if isinstance(error, BUS_FAULTS):
-            self.close()  # a socket stays bound to an interface that was removed; the next request opens a new one
+            # A socket stays bound to an interface that was removed, even if one of the same name returns. Open a new socket next time.
+            self.close()
             return BusUnavailable(str(error), ecu=self.name, step=step)
         return EcuLost(str(error), ecu=self.name, step=step)

@@ -1,7 +1,8 @@
-"""The trouble codes of an ECU, read by UDS (19 02, 19 06): code, how often, when, in which job, why.
+"""Read the trouble codes of an ECU by UDS (19 02, 19 06).
 
-The extended data records are this project's own (docs/contracts.md). An ECU without service 19, or without extended data, is not an
-error: the records are shorter then. Silence is an error as everywhere.
+A record holds the code, and how often, when, in which job and why it was set. The layout of the extended data records is this project's
+own (docs/contracts.md). An ECU without service 19 has an empty list, and one without extended data has shorter records. Neither is an
+error, but silence is.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from otabench.bench.uds.errors import EcuRefused
 CONFIRMED: Final = 0x08
 """Status bit 3, confirmedDTC (ISO 14229-1)."""
 _ALL_RECORDS: Final = 0xFF
-"""DTCExtDataRecordNumber for all records."""
+"""DTCExtDataRecordNumber FF requests all records (ISO 14229-1)."""
 _ENTRY_BYTES: Final = 4
 """Three bytes of code, one of status."""
 _OCCURRENCE, _JOB, _TEXT = 0x01, 0x02, 0x03
+"""Record numbers of the extended data."""
 _HEADER_BYTES: Final = 6
+"""59 06, three bytes of code, one of status."""
 
 NAMES: Final[dict[int, str]] = {
     0x056200: "the supply's voltage is too low",
@@ -31,12 +34,12 @@ NAMES: Final[dict[int, str]] = {
     0x160100: "a new image did not come up",
     0x160200: "rolled back to the confirmed image",
 }
-"""Of the profile ``iso14229-ab``."""
+"""Codes of ECUs with the profile ``iso14229-ab``."""
 
 
 @dataclass(frozen=True)
 class DtcRecord:
-    """One stored code. ``count`` 0, ``set_at`` None and empty texts: the ECU did not report them."""
+    """One stored code. ``count`` 0, ``set_at`` None and empty texts mean that the ECU did not report them."""
 
     code: int
     status: int
@@ -46,24 +49,27 @@ class DtcRecord:
     text: str = ""
 
     def __str__(self) -> str:
-        """ "P0602-00 an image was refused: wrong signature (job 7f…, 2026-01-01 00:00:00 UTC, 2 times)"."""
+        """Return e.g. "P0602-00 an image was refused: wrong signature (job 7f…, 2026-01-01 00:00:00 UTC, 2 times)"."""
         name = NAMES.get(self.code, "")
         reason = ": ".join(part for part in (name, self.text) if part)
         facts = [f"job {self.job_id}"] if self.job_id else []
         facts += [f"{self.set_at:%Y-%m-%d %H:%M:%S} UTC"] if self.set_at else []
         facts += [f"{self.count} times"] if self.count > 1 else []
-        return " ".join(part for part in (shown(self.code), reason, f"({', '.join(facts)})" if facts else "") if part)
+        return " ".join(
+            part for part in (format_dtc(self.code), reason, f"({', '.join(facts)})" if facts else "") if part
+        )
 
 
-def shown(code: int) -> str:
+def format_dtc(code: int) -> str:
     """Return a three-byte code as workshops write it (ISO 15031-6): letter, four digits, failure type."""
+    # The two top bits select the letter: powertrain, chassis, body, network.
     return f"{'PCBU'[code >> 22]}{code >> 8 & 0x3FFF:04X}-{code & 0xFF:02X}"
 
 
 def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRecord, ...]:
     """Return the stored codes with at least one status bit of the mask.
 
-    A refusal means that the ECU has none to report, and returns an empty tuple.
+    An ECU that refuses the request reports no codes: the tuple is empty.
 
     Raises:
         FlashError: the ECU is silent, or its response does not fit.
@@ -73,17 +79,19 @@ def read_dtcs(client: EcuClient, *, status_mask: int = CONFIRMED) -> tuple[DtcRe
         answer = client.request(bytes((0x19, 0x02, status_mask)), step=step)
     except EcuRefused:
         return ()
+    # 59 02, DTCStatusAvailabilityMask, then the entries.
     if answer[1:2] != b"\x02" or len(answer) < 3 or (len(answer) - 3) % _ENTRY_BYTES:
-        raise client.contradicts(step, f"answered {answer.hex(' ').upper()}")
+        raise client.contradiction(step, f"answered {answer.hex(' ').upper()}")
     entries = [answer[start : start + _ENTRY_BYTES] for start in range(3, len(answer), _ENTRY_BYTES)]
-    return tuple(_with_records(client, int.from_bytes(entry[:3], "big"), entry[3]) for entry in entries)
+    return tuple(_read_extended_data(client, int.from_bytes(entry[:3], "big"), entry[3]) for entry in entries)
 
 
 def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
     """Return the contents of the extended data records of one code.
 
     Raises:
-        ValueError: a record is cut short, or has an unknown number: without its length the next record cannot be found.
+        ValueError: a record is cut short, or its number is unknown. Records carry no common length field, so the next record could not be
+            found.
     """
     count, set_at, texts = 0, None, {_JOB: "", _TEXT: ""}
     while records:
@@ -99,16 +107,16 @@ def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
     return DtcRecord(code, status, count, set_at, texts[_JOB], texts[_TEXT])
 
 
-def _with_records(client: EcuClient, code: int, status: int) -> DtcRecord:
-    asked = code.to_bytes(3, "big")
-    step = f"19 06 {shown(code)} read extended data"
+def _read_extended_data(client: EcuClient, code: int, status: int) -> DtcRecord:
+    code_bytes = code.to_bytes(3, "big")
+    step = f"19 06 {format_dtc(code)} read extended data"
     try:
-        answer = client.request(b"\x19\x06" + asked + bytes((_ALL_RECORDS,)), step=step)
+        answer = client.request(b"\x19\x06" + code_bytes + bytes((_ALL_RECORDS,)), step=step)
     except EcuRefused:
         return DtcRecord(code, status)
-    if answer[1:5] != b"\x06" + asked or len(answer) < _HEADER_BYTES:
-        raise client.contradicts(step, f"answered {answer[:8].hex(' ').upper()}")
+    if answer[1:5] != b"\x06" + code_bytes or len(answer) < _HEADER_BYTES:
+        raise client.contradiction(step, f"answered {answer[:8].hex(' ').upper()}")
     try:
         return parse_records(code, status, answer[_HEADER_BYTES:])
     except ValueError as error:
-        raise client.contradicts(step, str(error)) from error
+        raise client.contradiction(step, str(error)) from error

@@ -1,4 +1,4 @@
-"""One ECU as a tester reaches it: bus, identifiers, addressing, flash profile, security access."""
+"""How a tester reaches one ECU: bus, identifiers, addressing, flash profile, security access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 
 
 class EcuEndpoint(ProcessConfig):
-    """One ECU as the tester reaches it. Provisioned, not discovered."""
+    """How the tester reaches one ECU. All fields come from the configuration; none is discovered on the bus."""
 
     name: str
     bus: dict[str, Any]
@@ -26,4 +26,4 @@ class EcuEndpoint(ProcessConfig):
     profile: str = "iso14229-ab"
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
-    """``proto.security_algorithm``: the built-in one, or ``module:function``."""
+    """The built-in algorithm, or ``module:function`` (see ``proto.security_algorithm``)."""

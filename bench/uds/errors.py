@@ -9,11 +9,10 @@
     ├── TrialUnsteady     a trial image was reset, or went silent, during the soak
     ├── BusUnavailable    the bus itself: the same call may succeed later
     ├── ProfileInvalid    the flash profile is missing or wrong
-    ├── DependenciesNotMet FF01 reports that what the image depends on is missing
-    └── SeveralFailed     more than one ECU failed in one act
+    ├── DependenciesNotMet FF01 reports that a version that the image depends on is missing
+    └── SeveralFailed     more than one ECU failed at the same time
 
-Callers pass fields and never compose a sentence; the errors compose their text from the fields.
-``FlashCanceled`` is not a ``FlashError``: nothing failed.
+Callers pass fields; the errors compose their text from them. ``FlashCanceled`` is not a ``FlashError``, because nothing failed.
 """
 
 from __future__ import annotations
@@ -25,18 +24,20 @@ from otabench.bench.uds import answers
 
 
 class FlashError(Exception):
-    """An ECU did not do what the update needs of it.
+    """An ECU did not do what the update requires.
 
-    The text is "ECU: step: NRC xx name: problem: remedy (note)", without the parts that are empty.
+    The text is "ECU: step: NRC xx name: problem: remedy (note)". Empty parts are left out::
+
+        engine: 31 01 FF00 erase memory: NRC 22 conditionsNotCorrect: check standstill, … (attempt 2 of 3)
 
     Attributes:
         problem: what happened; may be empty where ``nrc`` is given.
         ecu: the ECU's name; empty where the error concerns the bus or a profile.
-        step: what was tried, e.g. "31 01 FF00 erase memory".
+        step: the attempted step, e.g. "31 01 FF00 erase memory".
         nrc: the negative response code, if the ECU sent one.
-        remedy: what to do; without one, that of the negative response code.
-        note: what the caller adds, e.g. how many attempts were made.
-        retryable: whether the same call may succeed later (silence, power cut). A refusal stays a refusal.
+        remedy: what to do; by default, the remedy for the negative response code.
+        note: a caller's addition, e.g. the number of attempts.
+        retryable: whether the same call may succeed later (after silence or a power cut). A refused request is not retryable.
     """
 
     retryable: bool = False
@@ -54,11 +55,11 @@ class FlashError(Exception):
 
     @classmethod
     def of(cls, error: FlashError, *, note: str = "") -> Self:
-        """Return an error of this class with another error's fields, e.g. ``PatchRefused.of(refused)``.
+        """Return an error of this class with the fields of another error, e.g. ``PatchRefused.of(refusal)``.
 
         Args:
             error: where the fields come from.
-            note: added to the other error's note.
+            note: appended to the note of ``error``.
         """
         notes = "; ".join(part for part in (error.note, note) if part)
         return cls(error.problem, ecu=error.ecu, step=error.step, nrc=error.nrc, remedy=error.remedy, note=notes)
@@ -70,7 +71,7 @@ class FlashError(Exception):
 
 
 class EcuRefused(FlashError):
-    """A negative response that repeating does not change, or a routine that answered with a status other than 0."""
+    """A negative response that a repetition would not change, or a routine that answered with a status other than 0."""
 
 
 class PatchRefused(EcuRefused):
@@ -84,11 +85,11 @@ class EcuLost(FlashError):
 
 
 class EcuContradicts(FlashError):
-    """A response that does not fit its request, or a slot table with a state that it should not have."""
+    """A response that does not fit its request, or a slot table with a state that cannot be right at this point."""
 
 
 class RolledBack(FlashError):
-    """The ECU's bootloader gave the new image up; the ECU runs the old one."""
+    """The ECU's bootloader gave up the new image. The ECU runs the old one again."""
 
 
 class TrialUnsteady(FlashError):
@@ -106,11 +107,14 @@ class ProfileInvalid(FlashError):
 
 
 class DependenciesNotMet(FlashError):
-    """An ECU that is not activated yet reports that what its image depends on is missing."""
+    """An ECU reports, before it is activated, that a version that its image depends on is missing."""
 
 
 class SeveralFailed(FlashError):
-    """Several ECUs failed in one act. Fields of the first; ``errors`` holds all, and the text names all."""
+    """Several ECUs failed at the same time.
+
+    The fields are those of the first error. ``errors`` holds all of them, and the text names all of them.
+    """
 
     def __init__(self, errors: Sequence[FlashError]) -> None:
         first = errors[0]

@@ -1,4 +1,10 @@
-"""The identity and slot table of an ECU, read by UDS, and whether the ECU answers at all."""
+"""Read the identity and slot table of an ECU by UDS, and wait until an ECU answers.
+
+    identity = probe(endpoint)  # opens the bus for this one call
+    identity.software_version, identity.active.state
+
+The layout of the slot table is in ``slot_table``.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +38,7 @@ class EcuIdentity:
     slots: tuple[Slot, ...]
     boot_software_id: str = ""
     dtcs: tuple[str, ...] = ()
-    """Stored trouble codes in words, if the ECU reports them."""
+    """Texts of the stored trouble codes; empty unless the caller read them (``dtcs.read_dtcs``)."""
 
     @property
     def active(self) -> Slot:
@@ -50,7 +56,7 @@ def read_slots(client: EcuClient, *, p2_s: float | None = None) -> SlotTable:
     try:
         return slot_table.parse(record)
     except ValueError as error:
-        raise client.contradicts(f"22 {identifier:04X} read", str(error)) from error
+        raise client.contradiction(f"22 {identifier:04X} read", str(error)) from error
 
 
 def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentity:
@@ -59,19 +65,20 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
     Raises:
         FlashError: see ``EcuClient.read``.
     """
-    wanted = client.profile.identifiers
+    identifiers = client.profile.identifiers
     slots = read_slots(client, p2_s=p2_s)
     boot = ""
-    if wanted.boot_software_id is not None:
+    if identifiers.boot_software_id is not None:
         try:
-            boot = _text(client, wanted.boot_software_id, p2_s)
+            boot = _text(client, identifiers.boot_software_id, p2_s)
         except EcuRefused:
-            boot = ""  # optional: not every ECU has this identifier, and nothing depends on it
+            # Not every ECU supports this identifier, and no rule depends on it.
+            boot = ""
     return EcuIdentity(
         ecu=client.name,
-        serial=_text(client, wanted.serial, p2_s),
-        hardware_id=_text(client, wanted.hardware_id, p2_s),
-        software_version=_text(client, wanted.software_version, p2_s),
+        serial=_text(client, identifiers.serial, p2_s),
+        hardware_id=_text(client, identifiers.hardware_id, p2_s),
+        software_version=_text(client, identifiers.software_version, p2_s),
         active_slot=slots.active_slot,
         boots_left=slots.boots_left,
         slots=slots.slots,
@@ -80,7 +87,7 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
 
 
 def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentity:
-    """Return the identity of one ECU; open its bus for this call only.
+    """Return the identity of one ECU. Open its bus for this call only.
 
     Raises:
         FlashError: the bus cannot be opened, the ECU is silent, or a response does not fit.
@@ -102,6 +109,8 @@ def probe(endpoint: EcuEndpoint, trace: TraceWriter | None = None) -> EcuIdentit
 
 def await_answer(client: EcuClient, *, deadline: Deadline, cancel: threading.Event | None = None) -> None:
     """Wait until the ECU answers TesterPresent (3E 00), positively or negatively.
+
+    A refusal proves that the ECU runs as well as a positive response does.
 
     Raises:
         EcuLost: it did not answer before ``deadline``.
@@ -133,4 +142,4 @@ def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:
     try:
         return record.decode("ascii")
     except UnicodeDecodeError as error:
-        raise client.contradicts(f"22 {identifier:04X} read", f"{record.hex()} is not ASCII") from error
+        raise client.contradiction(f"22 {identifier:04X} read", f"{record.hex()} is not ASCII") from error

@@ -1,7 +1,7 @@
-"""Names of UDS services, identifiers, routines and negative response codes: the only table on the bench's side.
+"""Names of UDS services, identifiers, routines and negative response codes, for messages, reports, traces and Wireshark.
 
-For messages, reports, traces and Wireshark. Names are those of ISO 14229-1; names of this project's own identifiers end in
-"(OEM)". The simulated ECU has a table of its own on purpose: if both used one table, a wrong entry would go unnoticed.
+This is the only such table on the bench's side. The names are those of ISO 14229-1. Names of this project's own identifiers end in
+"(OEM)". The simulated ECU has its own table on purpose: if both used one table, a wrong entry would go unnoticed.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ NEGATIVE_RESPONSES: Final[dict[int, str]] = {
 
 
 def describe(request: bytes) -> str:
-    """Return a request in words: service, and identifier or routine if it has one; empty for an unknown service."""
+    """Return a request in words, e.g. "ReadDataByIdentifier VIN". Return an empty text for an unknown service."""
     service = SERVICES.get(request[0]) if request else None
     if service is None:
         return ""
     names, at = {0x22: (DATA_IDENTIFIERS, 1), 0x2E: (DATA_IDENTIFIERS, 1), 0x31: (ROUTINES, 2)}.get(
         request[0], ({}, len(request))
     )
-    what = names.get(int.from_bytes(request[at : at + 2], "big"), "")
-    return f"{service} {what}".rstrip()
+    subject = names.get(int.from_bytes(request[at : at + 2], "big"), "")
+    return f"{service} {subject}".rstrip()

@@ -3,7 +3,10 @@
     profile = load("iso14229-ab")        # a shipped one
     profile = load("./mine.yaml")        # a file
 
-Unknown keys are errors. The code of the steps is in ``gateway.flashing.steps``; a profile only holds their order and parameters.
+Rules:
+
+* Unknown keys are errors: a misspelt optional key would otherwise silently have no effect.
+* A profile holds the order and the parameters of the steps. Their code is in ``gateway.flashing.steps``.
 """
 
 from __future__ import annotations
@@ -50,7 +53,10 @@ class _Model(BaseModel):
 
 
 class Sequence(_Model):
-    """Steps in order. ``pre_programming`` and ``post_programming`` run for all ECUs of a bus at once, ``programming`` for one ECU."""
+    """Steps in order.
+
+    ``pre_programming`` and ``post_programming`` run for all ECUs of a bus together, ``programming`` for one ECU after the other.
+    """
 
     pre_programming: tuple[Step, ...]
     programming: tuple[Step, ...]
@@ -77,7 +83,7 @@ class Security(_Model):
     send_key: _Byte
     max_delay_s: _Seconds
     for_slot_routines: bool = False
-    """Unlock before 0211 and 0212, in the extended session. False: unlock only when the ECU refuses (NRC 33)."""
+    """True: unlock in the extended session before 0211 and 0212. False: unlock only when the ECU refuses (NRC 33)."""
 
 
 class Identifiers(_Model):
@@ -129,22 +135,23 @@ class DataFormat(_Model):
     patch: _Byte
     encrypted_full: _Byte | None = None
     encrypted_patch: _Byte | None = None
-    """None: this kind of ECU does not accept encrypted data."""
+    """None, for either of the two: this kind of ECU does not accept encrypted data."""
 
     def of(self, *, is_patch: bool, is_encrypted: bool) -> int | None:
-        """Return the dataFormatIdentifier of RequestDownload (34); None if this kind of ECU has none."""
+        """Return the dataFormatIdentifier of RequestDownload (34), or None if this kind of ECU does not accept such data."""
         if is_encrypted:
             return self.encrypted_patch if is_patch else self.encrypted_full
         return self.patch if is_patch else self.full
 
 
 class TransferLimits(_Model):
+    # An ISO-TP message with a 12-bit length carries 4095 bytes. A block has service identifier, counter and at least one byte of data.
     max_block_bytes: int = Field(ge=3, le=4095)
     block_repeats: int = Field(ge=0, le=10)
 
 
 class Reentry(_Model):
-    """How often and how long a step is repeated after a lost session or message, outside transfers."""
+    """How often, and for how long, a step outside a transfer is repeated after a lost session or message."""
 
     attempts: int = Field(default=3, ge=0, le=10)
     max_duration_s: _Seconds = 10.0
@@ -156,7 +163,7 @@ class Soak(_Model):
     time_s: _Seconds = 2.0
     poll_s: float = Field(default=0.25, gt=0)
     trial_limit_s: float | None = Field(default=60.0, gt=0)
-    """After this time an ECU gives up a trial that is not confirmed. None: it never does."""
+    """The time after which an ECU gives up a trial that is not confirmed. None: the ECU never gives it up."""
 
     def require_fits(self, time_s: float) -> None:
         """Raise ValueError if a soak of ``time_s`` would outlast the trial."""
@@ -192,6 +199,7 @@ class Timing(_Model):
     p2_star_s: _Seconds
     p2_margin_s: _Seconds
     max_pending_s: _Seconds
+    # S3 is 5 s (ISO 14229-2); a longer period would let sessions end between two TesterPresent.
     tester_present_s: float = Field(gt=0, le=4.5)
     request_repeats: int = Field(default=2, ge=0, le=10)
     busy_repeats: int = Field(ge=0)
@@ -201,7 +209,7 @@ class Timing(_Model):
 
 
 class Profile(_Model):
-    """Everything that the tester needs to know about one kind of ECU."""
+    """The sequence, identifiers, sizes and times of one kind of ECU."""
 
     name: str
     sequence: Sequence
@@ -222,17 +230,20 @@ class Profile(_Model):
 
 
 def shipped() -> list[str]:
-    """Return the names of the profiles in the package."""
+    """Return the names of the profiles that are part of the package."""
     folder = resources.files("otabench.bench.uds.profiles")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 @cache
 def load(name: str) -> Profile:
-    """Read a profile: a shipped one by name, any other by path (a name with ``/`` or ending in ``.yaml``).
+    """Return a profile. Read it once per process.
+
+    Args:
+        name: the name of a shipped profile; or a path, if it contains ``/`` or ends in ``.yaml``.
 
     Raises:
-        ProfileInvalid: it does not exist, cannot be read, or has a wrong key or value.
+        ProfileInvalid: the profile does not exist, cannot be read, or has a wrong key or value.
     """
     step = f"flash profile {name}"
     try:
@@ -243,7 +254,10 @@ def load(name: str) -> Profile:
     except OSError as error:
         known = ", ".join(shipped())
         raise ProfileInvalid(
-            f"cannot be read ({error.strerror})", ecu="", step=step, remedy=f"shipped are {known}; or give a path"
+            f"cannot be read ({error.strerror})",
+            ecu="",
+            step=step,
+            remedy=f"use a shipped profile ({known}) or the path of a file",
         ) from error
     try:
         return Profile.model_validate(yaml.safe_load(text))
@@ -256,7 +270,7 @@ def load(name: str) -> Profile:
 
 def _first_mistake(error: ValidationError) -> tuple[str, str]:
     """Return what is wrong, with its key, and what to do."""
-    # a misspelt key is an unknown one and a missing one: the unknown one leads to the remedy
+    # A misspelt key causes two errors: an unknown key and a missing one. Only the unknown one leads to the remedy.
     first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     location = [str(part) for part in first["loc"]]
     where = ".".join(location) or "the file"
@@ -269,7 +283,7 @@ def _first_mistake(error: ValidationError) -> tuple[str, str]:
 
 
 def _known_keys(path: Iterable[str]) -> list[str]:
-    """Return the keys of the section of a profile that ``path`` leads to."""
+    """Return the keys that a profile may have in the section at ``path``."""
     model: type[BaseModel] = Profile
     for key in path:
         section = model.model_fields[key].annotation

@@ -1,6 +1,7 @@
-"""Security access (service 27): seed, key, and what to do about the ECU's delay and about lost messages.
+"""Security access (service 27): request a seed, send the key.
 
-The algorithm that makes a key of a seed is in ``proto.security_algorithm``; which sub-functions to use is in the flash profile.
+This module also waits while the ECU delays after wrong keys, and starts again after lost messages. The algorithm that turns a seed into a
+key is in ``proto.security_algorithm``. The sub-functions are in the flash profile.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class _Request(Protocol):
 
 
 class SecurityAccess:
-    """Unlocking of one ECU.
+    """The unlocking of one ECU.
 
     Args:
         endpoint: the ECU's algorithm and secret.
         profile: levels, and how long to wait for the ECU's delay.
         request: ``EcuClient.request``.
-        wire: which responses came without being awaited.
+        wire: the connection, for responses that came without being awaited.
     """
 
     def __init__(self, endpoint: EcuEndpoint, profile: Profile, *, request: _Request, wire: Wire) -> None:
@@ -50,26 +51,27 @@ class SecurityAccess:
                 if repeats == 0 or not self._needs_new_seed(error):
                     raise
             repeats -= 1
-            # A seed that comes late would be mistaken for the new one, and its key would be wrong. An ECU that has answered
-            # something else has sent it already.
+            # A late seed would be taken for the new one, and the key made from it would be wrong. Once the ECU has answered another
+            # request, the late seed has arrived too, and is dropped before the next request.
             self._request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
 
     def _needs_new_seed(self, error: EcuLost | EcuRefused) -> bool:
         if isinstance(error, EcuLost):
             return error.nrc is None
-        # The request for a seed arrived twice: the ECU made two seeds, and the key was that of the first.
+        # If the request for a seed arrived twice, the ECU made two seeds, and the key belongs to the first of them.
         came_twice = self._wire.stray[:2] == bytes((0x67, self._profile.security.request_seed))
         return error.nrc == answers.INVALID_KEY and came_twice
 
     def _unlock(self) -> None:
         seed = self._request_seed()
-        if not any(seed):  # a seed of zeros: the ECU is unlocked already (ISO 14229-1, service 27)
+        if not any(seed):
+            # A seed of zeros means that the ECU is unlocked already (ISO 14229-1, service 27).
             return
         step = f"27 {self._profile.security.send_key:02X} send key"
         self._request(bytes((0x27, self._profile.security.send_key)) + self._key_for(seed, step), step=step)
 
     def _request_seed(self) -> bytes:
-        """Return the seed; while the ECU delays after wrong keys (NRC 37), ask again."""
+        """Return the seed. Repeat the request while the ECU delays after wrong keys (NRC 37)."""
         security = self._profile.security
         deadline = Deadline(security.max_delay_s)
         step = f"27 {security.request_seed:02X} request seed"
@@ -82,8 +84,9 @@ class SecurityAccess:
                 if not is_delay or deadline.remaining_s() < _DELAY_POLL_INTERVAL_S:
                     raise
             deadline.pause(_DELAY_POLL_INTERVAL_S)
-        seeds = [late for late in self._wire.take_waiting() if late[:2] == answer[:2]]
-        return (seeds or [answer])[-1][2:]  # the request may have arrived twice, and the last seed counts
+        # If the request arrived twice, the ECU has sent two seeds. Only the last one is valid.
+        seeds = [late for late in self._wire.take_unawaited() if late[:2] == answer[:2]]
+        return (seeds or [answer])[-1][2:]
 
     def _key_for(self, seed: bytes, step: str) -> bytes:
         endpoint = self._endpoint

@@ -1,4 +1,7 @@
-"""The slot table (DID F1A1): its record parsed. Pure; the layout is in docs/contracts.md."""
+"""The slot table (identifier F1A1): a parser for its record. The layout is in docs/contracts.md.
+
+This module does no input or output. ``identity.read_slots`` reads the record from an ECU.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from otabench.proto.image_format import ImageVersion
 
 
 class SlotState(StrEnum):
-    """State of a firmware slot (DID F1A1)."""
+    """State of a slot."""
 
     EMPTY = "EMPTY"
     STAGED = "STAGED"
@@ -22,7 +25,7 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot of the slot table. ``version`` is empty if the slot holds no readable image."""
+    """One slot of the slot table. ``version`` is empty if the slot does not hold a readable image."""
 
     state: SlotState
     version: str
@@ -37,7 +40,7 @@ _STATES: Final = (SlotState.EMPTY, SlotState.STAGED, SlotState.TRIAL, SlotState.
 
 @dataclass(frozen=True)
 class SlotTable:
-    """The contents of F1A1."""
+    """The contents of F1A1. ``boots_left`` is the number of boots that the bootloader still grants a trial."""
 
     active_slot: int
     boots_left: int
@@ -53,10 +56,10 @@ class SlotTable:
 
 
 def parse(record: bytes) -> SlotTable:
-    """Read the data record of F1A1.
+    """Parse the data record of F1A1.
 
     Raises:
-        ValueError: a length other than 28 bytes, or a state or slot number that does not exist.
+        ValueError: the record does not have 28 bytes, or contains a state or slot number that does not exist.
     """
     if len(record) != SLOT_TABLE_BYTES:
         raise ValueError(f"a slot table has {SLOT_TABLE_BYTES} bytes, not {len(record)}")
@@ -66,12 +69,13 @@ def parse(record: bytes) -> SlotTable:
     return SlotTable(active, boots_left, tuple(_slot(record, _HEAD.size + n * _SLOT.size) for n in (0, 1)))
 
 
-def same_version(one: str, other: str) -> bool:
-    """Return whether two version texts mean the same version ("2.0.0" and "2.0.0+0" do)."""
+def same_version(first: str, second: str) -> bool:
+    """Return whether two texts denote the same version, as "2.0.0" and "2.0.0+0" do."""
     try:
-        return ImageVersion.parse(one) == ImageVersion.parse(other)
+        return ImageVersion.parse(first) == ImageVersion.parse(second)
     except ValueError:
-        return one == other
+        # A board may report a text that is not a version of the image format.
+        return first == second
 
 
 def _slot(record: bytes, offset: int) -> Slot:
@@ -79,6 +83,6 @@ def _slot(record: bytes, offset: int) -> Slot:
     if state >= len(_STATES):
         raise ValueError(f"slot state {state} does not exist")
     version = ImageVersion(major, minor, revision, build)
-    # an ECU reports 0.0.0 for a slot without a readable image
+    # An ECU reports 0.0.0 for a slot without a readable image.
     readable = _STATES[state] is not SlotState.EMPTY and version != ImageVersion(0, 0, 0)
     return Slot(state=_STATES[state], version=str(version) if readable else "", security_counter=security_counter)

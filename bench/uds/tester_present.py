@@ -1,7 +1,7 @@
-"""Functional TesterPresent (3E 80): keeps all ECUs of a bus in their sessions while one of them is programmed.
+"""Functional requests, above all TesterPresent (3E 80), which keeps all ECUs of a bus in their sessions while one is programmed.
 
-An ECU without a request for S3 (5 s, ISO 14229-2) returns to the default session. The bit suppressPosRspMsgIndicationBit (80) is set,
-so no ECU answers.
+An ECU that receives no request for S3 (5 s, ISO 14229-2) returns to the default session. TesterPresent sets
+suppressPosRspMsgIndicationBit (80), so that ECUs do not answer it: their answers would take bus time from the transfer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from otabench.proto.trace import TraceWriter
 
 
 class TesterPresent:
-    """Sends in a thread of its own from ``start`` to ``stop``; both may be repeated. After an error it sends again at the next period."""
+    """A thread that sends TesterPresent from ``start`` to ``stop``. Both may be called again.
+
+    An error does not end the thread: it tries again after the next period.
+    """
 
     def __init__(
         self, channel: Channel, *, can_id: int, isotp: IsoTpConfig, period_s: float, trace: TraceWriter, job_id: str
@@ -30,7 +33,7 @@ class TesterPresent:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start sending, the first time after one period."""
+        """Start sending. The first request goes out after one period."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name=f"tester-present {self._channel.name}", daemon=True)
@@ -68,10 +71,10 @@ def send_functional(
     step: str,
     is_best_effort: bool = False,
 ) -> None:
-    """Send one functional request and trace it. Callers collect the responses.
+    """Send one functional request and trace it. Callers collect the responses themselves.
 
     Raises:
-        BusUnavailable: it could not be sent. Not raised with ``is_best_effort``: then only traced.
+        BusUnavailable: the request could not be sent. With ``is_best_effort`` this is only traced.
     """
     problem = ""
     try:

@@ -11,37 +11,38 @@ from udsoncan.exceptions import TimeoutException
 from otabench.bench.deadline import Deadline
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 
-_MAX_WAITING: Final = 16
+_MAX_UNAWAITED: Final = 16
+"""A node that never stops sending must not hold ``take_unawaited`` forever."""
 _TRACED_BYTES: Final = 64
-"""Longer requests and responses are cut in the trace: a metadata transfer would fill it."""
+"""Longer requests and responses are cut in the trace, which transfers would fill otherwise."""
 _TRANSFER_DATA: Final = 0x36
 _WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
-"""Of the services that a tester of this bench sends."""
+"""The services with a sub-function, among those that a tester of this bench sends."""
 _ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
-"""Number of parameter bytes that a positive response repeats: identifier, routine, counter; else the sub-function."""
+"""Number of parameter bytes that a positive response repeats: identifier, routine or counter. Other services repeat the sub-function."""
 
 
 class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
-    """The connection to one ECU.
+    """The connection to one ECU, as udsoncan uses it.
 
-    It does not send if a functional request was already sent to all ECUs. It skips responses to other requests: without that, a
-    late response to a request that was given up, or a response that came twice, would be taken for the next request's.
+    It skips responses to other requests. Otherwise a late response to an abandoned request, or a duplicated response, would be taken for
+    the response to the next request. It sends nothing if the request already went to all ECUs functionally.
 
     Attributes:
-        stray: the last response that was skipped since ``expect``; empty if there was none.
+        stray: the last response skipped since ``expect``; empty if none was skipped.
     """
 
     def __init__(self, below: IsoTpConnection) -> None:
         super().__init__(below.name)
         self.below = below
         self.is_sent_already = False
-        self._wanted = b""
-        self._refusal = b""
+        self._positive_head = b""
+        self._negative_head = b""
         self.stray = b""
 
     def expect(self, request: bytes, *, is_sent_already: bool) -> None:
         """Set the request whose responses are accepted; called before each request."""
-        self._wanted, self._refusal = _answer_head(request), bytes((0x7F, request[0]))
+        self._positive_head, self._negative_head = _positive_head(request), bytes((0x7F, request[0]))
         self.is_sent_already, self.stray = is_sent_already, b""
 
     def open(self) -> Wire:
@@ -55,52 +56,55 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         return bool(self.below.is_open())
 
     def empty_rxqueue(self) -> None:
-        # udsoncan calls this before every request; after a functional request the response may be here already
+        # udsoncan calls this before every request. After a functional request the response may have arrived already.
         if not self.is_sent_already:
             self.below.empty_rxqueue()
 
-    def take_waiting(self) -> list[bytes]:
-        """Return the messages that came without being awaited. Empty too if the bus is away: the next request reports that."""
-        found: list[bytes] = []
+    def take_unawaited(self) -> list[bytes]:
+        """Return the messages that arrived without being awaited.
+
+        The list is also empty if the bus is away. The next request reports that.
+        """
+        messages: list[bytes] = []
         with suppress(TransportError, TimeoutException):
-            while len(found) < _MAX_WAITING:
-                found.append(self.below.specific_wait_frame(timeout=0) or b"")
-        return found
+            while len(messages) < _MAX_UNAWAITED:
+                messages.append(self.below.specific_wait_frame(timeout=0) or b"")
+        return messages
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         if not self.is_sent_already:
             self.below.specific_send(payload)
 
     def specific_wait_frame(self, timeout: float | None = None) -> bytes | None:
-        # One deadline for all: every skipped response would otherwise start the timeout again.
+        # One deadline for the whole wait: otherwise every skipped response would start the timeout again.
         deadline = None if timeout is None else Deadline(timeout)
         while True:
             answer = self.below.specific_wait_frame(timeout=None if deadline is None else deadline.remaining_s())
-            if answer is None or self._is_wanted(answer):
+            if answer is None or self._is_expected(answer):
                 return answer
             self.stray = answer
 
-    def _is_wanted(self, answer: bytes) -> bool:
-        return answer.startswith((self._wanted, self._refusal))
+    def _is_expected(self, answer: bytes) -> bool:
+        return answer.startswith((self._positive_head, self._negative_head))
 
 
-def _answer_head(request: bytes) -> bytes:
+def _positive_head(request: bytes) -> bytes:
     """Return the first bytes of the positive response to a request (ISO 14229-1).
 
-    The service identifier plus 0x40, then the echoed parameters; the bit suppressPosRspMsgIndicationBit is not echoed.
+    They are the service identifier plus 0x40 and the echoed parameters.
     """
     service = request[0]
     echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
     if service in _WITH_SUB_FUNCTION and echoed:
-        echoed[0] &= 0x7F  # without suppressPosRspMsgIndicationBit
+        echoed[0] &= 0x7F  # suppressPosRspMsgIndicationBit is not echoed
     return bytes((service | 0x40,)) + bytes(echoed)
 
 
 def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:
-    """Return the data of a ``uds.exchange`` event (docs/contracts.md). Of a block (36) it has only the first two bytes.
+    """Return the data of a ``uds.exchange`` event (docs/contracts.md). For a block (36) include only its first two bytes.
 
     Args:
-        problem: why there is no response; empty if there is one.
+        problem: why no response came; empty if one came.
     """
     is_block = payload[0] == _TRANSFER_DATA
     data: dict[str, Any] = {

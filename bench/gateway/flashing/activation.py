@@ -206,7 +206,7 @@ def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
         _slot_routine(client, routine, "confirm", looked=slots)
     identity = read_identity(client)
     if identity.active.state is not SlotState.CONFIRMED:
-        raise client.contradicts(f"31 01 {routine:04X} confirm", f"answered done, and is {identity.active.state}")
+        raise client.contradiction(f"31 01 {routine:04X} confirm", f"answered done, and is {identity.active.state}")
     return identity
 
 
@@ -244,7 +244,7 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
             return read_identity(client)
         if deadline.has_passed():
             step = f"31 01 {client.profile.routines.revert:04X} revert"
-            raise client.contradicts(step, f"answered done, and {describe(slots)}")
+            raise client.contradiction(step, f"answered done, and {describe(slots)}")
         time.sleep(client.profile.timing.poll_pause_s)
 
 
@@ -294,6 +294,6 @@ def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTab
         text = f"it {describe(slots)}"
         if slots != looked:  # it was reset in between, or a request whose answer was lost has been done
             raise EcuLost(f"{answers.nrc_label(error.nrc)}: {text}", ecu=client.name, step=step) from error
-        raise client.refused(step, text, nrc=error.nrc) from error
+        raise client.refusal(step, text, nrc=error.nrc) from error
     if status:
-        raise client.refused(step, f"status {status:02X}: not done")
+        raise client.refusal(step, f"status {status:02X}: not done")

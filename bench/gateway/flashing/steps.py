@@ -112,7 +112,7 @@ def _check_preconditions(client: EcuClient) -> None:
     record = client.routine(routine, "check programming preconditions", may_repeat=True)
     if record[0]:
         step = f"31 01 {routine:04X} check programming preconditions"
-        raise client.refused(step, answers.preconditions_text(record[1:]) or "not met, the ECU does not say which")
+        raise client.refusal(step, answers.preconditions_text(record[1:]) or "not met, the ECU does not say which")
 
 
 def _programming_session(work: Work) -> None:
@@ -137,7 +137,7 @@ def _download_metadata(work: Work) -> None:
     window = profile.memory.metadata
     if len(metadata) > window.size_bytes:
         step = "34 request download (metadata)"
-        raise work.client.refused(step, f"{len(metadata)} bytes are more than the window's {window.size_bytes}")
+        raise work.client.refusal(step, f"{len(metadata)} bytes are more than the window's {window.size_bytes}")
     what = Download("metadata", metadata, window.address, len(metadata), profile.data_format.full)
     download(work.client, what, cancel=work.cancel, on_bytes=lambda _: None)
 
@@ -152,7 +152,7 @@ def _erase(work: Work) -> None:
     length = -(-work.image.image_length // sector) * sector
     if length > memory.image.size_bytes:
         step = f"31 01 {profile.routines.erase:04X} erase memory"
-        raise work.client.refused(
+        raise work.client.refusal(
             step, f"the image ({length} bytes) is larger than the slot ({memory.image.size_bytes})"
         )
     option = (
@@ -163,7 +163,7 @@ def _erase(work: Work) -> None:
     status = work.client.routine(profile.routines.erase, "erase memory", option, may_repeat=True)[0]
     if status:
         step = f"31 01 {profile.routines.erase:04X} erase memory"
-        raise work.client.refused(step, f"status {status:02X}: erasing failed: read the ECU's DTCs (19 02)")
+        raise work.client.refusal(step, f"status {status:02X}: erasing failed: read the ECU's DTCs (19 02)")
 
 
 def _download_image(work: Work) -> None:
@@ -177,7 +177,7 @@ def _download_image(work: Work) -> None:
     data_format = profile.data_format.of(is_patch=kind == "delta", is_encrypted=image.is_encrypted)
     if data_format is None:
         text = f"the file is encrypted, and flash profile {profile.name} has no data format for that"
-        unknown = client.refused(f"34 request download ({kind})", text)
+        unknown = client.refusal(f"34 request download ({kind})", text)
         raise PatchRefused.of(unknown) if kind == "delta" else unknown
     data = _read(path, client)
     work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
@@ -220,7 +220,7 @@ def _check_memory(work: Work) -> None:
     if not status:
         return
     step = f"31 01 {routine:04X} check memory"
-    error = work.client.refused(step, answers.check_memory_text(status))
+    error = work.client.refusal(step, answers.check_memory_text(status))
     if work.use_patch and status in answers.PATCH_REFUSED:
         raise PatchRefused.of(error)
     raise error

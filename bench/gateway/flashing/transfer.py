@@ -83,7 +83,7 @@ def _request_download(client: EcuClient, what: Download) -> int:
     length_bytes = answer[1] >> 4 if len(answer) > 1 else 0
     max_number_of_block_length = int.from_bytes(answer[2 : 2 + length_bytes], "big")
     if not length_bytes or len(answer) < 2 + length_bytes or max_number_of_block_length < 3:
-        raise client.contradicts(step, f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})")
+        raise client.contradiction(step, f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})")
     return min(max_number_of_block_length, client.profile.transfer.max_block_bytes)
 
 

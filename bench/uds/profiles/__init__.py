@@ -1,1 +1,1 @@
-"""Flash profiles, as data: ``uds.profile`` reads them."""
+"""Flash profiles as YAML files. ``uds.profile`` reads them."""

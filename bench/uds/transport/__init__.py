@@ -1,7 +1,7 @@
-"""ISO-TP between tester and ECUs: one small ``udsoncan`` connection per ECU.
+"""ISO-TP between tester and ECUs, as one small udsoncan connection per ECU.
 
-Two implementations with one behavior: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp in user space (``user``).
-``open_channel`` chooses. All errors below are ``TransportError``.
+Two implementations behave alike: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp in user space (``user``).
+``open_channel`` chooses one of them. They raise only ``TransportError`` and its subclasses.
 """
 
 from otabench.bench.uds.transport.channel import Channel, IsoTpConnection

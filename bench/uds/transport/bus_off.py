@@ -1,7 +1,8 @@
-"""Whether a SocketCAN interface is bus-off, and whether it was bus-off a moment ago.
+"""Detect whether a SocketCAN interface is bus-off now, or was bus-off a moment ago.
 
-A socket does not report bus-off; frames sent meanwhile are silently dropped. The kernel reports it in two ways: by an error frame when it
-happens (``linux/can/error.h``), and by removing the carrier until the controller is restarted.
+A socket does not report bus-off as an error, and frames sent meanwhile are silently dropped. The kernel shows bus-off in two ways: it
+delivers an error frame at the moment (``linux/can/error.h``), and it removes the carrier until the controller is restarted. Both are
+needed: a controller that restarts by itself has its carrier back before the next look.
 """
 
 from __future__ import annotations
@@ -20,23 +21,24 @@ _FRAME_BYTES: Final = 16
 
 
 def is_off(interface: str) -> bool:
-    """Return whether the interface is up and without carrier. False if that cannot be read."""
+    """Return whether the interface is up and has no carrier. Return False if that cannot be read."""
     try:
         return (_INTERFACES / interface / "carrier").read_text(encoding="ascii").strip() == "0"
     except OSError:
-        return False  # gone, or down: other errors report that
+        # The interface is gone or down. The next send or receive reports that with its own errno.
+        return False
 
 
 def bus_off(interface: str, where: str) -> errors.BusOff:
-    """Return the error with its remedy."""
+    """Return the error of an interface that has left the bus."""
     return errors.BusOff(
-        f"{where}: bus-off: {interface} has left the bus, as its frames were destroyed (a short, a wrong bit rate, CAN_H and CAN_L "
-        f"swapped): mend that, then ip link set {interface} type can restart (slcan: ip link set {interface} down, then up)"
+        f"{where}: bus-off: {interface} has left the bus after too many errors (a short circuit, a wrong bit rate, CAN_H and CAN_L "
+        f"swapped): correct that, then ip link set {interface} type can restart (slcan: ip link set {interface} down, then up)"
     )
 
 
 class BusOffWatch:
-    """A socket that receives nothing but bus-off error frames, for use with ``poll``.
+    """A socket that receives only bus-off error frames, for use with ``poll``.
 
     Raises:
         OSError: the interface cannot be opened.
@@ -54,18 +56,18 @@ class BusOffWatch:
             raise
 
     def fileno(self) -> int:
-        """Return the file descriptor, which becomes readable with a bus-off."""
+        """Return the file descriptor. It becomes readable when the interface goes bus-off."""
         return self._socket.fileno()
 
     def happened(self) -> bool:
         """Return whether a bus-off happened since the last call."""
-        seen = False
+        has_happened = False
         while True:
             try:
                 self._socket.recv(_FRAME_BYTES)
             except OSError:
-                return seen
-            seen = True
+                return has_happened
+            has_happened = True
 
     def close(self) -> None:
         """Close the socket."""

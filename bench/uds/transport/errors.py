@@ -2,7 +2,7 @@
 
     TransportError
     ├── ChannelUnavailable      the bus cannot be opened (no such interface, no driver, wrong MTU)
-    ├── InterfaceDown           the interface is there and down
+    ├── InterfaceDown           the interface exists, but is down
     ├── InterfaceGone           the interface was removed (adapter unplugged)
     ├── BusOff                  the controller has left the bus after too many errors
     ├── TransmitQueueFull       frames are queued faster than the bus carries them, or no node acknowledges them
@@ -13,9 +13,9 @@
     ├── WrongSequenceNumber     a frame of a message was lost or repeated
     └── MalformedFrame          a frame that ISO 15765-2 does not define
 
-The first four concern the interface: repeating the request does not help (``BUS_FAULTS``). With the others it may.
+The first four (``BUS_FAULTS``) concern the interface, and repeating the request does not help. After the others a repetition may help.
 
-Both implementations raise these errors with the same texts (``text``), so that a report does not depend on the implementation.
+Both implementations raise these errors with the same texts (``text``), so a report does not depend on the implementation.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PLUG_IN: Final = "plug the adapter in"
 
 
 class TransportError(Exception):
-    """A message was not carried. The error's message contains what happened, the channel and the identifiers.
+    """A message could not be carried. The error's text contains the channel, the identifiers and what happened.
 
     Attributes:
-        text: what happened, in words; empty for errors whose text depends on the case.
+        text: what happened; empty for errors whose text depends on the case.
     """
 
     text: ClassVar[str] = ""
@@ -74,7 +74,7 @@ class ReceiverOverflow(TransportError):
 
 
 class TooManyWaitFrames(TransportError):
-    """The receiver sent more flow controls with flow status wait than are accepted."""
+    """The receiver sent more flow controls with flow status wait than the tester accepts."""
 
     text = "the ECU kept asking to wait (flow status wait)"
 
@@ -92,7 +92,7 @@ class WrongSequenceNumber(TransportError):
 
 
 class MalformedFrame(TransportError):
-    """A frame that ISO 15765-2 does not define, or with wrong padding (EBADMSG)."""
+    """A frame is not defined by ISO 15765-2, or has wrong padding (EBADMSG)."""
 
 
 BUS_FAULTS: Final = (ChannelUnavailable, InterfaceDown, InterfaceGone, BusOff)

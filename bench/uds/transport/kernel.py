@@ -1,14 +1,14 @@
 """ISO-TP by the kernel: one CAN_ISOTP socket per ECU, one CAN_RAW socket per bus for functional requests.
 
-The kernel segments, pads and keeps block size and STmin; no frame passes through Python. The kernel reports an error of a
-message on the next call, as an errno, which ``kernel_socket`` maps to ``errors``. A controller that leaves the bus causes no errno;
-``bus_off`` watches for it.
+The kernel segments, pads and keeps block size and STmin, so no frame passes through Python. It reports an error of a message as the errno
+of the next call; ``kernel_socket`` maps it to ``errors``. A controller that leaves the bus causes no errno; ``bus_off`` watches for it.
 
-``specific_send`` waits until the last frame was sent:
+``specific_send`` waits until the last frame was sent. How depends on the kernel:
 
-* It polls, with a limit that the slowest STmin explains: the kernel itself accepts any number of flow controls with status wait.
-* On kernels whose CAN_ISOTP reports a busy socket as writable (before 6.3, and before 6.1.22 in the long-term line) it uses
-  CAN_ISOTP_WAIT_TX_DONE instead. There an ECU that never stops asking to wait can block it.
+* Usually it polls, with a time limit of its own, because the kernel accepts any number of flow controls with status wait. The limit allows
+  the slowest STmin for every frame.
+* Some kernels report a busy CAN_ISOTP socket as writable (before 6.3, and before 6.1.22 in the long-term line). There it uses
+  CAN_ISOTP_WAIT_TX_DONE instead, and an ECU that never stops asking to wait can block it.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from otabench.bench.uds.transport.channel import (
     QUEUE_FULL_TIMEOUT_S,
     Channel,
     IsoTpConnection,
-    addressed,
-    functionally_addressed,
-    no_answer,
+    resolve_address,
+    resolve_functional_address,
+    response_timeout,
     single_frame,
-    with_fd_of,
+    with_bus_fd,
 )
 from otabench.bench.uds.transport.kernel_socket import (
     CANFD_BRS,
-    cannot_open,
     configure,
-    named,
+    error_from_errno,
+    open_error,
     polls_transmission,
 )
 from otabench.proto.process_config import IsoTpConfig
@@ -48,6 +48,7 @@ from otabench.proto.process_config import IsoTpConfig
 _CAN_FRAME: Final = struct.Struct("=IB3x8s")
 _CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
 _RECEIVE_BYTES: Final = 0x10000
+"""More than any message. ``recv`` silently cuts off what does not fit."""
 _MAX_STALE_MESSAGES: Final = 16
 _MIN_SEND_S: Final = 2.5
 _POLL_INTERVAL_MS: Final = 40
@@ -64,7 +65,9 @@ class KernelConnection(IsoTpConnection):
         super().__init__(f"{interface} 0x{request_id:X}")
         self._interface = interface
         self._where = f"{interface}, request 0x{request_id:X}, response 0x{response_id:X}"
-        self._address = addressed(isotp, request_id=request_id, response_id=response_id, name=interface).tester_end
+        self._address = resolve_address(
+            isotp, request_id=request_id, response_id=response_id, name=interface
+        ).tester_end
         self._isotp = isotp
         self._polls = polls_transmission(platform.release())
         self._socket: socket.socket | None = None
@@ -75,23 +78,24 @@ class KernelConnection(IsoTpConnection):
     def open(self) -> KernelConnection:
         self.close()
         try:
-            made = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
+            isotp_socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
         except OSError as error:
             raise errors.ChannelUnavailable(
                 f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
             ) from error
         try:
-            configure(made, self._isotp, self._address, waits=not self._polls)
-            made.bind((self._interface, *self._address.kernel_ids))
+            configure(isotp_socket, self._isotp, self._address, waits=not self._polls)
+            isotp_socket.bind((self._interface, *self._address.kernel_ids))
             self._watch = BusOffWatch(self._interface)
         except OSError as error:
-            made.close()
-            raise cannot_open(error, self._interface, self._isotp.fd) from error
-        self._socket = made
+            isotp_socket.close()
+            raise open_error(error, self._interface, self._isotp.fd) from error
+        self._socket = isotp_socket
         self._readable, self._writable = select.poll(), select.poll()
-        self._readable.register(made, select.POLLIN)
+        self._readable.register(isotp_socket, select.POLLIN)
+        # A bus-off wakes a caller that waits for a response: the response will not come.
         self._readable.register(self._watch, select.POLLIN)
-        self._writable.register(made, select.POLLOUT)
+        self._writable.register(isotp_socket, select.POLLOUT)
         return self
 
     def close(self) -> None:
@@ -108,17 +112,19 @@ class KernelConnection(IsoTpConnection):
     def empty_rxqueue(self) -> None:
         if self._socket is None:
             return
-        for _ in range(_MAX_STALE_MESSAGES):  # bounded: a node that never stops sending must not hold us here
+        # Bounded, so that a node that never stops sending cannot hold the caller here.
+        for _ in range(_MAX_STALE_MESSAGES):
             try:
                 self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # an error of a message that is not awaited any more; reading cleared it
+                # This is the error of a message that the caller no longer awaits. The call has cleared it.
+                continue
 
     def specific_send(self, payload: bytes, timeout: float | None = None) -> None:
         assert self._socket is not None
-        self._went_off()  # forget a bus-off of the past
+        self._has_gone_off()  # discard an earlier bus-off: it does not concern this request
         self._require_on()
         deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while True:
@@ -127,18 +133,18 @@ class KernelConnection(IsoTpConnection):
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS or deadline.has_passed():
-                    raise named(error, self._where) from error
+                    raise error_from_errno(error, self._where) from error
             deadline.pause(QUEUE_FULL_PAUSE_S)
         if self._polls:
             self._await_transmission(self._socket, len(payload))
 
     def _await_transmission(self, sender: socket.socket, payload_bytes: int) -> None:
-        """Wait until the message was sent, or a response is there (then it was sent).
+        """Wait until the message was sent, or a response arrived, which proves the same.
 
-        Sleep on the receiving side and only test POLLOUT: the kernel would wake a sleeper on POLLOUT for every frame.
+        Sleep on the receiving side and only test POLLOUT. A sleeper on POLLOUT would be woken for every frame.
         """
-        in_a_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.sent.prefix)
-        frames = payload_bytes // in_a_frame + 1
+        bytes_per_frame = self._isotp.frame_bytes(fd=self._isotp.fd) - 1 - len(self._address.sent.prefix)
+        frames = payload_bytes // bytes_per_frame + 1
         deadline = Deadline(_MIN_SEND_S + frames * _SLOWEST_FRAME_S)
         while not self._writable.poll(0):
             if self._readable.poll(_POLL_INTERVAL_MS):
@@ -147,16 +153,20 @@ class KernelConnection(IsoTpConnection):
                 self._require_on()
                 self._abandon(sender)
                 raise errors.TooManyWaitFrames(f"{self._where}: {errors.TooManyWaitFrames.text}")
-        # SO_ERROR reads and clears the error of the message that was sent; otherwise the next call would raise it
+        # SO_ERROR reads and clears the error of the sent message. Otherwise the next call would raise it.
         number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if self._went_off():
+        if self._has_gone_off():
             raise bus_off(self._interface, self._where)
-        if number and number not in _RECEIVING_ERRORS:  # an error of receiving is the response's, not this request's
+        # A receiving error belongs to the response, not to this request.
+        if number and number not in _RECEIVING_ERRORS:
             self._require_on()
-            raise named(OSError(number, ""), self._where)
+            raise error_from_errno(OSError(number, ""), self._where)
 
     def _abandon(self, sender: socket.socket) -> None:
-        """Replace a socket in the middle of a message. It is closed by a thread: ``close`` blocks while the ECU asks to wait."""
+        """Replace a socket in the middle of a message.
+
+        A thread closes the old socket, because ``close`` blocks while the ECU asks to wait.
+        """
         self._socket = None
         threading.Thread(target=sender.close, name="close abandoned ISO-TP socket", daemon=True).start()
         self.open()
@@ -164,20 +174,20 @@ class KernelConnection(IsoTpConnection):
     def specific_wait_frame(self, timeout: float | None = None) -> bytes:
         assert self._socket is not None
         is_there = self._readable.poll(None if timeout is None else max(0.0, timeout * 1000))
-        if self._went_off():
+        if self._has_gone_off():
             raise bus_off(self._interface, self._where)
         if not is_there:
             self._require_on()
-            raise no_answer(f"{self._where}: no answer within {timeout:.3f} s")
+            raise response_timeout(f"{self._where}: no answer within {timeout:.3f} s")
         try:
             return self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            raise no_answer(f"{self._where}: no answer") from None
+            raise response_timeout(f"{self._where}: no answer") from None
         except OSError as error:
-            raise named(error, self._where) from error
+            raise error_from_errno(error, self._where) from error
 
-    def _went_off(self) -> bool:
-        """Return whether the controller left the bus since the last call; it may have returned."""
+    def _has_gone_off(self) -> bool:
+        """Return whether the controller left the bus since the last call. It may have returned meanwhile."""
         return self._watch is not None and self._watch.happened()
 
     def _require_on(self) -> None:
@@ -186,7 +196,7 @@ class KernelConnection(IsoTpConnection):
 
 
 class KernelChannel(Channel):
-    """A socketcan interface."""
+    """A SocketCAN interface."""
 
     transport = "kernel"
 
@@ -200,22 +210,23 @@ class KernelChannel(Channel):
         try:
             raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         except OSError as error:
-            raise cannot_open(error, self.name, self._fd) from error
+            raise open_error(error, self.name, self._fd) from error
         try:
-            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")  # receive nothing: it only sends
+            # Receive nothing: this socket only sends, and unread frames would fill its buffer.
+            raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
             raw.bind((self.name,))
         except OSError as error:
             raw.close()
-            raise cannot_open(error, self.name, self._fd) from error
+            raise open_error(error, self.name, self._fd) from error
         return raw
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
-        isotp = with_fd_of(self._fd, isotp)
+        isotp = with_bus_fd(self._fd, isotp)
         return KernelConnection(self.name, request_id=request_id, response_id=response_id, isotp=isotp)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
-        address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
+        address = resolve_functional_address(isotp, functional_id=can_id, name=self.name)
         data = single_frame(payload, isotp.padding, prefix=address.prefix)
         if isotp.fd or self._fd:
             frame = _CANFD_FRAME.pack(address.kernel_id, len(data), CANFD_BRS, data)
@@ -238,12 +249,12 @@ class KernelChannel(Channel):
                     raise
             except OSError as error:
                 if error.errno in _INTERFACE_IS_GONE:
-                    # If it came back, the socket is still bound to the removed one: open a new one.
+                    # The socket stays bound to the removed interface even if it came back. Open a new socket.
                     self._forget_raw()
                 elif error.errno != errno.ENOBUFS:
-                    raise named(error, where) from error
+                    raise error_from_errno(error, where) from error
                 if deadline.has_passed():
-                    raise named(error, where) from error
+                    raise error_from_errno(error, where) from error
             deadline.pause(QUEUE_FULL_PAUSE_S)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Options of the kernel's CAN sockets, and the meaning of their errors.
 
-The socket module of Python has the option numbers only in part; numbers and layouts here are those of ``linux/can/isotp.h``.
+Python's ``socket`` module does not define all option numbers. Numbers and layouts here are those of ``linux/can/isotp.h``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPTS: Final = struct.Struct("=IIBBBB")
 _RECV_FC: Final = struct.Struct("=BBB")
 _LL_OPTS: Final = struct.Struct("=BBB")
 
-_NAMED: Final[dict[int, type[errors.TransportError]]] = {
+_ERRORS: Final[dict[int, type[errors.TransportError]]] = {
     errno.ECOMM: errors.NoFlowControl,
     errno.EILSEQ: errors.WrongSequenceNumber,
     errno.ETIMEDOUT: errors.ConsecutiveFrameTimeout,
@@ -48,21 +48,24 @@ _MALFORMED: Final = {
 }
 
 
-def named(error: OSError, where: str) -> errors.TransportError:
-    """Return the error for an errno of the kernel."""
+def error_from_errno(error: OSError, where: str) -> errors.TransportError:
+    """Return the error of ``errors`` for an errno of the kernel."""
     number = error.errno or 0
-    kind = _NAMED.get(number, errors.TransportError)
+    kind = _ERRORS.get(number, errors.TransportError)
     return kind(f"{where}: {_MALFORMED.get(number) or kind.text or error}")
 
 
 def polls_transmission(release: str) -> bool:
-    """Return whether POLLOUT of a CAN_ISOTP socket means that the last message was sent, on a kernel of that release."""
+    """Return whether, on a kernel of that release, POLLOUT of a CAN_ISOTP socket means that the last message was sent."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:3])
     return numbers >= (6, 3) or (numbers[:2] == (6, 1) and numbers >= (6, 1, 22))
 
 
-def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, waits: bool) -> None:
-    """Set the options of a CAN_ISOTP socket, which must not be bound yet. ``waits``: ``send`` returns when the message was sent.
+def configure(isotp_socket: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, waits: bool) -> None:
+    """Set the options of a CAN_ISOTP socket that is not bound yet: the kernel refuses them afterwards.
+
+    Args:
+        waits: let ``send`` return only when the message was sent.
 
     Raises:
         OSError: the kernel does not accept an option.
@@ -71,13 +74,13 @@ def configure(made: socket.socket, isotp: IsoTpConfig, address: EndAddress, *, w
     options = address.kernel_options()
     flags |= options.flags
     packed = _OPTS.pack(flags, 0, options.ext_address, isotp.padding or 0, 0, options.rx_ext_address)
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, packed)
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, packed)
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
     link = (_CANFD_MTU, isotp.frame_bytes(fd=True), CANFD_BRS) if isotp.fd else (_CAN_MTU, 8, 0)
-    made.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_LL_OPTS, _LL_OPTS.pack(*link))
+    isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_LL_OPTS, _LL_OPTS.pack(*link))
 
 
-def cannot_open(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
+def open_error(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
     """Return the error for an interface that cannot be opened, with the remedy."""
     if error.errno == errno.ENODEV:
         why = "there is no such interface: plug the adapter in, or run setup/vcan.sh, or run by setup/with-can"

@@ -1,11 +1,13 @@
-"""Open a bus for the tester: with the kernel's ISO-TP if it has one, else with can-isotp in user space.
+"""Open a bus for the tester: with the kernel's ISO-TP if the kernel has it, otherwise with can-isotp in user space.
 
-channel = open_channel({"interface": "socketcan", "channel": "vcan0"}, IsoTpConfig())
-connection = channel.connection(request_id=0x7E0, response_id=0x7E8, isotp=IsoTpConfig())
-with connection.open():
-    connection.send(bytes.fromhex("22 F1 89"))
-    response = connection.wait_frame(timeout=0.1)
-channel.close()
+::
+
+    channel = open_channel({"interface": "socketcan", "channel": "vcan0"}, IsoTpConfig())
+    connection = channel.connection(request_id=0x7E0, response_id=0x7E8, isotp=IsoTpConfig())
+    with connection.open():
+        connection.send(bytes.fromhex("22 F1 89"))
+        response = connection.wait_frame(timeout=0.1)
+    channel.close()
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from otabench.proto.process_config import IsoTpConfig
 def why_kernel_has_no_isotp() -> str:
     """Return why CAN_ISOTP sockets cannot be opened on this kernel; empty if they can.
 
-    Opening one is the only reliable probe: the module may be built in, or load itself at the first socket.
+    Opening a socket is the only reliable probe: the module may be built into the kernel, or be loaded by the first socket.
     """
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
@@ -41,12 +43,12 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
 
     Args:
         bus: as passed on to ``can.Bus``: interface, channel, fd, …
-        isotp: its ``transport`` chooses the implementation; ``auto``: the kernel's on socketcan, if the kernel has one.
+        isotp: its ``transport`` chooses the implementation. ``auto`` is the kernel's on socketcan, if the kernel has ISO-TP.
 
     Raises:
         ChannelUnavailable: the bus cannot be opened; the message contains the remedy.
     """
-    # python-can and can-isotp take long to import, and only one of the two implementations is needed
+    # Imported late: python-can and can-isotp take long to import, and the kernel's implementation does not need them.
     from otabench.bench.uds.transport.kernel import KernelChannel
     from otabench.bench.uds.transport.user import UserChannel
 

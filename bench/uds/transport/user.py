@@ -2,12 +2,12 @@
 
 Rules:
 
-* One ``can.Bus`` and one ``Notifier`` per channel (``user_bus``): python-can allows only one Notifier per bus.
-* ``blocking_send`` lets P2 start when the last frame was sent. Without it udsoncan's P2 starts when the payload is queued.
-* The stack reports errors to a handler, in its own thread. They are mapped to ``errors`` and raised where the caller waits.
-* A block size of 0 becomes 8: interfaces without back-pressure lose frames in a block without an end.
-* A bus that cannot be read or written any more is an error for all its connections. The next connection that is opened opens the
-  bus again, with growing pauses.
+* A channel has one ``can.Bus`` and one ``Notifier`` (``user_bus``), because python-can allows only one Notifier per bus.
+* ``blocking_send`` lets P2 start when the last frame was sent. Without it, udsoncan starts P2 when the payload is queued.
+* The stack reports errors to a handler in its own thread. The handler maps them to ``errors``; they are raised where the caller waits.
+* A block size of 0 (no limit) becomes 8. Interfaces without back-pressure lose frames of unlimited blocks: udp_multicast and a classic
+  vcan do so with transfers of 4 KiB.
+* If a bus cannot be read or written any more, all its connections fail. The next call to ``open`` opens the bus again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.channel import (
     Channel,
     IsoTpConnection,
-    addressed,
-    functionally_addressed,
-    no_answer,
+    resolve_address,
+    resolve_functional_address,
+    response_timeout,
     single_frame,
-    with_fd_of,
+    with_bus_fd,
 )
 from otabench.bench.uds.transport.user_bus import UserBus
 from otabench.proto.isotp_address import EndAddress
@@ -37,6 +37,7 @@ _MIN_BLOCK_SIZE: Final = 8
 _SEND_TIMEOUT_S: Final = 10.0
 _REPORT_TIMEOUT_S: Final = 0.2
 _MAX_WAIT_FRAMES: Final = 16
+"""Bounded, so that an ECU that never stops asking to wait cannot block a request forever."""
 _MAX_MESSAGE_BYTES: Final = 4095
 
 _SENDING: Final[dict[type[Exception], type[errors.TransportError]]] = {
@@ -68,7 +69,7 @@ class UserConnection(IsoTpConnection):
         self._bus = bus
         self._generation = 0
         self._where = f"{name}, request 0x{request_id:X}, response 0x{response_id:X}"
-        address = addressed(config, request_id=request_id, response_id=response_id, name=name)
+        address = resolve_address(config, request_id=request_id, response_id=response_id, name=name)
         self._address = _stack_address(address.tester_end)
         self._params = {
             "blocking_send": True,
@@ -93,7 +94,8 @@ class UserConnection(IsoTpConnection):
         self._generation = self._bus.generation
         self._stack = _Stack(self._bus, address=self._address, error_handler=self._on_error, params=self._params)
         self._stack.start()
-        self._bus.wakers.add(self._wake)  # a bus that fails wakes callers that wait for a response
+        # A bus that fails must wake a caller that waits for a response.
+        self._bus.wakers.add(self._wake)
         return self
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class UserConnection(IsoTpConnection):
             self._stack = None
 
     def is_open(self) -> bool:
-        # a failed bus counts as open: udsoncan would raise an error without a name, ``specific_send`` raises one with a name
+        # A failed bus counts as open. Otherwise udsoncan would raise a general error; ``specific_send`` raises the precise one.
         return self._stack is not None
 
     def empty_rxqueue(self) -> None:
@@ -120,12 +122,13 @@ class UserConnection(IsoTpConnection):
         try:
             self._stack.send(payload, send_timeout=timeout or _SEND_TIMEOUT_S)
         except isotp.BlockingSendTimeout as error:
-            self._stack.stop_sending()  # otherwise the rest of the message goes out before the next request
+            # Otherwise the rest of this message would be sent before the next request.
+            self._stack.stop_sending()
             self._check_bus()
             raise errors.TransmitQueueFull(f"{self._where}: the message was not sent in time") from error
         except isotp.BlockingSendFailure as error:
             self._check_bus()
-            # The stack fails the message first, and reports the reason afterwards.
+            # The stack fails the send call first and reports the reason afterwards, in its own thread.
             self._has_reported.wait(_REPORT_TIMEOUT_S)
             raise self._send_error or errors.TransportError(f"{self._where}: sending failed") from error
 
@@ -138,7 +141,7 @@ class UserConnection(IsoTpConnection):
         if self._receive_error is not None:
             error, self._receive_error = self._receive_error, None
             raise error
-        raise no_answer(f"{self._where}: no answer within {timeout} s")
+        raise response_timeout(f"{self._where}: no answer within {timeout} s")
 
     def _check_bus(self) -> None:
         if self._generation != self._bus.generation:
@@ -146,7 +149,7 @@ class UserConnection(IsoTpConnection):
         self._bus.check()
 
     def _on_error(self, error: Exception) -> None:
-        """Keep an error that the stack reports in its own thread, for the caller that waits."""
+        """Keep an error, which the stack reports in its own thread, for the waiting caller."""
         if (sending := _SENDING.get(type(error))) is not None:
             self._send_error = sending(f"{self._where}: {sending.text}")
             self._has_reported.set()
@@ -155,7 +158,10 @@ class UserConnection(IsoTpConnection):
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the waiting caller by an empty message, which ISO-TP cannot carry and which therefore means: look for errors."""
+        """Wake the waiting caller by queueing an empty message.
+
+        ISO-TP cannot carry an empty message, so the caller recognizes it as the signal to look for errors.
+        """
         if self._stack is not None:
             self._stack.rx_queue.put(bytearray())
 
@@ -171,11 +177,11 @@ class UserChannel(Channel):
         self._bus = UserBus(bus, name=self.name)
 
     def connection(self, *, request_id: int, response_id: int, isotp: IsoTpConfig) -> IsoTpConnection:
-        config = with_fd_of(self._fd, isotp)
+        config = with_bus_fd(self._fd, isotp)
         return UserConnection(self._bus, self.name, request_id=request_id, response_id=response_id, config=config)
 
     def send_functional(self, can_id: int, payload: bytes, *, isotp: IsoTpConfig) -> None:
-        address = functionally_addressed(isotp, functional_id=can_id, name=self.name)
+        address = resolve_functional_address(isotp, functional_id=can_id, name=self.name)
         message = can.Message(
             arbitration_id=address.can_id,
             data=single_frame(payload, isotp.padding, prefix=address.prefix),
@@ -193,7 +199,10 @@ class UserChannel(Channel):
 
 
 class _Stack(isotp.NotifierBasedCanStack):
-    """can-isotp's stack, sending through ``UserBus``: with a plain ``can.Bus`` a frame that cannot be sent ends the stack's thread."""
+    """can-isotp's stack, which sends through ``UserBus``.
+
+    With a plain ``can.Bus``, a frame that cannot be sent would end the stack's thread.
+    """
 
     def __init__(self, bus: UserBus, **arguments: Any) -> None:
         super().__init__(bus.bus, bus.notifier, **arguments)

@@ -1,8 +1,11 @@
-"""A python-can bus with its Notifier, which can be opened again after it failed. The connections of ``user`` share it.
+"""A python-can bus with its Notifier, shared by the connections of ``user``. It can be opened again after a failure.
 
-A bus has failed when python-can could not read it or write to it, for any reason but a full queue. It stays failed until
-``reopen_if_failed`` closes it and opens it again, with pauses that double up to two seconds. Bus-off is detected where python-can
-reports it (SocketCAN: error frames and the carrier). The bus then stays open, because it recovers by itself.
+Rules:
+
+* A bus has failed when python-can could not read from it or write to it. A transmit queue that is full for a moment does not count.
+* A failed bus stays failed until ``reopen_if_failed`` closes and opens it again, with pauses that double up to two seconds.
+* Bus-off is detected where python-can reports it (on SocketCAN: error frames and the carrier). The bus then stays open, because the
+  controller recovers without a new socket.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ _WITHOUT_BIT_RATE: Final = ("udp_multicast", "virtual", "socketcan")
 
 
 class _Supervisor(can.Listener):
-    """Keeps the Notifier's thread alive and remembers the error of the bus: without ``on_error`` any exception ends that thread."""
+    """A listener that remembers the error of the bus and keeps the Notifier's thread alive.
+
+    Without a listener whose ``on_error`` returns, any exception ends that thread.
+    """
 
     def __init__(self, on_fault: Callable[[], None]) -> None:
         self.error: Exception | None = None
@@ -47,10 +53,11 @@ class _Supervisor(can.Listener):
 
     def on_error(self, exc: Exception) -> None:
         self.record(exc)
-        self._pause.wait(0.2)  # a bus that is gone fails immediately at every read: do not spin
+        # On an interface that is gone every read fails at once. Without a pause the Notifier would spin.
+        self._pause.wait(0.2)
 
     def record(self, error: Exception) -> None:
-        """Keep the first error of the bus; those that follow are its consequences."""
+        """Keep the first error of the bus. Later errors are its consequences."""
         if self.error is None:
             self.error = error
             self._on_fault()
@@ -63,12 +70,14 @@ class UserBus:
     """A python-can bus, open after construction.
 
     Args:
-        entry: as passed on to ``can.Bus``.
-        name: of the bus, for errors.
+        entry: keyword arguments for ``can.Bus``.
+        name: the name of the bus in error messages.
 
     Attributes:
-        bus, notifier: the current ones. ``generation`` counts the openings: stacks on an earlier bus are dead.
-        wakers: called, from any thread, when the bus fails or leaves.
+        bus: the current python-can bus.
+        notifier: its Notifier.
+        generation: how often the bus was opened. A stack on an earlier bus is dead.
+        wakers: functions that are called, from any thread, when the bus fails or goes bus-off.
 
     Raises:
         ChannelUnavailable: the bus cannot be opened.
@@ -91,17 +100,17 @@ class UserBus:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it must be opened again."""
+        """Whether the bus must be opened again."""
         return not self._is_open or self._supervisor.error is not None
 
     def check(self) -> None:
-        """Raise the error of the bus, if it has one.
+        """Raise the error of the bus, if there is one.
 
         Raises:
-            InterfaceDown: the network interface below it is down.
-            InterfaceGone: it cannot be read or written any more.
-            TransmitQueueFull: its queue stayed full.
-            BusOff: its controller has left the bus, now or since ``forget_bus_off``.
+            InterfaceDown: the network interface is down.
+            InterfaceGone: python-can cannot read or write any more.
+            TransmitQueueFull: the transmit queue stayed full.
+            BusOff: the controller is off the bus, or has been since ``forget_bus_off``.
         """
         error = self._supervisor.error
         if error is not None:
@@ -114,28 +123,32 @@ class UserBus:
             raise bus_off(self._name, self._name)
 
     def forget_bus_off(self) -> None:
-        """Forget a bus-off of the past: it does not concern the next request."""
+        """Forget an earlier bus-off, which does not concern the next request."""
         self._supervisor.went_off = False
 
     def reopen_if_failed(self) -> None:
-        """Open a failed bus again, unless the last try was a moment ago.
+        """Open a failed bus again, unless the last attempt was a moment ago.
 
         Raises:
-            ChannelUnavailable: it cannot be opened yet.
+            ChannelUnavailable: the bus cannot be opened yet.
         """
         with self._lock:
             if not self.has_failed:
                 return
             if time.monotonic() < self._not_before_s:
                 raise errors.ChannelUnavailable(f"{self._name}: is away: plug the adapter in")
-            if self._supervisor.heard:  # the bus worked since it was opened; an open without frames proves nothing
+            # Only a received frame proves that the bus works. An adapter may accept ``open`` and fail at once.
+            if self._supervisor.heard:
                 self._pauses.reset()
             self._not_before_s = time.monotonic() + self._pauses.next_s()
             self._shut()
             self._open()
 
     def send(self, message: can.Message) -> None:
-        """Send a frame; wait up to ``QUEUE_FULL_TIMEOUT_S`` while the queue is full. An error is not raised here but by ``check``."""
+        """Send a frame. Wait up to ``QUEUE_FULL_TIMEOUT_S`` while the queue is full.
+
+        This method does not raise, because the stack's thread calls it. ``check`` raises the error.
+        """
         deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while self._is_open:
             try:
@@ -148,15 +161,15 @@ class UserBus:
             deadline.pause(QUEUE_FULL_PAUSE_S)
 
     def close(self) -> None:
-        """Close it for good."""
+        """Close the bus for good."""
         with self._lock:
             self._not_before_s = float("inf")
             self._shut()
 
     def _open(self) -> None:
         interface = self._entry.get("interface")
+        # Leave the bit rate out where the interface ignores it or refuses the argument. ``ip link`` sets that of a SocketCAN interface.
         takes_bit_rate = interface not in _WITHOUT_BIT_RATE
-        # these interfaces ignore a bit rate or refuse the argument; that of a SocketCAN interface is set outside
         arguments = {key: value for key, value in self._entry.items() if key != "bitrate" or takes_bit_rate}
         try:
             self.bus = can.Bus(**arguments)
@@ -175,7 +188,8 @@ class UserBus:
             return
         self._is_open = False
         self.notifier.stop()
-        with contextlib.suppress(can.CanError, OSError):  # slcan writes to its adapter even if that is gone
+        # slcan writes a closing command to its adapter, even if the adapter is gone.
+        with contextlib.suppress(can.CanError, OSError):
             self.bus.shutdown()
 
     def _wake(self) -> None:
@@ -184,7 +198,7 @@ class UserBus:
 
 
 def _number(error: BaseException | None) -> int | None:
-    """Return the errno below python-can's errors, which keep it under two names or only in their cause."""
+    """Return the errno below an error of python-can, which stores it under one of two names, or only in its cause."""
     while error is not None:
         number = getattr(error, "error_code", None) or getattr(error, "errno", None)
         if isinstance(number, int):

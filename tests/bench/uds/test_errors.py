@@ -8,7 +8,7 @@ from otabench.bench.uds.errors import BusUnavailable, EcuLost, EcuRefused, Flash
 def test_a_flash_error_names_ecu_step_and_code_each_once() -> None:
     error = FlashError("refused", ecu="engine", step="31 01 FF00 erase memory", nrc=0x31)
     text = "engine: 31 01 FF00 erase memory: NRC 31 requestOutOfRange: refused: "
-    assert str(error).startswith(text + "address, length or identifier")
+    assert str(error).startswith(text + "the ECU has no such address, length or identifier")
 
 
 def test_a_remedy_of_the_caller_replaces_that_of_the_code() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.client import EcuClient
-from otabench.bench.uds.dtcs import DtcRecord, parse_records, read_dtcs, shown
+from otabench.bench.uds.dtcs import DtcRecord, format_dtc, parse_records, read_dtcs
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import EcuContradicts, FlashError
 from otabench.bench.uds.transport import open_channel
@@ -32,7 +32,7 @@ RECORDS = bytes.fromhex("01 02 69 55 B9 00") + b"\x02\x05job-7" + b"\x03\x0fwron
     ("code", "text"), [(0x060200, "P0602-00"), (0x160111, "P1601-11"), (0x512345, "C1123-45"), (0xC10055, "U0100-55")]
 )
 def test_a_code_is_written_as_workshops_do(code: int, text: str) -> None:
-    assert shown(code) == text
+    assert format_dtc(code) == text
 
 
 def test_records_give_count_time_job_and_text() -> None:
