@@ -31,8 +31,10 @@ import tty
 from pathlib import Path
 from typing import Any
 
+import console
 import wire
-from machine import GuestError, console_tail
+from guests import GuestError
+from machine import read_console
 from wire import Kind
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -68,6 +70,7 @@ class Client:
         os.umask(umask)
         environment = dict(os.environ)
         environment["OTABENCH_KERNEL"] = "guest"
+        environment["OTABENCH_GUEST"] = self.run_dir.name
         environment["PATH"] = with_admin_directories(environment.get("PATH", os.defpath))
         return wire.encode_request(
             {
@@ -167,7 +170,7 @@ class Client:
                 self.restore_terminal()
                 raise GuestError(
                     f"the guest ended before the command did: killed, out of memory, or its main command "
-                    f"ended. Its console:\n{console_tail(self.run_dir)}"
+                    f"ended. Its console:\n{console.last_words(read_console(self.run_dir))}"
                 )
             for kind, payload in reader.feed(data):
                 if kind is Kind.EXIT:

@@ -2,7 +2,8 @@
 
 Rules: ports are checked before anything starts, the
 guest is up before the command starts, and it is gone before the status is
-returned. The parts: `machine.py` (a guest), `client.py` (a command in it).
+returned. The parts: `guests.py` (which guests run), `machine.py` (a guest),
+`client.py` (a command in it).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import client
+import guests
 import machine
-from machine import BootError, GuestError
+from guests import Guest, GuestError
+from machine import BootError
 
 
 def main() -> int:
@@ -38,13 +41,13 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.mode == "list":
-            for run_dir in machine.running_guests():
-                print(run_dir.name)
+            for guest in guests.running_guests():
+                print(guest.line())
             return 0
         for port in options.forward:
             machine.check_port_is_free(port)
         if options.mode == "join":
-            return run_in(find_guest(options.id), options.argv, options.forward, main_command=False)
+            return run_in(guest_to_join(options.id).run_dir, options.argv, options.forward, main_command=False)
         return run_in_new_guest(options.kernel, options.argv, options.forward, fallback=options.fallback)
     except GuestError as error:
         print(f"with-can: {error}", file=sys.stderr)
@@ -56,13 +59,13 @@ def main() -> int:
 def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback: bool) -> int:
     """Boot a guest for this command."""
     try:
-        run_dir, guard = machine.boot(kernel)
+        run_dir, guard = machine.boot(kernel, folder=client.working_directory(), command=argv)
     except BootError as error:
         if not fallback:
             raise GuestError(
                 f"{error}\nwith-can: what to do: see setup/README.md, «When the guest does not start»"
             ) from error
-        run_without_kernel_can(argv, str(error).partition("\n")[0])
+        run_without_kernel_can(argv, error.reason)
     try:
         return run_in(run_dir, argv, ports, main_command=True)
     finally:
@@ -100,21 +103,17 @@ def run_in(run_dir: Path, argv: list[str], ports: list[int], *, main_command: bo
                 machine.take_forward_back(run_dir, number)
 
 
-def find_guest(wanted: str) -> Path:
-    """The guest to join: the one of this name, or the newest.
+def guest_to_join(wanted: str) -> Guest:
+    """Return the guest of this id, or that of the working directory. One that was started in a folder above is announced.
 
     Raises:
-        GuestError: there is none.
+        GuestError: there is none, or it is not clear which.
     """
-    guests = machine.running_guests()
-    if not wanted and guests:
-        return guests[0]
-    for run_dir in guests:
-        if run_dir.name == wanted:
-            return run_dir
-    if not guests:
-        raise GuestError("no guest of this user is running: start one first (setup/with-can CMD, or make up)")
-    raise GuestError(f"no guest {wanted} is running; these are: {' '.join(guest.name for guest in guests)}")
+    folder = Path(client.working_directory())
+    found = guests.choose(guests.running_guests(), wanted, folder)
+    if not wanted and found.folder != folder:
+        print(f"with-can: joining {found.line()}", file=sys.stderr)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
-"""One guest: its run directory, its processes on the host, its forwarded ports.
+"""One guest: its processes on the host, its memory, its forwarded ports.
 
-It determines where a guest lives on the host (`run_roots`), how much memory it gets
-and in which directory that memory is kept, how its processes are started, and
-that none of them outlives its owner. Commands are `client.py`'s.
+It determines how much memory a guest gets and in which directory that memory is
+kept, how its processes are started, and that none of them outlives its owner.
+Run directories are `guests.py`'s, commands `client.py`'s, what the console says `console.py`'s.
 
 Rules:
 
-* A run directory belongs to one guest, mode 0700. A lock held by the guard
-  says that the guest lives; a directory without that lock is swept away.
 * The guard is a process between the owner and the guest: it ends the guest and
   removes the directory when the owner's pipe closes, so also after SIGKILL.
   Should the guard itself be killed, the kernel ends its children
@@ -23,7 +21,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import secrets
 import select
 import shutil
@@ -32,124 +29,30 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import console
 import wire
+from guests import GuestError, describe, make_run_dir, remove_remains, running_guests
 
 BOOT_TIMEOUT_S = 60.0
-SOCKET_PATH_LIMIT = 100  # sun_path holds 107 characters
 DEFAULT_MEMORY_MIB = 3072
-STALE_AFTER_S = 30.0
 GUEST_FILES = ("init", "agent.py", "wire.py")
-
-
-class GuestError(Exception):
-    """The guest cannot do what was asked; the text is for the user."""
+CONSOLE_LOG = "console.log"
 
 
 class BootError(GuestError):
-    """The guest did not come up; no command was started."""
+    """The guest did not come up; no command was started.
 
-
-def run_roots() -> list[Path]:
-    """Directories that may hold run directories, best first: short, private, writable."""
-    roots = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        roots.append(Path(runtime) / "otabench/guests")
-    cache = os.environ.get("XDG_CACHE_HOME")
-    roots.append((Path(cache) if cache else Path("~/.cache").expanduser()) / "otabench/guests")
-    roots.append(Path(f"/tmp/otabench-{os.getuid()}/guests"))
-    return roots
-
-
-def is_private(path: Path) -> bool:
-    """Whether only this user can have put something there."""
-    info = path.stat()
-    return info.st_uid == os.getuid() and not info.st_mode & 0o022
-
-
-def make_run_dir() -> Path:
-    """A new run directory.
-
-    Raises:
-        GuestError: none of the places can be used.
+    Attributes:
+        reason: it in one line.
     """
-    reasons = []
-    for root in run_roots():
-        if len(str(root)) + 20 > SOCKET_PATH_LIMIT or any(c.isspace() or c == "," for c in str(root)):
-            reasons.append(f"{root}: too long, or holds spaces")
-            continue
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not is_private(root):
-                reasons.append(f"{root}: belongs to, or can be written by, somebody else")
-                continue
-            sweep(root)
-            run_dir = root / f"{os.getpid()}-{secrets.token_hex(2)}"
-            run_dir.mkdir(mode=0o700)
-        except OSError as error:
-            reasons.append(f"{root}: {error.strerror}")
-            continue
-        return run_dir
-    raise GuestError(
-        "no place for the guest's run directory; set XDG_RUNTIME_DIR or XDG_CACHE_HOME to a directory "
-        "you can write to. Tried " + "; ".join(reasons)
-    )
 
-
-def is_alive(run_dir: Path) -> bool:
-    """Whether the guard of this guest still holds its lock."""
-    try:
-        with (run_dir / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def sweep(root: Path) -> None:
-    """Remove run directories whose guard was killed. Young ones may still be on their way up."""
-    for run_dir in root.iterdir():
-        try:
-            if time.time() - run_dir.stat().st_mtime > STALE_AFTER_S and not is_alive(run_dir):
-                remove_remains(run_dir)
-        except OSError:
-            continue  # somebody else was quicker
-
-
-def remove_remains(run_dir: Path) -> None:
-    """End what is left of a guest whose guard was killed, and remove its directory.
-
-    The kernel ends only the guard's own children; a helper process of User Mode Linux outlives them.
-    """
-    marker = f"OTABENCH_RUN={run_dir}\0".encode()
-    for process in Path("/proc").iterdir():
-        try:
-            if process.name.isdigit() and marker in (process / "cmdline").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
-        except OSError:
-            continue  # ended meanwhile
-    shutil.rmtree(run_dir, ignore_errors=True)
-
-
-def running_guests() -> list[Path]:
-    """Run directories of this user's guests that are up, newest first."""
-    found = []
-    for root in run_roots():
-        try:
-            if not is_private(root):
-                continue
-            candidates = list(root.iterdir())
-        except OSError:
-            continue
-        for run_dir in candidates:
-            if (run_dir / "port").exists() and is_alive(run_dir):
-                found.append(((run_dir / "port").stat().st_mtime_ns, run_dir))
-    return [run_dir for _, run_dir in sorted(found, reverse=True)]
+    def __init__(self, text: str, *, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 def memory_mib() -> int:
@@ -305,8 +208,8 @@ def guard(command: list[str], run_dir: Path, memory: str, alive_fd: int, ended_f
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.write(lock, str(os.getpid()).encode())
     null = os.open(os.devnull, os.O_RDWR)
-    console = os.open(run_dir / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for target, fd in enumerate((null, console, console)):
+    output = os.open(run_dir / CONSOLE_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for target, fd in enumerate((null, output, output)):
         os.dup2(fd, target)
     children: list[subprocess.Popen[bytes]] = []
     try:
@@ -338,7 +241,7 @@ def pin_to_one_processor(run_dir: Path) -> None:
     used = []
     for guest in running_guests():
         try:
-            used.append(int((guest / "processor").read_text()))
+            used.append(int((guest.run_dir / "processor").read_text()))
         except (OSError, ValueError):
             continue  # on its way up or down
     chosen = min(allowed, key=lambda number: (used.count(number), secrets.randbelow(1 << 16)))
@@ -395,17 +298,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def console_tail(run_dir: Path, lines: int = 15) -> str:
-    """The end of what the guest's kernel said."""
-    try:
-        text = (run_dir / "console.log").read_text(errors="replace")
-    except OSError as error:
-        return f"(no console log: {error.strerror})"
-    return "\n".join(re.sub(r"^<\d>", "", line) for line in text.replace("\r", "").splitlines()[-lines:])
-
-
-def boot(kernel: str) -> tuple[Path, Guard]:
+def boot(kernel: str, *, folder: str, command: Sequence[str]) -> tuple[Path, Guard]:
     """Start a guest and wait until its agent answers.
+
+    Args:
+        kernel: the program.
+        folder, command: what the guest is started for; who wants to join it sees them.
 
     Raises:
         BootError: it did not come up; the text holds the end of its console.
@@ -426,6 +324,7 @@ def boot(kernel: str) -> tuple[Path, Guard]:
             shutil.rmtree(run_dir, ignore_errors=True)
     try:
         wait_until_ready(run_dir, guard_of_guest)
+        describe(run_dir, folder=folder, command=command)
         publish(run_dir)
     except BaseException:
         guard_of_guest.end()
@@ -437,15 +336,29 @@ def wait_until_ready(run_dir: Path, guard_of_guest: Guard) -> None:
     """Raises BootError unless the agent reports on the console in time."""
     deadline = time.monotonic() + BOOT_TIMEOUT_S
     marker = wire.READY_LINE.encode()
-    console = run_dir / "console.log"
-    while not (console.exists() and marker in console.read_bytes()):
+    log = run_dir / CONSOLE_LOG
+    while not (log.exists() and marker in log.read_bytes()):
         if guard_of_guest.has_ended():
-            raise BootError(f"the guest kernel ended before it was up. Its last words:\n{console_tail(run_dir)}")
+            raise boot_error("the guest kernel ended before it was up", run_dir)
         if time.monotonic() > deadline:
-            raise BootError(
-                f"the guest kernel was not up after {BOOT_TIMEOUT_S:.0f} s. Its last words:\n{console_tail(run_dir)}"
-            )
+            raise boot_error(f"the guest kernel was not up after {BOOT_TIMEOUT_S:.0f} s", run_dir)
         time.sleep(0.004)
+
+
+def boot_error(what: str, run_dir: Path) -> BootError:
+    """Return the error with what the console says: all of its end, and the one line that tells most."""
+    written = read_console(run_dir)
+    return BootError(
+        f"{what}. Its last words:\n{console.last_words(written)}", reason=f"{what}: {console.reason(written)}"
+    )
+
+
+def read_console(run_dir: Path) -> str:
+    """Return what the guest's kernel and its first process wrote."""
+    try:
+        return (run_dir / CONSOLE_LOG).read_text(errors="replace")
+    except OSError as error:
+        return f"no console log: {error.strerror}"
 
 
 def publish(run_dir: Path) -> None:

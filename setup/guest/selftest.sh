@@ -41,7 +41,11 @@ wait_for() { # SECONDS COMMAND...: until the command succeeds
     done
 }
 
-guests() { "$with_can" --list; }
+guests() { "$with_can" --list | cut -d" " -f1; }
+
+guest_here() { # the id of the guest that was started in this folder; other guests of this user may run
+    "$with_can" --list | grep -F " in $PWD " | head -n 1 | cut -d" " -f1
+}
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -156,14 +160,31 @@ check_two() {
 }
 
 check_join() {
-    local main id
-    check "join without a guest: 125" 125 "$([[ -z "$(guests)" ]] && status_of "$with_can" --join true || echo 125)"
-    "$with_can" bash -c 'cat /proc/sys/kernel/random/boot_id; read -r _' < <(sleep 30) >boot &
+    local main second id message
+    "$with_can" bash -c 'cat /proc/sys/kernel/random/boot_id; read -r _' < <(sleep 60) >boot &
     main=$!
     wait_for 10 test -s boot
     check "join is the same guest" "$(cat boot)" "$("$with_can" --join cat /proc/sys/kernel/random/boot_id)"
-    id="$(guests | head -n 1)"
-    check "join by name" "$(cat boot)" "$("$with_can" --join="$id" cat /proc/sys/kernel/random/boot_id)"
+    id="$(guest_here)"
+    check "OTABENCH_GUEST" "$id" "$("$with_can" --join printenv OTABENCH_GUEST)"
+    check "join by name, from elsewhere" "$(cat boot)" "$(cd / && "$with_can" --join="$id" cat /proc/sys/kernel/random/boot_id)"
+    check "join by name, as two words" "$(cat boot)" "$(cd / && "$with_can" --join "$id" cat /proc/sys/kernel/random/boot_id)"
+    mkdir -p below
+    message="$(cd below && "$with_can" --join true 2>&1)"
+    check "join from a folder below: announced" yes "$([[ "$message" == *"joining $id"* ]] && echo yes || echo "$message")"
+    mkdir -p "$work.other"
+    message="$(cd "$work.other" && "$with_can" --join touch joined 2>&1)" || check "a guest of another folder: 125" 125 "$?"
+    check "a guest of another folder is listed, not joined" yes \
+        "$([[ "$message" == *"$id"*"$PWD"*"boot_id"* && ! -e "$work.other/joined" ]] && echo yes || echo "$message")"
+    rm -r "$work.other"
+    "$with_can" bash -c 'echo up; read -r _' < <(sleep 60) >second 2>/dev/null &
+    second=$!
+    wait_for 10 test -s second
+    message="$("$with_can" --join touch joined2 2>&1)" || check "two guests of this folder: 125" 125 "$?"
+    check "both are listed, none is joined" yes \
+        "$([[ "$message" == *"2 guests"*"$id"* && ! -e joined2 ]] && echo yes || echo "$message")"
+    kill -TERM "$second"
+    wait "$second" 2>/dev/null || true
     check "join with status and streams" "5 b" \
         "$(status=0; out="$(echo b | "$with_can" --join bash -c 'cat; exit 5')" || status=$?; echo "$status $out")"
     "$with_can" --join bash -c 'echo joined >joined; head -c 5000000 /dev/zero >>joined'
@@ -213,7 +234,7 @@ check_death() {
     "$with_can" bash -c 'echo up; sleep 60' >up.log 2>&1 &
     pid=$!
     wait_for 90 grep -q up up.log || true
-    id="$(guests | head -n 1)"
+    id="$(guest_here)"
     check "a guest runs" yes "$([[ -n "$id" && "$(processes_of "$id")" -gt 0 ]] && echo yes || echo no)"
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null || true
@@ -224,7 +245,7 @@ check_death() {
     "$with_can" bash -c 'echo up; sleep 60' >up.log 2>&1 &
     pid=$!
     wait_for 90 grep -q up up.log || true
-    id="$(guests | head -n 1)"
+    id="$(guest_here)"
     kill -KILL "$(guard_of "$id")"
     status=0
     wait "$pid" || status=$?
