@@ -43,6 +43,10 @@ def _captures() -> Any:
     return import_module("otabench.bench.cli.captures")
 
 
+def _runs() -> Any:
+    return import_module("otabench.bench.cli.runs")
+
+
 BENCH = Group(
     "bench",
     "Run a whole update, or look at a bench file.",
@@ -77,6 +81,17 @@ CAMPAIGN = Group(
         ),
         Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
+    ],
+)
+RUNS = Group(
+    "runs",
+    "The runs that the bench left: list, compare, prune.",
+    [
+        Lazy("list", "List all runs, oldest first.", lambda: _runs().list_all),
+        Lazy("show", "Show one run: its result, its figures, and what is in its folder.", lambda: _runs().show),
+        Lazy("compare", "Compare two runs, figure by figure.", lambda: _runs().compare),
+        Lazy("prune", "Remove runs: those that are named, or by --keep or --older-than.", lambda: _runs().prune),
+        Lazy("index", "Write all runs as one HTML page, with trends.", lambda: _runs().index),
     ],
 )
 KEYS = Group(
@@ -128,6 +143,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
     CAMPAIGN,
     Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
+    RUNS,
     FIRMWARE,
     KEYS,
     CAPTURE,

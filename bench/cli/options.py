@@ -88,6 +88,13 @@ class BenchArguments:
         ),
     ] = 8080
     runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")] = Path("runs")
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", metavar="N", min=1, help="Remove all but the newest N runs, once this one is over."),
+    ] = None
+    keep_keys: Annotated[
+        bool, typer.Option("--keep-keys", help="Leave the private keys that the run makes in its folder when it ends.")
+    ] = False
     bench_wait: BenchWait = 0.0
     chaos: Annotated[list[str] | None, typer.Option("--chaos", hidden=True)] = None
 

@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from datetime import UTC, datetime
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
-from otabench.bench.bus import pacing
 from otabench.bench.cli.options import BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
-from otabench.bench.clients.job_watch import JobView, TraceTail
+from otabench.bench.clients.job_watch import JobView
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import fork_server, lock, phases
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.report import build, figures
+from otabench.bench.report import figures, index, of_bench
 from otabench.bench.report import text as report_view
-from otabench.bench.report.figures import EcuState, Report
+from otabench.bench.report.of_bench import Reporter
+from otabench.bench.runs import prune
 from otabench.bench.topology import bench_file as topology
 from otabench.proto import job_states
 from otabench.proto.job_states import JobState
-from otabench.proto.trace import TraceEvent
 
 CAMPAIGN_NAME: Final = "Autumn release"
 RELEASE_NOTES: Final = (
@@ -43,8 +42,6 @@ RELEASE_NOTES: Final = (
 _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
-_DTC_READ_TIMEOUT_S: Final = 4.0
-"""How long to wait for the gateway's last reading of the ECUs. If an ECU is silent, the bench waits this long."""
 
 
 @with_bench_arguments
@@ -60,7 +57,11 @@ def run(
     fork_server.shared(is_fork=True)  # this command imports most of what the bench's processes need
     console = _console()
     options = options_from(arguments)
-    with _terminated_as_interrupt(), _lock_held(options, console, wait_s=arguments.bench_wait) as taken:
+    with (
+        _terminated_as_interrupt(),
+        _lock_held(options, console, wait_s=arguments.bench_wait) as taken,
+        _runs_tidied(arguments),
+    ):
         raise typer.Exit(_run(taken, console, timeout_s=timeout))
 
 
@@ -76,7 +77,8 @@ def up(
 
     The driver's page asks for consent. Ctrl-C stops everything.
     """
-    keep_up(replace(options_from(arguments), frame_gate=frame_gate), wait_s=arguments.bench_wait)
+    with _runs_tidied(arguments):
+        keep_up(replace(options_from(arguments), frame_gate=frame_gate), wait_s=arguments.bench_wait)
 
 
 def options_from(arguments: BenchArguments) -> BenchOptions:
@@ -94,14 +96,15 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
         transfer=arguments.transfer,
         encrypt=arguments.encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
+        keep_keys=arguments.keep_keys,
     )
 
 
 def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     before_s = phases.since_the_command_s()
-    started = time.monotonic()
+    started_s = time.monotonic()
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
-        before = _ecu_states(bench.ecus.states())
+        reporter = of_bench.Reporter(bench, started_s=started_s)
         with bench.phases.measure("campaign created"):
             bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
         notes = []
@@ -117,11 +120,11 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
             notes.append(str(error))
         with bench.phases.measure("ECUs and captures read"):
             notes += _cloud_notes(bench, job)
-            made = make_report(bench, before=before, job=job, started_s=started, notes=notes)
+            made = reporter.make(job, target_version=options.versions[-1], notes=notes)
         overhead = [("guest and this program started", before_s)] if before_s is not None else []
         overhead += bench.phases.seconds.items()
         made = replace(made, overhead=tuple(overhead))
-        write_report(made, bench)
+        of_bench.write(made, bench)
         console.print(report_view.render(made), soft_wrap=True)
     if made.exit_status == figures.BENCH_FAILED:
         raise BenchError("; ".join([*notes, made.reason]) if made.reason not in notes else "; ".join(notes))
@@ -144,16 +147,29 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 _lock_held(options, console, wait_s=wait_s) as taken,
                 Bench.bring_up(taken, say=lambda line: _say(console, line)) as bench,
             ):
+                reporter = of_bench.Reporter(bench)
                 bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
                 console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
                 console.print(
                     "frames   setup/with-can --join candump vcan0" if bench.kernel_can else "frames   (no candump here)"
                 )
                 console.print("status   otabench status · otabench campaign watch · otabench trace")
-                console.print(f"files    {_short(bench.folder.root)}\nCtrl-C stops everything.\n")
-                _stay(bench, console)
+                console.print(f"files    {of_bench.short(bench.folder.root)}\nCtrl-C stops everything.\n")
+                _stay_and_report(bench, console, reporter)
         except KeyboardInterrupt:
             console.print("stopped")
+
+
+@contextmanager
+def _runs_tidied(arguments: BenchArguments) -> Iterator[None]:
+    """Once the run is over, however it ended: remove the oldest runs, if --keep asks for it, and write the index of those that stay."""
+    try:
+        yield
+    finally:
+        if arguments.runs_dir.is_dir():
+            if arguments.keep is not None:
+                prune.keep_newest(arguments.runs_dir, arguments.keep, now=datetime.now(UTC))
+            index.write(arguments.runs_dir)
 
 
 @contextmanager
@@ -166,6 +182,22 @@ def _lock_held(options: BenchOptions, console: Console, *, wait_s: float) -> Ite
         yield replace(options, topology=found)
 
 
+def _stay_and_report(bench: Bench, console: Console, reporter: Reporter) -> None:
+    """Keep the bench up until Ctrl-C, or until a process dies; leave a report of the last job either way."""
+    notes: list[str] = []
+    try:
+        _stay(bench, console)
+    except BenchError as error:
+        notes.append(str(error))
+        raise
+    finally:
+        try:
+            reporter.leave(bench.jobs.current(), notes=notes)
+            console.print(f"report   {of_bench.short(bench.folder.report_html)}")
+        except BenchError as error:
+            _say(console, f"no report: {error}")
+
+
 def _stay(bench: Bench, console: Console) -> None:
     shown: tuple[str, str] | None = None
     while True:
@@ -175,80 +207,6 @@ def _stay(bench: Bench, console: Console) -> None:
             shown = (job.job_id, str(job.state))
             _say(console, f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}")
         time.sleep(_LOOK_INTERVAL_S)
-
-
-def make_report(
-    bench: Bench, *, before: dict[str, EcuState], job: JobView | None, started_s: float, notes: list[str] | None = None
-) -> Report:
-    """Return the report of the last campaign's job. Ends the captures, whose files it needs."""
-    since_ns = job.changed_ns if job else 0
-    after = _ecu_states(bench.ecus.settled_states(since_ns=since_ns))
-    tail = TraceTail(bench.folder.trace)
-    events = tail.new_events()
-    dtcs = _dtcs_after(bench, tail, events, since_ns)
-    lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
-    bench.processes.stop_captures()
-    events += tail.new_events()
-    statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
-    target = bench.options.versions[-1]
-    result, exit_status, reason = figures.verdict(job, after, ecus=list(bench.topology.ecus), target_version=target)
-    job_id = job.job_id if job else ""
-    return Report(
-        result=result,
-        exit_status=exit_status,
-        reason=reason,
-        vin=bench.topology.vehicle.vin,
-        job_id=job_id,
-        campaign_id=bench.jobs.campaign.campaign_id if bench.jobs.campaign else "",
-        target_version=target,
-        transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
-        kernel_can=bench.kernel_can,
-        faults=tuple(str(fault) for fault in bench.options.faults),
-        duration_s=time.monotonic() - started_s,
-        phases=figures.phases(events, job_id),
-        before=before,
-        after=after,
-        transfers=figures.transfers(
-            events,
-            job_id,
-            topology=bench.topology,
-            statistics=statistics,
-            full_image_bytes={ecu: made[target].length_bytes for ecu, made in bench.firmware.items()},
-        ),
-        buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
-        files={
-            "report": _short(bench.folder.report_txt),
-            "page": _short(bench.folder.report_html),
-            "trace": _short(bench.folder.trace),
-            "capture": _short(bench.folder.can),
-            "logs": _short(bench.folder.root / "logs"),
-        },
-        notes=tuple(notes or ()),
-        ecus=figures.ecus_on_buses(bench.topology),
-        dtcs=dtcs,
-    )
-
-
-def _dtcs_after(bench: Bench, tail: TraceTail, events: list[TraceEvent], since_ns: int) -> dict[str, tuple[str, ...]]:
-    """Return the DTCs that the gateway reads after a job. Wait a moment for a silent ECU. New events are added to ``events``."""
-    deadline = Deadline(_DTC_READ_TIMEOUT_S)
-    while True:
-        found = figures.dtcs(events, since_ns=since_ns)
-        if found.keys() >= set(bench.topology.ecus) or deadline.has_passed():
-            return found
-        deadline.pause(_LOOK_INTERVAL_S / 5)
-        events += tail.new_events()
-
-
-def write_report(made: Report, bench: Bench) -> None:
-    """Write report.json, report.txt and report.html."""
-    bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
-    bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
-    build.write_page(bench.folder.root)
-
-
-def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
-    return {name: EcuState.from_control_port(answer) for name, answer in states.items()}
 
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:
@@ -278,14 +236,6 @@ def _console() -> Console:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True, markup=False)
-
-
-def _short(path: Path) -> str:
-    """Return the path relative to the working directory if it is inside that directory, else unchanged."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 @contextmanager

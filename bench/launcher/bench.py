@@ -35,7 +35,7 @@ from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.deadline import Deadline
 from otabench.bench.firmware.images import FirmwareFile
-from otabench.bench.launcher import boards, endpoints, keys, prepare, specs
+from otabench.bench.launcher import boards, endpoints, keys, prepare, run_end, specs
 from otabench.bench.launcher.boards import BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
@@ -44,6 +44,7 @@ from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.phases import Phases
 from otabench.bench.launcher.prepare import Say
 from otabench.bench.launcher.processes import Processes
+from otabench.bench.launcher.run_mark import RunMark
 from otabench.bench.launcher.specs import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY, ProcessSetup
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Bench:
         self.folder = setup.folder
         self.kernel_can = kernel_can
         self.phases = Phases()
+        self._mark = RunMark(self.folder.root, keep_keys=self.options.keep_keys)
         self.firmware: dict[str, dict[str, FirmwareFile]] = {}
         self.pacings: dict[str, Pacing] = {}
         self.processes = Processes(absent=self.options.absent, on_change=self.publish)
@@ -118,6 +120,7 @@ class Bench:
         topology, kernel_can = prepare.check(chosen, say=say)
         bench = cls(prepare.set_up(topology, chosen), kernel_can=kernel_can)
         try:
+            bench._mark.make()
             with bench.phases.measure("broker and recorders started"):
                 _start_broker_and_recorders(bench, say)
             with bench.phases.measure("keys and firmware"):
@@ -152,7 +155,7 @@ class Bench:
         return self._operator
 
     def stop(self) -> None:
-        """Stop everything: gateway, then ECUs, cloud and broker, then the captures. May be called twice."""
+        """Stop everything: gateway, then ECUs, cloud and broker, then the captures. Then remove the run's keys. May be called twice."""
         if self._operator is not None:
             self._operator.close()
             self._operator = None
@@ -162,6 +165,9 @@ class Bench:
             for name, done in self.pacings.items():
                 if done.applied:
                     pacing.remove(self.topology.buses[name])
+            if not self.options.keep_keys:
+                run_end.remove_secrets(self.folder)
+            self._mark.remove()
 
     def publish(self) -> None:
         """Write bench.json. A reader sees the old or the new one, never a part."""

@@ -48,6 +48,7 @@ class BenchOptions:
         embedded_broker: amqtt instead of mosquitto; None: only if mosquitto is not installed.
         kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
         frame_gate: put simulated ECUs behind a frame gate, for faults of frames; implied by such a fault in ``faults``.
+        keep_keys: leave the keys that the run made in its folder when it ends.
         ready_timeout_s: for all processes together.
     """
 
@@ -71,4 +72,5 @@ class BenchOptions:
     embedded_broker: bool | None = None
     kernel_can: bool | None = None
     frame_gate: bool = False
+    keep_keys: bool = False
     ready_timeout_s: float = 60.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from otabench.bench import ports
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, UnknownName
-from otabench.bench.launcher import boards, bus_faults, run_folder
+from otabench.bench.launcher import boards, bus_faults, run_end, run_folder
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.specs import Ports, ProcessSetup
@@ -48,6 +48,7 @@ def check(options: BenchOptions, *, say: Say) -> tuple[Topology, bool]:
 
 def set_up(topology: Topology, options: BenchOptions) -> ProcessSetup:
     """Make the run's folder, and choose the key folder and the ports."""
+    run_end.end_cut_off(options.runs_dir)
     folder = run_folder.create(options.runs_dir)
     given_keys = options.keys_dir or topology.keys
     gated, shared = bus_faults.gated_buses(topology, options), shared_buses(topology)

@@ -6,11 +6,18 @@ Two links lead to the newest run: ``runs/latest`` to its folder, and ``traces`` 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from otabench.bench.errors import BenchError
+
+LATEST: Final = "latest"
+_NAME: Final = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?")
+_STAMP: Final = "%Y%m%dT%H%M%SZ"
+_PARTS: Final = ("traces", "can", "logs", "config", "firmware", "state")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,18 @@ class RunFolder:
         return self.root / "firmware"
 
     @property
+    def configs(self) -> Path:
+        return self.root / "config"
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """When the run began, and its number within that second: what runs are sorted by."""
+        found = _parse_name(self.root.name)
+        if found is None:
+            raise ValueError(f"{self.root} is not named as a run")
+        return found
+
+    @property
     def state(self) -> Path:
         return self.root / "state"
 
@@ -59,7 +78,7 @@ class RunFolder:
         return self.root / "logs" / f"{process}.log"
 
     def config(self, process: str) -> Path:
-        return self.root / "config" / f"{process}.json"
+        return self.configs / f"{process}.json"
 
     def bus_statistics(self, bus: str) -> Path:
         return self.can / f"{bus}.stats.json"
@@ -71,13 +90,13 @@ def create(runs_dir: Path) -> RunFolder:
     Raises:
         BenchError: the place cannot be written.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime(_STAMP)
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         root = _first_free(runs_dir.resolve(), stamp)
-        for name in ("traces", "can", "logs", "config", "firmware", "state"):
+        for name in _PARTS:
             (root / name).mkdir()
-        _link(runs_dir / "latest", Path(root.name))
+        _link(runs_dir / LATEST, Path(root.name))
         _link(runs_dir.parent / "traces", Path(runs_dir.name) / root.name / "traces")
     except OSError as error:
         raise BenchError(
@@ -87,11 +106,55 @@ def create(runs_dir: Path) -> RunFolder:
     return RunFolder(root)
 
 
+def is_run(path: Path) -> bool:
+    """Return whether that is the folder of a run: named as one, with a run's parts, and not a link to one."""
+    return (
+        _parse_name(path.name) is not None
+        and not path.is_symlink()
+        and all((path / part).is_dir() and not (path / part).is_symlink() for part in ("logs", "config", "traces"))
+    )
+
+
+def _parse_name(name: str) -> tuple[datetime, int] | None:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC), int(found[2] or 1)
+    except ValueError:  # digits that are no time
+        return None
+
+
+def runs_in(runs_dir: Path) -> list[RunFolder]:
+    """Return the runs of a folder, oldest first. Whatever else lies there is left out.
+
+    Raises:
+        BenchError: the folder cannot be read.
+    """
+    try:
+        found = [RunFolder(path) for path in runs_dir.resolve().iterdir() if is_run(path)] if runs_dir.is_dir() else []
+    except OSError as error:
+        raise BenchError(f"{runs_dir}: cannot be read: {error.strerror}; give another folder by --runs-dir") from error
+    return sorted(found, key=lambda run: run.order)
+
+
+def point_to_newest(runs_dir: Path) -> None:
+    """Point the links to the newest run that is left; remove them where none is."""
+    left = runs_in(runs_dir)
+    for link, part in ((runs_dir / LATEST, Path()), (runs_dir.parent / "traces", Path(runs_dir.name))):
+        if not link.is_symlink() or link.exists():
+            continue
+        if left:
+            _link(link, part / left[-1].root.name / ("traces" if link.name == "traces" else ""))
+        else:
+            link.unlink()
+
+
 def _first_free(runs_dir: Path, stamp: str) -> Path:
     """Make the folder with the first free name. ``mkdir`` is the test, so that two runs of one second never share a folder."""
     number = 1
     while True:
-        root = runs_dir / (f"{stamp}Z" if number == 1 else f"{stamp}Z-{number}")
+        root = runs_dir / (stamp if number == 1 else f"{stamp}-{number}")
         try:
             root.mkdir()
         except FileExistsError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from otabench.bench.launcher.options import BenchOptions
     from otabench.bench.pytest_plugin.can_log import CanLog
     from otabench.bench.pytest_plugin.shared_bench import SharedBench
+    from otabench.bench.report.of_bench import Reporter
     from otabench.bench.topology.model import Topology
 
 FIRST_VERSION: Final = "1.0.0"
@@ -63,6 +64,7 @@ class BenchRun:
     properties: dict[str, str] = field(default_factory=dict)
     _topology: Topology | None = None
     _lock: BenchLock | None = None
+    _reporter: Reporter | None = None
 
     @property
     def bench_name(self) -> str:
@@ -94,6 +96,7 @@ class BenchRun:
         from otabench.bench.errors import BenchError
         from otabench.bench.launcher.lock import BenchLock, buses_of
         from otabench.bench.pytest_plugin.shared_bench import SharedBench
+        from otabench.bench.report.of_bench import Reporter
 
         options = self._options(overrides or {})
         self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
@@ -101,6 +104,7 @@ class BenchRun:
         self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
         try:
             self.bench = SharedBench.bring_up(options, say=said.append)
+            self._reporter = Reporter(self.bench.running)
         except BenchError as error:
             self.stop()
             steps = "\n".join(f"  {line}" for line in said[-_SAID_AT_MOST:])
@@ -127,15 +131,25 @@ class BenchRun:
         return replace(default, **overrides)
 
     def stop(self) -> None:
-        """Take the bench down and give it back. May be called twice."""
+        """Leave a report, take the bench down and give it back. May be called twice."""
         try:
             if self.bench is not None:
-                self.bench.stop()
-                self.bench = None
+                self._stop_bench(self.bench)
         finally:
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+
+    def _stop_bench(self, bench: SharedBench) -> None:
+        from otabench.bench.report.of_bench import write_index_if_possible
+
+        self.bench = None
+        try:
+            if self._reporter is not None:
+                self._reporter.leave_if_possible()
+        finally:
+            bench.stop()
+        write_index_if_possible(self.runs_dir)
 
     def give_up(self, reason: str, *, test: str) -> None:
         """Mark the bench broken; the first reason stays."""

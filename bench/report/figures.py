@@ -42,6 +42,8 @@ EXIT_STATUS: Final[dict[JobState, int]] = {
     JobState.TIMED_OUT: 6,
 }
 BENCH_FAILED: Final = 1
+NO_CAMPAIGN: Final = "NO CAMPAIGN"
+"""The result of a run in which no campaign was made."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ def bus_reports(
 
 
 def verdict(
-    job: JobView | None, after: Mapping[str, EcuState], *, ecus: Sequence[str], target_version: str
+    job: JobView | None, after: Mapping[str, EcuState], *, ecus: Sequence[str], target_version: str | None
 ) -> tuple[str, int, str]:
     """Result, exit status, reason.
 
@@ -302,7 +304,7 @@ def verdict(
         job: as the gateway reported it; None: the gateway never had it.
         after: what the ECUs say of themselves at the end.
         ecus: names of those that must run the target version.
-        target_version: of the campaign.
+        target_version: of the campaign; None: not known, any confirmed version will do.
     """
     if job is None:
         return "NONE", BENCH_FAILED, "the gateway never took the job up; see logs/gateway.log"
@@ -313,7 +315,9 @@ def verdict(
     wrong = [
         f"{name} runs {after[name].version} ({after[name].state})" if name in after else f"{name} does not answer"
         for name in ecus
-        if name not in after or (after[name].version, after[name].state) != (target_version, "CONFIRMED")
+        if name not in after
+        or after[name].state != "CONFIRMED"
+        or (target_version is not None and after[name].version != target_version)
     ]
     if wrong:
         return str(job.state), BENCH_FAILED, f"the job is SUCCEEDED, but {', '.join(wrong)}"

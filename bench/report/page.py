@@ -13,14 +13,14 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from otabench.bench.report import plots
+from otabench.bench.report import figures, plots
 from otabench.bench.report.plots import KIB, TimeAxis, phase_class
 from otabench.bench.report.series import OTHER, Series
 from otabench.bench.report.text import unpaced_note
 
 TEMPLATE: Final = "report.html.j2"
 _GOOD: Final = frozenset({"SUCCEEDED"})
-_WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED"})
+_WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED", figures.NO_CAMPAIGN})
 
 
 def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str]) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from otabench.bench.cli import campaigns, faults
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.faults.control_port import Fault
+from otabench.bench.launcher import run_mark
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import Transfer
 from otabench.bench.report import figures
+from otabench.bench.report.of_bench import Reporter
 from otabench.bench.topology import bench_file
 from otabench.proto import trace
 from otabench.proto.job_states import JobState
@@ -114,3 +118,36 @@ def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
 def test_the_kinds_of_faults_are_listed_with_the_load(capsys: pytest.CaptureFixture[str]) -> None:
     faults.fault("bus", "list")
     assert re.search(r"^load +other traffic takes that share of a bus's line \(60%", capsys.readouterr().out, re.M)
+
+
+def secrets_in(keys: Path) -> dict[str, bytes]:
+    """Return every secret of a key folder, in each form in which a file may hold it."""
+    found = {}
+    for path in keys.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if b"PRIVATE KEY" in content:
+            base64_lines = b"".join(content.split(b"-----")[2].split())
+            found[f"{path.name} as PEM"] = base64_lines[16:64]
+            found[f"{path.name} as DER"] = base64.b64decode(base64_lines)[16:48]
+        elif path.suffix in (".secret", ".x25519"):
+            found[f"{path.name} as hex"] = content.strip()
+            found[f"{path.name} as bytes"] = bytes.fromhex(content.decode())
+    return found
+
+
+def test_a_run_leaves_a_report_and_no_private_key(loaded: Bench) -> None:
+    secrets = secrets_in(loaded.setup.keys_dir)
+    assert len(secrets) > 20
+    made = Reporter(loaded).leave(loaded.jobs.current())
+    assert made.result in ("SUCCEEDED", figures.NO_CAMPAIGN) and made.exit_status == 0, made.reason
+    loaded.stop()
+    folder = loaded.folder
+    assert folder.report_json.exists() and folder.report_html.exists() and not run_mark.is_up(folder.root)
+    leaked = [
+        f"{path.relative_to(folder.root)}: {name}"
+        for path in folder.root.rglob("*")
+        if path.is_file()
+        for name, secret in secrets.items()
+        if secret in path.read_bytes()
+    ]
+    assert leaked == []

@@ -5,6 +5,7 @@ The tests depend on each other on purpose: each finds the bench as the one befor
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -136,6 +137,11 @@ def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: Bench
     assert properties["otabench.adapters"] == "powertrain: socketcan vcan0, 500000 bit/s"
     assert properties["otabench.ecu.engine"].startswith("1.0.0 (simulated, hardware engine-mcu-a, serial ")
     assert properties["otabench.git_commit"] == "none"
+
+    report = json.loads((run_folder / "report.json").read_text())
+    assert (report["result"], report["before"]["engine"]["version"]) == ("CANCELED", "1.0.0"), report["reason"]
+    assert not (run_folder / "keys").exists()
+    assert f'<a href="{run_folder.name}/report.html">' in (run_folder.parent / "index.html").read_text()
 
 
 def _assert_evidence(folder: Path) -> None:

@@ -100,6 +100,10 @@ ROOT = get_group(app)
 assert isinstance(ROOT, Group)
 COMMANDS = {" ".join(words): (entry, command) for words, entry, command in commands(ROOT)}
 FACTS = [
+    "runs list",
+    "runs show",
+    "runs compare",
+    "runs prune",
     "status",
     "trace",
     "doctor",

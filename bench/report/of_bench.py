@@ -1,0 +1,191 @@
+"""The report of a bench that is up: made at the end of `otabench bench run`, of `otabench up`, and of a pytest run.
+
+    reporter = Reporter(bench)      # once the bench is up
+    …
+    made = reporter.leave(job)      # before it is stopped: report.json, report.txt, report.html
+
+A report is about one job, the last one. A run without a campaign has a report too: its ECUs, its buses, its files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from otabench.bench.bus import pacing
+from otabench.bench.clients.job_watch import JobView, TraceTail
+from otabench.bench.deadline import Deadline
+from otabench.bench.errors import BenchError
+from otabench.bench.launcher.bench import Bench
+from otabench.bench.report import build, figures, index
+from otabench.bench.report import text as report_view
+from otabench.bench.report.figures import EcuState, Report
+from otabench.proto.trace import TraceEvent
+
+DTC_READ_TIMEOUT_S: Final = 4.0
+"""How long to wait for the gateway's last reading of the ECUs. If an ECU is silent, the bench waits this long."""
+_POLL_INTERVAL_S: Final = 0.1
+
+
+class Reporter:
+    """Makes the report of one bench, from the moment at which it is made.
+
+    Args:
+        bench: is up.
+        started_s: on the monotonic clock; None: now.
+    """
+
+    def __init__(self, bench: Bench, *, started_s: float | None = None) -> None:
+        self._bench = bench
+        self._started_s = time.monotonic() if started_s is None else started_s
+        self._before = _ecu_states(bench.ecus.states())
+
+    def make(
+        self,
+        job: JobView | None,
+        *,
+        target_version: str | None = None,
+        notes: Sequence[str] = (),
+        dtc_timeout_s: float = DTC_READ_TIMEOUT_S,
+    ) -> Report:
+        """Return the report of a job, the last campaign's. Ends the captures, whose files it needs.
+
+        Args:
+            job: None: the gateway had none.
+            target_version: what all ECUs must run for the job to count as succeeded; None: not known, as campaigns were made by
+                others (another terminal, tests).
+            notes: what else went wrong.
+            dtc_timeout_s: how long to wait until the gateway has read the ECUs after the job.
+        """
+        bench = self._bench
+        since_ns = job.changed_ns if job else 0
+        after = _ecu_states(bench.ecus.settled_states(since_ns=since_ns))
+        tail = TraceTail(bench.folder.trace)
+        events = tail.new_events()
+        dtcs = _dtcs_after(bench, tail, events, since_ns=since_ns, timeout_s=dtc_timeout_s if job else 0.0)
+        lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
+        bench.processes.stop_captures()
+        events += tail.new_events()
+        statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
+        result, exit_status, reason = self._verdict(job, after, target_version)
+        job_id = job.job_id if job else ""
+        return Report(
+            result=result,
+            exit_status=exit_status,
+            reason=reason,
+            vin=bench.topology.vehicle.vin,
+            job_id=job_id,
+            campaign_id=bench.jobs.campaign.campaign_id if bench.jobs.campaign else "",
+            target_version=target_version or ", ".join(sorted({state.version for state in after.values()})),
+            transfer_policy=f"{bench.options.transfer}{', encrypted' if bench.options.encrypt else ''}",
+            kernel_can=bench.kernel_can,
+            faults=tuple(str(fault) for fault in bench.options.faults),
+            duration_s=time.monotonic() - self._started_s,
+            phases=figures.phases(events, job_id),
+            before=self._before,
+            after=after,
+            transfers=figures.transfers(
+                events,
+                job_id,
+                topology=bench.topology,
+                statistics=statistics,
+                full_image_bytes=_image_sizes(bench, target_version, after),
+            ),
+            buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
+            files=_files(bench),
+            notes=tuple(notes),
+            ecus=figures.ecus_on_buses(bench.topology),
+            dtcs=dtcs,
+        )
+
+    def leave(self, job: JobView | None, *, notes: Sequence[str] = (), dtc_timeout_s: float = 0.0) -> Report:
+        """Make the report and write it into the run's folder. Takes the arguments of ``make``.
+
+        Raises:
+            BenchError: it cannot be written.
+        """
+        made = self.make(job, notes=notes, dtc_timeout_s=dtc_timeout_s)
+        write(made, self._bench)
+        return made
+
+    def leave_if_possible(self) -> None:
+        """Leave the report of the last job, for a run that is about something else: what keeps it from being made is in its log."""
+        try:
+            self.leave(self._bench.jobs.current())
+        except (BenchError, OSError) as error:
+            self._bench.folder.log("report").write_text(f"{error}\n", encoding="utf-8")
+
+    def _verdict(self, job: JobView | None, after: Mapping[str, EcuState], target: str | None) -> tuple[str, int, str]:
+        if job is None and self._bench.jobs.campaign is None:
+            return figures.NO_CAMPAIGN, 0, "no campaign was made in this run"
+        return figures.verdict(job, after, ecus=list(self._bench.topology.ecus), target_version=target)
+
+
+def write_index_if_possible(runs_dir: Path) -> None:
+    """Write the index of all runs (``report.index``), for a run that is about something else."""
+    with suppress(BenchError):
+        index.write(runs_dir)
+
+
+def write(made: Report, bench: Bench) -> None:
+    """Write report.json, report.txt and report.html.
+
+    Raises:
+        BenchError: one cannot be written.
+    """
+    try:
+        bench.folder.report_json.write_text(made.to_json() + "\n", encoding="utf-8")
+        bench.folder.report_txt.write_text(report_view.as_text(made), encoding="utf-8")
+    except OSError as error:
+        raise BenchError(
+            f"{error.filename}: the report cannot be written: {error.strerror}; is the disk full?"
+        ) from error
+    build.write_page(bench.folder.root)
+
+
+def short(path: Path) -> str:
+    """Return the path relative to the working directory if it is inside that directory, else unchanged."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, EcuState]) -> dict[str, int]:
+    """Return the size of the full image of each ECU's target version, else of what it runs, if the bench made it."""
+    sizes = {}
+    for ecu, made in bench.firmware.items():
+        image = made.get(target_version or (after[ecu].version if ecu in after else ""))
+        if image is not None:
+            sizes[ecu] = image.length_bytes
+    return sizes
+
+
+def _files(bench: Bench) -> dict[str, str]:
+    return {
+        "report": short(bench.folder.report_txt),
+        "page": short(bench.folder.report_html),
+        "trace": short(bench.folder.trace),
+        "capture": short(bench.folder.can),
+        "logs": short(bench.folder.root / "logs"),
+    }
+
+
+def _dtcs_after(
+    bench: Bench, tail: TraceTail, events: list[TraceEvent], *, since_ns: int, timeout_s: float
+) -> dict[str, tuple[str, ...]]:
+    """Return the DTCs that the gateway reads after a job. Wait a moment for a silent ECU. New events are added to ``events``."""
+    deadline = Deadline(timeout_s)
+    while True:
+        found = figures.dtcs(events, since_ns=since_ns)
+        if found.keys() >= set(bench.topology.ecus) or deadline.has_passed():
+            return found
+        deadline.pause(_POLL_INTERVAL_S)
+        events += tail.new_events()
+
+
+def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
+    return {name: EcuState.from_control_port(answer) for name, answer in states.items()}
