@@ -23,6 +23,10 @@ def _images() -> Any:
     return import_module("otabench.bench.cli.images")
 
 
+def _profiles() -> Any:
+    return import_module("otabench.bench.cli.profiles")
+
+
 def _can() -> Any:
     return import_module("otabench.bench.cli.can")
 
@@ -94,6 +98,19 @@ RUNS = Group(
         Lazy("index", "Write all runs as one HTML page, with trends.", lambda: _runs().index),
     ],
 )
+PROFILE = Group(
+    "profile",
+    "Flash profiles whose sequences are data.",
+    [
+        Lazy("check", "Check a flash profile, and print all of its mistakes.", lambda: _profiles().check),
+        Lazy("show", "Show the sequences of a flash profile as tables.", lambda: _profiles().show),
+        Lazy(
+            "dry-run",
+            "Print every request that a flash profile would send, without a bus.",
+            lambda: _profiles().dry_run_command,
+        ),
+    ],
+)
 KEYS = Group(
     "keys",
     "Keys of a bench.",
@@ -145,6 +162,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
     RUNS,
     FIRMWARE,
+    PROFILE,
     KEYS,
     CAPTURE,
     WIRESHARK,

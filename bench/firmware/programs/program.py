@@ -91,6 +91,7 @@ class Program:
         start: the entry point, or VBF's call address; None if the file has none.
         erase: as the file lists it; empty where the format has no such list.
         fields: further statements of the file, e.g. VBF's sw_part_number, by name.
+        records: address and data of each line, in the order of the file, where the file consists of records.
     """
 
     segments: tuple[Segment, ...]
@@ -98,6 +99,7 @@ class Program:
     start: int | None = None
     erase: tuple[EraseRange, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+    records: tuple[tuple[int, bytes], ...] = ()
 
     @classmethod
     def of(
@@ -108,6 +110,7 @@ class Program:
         start: int | None = None,
         erase: Iterable[EraseRange] = (),
         fields: Mapping[str, str] | None = None,
+        records: Iterable[tuple[int, bytes]] = (),
     ) -> Self:
         """Make a program from segments in any order.
 
@@ -125,7 +128,7 @@ class Program:
                 raise MalformedProgram(
                     format, "", f"data at {before} and {after} overlap", "link the parts to different addresses"
                 )
-        return cls(tuple(_join(given)), format, start, tuple(erase), dict(fields or {}))
+        return cls(tuple(_join(given)), format, start, tuple(erase), dict(fields or {}), tuple(records))
 
     @property
     def is_encoded(self) -> bool:

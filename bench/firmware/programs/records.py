@@ -51,7 +51,7 @@ def read_intel_hex(data: bytes) -> Program:
             raise MalformedProgram(form, f"line {number}", f"record type {kind:02X} with {len(payload)} bytes")
     if not ended:
         raise MalformedProgram(form, "", "the end-of-file record (:00000001FF) is missing", _CUT_SHORT)
-    return Program.of(segments, form, start=start)
+    return Program.of(segments, form, start=start, records=_records(segments))
 
 
 def read_s_record(data: bytes) -> Program:
@@ -85,7 +85,7 @@ def read_s_record(data: bytes) -> Program:
             start, ended = address, number
     if not ended:
         raise MalformedProgram(form, "", "the termination record (S7, S8 or S9) is missing", _CUT_SHORT)
-    return Program.of(segments, form, start=start, fields=fields)
+    return Program.of(segments, form, start=start, fields=fields, records=_records(segments))
 
 
 def _lines(data: bytes, form: ProgramFormat) -> Iterator[tuple[int, str]]:
@@ -104,6 +104,10 @@ def _append(segments: list[Segment], new: Segment, form: ProgramFormat, number: 
     if segments and new.data and segments[-1].address < new.end and new.address < segments[-1].end:
         raise MalformedProgram(form, f"line {number}", f"data at {new} overlap the record before, {segments[-1]}")
     segments.append(new)
+
+
+def _records(segments: list[Segment]) -> list[tuple[int, bytes]]:
+    return [(each.address, each.data) for each in segments]
 
 
 def _words(error: Exception) -> str:

@@ -1,0 +1,112 @@
+"""A tester without a bus: it writes down every request that a sequence would send, and answers as the profile expects.
+
+    for sent in dry_run(profile, material, now=datetime.now(UTC)):
+        print(sent.act, sent.step, sent.payload.hex(" "))
+
+Statuses say done, seeds are 01 02 03 …, and keys are zeros, since no secret is at hand. Nothing is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from otabench.bench.uds.sequence.material import Material, lay_out
+from otabench.bench.uds.sequence.profile import Acts, SequenceProfile
+from otabench.bench.uds.sequence.runner import Runner
+from otabench.bench.uds.sequence.scope import RunScope
+from otabench.bench.uds.sequence.tester import Exchange
+
+_SEED: Final = bytes(range(1, 9))
+_MAX_BLOCK_LENGTH: Final = 0x0FFF
+_ANSWERS: Final[dict[int, Callable[[bytes], bytes]]] = {
+    0x10: lambda request: bytes((0x50, request[1])) + bytes.fromhex("003201F4"),
+    0x22: lambda request: b"\x62" + request[1:3] + b"\x00",
+    0x27: lambda request: bytes((0x67, request[1])) + (_SEED if request[1] % 2 else b""),
+    0x2E: lambda request: b"\x6e" + request[1:3],
+    0x31: lambda request: b"\x71" + request[1:4] + b"\x00",
+    0x34: lambda _: b"\x74\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
+    0x36: lambda request: b"\x76" + request[1:2],
+}
+"""Positive responses of the services whose answer is more than the echoed sub-function."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request that would be sent, or one wait.
+
+    Attributes:
+        act: e.g. "programming".
+        step: its name.
+        payload: the request; empty for a wait.
+        answer: the positive response that the profile expects; empty where none is.
+        functional: whether all ECUs of the bus are addressed.
+        wait_s: how long nothing is sent; for a burst, the time between two requests; 0 for a request.
+        times: how often it is sent.
+    """
+
+    act: str
+    step: str
+    payload: bytes = b""
+    answer: bytes = b""
+    functional: bool = False
+    wait_s: float = 0.0
+    times: int = 1
+
+
+class _Paper:
+    """See ``tester.Tester``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.act = ""
+        self.sent: list[Sent] = []
+
+    def exchange(self, request: Exchange) -> bytes:
+        payload = request.payload
+        answer = b""
+        if request.expects_answer:
+            answer = request.example() if request.example is not None else _answer(payload)
+        self.sent.append(Sent(self.act, request.step, payload, answer, request.functional))
+        return answer
+
+    def burst(self, request: Exchange, *, every_s: float, for_s: float) -> None:
+        times = 1 + int(for_s / every_s)
+        self.sent.append(Sent(self.act, request.step, request.payload, functional=True, wait_s=every_s, times=times))
+
+    def use_times(self, p2_s: float, p2_star_s: float) -> None:
+        pass
+
+    def key_for(self, seed: bytes, *, level: int) -> bytes:
+        return bytes(len(seed))
+
+    def pause(self, seconds: float) -> None:
+        if seconds:
+            self.sent.append(Sent(self.act, "wait", wait_s=seconds))
+
+    def forget_session(self) -> None:
+        pass
+
+    def emit(self, event: str, **data: Any) -> None:
+        pass
+
+
+def dry_run(profile: SequenceProfile, material: Material, *, now: datetime) -> list[Sent]:
+    """Carry out every act of a profile on paper.
+
+    Raises:
+        FlashError: a template cannot be filled with this material, or the profile contradicts itself.
+    """
+    paper = _Paper(profile.name)
+    scope = RunScope(lay_out(material, profile.layout), profile.values, now)
+    for act in Acts.model_fields:
+        paper.act = act
+        Runner(paper, scope, times=profile.times).run(getattr(profile.sequences, act))
+    return paper.sent
+
+
+def _answer(request: bytes) -> bytes:
+    special = _ANSWERS.get(request[0])
+    return special(request) if special else bytes((request[0] | 0x40,)) + request[1:2]

@@ -1,0 +1,419 @@
+"""Carry out a sequence on one ECU.
+
+    Runner(tester, scope, times=profile.times, on_bytes=count).run(profile.sequences.programming)
+
+Rules:
+
+* What ends a sequence: a refusal, silence after the step's ``attempts``, an answer that does not fit, or a status that means failure.
+  ``optional`` steps end nothing. What an ECU has refused is not asked again unless the step says ``then: repeat``.
+* A step's ``limit_s`` counts all of its attempts and polls.
+* One TransferData (36) whose answer was lost is sent again with the same counter: a server acknowledges a repeat, and does not write
+  it again (ISO 14229-1, service 36). A refusal of it ends the transfer: the ECU has lost or rejected it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from otabench.bench.deadline import Deadline
+from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError, ProfileInvalid
+from otabench.bench.uds.sequence.material import Block, EraseArea
+from otabench.bench.uds.sequence.profile import Times
+from otabench.bench.uds.sequence.scope import RunScope, Transfer
+from otabench.bench.uds.sequence.steps import (
+    AnyStep,
+    AwaitAnswer,
+    Burst,
+    Common,
+    Download,
+    Failure,
+    ForEach,
+    OnRefusal,
+    ReadDid,
+    Repeat,
+    Request,
+    Reset,
+    Routine,
+    Sequence,
+    Session,
+    Target,
+    TesterPresent,
+    Unlock,
+    Wait,
+    WriteDid,
+    kind_of,
+)
+from otabench.bench.uds.sequence.template import Pattern, TemplateError
+from otabench.bench.uds.sequence.tester import Exchange, Tester
+
+_SUPPRESS: Final = 0x80
+_ROUTINE_ACTS: Final = {"start": 1, "stop": 2, "results": 3}
+_POLL_P2_S: Final = 0.3
+_WITHOUT_RECORD: Final = 2
+"""Length of an answer to 10 without P2 and P2*, as ISO 14229-1:2006 and some bootloaders send it."""
+
+
+class Runner:
+    """One ECU and what is flashed to it.
+
+    Args:
+        tester: the ECU.
+        scope: what templates name.
+        times: limits of the profile.
+        on_bytes: called with the number of data bytes that the ECU has accepted in this download.
+    """
+
+    def __init__(
+        self, tester: Tester, scope: RunScope, *, times: Times, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._tester = tester
+        self._scope = scope
+        self._times = times
+        self._on_bytes = on_bytes
+
+    def run(self, sequence: Sequence) -> None:
+        """Carry out all steps.
+
+        Raises:
+            FlashError: a step failed; the error names it.
+            ProfileInvalid: a template cannot be filled with this material.
+            FlashCanceled: the job was canceled.
+        """
+        self._run_all(sequence.steps, self._scope)
+
+    def _run_all(self, steps: tuple[AnyStep, ...], scope: RunScope) -> None:
+        for step in steps:
+            try:
+                self._step(step, scope)
+            except TemplateError as error:
+                raise ProfileInvalid(
+                    str(error), ecu=self._tester.name, step=_title_of(step), remedy="mend the flash profile"
+                ) from error
+
+    def _step(self, step: AnyStep, scope: RunScope) -> None:
+        match step:
+            case ForEach():
+                loop = self._loop(step)
+                for index in range(len(loop)):
+                    self._run_all(step.do, scope.turn(loop, index))
+            case Repeat():
+                for _ in range(step.repeat):
+                    self._run_all(step.do, scope)
+            case Wait():
+                self._tester.pause(step.wait)
+            case Burst():
+                self._burst(step, scope)
+            case AwaitAnswer():
+                self._await_answer(step, scope)
+            case Common():
+                self._attempt(step, scope)
+
+    def _loop(self, step: ForEach) -> tuple[Block | EraseArea, ...]:
+        material = self._scope.material
+        return material.areas() if step.for_each == "erase_area" else material.of_kind(step.kind)
+
+    def _attempt(self, step: Common, scope: RunScope) -> None:
+        """Do a step, as often as it may be tried."""
+        deadline = Deadline(step.limit_s if step.limit_s is not None else self._times.max_pending_s)
+        left = step.attempts
+        while True:
+            left -= 1
+            try:
+                self._do(step, scope, deadline)
+                return
+            except EcuRefused as error:
+                rule = step.nrc.get(error.nrc) if error.nrc is not None else None
+                if rule is not None and rule.then is OnRefusal.SKIP:
+                    self._tester.emit("flash.step_skipped", step=error.step, nrc=error.nrc, reason=rule.means)
+                    return
+                may_repeat = rule is not None and rule.then is OnRefusal.REPEAT and left > 0
+                failed: FlashError = error if rule is None else EcuRefused.of(error, note=rule.means)
+            except EcuLost as error:
+                failed, may_repeat = error, left > 0
+            except EcuContradicts as error:
+                failed, may_repeat = error, False
+            if may_repeat and not deadline.has_passed():
+                self._tester.pause(step.pause_s)
+                continue
+            if step.optional:
+                self._tester.emit("flash.step_skipped", step=failed.step, nrc=failed.nrc, reason=str(failed))
+                return
+            raise failed
+
+    def _do(self, step: Common, scope: RunScope, deadline: Deadline) -> None:
+        match step:
+            case Request():
+                self._request(step, scope)
+            case Session():
+                self._session(step, scope)
+            case Unlock():
+                self._unlock(step, scope)
+            case Routine():
+                self._routine(step, scope, deadline)
+            case WriteDid():
+                request = b"\x2e" + step.write_did.to_bytes(2, "big") + step.data.render(scope)
+                self._ask(step, request, f"2E {step.write_did:04X} write")
+            case ReadDid():
+                self._read(step, scope)
+            case TesterPresent():
+                self._ask(step, b"\x3e\x00", "3E 00 tester present")
+            case Reset():
+                self._reset(step)
+            case Download():
+                self._download(step, scope)
+
+    # -- requests
+
+    def _ask(
+        self,
+        step: Common,
+        payload: bytes,
+        title: str,
+        *,
+        p2_s: float | None = None,
+        example: Callable[[], bytes] | None = None,
+    ) -> bytes:
+        """Send one request of a step; return the positive response, empty where it is suppressed."""
+        if step.suppress:
+            payload = bytes((payload[0], payload[1] | _SUPPRESS)) + payload[2:]
+        return self._tester.exchange(
+            Exchange(
+                payload,
+                step.title or title,
+                functional=step.to is Target.ALL,
+                expects_answer=not step.suppress,
+                p2_s=step.p2_s if p2_s is None else p2_s,
+                p2_star_s=step.p2_star_s,
+                limit_s=step.limit_s,
+                example=example,
+            )
+        )
+
+    def _request(self, step: Request, scope: RunScope) -> None:
+        payload = step.request.render(scope)
+        title = step.title or payload[:4].hex(" ").upper()
+        answer = self._ask(step, payload, title, example=_example(step.expect, scope))
+        if step.suppress:
+            return
+        self._require_no_failure(step.failures, answer, scope, title)
+        self._require(step.expect, answer, scope, title)
+        if step.save:
+            scope.saved[step.save] = answer[step.save_from :]
+
+    def _session(self, step: Session, scope: RunScope) -> None:
+        title = step.title or f"10 {step.session:02X} session"
+        try:
+            answer = self._ask(step, bytes((0x10, step.session)), title, example=_example(step.expect, scope))
+        except EcuLost:
+            if not step.answers_after_reset:
+                raise
+            answer = b""
+        if step.answers_after_reset:
+            self._tester.forget_session()
+            self._tester.pause(step.deaf_s)
+        if not answer:
+            return
+        self._require(step.expect, answer, scope, title)
+        if step.timing and len(answer) >= _WITHOUT_RECORD + 4:
+            # ISO 14229-1, service 10: P2 in ms, P2* in 10 ms
+            margin_s = self._times.margin_s
+            p2_s, p2_star_s = int.from_bytes(answer[2:4], "big") / 1000, int.from_bytes(answer[4:6], "big") / 100
+            self._tester.use_times(p2_s + margin_s, p2_star_s + margin_s)
+
+    def _unlock(self, step: Unlock, scope: RunScope) -> None:
+        key_level = step.send_key if step.send_key is not None else step.unlock + 1
+        request = bytes((0x27, step.unlock)) + step.record.render(scope)
+        seed = self._ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
+        if not any(seed):  # a seed of zeros: the ECU is unlocked already (ISO 14229-1, service 27)
+            return
+        key = self._tester.key_for(seed, level=step.unlock)
+        self._ask(step, bytes((0x27, key_level)) + key, f"27 {key_level:02X} send key")
+
+    def _read(self, step: ReadDid, scope: RunScope) -> None:
+        title = step.title or f"22 {step.read_did:04X} read"
+        identifier = step.read_did.to_bytes(2, "big")
+        example = _example(step.expect, scope, head=b"\x62" + identifier)
+        record = self._ask(step, b"\x22" + identifier, title, example=example)[3:]
+        self._require(step.expect, record, scope, title)
+        if step.save:
+            scope.saved[step.save] = record
+
+    def _routine(self, step: Routine, scope: RunScope, deadline: Deadline) -> None:
+        identifier = step.routine.to_bytes(2, "big")
+        first = bytes((0x31, _ROUTINE_ACTS[step.act])) + identifier + step.option.render(scope)
+        again = first if step.poll.ask == "start" else b"\x31\x03" + identifier
+        title = step.title or f"31 {_ROUTINE_ACTS[step.act]:02X} {step.routine:04X} routine"
+        polling = Deadline(min(step.poll.limit_s, deadline.remaining_s()))
+        request = first
+        while True:
+            answer = self._ask(step, request, title, example=lambda: _routine_example(step, scope))
+            if step.suppress:
+                return
+            if step.status is None or self._is_done(step, answer, title):
+                self._require(step.expect, answer, scope, title)
+                return
+            if polling.has_passed():
+                text = f"still in progress after {step.poll.limit_s:g} s"
+                raise EcuRefused(text, ecu=self._tester.name, step=title)
+            self._tester.pause(step.poll.every_s)
+            request = again
+
+    def _is_done(self, step: Routine, answer: bytes, title: str) -> bool:
+        """Judge a routine's status byte; return False while it is in progress."""
+        assert step.status is not None
+        at = 4 + step.status.at
+        if len(answer) <= at:
+            raise self._contradicts(title, f"answered {answer.hex(' ').upper()}, without a status")
+        status = answer[at]
+        if status in step.status.done_values:
+            return True
+        if status in step.status.in_progress_values:
+            return False
+        means = step.status.failed.get(status, "neither done nor in progress")
+        raise EcuRefused(f"status {status:02X}: {means}", ecu=self._tester.name, step=title)
+
+    def _reset(self, step: Reset) -> None:
+        title = f"11 {step.reset:02X} reset"
+        try:
+            # A late answer comes from the software that starts: it may take as long as the step.
+            wait_s = step.limit_s if step.answer == "late" else None
+            self._ask(step, bytes((0x11, step.reset)), title, p2_s=wait_s)
+        except (EcuLost, EcuContradicts):
+            if step.answer != "may_be_lost":
+                raise
+        self._tester.forget_session()
+        self._tester.pause(step.deaf_s)
+
+    def _burst(self, step: Burst, scope: RunScope) -> None:
+        payload = step.burst.render(scope)
+        title = f"{payload[:2].hex(' ').upper()} burst"
+        request = Exchange(payload, title, functional=True, expects_answer=False)
+        self._tester.burst(request, every_s=step.every_s, for_s=step.for_s)
+
+    def _await_answer(self, step: AwaitAnswer, scope: RunScope) -> None:
+        until = Deadline(step.await_answer)
+        request = Exchange(step.request.render(scope), "3E 00 tester present", p2_s=_POLL_P2_S)
+        while True:
+            try:
+                self._tester.exchange(request)
+                return
+            except (EcuRefused, EcuContradicts):
+                return  # whatever it answers, it is there
+            except EcuLost:
+                if until.has_passed():
+                    raise
+            self._tester.pause(step.every_s)
+
+    # -- transfers
+
+    def _download(self, step: Download, scope: RunScope) -> None:
+        block = scope.block
+        if not isinstance(block, Block):
+            raise TemplateError("download sends a block, and this loop is over areas to be erased")
+        length = self._request_download(step, scope)
+        self._run_all(step.before_data, scope)
+        pieces = list(_pieces(step, block, length))
+        started_s = time.monotonic()
+        done = 0
+        for number, (address, data) in enumerate(pieces):
+            transfer = Transfer((step.first_counter + number) & 0xFF, done, address, data)
+            self._transfer(step, scope.sending(transfer))
+            done += len(data)
+            self._on_bytes(done)
+        duration_s = time.monotonic() - started_s
+        if step.exit is not None:
+            request, example = step.exit.render(scope), _example(step.exit_answer, scope)
+            answer = self._ask(step, request, "37 transfer exit", p2_s=step.transfer_p2_s, example=example)
+            self._require(step.exit_answer, answer, scope, "37 transfer exit")
+        self._tester.emit(
+            "flash.transfer",
+            kind=block.kind.value,
+            bytes=done,
+            duration_s=round(duration_s, 6),
+            bytes_per_s=round(done / duration_s, 1) if duration_s > 0 else 0.0,
+            block_bytes=length,
+        )
+
+    def _request_download(self, step: Download, scope: RunScope) -> int:
+        """Send 34; return the number of data bytes in one 36."""
+        title = step.title or "34 request download"
+        answer = self._ask(step, step.request.render(scope), title)
+        rule = step.length
+        most = rule.max_bytes
+        if rule.source == "answer":
+            size_bytes = answer[1] >> 4 if len(answer) > 1 else 0
+            stated = int.from_bytes(answer[2 : 2 + size_bytes], "big")
+            if len(answer) < 2 + size_bytes or stated < 3:
+                text = f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})"
+                raise self._contradicts(title, text)
+            most = min(most, stated if rule.includes_header else stated + 2)
+        data_bytes = (most - 2) // rule.multiple_of * rule.multiple_of
+        if data_bytes < 1:
+            raise TemplateError(f"length: {most} bytes hold no {rule.multiple_of} data bytes behind the header")
+        return data_bytes
+
+    def _transfer(self, step: Download, scope: RunScope) -> None:
+        payload = step.transfer.render(scope)
+        title = f"36 {payload[1]:02X} transfer data"
+        repeats = step.repeats
+        while True:
+            try:
+                example = _example(step.accepted, scope)
+                answer = self._ask(step, payload, title, p2_s=step.transfer_p2_s, example=example)
+                break
+            except (EcuLost, EcuContradicts):
+                # A repeated block may be answered twice. The second answer then arrives for the next block, with the wrong
+                # counter: that contradicts, but it only means that the next block's own answer is missing.
+                if repeats == 0:
+                    raise
+            repeats -= 1
+        self._require_no_failure(step.failures, answer, scope, title)
+        self._require(step.accepted, answer, scope, title)
+
+    # -- answers
+
+    def _require(self, expected: Pattern | None, answer: bytes, scope: RunScope, title: str) -> None:
+        if expected is not None and (wrong := expected.mismatch(answer, scope)):
+            raise self._contradicts(title, f"answered {answer[:16].hex(' ').upper()}: {wrong}")
+
+    def _require_no_failure(self, failures: tuple[Failure, ...], answer: bytes, scope: RunScope, title: str) -> None:
+        for each in failures:
+            if each.answer.matches(answer, scope):
+                text = f"answered {answer[:16].hex(' ').upper()}: {each.means}"
+                raise EcuRefused(text, ecu=self._tester.name, step=title)
+
+    def _contradicts(self, title: str, text: str) -> EcuContradicts:
+        remedy = "the ECU's software or its flash profile is wrong"
+        return EcuContradicts(text, ecu=self._tester.name, step=title, remedy=remedy)
+
+
+def _pieces(step: Download, block: Block, length: int) -> Iterator[tuple[int, bytes]]:
+    """Return address and data of each 36."""
+    if step.records:
+        if not block.records:
+            raise TemplateError("records: the program file has none; records are the lines of an S-record file")
+        yield from block.records
+        return
+    for at in range(0, len(block.data), length):
+        yield block.address + at, block.data[at : at + length]
+
+
+def _example(expected: Pattern | None, scope: RunScope, *, head: bytes = b"") -> Callable[[], bytes] | None:
+    return None if expected is None else lambda: head + expected.example(scope)
+
+
+def _routine_example(step: Routine, scope: RunScope) -> bytes:
+    """Return an answer to a routine whose status says done."""
+    head = bytes((0x71, _ROUTINE_ACTS[step.act])) + step.routine.to_bytes(2, "big")
+    answer = bytearray(head if step.expect is None else step.expect.example(scope))
+    if step.status is not None:
+        at = 4 + step.status.at
+        answer.extend(bytes(max(0, at + 1 - len(answer))))
+        answer[at] = step.status.done_values[0]
+    return bytes(answer)
+
+
+def _title_of(step: AnyStep) -> str:
+    return step.title if isinstance(step, Common) and step.title else kind_of(step)

@@ -1,0 +1,158 @@
+"""Sequence profiles as files: mistakes are found when they are read, all at once; the shipped ones send what real bootloaders want."""
+
+from __future__ import annotations
+
+import zlib
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.uds.sequence.dry_run import Sent, dry_run
+from otabench.bench.uds.sequence.material import Block, BlockKind, EraseArea, Material
+from otabench.bench.uds.sequence.profile import SequenceProfileError, load, shipped
+from otabench.bench.uds.sequence.steps import KIND_NAMES
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+MATERIAL = Material(
+    (
+        Block(0x2000_0010, b"driver", BlockKind.DRIVER, block_id=0x30),
+        Block(0x0800_0000, bytes(range(70)), block_id=1, records=((0x0800_0000, b"ab"), (0x0800_0002, b"cd"))),
+    ),
+    erase=(EraseArea(0x0800_0000, 0x1000),),
+    start_address=0x2000_0011,
+    settings={"tester_serial": "OTA", "workshop_code": "WS"},
+)
+
+
+def paper(name: str) -> list[Sent]:
+    path = resources.files("otabench.bench.uds.sequence.profiles") / f"{name}.yaml"
+    return dry_run(load(Path(str(path))), MATERIAL, now=NOW)
+
+
+def frames(name: str) -> list[str]:
+    return [each.payload[:15].hex(" ").upper() for each in paper(name) if each.payload]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_profile_is_free_of_mistakes_and_runs_on_paper(name: str) -> None:
+    assert any(each.payload[:1] == b"\x34" for each in paper(name))
+
+
+def test_block_ids_stand_in_place_of_addresses() -> None:
+    sent = frames("block-ids")
+    assert "34 00 41 30 00 00 00 06" in sent
+    crc = zlib.crc32(b"driver").to_bytes(4, "big").hex(" ").upper()
+    assert f"31 01 02 02 01 30 00 04 {crc}" in sent
+    assert "31 01 FF 00 01 01" in sent
+    assert "31 01 FF 00 01 30" not in sent, "a driver in RAM is not erased"
+    assert "2E F1 5A 26 11 28 57 53 00 00 00 00" in sent
+
+
+def test_records_are_the_payload() -> None:
+    sent = frames("records")
+    assert sent[3:5] == ["31 01 FF 00 82 F0 5A", "34 82 11 00 00"]
+    assert [each[:20] for each in sent[5:7]] == ["36 01 00 00 61 62 02", "36 02 00 02 63 64 02"]
+
+
+def test_two_levels_and_a_fingerprint_behind_the_erase() -> None:
+    sent = frames("two-levels")
+    assert [each for each in sent if each.startswith(("10", "85", "28"))] == [
+        "10 83", "85 82", "28 83 03", "10 03", "10 02", "28 80 03", "85 81",
+    ]  # fmt: skip
+    assert sent.index("2E F1 5A 26 11 28 4F 54 41 00 00 00") > sent.index("31 01 FF 00 44 08 00 00 00 00 00 10 00")
+    assert [each for each in sent if each.startswith("27 0") and len(each) == 5] == ["27 01", "27 03"]
+
+
+def test_a_secondary_bootloader_is_started_at_its_call_address() -> None:
+    sent = paper("secondary-bootloader")
+    assert (sent[0].payload.hex(), sent[0].functional, sent[0].times) == ("1002", True, 401)
+    started = next(each for each in sent if each.payload[:4].hex() == "31010301")
+    assert started.payload[4:].hex() == "20000011"
+    assert "31 01 FF 00 08 00 00 00 00 00 10 00" in frames("secondary-bootloader")
+
+
+def test_an_answer_crosses_the_reset() -> None:
+    sent = frames("late-reset")
+    assert [each for each in sent if each.startswith("31 01 FF 00")] == ["31 01 FF 00"], "without an option"
+    assert sent[-1] == "11 01"
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(SequenceProfileError) as refused:
+        load(path)
+    return [line.removeprefix(f"{path}, ") for line in str(refused.value).splitlines()]
+
+
+def test_all_mistakes_are_told_at_once_with_their_place(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """
+name: mine
+sequences:
+  programming:
+    - sesion: 2
+    - session: 300
+    - request: 1003
+    - for_each: block
+      do:
+        - routine: 0xFF00
+          option: "0x44"
+  confirm:
+    - wait: -1
+values:
+  crc: {checksum: CRC-32/MPEG2X}
+""",
+    )
+    assert found[0].startswith("programming step 1: a step has one key that names its kind: request, session")
+    assert found[1].startswith("programming step 2 session: Input should be less than or equal to 255")
+    assert found[2].startswith("programming step 3 request: 1003 must be in quotes")
+    assert found[3].startswith("programming step 4 do step 1 option: '0x44': '0x44' is neither a byte")
+    assert found[4].startswith("confirm step 1 wait: Input should be greater than or equal to 0")
+    assert found[5] == "values crc checksum: there is no checksum 'CRC-32/MPEG2X'; did you mean CRC32-MPEG-2?"
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ('request: "31 {adress:4}"', "programming step 1 request: {adress} is unknown; did you mean {address}?"),
+        ('write_did: 1\n      data: "{crc}"', "programming step 1 data: {crc} is unknown"),
+        ("download: block", "programming step 1: download sends the block of a loop: put it into `for_each: block`"),
+        ('request: "{later}"', "{later} is unknown"),
+    ],
+)
+def test_what_no_single_step_can_see_is_found_too(step: str, problem: str, tmp_path: Path) -> None:
+    text = f'name: mine\nsequences:\n  programming:\n    - {step}\n    - request: "22 F1 00"\n      save: later\n'
+    assert problem in "\n".join(problems(tmp_path, text))
+
+
+def test_a_value_may_not_hide_a_number(tmp_path: Path) -> None:
+    text = "name: mine\nsequences: {programming: []}\nvalues: {address: {text: x}}\n"
+    assert problems(tmp_path, text) == ["values: address is a number of every template; choose another name"]
+
+
+def test_every_kind_of_step_is_in_a_shipped_profile_or_documented_here() -> None:
+    text = "".join(
+        each.read_text(encoding="utf-8")
+        for each in resources.files("otabench.bench.uds.sequence.profiles").iterdir()
+        if each.name.endswith(".yaml")
+    )
+    missing = [kind for kind in KIND_NAMES if f"{kind}:" not in text]
+    assert missing == ["repeat"], "shown in docs/profiles.md"
+
+
+@pytest.mark.parametrize(
+    ("contents", "problem"),
+    [(b"a: [", "not YAML"), (b"\xff\xfe\x00", "not YAML"), (b"just text", "Input should be"), (b"", "Input should be")],
+)
+def test_a_file_that_is_no_profile_is_named(contents: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(contents)
+    with pytest.raises(SequenceProfileError, match=problem):
+        load(path)
+    with pytest.raises(SequenceProfileError, match="cannot be read"):
+        load(tmp_path / "missing.yaml")
