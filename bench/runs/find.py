@@ -29,7 +29,9 @@ def find(runs_dir: Path, name: str) -> RunFolder:
         raise BenchError(f"{name}: not the folder of a run; `otabench runs list` lists those of {runs_dir}")
     if name == LATEST and runs:
         return runs[-1]
-    found = [run for run in runs if run.root.name == name] or [run for run in runs if name and run.root.name.startswith(name)]
+    found = [run for run in runs if run.root.name == name] or [
+        run for run in runs if name and run.root.name.startswith(name)
+    ]
     if len(found) > 1:
         names = ", ".join(run.root.name for run in found)
         raise BenchError(f"{name}: several runs begin like that: {names}; write one of them in full")

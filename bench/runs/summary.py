@@ -148,5 +148,9 @@ def size_of(folder: Path) -> int:
 
 def parts_of(folder: Path) -> dict[str, int]:
     """Return how many bytes each file and folder of a run has, largest first."""
-    sizes = {path.name: size_of(path) if path.is_dir() else path.stat().st_size for path in folder.iterdir() if not path.is_symlink()}
+    sizes = {
+        path.name: size_of(path) if path.is_dir() else path.stat().st_size
+        for path in folder.iterdir()
+        if not path.is_symlink()
+    }
     return dict(sorted(sizes.items(), key=lambda part: -part[1]))

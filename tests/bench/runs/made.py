@@ -16,7 +16,15 @@ REPORT: Final[dict[str, Any]] = {
     "faults": [],
     "phases": [{"state": "DOWNLOADING", "duration_s": 1.0}, {"state": "INSTALLING", "duration_s": 2.0}],
     "transfers": [
-        {"ecu": "engine", "kind": "delta", "bytes": 16000, "duration_s": 0.5, "bytes_per_s": 28672.0, "share_of_limit": 0.97, "bus_load": 0.9}
+        {
+            "ecu": "engine",
+            "kind": "delta",
+            "bytes": 16000,
+            "duration_s": 0.5,
+            "bytes_per_s": 28672.0,
+            "share_of_limit": 0.97,
+            "bus_load": 0.9,
+        }
     ],
     "buses": {"powertrain": {"frames": 8000}},
 }

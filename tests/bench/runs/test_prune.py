@@ -110,7 +110,9 @@ def test_a_folder_that_is_not_a_run_of_this_place_is_refused(runs_dir: Path, fol
     (runs_dir / "my-notes").mkdir()
     with pytest.raises(BenchError, match=r"not the folder of a run in .*left alone"):
         prune.remove([RunFolder(runs_dir / folder)], runs_dir=runs_dir)
-    assert names(run_folder.runs_in(runs_dir)) == NAMES and (runs_dir.parent / "elsewhere" / "20251128T110000Z").is_dir()
+    assert (
+        names(run_folder.runs_in(runs_dir)) == NAMES and (runs_dir.parent / "elsewhere" / "20251128T110000Z").is_dir()
+    )
 
 
 def test_a_prune_that_was_interrupted_is_finished_by_the_next(runs_dir: Path) -> None:

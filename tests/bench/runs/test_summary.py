@@ -24,7 +24,14 @@ def test_a_recorded_run_is_summed_up(tmp_path: Path) -> None:
     folder = unpack(tmp_path / "20261128T110000Z")
     run = summary.of_run(RunFolder(folder))
     assert (run.result, run.exit_status, run.target_version) == ("SUCCEEDED", 0, "2.0.0")
-    assert list(run.states) == ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
+    assert list(run.states) == [
+        "CONFIRMING",
+        "WAITING_FOR_APPROVAL",
+        "DOWNLOADING",
+        "INSTALLING",
+        "ACTIVATING",
+        "VERIFYING",
+    ]
     assert run.ecus["engine"].bytes_per_s == 25852.6 and run.ecus["adas"].kind == "full"
     assert run.frames == {"powertrain": 2790}
     assert run.size_bytes == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -65,7 +72,11 @@ def test_a_run_that_is_up_is_up_whatever_its_report_says(tmp_path: Path) -> None
 
 
 def test_a_state_that_a_job_came_back_to_counts_each_time(tmp_path: Path) -> None:
-    phases = [{"state": "INSTALLING", "duration_s": 1.0}, {"state": "VERIFYING", "duration_s": 1.0}, {"state": "INSTALLING", "duration_s": 2.0}]
+    phases = [
+        {"state": "INSTALLING", "duration_s": 1.0},
+        {"state": "VERIFYING", "duration_s": 1.0},
+        {"state": "INSTALLING", "duration_s": 2.0},
+    ]
     assert of(tmp_path, "20261128T110000Z", phases=phases).states == {"INSTALLING": 3.0, "VERIFYING": 1.0}
 
 
@@ -74,7 +85,9 @@ def test_two_runs_are_compared_figure_by_figure(tmp_path: Path) -> None:
     first = of(tmp_path, "20261128T110000Z")
     second = of(tmp_path, "20261128T120000Z", transfers=faster, faults=["engine:silent"], phases=REPORT["phases"][1:])
     rows = {row.what: row for row in compare.rows(first, second)}
-    assert rows["engine rate"].difference == pytest.approx(870.0) and rows["engine rate"].change == pytest.approx(0.0303, abs=1e-3)
+    assert rows["engine rate"].difference == pytest.approx(870.0) and rows["engine rate"].change == pytest.approx(
+        0.0303, abs=1e-3
+    )
     assert (rows["engine transfer"].first, rows["engine transfer"].second) == ("delta", "full")
     assert rows["engine transfer"].difference is None
     assert (rows["engine rate/limit"].first, rows["engine rate/limit"].difference) == (97.0, None)
