@@ -20,8 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import GetCoreSchemaHandler, PlainValidator
 
 NUMBERS: Final = {
     "address": "the block's first address",
@@ -135,8 +134,8 @@ class Template:
         return self.text
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return _schema(cls, cls.parse)
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return _validator(cls, cls.parse).__get_pydantic_core_schema__(source, handler)
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,8 @@ class Pattern:
         return self.text
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return _schema(cls, cls.parse)
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return _validator(cls, cls.parse).__get_pydantic_core_schema__(source, handler)
 
 
 def check_names(template: Template | Pattern, *, values: Iterable[str], is_transfer: bool = False) -> None:
@@ -275,7 +274,7 @@ def _field(text: str, whole: str) -> Field:
     return Field(name, width, is_little="little" in rest, is_low="low" in rest)
 
 
-def _schema(cls: type, parse: Any) -> CoreSchema:
+def _validator(cls: type, parse: Any) -> PlainValidator:
     def validate(given: Any) -> Any:
         if isinstance(given, cls):
             return given
@@ -284,4 +283,4 @@ def _schema(cls: type, parse: Any) -> CoreSchema:
             raise TemplateError(f"{given!r} must be in quotes: bytes are written as text")
         return parse(given)
 
-    return core_schema.no_info_plain_validator_function(validate)
+    return PlainValidator(validate)
