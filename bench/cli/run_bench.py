@@ -35,10 +35,8 @@ from otabench.proto import job_states
 from otabench.proto.job_states import JobState
 
 CAMPAIGN_NAME: Final = "Autumn release"
-RELEASE_NOTES: Final = (
-    "Engine: smoother start-stop, corrected plausibility check of the lambda sensor.\n"
-    "Driver assistance: lane keeping on narrow roads, fewer false object warnings."
-)
+RELEASE_NOTES: Final = "Made by the bench: all control units get version {version}, and nothing else changes."
+"""Holds for every bench file. Notes on engines or cameras would be those of another vehicle."""
 _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
@@ -106,7 +104,9 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
         reporter = of_bench.Reporter(bench, started_s=started_s)
         with bench.phases.measure("campaign created"):
-            bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+            bench.jobs.start_campaign(
+                name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=options.versions[-1])
+            )
         notes = []
         try:
             bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
@@ -148,7 +148,9 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 Bench.bring_up(taken, say=lambda line: _say(console, line)) as bench,
             ):
                 reporter = of_bench.Reporter(bench)
-                bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES)
+                bench.jobs.start_campaign(
+                    name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=taken.versions[-1])
+                )
                 console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
                 console.print(
                     "frames   setup/with-can --join candump vcan0" if bench.kernel_can else "frames   (no candump here)"

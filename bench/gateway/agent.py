@@ -20,6 +20,7 @@ from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.hmi.model import Obstacle, ObstacleKind
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.approval import DriverApproval
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
@@ -77,7 +78,7 @@ class Agent:
         self._worker = Worker()
         self._woken = asyncio.Event()
         self._offered = asyncio.Event()
-        self._shown_reason = ""
+        self._obstacle: Obstacle | None = None
         self.dashboard = Dashboard(vin=config.vin, hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus})
         self.store = Store(config.state_dir / "gateway.db")
         self._cloud = CloudLink(
@@ -96,14 +97,14 @@ class Agent:
             trace=trace,
             persisted=persisted or kill_before(config.stop_before),
         )
-        progress = JobProgress(dashboard=self.dashboard, reporter=self._reporter)
+        progress = JobProgress(dashboard=self.dashboard, reporter=self._reporter, store=self.store)
         primary = _make_primary(config)
-        files = self._make_files(primary, outage_limit_s=outage_limit_s)
+        files = self._make_files(primary, progress, outage_limit_s=outage_limit_s)
         self._actions = self._make_actions(primary, files, progress)
         self._runner = JobRunner(
             actions=self._actions,
             journal=self._journal,
-            view=JobView(config=config, files=files, dashboard=self.dashboard),
+            view=JobView(config=config, files=files, progress=progress, dashboard=self.dashboard),
             progress=progress,
             dashboard=self.dashboard,
             identities=self._identities,
@@ -120,12 +121,12 @@ class Agent:
             trace=self._trace,
         )
 
-    def _make_files(self, primary: Primary, *, outage_limit_s: float) -> JobFiles:
+    def _make_files(self, primary: Primary, progress: JobProgress, *, outage_limit_s: float) -> JobFiles:
         return JobFiles(
             state_dir=self._config.state_dir,
             primary=primary,
             downloader=_make_downloader(self._config, outage_limit_s=outage_limit_s),
-            dashboard=self.dashboard,
+            progress=progress,
             trace=self._trace,
         )
 
@@ -220,10 +221,10 @@ class Agent:
                     wait_s = await self._check_in()
                     backoff.reset()
                 except FlashError as error:
-                    self._show_reason(str(error))
+                    self._show_obstacle(ObstacleKind.ECU_SILENT, str(error))
                     wait_s = backoff.next_s()
                 except CloudRefused as error:
-                    self._show_reason(f"the cloud refuses this vehicle: {error}")
+                    self._show_obstacle(ObstacleKind.CLOUD_REFUSES, f"the cloud refuses this vehicle: {error}")
                 except CloudUnreachable:
                     wait_s = backoff.next_s()
             try:
@@ -240,9 +241,9 @@ class Agent:
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:
                 self._take_offer(answer)
             elif answer.decision == ota_pb2.CheckInResponse.DECISION_REFUSED:
-                self._show_reason(f"the cloud refuses an update: {answer.reason}")
+                self._show_obstacle(ObstacleKind.CLOUD_REFUSES, f"the cloud refuses an update: {answer.reason}")
             else:
-                self._show_reason("")
+                self._clear_obstacle()
         poll_s = self._config.timing.poll_interval_s
         return jittered(min(poll_s, answer.poll_interval_s) if answer.poll_interval_s > 0 else poll_s)
 
@@ -252,20 +253,20 @@ class Agent:
         except ValueError:
             state = JobState.CREATED
         if self._journal.adopt(answer.job_id, state) is not None:
-            self._shown_reason = ""
+            self._clear_obstacle()
             self._offered.set()
 
-    def _show_reason(self, sentence: str) -> None:
-        """Show and log, once, why nothing goes on. An empty sentence restores the result of the last job."""
-        if sentence == self._shown_reason:
-            return
-        self._shown_reason = sentence
-        if sentence:
+    def _show_obstacle(self, kind: ObstacleKind, sentence: str) -> None:
+        """Show why the vehicle cannot be updated now, and log it once."""
+        obstacle = Obstacle(kind=kind, text=sentence)
+        if obstacle != self._obstacle:
             _log.warning("%s", sentence)
-            self.dashboard.show(reason=sentence)
-        else:
-            ended = self.store.job(self.dashboard.snapshot().job_id or "")
-            self.dashboard.show(reason=ended.reason if ended else "")
+        self._obstacle = obstacle
+        self.dashboard.show(obstacle=obstacle)
+
+    def _clear_obstacle(self) -> None:
+        self._obstacle = None
+        self.dashboard.show(obstacle=None)
 
     def _answered(self, job_id: str, state: JobState, cancel_requested: bool) -> None:
         if cancel_requested or state is JobState.CANCELED:

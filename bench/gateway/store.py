@@ -100,6 +100,15 @@ class _JobRow(_Base):
     resumes: Mapped[int] = mapped_column(default=0)
 
 
+class _ProgressRow(_Base):
+    """The progress of a job. A table of its own: it changes a hundred times in a job, and nothing else does."""
+
+    __tablename__ = "progress"
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    percent: Mapped[int]
+
+
 class _ReportRow(_Base):
     __tablename__ = "outbox"
 
@@ -199,6 +208,17 @@ class Store:
             row = session.get_one(_JobRow, job_id)
             _set(row, facts)
             return _record(row)
+
+    def progress_percent(self, job_id: str) -> int:
+        """Return how far a job has come, as last noted; 0 if nothing was."""
+        with Session(self._engine) as session:
+            row = session.get(_ProgressRow, job_id)
+            return 0 if row is None else row.percent
+
+    def note_progress(self, job_id: str, percent: int) -> None:
+        """Write how far a job has come."""
+        with Session(self._engine) as session, session.begin():
+            session.merge(_ProgressRow(job_id=job_id, percent=percent))
 
     def close_job(self, job_id: str) -> None:
         """Mark a job as closed: the work after its final state is done.

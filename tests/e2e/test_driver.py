@@ -21,8 +21,13 @@ new MutationObserver(() => {
   const state = document.querySelector('[data-testid="job-state"]')?.dataset.state;
   const phase = document.querySelector('[data-testid="ecu-row-adas"]')?.dataset.phase;
   const bytes = document.querySelector('[data-testid="ecu-row-adas"] [data-testid="percent"]')?.textContent;
-  window.shown.push([state, phase, bytes].join("|"));
+  const overall = document.querySelector('[data-testid="overall-percent"]')?.textContent ?? "";
+  window.shown.push([state, phase, bytes, overall].join("|"));
 }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+window.announced = [];
+const region = document.getElementById("announcer");
+new MutationObserver(() => window.announced.push(region.textContent))
+  .observe(region, {subtree: true, childList: true, characterData: true});
 """
 
 
@@ -48,9 +53,15 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
         row = browser.find_element(By.CSS_SELECTOR, '[data-testid="ecu-row-adas"]')
         assert wanted in row.text
         shown = [str(line).split("|") for line in browser.execute_script("return window.shown")]
-        assert "INSTALLING" in {state for state, _, _ in shown}
-        assert "transferring" in {phase for _, phase, _ in shown}
-        assert len({percent for state, _, percent in shown if state == "INSTALLING"}) >= 3, shown
+        assert "INSTALLING" in {state for state, _, _, _ in shown}
+        assert "transferring" in {phase for _, phase, _, _ in shown}
+        assert len({percent for state, _, percent, _ in shown if state == "INSTALLING"}) >= 3, shown
+        overall = [int(percent) for _, _, _, percent in shown if percent]
+        assert overall == sorted(overall), "the progress of the whole update never falls"
+        assert len(set(overall)) >= 5, overall
+        announced = browser.execute_script("return window.announced")
+        assert announced[-1] == "Update installed"
+        assert len(announced) <= 10, "a screen reader reads each of them out"
         assert console_errors(browser) == []
         assert {host.split(":")[0] for host in requested_hosts(browser)} <= {"localhost"}
     finally:

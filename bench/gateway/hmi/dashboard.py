@@ -11,14 +11,20 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otabench.bench.gateway.hmi.endings import ending
 from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HistoryEntry, HmiState
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.bench.uds.identity import EcuIdentity
-from otabench.proto.job_states import JobState
+from otabench.proto.job_states import JobState, is_final
 
 _MIN_INTERVAL_S: Final = 0.1
 _MAX_HISTORY: Final = 20
+_OF_ONE_JOB: Final[dict[str, Any]] = {
+    name: HmiState.model_fields[name].default
+    for name in ("download_bytes", "download_done_bytes", "expected_duration_s", "release_notes", "progress_percent")
+}
+"""Fields that the next job must not inherit."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +126,17 @@ class Dashboard:
         """
         if job.job_id != self._state.job_id:
             self._progress.clear()
-            empty = {"download_bytes": 0, "download_done_bytes": 0, "expected_duration_s": 0.0, "release_notes": ""}
-            fields = empty | fields
+            fields = _OF_ONE_JOB | fields
         if versions is not None:
             self._versions = dict(versions)
         self._publish(
             **{
                 "job_id": job.job_id,
                 "job_state": job.state,
-                "reason": job.reason,
+                "ending": ending(job),
+                "is_reverting": bool(job.revert_reason) and not is_final(job.state),
+                "reason": job.reason or job.revert_reason,
+                "obstacle": None,
                 "deferred_until": job.deferred_until if job.state is JobState.WAITING_FOR_APPROVAL else None,
                 "campaign_name": job.campaign_name,
             }
@@ -140,8 +148,9 @@ class Dashboard:
         self._identities.update(identities)
         self._publish()
 
-    def show_progress(self, progress: EcuProgress) -> None:
-        """Show an ECU's progress: at once when its phase changes, otherwise within ``_MIN_INTERVAL_S``."""
+    def show_progress(self, progress: EcuProgress, *, percent: int) -> None:
+        """Show the progress of an ECU and of the whole job: at once when the phase changes, else within ``_MIN_INTERVAL_S``."""
+        self._soon["progress_percent"] = percent
         before = self._progress.get(progress.ecu)
         self._progress[progress.ecu] = progress
         if before is None or before.phase is not progress.phase:
@@ -149,9 +158,9 @@ class Dashboard:
         else:
             self._publish_soon()
 
-    def show_download(self, done_bytes: int) -> None:
-        """Show how many bytes of the downloads have arrived."""
-        self._soon["download_done_bytes"] = done_bytes
+    def show_download(self, done_bytes: int, *, percent: int) -> None:
+        """Show how many bytes of the downloads have arrived, and the progress of the whole job."""
+        self._soon |= {"download_done_bytes": done_bytes, "progress_percent": percent}
         self._publish_soon()
 
     def show_history(self, ended: list[JobRecord]) -> None:
@@ -181,6 +190,7 @@ class Dashboard:
         return EcuView(
             ecu=name,
             hardware_id=self._hardware_ids[name],
+            version=running,
             from_version=before,
             to_version=after,
             slot_state=str(identity.active.state) if identity else "",
@@ -193,10 +203,13 @@ class Dashboard:
 
 
 def _history_entry(job: JobRecord) -> HistoryEntry:
+    how = ending(job)
+    assert how is not None, f"{job.job_id} has not ended"
     return HistoryEntry(
         job_id=job.job_id,
         campaign_name=job.campaign_name,
         state=job.state,
+        ending=how,
         ended_at=job.updated_at,
         reason=job.reason,
     )

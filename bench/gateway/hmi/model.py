@@ -22,6 +22,30 @@ class Decision(StrEnum):
     DECLINE = "decline"
 
 
+class Ending(StrEnum):
+    """How a job ended, as far as it matters to the driver."""
+
+    INSTALLED = "installed"
+    UNDONE = "undone"
+    """Rolled back: the vehicle runs what it ran before."""
+    UNCHANGED = "unchanged"
+    """Failed before any ECU ran the new software."""
+    NOT_BROUGHT_BACK = "not_brought_back"
+    """Failed afterwards: an ECU may run the new software, or none."""
+    DECLINED = "declined"
+    REFUSED = "refused"
+    """The gateway or the cloud refused it before the driver was asked."""
+    WITHDRAWN = "withdrawn"
+    OUT_OF_TIME = "out_of_time"
+
+
+class ObstacleKind(StrEnum):
+    """What keeps the vehicle from being updated."""
+
+    CLOUD_REFUSES = "cloud_refuses"
+    ECU_SILENT = "ecu_silent"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +55,10 @@ class EcuView(_Model):
 
     ecu: str
     hardware_id: str
+    version: str = ""
+    """What it runs, as last read; empty: not known."""
     from_version: str = ""
+    """What it ran when the job began; outside a job: ``version``."""
     to_version: str = ""
     slot_state: str = ""
     phase: str = ""
@@ -41,6 +68,14 @@ class EcuView(_Model):
     detail: str = ""
 
 
+class Obstacle(_Model):
+    """What keeps the vehicle from being updated, for as long as it does."""
+
+    kind: ObstacleKind
+    text: str
+    """In the words of the workshop."""
+
+
 class HistoryEntry(_Model):
     """One job that has ended. The page composes the text: this is data, so that no one parses a sentence."""
 
@@ -48,10 +83,11 @@ class HistoryEntry(_Model):
     campaign_name: str = ""
     state: JobState
     """The final state."""
+    ending: Ending
     ended_at: float
     """s since 1970, UTC."""
     reason: str = ""
-    """Why the job ended in this state; empty where there is nothing to explain."""
+    """Why the job ended in this state, in the words of the workshop; empty where there is nothing to explain."""
 
 
 class HmiState(_Model):
@@ -67,11 +103,18 @@ class HmiState(_Model):
     download_bytes: int = 0
     download_done_bytes: int = 0
     expected_duration_s: float = 0.0
+    progress_percent: int = 0
+    """Of the whole job, weighted by expected time. It never falls."""
+    is_reverting: bool = False
+    """Whether the update is being undone."""
+    ending: Ending | None = None
     reason: str = ""
-    """Why the job ended, or what it waits for."""
+    """Why the job ended or is being undone, in the words of the workshop."""
+    obstacle: Obstacle | None = None
     deferred_until: float | None = None
     """s since 1970, UTC: when the driver is asked again, after Later."""
-    cloud_reachable: bool = True
+    cloud_reachable: bool | None = None
+    """None: the cloud was not asked yet."""
     ecus: tuple[EcuView, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
     """The jobs that ended, latest first."""

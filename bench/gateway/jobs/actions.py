@@ -23,7 +23,7 @@ from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
 from otabench.bench.gateway.jobs.programming import Programming, VehicleCalls
 from otabench.bench.gateway.jobs.states import NEEDS_MANIFEST, Event, is_way_back_needed
-from otabench.bench.gateway.store import JobRecord
+from otabench.bench.gateway.store import Facts, JobRecord
 from otabench.bench.uds.errors import FlashError
 from otabench.proto.job_states import JobState
 
@@ -64,11 +64,10 @@ class Actions:
 
         Canceling it ends the action; in INSTALLING it returns once the ECU at work has stopped.
         """
-        failed = Event.REVERT_FAILED if is_way_back_needed(job.state) else Event.UNABLE
         try:
             if job.state in NEEDS_MANIFEST:
                 if job.manifest is None:
-                    return Outcome(failed, "the gateway has lost its record of this job")
+                    return _unable(job, "the gateway has lost its record of this job")
                 self._files.plan(job)  # raises before an action has begun, if the configuration has changed
             if job.resumes > MAX_RESUMES and job.state in (JobState.ACTIVATING, JobState.VERIFYING):
                 return await self._programming.revert(job, _resumed_too_often(job))
@@ -76,7 +75,7 @@ class Actions:
                 return Outcome(Event.UNABLE, _resumed_too_often(job))
             return await self._actions[job.state](job)
         except ManifestRefused as error:
-            return Outcome(failed, f"the manifest does not fit this gateway's configuration any more: {error}")
+            return _unable(job, f"the manifest does not fit this gateway's configuration any more: {error}")
         except DownloadRefused as error:
             return Outcome(Event.UNABLE, f"download refused: {error}")
         except DownloadTimedOut as error:
@@ -105,6 +104,13 @@ class Actions:
         except OSError as error:
             return Outcome(Event.UNABLE, f"downloads: {error.strerror or error}")
         return Outcome(Event.DOWNLOADED)
+
+
+def _unable(job: JobRecord, reason: str) -> Outcome:
+    if not is_way_back_needed(job.state):
+        return Outcome(Event.UNABLE, reason)
+    # Without a plan no ECU can be reverted. The reason is kept like that of a way back: the vehicle may be changed.
+    return Outcome(Event.REVERT_FAILED, reason, facts=Facts(revert_reason=reason))
 
 
 def _resumed_too_often(job: JobRecord) -> str:

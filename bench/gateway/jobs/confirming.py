@@ -11,6 +11,7 @@ from otabench.bench.gateway.cloud.cloud_link import CloudLink, Manifest
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, ManifestRefused
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.hmi.model import Obstacle, ObstacleKind
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
@@ -98,7 +99,7 @@ class ManifestCheck:
             except FlashError as error:
                 if not error.retryable or deadline.has_passed():
                     raise
-                self._dashboard.show(reason=str(error))
+                self._dashboard.show(obstacle=Obstacle(kind=ObstacleKind.ECU_SILENT, text=str(error)))
             await asyncio.sleep(backoff.next_s())
 
     async def _get_manifest(self, job_id: str) -> Manifest:

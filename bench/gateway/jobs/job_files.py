@@ -16,7 +16,7 @@ from typing import Final
 
 from otabench.bench.gateway.cloud.downloads import Downloader
 from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut
-from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.job_progress import JobProgress
 from otabench.bench.gateway.jobs.planning import PlannedTransfer, choose_transfers, ecu_images, needed_bytes
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.trust.manifest import Plan
@@ -32,12 +32,12 @@ class JobFiles:
     """The plan and the downloads of one job at a time."""
 
     def __init__(
-        self, *, state_dir: Path, primary: Primary, downloader: Downloader, dashboard: Dashboard, trace: TraceWriter
+        self, *, state_dir: Path, primary: Primary, downloader: Downloader, progress: JobProgress, trace: TraceWriter
     ) -> None:
         self._state_dir = state_dir
         self._primary = primary
         self._downloader = downloader
-        self._dashboard = dashboard
+        self._progress = progress
         self._trace = trace
 
     def plan(self, job: JobRecord) -> Plan:
@@ -117,7 +117,7 @@ class JobFiles:
     def _count_bytes(self, done: dict[str, int], transfer: PlannedTransfer) -> Callable[[int], None]:
         def on_bytes(here: int) -> None:
             done[transfer.ecu] = here
-            self._dashboard.show_download(sum(done.values()))
+            self._progress.downloaded(sum(done.values()))
 
         return on_bytes
 

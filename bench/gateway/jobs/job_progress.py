@@ -1,4 +1,4 @@
-"""The latest progress of each ECU in the job that runs, passed on to driver and cloud."""
+"""The progress of the job that runs: of each ECU, for the cloud, and of the whole, for the driver."""
 
 from __future__ import annotations
 
@@ -6,29 +6,75 @@ from collections.abc import Mapping
 
 from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes, OverallProgress, remaining_s, whole_percent
+from otabench.bench.gateway.store import JobRecord, Store
 from otabench.bench.gateway.vehicle import EcuProgress
+from otabench.proto.job_states import JobState
 
 
 class JobProgress:
     """Progress of one job at a time."""
 
-    def __init__(self, *, dashboard: Dashboard, reporter: Reporter) -> None:
+    def __init__(self, *, dashboard: Dashboard, reporter: Reporter, store: Store) -> None:
         self._dashboard = dashboard
         self._reporter = reporter
+        self._store = store
         self._latest: dict[str, EcuProgress] = {}
+        self._job_id = ""
+        self._state = JobState.CREATED
+        self._times: ExpectedTimes | None = None
+        self._download_bytes = 0
+        self._downloaded_bytes = 0
+        self._overall = OverallProgress()
+        self._percent = 0
 
     @property
     def latest(self) -> Mapping[str, EcuProgress]:
         """The last progress of each ECU that has reported any in this job."""
         return self._latest
 
-    def begin(self) -> None:
-        """Forget the progress of the job before."""
+    def begin(self, job: JobRecord) -> None:
+        """Forget the progress of the job before. A job that another process began goes on where that process was."""
         self._latest = {}
+        self._job_id = job.job_id
+        self._times = None
+        self._download_bytes = self._downloaded_bytes = 0
+        self._percent = self._store.progress_percent(job.job_id)
+        self._overall = OverallProgress(self._percent / 100)
         self._reporter.job_began()
+
+    def enter(self, state: JobState, *, times: ExpectedTimes | None, download_bytes: int) -> int:
+        """Return the percent of the job that is done when it enters a state.
+
+        Args:
+            state: the state.
+            times: of the job's parts; None: not known before the manifest is accepted.
+            download_bytes: of all downloads of the job.
+        """
+        self._state = state
+        self._times = times or self._times
+        self._download_bytes = download_bytes
+        return self._advance()
 
     def progressed(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
         self._latest[progress.ecu] = progress
-        self._dashboard.show_progress(progress)
+        self._dashboard.show_progress(progress, percent=self._advance())
         self._reporter.progressed(progress)
+
+    def downloaded(self, done_bytes: int) -> None:
+        """Record how many bytes of the downloads have arrived."""
+        self._downloaded_bytes = done_bytes
+        self._dashboard.show_download(done_bytes, percent=self._advance())
+
+    def _advance(self) -> int:
+        if self._times is None:
+            return self._percent
+        share = self._downloaded_bytes / self._download_bytes if self._download_bytes else 0.0
+        left_s = remaining_s(self._times, self._state, downloaded_share=min(1.0, share), ecus=self._latest)
+        percent = whole_percent(self._overall.advance(left_s))
+        if percent > self._percent:
+            # Persisted before it is shown: a restarted gateway never shows less than the one before.
+            self._percent = percent
+            self._store.note_progress(self._job_id, percent)
+        return self._percent

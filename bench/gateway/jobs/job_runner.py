@@ -61,7 +61,7 @@ class JobRunner:
             job: as it is on disk.
             is_resumed: whether another process began it.
         """
-        self._progress.begin()
+        self._progress.begin(job)
         self._given_up = asyncio.get_running_loop().create_future()
         if is_resumed:
             job = self._journal.resume(job)

@@ -6,7 +6,8 @@ from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.errors import ManifestRefused
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.job_files import JobFiles
-from otabench.bench.gateway.jobs.planning import choose_transfers, expected_duration_s
+from otabench.bench.gateway.jobs.job_progress import JobProgress
+from otabench.bench.gateway.jobs.planning import choose_transfers, expected_times
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.trust.manifest import Plan
 
@@ -14,8 +15,9 @@ from otabench.bench.gateway.trust.manifest import Plan
 class JobView:
     """Shows jobs on the dashboard."""
 
-    def __init__(self, *, config: GatewayConfig, files: JobFiles, dashboard: Dashboard) -> None:
+    def __init__(self, *, config: GatewayConfig, files: JobFiles, progress: JobProgress, dashboard: Dashboard) -> None:
         self._files = files
+        self._progress = progress
         self._dashboard = dashboard
         self._line_payload_bytes_per_s = config.line_payload_bytes_per_s
         self._bus_of = {ecu.name: bus_key(ecu) for ecu in config.ecus}
@@ -24,20 +26,24 @@ class JobView:
         """Show a job as it is on disk."""
         plan = self._plan(job)
         if plan is None:
-            self._dashboard.show_job(job, versions={})
+            percent = self._progress.enter(job.state, times=None, download_bytes=0)
+            self._dashboard.show_job(job, versions={}, progress_percent=percent)
             return
         transfers = choose_transfers(plan, job.from_versions)
+        times = expected_times(
+            transfers,
+            metadata_bytes=len(job.manifest or b""),
+            bus_of=self._bus_of,
+            line_payload_bytes_per_s=self._line_payload_bytes_per_s,
+        )
+        download_bytes = sum(transfer.file.length for transfer in transfers)
         self._dashboard.show_job(
             job,
             versions={each.ecu: (job.from_versions.get(each.ecu, ""), each.version) for each in plan.ecus},
             release_notes=plan.custom.release_notes,
-            download_bytes=sum(transfer.file.length for transfer in transfers),
-            expected_duration_s=expected_duration_s(
-                transfers,
-                metadata_bytes=len(job.manifest or b""),
-                bus_of=self._bus_of,
-                line_payload_bytes_per_s=self._line_payload_bytes_per_s,
-            ),
+            download_bytes=download_bytes,
+            expected_duration_s=times.installing_s,
+            progress_percent=self._progress.enter(job.state, times=times, download_bytes=download_bytes),
         )
 
     def _plan(self, job: JobRecord) -> Plan | None:

@@ -1,7 +1,7 @@
 """What a plan costs and which files it needs. Pure.
 
-A patch is chosen only if the ECU runs its base version. The plan also has what each ECU receives (``EcuImage``) and the duration
-shown to the driver.
+A patch is chosen only if the ECU runs its base version. The plan also has what each ECU receives (``EcuImage``) and the expected
+times, from which come the duration and the progress that the driver sees (``overall_progress``).
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes
 from otabench.bench.gateway.trust.manifest import Plan, PlannedEcu, RemoteFile
 from otabench.bench.gateway.trust.vehicle_versions import explain
 from otabench.bench.gateway.vehicle import EcuImage
 
 _BOOT_S: Final = 2.0
 """Reset, boot, soak and confirmation of one ECU, for the expected time that the driver sees."""
+_DOWNLOAD_BYTES_PER_S: Final = 500_000.0
+"""Assumed rate of the vehicle's uplink: far above a CAN bus's, so that the download is a small part of the progress."""
 
 
 @dataclass(frozen=True)
@@ -72,25 +75,27 @@ def ecu_images(
     ]
 
 
-def expected_duration_s(
+def expected_times(
     transfers: Sequence[PlannedTransfer],
     *,
     metadata_bytes: int,
     bus_of: Mapping[str, str],
     line_payload_bytes_per_s: float,
-) -> float:
-    """Return how long installing takes: the ECUs of one bus one after the other, buses side by side, then all boot.
+) -> ExpectedTimes:
+    """Return how long each part of a job takes.
 
     Args:
-        transfers: what crosses the buses.
+        transfers: what is downloaded and crosses the buses.
         metadata_bytes: what each ECU receives besides.
         bus_of: a key of each ECU's bus.
         line_payload_bytes_per_s: what one bus carries.
     """
-    if not transfers:
-        return 0.0
-    per_bus: dict[str, int] = {}
+    transfers_s: dict[str, dict[str, float]] = {}
     for transfer in transfers:
-        bus = bus_of.get(transfer.ecu, "")
-        per_bus[bus] = per_bus.get(bus, 0) + transfer.file.length + metadata_bytes
-    return max(per_bus.values()) / line_payload_bytes_per_s + _BOOT_S * len(transfers)
+        seconds = (transfer.file.length + metadata_bytes) / line_payload_bytes_per_s
+        transfers_s.setdefault(bus_of.get(transfer.ecu, ""), {})[transfer.ecu] = seconds
+    return ExpectedTimes(
+        download_s=sum(transfer.file.length for transfer in transfers) / _DOWNLOAD_BYTES_PER_S,
+        transfers_s=transfers_s,
+        boot_s=_BOOT_S,
+    )

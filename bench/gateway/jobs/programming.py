@@ -103,7 +103,7 @@ class WayBack:
 
         The reason is persisted first, so that a restart goes on with the way back, and not forward again.
         """
-        self._dashboard.show_job(self._store.note(job.job_id, Facts(revert_reason=reason)), reason=reason)
+        self._dashboard.show_job(self._store.note(job.job_id, Facts(revert_reason=reason)))
         self._trace.emit("job.reverting", job_id=job.job_id, reason=reason)
         backoff = self._timing.backoff()
         failure = ""
@@ -161,7 +161,10 @@ class Programming:
         except DependenciesNotMet as error:
             # No ECU was changed by this call, but an earlier process may have activated some before it was restarted.
             outcome = await self._way_back.revert(job, str(error))
-            return replace(outcome, event=Event.UNABLE) if outcome.event is Event.REVERTED else outcome
+            if outcome.event is not Event.REVERTED:
+                return outcome
+            # Nothing is left to bring back, so the record of the way back goes: it would mark the vehicle as changed.
+            return replace(outcome, event=Event.UNABLE, facts=Facts(revert_reason=""))
         except FlashError as error:
             return await self._way_back.revert(job, str(error))
         return Outcome(Event.ACTIVATED)

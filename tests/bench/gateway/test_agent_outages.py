@@ -15,7 +15,7 @@ import pytest
 
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.artifact_server import Fault
-from tests.bench.gateway.world import HAPPY, NEW, OLD, QUICK, World, shown
+from tests.bench.gateway.world import HAPPY, NEW, OLD, QUICK, World, obstacle, shown
 
 
 def test_the_control_plane_comes_up_after_the_gateway(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_the_control_plane_comes_up_after_the_gateway(tmp_path: Path) -> None:
         async with World.open(tmp_path) as world:
             await world.cloud.stop()
             async with world.gateway() as agent:
-                await world.until(lambda: not shown(agent).cloud_reachable, what="not shown as away")
+                await world.until(lambda: shown(agent).cloud_reachable is False, what="not shown as away")
                 world.offer()
                 await world.cloud.start()
                 await world.install(agent)
@@ -79,7 +79,7 @@ def test_the_control_plane_goes_before_it_gave_the_manifest(tmp_path: Path) -> N
                 await world.until_killed()
             await world.cloud.stop()
             async with world.gateway() as agent:
-                await world.until(lambda: not shown(agent).cloud_reachable)
+                await world.until(lambda: shown(agent).cloud_reachable is False)
                 assert shown(agent).job_state is JobState.CONFIRMING
                 await world.cloud.start()
                 await world.install(agent)
@@ -155,7 +155,7 @@ def test_a_cloud_that_refuses_the_vehicle_is_shown(tmp_path: Path) -> None:
         async with World.open(tmp_path) as world:
             world.cloud.refuse_check_in = "unknown-vehicle: not registered"
             async with world.gateway() as agent:
-                await world.until(lambda: "not registered" in shown(agent).reason)
+                await world.until(lambda: "not registered" in obstacle(agent))
                 assert shown(agent).cloud_reachable
 
     asyncio.run(story())

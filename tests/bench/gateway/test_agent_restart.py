@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otabench.bench.gateway.agent import Agent
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, Ending
 from otabench.bench.gateway.store import Facts
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World, shown
@@ -48,21 +48,34 @@ def test_killed_at_every_state_in_turn_it_still_succeeds(tmp_path: Path) -> None
     async def story() -> None:
         async with World.open(tmp_path) as world:
             world.offer()
+            percents = []
             for state in _ON_THE_WAY:
                 async with world.gateway(killed_before=state) as agent:
                     if state is JobState.DOWNLOADING:
                         await _install_or_die(world, agent, dies=True)
                     await world.until_killed()
+                    percents.append(shown(agent).progress_percent)
             async with world.gateway() as agent:
                 await world.reported(JobState.SUCCEEDED)
                 await world.closed(agent)
+                percents.append(shown(agent).progress_percent)
+            assert percents == sorted(percents)
+            assert percents[-1] == 100
+            assert 0 < percents[-2] < 100
             assert world.cloud.transitions == HAPPY
             assert world.vehicle.running() == NEW
 
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("killed", [JobState.ROLLED_BACK, JobState.FAILED, JobState.REJECTED])
+_ENDINGS = {
+    JobState.ROLLED_BACK: Ending.UNDONE,
+    JobState.FAILED: Ending.UNCHANGED,
+    JobState.REJECTED: Ending.DECLINED,
+}
+
+
+@pytest.mark.parametrize("killed", _ENDINGS)
 def test_killed_at_an_end_it_still_tells_and_tidies_up(tmp_path: Path, killed: JobState) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world:
@@ -82,6 +95,8 @@ def test_killed_at_an_end_it_still_tells_and_tidies_up(tmp_path: Path, killed: J
             async with world.gateway() as agent:
                 await world.reported(killed)
                 await world.closed(agent)
+                entry = shown(agent).history[0]
+                assert (entry.ending, shown(agent).ending) == (_ENDINGS[killed], _ENDINGS[killed])
             assert world.vehicle.running() == OLD
             assert world.vehicle.calls().count("finish") == 1
 

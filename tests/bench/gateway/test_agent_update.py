@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, Ending
 from otabench.bench.uds import answers
 from otabench.proto.job_states import JobState
-from tests.bench.gateway.world import HAPPY, NEW, OLD, World, shown
+from tests.bench.gateway.world import HAPPY, NEW, OLD, World, obstacle, shown
 
 
 def test_a_campaign_updates_two_ecus(tmp_path: Path) -> None:
@@ -39,6 +39,8 @@ def test_a_campaign_updates_two_ecus(tmp_path: Path) -> None:
             final = shown(agent)
             assert final.job_state is JobState.SUCCEEDED
             assert final.download_done_bytes == final.download_bytes
+            assert (final.progress_percent, final.ending) == (100, Ending.INSTALLED)
+            assert [ecu.version for ecu in final.ecus] == ["2.0.0", "2.0.0"]
             entry = final.history[0]
             assert (entry.campaign_name, entry.state, entry.reason) == ("Autumn", JobState.SUCCEEDED, "")
             assert 0.0 <= time.time() - entry.ended_at < 60.0
@@ -275,7 +277,8 @@ def test_an_ecu_that_does_not_boot_brings_all_back(tmp_path: Path) -> None:
             assert world.vehicle.running() == OLD
             await world.closed(agent)
             entry = shown(agent).history[0]
-            assert entry.state is JobState.ROLLED_BACK
+            assert (entry.state, entry.ending) == (JobState.ROLLED_BACK, Ending.UNDONE)
+            assert shown(agent).progress_percent < 100
             assert "adas: verify: runs 1.0.0, not 2.0.0" in entry.reason
             last = next(u for u in reversed(world.cloud.updates) if u.ecus)
             assert {ecu.software_version for ecu in last.ecus} == {"1.0.0"}
@@ -313,6 +316,7 @@ def test_an_ecu_whose_dependencies_are_not_met_fails_the_job_and_nothing_is_acti
             assert words in world.cloud.reason
             assert world.vehicle.running() == OLD
             await world.closed(agent)
+            assert shown(agent).ending is Ending.UNCHANGED
 
     asyncio.run(story())
 
@@ -326,6 +330,7 @@ def test_an_ecu_that_cannot_be_brought_back_fails_the_job(tmp_path: Path, step: 
             await world.install(agent)
             await world.reported(JobState.FAILED)
             assert "reverting failed 3 times" in world.cloud.reason
+            assert shown(agent).ending is Ending.NOT_BROUGHT_BACK
             assert world.vehicle.calls().count("revert") == 3
 
     asyncio.run(story())
@@ -350,7 +355,7 @@ def test_an_ecu_silent_at_start_is_waited_for(tmp_path: Path) -> None:
             world.vehicle.set_fault("engine", silent=1_000_000)
             async with world.gateway() as agent:
                 world.offer()
-                await world.until(lambda: "engine: 22 F18C serial number: no answer" in shown(agent).reason)
+                await world.until(lambda: "engine: 22 F18C serial number: no answer" in obstacle(agent))
                 assert world.cloud.check_ins == []
                 world.vehicle.set_fault("engine", silent=None)
                 await world.install(agent)

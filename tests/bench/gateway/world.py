@@ -250,6 +250,12 @@ def shown(agent: Agent) -> HmiState:
     return agent.dashboard.snapshot()
 
 
+def obstacle(agent: Agent) -> str:
+    """Return why nothing goes on, as the page shows it; empty where nothing hinders."""
+    shown_ = shown(agent).obstacle
+    return shown_.text if shown_ is not None else ""
+
+
 __all__ = [
     "ADAS",
     "ECUS",
@@ -262,5 +268,6 @@ __all__ = [
     "DecisionRefused",
     "Killed",
     "World",
+    "obstacle",
     "shown",
 ]

@@ -32,15 +32,22 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
-/** Local time of a moment (s since 1970); with the day where it is not today. */
+/** A moment (s since 1970) in the display's time zone, which it names; with the day where it is not today: "14:05 GMT+1". */
 export function moment(seconds, now = new Date()) {
   const then = new Date(seconds * 1000);
-  const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
   if (then.toDateString() === now.toDateString()) return time;
   return `${then.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
 }
 
-/** 1763899200 → "2025-11-23 12:00 UTC". In UTC, so that it matches logs and traces wherever the vehicle is. */
+/** A moment in UTC, as logs and traces have it: 1763899200 → "2025-11-23 12:00 UTC". */
 export function dateTime(seconds) {
   return `${new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+/** A moment with its year in the display's time zone: "23 Nov 2025, 13:00 GMT+1". */
+export function day(seconds) {
+  const then = new Date(seconds * 1000);
+  const date = then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  return `${date}, ${then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", timeZoneName: "short" })}`;
 }

@@ -5,10 +5,11 @@ import { confirmDecline, decide } from "./actions.js";
 import { connect } from "./connection.js";
 import { patch } from "./dom.js";
 import { announcement } from "./announce.js";
-import { isFinal } from "./words.js";
-import { links, lostNotice, view } from "./view.js";
+import { links, lostNotice, shownState, view } from "./view.js";
 
 const SETTLE_MS = 5000;
+/** Parts that scroll by themselves when there is too much in them; a keyboard reaches them only then. */
+const SCROLLING = ["job", "ecus", "history-list"];
 const at = (id) => document.getElementById(id);
 
 let state = null;
@@ -18,6 +19,8 @@ const ui = {
   error: "",
   closedJob: null, // the ended job whose result the driver has put away
   acting: null, // the button that had the focus when it was pressed: a disabled button loses it
+  workshop: false, // whether the details for the workshop are shown
+  scrolling: new Set(), // the parts that have more than fits
   reached: null, // {job_id, state}: the last state on the way that this page saw
 };
 
@@ -29,11 +32,24 @@ function draw() {
   document.body.classList.toggle("stale", ui.linkUp === false);
   if (!state) return;
   at("vin").textContent = state.vin;
-  patch(at("view"), view(state, ui, { onDecision: send, onClose: putAway }));
+  const shown = shownState(state, ui);
+  patch(at("view"), view(shown, ui, { onDecision: send, onClose: putAway }));
   keepFocus(focused);
-  const words = announcement(state);
+  const words = announcement(shown, ui);
   if (at("announcer").textContent !== words) at("announcer").textContent = words;
+  document.body.dataset.seq = state.seq;
+  followScrolling();
 }
+
+/** Redraws where a part has begun or ceased to scroll. */
+function followScrolling() {
+  const now = SCROLLING.filter((id) => at(id) && scrolls(at(id)));
+  if (now.length === ui.scrolling.size && now.every((id) => ui.scrolling.has(id))) return;
+  ui.scrolling = new Set(now);
+  draw();
+}
+
+const scrolls = (element) => element.scrollHeight > element.clientHeight && getComputedStyle(element).overflowY === "auto";
 
 /** Restores the keyboard focus: to the button once it works again, otherwise to the top of what replaced it. */
 function keepFocus(before) {
@@ -51,7 +67,7 @@ function onState(next) {
     ui.error = "";
     at("decline-dialog").close("");
   }
-  if (next.job_id && !isFinal(next.job_state)) ui.reached = { job_id: next.job_id, state: next.job_state };
+  if (next.job_id && !next.ending) ui.reached = { job_id: next.job_id, state: next.job_state };
   draw();
 }
 
@@ -85,5 +101,12 @@ function putAway() {
   ui.closedJob = state.job_id;
   draw();
 }
+
+at("workshop").addEventListener("click", () => {
+  ui.workshop = !ui.workshop;
+  at("workshop").setAttribute("aria-pressed", String(ui.workshop));
+  draw();
+});
+addEventListener("resize", draw);
 
 connect(document.querySelector("meta[name=otabench-run]").content, { onState, onLink });

@@ -3,54 +3,56 @@
 import { h } from "./dom.js";
 import { bytes, percent, rate } from "./format.js";
 import { icon } from "./icons.js";
-import { hasReached, isFinal, phase, phaseTone } from "./words.js";
+import { ecuName, hasReached, phase, phaseTone } from "./words.js";
 
 /** All control units. */
-export function ecuSection(state) {
+export function ecuSection(state, ui) {
   return h(
     "section",
-    { id: "ecus", class: "card", "aria-labelledby": "ecus-title" },
+    { id: "ecus", class: "card", "aria-labelledby": "ecus-title", tabindex: ui.scrolling.has("ecus") ? "0" : null },
     h("h2", { id: "ecus-title", class: "section-title" }, "Control units"),
-    h("ul", { class: "ecus" }, state.ecus.map((ecu) => row(ecu, state.job_state))),
+    h("ul", { class: "ecus" }, state.ecus.map((ecu) => row(ecu, state, ui))),
   );
 }
 
-function row(ecu, job) {
-  const under = job !== null && !isFinal(job);
-  const moving = under && hasReached(job, "INSTALLING");
+function row(ecu, state, ui) {
+  const moving = state.job_id !== null && !state.ending && hasReached(state.job_state, "INSTALLING");
   const tone = phaseTone(ecu.phase);
   return h(
     "li",
     { id: `ecu-row-${ecu.ecu}`, "data-testid": `ecu-row-${ecu.ecu}`, "data-phase": ecu.phase, class: "ecu" },
-    h("div", { class: "ecu-head" },
-      h("h3", { class: "ecu-name" }, ecu.ecu),
-      h("p", { class: "ecu-hardware" }, ecu.hardware_id),
+    h("h3", { class: "ecu-name" }, ecuName(ecu.ecu)),
+    versions(ecu, state),
+    ecu.phase && (moving || state.ending) && h("p", { class: "ecu-tags" },
+      h("span", { class: `badge tone-${tone}`, "data-testid": "phase" }, h("span", { class: "dot", "aria-hidden": "true" }), phase(ecu.phase)),
     ),
-    versions(ecu, job),
-    h("p", { class: "ecu-tags" },
-      ecu.phase && (moving || isFinal(job)) && h("span", { class: `badge tone-${tone}`, "data-testid": "phase" }, h("span", { class: "dot", "aria-hidden": "true" }), phase(ecu.phase)),
-      ecu.slot_state && h("span", { class: "slot" }, "Slot ", h("span", { "data-testid": "slot-state" }, ecu.slot_state)),
-    ),
-    moving && transfer(ecu, tone),
-    ecu.detail && h("p", { class: `ecu-detail tone-${tone}`, "data-testid": "detail" }, ecu.detail),
+    moving && !state.is_reverting && transfer(ecu, tone),
+    ui.workshop && workshop(ecu),
   );
 }
 
-const TOOK_EFFECT = ["activating", "trial", "soaking", "confirmed"];
+/** What a workshop asks for: names as in bench file, trace and reports, the slot, the phase and its detail. */
+function workshop(ecu) {
+  const facts = [["ECU", ecu.ecu], ["Hardware", ecu.hardware_id], ["Slot", ecu.slot_state], ["Phase", ecu.phase], ["Detail", ecu.detail]];
+  return h("dl", { class: "workshop", "data-testid": "workshop-facts" },
+    facts.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
 
-/** Both versions while the update is offered, under way, or took effect; otherwise the version that stayed. */
-function versions(ecu, job) {
-  const changes = ecu.to_version !== "" && (!isFinal(job) || job === "SUCCEEDED" || (job === "FAILED" && TOOK_EFFECT.includes(ecu.phase)));
+/** Both versions while the update is offered or under way, and where it took effect; otherwise the version that runs. */
+function versions(ecu, state) {
+  const runs = ecu.version || ecu.from_version;
+  const after = state.ending || state.job_id === null ? runs : ecu.to_version;
+  const changes = state.job_id !== null && after !== "" && after !== ecu.from_version;
   return h(
     "p",
     { class: "versions", "data-testid": "versions" },
-    h("span", { class: changes ? "version-from" : "version-to" }, h("span", { class: "visually-hidden" }, changes ? "from version " : "version "), ecu.from_version || "–"),
-    changes && [icon("arrow"), h("span", { class: "version-to" }, h("span", { class: "visually-hidden" }, "to version "), ecu.to_version)],
+    h("span", { class: changes ? "version-from" : "version-to" }, h("span", { class: "visually-hidden" }, changes ? "from version " : "version "), (changes ? ecu.from_version : runs) || "–"),
+    changes && [icon("arrow"), h("span", { class: "version-to" }, h("span", { class: "visually-hidden" }, "to version "), after)],
   );
 }
 
 function transfer(ecu, tone) {
-  const name = `${ecu.ecu}: ${phase(ecu.phase)}`;
+  const name = `${ecuName(ecu.ecu)}: ${phase(ecu.phase)}`;
   if (!(ecu.bytes_total > 0)) return tone === "busy" ? h("progress", { key: "busy", class: "bar", "aria-label": name }) : null;
   const done = percent(ecu.bytes_done, ecu.bytes_total);
   return h(

@@ -1,21 +1,21 @@
 // The job: the offer, the progress, or the result; or that no update is waiting.
 
-import { isUpToDate, progress } from "./announce.js";
 import { h } from "./dom.js";
 import { bytes, duration, moment } from "./format.js";
 import { icon } from "./icons.js";
-import { OUTCOMES, RUNNING, STEPS, failure, isFinal, jobState } from "./words.js";
+import { idleWords } from "./idle.js";
+import { ENDINGS, STEPS, jobState, obstacle, running as runningWords } from "./words.js";
 
 /** The large card. */
 export function jobSection(state, ui, actions) {
   const [kind, ...content] = !state.job_id
-    ? idle(state)
-    : isFinal(state.job_state)
+    ? idle(state, ui)
+    : state.ending
       ? result(state, ui, actions)
       : state.job_state === "WAITING_FOR_APPROVAL"
         ? offer(state, ui, actions)
-        : running(state);
-  return h("section", { id: "job", class: `card job job-${kind}`, "aria-labelledby": "job-title" }, content);
+        : running(state, ui);
+  return h("section", { id: "job", class: `card job job-${kind}`, "aria-labelledby": "job-title", tabindex: ui.scrolling.has("job") ? "0" : null }, content);
 }
 
 const badge = (state, tone, words) =>
@@ -27,20 +27,27 @@ const headline = (tone, sign, words) => h("div", { class: "headline" }, h("span"
 
 const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
 
-function idle(state) {
-  const known = isUpToDate(state);
-  const words = known
-    ? "New software is offered here as soon as it is released for this vehicle."
-    : !state.cloud_reachable
-      ? "The cloud cannot be reached at the moment. New software is offered here once it can."
-      : state.ecus.some((ecu) => ecu.from_version === "") && "Not all control units have said yet what they run.";
+const campaign = (state) => state.campaign_name && h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name);
+
+/** The reason in the words of the workshop; shown in workshop details only. */
+const reason = (words, tone, ui) =>
+  ui.workshop && words && h("p", { class: `reason tone-${tone}`, "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", words);
+
+const hindered = (state, ui) => state.obstacle && [
+  h("p", { class: "lead", "data-testid": "obstacle" }, icon("clock"), obstacle(state.obstacle.kind)),
+  reason(state.obstacle.text, "warn", ui),
+];
+
+function idle(state, ui) {
+  const words = idleWords(state, ui);
+  const sign = words.tone === "idle" ? "neutral" : words.tone;
   return [
     "idle",
-    badge("IDLE", known ? "good" : "idle", known ? "Up to date" : "No update waiting"),
+    badge("IDLE", words.tone, words.tone === "good" ? "Up to date" : "No update waiting"),
     h("div", { id: "job-body", class: "job-body centred" },
-      headline(known ? "good" : "idle", known ? "good" : "neutral", known ? "Your vehicle is up to date" : "No update waiting"),
-      words && h("p", { class: "lead" }, words),
-      state.reason && h("p", { class: "reason tone-warn", "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", state.reason),
+      headline(words.tone, sign, words.title),
+      h("p", { class: "lead" }, words.text),
+      reason(state.obstacle?.text, "warn", ui),
     ),
     car(),
   ];
@@ -56,10 +63,9 @@ function offer(state, ui, actions) {
     "offer",
     badge(state.job_state, deferred ? "idle" : "busy", deferred ? "Postponed" : jobState(state.job_state)),
     h("div", { id: "job-body", class: "job-body" },
-      title(deferred ? "Update postponed" : RUNNING.WAITING_FOR_APPROVAL.title),
-      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+      title(deferred ? "Update postponed" : runningWords(state).title),
+      campaign(state),
       deferred && h("p", { class: "lead", "data-testid": "deferred" }, icon("clock"), `You will be asked again at ${moment(state.deferred_until)}.`),
-      !deferred && state.reason && h("p", { class: "lead" }, state.reason),
       h("dl", { class: "facts" },
         fact("download", "Download", bytes(state.download_bytes)),
         state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
@@ -81,63 +87,59 @@ function offer(state, ui, actions) {
 
 const fact = (sign, name, value, look = "fact") => h("div", { class: look }, icon(sign), h("dt", {}, name), h("dd", {}, value));
 
-function running(state) {
-  const words = RUNNING[state.job_state] ?? { title: jobState(state.job_state), text: "" };
-  const done = progress(state);
+function running(state, ui) {
+  const words = runningWords(state);
+  const tone = state.is_reverting ? "warn" : "busy";
   const downloading = state.job_state === "DOWNLOADING";
+  const counted = !state.is_reverting && (downloading || state.progress_percent > 0);
   return [
     "running",
-    badge(state.job_state, "busy", jobState(state.job_state)),
+    badge(state.job_state, tone, jobState(state.job_state)),
     h("div", { id: "job-body", class: "job-body" },
       title(words.title),
-      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+      campaign(state),
       h("p", { class: "lead" }, words.text),
-      state.reason && h("p", { class: "lead", "data-testid": "reason" }, icon("clock"), state.reason),
+      hindered(state, ui),
+      reason(state.reason, "warn", ui),
     ),
     car(),
-    (downloading || done > 0) && h("div", { id: "overall", class: "overall" },
-      h("p", { class: "overall-percent", "aria-hidden": "true" }, h("span", { "data-testid": "overall-percent" }, done), h("small", {}, "%")),
+    counted && h("div", { id: "overall", class: "overall" },
+      h("p", { class: "overall-percent", "aria-hidden": "true" }, h("span", { "data-testid": "overall-percent" }, state.progress_percent), h("small", {}, "%")),
       downloading && h("p", { class: "overall-bytes" }, `${bytes(state.download_done_bytes)} of ${bytes(state.download_bytes)}`),
-      h("progress", { class: "bar", max: "100", value: done, "aria-label": downloading ? "Download" : "Installation of all control units" }),
+      h("progress", { class: "bar", max: "100", value: state.progress_percent, "aria-label": "The whole update" }),
     ),
-    !(downloading || done > 0) && h("progress", { id: "overall-busy", class: "bar", "aria-label": words.title }),
-    stepper(STEPS.indexOf(state.job_state), "busy"),
+    !counted && h("progress", { id: "overall-busy", class: `bar tone-${tone}`, "aria-label": words.title }),
+    stepper(STEPS.indexOf(state.job_state), tone, !state.is_reverting),
   ];
 }
 
 function result(state, ui, actions) {
+  const said = ENDINGS[state.ending];
   const reached = ui.reached?.job_id === state.job_id ? ui.reached.state : null;
-  const said = state.job_state === "FAILED" ? failure(reachOfFailure(state, reached)) : OUTCOMES[state.job_state];
-  const at = state.job_state === "SUCCEEDED" ? STEPS.length : STEPS.indexOf(reached);
+  const at = state.ending === "installed" ? STEPS.length : STEPS.indexOf(reached);
   return [
     "result",
     badge(state.job_state, said.tone, jobState(state.job_state)),
-    h("div", { id: "result", "data-testid": "result", "data-state": state.job_state, class: "job-body centred" },
-      headline(said.tone, state.job_state === "ROLLED_BACK" ? "undo" : said.tone, said.title),
-      h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name),
+    h("div", { id: "result", "data-testid": "result", "data-state": state.job_state, "data-ending": state.ending, class: "job-body centred" },
+      headline(said.tone, state.ending === "undone" ? "undo" : said.tone, said.title),
+      campaign(state),
       h("p", { class: "lead" }, said.text),
-      state.reason && h("p", { class: `reason tone-${said.tone}`, "data-testid": "reason" }, h("span", { class: "label" }, "Reason"), " ", state.reason),
+      reason(state.reason, said.tone, ui),
+      hindered(state, ui),
     ),
-    at >= 0 && stepper(at, said.tone),
+    at >= 0 && stepper(at, said.tone, false),
     h("div", { id: "actions", class: "actions actions-single" },
       h("button", { id: "close-result", "data-testid": "close-result", type: "button", class: "button", onClick: actions.onClose }, "Close")),
   ];
 }
 
-/** How far a failed job came. From ACTIVATING on, the software that runs may have changed. */
-function reachOfFailure(state, reached) {
-  const activated = ["activating", "trial", "soaking", "confirmed", "reverted"];
-  if (["ACTIVATING", "VERIFYING"].includes(reached) || state.ecus.some((ecu) => activated.includes(ecu.phase))) return "activated";
-  return reached ? "unchanged" : "unknown";
-}
-
 /** The steps of the update. Those before `at` are done; the job is at `at`, or stopped there. */
-function stepper(at, tone) {
+function stepper(at, tone, underWay) {
   const step = (state, index) => {
     const look = index < at ? "done" : index === at ? `here tone-${tone}` : "ahead";
-    const said = index < at ? "done" : index === at ? (tone === "busy" ? "under way" : "stopped here") : "not reached";
+    const said = index < at ? "done" : index === at ? (underWay ? "under way" : "stopped here") : "not reached";
     return h("li", { class: `step ${look}`, "data-step": state, "aria-current": index === at ? "step" : null },
-      h("span", { class: "step-mark", "aria-hidden": "true" }, index < at ? icon("good") : index === at && tone !== "busy" ? icon("bad") : null),
+      h("span", { class: "step-mark", "aria-hidden": "true" }, index < at ? icon("good") : index === at && !underWay ? icon("bad") : null),
       h("span", { class: "step-name" }, jobState(state), h("span", { class: "visually-hidden" }, `: ${said}`)));
   };
   return h("ol", { id: "steps", "data-testid": "steps", class: "steps", "aria-label": "Steps of the update" }, STEPS.map(step));

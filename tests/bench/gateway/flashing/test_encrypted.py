@@ -17,7 +17,7 @@ from nacl.public import PrivateKey
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.errors import ManifestRefused
 from otabench.bench.gateway.flashing import UdsVehicle
-from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
+from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_times, needed_bytes
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, read_plan
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds import profile as profiles
@@ -62,7 +62,8 @@ def test_only_encrypted_files_are_chosen_and_counted() -> None:
     assert [(t.file.path, t.is_patch) for t in choose_transfers(plan, {"engine": "0.9.0"})] == [("ie", False)]
     assert needed_bytes(plan, {"engine": "1.0.0"}) == 1124 + 241
     full = choose_transfers(plan, {"engine": "0.9.0"})
-    assert expected_duration_s(full, metadata_bytes=0, bus_of={}, line_payload_bytes_per_s=1124.0) == 3.0
+    times = expected_times(full, metadata_bytes=0, bus_of={}, line_payload_bytes_per_s=1124.0)
+    assert times.installing_s == 3.0
 
 
 def test_the_ecu_is_told_the_plain_image_s_size() -> None:

@@ -10,14 +10,14 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HmiState
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, Ending, HmiState
 from otabench.proto.job_states import JobState
 
 VIN = "W0TABENCH00000001"
 
 IDLE_ECUS = (
-    EcuView(ecu="engine", hardware_id="engine-mcu-a", from_version="1.0.0", slot_state="CONFIRMED"),
-    EcuView(ecu="adas", hardware_id="adas-soc-b", from_version="1.0.0", slot_state="CONFIRMED"),
+    EcuView(ecu="engine", hardware_id="engine-mcu-a", version="1.0.0", from_version="1.0.0", slot_state="CONFIRMED"),
+    EcuView(ecu="adas", hardware_id="adas-soc-b", version="1.0.0", from_version="1.0.0", slot_state="CONFIRMED"),
 )
 
 OFFER: dict[str, Any] = {
@@ -27,6 +27,10 @@ OFFER: dict[str, Any] = {
     "release_notes": "Smoother cold start.\nLane keeping holds the middle of narrow lanes better.",
     "download_bytes": 194_560,
     "expected_duration_s": 96.0,
+    "progress_percent": 0,
+    "is_reverting": False,
+    "ending": None,
+    "reason": "",
     "ecus": tuple(ecu.model_copy(update={"to_version": "2.0.0"}) for ecu in IDLE_ECUS),
 }
 
@@ -36,7 +40,9 @@ class MemoryModel:
 
     def __init__(self, **first: Any) -> None:
         self._lock = threading.Lock()
-        self._state = HmiState.model_validate({"seq": 1, "vin": VIN, "ecus": IDLE_ECUS, **first})
+        self._state = HmiState.model_validate(
+            {"seq": 1, "vin": VIN, "cloud_reachable": True, "ecus": IDLE_ECUS, **first}
+        )
         self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self.decisions: list[tuple[str, Decision]] = []
         self.refuse_with = ""
@@ -92,6 +98,6 @@ class MemoryModel:
             case Decision.INSTALL:
                 self.show(job_state=JobState.DOWNLOADING, deferred_until=None)
             case Decision.DECLINE:
-                self.show(job_state=JobState.REJECTED, reason="declined by the driver")
+                self.show(job_state=JobState.REJECTED, ending=Ending.DECLINED, reason="the driver declined")
             case Decision.LATER:
                 self.show(deferred_until=4_102_444_800.0)

@@ -10,7 +10,7 @@ import pytest
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.gateway.errors import ManifestRefused
-from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_duration_s, needed_bytes
+from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_times, needed_bytes
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
@@ -44,13 +44,13 @@ def test_the_ecus_get_their_files_and_the_signed_targets() -> None:
 
 def test_ecus_of_one_bus_take_turns_and_buses_do_not_wait_for_each_other() -> None:
     transfers = choose_transfers(_PLAN, _FROM)
-    one = expected_duration_s(
+    one = expected_times(
         transfers, metadata_bytes=0, bus_of={"engine": "a", "adas": "a"}, line_payload_bytes_per_s=100.0
     )
-    two = expected_duration_s(
+    two = expected_times(
         transfers, metadata_bytes=0, bus_of={"engine": "a", "adas": "b"}, line_payload_bytes_per_s=100.0
     )
-    assert (one, two) == (31.0 + 4.0, 30.0 + 4.0)
+    assert (one.installing_s, two.installing_s) == (31.0 + 4.0, 30.0 + 4.0)
 
 
 def test_waits_double_up_to_the_most_and_begin_anew_after_success() -> None:
