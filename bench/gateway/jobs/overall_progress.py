@@ -1,8 +1,8 @@
 """How far a job has come: one share of the whole job, weighted by expected time, that never falls. Pure.
 
 Each part of a job counts by the seconds that it is expected to take: the download, the transfers (ECUs of one bus one after the
-other, buses side by side), and the boot of every ECU. ``remaining_s`` returns what is left of them. ``OverallProgress`` turns what
-is left into a share.
+other, buses side by side), the boot of all ECUs together, and the confirmation of each. ``remaining_s`` returns what is left of
+them. ``OverallProgress`` turns what is left into a share.
 
 What is left may grow: an ECU is programmed again from the start, a patch is followed by the full image, a restarted gateway
 programs an ECU anew. The share then stays where it is, and the new remainder is spread over the rest of the way, so the share
@@ -22,8 +22,8 @@ _BEFORE_PROGRAMMING: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, J
 _STAGED_SHARE: Final = {Phase.CHECKING: 0.95, Phase.STAGED: 1.0}
 """Of the expected time of one ECU's transfer; erasing before it and checking after it take about a twentieth each."""
 _ERASED_SHARE: Final = 0.05
-_BOOTED_SHARE: Final = {Phase.TRIAL: 0.5, Phase.SOAKING: 0.5, Phase.CONFIRMED: 0.95}
-"""Of the expected time from activation to confirmation of one ECU. Only SUCCEEDED leaves nothing."""
+_BOOTED_SHARE: Final = {Phase.TRIAL: 0.4, Phase.SOAKING: 0.4, Phase.CONFIRMED: 0.95}
+"""Of the expected time of boot and soak; the soak is more than half of it. Only SUCCEEDED leaves nothing."""
 _RESET_SHARE: Final = 0.2
 """VERIFYING begins when all ECUs were reset."""
 
@@ -36,7 +36,9 @@ class ExpectedTimes:
     transfers_s: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of each bus, of each of its ECUs."""
     boot_s: float = 0.0
-    """Reset, boot, soak and confirmation of one ECU."""
+    """Reset, boot and soak of all ECUs, which they do together."""
+    confirm_s: float = 0.0
+    """Confirmation of one ECU."""
 
     @property
     def ecus(self) -> tuple[str, ...]:
@@ -45,8 +47,14 @@ class ExpectedTimes:
 
     @property
     def installing_s(self) -> float:
-        """Everything after the download: the slowest bus, then all ECUs boot."""
-        return max((sum(bus.values()) for bus in self.transfers_s.values()), default=0.0) + self.boot_s * len(self.ecus)
+        """Everything after the download: the slowest bus, then boot and confirmation."""
+        slowest_s = max((sum(bus.values()) for bus in self.transfers_s.values()), default=0.0)
+        return slowest_s + self.put_into_use_s
+
+    @property
+    def put_into_use_s(self) -> float:
+        """Everything after the transfers."""
+        return self.boot_s + self.confirm_s * len(self.ecus)
 
 
 def remaining_s(
@@ -71,9 +79,12 @@ def remaining_s(
             sum(seconds * (1.0 - _staged_share(ecus.get(ecu))) for ecu, seconds in bus.items())
             for bus in times.transfers_s.values()
         ]
-        return max(left, default=0.0) + times.boot_s * len(times.ecus)
+        return max(left, default=0.0) + times.put_into_use_s
     reset = _RESET_SHARE if state is JobState.VERIFYING else 0.0
-    return sum(times.boot_s * (1.0 - max(reset, _booted_share(ecus.get(ecu)))) for ecu in times.ecus)
+    booted = [max(reset, _booted_share(ecus.get(ecu))) for ecu in times.ecus]
+    confirmed = sum(1 for ecu in times.ecus if ecu in ecus and ecus[ecu].phase is Phase.CONFIRMED)
+    mean_booted = sum(booted) / len(booted) if booted else 0.0
+    return times.boot_s * (1.0 - mean_booted) + times.confirm_s * (len(times.ecus) - confirmed)
 
 
 class OverallProgress:

@@ -16,8 +16,10 @@ from otabench.bench.gateway.trust.manifest import Plan, PlannedEcu, RemoteFile
 from otabench.bench.gateway.trust.vehicle_versions import explain
 from otabench.bench.gateway.vehicle import EcuImage
 
-_BOOT_S: Final = 2.0
-"""Reset, boot, soak and confirmation of one ECU, for the expected time that the driver sees."""
+_BOOT_S: Final = 3.5
+"""Reset, boot and soak, for the expected time that the driver sees. 2 to 8 simulated ECUs take 3 to 3.5 s, of which 2 s are the soak."""
+_CONFIRM_S: Final = 0.25
+"""Session, security access and confirmation of one ECU."""
 _DOWNLOAD_BYTES_PER_S: Final = 500_000.0
 """Assumed rate of the vehicle's uplink: far above a CAN bus's, so that the download is a small part of the progress."""
 
@@ -98,4 +100,5 @@ def expected_times(
         download_s=sum(transfer.file.length for transfer in transfers) / _DOWNLOAD_BYTES_PER_S,
         transfers_s=transfers_s,
         boot_s=_BOOT_S,
+        confirm_s=_CONFIRM_S,
     )

@@ -41,7 +41,8 @@ function workshop(ecu) {
 /** Both versions while the update is offered or under way, and where it took effect; otherwise the version that runs. */
 function versions(ecu, state) {
   const runs = ecu.version || ecu.from_version;
-  const after = state.ending || state.job_id === null ? runs : ecu.to_version;
+  const settled = state.ending || state.job_id === null;
+  const after = settled ? runs : state.is_reverting ? ecu.from_version : ecu.to_version;
   const changes = state.job_id !== null && after !== "" && after !== ecu.from_version;
   return h(
     "p",

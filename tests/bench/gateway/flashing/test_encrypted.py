@@ -63,7 +63,8 @@ def test_only_encrypted_files_are_chosen_and_counted() -> None:
     assert needed_bytes(plan, {"engine": "1.0.0"}) == 1124 + 241
     full = choose_transfers(plan, {"engine": "0.9.0"})
     times = expected_times(full, metadata_bytes=0, bus_of={}, line_payload_bytes_per_s=1124.0)
-    assert times.installing_s == 3.0
+    assert times.transfers_s == {"": {"engine": 1.0}}
+    assert times.installing_s == 1.0 + times.put_into_use_s
 
 
 def test_the_ecu_is_told_the_plain_image_s_size() -> None:

@@ -90,6 +90,7 @@ def test_an_update_that_is_undone_is_not_shown_as_going_forward(display: Display
     display.model.show(is_reverting=True, reason="adas: 2.0.0 did not come up")
     display.wait(lambda: "Undoing the update" in display.job_text())
     assert not display.has("overall-percent")
+    assert "2.0.0" not in display.row("adas", "versions")
     assert display.script("return document.getElementById('announcer').textContent") == "Undoing the update"
 
 

@@ -30,7 +30,7 @@ def times(count: int, *, buses: int = 1) -> ExpectedTimes:
     transfers_s: dict[str, dict[str, float]] = {}
     for number, ecu in enumerate(names(count)):
         transfers_s.setdefault(f"bus{number % buses}", {})[ecu] = 9.0 + number
-    return ExpectedTimes(download_s=1.0, transfers_s=transfers_s, boot_s=2.0)
+    return ExpectedTimes(download_s=1.0, transfers_s=transfers_s, boot_s=3.5, confirm_s=0.25)
 
 
 class Course:

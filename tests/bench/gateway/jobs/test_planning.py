@@ -10,7 +10,13 @@ import pytest
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.gateway.errors import ManifestRefused
-from otabench.bench.gateway.jobs.planning import choose_transfers, ecu_images, expected_times, needed_bytes
+from otabench.bench.gateway.jobs.planning import (
+    PlannedTransfer,
+    choose_transfers,
+    ecu_images,
+    expected_times,
+    needed_bytes,
+)
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
@@ -51,6 +57,16 @@ def test_ecus_of_one_bus_take_turns_and_buses_do_not_wait_for_each_other() -> No
         transfers, metadata_bytes=0, bus_of={"engine": "a", "adas": "b"}, line_payload_bytes_per_s=100.0
     )
     assert (one.installing_s, two.installing_s) == (31.0 + 4.0, 30.0 + 4.0)
+
+
+def test_ecus_boot_together_so_that_eight_take_little_longer_than_one() -> None:
+    file = RemoteFile("i", 0, "a" * 64)
+    transfers = [PlannedTransfer(f"ecu{number}", file, is_patch=False) for number in range(8)]
+    one, eight = (
+        expected_times(chosen, metadata_bytes=0, bus_of={}, line_payload_bytes_per_s=1.0).installing_s
+        for chosen in (transfers[:1], transfers)
+    )
+    assert one < eight < 2 * one
 
 
 def test_waits_double_up_to_the_most_and_begin_anew_after_success() -> None:
