@@ -12,7 +12,7 @@ from typing import Final
 
 from otabench.bench import ports
 from otabench.bench.bus import interfaces
-from otabench.bench.bus.interfaces import CANFD_MTU
+from otabench.bench.bus.link_state import CANFD_MTU
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.model import Topology

@@ -1,31 +1,26 @@
-"""SocketCAN interfaces set up, taken down and looked at: which `ip link` lines that takes, and what `ip` says back.
+"""Which `ip link` commands set a SocketCAN interface up or take it down, and an interface's state in one line.
 
-The command lines are pure functions. Rules: an interface is taken down before its bit timing changes. A virtual one (vcan, vxcan) has
-no bit timing; its MTU makes it CAN FD. A serial one (slcan) has neither CAN FD nor a restart, and before Linux 6.0 no settings at all:
+All but ``run`` is pure. Rules: an interface is taken down before its bit timing changes. A virtual one (vcan, vxcan) has no bit
+timing; its MTU makes it CAN FD. A serial one (slcan) has neither CAN FD nor a restart, and before Linux 6.0 no settings at all:
 `slcand` set its bit rate. Every interface gets a transmit queue of 1000 frames, as the kernel's 10 do not hold one ISO-TP block.
+
+``bus.link_state`` reads the state.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from otabench.bench.bus.link_state import CANFD_MTU, OLD_SLCAN, WITHOUT_TIMING, LinkState
+from otabench.bench.bus.system_commands import change, why_refused
 from otabench.bench.errors import AdapterError, WrongUsage
 
 TX_QUEUE_LENGTH: Final = 1000
 _CAN_MTU: Final = 16
-CANFD_MTU: Final = 72
-_WITHOUT_TIMING: Final = ("vcan", "vxcan")
-_OLD_SLCAN: Final = "slcan before Linux 6.0"
-_SLCAN_BIT_RATES: Final = [10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000]
-_UNKNOWN_BIT_RATE: Final = 0xFFFF_FFFF
-"""What the slcan driver says where `slcand` has set the bit rate."""
 
 
 @dataclass(frozen=True)
@@ -40,109 +35,9 @@ class LinkSettings:
     tx_queue_length: int = TX_QUEUE_LENGTH
 
 
-@dataclass(frozen=True)
-class LinkState:
-    """An interface as `ip` describes it. ``kind``: vcan, vxcan, can (any driver with bit timing), slcan or an old one."""
-
-    channel: str
-    kind: str
-    is_up: bool
-    mtu: int
-    tx_queue_length: int
-    state: str = ""
-    """ERROR-ACTIVE, ERROR-WARNING, ERROR-PASSIVE, BUS-OFF, STOPPED; empty where there is none."""
-    bitrate: int = 0
-    data_bitrate: int = 0
-    restart_ms: int = 0
-    modes: tuple[str, ...] = ()
-    tx_errors: int = 0
-    rx_errors: int = 0
-    bus_offs: int = 0
-    is_off: bool = False
-    """Off the bus: the kernel throws away what is sent."""
-    restart: str = ""
-    """How it comes back then."""
-    parent: str = ""
-    """The device that carries it, such as a USB path."""
-
-
-def parse_link(text: str) -> LinkState:
-    """Return what ``ip -json -details -statistics link show dev CHANNEL`` printed.
-
-    Raises:
-        WrongUsage: that is no CAN interface.
-    """
-    (link,) = json.loads(text)
-    channel = str(link["ifname"])
-    if link.get("link_type") != "can":
-        raise WrongUsage(
-            f"{channel} is no CAN interface (it is {link.get('link_type')}); `ip link show type can` lists them"
-        )
-    info: dict[str, Any] = link.get("linkinfo", {})
-    data: dict[str, Any] = info.get("info_data", {})
-    counters: dict[str, Any] = info.get("info_xstats", {})
-    berr: dict[str, Any] = data.get("berr_counter", {})
-    kind = str(info.get("info_kind", "can"))
-    if is_slcan(link):
-        kind = "slcan"
-    elif "info_kind" not in info and channel.startswith("slcan"):
-        kind = _OLD_SLCAN
-    return LinkState(
-        channel=channel,
-        kind=kind,
-        is_up="UP" in link.get("flags", ()),
-        mtu=int(link["mtu"]),
-        tx_queue_length=int(link.get("txqlen", 0)),
-        state=str(data.get("state", "")),
-        bitrate=bit_rate(link),
-        data_bitrate=int(data.get("data_bittiming", {}).get("bitrate", 0)),
-        restart_ms=int(data.get("restart_ms", 0)),
-        modes=tuple(str(mode) for mode in data.get("ctrlmode", ())),
-        tx_errors=int(berr.get("tx", 0)),
-        rx_errors=int(berr.get("rx", 0)),
-        bus_offs=int(counters.get("bus_off", 0)),
-        is_off=is_off(link),
-        restart=restart_line(link),
-        parent=f"{link['parentbus']} {link['parentdev']}" if "parentdev" in link and "parentbus" in link else "",
-    )
-
-
-def is_slcan(link: Mapping[str, Any]) -> bool:
-    """Return whether an entry of `ip -j -d link` is of the slcan driver, whatever its name: by the bit rates that it takes."""
-    return _data(link).get("bitrate_const") == _SLCAN_BIT_RATES
-
-
-def bit_rate(link: Mapping[str, Any]) -> int:
-    """Return the nominal bit rate of an entry of `ip -j -d link`; 0 if it is unknown."""
-    data = _data(link)
-    found = int((data.get("bittiming") or {}).get("bitrate") or data.get("bittiming_bitrate") or 0)
-    return 0 if found == _UNKNOWN_BIT_RATE else found
-
-
-def is_off(link: Mapping[str, Any]) -> bool:
-    """Return whether an entry of `ip -j -d link` is off the bus: by its state, or up without carrier (an adapter that came back by itself
-    does not bring the kernel's carrier back)."""
-    flags = link.get("flags", ())
-    without_carrier = "UP" in flags and "NO-CARRIER" in flags and "LOWER_UP" not in flags
-    return _data(link).get("state") == "BUS-OFF" or without_carrier
-
-
-def restart_line(link: Mapping[str, Any]) -> str:
-    """Return how an interface comes back from bus-off. The slcan driver has no restart; taken down and set up again it closes and opens the
-    adapter, but only where the kernel knows the bit rate."""
-    name = str(link["ifname"])
-    if is_slcan(link):
-        return f"otabench can up {name} --bitrate {bit_rate(link) or 'RATE'}"
-    return f"ip link set {name} type can restart"
-
-
-def _data(link: Mapping[str, Any]) -> Mapping[str, Any]:
-    return dict((link.get("linkinfo") or {}).get("info_data") or {})
-
-
 def kind_by_name(channel: str) -> str:
     """Return the kind of an interface that is not there to be asked."""
-    return next((kind for kind in (*_WITHOUT_TIMING, "slcan") if channel.startswith(kind)), "can")
+    return next((kind for kind in (*WITHOUT_TIMING, "slcan") if channel.startswith(kind)), "can")
 
 
 def describe(link: LinkState) -> str:
@@ -178,11 +73,11 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
         WrongUsage: a setting that this kind of interface has not.
     """
     queue = ["txqueuelen", str(wanted.tx_queue_length)]
-    if kind in _WITHOUT_TIMING:
+    if kind in WITHOUT_TIMING:
         _refuse(channel, kind, {"--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)})
         mtu = CANFD_MTU if wanted.fd else _CAN_MTU
         return [_link(channel, "down"), _link(channel, "mtu", str(mtu), *queue), _link(channel, "up")]
-    if kind == _OLD_SLCAN:
+    if kind == OLD_SLCAN:
         unknown = {"--fd": wanted.fd, "--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)}
         _refuse(channel, kind, unknown)
         return [_link(channel, *queue, "up")]
@@ -206,7 +101,7 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
 def up_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, fd: bool = False) -> str:
     """Return the command that sets an interface up for a bus of the bench file."""
     words = ["otabench", "can", "up", channel]
-    if not channel.startswith(_WITHOUT_TIMING):
+    if not channel.startswith(WITHOUT_TIMING):
         words += ["--bitrate", str(bitrate)]
         words += ["--data-bitrate", str(data_bitrate)] if fd and data_bitrate is not None else []
     return " ".join([*words, "--fd"] if fd else words)
@@ -222,54 +117,15 @@ def as_line(command: Sequence[str]) -> str:
     return shlex.join(command)
 
 
-def why_refused(command: Sequence[str], said: str, *, is_root: bool) -> str:
-    """Return what a refusal of `ip` means, and what to do. Pure."""
-    line, words = as_line(command), " ".join(said.split()) or "it said nothing"
-    if "not permitted" in words or "Permission denied" in words or "a password is required" in words:
-        who = "root of this container does not have it" if is_root else "this user is not root"
-        return (
-            f"`{line}` needs the capability CAP_NET_ADMIN, and {who}: run `sudo {line}`, "
-            "or let systemd-networkd set the interface up (docs/hardware.md)"
-        )
-    if "Cannot find device" in words or "does not exist" in words:
-        return f"`{line}`: there is no such interface: plug the adapter in; `ip -br link show type can` lists what is there"
-    if "RTNETLINK answers: Invalid argument" in words or "not supported" in words.lower():
-        return f"`{line}`: the driver refuses: {words}; bit rate, CAN FD or listen-only is not for this adapter (docs/hardware.md)"
-    return f"`{line}`: {words}"
-
-
-def look(channel: str) -> LinkState:
-    """Ask `ip` about an interface.
-
-    Raises:
-        AdapterError: there is none of that name, or no `ip`.
-        WrongUsage: it is no CAN interface.
-    """
-    command = [_ip(), "-json", "-details", "-statistics", "link", "show", "dev", channel]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise AdapterError(why_refused(["ip", "link", "show", "dev", channel], done.stderr, is_root=os.geteuid() == 0))
-    return parse_link(done.stdout)
-
-
 def run(command: Sequence[str]) -> None:
-    """Run one of the lines, as root where that needs no password.
+    """Run one of the commands, as root where that needs no password.
 
     Raises:
-        AdapterError: it was refused; the message says which permission or setting is missing.
+        AdapterError: it was refused; the message names the permission or setting that is missing.
     """
-    is_root = os.geteuid() == 0
-    prefix = [] if is_root or shutil.which("sudo") is None else ["sudo", "-n"]
-    done = subprocess.run([*prefix, _ip(), *command[1:]], capture_output=True, text=True, check=False)
+    done = change(command)
     if done.returncode != 0:
-        raise AdapterError(why_refused(command, done.stderr, is_root=is_root))
-
-
-def _ip() -> str:
-    found = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if found is None:
-        raise AdapterError("`ip` is not installed: setup/packages.sh run (Debian: iproute2)")
-    return found
+        raise AdapterError(why_refused(command, done.stderr, is_root=os.geteuid() == 0))
 
 
 def _link(channel: str, *arguments: str) -> list[str]:

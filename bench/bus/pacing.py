@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -25,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.bus import canline, frame_bits
+from otabench.bench.bus import canline, frame_bits, system_commands
 from otabench.bench.bus.canline import LineCounters
+from otabench.bench.errors import AdapterError
 from otabench.bench.topology.entries import BusEntry
 
 EXACT: Final = "exact"
@@ -140,7 +140,7 @@ def _obstacle(bus: BusEntry) -> str:
 
 
 def _set_line(bus: BusEntry) -> str:
-    """Set a line, by sudo where that needs no password; why the kernel would not, or nothing."""
+    """Set a line as root. Return why the kernel refused; empty if it did not."""
     data_bitrate = bus.data_bitrate or bus.bitrate
     if os.geteuid() == 0:
         try:
@@ -149,7 +149,7 @@ def _set_line(bus: BusEntry) -> str:
             return _why_no_line(error.errno, str(error.strerror))
         return ""
     command = [sys.executable, "-m", canline.__name__, str(bus.channel), str(bus.bitrate), str(data_bitrate)]
-    done = subprocess.run(_as_root(command), capture_output=True, text=True, check=False)
+    done = subprocess.run(system_commands.as_root(command), capture_output=True, text=True, check=False)
     return _why_no_line(done.returncode, " ".join(done.stderr.split())) if done.returncode else ""
 
 
@@ -160,17 +160,11 @@ def _why_no_line(number: int | None, words: str) -> str:
 
 
 def _tc(*arguments: str) -> str:
-    """Run `tc`, as root where that needs no password; what went wrong, or nothing."""
-    tc = shutil.which("tc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if tc is None:
-        return "tc is not installed: setup/packages.sh run"
-    done = subprocess.run(_as_root([tc, *arguments]), capture_output=True, text=True, check=False)
+    """Run `tc` as root. Return what went wrong; empty if nothing did."""
+    try:
+        done = system_commands.change(["tc", *arguments])
+    except AdapterError as error:
+        return str(error)
     if done.returncode == 0:
         return ""
     return f"tc says: {' '.join(done.stderr.split()) or done.returncode} (pacing needs root)"
-
-
-def _as_root(command: list[str]) -> list[str]:
-    if os.geteuid() == 0 or shutil.which("sudo") is None:
-        return command
-    return ["sudo", "-n", *command]

@@ -5,12 +5,10 @@ The interfaces have the same settings as those of `setup/vcan.sh`: mtu 72 (CAN F
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
-from otabench.bench.errors import BenchError
+from otabench.bench.bus.system_commands import change
+from otabench.bench.errors import AdapterError, BenchError
 
 _INTERFACES = Path("/sys/class/net")
 
@@ -42,15 +40,12 @@ def remove(name: str) -> None:
 
 
 def _ip(*arguments: str, what: str) -> None:
-    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if ip is None:
-        raise BenchError(f"cannot {what}: ip is not installed: setup/packages.sh run")
-    command = [ip, *arguments]
-    if os.geteuid() != 0 and shutil.which("sudo") is not None:
-        command = ["sudo", "-n", *command]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = change(["ip", *arguments])
+    except AdapterError as error:
+        raise BenchError(f"cannot {what}: {error}") from error
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
         raise BenchError(
-            f"cannot {what}: {said}; it needs root, and a kernel with vcan: run the command by setup/with-can"
+            f"cannot {what}: {reason}; it needs root, and a kernel with vcan: run the command by setup/with-can"
         )

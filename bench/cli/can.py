@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from otabench.bench.bus import interfaces
+from otabench.bench.bus import interfaces, link_state
 from otabench.bench.cli.options import AsJson
 
 _Channel = Annotated[str, typer.Argument(help="Interface, such as can0.")]
@@ -32,7 +32,7 @@ def up(
     only_print: _Print = False,
 ) -> None:
     """Set up an interface: bit rates, CAN FD, transmit queue."""
-    kind = interfaces.kind_by_name(channel) if only_print else interfaces.look(channel).kind
+    kind = interfaces.kind_by_name(channel) if only_print else link_state.read(channel).kind
     wanted = interfaces.LinkSettings(
         bitrate=bitrate or interfaces.LinkSettings.bitrate,
         data_bitrate=data_bitrate,
@@ -59,7 +59,7 @@ def status(channel: _Channel, as_json: AsJson = False) -> None:
 
     Exit status 1 if the interface cannot carry frames.
     """
-    link = interfaces.look(channel)
+    link = link_state.read(channel)
     print(json.dumps(asdict(link), default=str) if as_json else interfaces.describe(link))
     if not link.is_up or link.is_off or link.state == "STOPPED":
         raise typer.Exit(1)

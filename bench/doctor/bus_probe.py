@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.bus import environment, interfaces
+from otabench.bench.bus import environment, interfaces, link_state
+from otabench.bench.bus.link_state import LinkState
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import BenchError, NoRunningBench
 from otabench.bench.finding import Finding, fail
@@ -68,7 +69,7 @@ def words(bus: BusEntry) -> str:
     return f"{bus.interface} {bus.channel} is there ({rate} wanted)"
 
 
-def rate_problem(bus: BusEntry, link: interfaces.LinkState) -> Finding | None:
+def rate_problem(bus: BusEntry, link: LinkState) -> Finding | None:
     """Return that an interface runs at other bit rates than the bench file's; None if it does not. Pure."""
     differences = []
     if link.bitrate and link.bitrate != bus.bitrate:
@@ -88,7 +89,7 @@ def _rate_problem(bus: BusEntry) -> Finding | None:
     if bus.is_vcan:
         return None
     try:
-        return rate_problem(bus, interfaces.look(str(bus.channel)))
+        return rate_problem(bus, link_state.read(str(bus.channel)))
     except BenchError:  # no `ip` here: it cannot be judged
         return None
 

@@ -1,4 +1,4 @@
-"""Judges CAN interfaces by what ``ip -j -d -s link show type can`` (and ``vcan``) says of them. Pure.
+"""Judges CAN interfaces by what `ip` reports about them (``bus.link_state``). Pure.
 
 State and counters are interpreted by the fault confinement of ISO 11898-1: a transmitter without acknowledgment becomes error-passive
 and stays so; a transmitter whose frames are destroyed goes on to bus-off.
@@ -7,9 +7,9 @@ and stays so; a transmitter whose frames are destroyed goes on to bus-off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from otabench.bench.bus.interfaces import bit_rate, is_off, is_slcan, restart_line
+from otabench.bench.bus.link_state import CANFD_MTU, LinkState
 from otabench.bench.finding import Finding, fail, ok, warn
 
 MIN_TX_QUEUE: Final = 100
@@ -17,135 +17,125 @@ WANTED_TX_QUEUE: Final = 1000
 _PASSIVE: Final = 128
 
 
-def judge(links: Sequence[Mapping[str, Any]], *, bitrates: Mapping[str, int] | None = None) -> list[Finding]:
-    """Return one line or more for each interface.
+def judge(links: Sequence[LinkState], *, bitrates: Mapping[str, int] | None = None) -> list[Finding]:
+    """Return one finding or more for each interface.
 
     Args:
-        links: entries as ``ip -j`` gives them; empty ones are left out.
-        bitrates: of each interface that the bench file names, the bit rate it asks for.
+        links: the interfaces.
+        bitrates: of each interface that the bench file names, the bit rate that it requires.
     """
-    return [finding for link in links if link for finding in _judge(link, (bitrates or {}).get(str(link["ifname"])))]
+    return [finding for link in links for finding in _judge(link, (bitrates or {}).get(link.channel))]
 
 
-def _judge(link: Mapping[str, Any], wanted_bitrate: int | None) -> list[Finding]:
-    name = str(link["ifname"])
-    info = link.get("linkinfo") or {}
-    data, counted = info.get("info_data") or {}, info.get("info_xstats") or {}
-    is_virtual = info.get("info_kind") != "can"
-    up = "UP" in link.get("flags", ())
-    state = str(data.get("state", ""))
-    bitrate = bit_rate(link)
-    if not up:
-        how = "" if is_virtual or bitrate else f"ip link set {name} type can bitrate {wanted_bitrate or 500000}; "
-        level = fail if wanted_bitrate is not None else warn
-        return [level(name, "is down", f"{how}ip link set {name} up")]
-    if is_off(link):
-        return [_bus_off(link, state, data, counted)]
-    found = []
-    if state == "ERROR-PASSIVE":
-        found.append(_error_passive(name, data, counted))
-    elif state == "ERROR-WARNING":
-        found.append(
-            warn(
-                name,
-                f"error-warning{_counters(data)}",
-                "frames are disturbed: look at bit rate, wiring and termination",
-            )
-        )
-    else:
-        found.append(ok(name, _healthy_words(link, state, bitrate, counted)))
-    if wanted_bitrate is not None and bitrate and bitrate != wanted_bitrate:
+def _judge(link: LinkState, wanted_bitrate: int | None) -> list[Finding]:
+    if not link.is_up:
+        return [_down(link, wanted_bitrate)]
+    if link.is_off:
+        return [_bus_off(link)]
+    found = [_state(link)]
+    name = link.channel
+    if wanted_bitrate is not None and link.bitrate and link.bitrate != wanted_bitrate:
         found.append(
             fail(
                 name,
-                f"runs at {bitrate} bit/s, the bench file says {wanted_bitrate}",
+                f"runs at {link.bitrate} bit/s, the bench file says {wanted_bitrate}",
                 f"ip link set {name} down; ip link set {name} type can bitrate {wanted_bitrate}; ip link set {name} up",
             )
         )
-    queue = int(link.get("txqlen") or 0)
-    if queue < MIN_TX_QUEUE and not (is_virtual and link.get("qdisc") == "noqueue"):
+    # Without a queueing discipline (a vcan that is not paced) frames do not wait, so no queue can be too short.
+    if link.tx_queue_length < MIN_TX_QUEUE and not (link.is_virtual and link.queueing_discipline == "noqueue"):
         found.append(
             warn(
                 name,
-                f"txqueuelen is {queue}: a burst of frames ends in ENOBUFS",
+                f"txqueuelen is {link.tx_queue_length}: a burst of frames ends in ENOBUFS",
                 f"ip link set {name} txqueuelen {WANTED_TX_QUEUE}",
             )
         )
-    lost = int(((link.get("stats64") or {}).get("rx") or {}).get("over_errors") or 0)
-    if lost:
-        found.append(
-            warn(name, f"{lost} frames were lost in the controller", "a busy machine or a slow USB hub: move it")
-        )
+    if link.received and link.received.over_errors:
+        problem = f"{link.received.over_errors} frames were lost in the controller"
+        found.append(warn(name, problem, "a busy machine or a slow USB hub: move it"))
     return found
 
 
-def _healthy_words(link: Mapping[str, Any], state: str, bitrate: int, counted: Mapping[str, Any]) -> str:
-    info = link.get("linkinfo") or {}
-    stats = link.get("stats64") or {}
-    words = ["slcan" if is_slcan(link) else str(info.get("info_kind", "can")), "up"]
-    if state:
-        words.append(state.lower())
-    if bitrate:
-        words.append(f"{bitrate // 1000} kbit/s")
-    if int(link.get("mtu") or 0) > 16:
+def _down(link: LinkState, wanted_bitrate: int | None) -> Finding:
+    name = link.channel
+    timing = (
+        "" if link.is_virtual or link.bitrate else f"ip link set {name} type can bitrate {wanted_bitrate or 500000}; "
+    )
+    level = fail if wanted_bitrate is not None else warn
+    return level(name, "is down", f"{timing}ip link set {name} up")
+
+
+def _state(link: LinkState) -> Finding:
+    if link.state == "ERROR-PASSIVE":
+        return _error_passive(link)
+    if link.state == "ERROR-WARNING":
+        problem = f"error-warning{_counters(link)}"
+        return warn(link.channel, problem, "frames are disturbed: look at bit rate, wiring and termination")
+    return ok(link.channel, _healthy_words(link))
+
+
+def _healthy_words(link: LinkState) -> str:
+    words = [link.kind, "up"]
+    if link.state:
+        words.append(link.state.lower())
+    if link.bitrate:
+        words.append(f"{link.bitrate // 1000} kbit/s")
+    if link.mtu >= CANFD_MTU:
         words.append("CAN FD")
-    words.append(f"txqueuelen {link.get('txqlen', '?')}")
+    words.append(f"txqueuelen {link.tx_queue_length}")
     words += [
-        f"{direction} {part.get('packets', 0)} frames, {part.get('errors', 0)} errors"
-        for direction, part in stats.items()
-        if direction in ("rx", "tx")
+        f"{direction} {traffic.frames} frames, {traffic.errors} errors"
+        for direction, traffic in (("rx", link.received), ("tx", link.sent))
+        if traffic is not None
     ]
-    offs = int(counted.get("bus_off") or 0)
-    return ", ".join(words) + (f", was bus-off {_times(offs)}" if offs else "")
+    return ", ".join(words) + (f", was bus-off {_times(link.bus_offs)}" if link.bus_offs else "")
 
 
-def _counters(data: Mapping[str, Any]) -> str:
-    counters = data.get("berr_counter") or {}
-    return f" (error counters: send {counters.get('tx', '?')}, receive {counters.get('rx', '?')})" if counters else ""
+def _counters(link: LinkState) -> str:
+    if not link.has_error_counters:
+        return ""
+    return f" (error counters: send {link.tx_errors}, receive {link.rx_errors})"
 
 
-def _error_passive(name: str, data: Mapping[str, Any], counted: Mapping[str, Any]) -> Finding:
-    counters = data.get("berr_counter") or {}
-    sent, received = int(counters.get("tx") or 0), int(counters.get("rx") or 0)
-    words = f"error-passive{_counters(data)}"
-    if sent >= _PASSIVE and received == 0 and not counted.get("bus_off"):
+def _error_passive(link: LinkState) -> Finding:
+    words = f"error-passive{_counters(link)}"
+    if link.tx_errors >= _PASSIVE and link.rx_errors == 0 and not link.bus_offs:
         return fail(
-            name,
+            link.channel,
             f"{words}: its frames are not acknowledged, it seems to be the only node",
             "connect and power the other node, look at CAN_H, CAN_L and the 120 ohm at both ends",
         )
-    if received > sent:
+    if link.rx_errors > link.tx_errors:
         return fail(
-            name,
+            link.channel,
             f"{words}: what it hears makes no sense to it",
             "set the bus's bit rate (otabench can up), look at the termination",
         )
     return fail(
-        name,
+        link.channel,
         words,
         "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends "
         "(the line below tells which, where the adapter reports errors)",
     )
 
 
-def _bus_off(link: Mapping[str, Any], state: str, data: Mapping[str, Any], counted: Mapping[str, Any]) -> Finding:
-    name = str(link["ifname"])
-    if state != "BUS-OFF":
+def _bus_off(link: LinkState) -> Finding:
+    if link.state != "BUS-OFF":
         return fail(
-            name,
-            f"{state.lower()}, but without carrier: it was bus-off and came back by itself, and the kernel sends nothing",
-            restart_line(link),
+            link.channel,
+            f"{link.state.lower()}, but without carrier: it was bus-off and came back by itself, and the kernel sends nothing",
+            link.restart,
         )
-    if data.get("restart_ms"):
-        again = f"it starts again by itself after {data['restart_ms']} ms"
+    if link.restart_ms:
+        again = f"it starts again by itself after {link.restart_ms} ms"
     else:
-        aside = "slcan knows no restart" if is_slcan(link) else "or set restart-ms 100 while it is down"
-        again = f"then {restart_line(link)} ({aside})"
-    offs = int(counted.get("bus_off") or 0)
-    so_far = f", {_times(offs)} so far" if offs else ""
+        aside = "slcan knows no restart" if link.kind == "slcan" else "or set restart-ms 100 while it is down"
+        again = f"then {link.restart} ({aside})"
+    so_far = f", {_times(link.bus_offs)} so far" if link.bus_offs else ""
     return fail(
-        name,
-        f"bus-off{_counters(data)}{so_far}: its frames are destroyed",
+        link.channel,
+        f"bus-off{_counters(link)}{so_far}: its frames are destroyed",
         f"look for a wrong bit rate, a short, or CAN_H and CAN_L swapped; {again}",
     )
 

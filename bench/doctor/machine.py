@@ -5,28 +5,26 @@ Nothing is changed and no frame is sent; real CAN interfaces are listened to for
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import socket
 import sqlite3
 import struct
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from otabench.bench import ports
-from otabench.bench.bus import pacing
-from otabench.bench.bus.interfaces import is_off
+from otabench.bench.bus import link_state, pacing
+from otabench.bench.bus.system_commands import search_path
 from otabench.bench.doctor import adapters, bus_probe, error_frames, links
-from otabench.bench.errors import BenchError
+from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, keys, specs
 from otabench.bench.topology.model import Topology
@@ -127,36 +125,24 @@ def _pace() -> Finding:
 
 
 def _interfaces(topology: Topology) -> Iterator[Finding]:
-    if not shutil.which("ip", path=_path()):
-        yield warn("interfaces", "`ip` is not installed: states and counters cannot be read", "setup/packages.sh run")
-        return
     wanted = {
         str(bus.channel): bus.bitrate
         for bus in topology.buses.values()
         if bus.interface == "socketcan" and not bus.is_vcan
     }
-    found = [link for kind in ("can", "vcan", "vxcan") for link in _links(kind)]
+    try:
+        found = [link for kind in ("can", "vcan", "vxcan") for link in link_state.read_kind(kind)]
+    except AdapterError as error:
+        yield warn("interfaces", "states and counters cannot be read", str(error))
+        return
     if not found and not wanted:
         yield ok("interfaces", "no CAN interface on this kernel")
     elif not found:
         yield warn("interfaces", "no CAN interface on this kernel", f"plug the adapter in, or {_WITH_CAN}")
     for link in found:
         yield from links.judge([link], bitrates=wanted)
-        is_real = (link.get("linkinfo") or {}).get("info_kind") == "can"
-        if is_real and "UP" in link.get("flags", ()) and not is_off(link):
-            yield from _heard(str(link["ifname"]))
-
-
-def _links(kind: str) -> list[Mapping[str, Any]]:
-    done = subprocess.run(
-        ["ip", "-j", "-d", "-s", "link", "show", "type", kind],
-        capture_output=True, text=True, check=False, env={**os.environ, "PATH": _path()}, timeout=10,
-    )  # fmt: skip
-    try:
-        content = json.loads(done.stdout or "[]")
-    except ValueError:
-        return []
-    return [entry for entry in content if entry]
+        if not link.is_virtual and link.is_up and not link.is_off:
+            yield from _heard(link.channel)
 
 
 def _heard(name: str) -> list[Finding]:
@@ -211,7 +197,7 @@ def _tools(_: Topology) -> Iterator[Finding]:
         ("setpriv", "no orphan processes", "run"),
         ("tshark", "a look into captures", "test"),
     ):
-        found = shutil.which(tool, path=_path())
+        found = shutil.which(tool, path=search_path())
         yield ok(tool, found) if found else warn(tool, f"is not installed ({use})", f"setup/packages.sh {packages}")
 
 
@@ -289,7 +275,3 @@ def _versions(_: Topology) -> Iterator[Finding]:
 def _runs_folder() -> Path:
     folder = Path("runs")
     return folder.resolve() if folder.is_dir() else Path.cwd()
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

@@ -1,18 +1,19 @@
 """Error counters of CAN interfaces, before and after a test.
 
-A bus is sick if its controller is not ERROR-ACTIVE, its interface is down, or its error counters rose. Reading is one call of ``ip``;
+A bus is sick if its controller is not ERROR-ACTIVE, its interface is down, or its error counters rose. ``bus.link_state`` reads them;
 interfaces that the kernel does not know have no counters here. Pure except for ``read``.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-_TIMEOUT_S: Final = 5.0
+from otabench.bench.bus import link_state
+from otabench.bench.bus.link_state import LinkState
+from otabench.bench.errors import BenchError
+
 _HEALTHY_STATES: Final = frozenset({"", "ERROR-ACTIVE"})
 _REMEDY: Final = "look at wiring, termination and bit rate of all nodes"
 
@@ -35,27 +36,20 @@ class Counters:
     rec: int | None = None
 
 
-def parse(link: Mapping[str, Any]) -> Counters:
-    """Read one entry of ``ip -json -details -statistics link``."""
-    info = link.get("linkinfo", {})
-    data = info.get("info_data", {})
-    berr = data.get("berr_counter", {})
-    stats = link.get("stats64", {})
-    rx, tx = stats.get("rx", {}), stats.get("tx", {})
-    errors = {
-        "rx errors": int(rx.get("errors", 0)),
-        "rx over errors": int(rx.get("over_errors", 0)),
-        "tx errors": int(tx.get("errors", 0)),
-    }
-    for name, value in info.get("info_xstats", {}).items():
-        if name != "restarts" and isinstance(value, int):
-            errors[name.replace("_", " ")] = value
+def of_link(link: LinkState) -> Counters:
+    """Return the counters of an interface. ``restarts`` is not an error: a controller that restarts is well again."""
+    errors = {}
+    if link.received is not None:
+        errors = {"rx errors": link.received.errors, "rx over errors": link.received.over_errors}
+    if link.sent is not None:
+        errors["tx errors"] = link.sent.errors
+    errors |= {name.replace("_", " "): value for name, value in link.events.items() if name != "restarts"}
     return Counters(
-        state=str(data.get("state", "")),
-        up="UP" in link.get("flags", ()),
+        state=link.state,
+        up=link.is_up,
         errors=errors,
-        tec=berr.get("tx"),
-        rec=berr.get("rx"),
+        tec=link.tx_errors if link.has_error_counters else None,
+        rec=link.rx_errors if link.has_error_counters else None,
     )
 
 
@@ -80,15 +74,6 @@ def problems(channel: str, before: Counters, after: Counters) -> list[str]:
 def read(channel: str) -> Counters | None:
     """Return the counters of a SocketCAN interface now; None where it cannot be asked."""
     try:
-        done = subprocess.run(
-            ["ip", "-json", "-details", "-statistics", "link", "show", "dev", channel],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        links = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return of_link(link_state.read(channel))
+    except BenchError:
         return None
-    return parse(links[0]) if links else None

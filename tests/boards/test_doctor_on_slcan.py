@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.bus import interfaces
+from otabench.bench.bus import link_state
 from otabench.bench.topology import bench_file
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
@@ -100,7 +100,7 @@ def test_an_adapter_that_comes_back_by_itself_leaves_the_kernel_without_carrier(
     plugged: Adapter, tmp_path: Path
 ) -> None:
     plugged.rewire(Wiring.SHORT)
-    eventually(lambda: interfaces.look(ADAPTER).is_off, "the kernel has seen the bus-off")
+    eventually(lambda: link_state.read(ADAPTER).is_off, "the kernel has seen the bus-off")
     plugged.rejoin()
     status, lines = about_the_bus(tmp_path)
     assert status == 1

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from otabench.bench.bus import link_state
 from otabench.bench.pytest_plugin import counters
 from otabench.bench.pytest_plugin.counters import Counters
 
 
 def link(*, state: str = "ERROR-ACTIVE", up: bool = True, tec: int = 0, rx_errors: int = 0, **xstats: int) -> Counters:
-    """Return one entry of ``ip -json -details -statistics link`` for a CAN controller."""
+    """Return the counters of a CAN controller as `ip` reports it."""
     names = ("restarts", "bus_error", "arbitration_lost", "error_warning", "error_passive", "bus_off")
     entry: dict[str, Any] = {
         "ifname": "can0",
@@ -26,7 +27,7 @@ def link(*, state: str = "ERROR-ACTIVE", up: bool = True, tec: int = 0, rx_error
             "tx": {"bytes": 0, "packets": 0, "errors": 0, "dropped": 0, "carrier_errors": 0, "collisions": 0},
         },
     }
-    return counters.parse(entry)
+    return counters.of_link(link_state.parse(entry))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.bus import environment, interfaces
+from otabench.bench.bus import environment
+from otabench.bench.bus.link_state import LinkState
 from otabench.bench.doctor import bench_check, bus_probe
 from otabench.bench.errors import BenchError, BenchFileError
 from otabench.bench.finding import Finding
@@ -187,7 +188,7 @@ def sentence(found: Finding | None) -> str:
     return found.sentence() if found else ""
 
 
-def rate_problem(bus: BusEntry, state: interfaces.LinkState) -> str:
+def rate_problem(bus: BusEntry, state: LinkState) -> str:
     return sentence(bus_probe.rate_problem(bus, state))
 
 
@@ -195,8 +196,8 @@ def bus_problem(bus: BusEntry) -> str:
     return sentence(bus_probe.problem(bus))
 
 
-def link(**told: int) -> interfaces.LinkState:
-    return interfaces.LinkState("can0", "can", True, 72, 1000, state="ERROR-ACTIVE", **told)  # type: ignore[arg-type]
+def link(**told: int) -> LinkState:
+    return LinkState("can0", "can", True, 72, 1000, state="ERROR-ACTIVE", **told)  # type: ignore[arg-type]
 
 
 def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from otabench.bench.bus import link_state
 from otabench.bench.doctor import adapters, error_frames, links
 from otabench.bench.doctor.adapters import UsbAdapter
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
@@ -42,38 +43,42 @@ def of_another_driver(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def judge(entry: dict[str, Any], *, bitrates: dict[str, int] | None = None) -> list[Finding]:
+    return links.judge([link_state.parse(entry)], bitrates=bitrates)
+
+
 def levels(findings: list[Finding]) -> list[Severity]:
     return [finding.severity for finding in findings]
 
 
 def test_a_healthy_interface_is_one_line() -> None:
-    (finding,) = links.judge([recorded("can_up")], bitrates={"can0": 500_000})
+    (finding,) = judge(recorded("can_up"), bitrates={"can0": 500_000})
     assert finding.severity is Severity.OK
     assert finding.problem.startswith("slcan, up, error-active, 500 kbit/s, txqueuelen 1000, rx 0 frames, 0 errors")
 
 
 def test_vcan_is_healthy_without_a_controller() -> None:
-    (finding,) = links.judge([recorded("vcan")])
+    (finding,) = judge(recorded("vcan"))
     assert finding.severity is Severity.OK
     assert finding.problem.startswith("vcan, up, CAN FD, txqueuelen 1000")
 
 
 def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
-    (finding,) = links.judge([of_another_driver(recorded("can_busoff"))])
+    (finding,) = judge(of_another_driver(recorded("can_busoff")))
     assert finding.severity is Severity.FAIL
     assert "bus-off, once so far" in finding.problem
     assert "ip link set can0 type can restart (or set restart-ms 100" in finding.remedy
 
 
 def test_a_serial_adapter_knows_no_restart_and_is_set_up_again() -> None:
-    (finding,) = links.judge([recorded("can_busoff")])
+    (finding,) = judge(recorded("can_busoff"))
     assert "then otabench can up can0 --bitrate 500000 (slcan knows no restart)" in finding.remedy
 
 
 def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
     entry = recorded("can_busoff")
     entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
-    (finding,) = links.judge([entry])
+    (finding,) = judge(entry)
     assert finding.severity is Severity.FAIL
     assert "came back by itself, and the kernel sends nothing" in finding.problem
 
@@ -81,31 +86,31 @@ def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
 def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"]["bittiming_bitrate"] = 0xFFFF_FFFF
-    (finding,) = links.judge([entry], bitrates={"can0": 500_000})
+    (finding,) = judge(entry, bitrates={"can0": 500_000})
     assert finding.severity is Severity.OK and "kbit/s" not in finding.problem
 
 
 def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
     entry = recorded("can_busoff")
     entry["linkinfo"]["info_data"]["restart_ms"] = 100
-    (finding,) = links.judge([entry])
+    (finding,) = judge(entry)
     assert "starts again by itself after 100 ms" in finding.remedy
 
 
 def test_error_passive_without_counters_names_all_three_causes() -> None:
-    (finding,) = links.judge([recorded("can_passive")])
+    (finding,) = judge(recorded("can_passive"))
     assert finding.severity is Severity.FAIL
     assert "the only node, a wrong bit rate, or no termination" in finding.remedy
 
 
 def test_a_sender_that_nobody_acknowledges_seems_to_be_the_only_node() -> None:
-    (finding,) = links.judge([with_counters(recorded("can_passive"), sent=128, received=0)])
+    (finding,) = judge(with_counters(recorded("can_passive"), sent=128, received=0))
     assert "the only node" in finding.problem and "send 128, receive 0" in finding.problem
     assert "120 ohm" in finding.remedy
 
 
 def test_a_listener_to_whom_nothing_makes_sense_has_the_wrong_bit_rate() -> None:
-    (finding,) = links.judge([with_counters(recorded("can_passive"), sent=0, received=135)])
+    (finding,) = judge(with_counters(recorded("can_passive"), sent=0, received=135))
     assert "makes no sense" in finding.problem
     assert "bit rate" in finding.remedy
 
@@ -113,28 +118,28 @@ def test_a_listener_to_whom_nothing_makes_sense_has_the_wrong_bit_rate() -> None
 def test_error_warning_is_a_warning() -> None:
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"]["state"] = "ERROR-WARNING"
-    assert levels(links.judge([entry])) == [Severity.WARN]
+    assert levels(judge(entry)) == [Severity.WARN]
 
 
 @pytest.mark.parametrize(("bitrates", "level"), [({}, Severity.WARN), ({"can0": 250_000}, Severity.FAIL)])
 def test_an_interface_that_is_down_matters_where_the_bench_file_names_it(
     bitrates: dict[str, int], level: Severity
 ) -> None:
-    (finding,) = links.judge([recorded("can_down")], bitrates=bitrates)
+    (finding,) = judge(recorded("can_down"), bitrates=bitrates)
     assert finding.severity is level
     wanted = bitrates.get("can0", 500_000)
     assert finding.remedy == f"ip link set can0 type can bitrate {wanted}; ip link set can0 up"
 
 
 def test_another_bit_rate_than_the_bench_file_s_is_a_failure() -> None:
-    findings = links.judge([recorded("can_up")], bitrates={"can0": 250_000})
+    findings = judge(recorded("can_up"), bitrates={"can0": 250_000})
     assert levels(findings) == [Severity.OK, Severity.FAIL]
     assert "runs at 500000 bit/s, the bench file says 250000" in findings[1].problem
 
 
 def test_a_short_queue_is_a_warning_with_the_line_that_mends_it() -> None:
     entry = recorded("can_up") | {"txqlen": 10}
-    findings = links.judge([entry])
+    findings = judge(entry)
     assert levels(findings) == [Severity.OK, Severity.WARN]
     assert findings[1].remedy == "ip link set can0 txqueuelen 1000"
 
@@ -143,12 +148,12 @@ def test_a_bit_rate_is_read_from_controllers_with_and_without_bit_timing() -> No
     entry = recorded("can_up")
     entry["linkinfo"]["info_data"].pop("bittiming_bitrate")
     entry["linkinfo"]["info_data"]["bittiming"] = {"bitrate": 1_000_000, "sample_point": "0.750"}
-    assert "1000 kbit/s" in links.judge([entry])[0].problem
+    assert "1000 kbit/s" in judge(entry)[0].problem
 
 
-@pytest.mark.parametrize("entry", [{}, {"ifname": "can3"}, {"ifname": "can3", "flags": ["UP"], "linkinfo": {}}])
+@pytest.mark.parametrize("entry", [{"ifname": "can3"}, {"ifname": "can3", "flags": ["UP"], "linkinfo": {}}])
 def test_what_an_older_ip_leaves_out_is_no_trouble(entry: dict[str, Any]) -> None:
-    assert len(links.judge([entry])) <= 2
+    assert len(judge(entry)) <= 2
 
 
 ACK = (0x0A8, bytes.fromhex("0000001900000000"))

@@ -1,0 +1,83 @@
+"""Run `ip` and `tc` of iproute2, as root where that needs no password, and explain a refusal.
+
+Why not a netlink library: docs/adr/0009-libraries-kept-out.md. ``bus.interfaces`` composes the commands of `otabench can`,
+``bus.link_state`` reads what `ip` prints, ``bus.vcan`` and ``bus.pacing`` make virtual buses.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Final
+
+from otabench.bench.errors import AdapterError
+
+_TIMEOUT_S: Final = 30.0
+"""Far more than any of them needs; a driver that hangs must not hang the bench."""
+
+
+def search_path() -> str:
+    """Return PATH with the folders of system programs, which Debian puts into root's PATH only."""
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def as_root(command: Sequence[str]) -> list[str]:
+    """Return the command as it runs with root's rights: unchanged for root, else with `sudo`, which must not ask for a password."""
+    if os.geteuid() == 0 or shutil.which("sudo") is None:
+        return list(command)
+    return ["sudo", "-n", *command]
+
+
+def query(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command that changes nothing, with the user's own rights. Its first word is ``ip`` or ``tc``.
+
+    Raises:
+        AdapterError: the program is not installed, or does not end.
+    """
+    return _run(command, [_program(command[0]), *command[1:]])
+
+
+def change(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command that needs root's rights. Its first word is ``ip`` or ``tc``.
+
+    Raises:
+        AdapterError: the program is not installed, or does not end.
+    """
+    return _run(command, as_root([_program(command[0]), *command[1:]]))
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=search_path())
+    if found is None:
+        raise AdapterError(f"`{name}` is not installed: setup/packages.sh run (Debian: iproute2)")
+    return found
+
+
+def _run(command: Sequence[str], argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AdapterError(
+            f"`{shlex.join(command)}` did not end within {_TIMEOUT_S:g} s: plug the adapter out and in, and look at dmesg"
+        ) from error
+
+
+def why_refused(command: Sequence[str], stderr: str, *, is_root: bool) -> str:
+    """Return what a refusal of `ip` means, and what to do. Pure."""
+    line, words = shlex.join(command), " ".join(stderr.split()) or "it said nothing"
+    if "not permitted" in words or "Permission denied" in words or "a password is required" in words:
+        who = "root of this container does not have it" if is_root else "this user is not root"
+        return (
+            f"`{line}` needs the capability CAP_NET_ADMIN, and {who}: run `sudo {line}`, "
+            "or let systemd-networkd set the interface up (docs/hardware.md)"
+        )
+    if "Cannot find device" in words or "does not exist" in words:
+        return f"`{line}`: there is no such interface: plug the adapter in; `ip -br link show type can` lists what is there"
+    if "RTNETLINK answers: Invalid argument" in words or "not supported" in words.lower():
+        return f"`{line}`: the driver refuses: {words}; bit rate, CAN FD or listen-only is not for this adapter (docs/hardware.md)"
+    return f"`{line}`: {words}"
