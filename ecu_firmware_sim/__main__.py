@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from otabench.ecu_firmware_sim.bus.opening import open_transport
 from otabench.ecu_firmware_sim.bus.transport import Waker
-from otabench.ecu_firmware_sim.control_port import ControlServer
+from otabench.ecu_firmware_sim.control_port import EcuControlPort
 from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError
 from otabench.ecu_firmware_sim.factory import open_state, provision
@@ -42,7 +42,7 @@ def run(config: EcuConfig) -> None:
     given = provision(config)
     layout = FlashLayout(slot_bytes=config.slot_size_bytes)
     with ExitStack() as opened:
-        control = opened.enter_context(ControlServer(config.control_host, config.control_port))
+        control = opened.enter_context(EcuControlPort(config.control_host, config.control_port))
         backing = opened.enter_context(closing(open_state(config, layout, given.policy)))
         open_transport(config, Waker()).close()  # a bus that is absent at the start is an error, later it is a fault
         trace = opened.enter_context(closing(TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)))
@@ -51,7 +51,7 @@ def run(config: EcuConfig) -> None:
             signal.signal(number, lambda _number, _frame: ecu.stop())
         control.start(ecu)
         ecu.run()
-        control.shutdown()
+        control.stop()
 
 
 def main(arguments: list[str] | None = None) -> int:

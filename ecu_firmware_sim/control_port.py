@@ -1,26 +1,20 @@
 """The control port: JSON lines on loopback, by which a bench (or a person with netcat) pulls the power and sets faults.
 
-One object a line, one answer a line; what cannot be done answers ``{"ok": false, "error": …}`` and nothing has happened then. Every
-operation runs on the ECU's own loop.
+This module has the operations; ``proto.control_server`` reads lines and writes answers. Every operation runs on the ECU's own loop.
+An operation that is refused has changed nothing.
 """
 
 from __future__ import annotations
 
-import json
-import socketserver
 from collections.abc import Callable
-from threading import Thread
-from typing import Any, Final
+from typing import Final
 
 from otabench.ecu_firmware_sim import faults, unforeseen
 from otabench.ecu_firmware_sim.ecu import Ecu, Mode
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError, FaultError
 from otabench.proto import image_format
+from otabench.proto.control_server import ControlServer, Message, OperationRefused
 from otabench.proto.image_format import ImageFormatError
-
-_LONGEST_LINE_BYTES: Final = 65536
-
-Message = dict[str, Any]
 
 
 def state_of(ecu: Ecu) -> Message:
@@ -95,61 +89,46 @@ def _version(ecu: Ecu, slot: int) -> str:
         return ""
 
 
-class _Handler(socketserver.StreamRequestHandler):
-    server: ControlServer
-
-    def handle(self) -> None:
-        while True:
-            try:
-                line = self.rfile.readline(_LONGEST_LINE_BYTES)
-            except OSError:
-                return
-            if not line:
-                return
-            answer = json.dumps(self.server.answer(line)) + "\n"
-            try:
-                self.wfile.write(answer.encode())
-            except OSError:
-                return
-
-
-class ControlServer(socketserver.ThreadingTCPServer):
-    """Listens from its construction on; serves from ``start`` on.
+class EcuControlPort:
+    """The control port of one ECU. It listens from its construction on, and answers from ``start`` on.
 
     Raises:
         ConfigError: the port is in use, or the host is not this machine's.
     """
 
-    allow_reuse_address = True
-    daemon_threads = True
-
     def __init__(self, host: str, port: int) -> None:
         self._ecu: Ecu | None = None
         try:
-            super().__init__((host, port), _Handler)
+            self.server = ControlServer(self._perform, host=host, port=port)
         except OSError as error:
             raise ConfigError(
                 f"control port {host}:{port}: {error.strerror}: stop what uses it or give another control_port"
             ) from error
 
-    def start(self, ecu: Ecu) -> None:
-        self._ecu = ecu
-        Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, name="control", daemon=True).start()
+    def __enter__(self) -> EcuControlPort:
+        return self
 
-    def answer(self, line: bytes) -> Message:
-        """Return the answer to one line."""
+    def __exit__(self, *_: object) -> None:
+        self.server.server_close()
+
+    def start(self, ecu: Ecu) -> None:
+        """Perform operations on this ECU from now on."""
+        self._ecu = ecu
+        self.server.start()
+
+    def stop(self) -> None:
+        """Answer no longer. Only after ``start``."""
+        self.server.shutdown()
+
+    def _perform(self, message: Message) -> Message:
+        """Perform one operation on the ECU's own loop."""
         ecu = self._ecu
         if ecu is None:
-            return {"ok": False, "error": "the ECU has not started"}
+            raise OperationRefused("the ECU has not started")
         try:
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise FaultError("a line must be one JSON object")
-            return {"ok": True, **ecu.call(lambda: perform(ecu, message))}
-        except ValueError as error:
-            return {"ok": False, "error": f"not JSON: {error}"}
+            return ecu.call(lambda: perform(ecu, message))
         except (EcuSimError, TimeoutError) as error:
-            return {"ok": False, "error": str(error) or "the ECU's loop did not answer in time"}
-        except Exception as error:  # noqa: BLE001 - the port goes on
-            unforeseen.report(error, ecu=ecu.config.name, doing=f"control port, {line[:80]!r}")
-            return {"ok": False, "error": f"unforeseen {type(error).__name__}: {error}; see the ECU's log"}
+            raise OperationRefused(str(error) or "the ECU's loop did not answer in time") from error
+        except Exception as error:
+            unforeseen.report(error, ecu=ecu.config.name, doing=f"control port, {str(message)[:80]}")
+            raise OperationRefused(f"unforeseen {type(error).__name__}: {error}; see the ECU's log") from error

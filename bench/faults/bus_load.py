@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.faults import load_plan
-from otabench.bench.faults.control_server import ControlServer, seed_of
+from otabench.bench.faults.control_server import open_control_server, seed_of
 from otabench.bench.faults.load_plan import CyclicFrame, Line, Load
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def run(arguments: argparse.Namespace) -> None:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
-        ControlServer(control.perform, port=arguments.control_port, owner="bus load") as server,
+        open_control_server(control.perform, port=arguments.control_port, owner="bus load") as server,
         server.serving(),
     ):
         print(f"bus load: {arguments.name}, control port {arguments.control_port}, seed {arguments.seed}", flush=True)

@@ -1,76 +1,36 @@
-"""The server of a control port: JSON over TCP on loopback, one object per line, one answer per line (docs/contracts.md).
-
-It reads lines and writes answers and refusals; its owner implements the operations.
-"""
+"""Control ports of the bench's own processes (frame gate, bus load): ``proto.control_server`` with the bench's errors."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.ports import LOOPBACK
-
-Perform = Callable[[dict[str, Any]], dict[str, Any]]
-"""Receives one message, returns the members of its answer. A BenchError becomes a refusal."""
+from otabench.proto.control_server import ControlServer, Message, OperationRefused, Perform
 
 
-class ControlServer(socketserver.ThreadingTCPServer):
-    """Serves one port.
+def open_control_server(perform: Perform, *, port: int, owner: str) -> ControlServer:
+    """Return a server that listens on a port of loopback.
 
     Args:
-        perform: what a message does; called by one thread for each connection.
-        port: of loopback.
+        perform: what a message does; a BenchError becomes a refusal.
+        port: where it listens.
         owner: stands in the error's text.
 
     Raises:
         BenchError: the port is in use.
     """
 
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, perform: Perform, *, port: int, owner: str) -> None:
-        self._perform = perform
+    def perform_or_refuse(message: Message) -> Message:
         try:
-            super().__init__((LOOPBACK, port), _Handler)
-        except OSError as error:
-            raise BenchError(f"{owner}: control port {port}: {error.strerror}; choose another") from error
-
-    def answer(self, line: bytes) -> dict[str, Any]:
-        """Return the answer to one line."""
-        try:
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise WrongUsage("a line must be one JSON object")
-            return {"ok": True, **self._perform(message)}
-        except ValueError as error:
-            return {"ok": False, "error": f"not JSON: {error}"}
+            return perform(message)
         except BenchError as error:
-            return {"ok": False, "error": str(error)}
+            raise OperationRefused(str(error)) from error
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Serve in a separate thread while the context is open."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
-        try:
-            yield
-        finally:
-            self.shutdown()
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    server: ControlServer
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            while line := self.rfile.readline(65536):
-                self.wfile.write((json.dumps(self.server.answer(line)) + "\n").encode())
+    try:
+        return ControlServer(perform_or_refuse, host=LOOPBACK, port=port)
+    except OSError as error:
+        raise BenchError(f"{owner}: control port {port}: {error.strerror}; choose another") from error
 
 
 def seed_of(message: dict[str, Any]) -> int | None:

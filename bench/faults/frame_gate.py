@@ -30,7 +30,7 @@ from typing import Any, Final
 from otabench.bench.bus import vcan
 from otabench.bench.bus.raw_socket import CANFD_MTU, take_all_frames
 from otabench.bench.errors import BenchError, WrongUsage
-from otabench.bench.faults.control_server import ControlServer, seed_of
+from otabench.bench.faults.control_server import open_control_server, seed_of
 from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFaults
 
 _HEADER: Final = struct.Struct("=IBBBB")
@@ -188,7 +188,7 @@ def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[
     ):
         gate = FrameGate(near_socket, far_socket, FrameFaults(seed))
         perform = GateControl(gate, name=near).perform
-        with ControlServer(perform, port=control_port, owner="frame gate") as server, server.serving():
+        with open_control_server(perform, port=control_port, owner="frame gate") as server, server.serving():
             on_gate(gate)
             print(f"frame gate: {near} to {far}, control port {control_port}, seed {seed}", flush=True)
             gate.run()

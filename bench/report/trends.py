@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from otabench.bench.report.plots import nice_step, phase_class
 from otabench.bench.runs.summary import RunSummary
+
+from otabench.bench.report.plots import nice_step, phase_class
 
 WIDTH: Final = 1000
 LEFT: Final = 64

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from otabench.ecu_firmware_sim import control_port
-from otabench.ecu_firmware_sim.control_port import ControlServer
+from otabench.ecu_firmware_sim.control_port import EcuControlPort
 from otabench.ecu_firmware_sim.ecu import Mode
 from otabench.ecu_firmware_sim.uds.codes import RoutineId
 from otabench.ecu_firmware_sim.uds.routines import ROUTINES
@@ -90,9 +90,10 @@ def test_an_operation_of_the_control_port_that_breaks_is_answered(
     rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(control_port._OPERATIONS, "state", broken)
-    with ControlServer("127.0.0.1", free_port()) as server:
-        server._ecu = rig.ecu
-        answer = server.answer(b'{"op": "state"}')
+    with EcuControlPort("127.0.0.1", free_port()) as control:
+        control.start(rig.ecu)
+        answer = control.server.answer(b'{"op": "state"}')
+        control.stop()
     assert answer == {"ok": False, "error": "unforeseen ZeroDivisionError: a mistake; see the ECU's log"}
     assert len(told(caplog)) == 1
     assert rig.ask("22 F1 89") == VERSION
