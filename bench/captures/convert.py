@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, Protocol
 
 import can
 
-from otabench.bench.captures.formats import candump_line, parse_candump_line
+from otabench.bench.captures.formats import candump_line, parse_candump
 from otabench.bench.captures.pcap import frame_of, message_of
 from otabench.bench.errors import BenchError, WrongUsage
 
@@ -88,18 +88,7 @@ def _reading(source: Path) -> AbstractContextManager[Iterator[can.Message]]:
 @contextmanager
 def _candump_messages(source: Path) -> Iterator[Iterator[can.Message]]:
     with source.open(encoding="ascii") as lines:
-        yield _parsed(lines)
-
-
-def _parsed(lines: TextIO) -> Iterator[can.Message]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            channel, frame = parse_candump_line(line)
-        except ValueError as error:
-            if not line.endswith("\n"):
-                return  # cut short by a recorder that was killed
-            raise ValueError(f"line {number} is none of candump's log format") from error
-        yield message_of(frame, channel=channel)
+        yield (message_of(frame, channel=channel) for channel, frame in parse_candump(lines))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, SFF_MASK, Frame
@@ -85,3 +86,18 @@ def parse_candump_line(line: str) -> tuple[str, Frame]:
     elif payload.startswith("R"):
         can_id, payload = can_id | RTR_FLAG, ""
     return channel, Frame(int(seconds) * 1_000_000 + int(micros), can_id, flags, bytes.fromhex(payload))
+
+
+def parse_candump(lines: Iterable[str]) -> Iterator[tuple[str, Frame]]:
+    """Read a candump log: channel and frame of each line. A torn last line, left by a recorder that was killed, is left out.
+
+    Raises:
+        ValueError: a line is not candump's; the message has its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield parse_candump_line(line)
+        except ValueError as error:
+            if not line.endswith("\n"):
+                return
+            raise ValueError(f"line {number} is none of candump's log format") from error

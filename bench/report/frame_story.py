@@ -10,7 +10,6 @@ leads from one to the other, which holds unless the wall clock is set by more th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +17,12 @@ from statistics import median
 from typing import Final
 
 from otabench.bench.bus import error_classes
-from otabench.bench.bus.frame import ERR_FLAG
+from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG
+from otabench.bench.captures.formats import parse_candump
 from otabench.bench.uds.names import describe
 from otabench.proto.isotp_address import FrameAddress, address_of_frame
 from otabench.proto.trace import TraceEvent
 
-_LINE: Final = re.compile(r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(#[0-9A-F])?([0-9A-F]*|R)\s*$")
 _FLOW: Final = {0: "continue to send", 1: "wait", 2: "overflow"}
 
 
@@ -49,17 +48,11 @@ def parse_log(lines: Iterable[str]) -> Iterator[LoggedFrame]:
     """The frames of a candump log; a torn last line is left out.
 
     Raises:
-        ValueError: a line is none of candump's; the message has its number.
+        ValueError: a line is not candump's; the message has its number.
     """
-    for number, line in enumerate(lines, start=1):
-        found = _LINE.match(line)
-        if found is None or (len(found[6]) % 2 and found[6] != "R"):
-            if not line.endswith("\n"):
-                return
-            raise ValueError(f"line {number} is none of candump's log format")
-        data = b"" if found[6] == "R" else bytes.fromhex(found[6])
-        wall_ns = int(found[1]) * 1_000_000_000 + int(found[2]) * 1000
-        yield LoggedFrame(wall_ns, found[3], int(found[4], 16), data)
+    for channel, frame in parse_candump(lines):
+        # The story tells frames apart by identifier and error flag only.
+        yield LoggedFrame(frame.timestamp_us * 1000, channel, frame.can_id & (EFF_MASK | ERR_FLAG), frame.data)
 
 
 def wall_to_mono_ns(events: Sequence[TraceEvent]) -> int:
