@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Annotated, Final
 
 import typer
-from otabench.bench.runs import prune
 from rich.console import Console
 
 from otabench.bench.cli.options import BenchArguments, with_bench_arguments
@@ -30,6 +29,7 @@ from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.report import figures, index, of_bench
 from otabench.bench.report import text as report_view
 from otabench.bench.report.of_bench import Reporter
+from otabench.bench.runs import prune
 from otabench.bench.topology import bench_file as topology
 from otabench.proto import job_states
 from otabench.proto.job_states import JobState

@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from otabench.bench.runs import compare as comparison
-from otabench.bench.runs import find, summary
-from otabench.bench.runs import prune as pruning
-from otabench.bench.runs.compare import Row, percent
-from otabench.bench.runs.summary import RunSummary
 
 from otabench.bench.cli.options import AsJson
 from otabench.bench.errors import WrongUsage
@@ -20,6 +15,11 @@ from otabench.bench.launcher import run_folder
 from otabench.bench.launcher.run_folder import LATEST
 from otabench.bench.report import index as index_page
 from otabench.bench.report.of_bench import short
+from otabench.bench.runs import compare as comparison
+from otabench.bench.runs import find, summary
+from otabench.bench.runs import prune as pruning
+from otabench.bench.runs.compare import Row, percent
+from otabench.bench.runs.summary import RunSummary
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="The folder of the runs.")]
 _RUNS: Final = Path("runs")

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from otabench.bench.runs import summary
-from otabench.bench.runs.compare import percent
-from otabench.bench.runs.summary import EcuFigures, RunSummary
 
 from otabench.bench.errors import BenchError
 from otabench.bench.launcher import run_folder
 from otabench.bench.report import figures, trends
 from otabench.bench.report.plots import KIB, phase_class
+from otabench.bench.runs import summary
+from otabench.bench.runs.compare import percent
+from otabench.bench.runs.summary import EcuFigures, RunSummary
 
 TEMPLATE: Final = "index.html.j2"
 NAME: Final = "index.html"

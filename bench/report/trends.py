@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from otabench.bench.runs.summary import RunSummary
-
 from otabench.bench.report.plots import nice_step, phase_class
+from otabench.bench.runs.summary import RunSummary
 
 WIDTH: Final = 1000
 LEFT: Final = 64
