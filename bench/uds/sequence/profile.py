@@ -30,7 +30,7 @@ from otabench.bench.uds.sequence.steps import (
     Unlock,
     WriteDid,
 )
-from otabench.bench.uds.sequence.template import NUMBERS, Pattern, Template, TemplateError, check_names
+from otabench.bench.uds.sequence.template import NUMBERS, Pattern, Template, TemplateError, TemplateText, check_names
 from otabench.bench.uds.sequence.values import Composed, Value
 
 Place = tuple[str | int, ...]
@@ -55,7 +55,7 @@ class KeepAlive(_Model):
     """TesterPresent (3E) that is sent by itself while a job runs."""
 
     every_s: float = Field(default=2.0, gt=0, le=60)
-    request: Template = Template.parse("3E 80")
+    request: TemplateText = Template.parse("3E 80")
     functional: bool = True
 
 
@@ -198,7 +198,7 @@ def _templates(step: AnyStep) -> Iterator[tuple[str, Template | Pattern]]:
 
 
 def _wrong_names(
-    template: Template | Pattern, place: Place, known: set[str], *, is_transfer: bool
+    template: TemplateText | Pattern, place: Place, known: set[str], *, is_transfer: bool
 ) -> Iterator[tuple[Place, str]]:
     try:
         check_names(template, values=known, is_transfer=is_transfer)

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from otabench.bench.uds.sequence.material import BlockKind
-from otabench.bench.uds.sequence.template import Pattern, Template
+from otabench.bench.uds.sequence.template import Pattern, PatternText, Template, TemplateText
 
 Byte = Annotated[int, Field(ge=0, le=0xFF)]
 Word = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -93,7 +93,7 @@ class Common(_Model):
 class Failure(_Model):
     """A positive response that means failure, e.g. ``76 {counter:1} 0A``."""
 
-    answer: Pattern
+    answer: PatternText
     means: str
 
 
@@ -106,8 +106,8 @@ class Request(Common):
         save: the name of a value that gets the answer's bytes from ``save_from`` on.
     """
 
-    request: Template
-    expect: Pattern | None = None
+    request: TemplateText
+    expect: PatternText | None = None
     failures: tuple[Failure, ...] = ()
     save: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     save_from: int = Field(default=0, ge=0)
@@ -121,7 +121,7 @@ class Session(Common):
 
     session: Byte
     timing: bool = True
-    expect: Pattern | None = None
+    expect: PatternText | None = None
     answers_after_reset: bool = False
     deaf_s: Seconds = 0.0
 
@@ -137,7 +137,7 @@ class Unlock(Common):
 
     unlock: Byte
     send_key: Byte | None = None
-    record: Template = Template("", ())
+    record: TemplateText = Template("", ())
 
 
 class Status(_Model):
@@ -170,10 +170,10 @@ class Routine(Common):
 
     routine: Word
     act: Literal["start", "stop", "results"] = "start"
-    option: Template = Template("", ())
+    option: TemplateText = Template("", ())
     status: Status | None = None
     """None: any positive answer means done."""
-    expect: Pattern | None = None
+    expect: PatternText | None = None
     poll: Poll = Poll()
 
 
@@ -181,14 +181,14 @@ class WriteDid(Common):
     """WriteDataByIdentifier (2E)."""
 
     write_did: Word
-    data: Template
+    data: TemplateText
 
 
 class ReadDid(Common):
     """ReadDataByIdentifier (22). ``expect``: of the record, without 62 and the identifier; ``save``: as in ``Request``."""
 
     read_did: Word
-    expect: Pattern | None = None
+    expect: PatternText | None = None
     save: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
 
 
@@ -203,7 +203,7 @@ class AwaitAnswer(_Model):
 
     await_answer: Seconds
     every_s: float = Field(default=0.1, gt=0, le=60)
-    request: Template = Template.parse("3E 00")
+    request: TemplateText = Template.parse("3E 00")
 
 
 class Wait(_Model):
@@ -215,7 +215,7 @@ class Wait(_Model):
 class Burst(_Model):
     """Send a functional request again and again without waiting for answers, to silence or catch ECUs that are starting."""
 
-    burst: Template
+    burst: TemplateText
     every_s: float = Field(gt=0, le=60)
     for_s: Seconds
 
@@ -274,16 +274,16 @@ class Download(Common):
     """
 
     download: Literal["block"]
-    request: Template = Template.parse("34 {data_format:1} 44 {address:4} {memory_length:4}")
+    request: TemplateText = Template.parse("34 {data_format:1} 44 {address:4} {memory_length:4}")
     length: BlockLength = BlockLength()
-    transfer: Template = Template.parse(_TRANSFER)
-    accepted: Pattern = Pattern.parse("76 {counter:1} *")
+    transfer: TemplateText = Template.parse(_TRANSFER)
+    accepted: PatternText = Pattern.parse("76 {counter:1} *")
     failures: tuple[Failure, ...] = ()
     first_counter: Byte = 1
     records: bool = False
     before_data: tuple[AnyStep, ...] = ()
-    exit: Template | None = Template.parse("37")
-    exit_answer: Pattern = Pattern.parse("77 *")
+    exit: TemplateText | None = Template.parse("37")
+    exit_answer: PatternText = Pattern.parse("77 *")
     repeats: int = Field(default=3, ge=0, le=100)
     transfer_p2_s: Seconds | None = None
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler, PlainValidator
+from pydantic import PlainValidator
 
 NUMBERS: Final = {
     "address": "the block's first address",
@@ -41,6 +41,7 @@ NUMBERS: Final = {
 DATA: Final = "data"
 """The data bytes of one transfer (36); a field of no width."""
 MAX_WIDTH: Final = 8
+_T = TypeVar("_T")
 _TOKEN: Final = re.compile(r"\s*(?:\{([^{}]*)\}|([0-9A-Fa-f?]{2})|(\*)\s*$)")
 
 
@@ -133,10 +134,6 @@ class Template:
     def __str__(self) -> str:
         return self.text
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        return _validator(cls, cls.parse).__get_pydantic_core_schema__(source, handler)
-
 
 @dataclass(frozen=True)
 class Pattern:
@@ -199,10 +196,6 @@ class Pattern:
 
     def __str__(self) -> str:
         return self.text
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        return _validator(cls, cls.parse).__get_pydantic_core_schema__(source, handler)
 
 
 def check_names(template: Template | Pattern, *, values: Iterable[str], is_transfer: bool = False) -> None:
@@ -274,13 +267,19 @@ def _field(text: str, whole: str) -> Field:
     return Field(name, width, is_little="little" in rest, is_low="low" in rest)
 
 
-def _validator(cls: type, parse: Any) -> PlainValidator:
+def _from_yaml(parse: Callable[[str], _T]) -> Callable[[Any], _T]:
     def validate(given: Any) -> Any:
-        if isinstance(given, cls):
+        if isinstance(given, Template | Pattern):
             return given
         if isinstance(given, bool) or not isinstance(given, str):
             # YAML reads 1001 as a number and 10:03 as minutes: the leading zeros and the base would be lost.
             raise TemplateError(f"{given!r} must be in quotes: bytes are written as text")
         return parse(given)
 
-    return PlainValidator(validate)
+    return validate
+
+
+TemplateText = Annotated[Template, PlainValidator(_from_yaml(Template.parse))]
+"""A template as a key of a profile."""
+PatternText = Annotated[Pattern, PlainValidator(_from_yaml(Pattern.parse))]
+"""A pattern as a key of a profile."""

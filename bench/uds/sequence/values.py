@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from otabench.bench.uds.sequence import checksums
 from otabench.bench.uds.sequence.checksums import CrcParameters
-from otabench.bench.uds.sequence.template import Template
+from otabench.bench.uds.sequence.template import TemplateText
 
 _DATE_PARTS: Final = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
 _DATE: Final = re.compile("|".join(_DATE_PARTS))
@@ -147,7 +147,7 @@ class Attempt(_Model):
 class Composed(_Model):
     """Bytes made of other values, to be named once where several steps send them."""
 
-    bytes: Template
+    bytes: TemplateText
 
 
 def _kind_of(given: Any) -> str | None:
