@@ -85,7 +85,7 @@ class Agent:
             target=config.cloud_grpc,
             vin=config.vin,
             tls=config.tls,
-            on_reachable=self._reachable,
+            on_reachable=self._on_reachable,
             retry_max_s=config.timing.retry_max_s,
         )
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
@@ -115,7 +115,7 @@ class Agent:
             vin=self._config.vin,
             store=self.store,
             cloud=self._cloud,
-            answered=self._answered,
+            on_answer=self._on_answer,
             identities=lambda: self._identities.known,
             timing=self._config.timing,
             trace=self._trace,
@@ -132,7 +132,9 @@ class Agent:
 
     def _make_actions(self, primary: Primary, files: JobFiles, progress: JobProgress) -> Actions:
         timing = self._config.timing
-        calls = VehicleCalls(vehicle=self._vehicle, worker=self._worker, files=files, progressed=progress.progressed)
+        calls = VehicleCalls(
+            vehicle=self._vehicle, worker=self._worker, files=files, record_progress=progress.record_progress
+        )
         way_back = WayBack(timing=timing, calls=calls, dashboard=self.dashboard, store=self.store, trace=self._trace)
         return Actions(
             manifest_check=ManifestCheck(
@@ -181,13 +183,13 @@ class Agent:
             self._actions.stop()
             self.dashboard.end_decision("The gateway is stopping; ask again in a moment.")
 
-    def stopping(self) -> None:
+    def leave_flash_running(self) -> None:
         """Leave a running flash alone from now on. Call this before ``run`` is canceled."""
         self._actions.stop()
 
     async def close(self) -> None:
         """Close connections and files; a flash that still runs is given up after a moment."""
-        self.stopping()
+        self.leave_flash_running()
         await self._cloud.close()
         self.store.close()
         closing = Worker("close")
@@ -268,13 +270,13 @@ class Agent:
         self._obstacle = None
         self.dashboard.show(obstacle=None)
 
-    def _answered(self, job_id: str, state: JobState, cancel_requested: bool) -> None:
+    def _on_answer(self, job_id: str, state: JobState, cancel_requested: bool) -> None:
         if cancel_requested or state is JobState.CANCELED:
             self._runner.give_up(job_id, Event.CANCELED, "canceled by the operator")
         elif state is JobState.TIMED_OUT:
             self._runner.give_up(job_id, Event.TIME_RAN_OUT, "the cloud says that time has run out")
 
-    def _reachable(self, reachable: bool) -> None:
+    def _on_reachable(self, reachable: bool) -> None:
         self.dashboard.show(cloud_reachable=reachable)
         self._trace.emit("cloud.reachable" if reachable else "cloud.unreachable")
 

@@ -66,12 +66,12 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
     status = 0
     try:
         config = read_config(config_path)
-        with _own(config.state_dir):
-            asyncio.run(_run(config, vehicle_factory or _on_the_bus))
+        with _locked(config.state_dir):
+            asyncio.run(_run(config, vehicle_factory or _make_uds_vehicle))
     except GatewayError as error:
-        status = _give_up(str(error))
+        status = _report_failure(str(error))
     except Exception as error:  # noqa: BLE001  # the last line of defence: one line for the user, the rest for the developer
-        status = _give_up(_unexpected(error))
+        status = _report_failure(_describe_unexpected(error))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # a worker thread may be in the middle of a transfer: the next process goes on from disk
@@ -100,7 +100,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     async with hmi:
         print(f"gateway: ready, HMI on {hmi.url}", flush=True)
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        agent.stopping()
+        agent.leave_flash_running()
     if running.done():
         running.result()
     running.cancel()
@@ -111,14 +111,14 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     trace.close()
 
 
-def _on_the_bus(config: GatewayConfig, trace: TraceWriter) -> Vehicle:
+def _make_uds_vehicle(config: GatewayConfig, trace: TraceWriter) -> Vehicle:
     from otabench.bench.gateway.flashing import UdsVehicle
 
     return UdsVehicle(config, trace)
 
 
 @contextmanager
-def _own(state_dir: Path) -> Iterator[None]:
+def _locked(state_dir: Path) -> Iterator[None]:
     """The folder is this process's for the time of the block."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -140,12 +140,12 @@ def _log_to_stderr() -> None:
     logging.getLogger("gateway").setLevel(logging.INFO)
 
 
-def _give_up(message: str) -> int:
+def _report_failure(message: str) -> int:
     print(f"gateway: {' '.join(message.split())}", file=sys.stderr)
     return 1
 
 
-def _unexpected(error: BaseException) -> str:
+def _describe_unexpected(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)

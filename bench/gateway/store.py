@@ -238,7 +238,7 @@ class Store:
             row = session.scalars(select(_ReportRow).order_by(_ReportRow.number).limit(1)).first()
             return None if row is None else Report(row.number, row.job_id, row.message)
 
-    def report_taken(self, number: int) -> None:
+    def remove_report(self, number: int) -> None:
         """Remove a report that the cloud has answered."""
         with Session(self._engine) as session, session.begin():
             row = session.get(_ReportRow, number)

@@ -1,8 +1,8 @@
 """Reports to the cloud, in this order: every transition from the outbox, then progress, then a sign of life.
 
-A transition is repeated until the cloud has answered it; its number makes repeats harmless. Progress is sent only when no transition
+A transition is repeated until the cloud has on_answer it; its number makes repeats harmless. Progress is sent only when no transition
 waits, at most twice a second, and is dropped if it cannot be sent. The cloud's answer (its state of the job, the operator's cancel) is
-passed to ``answered``.
+passed to ``on_answer``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Reporter:
         vin: this vehicle.
         store: holds the outbox.
         cloud: where the reports go.
-        answered: called with every answer.
+        on_answer: called with every answer.
         identities: what the ECUs run, for the question after a refusal.
         timing: back-off while the cloud is away; a job without progress is reported at every poll interval, to learn of a cancel.
         trace: receives refusals.
@@ -76,7 +76,7 @@ class Reporter:
         vin: str,
         store: Store,
         cloud: CloudLink,
-        answered: Answered,
+        on_answer: Answered,
         identities: Callable[[], Mapping[str, EcuIdentity]],
         timing: GatewayTiming,
         trace: TraceWriter,
@@ -84,7 +84,7 @@ class Reporter:
         self._vin = vin
         self._store = store
         self._cloud = cloud
-        self._answered = answered
+        self._on_answer = on_answer
         self._identities = identities
         self._backoff = timing.backoff()
         self._heartbeat_s = timing.poll_interval_s
@@ -93,17 +93,17 @@ class Reporter:
         self._has_progress = False
         self._news = asyncio.Event()
 
-    def transition_written(self) -> None:
+    def wake(self) -> None:
         """Wake the reporter: there is a new report in the outbox."""
         self._news.set()
 
-    def progressed(self, progress: EcuProgress) -> None:
+    def record_progress(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
         self._progress[progress.ecu] = progress
         self._has_progress = True
         self._news.set()
 
-    def job_began(self) -> None:
+    def forget_progress(self) -> None:
         """Forget the progress of the job before."""
         self._progress.clear()
         self._has_progress = False
@@ -118,7 +118,7 @@ class Reporter:
                 continue
             job = self._store.open_job()
             if job is not None and self._has_progress:
-                await self._tell(job)
+                await self._send_progress(job)
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 continue
             await self._wait(self._heartbeat_s)
@@ -138,14 +138,14 @@ class Reporter:
             self._trace.emit(
                 "cloud.refused", job_id=report.job_id, state=str(state), reason=str(error), code=error.code
             )
-            self._store.report_taken(report.number)
-            await self._ask_state(report.job_id)
+            self._store.remove_report(report.number)
+            await self._fetch_state(report.job_id)
             return
         self._backoff.reset()
-        self._store.report_taken(report.number)
-        self._hand_on(request.job_id, answer.state, answer.cancel_requested)
+        self._store.remove_report(report.number)
+        self._pass_on(request.job_id, answer.state, answer.cancel_requested)
 
-    async def _tell(self, job: JobRecord) -> None:
+    async def _send_progress(self, job: JobRecord) -> None:
         self._has_progress = False
         request = status_request(self._vin, job, progress=self._progress)
         try:
@@ -153,27 +153,27 @@ class Reporter:
         except CloudUnreachable:
             await asyncio.sleep(self._backoff.next_s())
         except CloudRefused:
-            await self._ask_state(job.job_id)
+            await self._fetch_state(job.job_id)
             await asyncio.sleep(self._heartbeat_s)
         else:
             self._backoff.reset()
-            self._hand_on(job.job_id, answer.state, answer.cancel_requested)
+            self._pass_on(job.job_id, answer.state, answer.cancel_requested)
 
-    async def _ask_state(self, job_id: str) -> None:
+    async def _fetch_state(self, job_id: str) -> None:
         """Ask for the job's state after a refusal: the cloud may have ended the job, and reports that at check-in."""
         try:
             answer = await self._cloud.check_in(self._identities(), job_id=job_id)
         except (CloudUnreachable, CloudRefused):
             return
         if answer.job_id == job_id:
-            self._hand_on(job_id, answer.job_state, False)
+            self._pass_on(job_id, answer.job_state, False)
 
-    def _hand_on(self, job_id: str, state: int, cancel_requested: bool) -> None:
+    def _pass_on(self, job_id: str, state: int, cancel_requested: bool) -> None:
         try:
             known = from_wire(state)
         except ValueError:
             return  # a state of a later version of the protocol: nothing that this gateway could act on
-        self._answered(job_id, known, cancel_requested)
+        self._on_answer(job_id, known, cancel_requested)
 
     async def _wait(self, timeout_s: float) -> None:
         try:

@@ -1,6 +1,13 @@
-"""Programs ECUs by UDS: the gateway's ``Vehicle`` on a real bus.
+"""Program ECUs by UDS: the gateway's ``Vehicle`` on a real bus.
 
-``UdsVehicle`` is what the agent uses; ``probe`` asks one ECU who it is. The sequence is data (``bench/gateway/profiles``).
+    vehicle = UdsVehicle(config, trace)
+    vehicle.stage(images, job_id=job_id, progress=print, cancel=threading.Event(), fetch_image=download)
+    vehicle.activate(images, job_id=job_id, progress=print)
+    vehicle.verify(images, job_id=job_id, progress=print)
+    vehicle.confirm(images, job_id=job_id, progress=print)
+    vehicle.finish(job_id=job_id)
+
+``probe`` reads the identity of one ECU. The order of the requests is data (``bench/uds/profiles``).
 """
 
 from otabench.bench.gateway.flashing.uds_vehicle import UdsVehicle

@@ -1,14 +1,16 @@
-"""What follows staging, one ECU at a time: activate, verify, confirm, revert, judged by the slot table alone.
+"""The acts that follow staging, for one ECU at a time: activate, verify, confirm, revert.
 
-Every act looks first and does only what is still to be done, so that each may be repeated after any interruption, as
-``reentry`` does where the ECU was reset or a message was lost:
+Every act reads the slot table first and does only what is still to be done. So each act may be repeated after any interruption, and
+``reentry`` repeats it when the ECU was reset or a message was lost. "New" is the version of the update:
 
-    active slot          other slot                activate        revert
-    wanted, TRIAL/CONF.  any                       nothing         0212, reset
-    another version      STAGED, wanted            FF01, 0210      nothing
-    another version      TRIAL, wanted (pending)   reset           0212 (cancels it)
-    another version      anything else             error           nothing
-    wanted, INVALID      CONFIRMED (left already)  error           reset
+    active slot          inactive slot           activate        revert
+    new, TRIAL/CONF.     any                     nothing         0212, reset
+    another version      new, STAGED             FF01, 0210      nothing
+    another version      new, TRIAL (pending)    reset           0212 (cancels it)
+    another version      anything else           error           nothing
+    new, INVALID         CONFIRMED               error           reset
+
+The soak between verifying and confirming is in ``soak``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from enum import StrEnum, auto
 from typing import Final
 
 from otabench.bench.deadline import Deadline
-from otabench.bench.gateway.flashing.reentry import carry, enter_extended, enter_pre_programming
+from otabench.bench.gateway.flashing.reentry import enter_extended, enter_pre_programming, with_reentry
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds import answers
 from otabench.bench.uds.client import EcuClient
@@ -37,14 +39,14 @@ from otabench.bench.uds.slot_table import SlotState, SlotTable, same_version
 
 
 class Standing(StrEnum):
-    """Where an ECU stands with regard to one version."""
+    """The state of an ECU with regard to one version."""
 
     TRIAL = auto()
     CONFIRMED = auto()
     PENDING = auto()
     STAGED = auto()
     LEFT = auto()
-    """Runs still, given up by 0212: the next reset leaves it."""
+    """It still runs, but 0212 has given it up: the next reset leaves it."""
     ROLLED_BACK = auto()
     OTHER = auto()
 
@@ -60,7 +62,7 @@ _LEFT_BEHIND: Final = frozenset(Standing) - _TO_BE_LEFT - {Standing.LEFT}
 
 
 def standing(slots: SlotTable, version: str) -> Standing:
-    """Judge a slot table. Pure."""
+    """Return the state of an ECU with this slot table with regard to ``version``."""
     if same_version(slots.active.version, version) and slots.active.state in _ACTIVE:
         return _ACTIVE[slots.active.state]
     if slots.other.state is SlotState.INVALID:
@@ -73,22 +75,23 @@ def standing(slots: SlotTable, version: str) -> Standing:
     return Standing.OTHER
 
 
-def describe(slots: SlotTable) -> str:
-    """ "runs 1.0.0 (CONFIRMED), the other slot is INVALID"."""
+def describe_slots(slots: SlotTable) -> str:
+    """Return a slot table in words: "runs 1.0.0 (CONFIRMED), the other slot is INVALID"."""
     other = f"{slots.other.state} {slots.other.version}".strip()
     return f"runs {slots.active.version or 'nothing readable'} ({slots.active.state}), the other slot is {other}"
 
 
-def prepare(client: EcuClient, image: EcuImage) -> bool:
-    """Check dependencies. Return False where the ECU runs the version already.
+def needs_activation(client: EcuClient, image: EcuImage) -> bool:
+    """Return whether the ECU is still to be activated; check its dependencies first.
 
     Raises:
-        FlashError: refused, lost, or the slot table holds no such image.
+        DependenciesNotMet: the ECU reports that a version that the image depends on is missing.
+        FlashError: the ECU refused or was lost, or the image is not staged.
     """
-    return carry(client, lambda: _prepare(client, image), restore=lambda: enter_pre_programming(client))
+    return with_reentry(client, lambda: _needs_activation(client, image), restore=lambda: enter_pre_programming(client))
 
 
-def _prepare(client: EcuClient, image: EcuImage) -> bool:
+def _needs_activation(client: EcuClient, image: EcuImage) -> bool:
     step = "activate"
     slots = read_slots(client)
     where = standing(slots, image.version)
@@ -98,7 +101,7 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
         return True
     if where is not Standing.STAGED:
         raise EcuContradicts(
-            f"{image.version} is not staged: it {describe(slots)}",
+            f"{image.version} is not staged: it {describe_slots(slots)}",
             ecu=client.name,
             step=step,
             remedy="stage it again",
@@ -112,31 +115,33 @@ def _prepare(client: EcuClient, image: EcuImage) -> bool:
 
 
 def make_trial(client: EcuClient, image: EcuImage) -> None:
-    """Activate the slot (31 01 0210) where it is still STAGED.
+    """Activate the slot (31 01 0210) if it is still STAGED.
 
     Raises:
-        FlashError: refused or lost.
+        FlashError: the ECU refused or was lost.
     """
 
     def act() -> None:
         slots = read_slots(client)
         if standing(slots, image.version) is Standing.STAGED:
-            _slot_routine(client, client.profile.routines.activate, "activate", looked=slots)
+            _slot_routine(client, client.profile.routines.activate, "activate", slots_before=slots)
 
-    carry(client, act, restore=lambda: enter_pre_programming(client))
+    with_reentry(client, act, restore=lambda: enter_pre_programming(client))
 
 
 def reset_into_trial(client: EcuClient, image: EcuImage) -> None:
-    """Reset the ECU (11 01) where the trial is not running yet. ``await_version`` waits for an ECU that does not come back in time.
+    """Reset the ECU (11 01) if the trial is not running yet.
+
+    An ECU that does not come back is not an error here. ``await_version`` waits for it and reports it.
 
     Raises:
-        EcuRefused: it does not reset.
+        EcuRefused: the ECU refuses the reset.
     """
     _reset(client, image, unless=_RUNS)
 
 
 def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -> None:
-    """Reset the ECU (11 01), unless it is there already: resetting a running trial would use up one of its boots."""
+    """Reset the ECU (11 01), unless its state is one of ``unless``. Resetting a running trial would use up one of its boots."""
     kind = client.profile.reset.type
     step = f"11 {kind:02X} reset"
 
@@ -148,8 +153,9 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
         except EcuContradicts as error:
             raise EcuLost.of(error) from error
 
-    with suppress(EcuLost, BusUnavailable):  # it may boot for longer; the caller that waits for it reports what it runs
-        carry(client, act, restore=lambda: enter_extended(client))
+    # An ECU may take longer to boot than a request is repeated. The caller waits for it and reports what it runs.
+    with suppress(EcuLost, BusUnavailable):
+        with_reentry(client, act, restore=lambda: enter_extended(client))
     client.close()
 
 
@@ -157,9 +163,8 @@ def await_version(client: EcuClient, version: str, *, deadline: Deadline) -> Ecu
     """Wait until the ECU runs ``version`` in a TRIAL or CONFIRMED slot.
 
     Raises:
-        RolledBack: it runs another one and has given this one up.
-        EcuLost: it did not come up before ``deadline``.
-        EcuContradicts: it came up with something else.
+        RolledBack: the ECU runs another version, and its bootloader has given up this one.
+        EcuLost: the ECU did not run this version before ``deadline``.
     """
     step = "boot"
     timing = client.profile.timing
@@ -170,7 +175,7 @@ def await_version(client: EcuClient, version: str, *, deadline: Deadline) -> Ecu
             where = standing(slots, version)
             if where in _RUNS:
                 return read_identity(client)
-            seen = describe(slots)
+            seen = describe_slots(slots)
             if where is Standing.ROLLED_BACK:
                 raise RolledBack(
                     f"{version} did not come up and was given up by the bootloader: it {seen}",
@@ -189,13 +194,13 @@ def await_version(client: EcuClient, version: str, *, deadline: Deadline) -> Ecu
 
 
 def confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
-    """Confirm the image (31 01 0211) unless it is confirmed already, and read back that it is.
+    """Confirm the image (31 01 0211) unless it is confirmed already. Read the slot table back to prove it.
 
     Raises:
-        RolledBack: it runs another version.
-        FlashError: refused, lost, or not confirmed afterwards.
+        RolledBack: the ECU runs another version.
+        FlashError: the ECU refused, was lost, or has not confirmed the image afterwards.
     """
-    return carry(client, lambda: _confirm(client, image))
+    return with_reentry(client, lambda: _confirm(client, image))
 
 
 def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
@@ -203,10 +208,12 @@ def _confirm(client: EcuClient, image: EcuImage) -> EcuIdentity:
     slots = _require_running(client, image)
     if standing(slots, image.version) is Standing.TRIAL:
         _enter_for_slot_routine(client)
-        _slot_routine(client, routine, "confirm", looked=slots)
+        _slot_routine(client, routine, "confirm", slots_before=slots)
     identity = read_identity(client)
     if identity.active.state is not SlotState.CONFIRMED:
-        raise client.contradiction(f"31 01 {routine:04X} confirm", f"answered done, and is {identity.active.state}")
+        raise client.contradiction(
+            f"31 01 {routine:04X} confirm", f"reported success, but the slot is {identity.active.state}"
+        )
     return identity
 
 
@@ -214,28 +221,28 @@ def require_running(client: EcuClient, image: EcuImage) -> None:
     """Check that the ECU runs the image's version in a TRIAL or CONFIRMED slot.
 
     Raises:
-        RolledBack: it runs another version.
+        RolledBack: the ECU runs another version.
         FlashError: see ``EcuClient.read``.
     """
-    carry(client, lambda: _require_running(client, image))
+    with_reentry(client, lambda: _require_running(client, image))
 
 
 def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
     slots = read_slots(client)
     if standing(slots, image.version) not in _RUNS:
-        text = f"{image.version} does not run any more: it {describe(slots)}"
+        text = f"{image.version} does not run any more: it {describe_slots(slots)}"
         raise RolledBack(text, ecu=client.name, step="confirm")
     return slots
 
 
 def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuIdentity:
-    """Bring an ECU that runs (or is about to run) the image's version back to the slot before.
+    """Return an ECU to the slot that it ran before, if it runs the image's version or would run it after a reset.
 
     Raises:
-        FlashError: it could not be reverted; the message names what it runs.
+        FlashError: the ECU could not be reverted; the message contains what it runs.
     """
     await_slots(client, deadline=Deadline(boot_timeout_s))
-    carry(client, lambda: _leave(client, image))
+    with_reentry(client, lambda: _request_revert(client, image))
     _reset(client, image, unless=_LEFT_BEHIND)
     deadline = Deadline(boot_timeout_s)
     while True:
@@ -244,28 +251,27 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
             return read_identity(client)
         if deadline.has_passed():
             step = f"31 01 {client.profile.routines.revert:04X} revert"
-            raise client.contradiction(step, f"answered done, and {describe(slots)}")
+            raise client.contradiction(step, f"reported success, but {describe_slots(slots)}")
         time.sleep(client.profile.timing.poll_pause_s)
 
 
-def _leave(client: EcuClient, image: EcuImage) -> None:
-    """Revert the image (31 01 0212) where it runs or is about to."""
+def _request_revert(client: EcuClient, image: EcuImage) -> None:
+    """Send 31 01 0212 if the image runs or would run after a reset."""
     slots = read_slots(client)
     if standing(slots, image.version) not in _TO_BE_LEFT:
         return
     _enter_for_slot_routine(client)
     try:
-        _slot_routine(client, client.profile.routines.revert, "revert", looked=slots)
+        _slot_routine(client, client.profile.routines.revert, "revert", slots_before=slots)
     except EcuRefused as error:
-        raise EcuRefused.of(error, note=f"it {describe(slots)}") from error
+        raise EcuRefused.of(error, note=f"it {describe_slots(slots)}") from error
 
 
 def await_slots(client: EcuClient, *, deadline: Deadline) -> SlotTable:
-    """Return the slot table, as soon as the ECU sends it.
+    """Return the slot table as soon as the ECU sends it.
 
     Raises:
-        EcuLost: it did not before ``deadline``.
-        BusUnavailable: the bus stayed away as long.
+        EcuLost: the ECU did not send it before ``deadline``, or the bus stayed away.
     """
     timing = client.profile.timing
     while True:
@@ -283,7 +289,7 @@ def _enter_for_slot_routine(client: EcuClient) -> None:
         client.unlock()
 
 
-def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTable) -> None:
+def _slot_routine(client: EcuClient, routine: int, name: str, *, slots_before: SlotTable) -> None:
     step = f"31 01 {routine:04X} {name}"
     try:
         status = client.routine(routine, name, find_session=True)[0]
@@ -291,9 +297,11 @@ def _slot_routine(client: EcuClient, routine: int, name: str, *, looked: SlotTab
         if error.nrc != answers.CONDITIONS_NOT_CORRECT:
             raise
         slots = read_slots(client)
-        text = f"it {describe(slots)}"
-        if slots != looked:  # it was reset in between, or a request whose answer was lost has been done
+        text = f"it {describe_slots(slots)}"
+        # A changed table means that the ECU was reset meanwhile, or that it carried out a request whose response was lost. Both are
+        # reasons to begin the act again.
+        if slots != slots_before:
             raise EcuLost(f"{answers.nrc_label(error.nrc)}: {text}", ecu=client.name, step=step) from error
         raise client.refusal(step, text, nrc=error.nrc) from error
     if status:
-        raise client.refusal(step, f"status {status:02X}: not done")
+        raise client.refusal(step, f"status {status:02X}: it was not carried out")

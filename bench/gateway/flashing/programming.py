@@ -1,8 +1,13 @@
-"""Programs the ECUs of one bus, one after the other: pre-programming for all, then each up to STAGED.
+"""Program the ECUs of one bus: pre-programming for all of them together, then one ECU after the other up to STAGED.
 
-An ECU that falls silent or loses its session is waited for and programmed again from the start of its sequence, a limited number of
-times. A refusal is final at once. A refused patch is followed by the full image. An ECU in its bootloader (no slot holds an image
-that may run) has no extended session, so it is programmed from the session it is in.
+Rules:
+
+* If an ECU falls silent or loses its session, wait for it and start its sequence again, a limited number of times.
+* A refusal is final at once. After a refused patch, send the full image.
+* An ECU is in its bootloader when neither slot holds an image that may run. It has no extended session then, so program it from the session
+  that it is in.
+
+The single steps are in ``steps``, the transfer of data in ``transfer``.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ _RUNS: Final = frozenset({SlotState.TRIAL, SlotState.CONFIRMED})
 
 
 class BusProgramming:
-    """One run of ``stage`` on one bus."""
+    """One call of ``stage``, for one bus."""
 
     def __init__(
         self,
@@ -64,9 +69,9 @@ class BusProgramming:
         works = [self._work(image) for image in images]
         for work in works:
             work.progress.phase(Phase.WAITING, bytes_total=_bus_bytes(work))
-        needy = [work for work in works if not self._is_done(work)]
-        self._enter_all([work.client for work in needy])
-        for work in needy:
+        remaining = [work for work in works if not self._is_done(work)]
+        self._enter_all([work.client for work in remaining])
+        for work in remaining:
             self._stage_one(work)
 
     def _work(self, image: EcuImage) -> Work:
@@ -81,7 +86,7 @@ class BusProgramming:
         )
 
     def _is_done(self, work: Work) -> bool:
-        """Return whether the ECU runs the version already. False if it is silent: its own attempt follows."""
+        """Return whether the ECU runs the version already. Return False if it is silent: its own attempt follows and waits for it."""
         try:
             slots = read_slots(work.client)
         except (EcuLost, BusUnavailable):
@@ -92,17 +97,20 @@ class BusProgramming:
         return False
 
     def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Run pre-programming with functional requests. An ECU that is silent or was reset enters the session in its own attempt."""
+        """Run pre-programming with functional requests.
+
+        An ECU that is silent or was reset meanwhile drops out here. It enters the session at the beginning of its own attempt.
+        """
         if not clients:
             return
-        here = {client.name: client for client in clients}
+        present = {client.name: client for client in clients}
         for step in clients[0].profile.sequence.pre_programming:
-            for name in self._run_on_all(step, here):
-                del here[name]
-        self._entered |= set(here)
+            for name in self._run_on_all(step, present):
+                del present[name]
+        self._entered |= set(present)
 
     def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Return the names of the ECUs that did not answer, or were reset in between.
+        """Run one step on all ECUs. Return the names of those that did not answer, or were reset meanwhile.
 
         Raises:
             EcuRefused: one of them refuses the step.
@@ -117,7 +125,8 @@ class BusProgramming:
                     client.discard_received()
                 self._link.send_functional(request, step=f"{title(request, step)} (functional)")
             except BusUnavailable:
-                return list(clients)  # each waits for the bus in its own attempt
+                # The bus is away. Every ECU waits for it in its own attempt.
+                return list(clients)
             for name, client in clients.items():
                 try:
                     pre_programming_step(client, step, is_sent_already=True)
@@ -154,6 +163,7 @@ class BusProgramming:
                 last = error
                 continue
             except (EcuLost, BusUnavailable) as error:
+                # If the ECU did not come back after a failure, that failure is the reason to report, not the vain wait.
                 last = last if last is not None and error.step == AWAIT_STEP else error
             except EcuRefused as error:
                 if error.nrc not in answers.FORGOTTEN:
@@ -166,7 +176,7 @@ class BusProgramming:
             attempt += 1
         assert last is not None
         work.progress.phase(Phase.FAILED, detail=str(last))
-        note = f"given up after {attempts} attempts; its running slot is untouched"
+        note = f"given up after {attempts} attempts; the active slot is untouched"
         if last.nrc is None or isinstance(last, EcuLost):
             raise EcuLost.of(last, note=note) from last
         raise EcuRefused.of(last, note=note) from last
@@ -180,6 +190,8 @@ class BusProgramming:
                 pre_programming_step(client, step)
             self._entered.add(client.name)
         steps = client.profile.sequence.programming
+        # The slot may hold the image already, staged by an earlier attempt or process. Then check memory with the new metadata is enough,
+        # and the transfer, by far the longest step, is left out.
         if self._is_staged(read_slots(client), work) and Step.CHECK_MEMORY in steps:
             try:
                 for step in steps:
@@ -187,6 +199,7 @@ class BusProgramming:
                         programming_step(work, step)
                 return
             except EcuRefused as error:
+                # A negative response concerns the request. A status of check memory concerns the image: transfer it again.
                 if error.nrc is not None:
                     raise
                 client.emit("flash.staged_image_refused", reason=str(error))

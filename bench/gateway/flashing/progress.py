@@ -1,4 +1,7 @@
-"""Progress of one ECU, reported at most five times a second within a phase; a change of phase is reported at once and traced."""
+"""Report the progress of one ECU to driver and cloud.
+
+A change of phase is reported at once, and traced. Within a phase progress is reported at most five times a second.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _MIN_INTERVAL_S: Final = 0.2
 
 
 class ProgressSender:
-    """Sends one ECU's progress to a listener."""
+    """The progress of one ECU, sent to a listener."""
 
     def __init__(self, client: EcuClient, listener: ProgressListener) -> None:
         self._client = client
@@ -36,7 +39,7 @@ class ProgressSender:
         self._listener(EcuProgress(self._client.name, phase, bytes_done, bytes_total, 0.0, detail))
 
     def bytes(self, done: int) -> None:
-        """Report the bytes that the ECU has acknowledged within the phase."""
+        """Report how many bytes of the phase the ECU has acknowledged."""
         now = time.monotonic()
         if self._phase is None or (now - self._reported_at_s < _MIN_INTERVAL_S and done < self._total):
             return

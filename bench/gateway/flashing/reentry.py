@@ -1,18 +1,17 @@
-"""Repeats one act on one ECU after a lost session or message, outside transfers.
+"""Repeat an act on one ECU after a lost session or message. Transfers have their own repeats (``transfer``).
 
-A reset or a lost message is recognized by the answer, or by silence. Attempts and time are limited by the profile. An act begins again
-from its start once the ECU answers; it first reads what the ECU has done (slot table F1A1) and does only the rest. These requests may
-simply be sent again:
+A reset or a lost message shows in a response, or in silence. The profile limits attempts and time. An act starts again as soon as the ECU
+answers. It reads the slot table (F1A1) first and does only what is still to be done. Which requests may be sent twice:
 
-    85, 28, 3E, 10     may: they set a state
-    22                 may: it changes nothing
-    27                 from the seed on: a seed serves one key, and a seed of zeros means that the key was accepted
-    31 FF01, 0203      may: they only judge
-    31 0210, 0211      after a look: 22 conditionsNotCorrect where they were done already
-    31 0212            after a look: a second one could leave another slot
-    11 01              after a look: a second one would use up a boot of the trial
+    85, 28, 3E, 10     yes: they set a state
+    22                 yes: it changes nothing
+    27                 yes, from the seed on: a seed serves one key, and a seed of zeros means that the key was accepted
+    31 FF01, 0203      yes: they only judge
+    31 0210, 0211      after reading F1A1: done already, they are refused with 22 conditionsNotCorrect
+    31 0212            after reading F1A1: a second one could leave another slot
+    11 01              after reading F1A1: a second one would use up a boot of the trial
 
-What is said no to is not asked again, nor is an ECU that answers 78 without end.
+A refused request is not repeated, and neither is one that the ECU answers with 78 without end.
 """
 
 from __future__ import annotations
@@ -32,22 +31,29 @@ _T = TypeVar("_T")
 
 
 def means_lost(error: FlashError) -> bool:
-    """Return whether the same act may succeed once the ECU answers and its session is entered again. Pure."""
+    """Return whether the same act may succeed as soon as the ECU answers and its session is entered again."""
     if isinstance(error, EcuRefused):
         return error.nrc in answers.SESSION_LOST
     return isinstance(error, BusUnavailable) or (isinstance(error, EcuLost) and error.nrc is None)
 
 
-def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], None] = lambda: None) -> _T:
-    """Do ``act``, and do it again where the ECU was reset, was away, or a message was lost.
+def with_reentry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], None] = lambda: None) -> _T:
+    """Call ``act``, and call it again if the ECU was reset or away, or a message was lost.
+
+    For example, confirm an image even if the ECU is reset in the middle::
+
+        identity = with_reentry(client, lambda: _confirm(client, image))
 
     Args:
         client: the ECU.
-        act: what is done; it must be safe to begin it again.
-        restore: enters the session that the act needs, before the act begins again.
+        act: the function to call. It must be safe to start again at any point.
+        restore: enters the session that the act needs; called before each repetition.
+
+    Returns:
+        the result of ``act``.
 
     Raises:
-        FlashError: what the act raised last.
+        FlashError: the last error of ``act``.
     """
     limits = client.profile.reentry
     deadline = Deadline(limits.max_duration_s)
@@ -66,7 +72,7 @@ def carry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[[], Non
 
 
 def enter_pre_programming(client: EcuClient) -> None:
-    """Run the pre-programming steps on one ECU that was reset. Its preconditions were checked before.
+    """Run the pre-programming steps again on one ECU that was reset. Its preconditions have been checked before.
 
     Raises:
         FlashError: see ``EcuClient.request``.

@@ -1,7 +1,6 @@
-"""The steps that a profile's sequence may name, one function each.
+"""The steps that a profile's sequence may name: one function for each, with what it sends and what the response means.
 
-What each step sends, and what its answer means. The profile has their order and whether a step is done at all; ``programming`` has
-repeats and re-entry.
+The profile holds their order, and whether a step is done at all. Repeats and re-entry are in ``programming``.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _PATCH_REFUSALS: Final = frozenset(
 
 @dataclass
 class Work:
-    """One ECU being programmed. ``use_patch`` becomes False once the ECU has refused the patch."""
+    """The programming of one ECU. ``use_patch`` becomes False once the ECU has refused the patch."""
 
     client: EcuClient
     image: EcuImage
@@ -39,12 +38,12 @@ class Work:
 
 
 def bcd_date(day: date) -> bytes:
-    """YY MM DD, each in BCD, as in the fingerprint F184."""
+    """Return the date as YY MM DD, each in BCD, as in the fingerprint F184."""
     return bytes.fromhex(day.strftime("%y%m%d"))
 
 
 def functional_request(step: Step, profile: Profile) -> bytes | None:
-    """Return the request of a step that can be sent to all ECUs at once; None for a step that is done ECU by ECU."""
+    """Return the request of a step that can be sent to all ECUs at once. Return None for a step that addresses each ECU separately."""
     communication, dtc = profile.communication, profile.dtc_setting
     requests: Mapping[Step, bytes] = {
         Step.EXTENDED_SESSION: bytes((0x10, profile.sessions.extended)),
@@ -58,7 +57,7 @@ def functional_request(step: Step, profile: Profile) -> bytes | None:
 
 
 def title(request: bytes, step: Step) -> str:
-    """ "85 02 dtc setting off", for errors and the trace."""
+    """Return the name of a step for errors and the trace, e.g. "85 02 dtc setting off"."""
     return f"{request[:2].hex(' ').upper()} {step.replace('_', ' ')}"
 
 
@@ -81,7 +80,7 @@ def simple_step(client: EcuClient, step: Step, *, is_sent_already: bool = False)
 
 
 def pre_programming_step(client: EcuClient, step: Step, *, is_sent_already: bool = False) -> None:
-    """Run a step of ``pre_programming`` on one ECU. Skip what a bootloader does not offer: no application runs there.
+    """Run a step of ``pre_programming`` on one ECU. Skip it if the ECU is in its bootloader and does not support it.
 
     Raises:
         FlashError: see ``EcuClient.request``.
@@ -95,7 +94,7 @@ def pre_programming_step(client: EcuClient, step: Step, *, is_sent_already: bool
 
 
 def _is_in_bootloader(client: EcuClient) -> bool:
-    """Return whether the ECU is in the programming session before it was asked to enter it, and stays there."""
+    """Return whether the ECU is in its bootloader: it is in the programming session although no request put it there."""
     identifier = client.profile.identifiers.active_session
     if identifier is None:
         return False
@@ -112,7 +111,7 @@ def _check_preconditions(client: EcuClient) -> None:
     record = client.routine(routine, "check programming preconditions", may_repeat=True)
     if record[0]:
         step = f"31 01 {routine:04X} check programming preconditions"
-        raise client.refusal(step, answers.preconditions_text(record[1:]) or "not met, the ECU does not say which")
+        raise client.refusal(step, answers.preconditions_text(record[1:]) or "not met; the ECU does not report which")
 
 
 def _programming_session(work: Work) -> None:
@@ -137,7 +136,9 @@ def _download_metadata(work: Work) -> None:
     window = profile.memory.metadata
     if len(metadata) > window.size_bytes:
         step = "34 request download (metadata)"
-        raise work.client.refusal(step, f"{len(metadata)} bytes are more than the window's {window.size_bytes}")
+        raise work.client.refusal(
+            step, f"{len(metadata)} bytes do not fit the metadata window of {window.size_bytes} bytes"
+        )
     what = Download("metadata", metadata, window.address, len(metadata), profile.data_format.full)
     download(work.client, what, cancel=work.cancel, on_bytes=lambda _: None)
 
@@ -149,7 +150,7 @@ def _erase(work: Work) -> None:
     work.progress.phase(Phase.ERASING, bytes_total=work.image.image_length)
     memory = profile.memory
     sector = memory.erase_sector_bytes
-    length = -(-work.image.image_length // sector) * sector
+    length = -(-work.image.image_length // sector) * sector  # rounded up to whole sectors
     if length > memory.image.size_bytes:
         step = f"31 01 {profile.routines.erase:04X} erase memory"
         raise work.client.refusal(
@@ -176,9 +177,9 @@ def _download_image(work: Work) -> None:
             work.fetch_image(client.name)
     data_format = profile.data_format.of(is_patch=kind == "delta", is_encrypted=image.is_encrypted)
     if data_format is None:
-        text = f"the file is encrypted, and flash profile {profile.name} has no data format for that"
-        unknown = client.refusal(f"34 request download ({kind})", text)
-        raise PatchRefused.of(unknown) if kind == "delta" else unknown
+        text = f"the file is encrypted, but flash profile {profile.name} has no data format for encrypted files"
+        no_format = client.refusal(f"34 request download ({kind})", text)
+        raise PatchRefused.of(no_format) if kind == "delta" else no_format
     data = _read(path, client)
     work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
     address, size = profile.memory.image.address, image.image_length
@@ -186,7 +187,7 @@ def _download_image(work: Work) -> None:
     try:
         download(client, what, cancel=work.cancel, on_bytes=work.progress.bytes)
     except EcuRefused as refused:
-        error = _explained(work, refused) if image.is_encrypted else refused
+        error = _with_cause(work, refused) if image.is_encrypted else refused
         if kind == "delta" and error.nrc in _PATCH_REFUSALS:
             raise PatchRefused.of(error) from refused
         if error is refused:
@@ -194,8 +195,11 @@ def _download_image(work: Work) -> None:
         raise error from refused
 
 
-def _explained(work: Work, error: EcuRefused) -> EcuRefused:
-    """72 means that programming failed; check memory reports whether decryption was the cause. 31 may be the data format."""
+def _with_cause(work: Work, error: EcuRefused) -> EcuRefused:
+    """Return the refusal of an encrypted file with its cause added, where it can be found.
+
+    31 may concern the data format. 72 only means that programming failed: check memory reports whether decryption was the cause.
+    """
     if error.nrc == answers.REQUEST_OUT_OF_RANGE:
         note = "or the ECU has no key for encrypted files: provision it, or send the campaign unencrypted"
         return EcuRefused.of(error, note=note)
@@ -205,7 +209,8 @@ def _explained(work: Work, error: EcuRefused) -> EcuRefused:
     try:
         status = work.client.routine(routine, "check memory", may_repeat=True)[0]
     except FlashError:
-        return error  # what it answered before is the reason
+        # The first refusal is the reason. This request only looked for details.
+        return error
     if status not in answers.REFUSED_ON_ARRIVAL:
         return error
     return EcuRefused.of(error, note=answers.check_memory_text(status))
@@ -253,11 +258,12 @@ def programming_step(work: Work, step: Step) -> None:
     """Run one step of ``programming`` on one ECU.
 
     Raises:
-        FlashError: see ``EcuClient.request``; PatchRefused where the full image should be tried.
+        PatchRefused: the ECU does not accept the patch; the full image may still be accepted.
+        FlashError: see ``EcuClient.request``.
         FlashCanceled: ``cancel`` was set.
     """
-    own = PROGRAMMING.get(step)
-    if own is not None:
-        own(work)
+    run = PROGRAMMING.get(step)
+    if run is not None:
+        run(work)
     else:
         simple_step(work.client, step)

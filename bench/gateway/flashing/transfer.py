@@ -1,8 +1,7 @@
-"""One download to an ECU: 34, 36…, 37.
+"""One download to an ECU: RequestDownload (34), TransferData (36) for each block, RequestTransferExit (37).
 
-A block whose answer was lost is sent again with the same blockSequenceCounter, a limited number of times: the server acknowledges a
-repeat and does not write it again. An ECU that refuses (session, security or counter lost, or for good) is not asked again; the
-caller judges.
+If the response to a block is lost, the block is sent again with the same blockSequenceCounter, a limited number of times. ISO 14229-1 lets
+the server acknowledge such a repeat without writing it again. A refusal is not repeated; the caller judges it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, Flash
 
 @dataclass(frozen=True)
 class Download:
-    """What is to be sent where. ``memory_size`` is the size in the ECU, ``data`` what crosses the bus."""
+    """The data of one download, and its destination.
+
+    ``memory_size`` is the size in the ECU, after decompression; ``data`` are the bytes that cross the bus.
+    """
 
     kind: str
     """"full", "delta" or "metadata"."""
@@ -31,17 +33,18 @@ class Download:
 
 
 def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_bytes: Callable[[int], None]) -> None:
-    """Transfer ``what``.
+    """Transfer ``what`` to the ECU.
 
     Args:
         on_bytes: called after each block with the number of bytes that the ECU has acknowledged.
 
     Raises:
-        EcuLost: silence that outlasted the repeats.
-        EcuRefused: the ECU does not take it, or has forgotten the transfer (``answers.FORGOTTEN``).
-        EcuContradicts: wrong counter or block length in an answer.
+        EcuLost: the ECU stayed silent through all repeats.
+        EcuRefused: the ECU does not accept the data, or has forgotten the transfer (``answers.FORGOTTEN``).
+        EcuContradicts: a response has a wrong counter or block length.
         FlashCanceled: ``cancel`` was set.
     """
+    # maxNumberOfBlockLength includes the service identifier and the counter.
     block_bytes = _request_download(client, what) - 2
     started = time.monotonic()
     total, done, counter = len(what.data), 0, 1
@@ -51,7 +54,7 @@ def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_b
             raise FlashCanceled(f"{client.name}: canceled at {done} of {total} bytes")
         _transfer_data(client, request, counter)
         done = min(total, done + block_bytes)
-        counter = (counter + 1) & 0xFF
+        counter = (counter + 1) & 0xFF  # starts at 01, and wraps from FF to 00 (ISO 14229-1)
         request = _block(what, done, block_bytes, counter)
         on_bytes(done)
     duration_s = time.monotonic() - started
@@ -80,6 +83,7 @@ def _request_download(client: EcuClient, what: Download) -> int:
     )
     step = f"34 request download ({what.kind}, {what.memory_size} bytes at 0x{what.address:08X})"
     answer = client.request(request, step=step)
+    # lengthFormatIdentifier: the high nibble is the number of bytes of maxNumberOfBlockLength.
     length_bytes = answer[1] >> 4 if len(answer) > 1 else 0
     max_number_of_block_length = int.from_bytes(answer[2 : 2 + length_bytes], "big")
     if not length_bytes or len(answer) < 2 + length_bytes or max_number_of_block_length < 3:
@@ -88,7 +92,7 @@ def _request_download(client: EcuClient, what: Download) -> int:
 
 
 def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
-    """Send one block, and repeat it where its answer is lost."""
+    """Send one block. Repeat it if its response is lost."""
     step = f"36 {counter:02X} transfer data"
     repeats = client.profile.transfer.block_repeats
     while True:
@@ -96,8 +100,8 @@ def _transfer_data(client: EcuClient, request: bytes, counter: int) -> None:
             client.request(request, step=step)
             return
         except (EcuLost, EcuContradicts):
-            # A repeated block may be answered twice. The second answer then arrives for the next block, with the wrong counter:
-            # that contradicts, but it only means that the next block's own answer is missing.
+            # A repeated block may be answered twice. The second response then arrives after the next block was sent, with the wrong
+            # counter. That raises EcuContradicts, but only means that the response to the next block is missing.
             if repeats == 0:
                 raise
         repeats -= 1
@@ -111,10 +115,12 @@ def _transfer_exit(client: EcuClient) -> None:
     except EcuLost as error:
         lost = error
     if lost.nrc is not None:
-        raise lost  # 78 without an end: the ECU is not silent, and a repeat would not help
+        # 78 without an end: the ECU is not silent, and a repeat would not help.
+        raise lost
     try:
         client.request(b"\x37", step=step)
     except EcuRefused as error:
-        # 24 to the repeat: the first was accepted and only its answer was lost. Check memory verifies that everything arrived.
+        # 24 to the repeat means that the first request was accepted and only its response was lost. Check memory verifies that
+        # everything arrived.
         if error.nrc != answers.REQUEST_SEQUENCE_ERROR:
             raise

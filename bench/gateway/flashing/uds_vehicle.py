@@ -1,8 +1,12 @@
 """``Vehicle`` by UDS over ISO-TP: all ECUs, on all buses.
 
-Staging uses one worker for each bus, and programs the ECUs of a bus one after the other. Everything else is a few short messages, in
-order. TesterPresent is kept up from staging until ``finish``, but not after a failed staging. ``programming`` and ``activation``
-handle one ECU.
+Rules:
+
+* Staging uses one thread for each bus and programs the ECUs of a bus one after the other. All other calls are a few short messages, sent
+  in order.
+* TesterPresent runs from staging until ``finish``. It stops when staging fails.
+
+The programming of one bus is in ``programming``; the acts on one ECU are in ``activation``.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ from otabench.proto.trace import TraceWriter
 
 
 class UdsVehicle:
-    """Implements ``gateway.vehicle.Vehicle``. Opens nothing before the first call; calls wait for each other.
+    """A ``gateway.vehicle.Vehicle`` on real buses.
+
+    It opens a bus at the first call that needs it. A call waits until the call before has ended.
 
     Args:
         config: ECUs and times.
@@ -69,7 +75,8 @@ class UdsVehicle:
             by_link = [(link, [image for image in images if image.ecu in link.endpoints]) for link in self._links]
             work = [(link, mine) for link, mine in by_link if mine]
             self._require_known(images)
-            self._soak_time_s(images)  # raises before anything is sent if the soak could never be confirmed
+            # A soak that outlasts the trial could never be confirmed. Fail before anything is sent.
+            self._soak_time_s(images)
             stop = _Stop(cancel)
             try:
                 self._keep_sessions()
@@ -87,7 +94,7 @@ class UdsVehicle:
         with self._job(job_id):
             self._keep_sessions()
             pairs = self._pairs(images)
-            changing = [(client, image) for client, image in pairs if activation.prepare(client, image)]
+            changing = [(client, image) for client, image in pairs if activation.needs_activation(client, image)]
             for client, _ in changing:
                 ProgressSender(client, progress).phase(Phase.ACTIVATING)
             for client, image in changing:
@@ -99,48 +106,51 @@ class UdsVehicle:
         """See ``Vehicle.verify``."""
         with self._job(job_id):
             deadline = Deadline(self._timing.boot_timeout_s)
-            pairs, found = self._pairs(images), {}
+            pairs, identities = self._pairs(images), {}
             for client, image in pairs:
                 identity = activation.await_version(client, image.version, deadline=deadline)
                 confirmed = identity.active.state is SlotState.CONFIRMED
                 ProgressSender(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
-                found[client.name] = identity
-            trials = [pair for pair in pairs if found[pair[0].name].active.state is SlotState.TRIAL]
+                identities[client.name] = identity
+            trials = [pair for pair in pairs if identities[pair[0].name].active.state is SlotState.TRIAL]
             time_s = self._soak_time_s(images)
             for client, _ in trials if time_s > 0 else []:
                 ProgressSender(client, progress).phase(Phase.SOAKING, detail=f"for {time_s:g} s")
             soak.soak(trials, time_s)
-            return found
+            return identities
 
     def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.confirm``."""
         with self._job(job_id):
             self._keep_sessions()
             pairs = self._pairs(images)
+            # Confirming is the point of no return (ADR 3). First make sure that every ECU still runs the new version.
             for client, image in pairs:
                 activation.require_running(client, image)
-            found = {}
+            identities = {}
             for client, image in pairs:
-                found[client.name] = activation.confirm(client, image)
+                identities[client.name] = activation.confirm(client, image)
                 ProgressSender(client, progress).phase(Phase.CONFIRMED)
-            return found
+            return identities
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.revert``."""
         with self._job(job_id):
             self._keep_sessions()
-            found: dict[str, EcuIdentity] = {}
+            identities: dict[str, EcuIdentity] = {}
             problems: list[FlashError] = []
             for client, image in self._pairs(images):
                 try:
-                    found[client.name] = activation.revert(client, image, boot_timeout_s=self._timing.boot_timeout_s)
+                    identities[client.name] = activation.revert(
+                        client, image, boot_timeout_s=self._timing.boot_timeout_s
+                    )
                     ProgressSender(client, progress).phase(Phase.REVERTED)
                 except FlashError as error:
                     ProgressSender(client, progress).phase(Phase.FAILED, detail=str(error))
                     problems.append(error)
             if problems:
                 raise SeveralFailed(problems) from problems[0]
-            return found
+            return identities
 
     def finish(self, *, job_id: str) -> None:
         """See ``Vehicle.finish``."""
@@ -150,8 +160,9 @@ class UdsVehicle:
                 try:
                     self._finish_bus(link)
                 except BusUnavailable:
-                    continue  # traced; with the bus away the ECUs end their sessions by themselves (S3)
-                self._tell_dtcs(link)
+                    # The failure is traced. Without TesterPresent the ECUs end their sessions by themselves (S3).
+                    continue
+                self._trace_dtcs(link)
 
     def close(self) -> None:
         """See ``Vehicle.close``."""
@@ -164,15 +175,16 @@ class UdsVehicle:
         return replace(read_identity(client), dtcs=tuple(str(dtc) for dtc in read_dtcs(client)))
 
     @staticmethod
-    def _tell_dtcs(link: BusLink) -> None:
-        """Trace the DTCs that the ECUs have stored, now that DTC setting is on again."""
+    def _trace_dtcs(link: BusLink) -> None:
+        """Trace the stored trouble codes of all ECUs, now that DTC setting is on again."""
         for name in link.endpoints:
             client = link.client(name)
             try:
-                found = read_dtcs(client)
+                dtcs = read_dtcs(client)
             except FlashError:
-                continue  # traced as an exchange without answer
-            client.emit("ecu.dtcs", dtcs=[str(dtc) for dtc in found])
+                # The exchange without a response is in the trace already.
+                continue
+            client.emit("ecu.dtcs", dtcs=[str(dtc) for dtc in dtcs])
 
     def _stage_bus(
         self,
@@ -187,7 +199,8 @@ class UdsVehicle:
                 images
             )
         except BaseException:
-            stop.set()  # the other buses need not finish: all or nothing
+            # An update is all or nothing, so the other buses need not finish.
+            stop.set()
             raise
 
     @staticmethod
@@ -196,6 +209,7 @@ class UdsVehicle:
         for step in profile.sequence.post_programming:
             request = functional_request(step, profile)
             if request is not None:
+                # Nobody waits for the responses, so suppress them (bit 7 of the sub-function).
                 suppressed = bytes((request[0], request[1] | 0x80)) + request[2:]
                 link.send_functional(suppressed, step=f"{title(suppressed, step)} (functional)", is_best_effort=True)
 
@@ -232,7 +246,7 @@ class UdsVehicle:
 
 
 class _Stop(threading.Event):
-    """Set by itself or by the caller's ``cancel``."""
+    """An event that is set when another bus fails, or when the caller sets ``cancel``."""
 
     def __init__(self, cancel: threading.Event) -> None:
         super().__init__()
@@ -243,8 +257,8 @@ class _Stop(threading.Event):
 
 
 def _raise_first(problems: list[BaseException | None]) -> None:
-    """Raise the failure that stopped the others rather than their being stopped."""
-    real = [problem for problem in problems if problem is not None]
-    real.sort(key=lambda problem: isinstance(problem, FlashCanceled))
-    if real:
-        raise real[0]
+    """Raise the failure that stopped the other buses, in preference to their cancellation."""
+    raised = [problem for problem in problems if problem is not None]
+    raised.sort(key=lambda problem: isinstance(problem, FlashCanceled))
+    if raised:
+        raise raised[0]

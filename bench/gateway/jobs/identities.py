@@ -41,10 +41,10 @@ class Identities:
         Raises:
             FlashError: an ECU does not answer, or its answer is wrong.
         """
-        self.learned(await self._worker.submit(self._vehicle.identify))
+        self.record(await self._worker.submit(self._vehicle.identify))
         return self.known
 
-    def learned(self, identities: Mapping[str, EcuIdentity]) -> None:
+    def record(self, identities: Mapping[str, EcuIdentity]) -> None:
         """Record identities that another call has read."""
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()

@@ -41,7 +41,7 @@ class JobProgress:
         self._download_bytes = self._downloaded_bytes = 0
         self._percent = self._store.progress_percent(job.job_id)
         self._overall = OverallProgress(self._percent / 100)
-        self._reporter.job_began()
+        self._reporter.forget_progress()
 
     def enter(self, state: JobState, *, times: ExpectedTimes | None, download_bytes: int) -> int:
         """Return the percent of the job that is done when it enters a state.
@@ -56,11 +56,11 @@ class JobProgress:
         self._download_bytes = download_bytes
         return self._advance()
 
-    def progressed(self, progress: EcuProgress) -> None:
+    def record_progress(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
         self._latest[progress.ecu] = progress
         self._dashboard.show_progress(progress, percent=self._advance())
-        self._reporter.progressed(progress)
+        self._reporter.record_progress(progress)
 
     def downloaded(self, done_bytes: int) -> None:
         """Record how many bytes of the downloads have arrived."""

@@ -114,7 +114,7 @@ class JobRunner:
     ) -> Mapping[str, EcuIdentity] | None:
         """Return what the ECUs run, for the report of a transition; None where it has not changed or cannot be read."""
         if outcome.identities is not None:
-            self._identities.learned(outcome.identities)
+            self._identities.record(outcome.identities)
             return outcome.identities
         if not is_final(after) or not (job.state is JobState.INSTALLING or is_way_back_needed(job.state)):
             return None

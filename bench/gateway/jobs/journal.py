@@ -112,7 +112,7 @@ class JobJournal:
 
     def announce(self) -> None:
         """Let the reporter send what ``transition`` has queued."""
-        self._reporter.transition_written()
+        self._reporter.wake()
 
     def close(self, job: JobRecord) -> list[JobRecord]:
         """Close a job that has ended, and return the jobs that ended, latest first."""

@@ -32,11 +32,11 @@ _REVERT_ATTEMPTS: Final = 3
 class VehicleCalls:
     """The calls of a ``Vehicle`` for one job, awaitable."""
 
-    def __init__(self, *, vehicle: Vehicle, worker: Worker, files: JobFiles, progressed: ProgressListener) -> None:
+    def __init__(self, *, vehicle: Vehicle, worker: Worker, files: JobFiles, record_progress: ProgressListener) -> None:
         self._vehicle = vehicle
         self._worker = worker
         self._files = files
-        self._progressed = progressed
+        self._record_progress = record_progress
 
     def stage(self, job: JobRecord, cancel: threading.Event) -> asyncio.Future[None]:
         """Begin staging; the future ends with the errors of ``Vehicle.stage``."""
@@ -79,7 +79,7 @@ class VehicleCalls:
 
         def on_progress(progress: EcuProgress) -> None:
             try:
-                loop.call_soon_threadsafe(self._progressed, progress)
+                loop.call_soon_threadsafe(self._record_progress, progress)
             except RuntimeError:
                 return  # the loop is closed: the process ends, and the thread is left to itself
 

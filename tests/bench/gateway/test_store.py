@@ -59,7 +59,7 @@ def test_reports_leave_in_order_and_stay_until_taken(store: Store) -> None:
     while (report := store.first_report()) is not None:
         assert store.first_report() == report
         taken.append(report.message)
-        store.report_taken(report.number)
+        store.remove_report(report.number)
     assert taken == [b"1", b"2"]
 
 

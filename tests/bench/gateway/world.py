@@ -172,7 +172,7 @@ class World:
         try:
             yield agent
         finally:
-            agent.stopping()
+            agent.leave_flash_running()
             running.cancel()
             try:
                 await running

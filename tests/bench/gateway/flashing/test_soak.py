@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.gateway.flashing.soak import soak_time_s, unsteady
+from otabench.bench.gateway.flashing.soak import find_unsteadiness, soak_time_s
 from otabench.bench.gateway.vehicle import Phase
 from otabench.bench.perf.tap import Tap
 from otabench.bench.uds.bus_link import ChannelOpener
@@ -31,7 +31,7 @@ def table(state: SlotState = SlotState.TRIAL, version: str = "2.0.0", *, boots_l
 
 
 def test_a_trial_that_runs_on_is_steady() -> None:
-    assert unsteady(table(), table(), "2.0.0") == ""
+    assert find_unsteadiness(table(), table(), "2.0.0") == ""
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_trial_that_runs_on_is_steady() -> None:
     ],
 )
 def test_what_is_unsteady_is_named(now: SlotTable, words: str) -> None:
-    assert words in unsteady(table(), now, "2.0.0")
+    assert words in find_unsteadiness(table(), now, "2.0.0")
 
 
 class Soaking:
@@ -87,7 +87,9 @@ def test_a_trial_that_is_reset_while_it_soaks_reverts_all(make_rig: MakeRig) -> 
         ecu.power_cycle(0.1)
 
     soaking = Soaking(make_rig, crash, soak_s=0.3, at_look=IN_THE_SOAK)
-    with pytest.raises(TrialUnsteady, match=r"engine: soak: 2.0.0 did not run on.*it had 2 boots left, and has 1"):
+    with pytest.raises(
+        TrialUnsteady, match=r"engine: soak: 2.0.0 did not run steadily.*it had 2 boots left, and has 1"
+    ):
         soaking.rig.verify()
     assert {identity.software_version for identity in soaking.rig.revert().values()} == {"1.0.0"}
     assert [ecu.slots[1].state for ecu in soaking.rig.ecus.values()] == [INVALID, INVALID] and not soaking.confirmed
