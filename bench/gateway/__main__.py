@@ -1,6 +1,6 @@
 """Command line of the gateway: ``python -m otabench.bench.gateway --config FILE``.
 
-Exit status: 0 ended by SIGTERM or SIGINT, 1 could not start or go on (one line on stderr), 2 wrong usage.
+Exit status: 0 ended by SIGTERM or SIGINT; 1 could not start or continue (one line on stderr); 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from otabench.proto.early_signals import end_at_signals
 if __name__ == "__main__":
     end_at_signals()
 
-import typer  # after the signal handlers
+# Imported after the signal handlers are set: a signal during the slow imports must end the process, too.
+import typer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,7 +1,14 @@
-"""The gateway's agent: wires its parts, and does two things all the time: check in, and run the open job.
+"""The gateway's agent. It connects the parts of the gateway, checks in with the cloud, and runs the open job.
 
-The cloud is asked at start, when woken, and at the poll interval; only while no job runs, and only once every ECU has been identified.
-A cloud, broker or ECU that does not answer is shown to the driver and tried again; it is not an error.
+    agent = Agent(config, vehicle=UdsVehicle(config, trace), trace=trace)
+    await agent.run()  # until canceled
+    await agent.close()
+
+Rules:
+
+* The agent checks in at the start, when a wake-up arrives, and at the poll interval. It does so only while no job is open, and only after
+  it has identified every ECU.
+* A cloud, broker or ECU that does not answer is not an error: the agent shows it to the driver and tries again.
 """
 
 from __future__ import annotations
@@ -50,13 +57,13 @@ VehicleFactory = Callable[[GatewayConfig, TraceWriter], Vehicle]
 
 
 class Agent:
-    """One vehicle's gateway without its HMI server; ``dashboard`` is what that serves.
+    """One vehicle's gateway without its HMI server, which serves ``dashboard``.
 
     Args:
-        config: see there.
+        config: the configuration.
         vehicle: the ECUs.
         trace: receives the agent's events.
-        persisted: called after a job state is on disk; by default ``config.stop_before``.
+        persisted: called after a job state is on disk. By default it kills the process at ``config.stop_before``.
         outage_limit_s: how long the artifact server may stay away.
 
     Raises:
@@ -160,7 +167,7 @@ class Agent:
         )
 
     async def run(self) -> None:
-        """Run until canceled; the next process takes up again, from disk, whatever runs then."""
+        """Run until canceled. The next process resumes the open job from disk."""
         self.dashboard.show_history(self.store.ended_jobs())
         config = self._config
         self._trace.emit("gateway.started", ecus=[ecu.name for ecu in config.ecus], cloud=config.cloud_grpc)
@@ -184,14 +191,15 @@ class Agent:
             self.dashboard.end_decision("The gateway is stopping; ask again in a moment.")
 
     def leave_flash_running(self) -> None:
-        """Leave a running flash alone from now on. Call this before ``run`` is canceled."""
+        """From now on, leave a running flash alone: the next process resumes it. Call this before ``run`` is canceled."""
         self._actions.stop()
 
     async def close(self) -> None:
-        """Close connections and files; a flash that still runs is given up after a moment."""
+        """Close connections and files. Wait only a moment for a flash that still runs."""
         self.leave_flash_running()
         await self._cloud.close()
         self.store.close()
+        # A worker of its own: the vehicle's worker may be in the middle of a transfer, and calls on it wait for that.
         closing = Worker("close")
         with contextlib.suppress(TimeoutError, FlashError, OSError):
             await asyncio.wait_for(asyncio.shield(closing.submit(self._vehicle.close)), _CLOSE_WITHIN_S)
@@ -236,9 +244,9 @@ class Agent:
                 continue
 
     async def _check_in(self) -> float:
-        """Ask the cloud once, and return the seconds until it is to be asked again."""
+        """Check in once. Return the number of seconds until the next check-in."""
         answer = await self._cloud.check_in(self._identities.known)
-        # While a report waits, the cloud would offer the last job again: it has not received its end yet.
+        # While a report waits in the outbox, the cloud has not received the end of the last job, and would offer it again.
         if self.store.first_report() is None:
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:
                 self._take_offer(answer)
@@ -253,13 +261,14 @@ class Agent:
         try:
             state = from_wire(answer.job_state)
         except ValueError:
+            # A state of a later protocol version. Start the job from its beginning.
             state = JobState.CREATED
         if self._journal.adopt(answer.job_id, state) is not None:
             self._clear_obstacle()
             self._offered.set()
 
     def _show_obstacle(self, kind: ObstacleKind, sentence: str) -> None:
-        """Show why the vehicle cannot be updated now, and log it once."""
+        """Show why the vehicle cannot be updated now. Log it once."""
         obstacle = Obstacle(kind=kind, text=sentence)
         if obstacle != self._obstacle:
             _log.warning("%s", sentence)
@@ -274,7 +283,7 @@ class Agent:
         if cancel_requested or state is JobState.CANCELED:
             self._runner.give_up(job_id, Event.CANCELED, "canceled by the operator")
         elif state is JobState.TIMED_OUT:
-            self._runner.give_up(job_id, Event.TIME_RAN_OUT, "the cloud says that time has run out")
+            self._runner.give_up(job_id, Event.TIME_RAN_OUT, "the cloud ended the job: its time has run out")
 
     def _on_reachable(self, reachable: bool) -> None:
         self.dashboard.show(cloud_reachable=reachable)

@@ -1,4 +1,4 @@
-"""The gateway's configuration: one JSON file (``python -m otabench.bench.gateway --config FILE``), written by the launcher."""
+"""The gateway's configuration: one JSON file, written by the launcher and read by ``python -m otabench.bench.gateway --config FILE``."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class GatewayTiming(ProcessConfig):
     boot_timeout_s: float = 20.0
     """How long an ECU may take from reset to running its trial image, failed boots included."""
     ecu_lost_timeout_s: float = 10.0
-    """How long a silent ECU is tried again before its stage attempt counts as failed."""
+    """How long to wait for a silent ECU before its stage attempt counts as failed."""
     stage_attempts: int = 3
     soak_s: float | None = Field(default=None, ge=0)
-    """How long all trial images run and answer before the first is confirmed. None: the flash profile's time."""
+    """How long all trial images must run and answer before the first is confirmed. None: the flash profile's time."""
     download_min_bytes_per_s: float = 1024.0
     download_stall_s: float = 10.0
 
     def backoff(self) -> Backoff:
-        """Return the waiting times of one thing that is tried again until it works."""
+        """Return the pauses between attempts of an operation that is repeated until it succeeds."""
         return Backoff(first_s=self.retry_first_s, max_s=self.retry_max_s)
 
 
@@ -40,9 +40,9 @@ class GatewayConfig(ProcessConfig):
     vin: str
     ecus: tuple[EcuEndpoint, ...]
     state_dir: Path
-    """Database, downloads and the verified metadata; survives the process."""
+    """Folder of database, downloads and verified metadata. It survives the process."""
     director_root: Path
-    """The Director's Root, pinned at provisioning."""
+    """File of the Director's Root, pinned at provisioning."""
     cloud_grpc: str
     """host:port"""
     tls: TlsConfig | None = None
@@ -51,13 +51,13 @@ class GatewayConfig(ProcessConfig):
     hmi_host: str = "127.0.0.1"
     hmi_port: int = 8080
     line_payload_bytes_per_s: float = 28_000.0
-    """Payload that a bus carries, for the expected time that the driver sees."""
+    """Payload rate of a bus, used to compute the expected duration that the driver sees."""
     timing: GatewayTiming = GatewayTiming()
     trace: Path | None = None
     stop_before: str = ""
-    """A job state: the process kills itself (SIGKILL) right after persisting it and before acting. For tests."""
+    """For tests: a job state. The process kills itself (SIGKILL) right after persisting this state and before acting on it."""
 
 
 def bus_key(ecu: EcuEndpoint) -> str:
-    """Return what identifies an ECU's bus: two ECUs share a bus where their bus settings are equal, as buses have no names here."""
+    """Return a key for an ECU's bus. Buses have no names here, so two ECUs share a bus if their bus settings are equal."""
     return json.dumps(ecu.bus, sort_keys=True, default=str)

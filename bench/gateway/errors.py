@@ -1,30 +1,30 @@
-"""What can go wrong in the agent, and what each means for the job.
+"""Errors of the agent, and what each means for the job.
 
     GatewayError
     ├── StartError         the process cannot start: one line on stderr, exit status 1
     ├── CloudUnreachable   the control plane does not answer: wait and try again
-    ├── CloudRefused       the control plane answered, and refused: trying again changes nothing
+    ├── CloudRefused       the control plane refused the call: trying again does not help
     ├── ManifestRefused    the manifest must not be installed: the job is REJECTED
-    └── DownloadError      a file could not be had
-        ├── DownloadRefused   what is served is not what the manifest promises: the job has FAILED
+    └── DownloadError      a file could not be downloaded
+        ├── DownloadRefused   the served file differs from the manifest: the job has FAILED
         └── DownloadTimedOut  the artifact server stayed away too long: the job is TIMED_OUT
 
-``FlashError`` and ``FlashCanceled``, what a vehicle may raise, are in ``gateway.vehicle``.
+A vehicle raises ``FlashError`` and ``FlashCanceled``, which are in ``bench.uds.errors``.
 """
 
 from __future__ import annotations
 
 
 class GatewayError(Exception):
-    """Base of the agent's errors; the message is one sentence for a person."""
+    """Base of the agent's errors. The message is one sentence for a person."""
 
 
 class StartError(GatewayError):
-    """The process cannot start. The message names what, where and the remedy."""
+    """The process cannot start. The message contains what is wrong, where, and the remedy."""
 
 
 class CloudUnreachable(GatewayError):
-    """The control plane did not answer, or only that it cannot now."""
+    """The control plane did not answer, or answered that it cannot serve the call now."""
 
 
 class CloudRefused(GatewayError):
@@ -40,7 +40,7 @@ class CloudRefused(GatewayError):
 
 
 class ManifestRefused(GatewayError):
-    """The manifest is not to be installed on this vehicle. The message is the reason, without "manifest refused"."""
+    """The manifest must not be installed on this vehicle. The message is only the reason; callers add "manifest refused"."""
 
 
 class DownloadError(GatewayError):
@@ -48,7 +48,7 @@ class DownloadError(GatewayError):
 
 
 class DownloadRefused(DownloadError):
-    """What the artifact server sends is not what the manifest promises."""
+    """The artifact server sent a file that differs from the manifest."""
 
 
 class DownloadTimedOut(DownloadError):

@@ -1,7 +1,11 @@
-"""The gateway as a process: configuration in, HMI and agent up, wait for a signal, both down.
+"""The gateway as a process: read the configuration, start HMI and agent, wait for a signal, stop both.
 
-One process owns a state folder. The page's port is bound before anything else begins. The process ends within moments of SIGTERM or
-SIGINT, whatever a worker thread is doing: everything that matters is on disk.
+Rules:
+
+* Only one process at a time uses a state folder.
+* The port of the driver's page is bound before anything else starts, so that a port in use is reported at once.
+* The process ends within moments of SIGTERM or SIGINT, whatever a worker thread is doing. Everything that the next process needs is on
+  disk.
 """
 
 from __future__ import annotations
@@ -31,10 +35,10 @@ _STOP_WITHIN_S: Final = 1.5
 
 
 def read_config(path: Path) -> GatewayConfig:
-    """Read the process's configuration.
+    """Return the configuration of the process.
 
     Raises:
-        StartError: the file cannot be read, is not JSON, or has a wrong or unknown key; the message names it.
+        StartError: the file cannot be read, is not JSON, or has a wrong or unknown key.
     """
     from pydantic import ValidationError
 
@@ -56,11 +60,11 @@ def read_config(path: Path) -> GatewayConfig:
 
 
 def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None) -> NoReturn:
-    """Run the gateway until a signal ends it; ends the process with status 0, or 1 after one line on stderr.
+    """Run the gateway until a signal ends it. Then end the process: with status 0, or with 1 after one line on stderr.
 
     Args:
         config_path: GatewayConfig as JSON.
-        vehicle_factory: makes the vehicle; by default the one on the bus (``gateway.flashing``).
+        vehicle_factory: makes the vehicle; by default the one on real buses (``gateway.flashing``).
     """
     _log_to_stderr()
     status = 0
@@ -70,11 +74,12 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
             asyncio.run(_run(config, vehicle_factory or _make_uds_vehicle))
     except GatewayError as error:
         status = _report_failure(str(error))
-    except Exception as error:  # noqa: BLE001  # the last line of defence: one line for the user, the rest for the developer
+    except Exception as error:  # noqa: BLE001  # the user gets one line instead of a traceback
         status = _report_failure(_describe_unexpected(error))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # a worker thread may be in the middle of a transfer: the next process goes on from disk
+    # A normal exit would wait for a worker thread in the middle of a transfer. The next process resumes from disk.
+    os._exit(status)
 
 
 async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
@@ -119,7 +124,7 @@ def _make_uds_vehicle(config: GatewayConfig, trace: TraceWriter) -> Vehicle:
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """The folder is this process's for the time of the block."""
+    """Hold the lock of the state folder during the block."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         lock = (state_dir / "gateway.lock").open("w")
@@ -129,12 +134,14 @@ def _locked(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StartError(f"state_dir {state_dir}: another gateway runs on it; stop that one first") from error
+            raise StartError(
+                f"state_dir {state_dir}: another gateway uses this folder; stop that gateway first"
+            ) from error
         yield
 
 
 def _log_to_stderr() -> None:
-    """The gateway's own lines, and warnings of libraries; each UDS exchange is in the trace, not here."""
+    """Log the gateway's own lines and warnings of libraries. UDS exchanges go into the trace instead."""
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form)
     logging.getLogger("gateway").setLevel(logging.INFO)
@@ -150,4 +157,4 @@ def _describe_unexpected(error: BaseException) -> str:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"unexpected: {type(error).__name__}: {error}{where}; the job is on disk and goes on at the next start"
+    return f"unexpected: {type(error).__name__}: {error}{where}; the job is on disk; the gateway resumes it at the next start"

@@ -1,12 +1,12 @@
-"""What the gateway persists: jobs, and the reports that the cloud has not answered yet. SQLite, one file in the state folder.
+"""The gateway's database: jobs, and the reports that the cloud has not answered yet. It is an SQLite file in the state folder.
 
 Rules:
 
-* Transitions that are not in the shared table (``proto.job_states``) are refused.
-
-* A transition, what was learnt with it, and its report to the cloud are one transaction: committed before it is acted on.
-* Reports leave in the order they came in (outbox), and only once the cloud has answered.
-* A job is closed once the work after its final state (post-programming, tidying up) is done, too. At most one job is open.
+* A transition must be in the shared table (``proto.job_states``).
+* A transition, the facts learnt with it and its report to the cloud are one transaction. It is committed before the gateway acts on it.
+* Reports are sent in the order of their transitions. A report stays in the outbox until the cloud has answered it.
+* At most one job is open. A job is closed when its final state is reached and the work after it (post-programming, removing downloads) is
+  done.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Facts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job as it is on disk."""
+    """One job, as stored on disk."""
 
     job_id: str
     state: JobState
     seq: int
-    """Number of its last transition; 0 while it is CREATED."""
+    """Number of the last transition; 0 while the job is CREATED."""
     reason: str = ""
     created_at: float = 0.0
-    """s since 1970, UTC, like all times here: they must survive the process."""
+    """Seconds since 1970, UTC, as all times here. The monotonic clock would not survive a restart of the machine."""
     updated_at: float = 0.0
     closed: bool = False
     campaign_name: str = ""
@@ -57,14 +57,14 @@ class JobRecord:
     """The Director's Targets that CONFIRMING accepted."""
     artifact_base_url: str = ""
     from_versions: dict[str, str] = field(default_factory=dict)
-    """What each ECU ran when the manifest was accepted."""
+    """The version that each ECU ran when the manifest was accepted."""
     asked_at: float | None = None
     """When the driver was first asked."""
     deferred_until: float | None = None
     revert_reason: str = ""
-    """Why the way back was begun; empty if it was not."""
+    """Why reverting began; empty if it has not begun."""
     resumes: int = 0
-    """How often the process was started again in this state."""
+    """How often the process was restarted in this state."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _ReportRow(_Base):
 
 
 class Store:
-    """The gateway's database. Used from the event loop's thread; every call is one short transaction.
+    """The gateway's database. Only the event loop's thread uses it. Every call is one short transaction.
 
     Raises:
         StartError: the file cannot be opened, or is not a database of this gateway.
@@ -133,12 +133,12 @@ class Store:
         except (OSError, DatabaseError) as error:
             why = error.orig if isinstance(error, DatabaseError) else error
             raise StartError(
-                f"state {path}: {why}; if the file is damaged, move it away: the cloud will offer its job again"
+                f"state {path}: {why}; if the file is damaged, move it away: the cloud will offer the open job again"
             ) from error
 
     @property
     def engine(self) -> Engine:
-        """The database itself."""
+        """The SQLAlchemy engine of the database."""
         return self._engine
 
     def open_job(self) -> JobRecord | None:
@@ -154,7 +154,7 @@ class Store:
             return None if row is None else _record(row)
 
     def adopt(self, job_id: str, *, state: JobState, seq: int, now: float) -> JobRecord:
-        """Take on a job, in the state that it has in the cloud.
+        """Add a job in the state that the cloud reports.
 
         Raises:
             ValueError: another job is open.
@@ -184,11 +184,11 @@ class Store:
             after: its new state.
             reason: why, in one sentence; may be empty.
             now: s since 1970.
-            facts: what was learnt with it.
-            report: makes the message for the cloud from the record as it will be.
+            facts: facts to store with the transition.
+            report: makes the message for the cloud from the record after the transition.
 
         Raises:
-            ValueError: the shared table does not have the transition.
+            ValueError: the transition is not in the shared table.
         """
         with Session(self._engine) as session, session.begin():
             row = session.get_one(_JobRow, job_id)
@@ -203,7 +203,7 @@ class Store:
             return record
 
     def note(self, job_id: str, facts: Facts) -> JobRecord:
-        """Write facts of a job that stays in its state."""
+        """Store facts of a job without a transition."""
         with Session(self._engine) as session, session.begin():
             row = session.get_one(_JobRow, job_id)
             _set(row, facts)
@@ -221,7 +221,7 @@ class Store:
             session.merge(_ProgressRow(job_id=job_id, percent=percent))
 
     def close_job(self, job_id: str) -> None:
-        """Mark a job as closed: the work after its final state is done.
+        """Mark a job as closed, when the work after its final state is done.
 
         Raises:
             ValueError: the job has not ended.
@@ -246,7 +246,7 @@ class Store:
                 session.delete(row)
 
     def ended_jobs(self, max_jobs: int = 20) -> list[JobRecord]:
-        """Return the last jobs that ended, latest first."""
+        """Return the jobs that ended last, latest first."""
         with Session(self._engine) as session:
             finals = [str(state) for state in JobState if is_final(state)]
             rows = session.scalars(
@@ -260,8 +260,8 @@ class Store:
 
 
 def _be_durable(connection: Any, _: object) -> None:
-    """Make every commit durable: it is on disk when the call returns, even if the power fails right then."""
-    # With WAL, synchronous=NORMAL (the usual advice) returns from a commit without an fsync.
+    """Make every commit durable: it must survive a power failure right after the call."""
+    # With WAL and the usual synchronous=NORMAL, a commit returns without an fsync (seen with strace).
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")

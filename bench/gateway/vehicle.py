@@ -1,8 +1,12 @@
-"""The vehicle as the agent sees it: what an ECU is, what is to be flashed, and the one seam behind which flashing happens.
+"""The interface between the agent and the vehicle's ECUs.
 
-The agent chooses *what* is done in which job state; a ``Vehicle`` implements *how* it is done on the bus (UDS over ISO-TP:
-``gateway.flashing``). All calls block and are made from worker threads. Each may be repeated after a restart of the gateway, from
-whatever state the ECUs are in then.
+The agent chooses which call belongs to a job state; a ``Vehicle`` carries it out on the bus. ``gateway.flashing`` does so by UDS over
+ISO-TP.
+
+Rules:
+
+* All calls block, and are made from worker threads.
+* Each call may be repeated after a restart of the gateway, whatever state the ECUs are in then.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from otabench.bench.uds.identity import EcuIdentity
 
 
 class Phase(StrEnum):
-    """Where an ECU is within an update, for progress and HMI."""
+    """The phase of an ECU within an update, for progress reports and the driver's page."""
 
     WAITING = "waiting"
     ERASING = "erasing"
@@ -35,29 +39,29 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class EcuImage:
-    """What one ECU is to run: verified and downloaded, all files on disk."""
+    """The image that one ECU is to run, verified and downloaded."""
 
     ecu: str
     version: str
     image: Path
-    """The full image; may be absent on disk while ``patch`` is tried first (``fetch_image`` gets it)."""
+    """The full image. The file may be missing while ``patch`` is tried first; ``fetch_image`` downloads it then."""
     image_length: int
-    """Of the image in the ECU; the file may be longer (``file_length``)."""
+    """Length of the image in the ECU. The file may be longer (``file_length``)."""
     metadata: bytes
     """The Director's signed Targets, for the ECU's partial verification (metadata window)."""
     patch: Path | None = None
     patch_length: int = 0
     is_encrypted: bool = False
-    """Whether ``image`` and ``patch`` are encrypted for the ECU, which decrypts them."""
+    """Whether ``image`` and ``patch`` are encrypted. The ECU decrypts them; the gateway cannot."""
     file_length: int | None = None
-    """Of the file ``image``; None: the image's own."""
+    """Length of the file ``image``. None: as long as the image."""
     needs: str = ""
-    """What the image depends on and what the vehicle would run, in words, for an ECU that reports that it is not met."""
+    """The image's dependencies and the versions in the vehicle, in words. It explains an ECU's report that a dependency is not met."""
 
 
 @dataclass(frozen=True)
 class EcuProgress:
-    """Progress of one ECU. ``bytes_total`` counts what crosses the bus (the patch, where one is used)."""
+    """Progress of one ECU. Bytes are those that cross the bus: of the patch, if one is used."""
 
     ecu: str
     phase: Phase
@@ -71,13 +75,16 @@ ProgressListener = Callable[[EcuProgress], None]
 
 
 class Vehicle(Protocol):
-    """All ECUs of the vehicle, for one gateway. An update makes the calls in the order in which they are defined here."""
+    """All ECUs of the vehicle, for one gateway.
+
+    An update makes the calls in the order of their definition: identify, stage, activate, verify, confirm (or revert), finish.
+    """
 
     def identify(self) -> Mapping[str, EcuIdentity]:
         """Read every ECU's identity.
 
         Raises:
-            FlashError: an ECU does not answer (retryable) or answers nonsense.
+            FlashError: an ECU does not answer (then ``retryable`` is true), or its response does not fit.
         """
         ...
 
@@ -90,13 +97,13 @@ class Vehicle(Protocol):
         cancel: threading.Event,
         fetch_image: Callable[[str], None],
     ) -> None:
-        """Program all inactive slots, up to STAGED. An ECU whose inactive slot already holds the image is left alone.
+        """Program the inactive slots of all ECUs, up to STAGED.
 
-        A patch that the ECU refuses is followed by the full image; ``fetch_image(ecu)`` then puts it on disk. A lost or
-        power-cycled ECU is tried again, a bounded number of times.
+        An image that is staged already is not transferred again. If an ECU refuses its patch, the full image follows, which
+        ``fetch_image(ecu)`` puts on disk. A lost or power-cycled ECU is tried again, a limited number of times.
 
         Raises:
-            FlashError: an ECU could not be staged. Nothing that any ECU runs has changed.
+            FlashError: an ECU could not be staged. All ECUs still run what they ran before.
             FlashCanceled: ``cancel`` was set.
         """
         ...
@@ -106,23 +113,22 @@ class Vehicle(Protocol):
 
         Raises:
             DependenciesNotMet: an ECU reports that a dependency is not met; this call has changed no ECU.
-            FlashError: an ECU refused or was lost; the caller then reverts all.
+            FlashError: an ECU refused or was lost. The caller then reverts all ECUs.
         """
         ...
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """Wait until every ECU has booted and runs its image's version in a TRIAL or CONFIRMED slot, then soak.
 
-        The soak: all trial images run and answer for a while, together, before any may be confirmed.
+        During the soak all trial images must run and answer together for a while, before any of them may be confirmed.
 
         Raises:
-            FlashError: an ECU runs another version (it rolled back), does not come back in time, or was reset or
-                silent while it soaked.
+            FlashError: an ECU runs another version (it rolled back), did not come back in time, or was reset or silent during the soak.
         """
         ...
 
     def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Confirm the running slot of all ECUs; ECUs already confirmed are left alone.
+        """Confirm the active slot of all ECUs. Skip ECUs whose active slot is confirmed already.
 
         Raises:
             FlashError: an ECU could not be confirmed.
@@ -130,15 +136,15 @@ class Vehicle(Protocol):
         ...
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
-        """Bring every ECU that runs its image's version back to the slot it ran before; staged slots are not activated.
+        """Return every ECU that runs its image's version to the slot that it ran before. Staged slots stay as they are.
 
         Raises:
-            FlashError: an ECU could not be reverted; the message names it and what it runs.
+            FlashError: an ECU could not be reverted. The message contains the ECU and what it runs.
         """
         ...
 
     def finish(self, *, job_id: str) -> None:
-        """Post-programming on all ECUs: communication and DTC setting on, default session. Never raises for a silent ECU."""
+        """Run post-programming on all ECUs: communication and DTC setting on, default session. A silent ECU is not an error."""
         ...
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""The gateway's ends of the cloud's wires: gRPC, wake-up events, downloads."""
+"""The gateway's connections to the cloud: gRPC calls and reports, wake-up events over MQTT, downloads by HTTP."""

@@ -1,7 +1,9 @@
-"""The wire to the control plane: ``ota.v1.ControlPlane`` over gRPC, mutually authenticated where a certificate is given.
+"""The connection to the control plane: ``ota.v1.ControlPlane`` over gRPC, with mutual TLS if certificates are configured.
 
-A gRPC status means either "not now" (``CloudUnreachable``: wait and repeat) or "no" (``CloudRefused``). Reachability is kept here and
-reported at each change. The caller chooses when to repeat.
+Rules:
+
+* A failed call raises ``CloudUnreachable`` (not now: wait and repeat) or ``CloudRefused`` (repeating does not help).
+* This module reports every change of reachability. The caller decides when to repeat a call.
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ class Manifest:
 
 
 class CloudLink:
-    """The control plane as one vehicle calls it.
+    """The control plane, called for one vehicle.
 
     Args:
         target: host:port.
         vin: this vehicle.
-        tls: PEM files; None: plain text.
-        on_reachable: called at every change, and at the first answer or failure.
-        retry_max_s: the longest that gRPC itself waits before it connects again.
+        tls: PEM files. None: no encryption.
+        on_reachable: called at the first answer or failure, and at every change.
+        retry_max_s: the longest pause of gRPC itself before it connects again.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class CloudLink:
         self._stub: Any = None
 
     async def check_in(self, identities: Mapping[str, EcuIdentity], *, job_id: str = "") -> ota_pb2.CheckInResponse:
-        """Tell what the vehicle runs; see ``ota.proto``.
+        """Report what the vehicle runs, and return the cloud's answer: an offered job, or none (see ``ota.proto``).
 
         Raises:
-            CloudUnreachable: no answer.
-            CloudRefused: the cloud does not talk to this vehicle.
+            CloudUnreachable: the cloud does not answer.
+            CloudRefused: the cloud refuses this vehicle.
         """
         request = ota_pb2.CheckInRequest(vin=self._vin, ecus=ecu_reports(identities), job_id=job_id)
         return await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
@@ -79,8 +81,8 @@ class CloudLink:
         """Return the Director's metadata for this vehicle.
 
         Raises:
-            CloudUnreachable: no answer.
-            CloudRefused: there is none for this job.
+            CloudUnreachable: the cloud does not answer.
+            CloudRefused: the cloud does not have a manifest for this job.
         """
         request = ota_pb2.GetManifestRequest(vin=self._vin, job_id=job_id)
         answer = await self._call(lambda stub: stub.GetManifest(request, timeout=_CALL_TIMEOUT_S))
@@ -90,8 +92,8 @@ class CloudLink:
         """Report a transition or progress.
 
         Raises:
-            CloudUnreachable: no answer; it may have been taken all the same.
-            CloudRefused: the cloud's table does not allow it, or it does not know the job.
+            CloudUnreachable: the cloud does not answer. It may have received the report nevertheless.
+            CloudRefused: the transition is not allowed, or the cloud does not have this job.
         """
         return await self._call(lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S))
 
@@ -102,7 +104,8 @@ class CloudLink:
             self._channel = self._stub = None
 
     async def _call(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines name C++ files; failures are reported here
+        # gRPC's own log lines mention C++ files and mean nothing to a user. This class reports failures.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc
 
         if self._stub is None:
@@ -124,11 +127,11 @@ class CloudLink:
 
         from otabench.proto import ota_pb2_grpc
 
-        most_ms = int(min(self._retry_max_s, 5.0) * 1000)
+        max_ms = int(min(self._retry_max_s, 5.0) * 1000)
         options = [
-            ("grpc.initial_reconnect_backoff_ms", min(200, most_ms)),
-            ("grpc.min_reconnect_backoff_ms", min(200, most_ms)),
-            ("grpc.max_reconnect_backoff_ms", max(200, most_ms)),
+            ("grpc.initial_reconnect_backoff_ms", min(200, max_ms)),
+            ("grpc.min_reconnect_backoff_ms", min(200, max_ms)),
+            ("grpc.max_reconnect_backoff_ms", max(200, max_ms)),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.enable_http_proxy", 0),
         ]
@@ -152,7 +155,7 @@ class CloudLink:
 
 
 def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuReport]:
-    """Return the ECUs' identities as they are sent to the cloud."""
+    """Return identities of ECUs as messages for the cloud."""
     return [
         ota_pb2.EcuReport(
             ecu=name,

@@ -1,14 +1,19 @@
-"""Files from the artifact server into ``downloads/<sha256>``: resumed, bounded in length, time and rate, verified.
+"""Download files from the artifact server into ``downloads/<sha256>``, and verify them.
 
-Neither python-tuf nor httpx limits a server that sends a few bytes at a time, so the limits are here:
+    downloader = Downloader(state_dir / "downloads", DownloadLimits())
+    path = await downloader.fetch(file, base_url="http://127.0.0.1:8081/artifacts/")
 
-* A file gets its name only once its length and SHA-256 are verified against the manifest. ``.part`` is work in progress.
-* A partial file is resumed with Range and If-Range (strong ETag); a server that changed the file sends all of it again.
-* Reading stops at the first byte too many. Wrong length or digest: again from zero, three times in all, then DownloadRefused.
-  So is a 4xx status.
-* Nothing for ``stall_s``, or less than ``min_bytes_per_s`` over that time, ends the attempt. A server that is away, fails (5xx) or is
-  slow is tried again with back-off until no byte came for ``outage_limit_s``, five attempts on end were too slow, or all of it
-  took longer than the least rate and one outage explain: DownloadTimedOut.
+Rules:
+
+* A file gets its final name only after its length and SHA-256 were verified against the manifest. Until then its name ends in ``.part``.
+* A partial file is resumed with Range and If-Range (strong ETag). If the file on the server has changed, the server sends all of it.
+* Reading stops at the first byte beyond the length of the manifest (endless data attack).
+* After a wrong length, a wrong digest or a 4xx status, the download starts from zero. The third time raises DownloadRefused.
+* An attempt ends if no byte arrives for ``stall_s``, or fewer than ``min_bytes_per_s`` over that time (slow retrieval attack). Neither
+  python-tuf nor httpx limits a server that sends a few bytes at a time.
+* If the server is away, slow, or answers 5xx, the download is tried again with back-off. DownloadTimedOut ends that when no byte has
+  arrived for ``outage_limit_s``, when five attempts in a row were too slow, or when the whole download took longer than one outage and a
+  transfer at the minimum rate.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ _log = logging.getLogger("gateway.downloads")
 _ATTEMPTS_ON_WRONG_CONTENT: Final = 3
 _ATTEMPTS_TOO_SLOW: Final = 5
 OUTAGE_LIMIT_S: Final = 600.0
-"""How long the artifact server may stay away in one download."""
+"""How long the artifact server may be away during one download."""
 
 BytesListener = Callable[[int], None]
 """Called with the number of bytes of the file that have arrived."""
@@ -44,7 +49,7 @@ BytesListener = Callable[[int], None]
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """When an attempt, and a download, is given up."""
+    """Limits of an attempt and of a whole download."""
 
     min_bytes_per_s: float = 1024.0
     stall_s: float = 10.0
@@ -54,23 +59,25 @@ class DownloadLimits:
 
 
 class _WrongContent(Exception):
-    """What is served is not the file; the message names the difference."""
+    """The served file differs from the manifest. The message contains the difference."""
 
 
 class _NotNow(Exception):
-    """The attempt failed; the same request may succeed later."""
+    """The attempt failed, but the same request may succeed later."""
 
 
 class _TooSlow(_NotNow):
-    """Bytes come, but fewer than the least rate."""
+    """Bytes arrive, but below the minimum rate."""
 
 
 class Downloader:
-    """Downloads into one folder. One download of a file at a time; different files may run side by side.
+    """Downloads into one folder.
+
+    A file is downloaded once at a time, even if two callers request it. Different files may be downloaded in parallel.
 
     Args:
-        folder: made when it is needed.
-        limits: see there.
+        folder: the destination; created when needed.
+        limits: when to give up.
     """
 
     def __init__(self, folder: Path, limits: DownloadLimits) -> None:
@@ -79,20 +86,20 @@ class Downloader:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def path_of(self, file: RemoteFile) -> Path:
-        """Return where the verified file is, or will be."""
+        """Return the path of the verified file, whether it exists yet or not."""
         return self._folder / file.sha256
 
     async def fetch(self, file: RemoteFile, *, base_url: str, on_bytes: BytesListener = lambda _: None) -> Path:
-        """Return the verified file, downloading what is missing of it.
+        """Download what is missing of a file, verify it, and return its path.
 
         Args:
-            file: its path below ``base_url``, and what it must be.
-            base_url: the artifact server's.
-            on_bytes: progress.
+            file: its path below ``base_url``, its length and its SHA-256.
+            base_url: address of the artifact server.
+            on_bytes: called with the progress.
 
         Raises:
-            DownloadRefused: three times not what the manifest promises.
-            DownloadTimedOut: the server stayed away, or too slow, for too long.
+            DownloadRefused: the served file differed from the manifest three times.
+            DownloadTimedOut: the server was away or too slow for too long.
             OSError: the folder cannot be written.
         """
         async with self._locks.setdefault(file.sha256, asyncio.Lock()):
@@ -106,7 +113,7 @@ class Downloader:
             return done
 
     def clear(self) -> None:
-        """Remove all files; for when no job needs them."""
+        """Remove all files. Call this when no job needs them."""
         if self._folder.exists():
             for path in self._folder.iterdir():
                 path.unlink(missing_ok=True)
@@ -132,10 +139,12 @@ class Downloader:
             except _NotNow as error:
                 slow = slow + 1 if isinstance(error, _TooSlow) else 0
                 if slow >= _ATTEMPTS_TOO_SLOW:
-                    raise DownloadTimedOut(f"{file.path}: {error}, {slow} times on end") from error
+                    raise DownloadTimedOut(f"{file.path}: {error}, {slow} times in a row") from error
                 now_s = time.monotonic()
                 if now_s - attempt.last_byte_s > self._limits.outage_limit_s or now_s > latest_s:
-                    raise DownloadTimedOut(f"{file.path}: not here after {now_s - started_s:.0f} s: {error}") from error
+                    raise DownloadTimedOut(
+                        f"{file.path}: not complete after {now_s - started_s:.0f} s: {error}"
+                    ) from error
                 if attempt.is_moving:
                     backoff.reset()
                 _log.warning("%s: %s; trying again", file.path, error)
@@ -143,7 +152,7 @@ class Downloader:
 
 
 class _Attempt:
-    """The state of one file's download across attempts: what is here, and which version of the file it is of."""
+    """The download of one file, across attempts: the part that has arrived, and the ETag of the version that it belongs to."""
 
     def __init__(
         self, client: httpx.AsyncClient, file: RemoteFile, folder: Path, *, url: str, limits: DownloadLimits
@@ -159,7 +168,7 @@ class _Attempt:
         self.is_moving = False
 
     def forget(self) -> None:
-        """Begin from zero the next time."""
+        """Discard the partial file, so that the next attempt starts from zero."""
         self._part.unlink(missing_ok=True)
         self._etag.unlink(missing_ok=True)
 
@@ -180,12 +189,14 @@ class _Attempt:
                 why = " ".join(str(error).split()) or type(error).__name__
                 raise _NotNow(f"artifact server {self._url}: {why}") from error
         _verify(self._part, self._file)
+        # Without the fsync a power cut could leave the final name on a file without its contents.
         with self._part.open("rb") as written:
             os.fsync(written.fileno())
         self._part.replace(self._done)
         self._etag.unlink(missing_ok=True)
 
     async def _transfer(self, have: int, on_bytes: BytesListener) -> None:
+        # Ask for no content coding: length, ranges and digest are those of the file itself.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": self._etag.read_text()}
@@ -196,10 +207,15 @@ class _Attempt:
                 await self._receive(answer, have, on_bytes)
 
     def _judge_answer(self, answer: httpx.Response, have: int) -> int:
-        """From which byte on the answer is; raises if it is none."""
+        """Return the offset of the first byte that the response contains.
+
+        Raises:
+            _WrongContent: the response cannot be this file, or is a refusal.
+            _NotNow: the server failed, or asks to try later.
+        """
         status = answer.status_code
         if status == 416:
-            raise _WrongContent(f"the server has fewer than {have + 1} bytes of it")
+            raise _WrongContent(f"the server's file has fewer than {have + 1} bytes")
         if status >= 500 or status in (408, 425, 429):
             raise _NotNow(f"artifact server {self._url}: status {status}")
         if status not in (200, 206):
@@ -213,6 +229,7 @@ class _Attempt:
         if length.isdigit() and start + int(length) > self._file.length:
             raise _WrongContent(f"longer than the {self._file.length} bytes of the manifest ({start + int(length)})")
         etag = answer.headers.get("etag", "")
+        # Only a strong ETag, without W/, promises identical bytes. Without it the next attempt starts from zero.
         if etag.startswith('"'):
             self._etag.write_text(etag)
         else:
@@ -251,7 +268,10 @@ class _Attempt:
 
 @asynccontextmanager
 async def _client(limits: DownloadLimits, *, is_tls: bool) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without redirects and proxies; without TLS it need not load the system's certificates, which takes long."""
+    """Return a client that follows neither redirects nor proxies.
+
+    Without TLS it does not load the system's certificates, which takes long.
+    """
     import httpx
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -265,7 +285,7 @@ def _url(base_url: str, path: str) -> str:
 
 
 def _is_verified(path: Path, file: RemoteFile) -> bool:
-    """Return a file that is there already is hashed again: only then it may be shown to an ECU."""
+    """Return whether the file is complete. Hash it again: it may have been damaged since its download."""
     try:
         _verify(path, file)
     except (_WrongContent, FileNotFoundError):
@@ -277,7 +297,7 @@ def _verify(path: Path, file: RemoteFile) -> None:
     with path.open("rb") as content:
         length = os.fstat(content.fileno()).st_size
         if length != file.length:
-            raise _WrongContent(f"has {length} bytes, the manifest says {file.length}")
+            raise _WrongContent(f"has {length} bytes, the manifest requires {file.length}")
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != file.sha256:
-        raise _WrongContent(f"SHA-256 is {digest}, the manifest says {file.sha256}")
+        raise _WrongContent(f"SHA-256 is {digest}, the manifest requires {file.sha256}")

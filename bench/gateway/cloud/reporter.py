@@ -1,8 +1,10 @@
-"""Reports to the cloud, in this order: every transition from the outbox, then progress, then a sign of life.
+"""Send reports to the cloud: first every transition from the outbox, then progress, then a sign of life.
 
-A transition is repeated until the cloud has on_answer it; its number makes repeats harmless. Progress is sent only when no transition
-waits, at most twice a second, and is dropped if it cannot be sent. The cloud's answer (its state of the job, the operator's cancel) is
-passed to ``on_answer``.
+Rules:
+
+* A transition is sent again until the cloud has answered it. Its number makes repetitions harmless.
+* Progress is sent only when no transition waits, at most twice a second. It is dropped if it cannot be sent.
+* ``on_answer`` receives every answer of the cloud: its state of the job, and whether the operator asks to cancel.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _log = logging.getLogger("gateway.reporter")
 _MIN_INTERVAL_S: Final = 0.5
 
 Answered = Callable[[str, JobState, bool], None]
-"""Job id, the cloud's state of it, and whether the operator asks to cancel."""
+"""Called with the job id, the job's state in the cloud, and whether the operator asks to cancel."""
 
 
 def status_request(
@@ -58,15 +60,15 @@ def status_request(
 
 
 class Reporter:
-    """Delivers reports for as long as ``run`` runs.
+    """The reports of one vehicle, delivered while ``run`` runs.
 
     Args:
         vin: this vehicle.
         store: holds the outbox.
         cloud: where the reports go.
         on_answer: called with every answer.
-        identities: what the ECUs run, for the question after a refusal.
-        timing: back-off while the cloud is away; a job without progress is reported at every poll interval, to learn of a cancel.
+        identities: returns what the ECUs run, for the check-in after a refusal.
+        timing: pauses while the cloud is away, and the interval of the sign of life. The answer to it may be the operator's cancel.
         trace: receives refusals.
     """
 
@@ -91,27 +93,27 @@ class Reporter:
         self._trace = trace
         self._progress: dict[str, EcuProgress] = {}
         self._has_progress = False
-        self._news = asyncio.Event()
+        self._has_news = asyncio.Event()
 
     def wake(self) -> None:
-        """Wake the reporter: there is a new report in the outbox."""
-        self._news.set()
+        """Wake the reporter, because the outbox holds a new report."""
+        self._has_news.set()
 
     def record_progress(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
         self._progress[progress.ecu] = progress
         self._has_progress = True
-        self._news.set()
+        self._has_news.set()
 
     def forget_progress(self) -> None:
-        """Forget the progress of the job before."""
+        """Forget the progress of the previous job."""
         self._progress.clear()
         self._has_progress = False
 
     async def run(self) -> None:
         """Deliver until canceled."""
         while True:
-            self._news.clear()
+            self._has_news.clear()
             report = self._store.first_report()
             if report is not None:
                 await self._deliver(report)
@@ -122,7 +124,7 @@ class Reporter:
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 continue
             await self._wait(self._heartbeat_s)
-            if not self._news.is_set() and job is not None and job.seq > 0 and not is_final(job.state):
+            if not self._has_news.is_set() and job is not None and job.seq > 0 and not is_final(job.state):
                 self._has_progress = True
 
     async def _deliver(self, report: Report) -> None:
@@ -134,7 +136,7 @@ class Reporter:
             return
         except CloudRefused as error:
             state = from_wire(request.state)
-            _log.warning("job %s: the cloud refused to take %s: %s", report.job_id, state, error)
+            _log.warning("job %s: the cloud refused the report of %s: %s", report.job_id, state, error)
             self._trace.emit(
                 "cloud.refused", job_id=report.job_id, state=str(state), reason=str(error), code=error.code
             )
@@ -160,7 +162,7 @@ class Reporter:
             self._pass_on(job.job_id, answer.state, answer.cancel_requested)
 
     async def _fetch_state(self, job_id: str) -> None:
-        """Ask for the job's state after a refusal: the cloud may have ended the job, and reports that at check-in."""
+        """Fetch the job's state after a refusal. The cloud may have ended the job, and reports that only at check-in."""
         try:
             answer = await self._cloud.check_in(self._identities(), job_id=job_id)
         except (CloudUnreachable, CloudRefused):
@@ -172,12 +174,13 @@ class Reporter:
         try:
             known = from_wire(state)
         except ValueError:
-            return  # a state of a later version of the protocol: nothing that this gateway could act on
+            # A state of a later protocol version. This gateway cannot act on it.
+            return
         self._on_answer(job_id, known, cancel_requested)
 
     async def _wait(self, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._news.wait()
+                await self._has_news.wait()
         except TimeoutError:
             pass

@@ -1,7 +1,7 @@
-"""The event plane's end in the vehicle: "there is something for you" over MQTT, and nothing else.
+"""The vehicle's end of the event plane: wake-up messages over MQTT.
 
-A message only triggers the next check-in, whatever it contains, so a forged one costs one request to the cloud. A broker that is away
-is waited for; the gateway polls in the meantime, and no update is lost.
+A message only triggers the next check-in, and its contents are ignored. So a forged message costs one request to the cloud and nothing
+more. While the broker is away the gateway polls the cloud, so no update is lost.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _KEEPALIVE_S: Final = 30
 
 
 def topic_of(vin: str) -> str:
-    """Return where this vehicle is woken."""
+    """Return the topic of this vehicle's wake-up messages."""
     return f"otabench/v1/vehicles/{vin}/update-available"
 
 
 async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff) -> None:
-    """Listen until canceled; call ``wake`` at every message and whenever the broker is reached (again)."""
+    """Listen until canceled. Call ``wake`` at every message, and at every new connection: a message may have been missed before it."""
     import aiomqtt
 
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)
@@ -51,6 +51,7 @@ async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], ba
             if connected is not False:
                 _log.warning("broker %s:%d is away (%s); polling instead, trying again", host, port, _plain(error))
             connected = False
+        # aiomqtt does not reconnect by itself.
         await asyncio.sleep(backoff.next_s())
 
 

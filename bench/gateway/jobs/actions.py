@@ -1,13 +1,16 @@
-"""Which action belongs to each job state: from a job as it stands on disk to an ``Outcome``.
+"""The action of each job state. An action reads a job from disk and returns an ``Outcome``.
 
 * ``confirming``: CONFIRMING
 * ``approval``: WAITING_FOR_APPROVAL
 * ``job_files``: DOWNLOADING
-* ``programming``: INSTALLING, ACTIVATING, VERIFYING, and the way back
+* ``programming``: INSTALLING, ACTIVATING, VERIFYING, and reverting
 
-Each failure of the outside world becomes an event with its reason. Every action may begin again after a restart, from whatever
-the previous process left: it reads disk and ECUs and does not rely on memory. ``job_runner`` persists the outcome and begins the
-next action; ``job_view`` shows the job to the driver.
+Rules:
+
+* Each failure outside the gateway becomes an event with a reason, not an exception.
+* Every action may start again after a restart, whatever the previous process left. So it reads disk and ECUs and does not rely on memory.
+
+``job_runner`` persists the outcome and starts the next action. ``job_view`` shows the job to the driver.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from otabench.proto.job_states import JobState
 
 _log = logging.getLogger("gateway.job")
 MAX_RESUMES: Final = 20
-"""How often a job may be resumed in one state that works on ECUs. Beyond that, the state itself is taken for what kills the gateway."""
+"""How often a job may be resumed in one state that works on ECUs. After that, the state itself probably kills the gateway: give up."""
 
 
 class Actions:
@@ -62,31 +65,32 @@ class Actions:
     async def act(self, job: JobRecord) -> Outcome:
         """Run the action of the job's state.
 
-        Canceling it ends the action; in INSTALLING it returns once the ECU at work has stopped.
+        Cancel it to end the action. In INSTALLING it returns only after the transfer to the current ECU has stopped.
         """
         try:
             if job.state in NEEDS_MANIFEST:
                 if job.manifest is None:
                     return _unable(job, "the gateway has lost its record of this job")
-                self._files.plan(job)  # raises before an action has begun, if the configuration has changed
+                # Fail before the action starts if the gateway's configuration has changed since the manifest was accepted.
+                self._files.plan(job)
             if job.resumes > MAX_RESUMES and job.state in (JobState.ACTIVATING, JobState.VERIFYING):
                 return await self._programming.revert(job, _resumed_too_often(job))
             if job.resumes > MAX_RESUMES and job.state is JobState.INSTALLING:
                 return Outcome(Event.UNABLE, _resumed_too_often(job))
             return await self._actions[job.state](job)
         except ManifestRefused as error:
-            return _unable(job, f"the manifest does not fit this gateway's configuration any more: {error}")
+            return _unable(job, f"the manifest no longer fits this gateway's configuration: {error}")
         except DownloadRefused as error:
             return Outcome(Event.UNABLE, f"download refused: {error}")
         except DownloadTimedOut as error:
             return Outcome(Event.TIME_RAN_OUT, f"download timed out: {error}")
 
     def stop(self) -> None:
-        """Leave a running flash alone from now on: the process ends, and the next one takes the job up again."""
+        """From now on, leave a running flash alone. The process is about to end, and the next process resumes the job."""
         self._programming.stop()
 
     async def finish(self, job: JobRecord) -> None:
-        """Do what follows every end: post-programming, reading the ECUs anew, and emptying the downloads folder."""
+        """Do the work after a job's end: run post-programming, read the ECUs again, and empty the downloads folder."""
         try:
             await self._calls.finish(job)
             await self._identities.refresh()

@@ -16,18 +16,21 @@ from otabench.bench.gateway.trust.manifest import Plan
 from otabench.proto.trace import TraceWriter
 
 _CLOCK_POLL_S: Final = 5.0
-"""Interval between two looks at the wall clock. The times here survive a restart, so they are wall-clock times, and the wall clock
-may be set while the gateway waits: one long wait would not notice."""
+"""Interval between two readings of the wall clock.
+
+The times here must survive a restart, so they are wall-clock times. The wall clock may be set while the gateway waits, and one long wait
+would not notice that.
+"""
 
 
 class DriverApproval:
     """The action of WAITING_FOR_APPROVAL.
 
     Args:
-        later_s: how long the driver is left alone after "Later".
-        files: the plan of the job, and the room for its files.
-        dashboard: where the driver decides.
-        store: keeps until when the question is deferred.
+        later_s: how long not to ask the driver again after "Later".
+        files: the plan of the job, and the free space for its files.
+        dashboard: shows the question and returns the driver's decision.
+        store: holds the time until which the question is deferred.
         trace: receives each decision.
     """
 
@@ -41,7 +44,7 @@ class DriverApproval:
         self._trace = trace
 
     async def ask(self, job: JobRecord) -> Outcome:
-        """Return the driver's decision, or TIME_RAN_OUT once the campaign's time for it is over."""
+        """Return the driver's decision, or TIME_RAN_OUT when the campaign's time for a decision is over."""
         plan = self._files.plan(job)
         limit_s = plan.custom.approval_timeout_s
         ends_at = (job.asked_at or job.updated_at) + limit_s if limit_s > 0 else None
@@ -64,7 +67,7 @@ class DriverApproval:
             if pending.decision is Decision.DECLINE:
                 return Outcome(Event.DECLINED, "the driver declined")
             deferred_until = self._defer(job, time.time() + self._later_s)
-            # "Later" is answered here, because it leads to no transition; ``job_runner`` answers the two others.
+            # "Later" does not cause a transition, so the driver gets the answer here. ``job_runner`` answers the two other decisions.
             self._dashboard.end_decision()
 
     def _defer(self, job: JobRecord, until: float | None) -> float | None:
@@ -72,7 +75,7 @@ class DriverApproval:
         return until
 
     def _approve(self, job: JobRecord, plan: Plan) -> Outcome:
-        # Hours may have passed since CONFIRMING checked both.
+        # CONFIRMING has checked both, but the driver may have waited for hours.
         if time.time() >= plan.expires_at:
             return Outcome(
                 Event.UNABLE, "the manifest expired while it waited for the driver; a new campaign is needed"

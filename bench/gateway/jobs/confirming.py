@@ -1,4 +1,7 @@
-"""CONFIRMING: read the ECUs, get the manifest from the cloud, and accept or refuse it."""
+"""CONFIRMING: read the ECUs, get the manifest from the cloud, and accept or refuse it.
+
+The verification itself is in ``trust``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class ManifestCheck:
         self._trace = trace
 
     async def check(self, job: JobRecord) -> Outcome:
-        """Return whether the Director's manifest for this job is good for the vehicle as it is now."""
+        """Verify the Director's manifest for this job against the vehicle as it is now. Return MANIFEST_ACCEPTED, or why not."""
         # The ECUs are read first, because the manifest is checked against what they are and what they run.
         try:
             identities = await self._identify()
@@ -55,7 +58,7 @@ class ManifestCheck:
         try:
             manifest = await self._get_manifest(job.job_id)
         except CloudRefused as error:
-            return Outcome(Event.UNABLE, f"the cloud gives no manifest: {error}")
+            return Outcome(Event.UNABLE, f"the cloud does not provide a manifest: {error}")
         try:
             accepted = self._primary.accept(manifest.metadata, job_id=job.job_id, identities=identities)
         except ManifestRefused as error:
@@ -90,7 +93,7 @@ class ManifestCheck:
         return Outcome(Event.MANIFEST_ACCEPTED, facts=facts)
 
     async def _identify(self) -> Mapping[str, EcuIdentity]:
-        """Read the ECUs now; try again while one is silent, for as long as a stage attempt would."""
+        """Read the ECUs now. While one is silent, try again for as long as all stage attempts together would wait."""
         deadline = Deadline(self._timing.ecu_lost_timeout_s * self._timing.stage_attempts)
         backoff = self._timing.backoff()
         while True:
@@ -103,7 +106,7 @@ class ManifestCheck:
             await asyncio.sleep(backoff.next_s())
 
     async def _get_manifest(self, job_id: str) -> Manifest:
-        # Without a time limit: the cloud's own limit for the job, or the operator, ends the wait.
+        # There is no time limit here. The cloud's limit for the job ends the wait, or the operator.
         backoff = self._timing.backoff()
         while True:
             try:

@@ -1,6 +1,6 @@
-"""The identities of the vehicle's ECUs, as last read.
+"""The last known identities of the vehicle's ECUs.
 
-The vehicle reads them, on the worker's thread. Identities that are too old are not reported to the cloud.
+The vehicle reads them on the worker's thread. Identities that are too old are not reported to the cloud.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.trace import TraceWriter
 
 _FRESH_S: Final = 60.0
-"""Age at which an idle gateway reads its ECUs again. Not at every poll: other testers use the bus, too."""
+"""Age at which an idle gateway reads its ECUs again. It does not read them at every poll, because other testers use the bus, too."""
 
 
 class Identities:
-    """The last reading of every ECU."""
+    """The last identity of every ECU.
+
+    Attributes:
+        known: the identities, by the ECU's name.
+    """
 
     def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard, trace: TraceWriter) -> None:
         self._vehicle = vehicle
@@ -39,7 +43,7 @@ class Identities:
         """Read all ECUs.
 
         Raises:
-            FlashError: an ECU does not answer, or its answer is wrong.
+            FlashError: an ECU does not answer, or its response does not fit.
         """
         self.record(await self._worker.submit(self._vehicle.identify))
         return self.known
@@ -53,7 +57,7 @@ class Identities:
             self._trace.emit("ecu.identity", ecu=name, **_event_fields(identity))
 
     def forget(self) -> None:
-        """Forget what was read: it must be read again before it is reported."""
+        """Mark the identities as outdated, so that they are read again before the next report."""
         self._read_at_s = None
 
 

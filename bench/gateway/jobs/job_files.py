@@ -1,7 +1,7 @@
-"""The files of a job: what its manifest plans, and the artifacts in the downloads folder.
+"""The files of a job: the plan in its manifest, and the artifacts in the downloads folder.
 
-Nothing is kept in memory between calls. The plan is read again from the manifest on disk each time, and every file is hashed
-again before it is used: an action may begin in another process than the one that downloaded.
+Nothing is kept in memory between calls, because an action may run in another process than the one that downloaded. So every call reads the
+plan again from the manifest on disk, and every file is hashed again before its use.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class JobFiles:
         self._trace = trace
 
     def plan(self, job: JobRecord) -> Plan:
-        """Return what the job's accepted manifest plans.
+        """Return the plan in the job's accepted manifest.
 
         Raises:
-            ManifestRefused: the manifest does not fit the gateway's configuration, which has changed since.
+            ManifestRefused: the gateway's configuration has changed, and the manifest no longer fits it.
         """
         return self._primary.reread(job.manifest or b"")
 
     def images(self, job: JobRecord) -> list[EcuImage]:
-        """Return what the vehicle is to run, as ``Vehicle`` takes it.
+        """Return the images of the job, as the arguments of ``Vehicle``.
 
         Raises:
             ManifestRefused: see ``plan``.
@@ -59,14 +59,14 @@ class JobFiles:
         )
 
     def room_problem(self, plan: Plan, from_versions: Mapping[str, str]) -> str:
-        """Return why the plan's files do not fit into the state folder; empty if they do."""
+        """Return why the plan's files do not fit into the state folder, or an empty text if they fit."""
         needed, free = needed_bytes(plan, from_versions), _free_bytes(self._state_dir)
         if free >= needed:
             return ""
         return f"not enough room in {self._state_dir}: {needed} bytes are needed, {free} are free"
 
     async def fetch(self, job: JobRecord) -> None:
-        """Download what is not on disk yet, and verify all of it.
+        """Download the files that are not on disk yet. Verify all of them.
 
         Raises:
             DownloadRefused: the artifact server does not deliver the file that the manifest names.
@@ -88,9 +88,10 @@ class JobFiles:
             )
 
     def image_fetcher(self, job: JobRecord, cancel: threading.Event) -> Callable[[str], None]:
-        """Return the ``fetch_image`` of ``Vehicle.stage``: it downloads on the event loop and blocks the caller's thread.
+        """Return the argument ``fetch_image`` for ``Vehicle.stage``.
 
-        The returned function polls ``cancel``, because a thread cannot wait for an event and for a future at once.
+        The returned function downloads on the event loop and blocks the caller's thread meanwhile. It polls ``cancel``, because a thread
+        cannot wait for an event and a future at once.
         """
         loop = asyncio.get_running_loop()
         images = {planned.ecu: planned.download for planned in self.plan(job).ecus}

@@ -1,4 +1,4 @@
-"""The progress of the job that runs: of each ECU, for the cloud, and of the whole, for the driver."""
+"""The progress of the running job: of each ECU for the cloud, and of the whole job for the driver."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class JobProgress:
 
     @property
     def latest(self) -> Mapping[str, EcuProgress]:
-        """The last progress of each ECU that has reported any in this job."""
+        """The last progress of each ECU in this job. ECUs without progress are missing."""
         return self._latest
 
     def begin(self, job: JobRecord) -> None:
-        """Forget the progress of the job before. A job that another process began goes on where that process was."""
+        """Forget the progress of the previous job. A job that another process started continues at that process's progress."""
         self._latest = {}
         self._job_id = job.job_id
         self._times = None
@@ -44,12 +44,12 @@ class JobProgress:
         self._reporter.forget_progress()
 
     def enter(self, state: JobState, *, times: ExpectedTimes | None, download_bytes: int) -> int:
-        """Return the percent of the job that is done when it enters a state.
+        """Enter a state. Return how many percent of the job are done.
 
         Args:
-            state: the state.
-            times: of the job's parts; None: not known before the manifest is accepted.
-            download_bytes: of all downloads of the job.
+            state: the new state.
+            times: the expected times of the job's parts. None: not known yet, because the manifest is not accepted yet.
+            download_bytes: size of all downloads of the job.
         """
         self._state = state
         self._times = times or self._times
@@ -74,7 +74,7 @@ class JobProgress:
         left_s = remaining_s(self._times, self._state, downloaded_share=min(1.0, share), ecus=self._latest)
         percent = whole_percent(self._overall.advance(left_s))
         if percent > self._percent:
-            # Persisted before it is shown: a restarted gateway never shows less than the one before.
+            # Store it before it is shown, so that a restarted gateway never shows less progress than before.
             self._percent = percent
             self._store.note_progress(self._job_id, percent)
         return self._percent

@@ -1,8 +1,10 @@
-"""Drives one job at a time through its states: run the state's action, persist its outcome, show it, and again.
+"""Drive one job at a time through its states: run the state's action, persist the outcome, show it, and repeat.
 
-The order is fixed: the outcome of an action is persisted, with its report to the cloud, before the next action begins. A process that
-dies anywhere leaves a state on disk whose action simply begins again. Until ACTIVATING, the cloud may end a job from outside: by a
-cancel or a timeout.
+Rules:
+
+* The outcome of an action is persisted, together with its report to the cloud, before the next action starts. So a process that dies at any
+  point leaves a state on disk, and the action of that state starts again.
+* Until ACTIVATING, the cloud may end a job by a cancel or a timeout.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class JobRunner:
         self._given_up: asyncio.Future[Outcome] | None = None
 
     def give_up(self, job_id: str, event: Event, reason: str) -> None:
-        """End the job if it is the one that runs and its state still allows it."""
+        """End a job. Do nothing if it is not the running job, or if its state no longer allows it."""
         job, given_up = self._current, self._given_up
         if job is None or given_up is None or job.job_id != job_id or given_up.done():
             return
@@ -58,8 +60,8 @@ class JobRunner:
         """Drive the job to its end and close it.
 
         Args:
-            job: as it is on disk.
-            is_resumed: whether another process began it.
+            job: the job, as stored on disk.
+            is_resumed: whether another process has started it.
         """
         self._progress.begin(job)
         self._given_up = asyncio.get_running_loop().create_future()
@@ -87,7 +89,7 @@ class JobRunner:
         if not self._given_up.done():
             return action.result()
         action.cancel()
-        # An action may need a while to end: INSTALLING returns once the ECU at work has stopped.
+        # An action may need a while to end. INSTALLING returns only after the transfer to the current ECU has stopped.
         await asyncio.wait({action})
         if not action.cancelled() and (problem := action.exception()) is not None:
             raise problem
@@ -104,7 +106,7 @@ class JobRunner:
         )
         self._current = moved
         self._view.show(moved)
-        # The driver's answer is given only now, when what follows from the decision is on disk.
+        # Answer the driver only now, when the effect of the decision is on disk. A gateway that died before must not have confirmed it.
         self._dashboard.end_decision("" if outcome.event in (Event.APPROVED, Event.DECLINED) else _too_late(moved))
         self._journal.announce()
         return moved
@@ -112,7 +114,7 @@ class JobRunner:
     async def _read_identities(
         self, job: JobRecord, after: JobState, outcome: Outcome
     ) -> Mapping[str, EcuIdentity] | None:
-        """Return what the ECUs run, for the report of a transition; None where it has not changed or cannot be read."""
+        """Return what the ECUs run, for the report of a transition. Return None if that has not changed or cannot be read."""
         if outcome.identities is not None:
             self._identities.record(outcome.identities)
             return outcome.identities
@@ -121,7 +123,8 @@ class JobRunner:
         try:
             return await self._identities.refresh()
         except FlashError:
-            return None  # the ECU that failed is silent, and the outcome's reason names it
+            # The failed ECU is silent. The reason of the outcome contains that already.
+            return None
 
 
 def _too_late(job: JobRecord) -> str:

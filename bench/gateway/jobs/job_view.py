@@ -1,4 +1,4 @@
-"""How the driver sees a job: its record on disk together with what its manifest plans."""
+"""Show a job to the driver: its record on disk, combined with the plan in its manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otabench.bench.gateway.trust.manifest import Plan
 
 
 class JobView:
-    """Shows jobs on the dashboard."""
+    """Jobs, shown on the dashboard."""
 
     def __init__(self, *, config: GatewayConfig, files: JobFiles, progress: JobProgress, dashboard: Dashboard) -> None:
         self._files = files
@@ -23,7 +23,7 @@ class JobView:
         self._bus_of = {ecu.name: bus_key(ecu) for ecu in config.ecus}
 
     def show(self, job: JobRecord) -> None:
-        """Show a job as it is on disk."""
+        """Show a job in the state that is stored on disk."""
         plan = self._plan(job)
         if plan is None:
             percent = self._progress.enter(job.state, times=None, download_bytes=0)
@@ -52,4 +52,5 @@ class JobView:
         try:
             return self._files.plan(job)
         except ManifestRefused:
-            return None  # ``Actions.act`` ends the job with the reason
+            # ``Actions.act`` ends the job and gives the reason.
+            return None

@@ -1,6 +1,6 @@
-"""The record of jobs: every step of a job is persisted here, traced, and queued for the cloud.
+"""The record of jobs: persist every step of a job, trace it, and queue its report to the cloud.
 
-``JobRunner`` drives the job; this module is all that it writes.
+``JobRunner`` drives the job, and writes only through this module.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from otabench.proto.trace import TraceWriter
 _log = logging.getLogger("gateway.job")
 
 Persisted = Callable[[JobState], None]
-"""Called right after a state is on disk, before anything is done in it."""
+"""Called right after a state was stored on disk, before the action of that state starts."""
 
 _LOST_RECORD_SEQ: Final = 1_000_000
-"""Number from which the transitions of a job whose record was lost are counted: the cloud has taken lower numbers already."""
+"""First transition number of a job whose record was lost in the gateway.
+
+The cloud ignores transitions with numbers that it has received already, so the numbers must be higher than any before.
+"""
 
 
 def kill_before(state: str) -> Persisted:
-    """Return a listener that kills this process (SIGKILL) once that state is persisted; never, if it is empty."""
+    """Return a listener that kills this process (SIGKILL) as soon as ``state`` is persisted. With an empty state it does nothing."""
 
     def persisted(reached: JobState) -> None:
         if reached == state:
@@ -50,15 +53,15 @@ class JobJournal:
         self._persisted = persisted
 
     def adopt(self, job_id: str, state: JobState) -> JobRecord | None:
-        """Take on a job that the cloud offers, in the state in which the cloud has it.
+        """Add a job that the cloud offers, in the state that the cloud reports.
 
         Returns:
-            None where there is nothing to take on: the job has ended here, and the cloud will learn of it.
+            the new record; or None if the job is in the store already or has ended. The outbox reports the end of a job to the cloud.
         """
         known = self._store.job(job_id)
         if known is not None:
             if known.closed and self._store.first_report() is None:
-                _log.warning("the cloud has job %s as %s; it ended here as %s", job_id, state, known.state)
+                _log.warning("the cloud reports job %s as %s, but it ended here as %s", job_id, state, known.state)
             return None
         if is_final(state):
             return None
@@ -69,10 +72,10 @@ class JobJournal:
         return job
 
     def resume(self, job: JobRecord) -> JobRecord:
-        """Record that another process goes on with the job."""
+        """Record that this process resumes a job that another process has started."""
         job = self._store.note(job.job_id, Facts(resumes=job.resumes + 1))
         self._trace.emit("job.resumed", job_id=job.job_id, state=str(job.state), resumes=job.resumes)
-        _log.info("job %s goes on in %s", job.job_id, job.state)
+        _log.info("job %s resumes in %s", job.job_id, job.state)
         return job
 
     def transition(
@@ -87,11 +90,11 @@ class JobJournal:
         """Write a transition together with its report to the cloud.
 
         Args:
-            job: as it was.
-            after: the new state.
-            outcome: what led to it.
-            progress: of each ECU, for the report.
-            identities: what the ECUs run, for the report; None where it is not known.
+            job: the job before the transition.
+            after: its new state.
+            outcome: the outcome that causes the transition.
+            progress: the progress of each ECU, for the report.
+            identities: what the ECUs run, for the report. None: not known.
         """
         moved = self._store.transition(
             job.job_id,
@@ -111,10 +114,10 @@ class JobJournal:
         return moved
 
     def announce(self) -> None:
-        """Let the reporter send what ``transition`` has queued."""
+        """Wake the reporter, so that it sends the report that ``transition`` has queued."""
         self._reporter.wake()
 
     def close(self, job: JobRecord) -> list[JobRecord]:
-        """Close a job that has ended, and return the jobs that ended, latest first."""
+        """Close a job that has ended. Return the jobs that ended last, latest first."""
         self._store.close_job(job.job_id)
         return self._store.ended_jobs()

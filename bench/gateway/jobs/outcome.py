@@ -1,4 +1,4 @@
-"""The outcome of a job's action: an event, its reason, and what was learnt."""
+"""The outcome of a job's action: an event, its reason, and facts to store with it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from otabench.bench.uds.identity import EcuIdentity
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an action."""
+    """The outcome of an action."""
 
     event: Event
     reason: str = ""
     facts: Facts = field(default_factory=lambda: Facts())
     identities: Mapping[str, EcuIdentity] | None = None
-    """What the ECUs run at the end of the action, where it was read."""
+    """What the ECUs run after the action. None: the action did not read it."""

@@ -1,7 +1,7 @@
-"""What a plan costs and which files it needs. Pure.
+"""Compute what a plan needs: the files to transfer, the free space, the image of each ECU, and the duration that the driver sees.
 
-A patch is chosen only if the ECU runs its base version. The plan also has what each ECU receives (``EcuImage``) and the expected
-times, from which come the duration and the progress that the driver sees (``overall_progress``).
+A patch is chosen only if the ECU runs its base version. ``overall_progress`` computes the progress that the driver sees from the expected
+times. This module reads no files and no clock.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from otabench.bench.gateway.trust.vehicle_versions import explain
 from otabench.bench.gateway.vehicle import EcuImage
 
 _BOOT_S: Final = 3.5
-"""Reset, boot and soak, for the expected time that the driver sees. 2 to 8 simulated ECUs take 3 to 3.5 s, of which 2 s are the soak."""
+"""Expected time for reset, boot and soak of all ECUs. 2 to 8 simulated ECUs take 3 to 3.5 s, of which the soak takes 2 s."""
 _CONFIRM_S: Final = 0.25
-"""Session, security access and confirmation of one ECU."""
+"""Expected time for session, security access and confirmation of one ECU."""
 _DOWNLOAD_BYTES_PER_S: Final = 500_000.0
-"""Assumed rate of the vehicle's uplink: far above a CAN bus's, so that the download is a small part of the progress."""
+"""Assumed download rate of the vehicle. It is far above a CAN bus's, so the download is a small part of the progress."""
 
 
 @dataclass(frozen=True)
 class PlannedTransfer:
-    """The artifact that is downloaded and transferred to an ECU. If the ECU refuses a patch, the full image follows."""
+    """The artifact that is downloaded and transferred to one ECU. If the ECU refuses a patch, the full image follows."""
 
     ecu: str
     file: RemoteFile
@@ -34,7 +34,7 @@ class PlannedTransfer:
 
 
 def choose_transfer(planned: PlannedEcu, *, from_version: str) -> PlannedTransfer:
-    """Return the patch where there is one for what the ECU ran when the manifest was accepted, else the full image."""
+    """Return the patch if its base is the version that the ECU ran when the manifest was accepted. Otherwise return the full image."""
     patch = planned.patch
     if patch is not None and patch.base_version == from_version:
         return PlannedTransfer(planned.ecu, patch.file, is_patch=True)
@@ -47,7 +47,7 @@ def choose_transfers(plan: Plan, from_versions: Mapping[str, str]) -> list[Plann
 
 
 def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
-    """Return the bytes that the downloads folder must hold: all transfers, and the full images in case patches are refused."""
+    """Return how many bytes the downloads folder must hold: all patches, and all full images in case patches are refused."""
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return sum(
         planned.download.length + (transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0)
@@ -58,7 +58,14 @@ def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
 def ecu_images(
     plan: Plan, from_versions: Mapping[str, str], *, metadata: bytes, path_of: Callable[[RemoteFile], Path]
 ) -> list[EcuImage]:
-    """Return what the vehicle is to run, as ``Vehicle`` takes it."""
+    """Return the image of each planned ECU, as the arguments of ``Vehicle``.
+
+    Args:
+        plan: the accepted manifest.
+        from_versions: what each ECU ran when the manifest was accepted.
+        metadata: the signed Targets.
+        path_of: returns the path of a downloaded file.
+    """
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
     return [
         EcuImage(
@@ -87,10 +94,10 @@ def expected_times(
     """Return how long each part of a job takes.
 
     Args:
-        transfers: what is downloaded and crosses the buses.
-        metadata_bytes: what each ECU receives besides.
-        bus_of: a key of each ECU's bus.
-        line_payload_bytes_per_s: what one bus carries.
+        transfers: the artifacts that are downloaded and cross the buses.
+        metadata_bytes: the size of the metadata that each ECU receives in addition.
+        bus_of: the key of each ECU's bus.
+        line_payload_bytes_per_s: payload rate of one bus.
     """
     transfers_s: dict[str, dict[str, float]] = {}
     for transfer in transfers:

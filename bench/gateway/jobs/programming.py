@@ -1,6 +1,6 @@
-"""INSTALLING, ACTIVATING and VERIFYING: the actions that work on ECUs, and the way back.
+"""INSTALLING, ACTIVATING and VERIFYING: the actions that work on ECUs, and reverting.
 
-The vehicle's calls block, so they run on the worker's thread; their progress comes back to the event loop.
+The calls of a ``Vehicle`` block, so they run on the worker's thread. Their progress returns to the event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REVERT_ATTEMPTS: Final = 3
 
 
 class VehicleCalls:
-    """The calls of a ``Vehicle`` for one job, awaitable."""
+    """Awaitable calls of a ``Vehicle`` for one job. They raise the errors of ``Vehicle``."""
 
     def __init__(self, *, vehicle: Vehicle, worker: Worker, files: JobFiles, record_progress: ProgressListener) -> None:
         self._vehicle = vehicle
@@ -39,7 +39,7 @@ class VehicleCalls:
         self._record_progress = record_progress
 
     def stage(self, job: JobRecord, cancel: threading.Event) -> asyncio.Future[None]:
-        """Begin staging; the future ends with the errors of ``Vehicle.stage``."""
+        """Start staging. The future ends with the errors of ``Vehicle.stage``."""
         return self._worker.submit(
             self._vehicle.stage,
             self._files.images(job),
@@ -50,7 +50,7 @@ class VehicleCalls:
         )
 
     async def activate(self, job: JobRecord) -> None:
-        """See ``Vehicle.activate``, with the same errors; likewise the three below."""
+        """See ``Vehicle.activate``."""
         await self._run(self._vehicle.activate, job)
 
     async def verify(self, job: JobRecord) -> Mapping[str, EcuIdentity]:
@@ -81,13 +81,14 @@ class VehicleCalls:
             try:
                 loop.call_soon_threadsafe(self._record_progress, progress)
             except RuntimeError:
-                return  # the loop is closed: the process ends, and the thread is left to itself
+                # The loop is closed, because the process ends. The next process resumes the job.
+                return
 
         return on_progress
 
 
 class WayBack:
-    """Reverts all ECUs of a job."""
+    """Reverting of all ECUs of a job."""
 
     def __init__(
         self, *, timing: GatewayTiming, calls: VehicleCalls, dashboard: Dashboard, store: Store, trace: TraceWriter
@@ -99,9 +100,9 @@ class WayBack:
         self._trace = trace
 
     async def revert(self, job: JobRecord, reason: str) -> Outcome:
-        """Revert, in a few attempts, and return REVERTED or REVERT_FAILED.
+        """Revert all ECUs, in up to three attempts. Return REVERTED or REVERT_FAILED.
 
-        The reason is persisted first, so that a restart goes on with the way back, and not forward again.
+        Store the reason first, so that a restarted gateway continues to revert instead of updating again.
         """
         self._dashboard.show_job(self._store.note(job.job_id, Facts(revert_reason=reason)))
         self._trace.emit("job.reverting", job_id=job.job_id, reason=reason)
@@ -129,13 +130,17 @@ class Programming:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Leave a running flash alone from now on: the process ends, and the next process takes the job up again."""
+        """From now on, leave a running flash alone. The process is about to end, and the next process resumes the job."""
         self._is_stopping = True
 
     async def install(self, job: JobRecord) -> Outcome:
-        """Stage all ECUs. When canceled, return only once the ECU at work has stopped: a bus is never left in the middle."""
+        """Stage all ECUs.
+
+        When canceled, return only after the transfer to the current ECU has stopped, so that no transfer still runs on the bus afterwards.
+        """
         try:
-            await self._files.fetch(job)  # only hashes the files, unless some were lost
+            # DOWNLOADING has fetched the files. This call verifies them again, and downloads those that were lost since.
+            await self._files.fetch(job)
         except OSError as error:
             return Outcome(Event.UNABLE, f"downloads: {error.strerror or error}")
         cancel = threading.Event()
@@ -146,20 +151,21 @@ class Programming:
             if not self._is_stopping:
                 cancel.set()
                 await asyncio.wait({staging})
-                staging.exception()  # marks it as read: asyncio would log an error that is expected here
+                # Mark the exception as retrieved. Otherwise asyncio would log it as an error, although it is expected here.
+                staging.exception()
             raise
         except FlashError as error:
             return Outcome(Event.UNABLE, str(error))
         return Outcome(Event.STAGED)
 
     async def activate(self, job: JobRecord) -> Outcome:
-        """Activate all staged slots and reset the ECUs, or go on with a way back that was begun."""
+        """Activate all staged slots and reset the ECUs; or continue to revert, if that has begun."""
         if job.revert_reason:
             return await self._way_back.revert(job, job.revert_reason)
         try:
             await self._calls.activate(job)
         except DependenciesNotMet as error:
-            # No ECU was changed by this call, but an earlier process may have activated some before it was restarted.
+            # This call has not changed any ECU, but an earlier process may have activated some before it was restarted.
             outcome = await self._way_back.revert(job, str(error))
             if outcome.event is not Event.REVERTED:
                 return outcome
@@ -170,7 +176,7 @@ class Programming:
         return Outcome(Event.ACTIVATED)
 
     async def verify(self, job: JobRecord) -> Outcome:
-        """Wait until all trial images run steadily, and confirm them."""
+        """Wait until all trial images run steadily, then confirm them; or continue to revert, if that has begun."""
         if job.revert_reason:
             return await self._way_back.revert(job, job.revert_reason)
         try:
@@ -181,5 +187,5 @@ class Programming:
         return Outcome(Event.CONFIRMED, identities=identities)
 
     async def revert(self, job: JobRecord, reason: str) -> Outcome:
-        """Give the job up after ACTIVATING has begun; see ``WayBack.revert``."""
+        """Give up a job in ACTIVATING or VERIFYING; see ``WayBack.revert``."""
         return await self._way_back.revert(job, reason)

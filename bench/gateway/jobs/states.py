@@ -1,14 +1,14 @@
-"""What the gateway does in each job state, and which event leads where.
+"""The events of a job, and the state that each event leads to.
 
-The transitions themselves are in ``proto.job_states``, which cloud and gateway share; ``NEXT`` only adds which event causes which of
-them. Also here: the states that need the downloaded manifest. Pure: ``job_runner`` acts, ``store`` persists.
+The allowed transitions are in ``proto.job_states``, which cloud and gateway share. ``NEXT`` adds which event causes which of them.
+``job_runner`` runs the actions, and ``store`` persists the states.
 
 Rules:
 
 * Every pair of ``NEXT`` is a transition of the shared table, and every transition of that table has an event here.
-* Events from outside (the operator's cancel, time running out) end a job before ACTIVATING, and are ignored from there on.
-* From ACTIVATING on, every failure leads to the way back: REVERTED or REVERT_FAILED. UNABLE in ACTIVATING means that the ECUs
-  were first asked whether they may be activated, one refused, and none was activated.
+* Events from outside (the operator's cancel, a timeout) end a job before ACTIVATING. Later they are ignored.
+* From ACTIVATING on, every failure is answered by reverting: REVERTED or REVERT_FAILED. The exception is UNABLE in ACTIVATING: an ECU
+  refused the check before activation, so none was activated.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ NEXT: Final[dict[JobState, dict[Event, JobState]]] = {
 NEEDS_MANIFEST: Final[frozenset[JobState]] = frozenset(
     {_S.WAITING_FOR_APPROVAL, _S.DOWNLOADING, _S.INSTALLING, _S.ACTIVATING, _S.VERIFYING}
 )
-"""States that work with the manifest that CONFIRMING accepted and kept."""
+"""States whose actions need the manifest that CONFIRMING has accepted."""
 
 
 def next_state(state: JobState, event: Event) -> JobState:
-    """Return where the event leads.
+    """Return the state that the event leads to.
 
     Raises:
         ValueError: the event cannot happen in that state.
@@ -86,5 +86,5 @@ def can_be_given_up(state: JobState) -> bool:
 
 
 def is_way_back_needed(state: JobState) -> bool:
-    """Return whether a failure in this state must be answered by reverting ECUs."""
+    """Return whether a failure in this state must be answered by reverting the ECUs."""
     return is_allowed(state, JobState.ROLLED_BACK)

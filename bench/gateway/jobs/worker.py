@@ -1,7 +1,6 @@
-"""One thread for everything that blocks on the bus, so that the calls of a ``Vehicle`` never overlap.
+"""One thread for all calls that block on the bus, so that the calls of a ``Vehicle`` never overlap.
 
-The thread is a daemon: a process that is asked to end does not wait for a flash transfer, because the next process resumes from what
-was persisted.
+The thread is a daemon, so that a process that must end does not wait for a transfer. The next process resumes from disk.
 """
 
 from __future__ import annotations
@@ -19,7 +18,11 @@ _T = TypeVar("_T")
 
 
 class Worker:
-    """Runs calls one after the other, in the order they were submitted."""
+    """A thread that runs calls one after the other, in the order of ``submit``.
+
+    worker = Worker()
+    identities = await worker.submit(vehicle.identify)
+    """
 
     def __init__(self, name: str = "vehicle") -> None:
         self._name = name
@@ -27,9 +30,9 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> asyncio.Future[_T]:
-        """Run the call on the thread; the future is of the running event loop.
+        """Run the call on the thread, and return a future of the running event loop.
 
-        Cancelling the future takes back a call that has not begun, and only that.
+        Canceling the future takes back a call that has not started. A call that runs continues to its end.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -39,7 +42,7 @@ class Worker:
         return asyncio.wrap_future(outcome)
 
     def close(self, wait_s: float = 0.0) -> bool:
-        """Let the thread end after the call it is in; True if it has within ``wait_s``."""
+        """Let the thread end after its current call. Return whether it ended within ``wait_s``."""
         if self._thread is None:
             return True
         self._calls.put(None)

@@ -1,1 +1,5 @@
-"""The Uptane Primary: verification of metadata. Pure judgement; files and network are the callers'."""
+"""The Uptane Primary: verification of the Director's metadata.
+
+``primary`` verifies signatures and keeps the accepted metadata. ``manifest`` and ``vehicle_versions`` judge the contents; they use neither
+files nor network.
+"""

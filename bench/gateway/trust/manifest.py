@@ -1,19 +1,19 @@
-"""The manifest's rules of this vehicle: which verified Targets may be installed here, and what they mean.
+"""Read verified Targets as a ``Plan``, and judge whether this vehicle may install it.
 
-Pure: signed bytes whose signatures were verified before (``primary``) in, a ``Plan`` or ``ManifestRefused`` out. It knows no
-file, network or clock. Rules, in this order; the first that is broken is the reason:
+``primary`` has verified the signatures before. This module uses neither files nor network nor a clock. It applies these rules and raises
+``ManifestRefused`` with the first that is broken:
 
-1. The vehicle's part (``proto.uptane.ManifestCustom``) is there and well-formed, and so is every target's.
-2. It is for this VIN and for this job.
-3. Every target is for an ECU that was provisioned here, by serial number and hardware id, and no ECU is named twice.
-4. The ECU that answers is the one that was provisioned.
-5. The image's release counter is not lower than the running slot's (rollback), and its version is newer. Neither is known
-   of an ECU in its bootloader (active slot INVALID, version 0.0.0), which itself checks what it accepts.
+1. The vehicle's part (``proto.uptane.ManifestCustom``) is present and well-formed, and so is the part of every target.
+2. The manifest is for this VIN and this job.
+3. Every target is for an ECU that was provisioned here, by serial number and hardware id. No ECU appears twice.
+4. The ECU that answers on the bus is the ECU that was provisioned.
+5. The image's release counter is not lower than that of the active slot (rollback attack), and its version is newer. Neither is known for
+   an ECU in its bootloader (active slot INVALID, version 0.0.0). The bootloader itself checks what it accepts.
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
-7. Where an image is encrypted for its ECU, so is its patch: a plain patch would reveal what the supplier keeps from the gateway.
+7. If an image is encrypted for its ECU, its patch is encrypted, too. A plain patch would reveal parts of the image to the gateway.
 
-``vehicle_versions`` checks what it states about the whole vehicle. The images themselves are verified by the ECUs; length
-and digest by ``downloads``.
+``vehicle_versions`` judges the statements about the whole vehicle. ``downloads`` checks length and digest of the files, and the ECUs verify
+the images.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class KnownEcu:
-    """An ECU as it was provisioned in this gateway."""
+    """The provisioned facts of one ECU."""
 
     name: str
     serial: str
@@ -47,7 +47,7 @@ class KnownEcu:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file on the artifact server, and what it must be."""
+    """One file on the artifact server, with the length and digest that it must have."""
 
     path: str
     length: int
@@ -59,13 +59,13 @@ class PlannedPatch:
     """A patch that rebuilds the target's image from ``base_version``."""
 
     file: RemoteFile
-    """What is downloaded: the patch, or the file that it is encrypted in."""
+    """The file to download: the patch, or the encrypted file that contains it."""
     base_version: str
 
 
 @dataclass(frozen=True)
 class PlannedEcu:
-    """What one ECU is to run."""
+    """The image that one ECU is to run."""
 
     ecu: str
     serial: str
@@ -75,28 +75,28 @@ class PlannedEcu:
     image: RemoteFile
     patch: PlannedPatch | None
     encrypted_image: RemoteFile | None = None
-    """Where the campaign is encrypted: what is downloaded instead of ``image``; ``patch`` is encrypted, too."""
+    """In an encrypted campaign: the file to download instead of ``image``. ``patch`` is encrypted then, too."""
     dependencies: tuple[Dependency, ...] = ()
-    """As the manifest states them: the gateway cannot read an encrypted image."""
+    """The image's dependencies, from the manifest. The gateway cannot read them from an encrypted image."""
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether the ECU gets its image, or patch, encrypted."""
+        """Whether the ECU receives its image or patch encrypted."""
         return self.encrypted_image is not None
 
     @property
     def download(self) -> RemoteFile:
-        """The full image as it is downloaded and sent to the ECU."""
+        """The file of the full image that is downloaded and sent to the ECU."""
         return self.encrypted_image or self.image
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A manifest that this vehicle understands."""
+    """A well-formed manifest."""
 
     custom: ManifestCustom
     expires_at: float
-    """s since 1970, UTC."""
+    """Seconds since 1970, UTC."""
     ecus: tuple[PlannedEcu, ...]
 
 
@@ -104,11 +104,11 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
     """Read the signed Targets: rules 1, 3 (known ECU), 6 and 7.
 
     Args:
-        targets: the file ``targets.json``, its signatures verified.
+        targets: the contents of ``targets.json``, whose signatures were verified.
         known: the vehicle's provisioned ECUs.
 
     Raises:
-        ManifestRefused: it breaks one of these rules.
+        ManifestRefused: the manifest breaks one of these rules.
     """
     by_serial = {ecu.serial: ecu for ecu in known}
     try:
@@ -126,7 +126,7 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
     except (ValueError, TypeError, AttributeError) as error:
         raise ManifestRefused(f"it is not Targets metadata: {error}") from error
     if not parts:
-        raise ManifestRefused("it names no image")
+        raise ManifestRefused("it does not contain an image")
     return Plan(
         custom=custom,
         expires_at=expires_at,
@@ -137,10 +137,10 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
 def judge_plan(
     plan: Plan, *, vin: str, job_id: str, known: Iterable[KnownEcu], identities: Mapping[str, EcuIdentity]
 ) -> None:
-    """Judge whether the plan is for this vehicle, this job and what its ECUs run now: rules 2 to 5.
+    """Judge the plan against this vehicle, this job and what the ECUs run now: rules 2 to 5.
 
     Raises:
-        ManifestRefused: it breaks one of these rules.
+        ManifestRefused: the plan breaks one of these rules.
     """
     if plan.custom.vin != vin:
         raise ManifestRefused(f"it is for vehicle {plan.custom.vin}, this is {vin}")
@@ -165,13 +165,13 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
         raise ManifestRefused(f"what {name} runs is not known")
     if (identity.serial, identity.hardware_id) != (known.serial, known.hardware_id):
         raise ManifestRefused(
-            f"{name} says it is {identity.serial} ({identity.hardware_id}), provisioned is {known.serial} ({known.hardware_id})"
+            f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned"
         )
     running = identity.active
     if running.state is not SlotState.INVALID and planned.release_counter < running.security_counter:
         raise ManifestRefused(
             f"its image for {name} has release counter {planned.release_counter}, "
-            f"lower than {running.security_counter} of the running one"
+            f"lower than {running.security_counter} of the active slot"
         )
     try:
         is_newer = ImageVersion.parse(planned.version) > ImageVersion.parse(identity.software_version)

@@ -1,15 +1,18 @@
 """The Uptane Primary: full verification of the Director's metadata, before anything is downloaded.
 
-A bundle of metadata (``GetManifest``) is trusted after these steps:
+    primary = Primary(vin=vin, known=ecus, director_root=root_path, metadata_dir=state_dir / "director")
+    accepted = primary.accept(manifest.metadata, job_id=job_id, identities=identities)
 
-1. python-tuf's client workflow over the bundle (Root from the pinned one on, Timestamp, Snapshot, Targets: signatures,
-   expiry, versions, hashes), against a copy of the metadata accepted before.
-2. The vehicle's own rules (``manifest``, ``vehicle_versions``).
-3. Later: the Image repository must list the same images (``cross_checks``).
-4. Only then the copy becomes the accepted metadata, so that nothing that was refused moves a version number. It is what
-   makes an older manifest be refused, after a restart too.
+``accept`` trusts the metadata of a manifest (``GetManifest``) after these steps:
 
-It fetches nothing, and job states play no part here.
+1. Run python-tuf's client workflow on a copy of the metadata that was accepted before: Root, starting from the pinned one, then Timestamp,
+   Snapshot and Targets. It checks signatures, expiry, versions and hashes.
+2. Apply the vehicle's own rules (``manifest``, ``vehicle_versions``).
+3. Apply ``cross_checks``. The Image repository, which must list the same images, is not built yet.
+4. Make the copy the accepted metadata. Refused metadata thus never changes a stored version number, and accepted version numbers survive a
+   restart: an older manifest (replay) is refused then, too.
+
+This module downloads nothing and does not depend on job states.
 """
 
 from __future__ import annotations
@@ -31,30 +34,30 @@ from otabench.bench.uds.identity import EcuIdentity
 _ROLES_IN_ORDER: Final = ("timestamp.json", "snapshot.json", "targets.json")
 
 CrossCheck = Callable[[Plan], None]
-"""Judges a plan by something else that is trusted (the Image repository); raises ManifestRefused."""
+"""Judges a plan by another trusted source, such as the Image repository; raises ManifestRefused."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A manifest that was verified and is for this vehicle."""
+    """A verified manifest for this vehicle."""
 
     plan: Plan
     targets: bytes
-    """The Director's signed Targets, as it is handed on to the ECUs."""
+    """The Director's signed Targets, which the ECUs receive unchanged."""
 
 
 class Primary:
-    """Verifies manifests of one vehicle.
+    """Verification of one vehicle's manifests.
 
     Args:
         vin: this vehicle.
         known: its provisioned ECUs.
         director_root: the pinned Root.
-        metadata_dir: where accepted metadata is kept.
-        cross_checks: further judges of a plan, asked after the own rules.
+        metadata_dir: the folder of the accepted metadata.
+        cross_checks: further judges of a plan, called after the vehicle's own rules.
 
     Raises:
-        StartError: the pinned Root cannot be read or is none.
+        StartError: the pinned Root cannot be read, or is not a valid Root.
     """
 
     def __init__(
@@ -72,16 +75,16 @@ class Primary:
         self._trusted_dir = metadata_dir
         self._cross_checks = tuple(cross_checks)
 
-    def accept(self, bundle: Mapping[str, bytes], *, job_id: str, identities: Mapping[str, EcuIdentity]) -> Accepted:
-        """Verify a bundle and keep it as the accepted metadata.
+    def accept(self, metadata: Mapping[str, bytes], *, job_id: str, identities: Mapping[str, EcuIdentity]) -> Accepted:
+        """Verify a manifest's metadata and store it as the accepted metadata.
 
         Args:
-            bundle: file name ("timestamp.json", "2.root.json", …) to signed bytes.
-            job_id: the job it is for.
+            metadata: signed bytes by file name ("timestamp.json", "2.root.json", …).
+            job_id: the job that the manifest must belong to.
             identities: what the ECUs run now.
 
         Raises:
-            ManifestRefused: it is not trusted, or not for this vehicle; what was accepted before has not moved.
+            ManifestRefused: the metadata is not trusted, or not for this vehicle. The metadata accepted before is unchanged.
             OSError: the state folder cannot be written.
         """
         self._trusted_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,7 @@ class Primary:
             if self._trusted_dir.exists():
                 shutil.copytree(self._trusted_dir, candidate)
             candidate.mkdir(exist_ok=True)
-            _refresh(bundle, root=self._root, metadata_dir=candidate)
+            _refresh(metadata, root=self._root, metadata_dir=candidate)
             targets = (candidate / "targets.json").read_bytes()
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
@@ -101,57 +104,60 @@ class Primary:
         return Accepted(plan, targets)
 
     def reread(self, targets: bytes) -> Plan:
-        """Return the plan of Targets that were accepted before (they come from the gateway's own store).
+        """Return the plan of Targets that were accepted before. Their signatures are not verified again: they come from the gateway's
+        store.
 
         Raises:
-            ManifestRefused: they do not fit this gateway's configuration any more.
+            ManifestRefused: the Targets no longer fit this gateway's configuration.
         """
         return read_plan(targets, self._known)
 
 
-def _refresh(bundle: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) -> None:
+def _refresh(metadata: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) -> None:
     from tuf.api import exceptions as tuf_errors
     from tuf.ngclient.fetcher import FetcherInterface
     from tuf.ngclient.updater import Updater
 
-    class _Bundle(FetcherInterface):
-        """Serves the bundle's files to the TUF client."""
+    class _Files(FetcherInterface):
+        """Serves the manifest's files to the TUF client."""
 
-        asked = "root.json"
+        requested = "root.json"
 
         def _fetch(self, url: str) -> Iterator[bytes]:
-            self.asked = unquote(url.rsplit("/", 1)[-1])
-            if self.asked not in bundle:
-                raise tuf_errors.DownloadHTTPError(f"{self.asked} is not in the bundle", 404)
-            return iter([bundle[self.asked]])
+            self.requested = unquote(url.rsplit("/", 1)[-1])
+            if self.requested not in metadata:
+                # python-tuf takes 404 as the end of the chain of Roots.
+                raise tuf_errors.DownloadHTTPError(f"{self.requested} is not in the manifest", 404)
+            return iter([metadata[self.requested]])
 
-    files = _Bundle()
+    files = _Files()
     try:
-        updater = Updater(str(metadata_dir), "bundle:///", fetcher=files, bootstrap=root)
+        updater = Updater(str(metadata_dir), "manifest:///", fetcher=files, bootstrap=root)
         updater.refresh()
     except tuf_errors.DownloadHTTPError as error:
-        raise ManifestRefused(f"the cloud sent no {files.asked}") from error
+        raise ManifestRefused(f"the cloud sent no {files.requested}") from error
     except tuf_errors.DownloadLengthMismatchError as error:
-        raise ManifestRefused(f"{files.asked} is longer than it may be") from error
+        raise ManifestRefused(f"{files.requested} is longer than it may be") from error
     except tuf_errors.UnsignedMetadataError as error:
-        role = files.asked.removesuffix(".json").rpartition(".")[2]
+        role = files.requested.removesuffix(".json").rpartition(".")[2]
         raise ManifestRefused(f"signed by a key that the pinned Director root does not list for {role}") from error
     except tuf_errors.ExpiredMetadataError as error:
         raise ManifestRefused(f"it has expired ({_plain(error)})") from error
     except tuf_errors.BadVersionNumberError as error:
         raise ManifestRefused(
-            f"older than one that was accepted before, or mixed ({files.asked}: {_plain(error)})"
+            f"older than one that was accepted before, or a mixture of two ({files.requested}: {_plain(error)})"
         ) from error
     except tuf_errors.LengthOrHashMismatchError as error:
-        raise ManifestRefused(f"{files.asked} is not the file that was signed for ({_plain(error)})") from error
+        raise ManifestRefused(f"{files.requested} is not the file that was signed for ({_plain(error)})") from error
     except tuf_errors.RepositoryError as error:
-        raise ManifestRefused(f"{files.asked} is not valid metadata ({_plain(error)})") from error
+        raise ManifestRefused(f"{files.requested} is not valid metadata ({_plain(error)})") from error
 
 
 def _adopt(candidate: Path, trusted_dir: Path) -> None:
-    """Put verified files in their place one by one, each atomically, Timestamp first: it is what holds off older ones.
+    """Move verified files to their place, each one atomically.
 
-    A crash in between leaves a mix that TUF's workflow mends from the next bundle.
+    Timestamp moves first, because its version number is what refuses older metadata. A crash in between leaves a mixture of old and new
+    files, which TUF's workflow repairs with the next manifest.
     """
     (trusted_dir / "root_history").mkdir(parents=True, exist_ok=True)
     names = [*_ROLES_IN_ORDER, *(f"root_history/{path.name}" for path in (candidate / "root_history").iterdir())]

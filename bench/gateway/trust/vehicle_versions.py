@@ -1,10 +1,12 @@
-"""Check what a manifest states about the versions in the whole vehicle, and whether that meets its images' dependencies. Pure.
+"""Judge a manifest's statements about the versions in the whole vehicle, and the dependencies of its images.
 
-The ECUs judge their images' dependencies by these statements, which the Director has signed. The gateway sees all ECUs. It refuses,
-before anything is downloaded, statements that are not true and images that an ECU would refuse later. Rules, after those of ``manifest``:
+An ECU judges its image's dependencies by these statements, because the Director has signed them. It cannot compare them with other ECUs,
+but the gateway can. So the gateway refuses wrong statements, and images that an ECU would refuse later, before anything is downloaded (ADR
+6). The rules continue those of ``manifest``:
 
-8. The version that it states for an ECU is that of its image for the ECU. Without an image for the ECU, it is not newer than what runs.
-9. Every dependency of its images is met by the versions that it states. Image 0 is what the ECU runs now, if anything.
+8. If the manifest has an image for an ECU, the version that it states for this ECU is the image's. Otherwise the stated version is not
+   newer than what the ECU runs.
+9. The stated versions meet every dependency of the images. Image number 0 is what the ECU itself runs now, if anything.
 """
 
 from __future__ import annotations
@@ -21,44 +23,45 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
     """Judge a plan that ``manifest.judge_plan`` has accepted.
 
     Raises:
-        ManifestRefused: it breaks rule 8 or 9.
+        ManifestRefused: the plan breaks rule 8 or 9.
     """
     planned = {each.serial: each for each in plan.ecus}
     running = {identity.serial: identity for identity in identities.values()}
-    for said in plan.custom.vehicle:
-        mine, identity = planned.get(said.ecu_serial), running.get(said.ecu_serial)
-        if mine is not None and ImageVersion.parse(mine.version) != ImageVersion.parse(said.version):
+    for stated in plan.custom.vehicle:
+        image, identity = planned.get(stated.ecu_serial), running.get(stated.ecu_serial)
+        if image is not None and ImageVersion.parse(image.version) != ImageVersion.parse(stated.version):
             raise ManifestRefused(
-                f"it says that {said.ecu} will run {said.version}, and its image for {mine.ecu} is {mine.version}"
+                f"it states that {stated.ecu} will run {stated.version}, but its image for {image.ecu} is {image.version}"
             )
-        if mine is None and identity is not None and _version(identity) < ImageVersion.parse(said.version):
+        if image is None and identity is not None and _version(identity) < ImageVersion.parse(stated.version):
             raise ManifestRefused(
-                f"it says that {said.ecu} will run {said.version}, and has no image for it: "
-                f"{said.ecu} runs {identity.software_version}"
+                f"it states that {stated.ecu} will run {stated.version}, but has no image for it: "
+                f"{stated.ecu} runs {identity.software_version}"
             )
     for each in plan.ecus:
         own = _version(identities[each.ecu])
-        asked = [need for need in each.dependencies if need.image_number != OWN_IMAGE or own != NOTHING_RUNS]
-        if first_unmet(asked, plan.custom.versions() | {OWN_IMAGE: own}) is not None:
+        # An ECU that runs nothing must remain rescuable, so the condition on its own version does not count then (ADR 6).
+        needs = [need for need in each.dependencies if need.image_number != OWN_IMAGE or own != NOTHING_RUNS]
+        if first_unmet(needs, plan.custom.versions() | {OWN_IMAGE: own}) is not None:
             raise ManifestRefused(explain(plan, each, runs=identities[each.ecu].software_version))
 
 
 def explain(plan: Plan, planned: PlannedEcu, *, runs: str) -> str:
-    """Return what an image needs and what the vehicle would run, in words; "" where the manifest states no dependency of it.
+    """Return in words what an image depends on and what the vehicle would run. Return an empty text for an image without dependencies.
 
     Args:
         plan: the manifest.
         planned: one of its images.
         runs: the version that its ECU runs before the update.
     """
-    said = {each.image_number: each for each in plan.custom.vehicle}
+    stated = {each.image_number: each for each in plan.custom.vehicle}
     parts = []
     for each in planned.dependencies:
-        other = said.get(each.image_number)
+        other = stated.get(each.image_number)
         if each.image_number == OWN_IMAGE:
             parts.append(f"{planned.ecu} >= {each.version} before the update ({planned.ecu} runs {runs})")
         elif other is None:
-            parts.append(f"{each} (the manifest says of no ECU with that image number what it will run)")
+            parts.append(f"{each} (the manifest does not state a version for that image number)")
         else:
             parts.append(f"{other.ecu} >= {each.version} ({other.ecu} would run {other.version})")
     return f"its image {planned.version} for {planned.ecu} needs {', '.join(parts)}" if parts else ""

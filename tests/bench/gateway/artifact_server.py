@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What a server may do wrong with a file."""
+    """A fault of the server with one file."""
 
     TRUNCATED = "its length says less than the manifest, and so little comes"
     BIT_FLIPPED = "one bit differs"
@@ -26,7 +26,7 @@ class Fault(StrEnum):
 
 @dataclass
 class ArtifactServer:
-    """Serves ``files`` by path. ``faults``: what goes wrong with a path, and how often (the server then behaves)."""
+    """A server of ``files`` by path. ``faults``: the fault of a path and how often it occurs before the server behaves again."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -43,12 +43,12 @@ class ArtifactServer:
         return f"http://127.0.0.1:{self.port}/artifacts/"
 
     async def start(self) -> None:
-        """Listens; on the port of the time before, if there was one."""
+        """Listen, on the same port as before a ``stop``."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Gone, with all connections."""
+        """Stop, and break all connections."""
         if self._server is not None:
             self._server.close()
             for writer in list(self._open):

@@ -15,7 +15,7 @@ from tests.bench.gateway.scripted_rig import ScriptedEcuRig, channel
 
 @pytest.fixture
 def make_rig(tmp_path: Path) -> Iterator[Callable[..., ScriptedEcuRig]]:
-    """Called with ECUs by name (one, engine, where none is given)."""
+    """Makes a rig with the named ECUs; by default with one, the engine."""
     with_ecus: list[ScriptedEcu] = []
     rigs: list[ScriptedEcuRig] = []
 

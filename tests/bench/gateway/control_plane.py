@@ -30,20 +30,20 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._server: grpc.aio.Server | None = None
 
     def offer(self, job_id: str, metadata: dict[str, bytes]) -> None:
-        """A job waits for the vehicle."""
+        """Let a job wait for the vehicle."""
         self.job_id, self.metadata = job_id, metadata
         self.state, self.taken_seq, self.cancel_requested = JobState.CREATED, 0, False
         self.transitions = []
 
     async def start(self) -> None:
-        """Listens; on the port of the time before, if there was one."""
+        """Listen, on the same port as before a ``stop``."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         ota_pb2_grpc.add_ControlPlaneServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
     async def stop(self) -> None:
-        """Gone, in the middle of whatever."""
+        """Stop at once, whatever runs."""
         if self._server is not None:
             await self._server.stop(grace=None)
             self._server = None

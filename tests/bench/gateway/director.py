@@ -1,4 +1,4 @@
-"""A Director for tests: keys, a Root, and manifests as they should be, or as an attacker would like them."""
+"""A Director for tests: keys, a Root, and honest or forged manifests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROLES = ("root", "timestamp", "snapshot", "targets")
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file that a manifest promises."""
+    """One file of a manifest."""
 
     path: str
     content: bytes
@@ -33,7 +33,7 @@ class Artifact:
 
 @dataclass
 class Director:
-    """Signs for one vehicle."""
+    """The Director of one vehicle."""
 
     signers: dict[str, CryptoSigner] = field(
         default_factory=lambda: {role: CryptoSigner.generate_ed25519() for role in _ROLES}
@@ -51,7 +51,7 @@ class Director:
     def bundle(
         self, artifacts: Sequence[Artifact], *, custom: dict[str, Any], version: int = 1, lifetime_s: float = 3600.0
     ) -> dict[str, bytes]:
-        """Return a manifest as GetManifest hands it out."""
+        """Return a manifest as GetManifest delivers it."""
         expires = (datetime.now(UTC) + timedelta(seconds=lifetime_s)).replace(microsecond=0)
         entries = [TargetsEntry(each.path, each.content, each.custom) for each in artifacts]
         targets = self._signed(make_targets(entries, custom=custom, version=version, expires=expires), "targets")

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.gateway.gateway_with_model FILE``: the gateway's process, with the model vehicle beside its state folder."""
+"""``python -m tests.bench.gateway.gateway_with_model FILE``: the gateway as a process, with a model vehicle."""
 
 from __future__ import annotations
 

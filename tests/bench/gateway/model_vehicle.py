@@ -32,7 +32,7 @@ _CHUNK_BYTES = 1024
 
 @dataclass(frozen=True)
 class ModelEcu:
-    """An ECU as it leaves the factory."""
+    """An ECU in its factory state."""
 
     name: str
     serial: str
@@ -40,7 +40,7 @@ class ModelEcu:
 
 
 def firmware(hardware_id: str, version: str, *, security_counter: int = 1, size: int = 4096) -> bytes:
-    """Return an image in MCUboot's format, unsigned: what the model's bootloader reads."""
+    """Return an unsigned image in MCUboot's format, as the model's bootloader expects it."""
     wanted = image_format.ImageVersion.parse(version)
     body = b"".join(
         hashlib.sha256(f"{hardware_id} {version.split('.')[0]} {i}".encode()).digest() for i in range(size // 32)
@@ -58,7 +58,7 @@ def firmware(hardware_id: str, version: str, *, security_counter: int = 1, size:
 
 
 class ModelVehicle:
-    """See ``Vehicle``. Faults by ECU: ``silent`` (calls that go unanswered), ``boot-fail``, ``refuse`` (step to NRC), ``no-revert``."""
+    """See ``Vehicle``. Faults of an ECU: ``silent`` (count of calls), ``boot-fail``, ``refuse`` (NRC by step), ``no-revert``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -272,7 +272,7 @@ class ModelVehicle:
 
 
 def beside_state(config: GatewayConfig, _trace: TraceWriter) -> ModelVehicle:
-    """Return the vehicle of a gateway in a process of its own: it lies beside the state folder."""
+    """Return the vehicle of a gateway that is a process. It is stored beside the state folder."""
     return ModelVehicle(config.state_dir.parent / "vehicle")
 
 
@@ -281,7 +281,7 @@ def _slot(state: SlotState, version: str, counter: int) -> dict[str, Any]:
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    """Atomically: the gateway may be killed while its model writes, an ECU would not be."""
+    """Write the model atomically: the gateway may be killed during the write, and a real ECU would survive that."""
     partial = path.with_suffix(path.suffix + ".new")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""Simulated ECUs as processes (``python -m otabench.ecu_firmware_sim``), for the tests that need the real far end."""
+"""Simulated ECUs as processes (``python -m otabench.ecu_firmware_sim``), for the tests that need real ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @dataclass
 class RealEcu:
-    """One ECU process; use as a context manager."""
+    """One ECU process, as a context manager."""
 
     name: str
     number: int
@@ -95,7 +95,7 @@ class RealEcu:
         self.log.close()
 
     def control(self, **request: Any) -> Mapping[str, Any]:
-        """Return one request to the control port."""
+        """Send one request to the control port, and return the answer."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
             wire.sendall(json.dumps(request).encode() + b"\n")
             answer: Mapping[str, Any] = json.loads(wire.makefile().readline())
@@ -114,7 +114,7 @@ class RealEcu:
         )
 
     def image(self, patch: bytes | None = None, *, base: bytes | None = None, **falsified: Any) -> EcuImage:
-        """Return the update to 2.0.0, with a manifest that says so (or something false). ``base`` of the patch: what it runs."""
+        """Return the update to 2.0.0 with its manifest, which may be forged. ``base``: the base image of the patch."""
         path = self.folder / f"{self.name}-new.bin"
         path.write_bytes(self.new)
         patch_path = self.folder / f"{self.name}.bsdiff"

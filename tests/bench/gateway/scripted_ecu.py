@@ -22,9 +22,9 @@ SEED = bytes(range(1, 17))
 EMPTY, STAGED, TRIAL, CONFIRMED, INVALID = range(5)
 
 Answer = bytes | None
-"""The answer to a request; None for silence."""
+"""The response to a request. None means silence."""
 Script = Callable[[bytes, "ScriptedEcu"], "Answer | list[Answer] | bool"]
-"""True: the ECU answers as it would; anything else is what goes out instead."""
+"""True lets the ECU answer normally. Any other value is sent instead."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ScriptedSlot:
 
 @dataclass
 class ScriptedEcu:
-    """One ECU; ``start`` and ``stop`` it, or use it as a context manager."""
+    """One ECU. Call ``start`` and ``stop``, or use it as a context manager."""
 
     channel: str
     request_id: int = 0x7E0
@@ -54,14 +54,14 @@ class ScriptedEcu:
     session: int = 1
     counter: int = 0
     writes: int = 0
-    """Blocks really written: a repeat of the last block is answered and not counted."""
+    """Number of blocks written. A repetition of the last block is answered, but not counted."""
     address: int = 0
     boot_s: float = 0.05
     dark_until: float = 0.0
     rolls_back: bool = False
     boots_left: int = 3
     done: list[int] = field(default_factory=list)
-    """Routines that were carried out, after 27."""
+    """Routines that were carried out in an unlocked ECU."""
 
     def __enter__(self) -> ScriptedEcu:
         self._bus = can.Bus(interface="virtual", channel=self.channel)
@@ -86,7 +86,7 @@ class ScriptedEcu:
         self._bus.shutdown()
 
     def power_cycle(self, off_s: float = 0.2) -> None:
-        """Forget all but its slots, boots what is due, and is silent for a while."""
+        """Reboot: forget everything except the slots, boot the preferred slot, and be silent for a while."""
         self.dark_until = time.monotonic() + off_s
         self.unlocked, self.session, self.counter = False, 1, 0
         trial = next((number for number, slot in enumerate(self.slots) if slot.state == TRIAL), None)
@@ -99,7 +99,7 @@ class ScriptedEcu:
 
     @property
     def transfers(self) -> int:
-        """How many downloads to the image window were asked for."""
+        """Return the number of requested downloads to the image window."""
         return sum(request[0] == 0x34 and request[3:7] == b"\x00\x10\x00\x00" for request in self.requests)
 
     def _on_functional(self, message: can.Message) -> None:

@@ -80,7 +80,7 @@ class ScriptedEcuRig:
         return self.vehicle.revert(self.images, job_id="job-1", progress=self.seen.append)
 
     def update(self) -> None:
-        """Run the whole update, up to confirmed."""
+        """Run the whole update, up to the confirmation."""
         self.stage()
         self.activate()
         self.verify()
@@ -91,7 +91,7 @@ class ScriptedEcuRig:
 
 
 def profile_text(**changes: str) -> str:
-    """Return the shipped profile, quick to give up, with lines replaced."""
+    """Return the shipped profile with short time limits and with replaced lines."""
     text = (Path(profiles.__path__[0]) / "iso14229-ab.yaml").read_text(encoding="utf-8")
     quick = {
         "p2_margin_s: 1.0": "p2_margin_s: 0.25",
@@ -127,7 +127,7 @@ def channel() -> str:
 def answer_once(
     service: int, *answers: bytes | None, times: int = 1, at: int = 0
 ) -> Callable[[bytes, ScriptedEcu], Any]:
-    """Return a script: ``answers`` instead of the ECU's to the ``at``-th and following requests of a service, ``times`` times."""
+    """Return a script that replaces ``times`` responses to a service by ``answers``, from the ``at``-th request on."""
     seen = itertools.count()
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:

@@ -1,4 +1,4 @@
-"""Control plane, artifact server and broker are away, at start or in the middle: the job waits or goes on, and never breaks."""
+"""Control plane, artifact server or broker are away, at the start or during a job. The job waits or continues, and does not fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway is killed, at every state and in the middle of calls, and goes on where it was."""
+"""The gateway is killed in every state and in the middle of calls. The next one resumes where it was."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_gateway_that_lost_its_state_ends_the_job_that_the_cloud_still_has(tmp
 
 
 async def _install_or_die(world: World, agent: Agent, *, dies: bool) -> None:
-    """The driver says Install; a gateway that dies right then does not say that it took it."""
+    """A gateway that dies right after the driver chose Install does not confirm the choice."""
     if not dies:
         await world.install(agent)
         return

@@ -1,4 +1,4 @@
-"""The gateway as a process: starting, refusing to start, being stopped, being killed."""
+"""The gateway as a process: it starts, refuses to start, is stopped, and is killed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.bench.gateway.world import HAPPY, NEW, OLD, World
 
 
 class Gateway:
-    """A gateway in a process of its own, over the model vehicle."""
+    """A gateway in its own process, with the model vehicle."""
 
     def __init__(self, config: Path) -> None:
         command = [sys.executable, "-m", "tests.bench.gateway.gateway_with_model", str(config)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     async def ended(self, within_s: float = 20.0) -> tuple[int, str]:
-        """Exit status and stderr."""
+        """Wait for the end. Return exit status and stderr."""
         _, errors = await asyncio.to_thread(self.process.communicate, timeout=within_s)
         return self.process.returncode, errors
 
@@ -42,7 +42,7 @@ class Gateway:
 
 
 async def _install(url: str) -> None:
-    """What the page's button does."""
+    """Decide as the page's button does."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as page:
         deadline = time.monotonic() + 15
         while True:
@@ -106,7 +106,10 @@ def test_sigterm_in_the_middle_of_flashing_ends_it_within_moments(tmp_path: Path
             url = await gateway.ready()
             second, errors = await Gateway(config).ended()
             assert second == 1
-            assert errors == f"gateway: state_dir {tmp_path}/state: another gateway runs on it; stop that one first\n"
+            assert (
+                errors
+                == f"gateway: state_dir {tmp_path}/state: another gateway uses this folder; stop that gateway first\n"
+            )
             await _install(url)
             await _until(lambda: any(p.phase == "transferring" for u in world.cloud.updates for p in u.progress))
             started_s = time.monotonic()

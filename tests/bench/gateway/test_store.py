@@ -1,4 +1,4 @@
-"""What the gateway remembers: all or nothing, in order, and only what the shared table allows."""
+"""The gateway's database: transitions are atomic, in order, and limited to the shared table."""
 
 from __future__ import annotations
 

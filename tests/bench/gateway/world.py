@@ -1,4 +1,4 @@
-"""A gateway's world for tests: two model ECUs, a control plane, an artifact server, a Director, and the real agent between them.
+"""The surroundings of a gateway in tests: two model ECUs, a control plane, an artifact server, a Director, and the real agent.
 
 ``asyncio.run`` a story: ``async with World.open(folder) as world: async with world.gateway() as agent: …``.
 """
@@ -56,7 +56,7 @@ HAPPY = [
 
 
 class Killed(Exception):
-    """What stands for SIGKILL within the test's process: everything stops where it is."""
+    """Replaces SIGKILL within the test's process: everything stops where it is."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class World:
     @classmethod
     @asynccontextmanager
     async def open(cls, folder: Path) -> AsyncIterator[World]:
-        """Cloud and artifact server are up; the gateway is not."""
+        """Run cloud and artifact server, without the gateway."""
         world = cls(folder, ModelVehicle.build(folder / "vehicle", ECUS))
         (folder / "root.json").write_bytes(world.director.root())
         await world.cloud.start()
@@ -86,7 +86,7 @@ class World:
             await world.artifacts.stop()
 
     def config(self, **changes: Any) -> GatewayConfig:
-        """Return the gateway's configuration; no broker is on its port."""
+        """Return the gateway's configuration, without a broker on its MQTT port."""
         fields: dict[str, Any] = {
             "vin": VIN,
             "ecus": tuple(
@@ -122,7 +122,10 @@ class World:
         lifetime_s: float = 3600.0,
         director: Director | None = None,
     ) -> dict[str, bytes]:
-        """Return a bundle for the next job, its files on the artifact server; ``custom`` and ``target`` (the engine's) change fields."""
+        """Return a manifest for the next job, and put its files on the artifact server.
+
+        ``custom`` and ``target`` (of the engine) change fields.
+        """
         artifacts = []
         for ecu in ECUS:
             image = firmware(ecu.hardware_id, version, security_counter=counter)
@@ -150,7 +153,7 @@ class World:
         )
 
     def offer(self, bundle: dict[str, bytes] | None = None, **manifest: Any) -> str:
-        """Let a job wait in the cloud, with that bundle or the one made of ``manifest``."""
+        """Let a job wait in the cloud, with the given manifest or the one of ``manifest``."""
         metadata = bundle or self.manifest(**manifest)
         self.jobs += 1
         self.cloud.offer(f"job-{self.jobs}", metadata)
@@ -158,7 +161,7 @@ class World:
 
     @asynccontextmanager
     async def gateway(self, *, killed_before: JobState | None = None, **config: Any) -> AsyncIterator[Agent]:
-        """The agent, running; it is dropped at the end, or once it has persisted ``killed_before``."""
+        """Run the agent during the block, or until it has persisted ``killed_before``."""
 
         def persisted(state: JobState) -> None:
             if state is killed_before:
@@ -182,7 +185,7 @@ class World:
             trace.close()
 
     async def until(self, condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> None:
-        """Wait until the condition holds. Fail with the cloud's view if it does not in time, or if the agent has died."""
+        """Wait until the condition holds. Fail with the cloud's view if time runs out, or if the agent has died."""
         try:
             async with asyncio.timeout(within_s):
                 while not condition():

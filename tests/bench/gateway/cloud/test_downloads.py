@@ -1,4 +1,4 @@
-"""Downloads: what is served is verified, resumed, and bounded in length, time and rate."""
+"""Downloads are verified, resumed, and limited in length, time and rate."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_server_that_resumes_at_the_wrong_byte_is_asked_for_all_of_it(tmp_path
 
 def test_a_server_that_drips_is_given_up(tmp_path: Path) -> None:
     async def story(server: ArtifactServer, downloader: Downloader) -> None:
-        with pytest.raises(DownloadTimedOut, match="less than 2000, 5 times on end"):
+        with pytest.raises(DownloadTimedOut, match="less than 2000, 5 times in a row"):
             await downloader.fetch(FILE, base_url=server.base_url)
 
     _run(tmp_path, story, *[Fault.DRIPS] * 10)
@@ -146,7 +146,7 @@ def test_a_server_that_drips_is_given_up(tmp_path: Path) -> None:
 def test_a_server_that_stays_away_is_given_up_after_the_limit(tmp_path: Path) -> None:
     async def story(server: ArtifactServer, downloader: Downloader) -> None:
         await server.stop()
-        with pytest.raises(DownloadTimedOut, match="not here after"):
+        with pytest.raises(DownloadTimedOut, match="not complete after"):
             await downloader.fetch(FILE, base_url=server.base_url)
 
     _run(tmp_path, story)

@@ -1,4 +1,4 @@
-"""Trouble codes: how they are written, what their records mean, and what an ECU that answers otherwise gives."""
+"""Trouble codes: their text, the meaning of their records, and ECUs that answer differently."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Connect = Callable[..., EcuClient]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """A client of an ECU that answers by a table of requests and responses, 11 to what is not in it."""
+    """Return a client of an ECU that answers by a table of requests and responses, and with NRC 11 to all other requests."""
     with ExitStack() as opened:
 
         def make(answers: dict[str, bytes], *, security_algorithm: str = DEFAULT) -> EcuClient:
@@ -120,7 +120,7 @@ def test_an_algorithm_that_is_not_there_is_one_clear_error(connect: Connect) -> 
 def test_a_refused_image_is_read_with_job_time_and_reason(
     tmp_path: Path,
 ) -> None:
-    """The simulated ECU in this process: DTC setting is off while it is programmed, as in every update."""
+    """The simulated ECU in this process. As in every update, DTC setting is off while it is programmed."""
     keys, line = Keys(tmp_path), Line("user", "normal", False)
     make_image = ImageMaker(keys)
     old_image, new_image = make_image("1.0.0", counter=1), make_image("2.0.0", counter=2)

@@ -1,4 +1,4 @@
-"""Encrypted campaigns in the gateway: which files are fetched, what the ECU is told, and what its refusal means."""
+"""Encrypted campaigns in the gateway: which files are downloaded, what is sent to the ECU, and what its refusal means."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def encryption(path: str, digit: str, **facts: Any) -> dict[str, Any]:
 
 
 def targets(**changes: Any) -> bytes:
-    """Targets of one ECU, image and patch encrypted; ``changes`` of the target's custom, ``patch_…`` of the patch's."""
+    """Return Targets of one ECU with an encrypted image and patch. ``changes`` apply to the target's custom, ``patch_…`` to the patch's."""
     patch = {"path": "p", "length": 100, "sha256": "b" * 64, "base_version": "1.0.0", "base_sha256": "d" * 64}
     patch |= {"base_length": 1000, "encryption": encryption("pe", "e", length=241)}
     patch |= {key.removeprefix("patch_"): value for key, value in changes.items() if key.startswith("patch_")}

@@ -1,4 +1,4 @@
-"""The flashing client against an ECU that misbehaves: each outcome has a name, and the running slot is untouched."""
+"""The flashing client with an ECU that misbehaves: each failure has its own error, and the active slot is untouched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flashing client against real ECU processes, on the kernel's vcan0 and over udp_multicast."""
+"""The flashing client with simulated ECUs as processes, on the kernel's vcan0 and over udp_multicast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VCAN = {"interface": "socketcan", "channel": "vcan0"}
 
 
 def multicast() -> dict[str, Any]:
-    """Of its own for each test process: multicast reaches all of this machine."""
+    """Return a multicast group for this test process alone, because multicast reaches every process of the machine."""
     return {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43200 + os.getpid() % 2000}
 
 
@@ -71,7 +71,7 @@ class EcuProcessRig:
         )
 
     def update(self, images: list[EcuImage]) -> None:
-        """Up to a verified trial."""
+        """Run the update up to a verified trial."""
         self.stage(images)
         self.vehicle.activate(images, job_id="job-1", progress=self.seen.append)
         self.vehicle.verify(images, job_id="job-1", progress=self.seen.append)
@@ -111,7 +111,7 @@ def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Cal
 
 
 def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Callable[..., EcuProcessRig]) -> None:
-    """The gateway hands on the Targets of another campaign, signed by the same Director, in which adas stays old."""
+    """The gateway sends the Targets of another campaign, signed by the same Director, in which adas keeps its old version."""
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
     engine = rig.ecus["engine"]
     engine.new = engine.make_image(
@@ -143,7 +143,7 @@ def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., EcuProcess
 
 
 def rotten(ecu: RealEcu) -> None:
-    """No slot holds an image that may run: the ECU stays in its bootloader."""
+    """Damage both slots, so that the ECU stays in its bootloader."""
     assert ecu.control(op="fault", kind="bit-rot", slot=0, offset=0x300)["ok"]
     assert ecu.control(op="power", state="cycle")["ok"]
     eventually(lambda: ecu.control(op="state")["mode"] == "bootloader", "the bootloader runs")
@@ -165,7 +165,7 @@ def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., EcuProcessR
 
 
 def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., EcuProcessRig]) -> None:
-    """One bit of the erased slot flips while the image is on its way."""
+    """Flip one bit of the erased slot during the transfer of the image."""
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
     engine = rig.ecus["engine"]
     image = engine.image()

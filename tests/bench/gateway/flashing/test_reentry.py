@@ -1,4 +1,4 @@
-"""A session that is lost between two messages is entered again and the step carried on; what was done is not done twice."""
+"""A session that is lost between two messages is entered again, and the step continues without doing anything twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESET, DTC_OFF, SILENCE, EXTENDED = (bytes.fromhex(text) for text in ("1101", "8
 
 
 def reset_at(head: bytes, *, is_done: bool, occurrence: int = 1) -> Callable[[bytes, ScriptedEcu], Any]:
-    """Power-cycle the ECU at a request, once: before it does what is asked, or after, its answer lost."""
+    """Power-cycle the ECU once at a request: before it carries out the request, or afterwards, so that the response is lost."""
     seen = 0
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -41,7 +41,7 @@ def reset_at(head: bytes, *, is_done: bool, occurrence: int = 1) -> Callable[[by
 
 
 def lose_answer(head: bytes) -> Callable[[bytes, ScriptedEcu], Any]:
-    """Let the ECU do what is requested, and lose its answer, once."""
+    """Let the ECU carry out a request, and lose its response, once."""
     is_lost = False
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:
@@ -223,7 +223,7 @@ def test_an_answer_that_comes_twice_is_not_taken_for_the_next_ones(make_rig: Mak
 
 
 def test_a_seed_that_comes_late_is_not_taken_for_the_one_asked_for_again(make_rig: MakeRig) -> None:
-    """Three wrong keys would lock the ECU."""
+    """Each wrong key counts: three of them would lock the ECU."""
     seeds = iter(bytes((number,)) * 16 for number in range(1, 9))
     given: list[bytes] = []
     late: list[bytes] = []
@@ -249,7 +249,7 @@ def test_a_seed_that_comes_late_is_not_taken_for_the_one_asked_for_again(make_ri
 
 
 def twice_heard(seeds: list[bytes]) -> Callable[[bytes, ScriptedEcu], Any]:
-    """Let the first 27 01 arrive twice: two seeds are given, and the second one counts."""
+    """Let the first 27 01 arrive twice. The ECU sends two seeds, and only the second one is valid."""
     given: list[bytes] = []
 
     def script(request: bytes, ecu: ScriptedEcu) -> Any:

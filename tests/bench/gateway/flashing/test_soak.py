@@ -47,7 +47,7 @@ def test_what_is_unsteady_is_named(now: SlotTable, words: str) -> None:
 
 
 class Soaking:
-    """Two ECUs on one bus, the first of which misbehaves once its trial is looked at for the n-th time."""
+    """Two ECUs on one bus. The first misbehaves when its slot table is read for the n-th time during the trial."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Soaking:
 
 
 LOOKS_BEFORE_THE_SOAK = 2
-"""That it boots, and who it is."""
+"""Readings of the slot table before the soak: one while waiting for the boot, one for the identity."""
 IN_THE_SOAK = LOOKS_BEFORE_THE_SOAK + 2
 
 
@@ -112,7 +112,7 @@ def test_one_lost_answer_is_no_silence(make_rig: MakeRig) -> None:
 
 
 class Unplugged(Tap):
-    """A bus that takes nothing for so many messages."""
+    """A bus that refuses a given number of messages."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Patch or full image, what it costs, how long it takes, and how long is waited between attempts."""
+"""The choice between patch and full image, the space and time it takes, and the pauses between attempts."""
 
 from __future__ import annotations
 

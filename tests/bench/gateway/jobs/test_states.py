@@ -1,4 +1,4 @@
-"""The gateway's table of events, walked against the table that both sides share."""
+"""The gateway's table of events agrees with the transitions that cloud and gateway share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on the manifest. Each: the attacker's act, the refusal in one sentence, nothing downloaded, trusted metadata unmoved."""
+"""Attacks on the manifest. Each test: the attacker acts, the gateway refuses with a reason, downloads nothing, and keeps its metadata."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Bundle = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Attack:
-    """What the attacker puts in place of the manifest of job 2, and what is said of it."""
+    """What the attacker sends instead of the manifest of job 2, and the expected refusal."""
 
     name: str
     bundle: Callable[[World, Bundle], Bundle]
-    """From the world and the bundle of job 1, which was accepted."""
+    """Makes the attack from the world and the manifest of job 1, which was accepted."""
     reason: str
 
 
@@ -53,7 +53,7 @@ def _changed(name: str, change: Callable[[bytes], bytes]) -> Callable[[World, Bu
 
 
 def _vehicle(**versions: str) -> list[dict[str, Any]]:
-    """Return what a Director says of the versions in the whole vehicle."""
+    """Return a Director's statements about the versions in the whole vehicle."""
     return [
         {
             "image_number": number,
@@ -86,7 +86,7 @@ ATTACKS = [
     Attack(
         "older version of the metadata",
         lambda world, _: world.manifest(metadata_version=3),
-        "manifest refused: older than one that was accepted before, or mixed (timestamp.json: New timestamp version 3 must be",
+        "manifest refused: older than one that was accepted before, or a mixture of two (timestamp.json: New timestamp version 3 must be",
     ),
     Attack(
         "mixed with an older Targets",
@@ -116,7 +116,7 @@ ATTACKS = [
     Attack(
         "release counter rolled back",
         _forged(target={"release_counter": 0}),
-        "manifest refused: its image for engine has release counter 0, lower than 1 of the running one",
+        "manifest refused: its image for engine has release counter 0, lower than 1 of the active slot",
     ),
     Attack(
         "an older image",
@@ -170,7 +170,7 @@ ATTACKS = [
     Attack(
         "a dependency on an ECU that it says nothing of",
         _forged(target={"requires": [{"image_number": 5, "version": "1.0.0"}]}, custom={"vehicle": _vehicle()}),
-        "manifest refused: its image 2.0.0 for engine needs image 5 >= 1.0.0 (the manifest says of no ECU with that image",
+        "manifest refused: its image 2.0.0 for engine needs image 5 >= 1.0.0 (the manifest does not state a version",
     ),
     Attack(
         "an image for an ECU that runs a newer one",
@@ -180,7 +180,7 @@ ATTACKS = [
     Attack(
         "a promise that its own image breaks",
         _forged(custom={"vehicle": _vehicle(adas="3.0.0")}),
-        "manifest refused: it says that adas will run 3.0.0, and its image for adas is 2.0.0",
+        "manifest refused: it states that adas will run 3.0.0, but its image for adas is 2.0.0",
     ),
     Attack(
         "one image number for two ECUs",
@@ -283,7 +283,7 @@ def test_a_new_root_signed_by_the_old_one_is_followed_and_kept(tmp_path: Path) -
     bundle = {**world.manifest(director=rotated), "2.root.json": second}
     primary.accept(bundle, job_id="job-1", identities=world.vehicle.identify())
     assert (tmp_path / "state/director/root_history/2.root.json").read_bytes() == second
-    with pytest.raises(ManifestRefused, match="does not list for targets"):  # the revoked key is of no use any more
+    with pytest.raises(ManifestRefused, match="does not list for targets"):  # the revoked key no longer works
         primary.accept(world.manifest(metadata_version=2), job_id="job-1", identities=world.vehicle.identify())
 
 
@@ -311,7 +311,7 @@ def test_an_ecu_that_is_not_the_provisioned_one_is_refused(tmp_path: Path) -> No
         primary.accept(world.manifest(), job_id="job-1", identities=swapped)
     foreign = (tmp_path / "vehicle" / "engine.json").read_text().replace("ENG-0001", "ENG-0666")
     (tmp_path / "vehicle" / "engine.json").write_text(foreign)
-    with pytest.raises(ManifestRefused, match=r"engine says it is ENG-0666 \(engine-mcu-a\), provisioned is ENG-0001"):
+    with pytest.raises(ManifestRefused, match=r"engine reports serial ENG-0666 \(engine-mcu-a\), but ENG-0001"):
         primary.accept(world.manifest(), job_id="job-1", identities=world.vehicle.identify())
 
 
@@ -352,7 +352,7 @@ def _primary(folder: Path, **more: Any) -> Primary:
 
 
 def _as_job_two(world: World, attack: Attack, accepted: Bundle) -> Bundle:
-    """The attacker knows the job's id; only what the attack is about is wrong."""
+    """The attacker uses the right job id, so that only the attack itself is wrong."""
     honest = world.manifest
 
     def for_job_two(**manifest: Any) -> Bundle:

@@ -1,4 +1,4 @@
-"""What a manifest says of the versions in the whole vehicle: against itself, and against what the ECUs run."""
+"""A manifest's statements about the versions in the vehicle are compared with its images and with what the ECUs run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otabench.proto.uptane import ManifestCustom, VehicleEcuCustom
 
 
 def plan(*needs: tuple[int, str], adas: str | None = "1.0.0") -> Plan:
-    """Return a manifest for the engine alone, which says what adas runs."""
+    """Return a manifest for the engine alone, which states what adas runs."""
     dependencies = tuple(Dependency(number, ImageVersion.parse(version)) for number, version in needs)
     vehicle = [VehicleEcuCustom(image_number=1, ecu="engine", ecu_serial="E", version="2.0.0")]
     if adas is not None:
