@@ -1,4 +1,8 @@
-"""The cloud: campaigns, jobs, the Director's signed manifests, artifacts and wake-up events, as one process per plane."""
+"""The cloud: campaigns, jobs, the Director's signed manifests, artifacts and wake-up events.
 
-if __name__ != "otabench.cloud":  # a second name would mean a second copy of every class and constant
+Its planes (control, artifacts, events) run as one process each, or all in one (``process``).
+"""
+
+# Imported under a second name, every class and constant would exist twice, and comparisons between the copies would fail.
+if __name__ != "otabench.cloud":
     raise ImportError("import otabench.cloud, not cloud", name=__name__)

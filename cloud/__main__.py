@@ -1,7 +1,8 @@
 """Command line of the cloud: ``python -m otabench.cloud``, with ``control|artifacts|events|all --config FILE`` or ``keys init``.
 
-Exit status: 0 ended by SIGTERM or SIGINT, or keys made; 1 could not start or make keys (one line on stderr); 2 wrong usage. Planes
-are imported when they are started, so that each imports only what it needs.
+Exit status: 0 ended by SIGTERM or SIGINT, or keys made; 1 could not start or make keys (one line on stderr); 2 wrong usage.
+
+A plane is imported when it is started, so that a process imports only what its planes need.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Annotated
 from otabench.proto.early_signals import end_at_signals
 
 if __name__ == "__main__":
-    end_at_signals()  # before the slow imports below
+    # Before the imports below: they are slow, and a signal must end the process during them, too.
+    end_at_signals()
 
 import typer
 
@@ -54,7 +56,7 @@ def all_planes(config: _ConfigOption) -> None:
 
 @keys.command(name="init")
 def keys_init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if absent; never overwritten.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Created if absent; never overwritten.")],
     vin: Annotated[list[str], typer.Option("--vin", help="A vehicle; may be given several times.")],
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
 ) -> None:
@@ -79,7 +81,7 @@ def _run(config: Path, plane: str) -> None:
 
 
 def _give_up(message: str) -> None:
-    # One line, because the launcher shows the last line of a process that does not start.
+    # One line, because the launcher shows the last line of a process that could not start.
     one_line = " ".join(message.split())
     print(f"cloud: {one_line}", file=sys.stderr)
     raise typer.Exit(1)

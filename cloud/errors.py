@@ -3,14 +3,16 @@
     CloudError
     ├── StartError            a process cannot start (configuration, keys, port, database); exit status 1
     └── RequestError          one request is refused; becomes a gRPC status
-        ├── InvalidRequest        INVALID_ARGUMENT     the request is wrong in itself
+        ├── InvalidRequest        INVALID_ARGUMENT     the request itself is wrong
         ├── UnknownThing          NOT_FOUND            the vehicle, campaign or job does not exist
-        ├── NotAllowed            FAILED_PRECONDITION  the request is right in itself, but not in this state
+        ├── NotAllowed            FAILED_PRECONDITION  the request is valid, but not in this state
         ├── NotPermitted          PERMISSION_DENIED    the caller's certificate does not cover it
-        └── NotReady              UNAVAILABLE          database or store do not answer; the same call may succeed later
+        └── NotReady              UNAVAILABLE          database or store does not answer; the same call may succeed later
 
-Every message states what is wrong, where, and the remedy, in one line. (``trust.firmware.FirmwareRefused`` is apart: pure rules do
-not depend on how a request is answered; ``campaigns.request`` turns it into InvalidRequest.)
+Every message states what is wrong, where, and the remedy, in one line.
+
+``trust.firmware.FirmwareRefused`` is not part of the tree, because the rules for firmware do not depend on requests.
+``campaigns.request`` turns it into InvalidRequest.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class RequestError(CloudError):
 
 
 class InvalidRequest(RequestError):
-    """The request is wrong in itself; repeating it is useless."""
+    """The request itself is wrong. Repeating it does not help."""
 
     code = "INVALID_ARGUMENT"
 

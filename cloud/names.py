@@ -1,4 +1,4 @@
-"""Names of vehicles, ECUs and hardware, checked once, here, because they become parts of paths, MQTT topics and certificates.
+"""Check the names of vehicles, ECUs and hardware, which become parts of paths, MQTT topics and certificates.
 
 A VIN is not checked against ISO 3779: a bench may give its vehicle any safe name.
 """
@@ -9,15 +9,19 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-# No leading dot or hyphen: a hidden file, and an option of a command line. No "+", "#" or "/", which mean something in MQTT topics.
+# A leading dot would make a hidden file, and a leading hyphen an option of a command line. "+", "#" and "/" have a meaning in MQTT topics.
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def checked(name: str, what: str) -> str:
+def require_safe_name(name: str, what: str) -> str:
     """Return the name if it is safe in a path, a topic and a certificate.
 
+    Args:
+        name: the name.
+        what: the kind of name, for the message, e.g. "VIN".
+
     Raises:
-        ValueError: it is not; the message states what is allowed.
+        ValueError: the name is not safe; the message states what is allowed.
     """
     if not _SAFE.fullmatch(name):
         raise ValueError(
@@ -26,6 +30,6 @@ def checked(name: str, what: str) -> str:
     return name
 
 
-def repeated(values: Sequence[str]) -> list[str]:
-    """Return the values that occur more than once, each once, sorted."""
+def find_duplicates(values: Sequence[str]) -> list[str]:
+    """Return the values that occur more than once, sorted and without repetition."""
     return sorted({value for value in values if values.count(value) > 1})

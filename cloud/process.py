@@ -1,10 +1,12 @@
-"""One process of the cloud: read the configuration, start planes, wait for a signal, end.
+"""One process of the cloud: read the configuration, start the planes, wait for a signal, end.
 
     run_plane(Path("cloud.json"), "all")  # a CloudConfig as JSON; "control", "artifacts", "events" or "all"
 
-* Each plane prints one line when it accepts connections ("cloud: control ready on 127.0.0.1:50051"), which the launcher waits for.
-* SIGTERM and SIGINT end the process at once, with status 0. Nothing is waited for, because whatever was answered is in the database.
-* A plane's libraries are imported when the plane is started.
+Rules:
+
+* Each plane prints one line when it accepts connections ("cloud: control ready on 127.0.0.1:50051"). The launcher waits for this line.
+* SIGTERM and SIGINT end the process at once, with status 0. It need not wait for anything: everything that was answered is in the database.
+* A plane's libraries are imported when the plane starts.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from otabench.proto.trace import TraceWriter
 
 
 def read_config(path: Path) -> CloudConfig:
-    """Read the process's configuration.
+    """Return the configuration of the process.
 
     Raises:
-        StartError: the file cannot be read, is not JSON, or has a wrong or unknown key; the message names it.
+        StartError: the file cannot be read, is not JSON, or has a wrong or unknown key.
     """
     try:
         return CloudConfig.model_validate_json(path.read_bytes())
@@ -41,18 +43,19 @@ def read_config(path: Path) -> CloudConfig:
 
 
 def run_plane(config_path: Path, plane: str) -> None:
-    """Run one plane (control, artifacts, events), or all of them, until a signal ends the process. Does not return.
+    """Run one plane (control, artifacts, events), or all of them, until a signal ends the process. This function does not return.
 
     Raises:
         StartError: a plane cannot start.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = read_config(config_path)
-    # Not asyncio.run: it handles SIGINT itself, and waits for worker threads at its end.
+    # asyncio.run is not used, because it handles SIGINT itself and waits for worker threads at its end.
     asyncio.new_event_loop().run_until_complete(_run(config, plane))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # not sys.exit: that would wait for worker threads, of which one may be making a patch
+    # sys.exit would wait for worker threads, and one of them may be making a patch for seconds.
+    os._exit(0)
 
 
 async def _run(config: CloudConfig, plane: str) -> None:
@@ -61,12 +64,12 @@ async def _run(config: CloudConfig, plane: str) -> None:
     except OSError as error:
         raise StartError(f"state_dir {config.state_dir}: {error.strerror or error}") from error
     try:
-        # Only to learn at the start that the trace cannot be written; each component opens its own writer later.
+        # Each component opens its own writer later. This one only reports at the start that the trace cannot be written.
         TraceWriter(config.trace, component="cloud").close()
     except OSError as error:
         raise StartError(f"trace {config.trace}: cannot be written: {error.strerror or error}") from error
     async with AsyncExitStack() as planes:
-        # The broker first, because the control plane publishes as soon as it is up.
+        # Start the broker first, because the control plane publishes as soon as it is up.
         if plane == "events" or (plane == "all" and config.embedded_broker):
             await planes.enter_async_context(_events(config))
             _report_ready("events", config.mqtt_host, config.mqtt_port)
@@ -76,7 +79,7 @@ async def _run(config: CloudConfig, plane: str) -> None:
         if plane in ("control", "all"):
             await planes.enter_async_context(_control(config))
             _report_ready("control", config.grpc_host, config.grpc_port)
-        # Until here a signal ends the process directly (proto/early_signals.py).
+        # Up to this line a signal ends the process directly (proto/early_signals.py).
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -85,7 +88,7 @@ async def _run(config: CloudConfig, plane: str) -> None:
 
 @asynccontextmanager
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
-    # Before grpc is imported. gRPC's own log lines name C++ files; errors are reported here.
+    # gRPC reads this at its import. Its own log lines mention C++ files; errors are reported by this project's code.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from otabench.cloud.control.plane import running_control_plane
     from otabench.cloud.events.publisher import EventPublisher

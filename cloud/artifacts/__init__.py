@@ -1,1 +1,1 @@
-"""The artifact server: images, patches and metadata by HTTP, with ranges."""
+"""The artifact server: images, patches and metadata over HTTP, with byte ranges."""

@@ -1,11 +1,13 @@
 """The artifact server: GET and HEAD of images, patches and metadata over HTTP.
 
-* Everything that it serves is public; whoever fetches a file verifies it. The store's private folder is answered like a folder that
+Rules:
+
+* All served files are public, and clients verify them. For a path in the store's private folder the answer is 404, as for a folder that
   does not exist.
-* The entity tag is the SHA-256 of the file in the store, computed once for each revision of the file. A gateway that resumes a
-  download sends the tag by If-Range, and so never joins parts of two files.
-* Which part of a file is sent is decided by ``http_range``. Starlette's FileResponse is not used: the store may be any that fsspec
-  has, not only a folder, and FileResponse answers an invalid Range with 400 and a HEAD with 206.
+* The entity tag is the SHA-256 of the stored file, computed once for each revision. A gateway that resumes a download sends the tag in
+  If-Range, and so never joins parts of two files.
+
+``http_range`` chooses the part of a file. ADR 9 explains why Starlette's FileResponse is not used.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ CHUNK_BYTES: Final = 128 * 1024
 _MAX_TAGS: Final = 10_000
 _START_POLL_S: Final = 0.01
 _STOP_S: Final = 0.4
-"""How long running responses may go on when the process ends. A gateway resumes what is cut."""
+"""How long running responses may continue when the process ends. A gateway resumes a download that was cut off."""
 
 
 class EntityTags:
-    """Strong entity tags, remembered by path and revision. Can be shared between threads."""
+    """Strong entity tags, cached by path and revision. Threads may share them."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
@@ -52,14 +54,14 @@ class EntityTags:
         with self._lock:
             tag = self._tags.get(file)
         if tag is None:
-            # Outside the lock, so that one large file does not hold up all others. Two threads may compute the same tag.
+            # Hash outside the lock, so that one large file does not block all others. Two threads may then compute the same tag.
             digest = hashlib.sha256()
             with self._store.open(file.path) as content:
                 while chunk := content.read(CHUNK_BYTES):
                     digest.update(chunk)
             tag = f'"{digest.hexdigest()}"'
             with self._lock:
-                # Only a bound of the memory: cleared whole, because tags can be computed again.
+                # Limit the memory. Clearing everything is good enough, because tags can be computed again.
                 if len(self._tags) >= _MAX_TAGS:
                     self._tags.clear()
                 self._tags[file] = tag
@@ -69,7 +71,7 @@ class EntityTags:
 def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
     """Return the application.
 
-    Its functions are not coroutines: FastAPI runs them in threads, because the store's calls block.
+    The store's calls block. So the handlers are plain functions, which FastAPI runs in threads.
     """
     app = FastAPI(title="otabench artifacts", docs_url=None, redoc_url=None, openapi_url=None)
     tags = EntityTags(store)
@@ -104,7 +106,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
 
 
 def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range.Part, *, body: bool) -> Response:
-    # no-cache: metadata changes under the same name, so a cache between has to compare tags first.
+    # Metadata changes under the same name. With no-cache, a cache in between compares tags before it answers.
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if part.status == 304:
         return Response(status_code=304, headers=headers)
@@ -120,7 +122,7 @@ def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range
 
 
 def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> Iterator[bytes]:
-    # A file that has become shorter since ends the response early, which Content-Length shows to the client.
+    # If the file has become shorter meanwhile, the response ends early. The client notices by Content-Length.
     left = part.length
     with store.open(file.path) as content:
         content.seek(part.start)
@@ -130,7 +132,7 @@ def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> It
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: signals are handled for all planes together (``cloud.process``)."""
+    """uvicorn's server without its signal handlers, because ``cloud.process`` handles signals for all planes."""
 
     def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
         return nullcontext()
@@ -141,11 +143,11 @@ async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: 
     """Serve the store while the block runs.
 
     Raises:
-        StartError: the port is taken (on entering the block).
+        StartError: the port is in use. Raised on entering the block.
     """
     writer = TraceWriter(trace, component="cloud.artifacts")
     bound = bind_port(host, port, what="artifact server (artifact_port)")
-    # log_config: uvicorn's own would replace the logging of the whole process. lifespan: the application has nothing to start.
+    # uvicorn's own log_config would replace the logging of the whole process. The application has no start-up work, so no lifespan.
     config = uvicorn.Config(
         make_app(store, trace=writer), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30
     )
@@ -159,7 +161,7 @@ async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: 
         server.should_exit = True
         done, _ = await asyncio.wait({task}, timeout=_STOP_S)
         if not done:
-            # A download in progress would keep the server waiting for its end.
+            # Otherwise the server would wait for the end of a running download.
             server.force_exit = True
             task.cancel()
         bound.close()

@@ -1,9 +1,9 @@
-"""What a GET with Range, If-Range and If-None-Match is answered: the whole file, a part, 304 or 416. Pure; RFC 9110, 13 and 14.
+"""Judge a GET with Range, If-Range and If-None-Match: send the whole file, a part, 304 or 416 (RFC 9110, 13 and 14).
 
-* A Range that is invalid or in other units than bytes is ignored (14.2), so it is answered with the whole file and not with an error.
-* Several ranges are answered with the whole file, which 14.2 permits. No gateway asks for several, and multipart/byteranges would be
-  code that nothing uses.
-* Entity tags are strong, so If-Range compares them as they are (13.1.5), and If-None-Match weakly (13.1.2).
+* A Range that is invalid or uses other units than bytes is ignored (14.2). The answer is the whole file, not an error.
+* For several ranges the answer is the whole file, too, which 14.2 permits. Gateways never request several, so multipart/byteranges is not
+  implemented.
+* Entity tags are strong. If-Range compares them exactly (13.1.5), and If-None-Match compares them weakly (13.1.2).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Part:
     start: int
     length: int
     status: int
-    """200: the whole file. 206: a part. 304: nothing, the client has it. 416: nothing, the file has no such part."""
+    """200: the whole file. 206: a part. 304: nothing, because the client has the file. 416: nothing, because the file has no such part."""
 
 
 def judge(
     *, length: int, etag: str, range_: str | None = None, if_range: str | None = None, if_none_match: str | None = None
 ) -> Part:
-    """Return what to send of a file.
+    """Return which part of a file to send.
 
     Args:
-        length: the file's bytes.
+        length: size of the file in bytes.
         etag: the file's strong entity tag, with its quotes.
         range_: the header's value; None if it is absent or the method is not GET.
         if_range: as ``range_``.
@@ -47,8 +47,8 @@ def judge(
         return whole  # invalid, several, or another unit: ignored
     first, last = match.groups()
     if not first:  # the last n bytes
-        wanted = min(int(last), length)
-        return Part(length - wanted, wanted, 206) if wanted else Part(0, 0, 416)
+        count = min(int(last), length)
+        return Part(length - count, count, 206) if count else Part(0, 0, 416)
     start = int(first)
     if last and int(last) < start:
         return whole  # invalid (14.1.1): ignored
@@ -59,7 +59,7 @@ def judge(
 
 
 def _matches(header: str, etag: str) -> bool:
-    """Compare weakly, as If-None-Match does: ``W/`` does not count."""
+    """Return whether If-None-Match matches the tag. The comparison is weak: it ignores ``W/``."""
     if header.strip() == "*":
         return True
     return any(tag.strip().removeprefix("W/") == etag for tag in header.split(","))

@@ -52,7 +52,7 @@ class ArtifactMaker:
         def put() -> None:
             for image in images:
                 for firmware, content in image.files():
-                    path = repository.location(repository.image_path(firmware), is_public=not image.encrypt)
+                    path = repository.store_path(repository.image_path(firmware), is_public=not image.encrypt)
                     self._store.put(path, content)
 
         await self.run(put)
@@ -85,10 +85,10 @@ class ArtifactMaker:
         image, base = target.image, target.base
         if base is None:
             if policy is TransferPolicy.DELTA:
-                raise NotAllowed(target.no_base())
+                raise NotAllowed(target.describe_missing_base())
             return
         keys = {"base_sha256": base.sha256, "target_sha256": image.sha256}
-        row = await self._database.run(lambda session: repository.patch(session, **keys))
+        row = await self._database.run(lambda session: repository.find_patch(session, **keys))
         if row is not None and _is_enough(row, policy, is_public=is_public):
             return
 
@@ -101,7 +101,7 @@ class ArtifactMaker:
             path = repository.patch_path(
                 sha256=patch.sha256, hardware_id=image.hardware_id, base_version=base.version, version=image.version
             )
-            self._store.put(repository.location(path, is_public=is_public), patch.content)
+            self._store.put(repository.store_path(path, is_public=is_public), patch.content)
             return patch.sha256, len(patch.content), path
 
         sha256, length, path = await self.run(make)
@@ -137,7 +137,7 @@ class ArtifactMaker:
         )
 
     def _read(self, image: ImageRow) -> bytes:
-        return self._store.read(repository.location(image.path, is_public=image.is_public))
+        return self._store.read(repository.store_path(image.path, is_public=image.is_public))
 
 
 def _is_enough(row: PatchRow, policy: TransferPolicy, *, is_public: bool) -> bool:

@@ -40,17 +40,17 @@ class CheckInOutcome:
 
 def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
     """Record the vehicle's report and return what it is answered."""
-    vehicle = inventory.facts(session, request.vin)
+    vehicle = inventory.load_vehicle(session, request.vin)
     if vehicle is None:
         reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
         return CheckInOutcome(REFUSED, reason, job_id=request.job_id)
-    refusal = judge_report(vehicle, inventory.reported(request.ecus))
+    refusal = judge_report(vehicle, inventory.reported_ecus(request.ecus))
     if refusal is not None:
         return CheckInOutcome(REFUSED, str(refusal), job_id=request.job_id)
     inventory.record(session, request.vin, request.ecus)
     if request.job_id:
         return _judge_busy_vehicle(session, request)
-    job = jobs.open_job(session, request.vin)
+    job = jobs.find_open_job(session, request.vin)
     if job is None:
         return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
     if JobState(job.state) is JobState.CREATED:
@@ -61,7 +61,7 @@ def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> C
 
 def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
     try:
-        job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
+        job = jobs.load_job(session, vin=request.vin, job_id=request.job_id)
     except UnknownThing as error:
         return CheckInOutcome(REFUSED, str(error), job_id=request.job_id)
     return _outcome(NO_UPDATE if is_final(JobState(job.state)) else UPDATE_AVAILABLE, job)
@@ -71,9 +71,9 @@ def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutco
     if job.cancel_asked:
         transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
         return _outcome(NO_UPDATE, job, transition=transition)
-    vehicle = inventory.facts(session, job.vin)
+    vehicle = inventory.load_vehicle(session, job.vin)
     assert vehicle is not None  # a job's vehicle is a foreign key
-    refusal = judge_check_in(vehicle, ecu_images.offers(session, job.campaign_id), job_id=job.job_id)
+    refusal = judge_check_in(vehicle, ecu_images.load_offers(session, job.campaign_id), job_id=job.job_id)
     if refusal is not None:
         # The job stays CREATED: the vehicle may come to fit (an ECU replaced, a version reported), or the operator cancels.
         job.reason = str(refusal)

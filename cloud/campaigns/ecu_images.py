@@ -28,7 +28,7 @@ class EcuImage:
     base: ImageRow | None
     """The image that the ECU runs, from which a patch starts; None if the repository does not hold it."""
 
-    def no_base(self) -> str:
+    def describe_missing_base(self) -> str:
         """Return why no patch can be made, and the remedy."""
         return (
             f"a patch is demanded for {self.image.hardware_id}, but the cloud does not hold the image of version "
@@ -47,7 +47,7 @@ class EncryptionNeed:
     public_key: str
 
 
-def offers(session: Session, campaign_id: str) -> list[Offer]:
+def load_offers(session: Session, campaign_id: str) -> list[Offer]:
     """Return the campaign's images as ``vehicle_rules`` judges them."""
     encrypt = session.get_one(CampaignRow, campaign_id).encrypt
     return [
@@ -56,7 +56,7 @@ def offers(session: Session, campaign_id: str) -> list[Offer]:
             version=ImageVersion.parse(image.version),
             security_counter=image.security_counter,
             is_encrypted=encrypt,
-            dependencies=repository.dependencies(image),
+            dependencies=repository.read_dependencies(image),
         )
         for _, image in _rows(session, campaign_id)
     ]
@@ -67,7 +67,7 @@ def versions_are_known(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> bool:
     return all(vehicle.ecu_for(offer.hardware_id).software_version for offer in wanted)
 
 
-def ecu_images(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EcuImage]:
+def load_ecu_images(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EcuImage]:
     """Return the campaign's images for this vehicle, which has passed ``vehicle_rules.judge_fit`` for them."""
     found = []
     for row, image in _rows(session, campaign_id):
@@ -76,20 +76,20 @@ def ecu_images(session: Session, campaign_id: str, vehicle: VehicleFacts) -> lis
     return found
 
 
-def kept_patch(session: Session, target: EcuImage, policy: TransferPolicy) -> PatchRow | None:
+def find_kept_patch(session: Session, target: EcuImage, policy: TransferPolicy) -> PatchRow | None:
     """Return the patch to the image, if it was made and the policy keeps it."""
     if target.base is None:
         return None
-    patch = repository.patch(session, base_sha256=target.base.sha256, target_sha256=target.image.sha256)
+    patch = repository.find_patch(session, base_sha256=target.base.sha256, target_sha256=target.image.sha256)
     if patch is None or not patch.path:
         return None
     is_kept = patch_is_kept(policy, patch_bytes=patch.length, image_bytes=target.image.length)
     return patch if is_kept else None
 
 
-def encrypted(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> EncryptedRow | None:
+def find_encrypted(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> EncryptedRow | None:
     """Return the file encrypted for that ECU, if that was done."""
-    return repository.encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key)
+    return repository.find_encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key)
 
 
 def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EncryptionNeed]:
@@ -98,12 +98,12 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
     if not campaign.encrypt:
         return []
     needs = []
-    for target in ecu_images(session, campaign_id, vehicle):
-        patch = kept_patch(session, target, TransferPolicy(campaign.transfer))
+    for target in load_ecu_images(session, campaign_id, vehicle):
+        patch = find_kept_patch(session, target, TransferPolicy(campaign.transfer))
         files: list[ImageRow | PatchRow] = [target.image] if patch is None else [target.image, patch]
         for file in files:
-            if encrypted(session, file, target.ecu) is None:
-                location = repository.location(file.path, is_public=file.is_public)
+            if find_encrypted(session, file, target.ecu) is None:
+                location = repository.store_path(file.path, is_public=file.is_public)
                 needs.append(EncryptionNeed(file.sha256, file.path, location, target.ecu.public_key))
     return needs
 
@@ -113,10 +113,10 @@ def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | 
     if not ecu.software_version:
         return None
     # Two images may have the same version. That is safe: a patch names its base's SHA-256, which is compared before it is used.
-    given = repository.image(session, row.base_sha256) if row.base_sha256 else None
+    given = repository.find_image(session, row.base_sha256) if row.base_sha256 else None
     if given is not None and given.version == ecu.software_version:
         return given
-    return repository.image_of_version(session, hardware_id=row.hardware_id, version=ecu.software_version)
+    return repository.find_image_of_version(session, hardware_id=row.hardware_id, version=ecu.software_version)
 
 
 def _rows(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, ImageRow]]:

@@ -30,7 +30,7 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     Raises:
         NotAllowed: these ECUs differ from those registered, and the vehicle has an open job that was made for those.
     """
-    known = facts(session, vin)
+    known = load_vehicle(session, vin)
     if known is not None:
         if {_registered(ecu) for ecu in ecus} == {_registered(ecu) for ecu in known.ecus}:
             return
@@ -48,12 +48,12 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
         _register_ecu(session, vin, ecu, position)
 
 
-def facts(session: Session, vin: str) -> VehicleFacts | None:
+def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:
     """Return the vehicle as registered, with its open job, or None if it is not registered."""
     if session.get(VehicleRow, vin) is None:
         return None
     ecus = session.scalars(select(EcuRow).where(EcuRow.vin == vin).order_by(EcuRow.position))
-    busy = jobs.open_job(session, vin)
+    busy = jobs.find_open_job(session, vin)
     return VehicleFacts(
         vin=vin,
         ecus=tuple(
@@ -73,7 +73,7 @@ def facts(session: Session, vin: str) -> VehicleFacts | None:
     )
 
 
-def reported(ecus: Iterable[ota_pb2.EcuReport]) -> Sequence[ReportedEcu]:
+def reported_ecus(ecus: Iterable[ota_pb2.EcuReport]) -> Sequence[ReportedEcu]:
     """Return which ECUs a report is about, for ``vehicle_rules.judge_report``."""
     return [ReportedEcu(ecu=ecu.ecu, serial=ecu.serial, hardware_id=ecu.hardware_id) for ecu in ecus]
 

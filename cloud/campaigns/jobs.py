@@ -31,7 +31,7 @@ class Transition:
     reason: str
 
 
-def job_of(session: Session, *, vin: str, job_id: str) -> JobRow:
+def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
     """Return that job of that vehicle.
 
     Raises:
@@ -43,13 +43,13 @@ def job_of(session: Session, *, vin: str, job_id: str) -> JobRow:
     return job
 
 
-def open_job(session: Session, vin: str) -> JobRow | None:
+def find_open_job(session: Session, vin: str) -> JobRow | None:
     """Return the vehicle's job that has not ended. There is at most one: rule 4 of ``vehicle_rules``."""
     finals = [str(state) for state in FINAL_STATES]
     return session.scalars(select(JobRow).where(JobRow.vin == vin, JobRow.state.not_in(finals))).first()
 
 
-def jobs_of(session: Session, campaign_id: str) -> Sequence[JobRow]:
+def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
     """Return the campaign's jobs, in the order of its vehicles.
 
     Raises:
@@ -79,7 +79,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
         UnknownThing: the campaign does not exist.
         NotAllowed: none of its jobs can be canceled any more.
     """
-    jobs = jobs_of(session, campaign_id)
+    jobs = load_jobs(session, campaign_id)
     reason = reason or "canceled by the operator"
     transitions = []
     effects = []
@@ -103,14 +103,14 @@ def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:
     Raises:
         UnknownThing: the campaign does not exist.
     """
-    jobs = jobs_of(session, campaign_id)
+    jobs = load_jobs(session, campaign_id)
     row = session.get_one(CampaignRow, campaign_id)
     message = ota_pb2.Campaign(
         campaign_id=campaign_id, name=row.name, release_notes=row.release_notes, created_at=row.created_at
     )
     for job in jobs:
-        shown = message.jobs.add()
-        shown.ParseFromString(job.details)  # progress and reports; for all else the columns count
-        shown.job_id, shown.vin, shown.reason = job.job_id, job.vin, job.reason
-        shown.state = to_wire(JobState(job.state))
+        job_message = message.jobs.add()
+        job_message.ParseFromString(job.details)  # progress and reports; for all else the columns count
+        job_message.job_id, job_message.vin, job_message.reason = job.job_id, job.vin, job.reason
+        job_message.state = to_wire(JobState(job.state))
     return message

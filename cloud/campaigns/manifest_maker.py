@@ -86,8 +86,8 @@ class ManifestMaker:
             _log.warning("manifest %d of %s is not on the artifact server: %s", signed.version, vin, error)
 
     def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
-        job = jobs.job_of(session, vin=vin, job_id=job_id)
-        vehicle = inventory.facts(session, vin)
+        job = jobs.load_job(session, vin=vin, job_id=job_id)
+        vehicle = inventory.load_vehicle(session, vin)
         if job.state != JobState.CREATED or vehicle is None:  # canceled while patches were made
             return None
         return manifests.sign(session, job, vehicle, self._director, now=time.time())
@@ -97,19 +97,19 @@ def _missing(
     session: Session, job_id: str, vin: str, *, when_versions_are_known: bool
 ) -> tuple[CampaignRow, list[EcuImage]] | None:
     """Return what the manifest is to be made of, or None if none is to be made."""
-    job = jobs.job_of(session, vin=vin, job_id=job_id)
-    vehicle = inventory.facts(session, vin)
+    job = jobs.load_job(session, vin=vin, job_id=job_id)
+    vehicle = inventory.load_vehicle(session, vin)
     assert vehicle is not None  # a job's vehicle is a foreign key
     # Later than CREATED the vehicle works with the manifest that it accepted; another one would be another job.
     if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
         return None
-    wanted = ecu_images.offers(session, job.campaign_id)
+    wanted = ecu_images.load_offers(session, job.campaign_id)
     if when_versions_are_known and not ecu_images.versions_are_known(vehicle, wanted):
         return None
     campaign = session.get_one(CampaignRow, job.campaign_id)
-    return campaign, ecu_images.ecu_images(session, job.campaign_id, vehicle)
+    return campaign, ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
 
 
 def _encryption_needs(session: Session, campaign_id: str, vin: str) -> list[EncryptionNeed]:
-    vehicle = inventory.facts(session, vin)
+    vehicle = inventory.load_vehicle(session, vin)
     return ecu_images.encryption_needs(session, campaign_id, vehicle) if vehicle is not None else []

@@ -40,7 +40,7 @@ DEFAULT_LIFETIME_S: Final = 86_400.0
 
 def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: float) -> bool:
     """Return whether the job has a manifest that can be offered to the vehicle as it is now."""
-    manifest = latest(session, job)
+    manifest = latest_manifest(session, job)
     if manifest is None:
         return False
     campaign = session.get_one(CampaignRow, job.campaign_id)
@@ -50,7 +50,7 @@ def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: flo
     return bool(manifest.made_for == _made_for(vehicle))
 
 
-def latest(session: Session, job: JobRow) -> ManifestRow | None:
+def latest_manifest(session: Session, job: JobRow) -> ManifestRow | None:
     """Return the newest manifest of the job."""
     return session.scalars(
         select(ManifestRow).where(ManifestRow.job_id == job.job_id).order_by(ManifestRow.version.desc())
@@ -76,10 +76,11 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             campaign_name=campaign.name,
             release_notes=campaign.release_notes,
             approval_timeout_s=campaign.approval_timeout_s,
-            vehicle=_vehicle_after(vehicle, ecu_images.offers(session, job.campaign_id)),
+            vehicle=_vehicle_after(vehicle, ecu_images.load_offers(session, job.campaign_id)),
         ),
         targets=[
-            _target(session, target, campaign) for target in ecu_images.ecu_images(session, job.campaign_id, vehicle)
+            _target(session, target, campaign)
+            for target in ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
         ],
     )
     session.add(
@@ -114,7 +115,7 @@ def _target(session: Session, target: EcuImage, campaign: CampaignRow) -> Target
             release_counter=image.security_counter,
             requires=tuple(
                 RequirementCustom(image_number=each.image_number, version=str(each.version))
-                for each in repository.dependencies(image)
+                for each in repository.read_dependencies(image)
             ),
             patch=_patch(session, target, campaign),
             encryption=encryption,
@@ -123,7 +124,7 @@ def _target(session: Session, target: EcuImage, campaign: CampaignRow) -> Target
 
 
 def _patch(session: Session, target: EcuImage, campaign: CampaignRow) -> PatchCustom | None:
-    patch = ecu_images.kept_patch(session, target, TransferPolicy(campaign.transfer))
+    patch = ecu_images.find_kept_patch(session, target, TransferPolicy(campaign.transfer))
     if patch is None or target.base is None:
         return None
     encryption = _encryption(session, patch, target.ecu) if campaign.encrypt else None
@@ -143,7 +144,7 @@ def _patch(session: Session, target: EcuImage, campaign: CampaignRow) -> PatchCu
 
 
 def _encryption(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> EncryptionCustom | None:
-    row = ecu_images.encrypted(session, file, ecu)
+    row = ecu_images.find_encrypted(session, file, ecu)
     if row is None:
         return None
     return EncryptionCustom(path=row.path, length=row.length, sha256=row.sha256, public_key=row.public_key)

@@ -117,7 +117,7 @@ class Orchestrator:
 def _judge_vehicles(session: Session, vins: Sequence[str], offers: Sequence[Offer]) -> list[VehicleFacts]:
     vehicles = []
     for vin in vins:
-        vehicle = inventory.facts(session, vin)
+        vehicle = inventory.load_vehicle(session, vin)
         if vehicle is None:
             raise UnknownThing(f"vehicle {vin!r} is not registered: register it first")
         refusal = judge_campaign(vehicle, offers)
@@ -184,9 +184,9 @@ def _insert_campaign(
 
 def _require_bases(session: Session, campaign_id: str, vehicle: VehicleFacts) -> None:
     """Refuse a campaign that demands patches at once, if it is known already that one cannot be made."""
-    for target in ecu_images.ecu_images(session, campaign_id, vehicle):
+    for target in ecu_images.load_ecu_images(session, campaign_id, vehicle):
         if target.base is None and target.ecu.software_version:
-            raise NotAllowed(target.no_base())
+            raise NotAllowed(target.describe_missing_base())
 
 
 def _insert_job(session: Session, campaign_id: str, vin: str, position: int, *, now: float) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts
 from otabench.cloud.errors import InvalidRequest
-from otabench.cloud.names import checked, repeated
+from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.encryption import check_public_key
 from otabench.proto import ota_pb2
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
@@ -24,7 +24,7 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFact
         InvalidRequest: the request is incomplete or contradicts itself; the message names the ECU and the field.
     """
     try:
-        checked(request.vin, "VIN")
+        require_safe_name(request.vin, "VIN")
         ecus = tuple(_check_ecu(ecu, place) for place, ecu in enumerate(request.ecus, start=1))
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
@@ -35,14 +35,14 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFact
         ("serial number", [ecu.serial for ecu in ecus]),
         ("image number", [str(ecu.image_number) for ecu in ecus]),
     ):
-        if twice := repeated(values):
+        if twice := find_duplicates(values):
             raise InvalidRequest(f"vehicle {request.vin}: {what} {', '.join(twice)} is given twice")
     return ecus
 
 
 def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFacts:
-    checked(given.ecu, "ECU")
-    checked(given.hardware_id, f"hardware id of {given.ecu}")
+    require_safe_name(given.ecu, "ECU")
+    require_safe_name(given.hardware_id, f"hardware id of {given.ecu}")
     if not given.serial or not given.serial.isprintable() or len(given.serial) > _MAX_SERIAL_CHARACTERS:
         raise ValueError(
             f"serial number of {given.ecu} {given.serial!r}: 1 to {_MAX_SERIAL_CHARACTERS} printable characters"

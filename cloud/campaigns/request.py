@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.errors import InvalidRequest
-from otabench.cloud.names import checked, repeated
+from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
 from otabench.proto import ota_pb2
 
@@ -84,7 +84,7 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         ("vins", list(request.vins)),
         ("images: hardware id", [image.hardware_id for image in request.images]),
     ):
-        if twice := repeated(values):
+        if twice := find_duplicates(values):
             raise InvalidRequest(f"{what} {', '.join(twice)} is given twice")
     for field, limit in (("name", MAX_NAME_BYTES), ("release_notes", MAX_NOTES_BYTES)):
         size = len(getattr(request, field).encode())
@@ -106,19 +106,19 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
 
 def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey, *, encrypt: bool) -> GivenImage:
     try:
-        checked(given.hardware_id, "images: hardware id")
+        require_safe_name(given.hardware_id, "images: hardware id")
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
     return GivenImage(
-        firmware=_verified(given.image, given.hardware_id, key, what="image"),
+        firmware=_verify_image(given.image, given.hardware_id, key, what="image"),
         content=given.image,
-        base=_verified(given.base_image, given.hardware_id, key, what="base image") if given.base_image else None,
+        base=_verify_image(given.base_image, given.hardware_id, key, what="base image") if given.base_image else None,
         base_content=given.base_image,
         encrypt=encrypt,
     )
 
 
-def _verified(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: str) -> Firmware:
+def _verify_image(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: str) -> Firmware:
     try:
         return verify(content, hardware_id=hardware_id, key=key)
     except FirmwareRefused as error:

@@ -38,7 +38,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
         UnknownThing: the vehicle has no such job.
         NotAllowed: the table does not allow the transition; nothing is written.
     """
-    job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
+    job = jobs.load_job(session, vin=request.vin, job_id=request.job_id)
     current = JobState(job.state)
     effect = judge_update(current, reported, seq=request.transition_seq, taken_seq=job.taken_seq)
     if effect is Effect.REFUSED:
@@ -74,7 +74,7 @@ def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRe
         del details.ecus[:]
         details.ecus.extend(request.ecus)
         # The operator sees every report; the inventory takes over only what agrees with the registration.
-        vehicle = inventory.facts(session, job.vin)
-        if vehicle is not None and judge_report(vehicle, inventory.reported(request.ecus)) is None:
+        vehicle = inventory.load_vehicle(session, job.vin)
+        if vehicle is not None and judge_report(vehicle, inventory.reported_ecus(request.ecus)) is None:
             inventory.record(session, job.vin, request.ecus)
     job.details = details.SerializeToString()

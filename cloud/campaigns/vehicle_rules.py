@@ -237,10 +237,10 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
             if first_unmet([each], known) is None or (found is None and unknown_is_allowed):
                 continue
             is_offered = any(other.hardware_id == one.hardware_id for one in offers)
-            standing = _standing(found, is_own=each.image_number == OWN_IMAGE, is_offered=is_offered)
+            predicate = _describe_version(found, is_own=each.image_number == OWN_IMAGE, is_offered=is_offered)
             return Refusal(
                 Rule.DEPENDENCY_NOT_MET,
-                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {standing}",
+                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {predicate}",
             )
     return None
 
@@ -261,7 +261,7 @@ def _no_such_number(vehicle: VehicleFacts, offer: Offer, ecu: EcuFacts, dependen
     )
 
 
-def _standing(found: ImageVersion | None, *, is_own: bool, is_offered: bool) -> str:
+def _describe_version(found: ImageVersion | None, *, is_own: bool, is_offered: bool) -> str:
     """Return what an ECU runs, or would run after the update, as a predicate."""
     if is_own:
         return "has not reported what it runs" if found is None else f"runs {found}"

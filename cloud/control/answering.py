@@ -1,6 +1,6 @@
-"""What the gRPC services share: whose call it is, and how a refusal becomes a status.
+"""Authenticate the caller of a gRPC call, and turn refusals into gRPC statuses. Both services use this module.
 
-``RequestError.code`` names the status, and the error's message becomes its detail, in one line.
+``RequestError.code`` is the name of the status. The error's message becomes its detail, in one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @asynccontextmanager
 async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
-    """Run the body of an operator's call. A ``RequestError`` in it, or a caller who is not an operator, ends the call."""
+    """Run the block as an operator's call. End the call with a status if the caller is not an operator or the block raises RequestError."""
     async with _refusals_as_status(context):
         require_operator(_caller(context, tls=tls))
         yield
@@ -30,7 +30,7 @@ async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def vehicle_call(context: Context, vin: str, *, tls: bool) -> AsyncIterator[None]:
-    """Run the body of a vehicle's call. A ``RequestError`` in it, or a caller who is not that vehicle, ends the call."""
+    """Run the block as a vehicle's call. End the call with a status if the caller is not that vehicle or the block raises RequestError."""
     async with _refusals_as_status(context):
         require_vehicle(_caller(context, tls=tls), vin)
         yield
@@ -41,7 +41,7 @@ async def _refusals_as_status(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except RequestError as error:
-        # abort raises, so nothing after it runs. Line breaks are not allowed in a header.
+        # abort raises. The detail becomes a header, in which line breaks are not allowed.
         await context.abort(grpc.StatusCode[error.code], " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS])
 
 

@@ -1,11 +1,10 @@
-"""Who calls, and what they may do, by the subject of the peer's certificate.
+"""Identify a caller by the subject of its certificate, and check what it may do.
 
-TLS has already verified that the bench's CA issued the certificate. Here only CN and OU are read:
+TLS has verified before that the bench's CA issued the certificate. This module only reads CN and OU:
 
-* A vehicle has OU ``vehicle`` and may act for the VIN in its CN, and for no other.
+* A vehicle has OU ``vehicle``. It may act only for the VIN in its CN.
 * An operator has OU ``operator``.
-* Without TLS a caller has no subject. Everyone on this machine may do everything, which is why the port is bound to loopback
-  then (``server``).
+* Without TLS there is no certificate, and every caller may do everything. Therefore the port is bound to loopback then (``server``).
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ class Caller:
 
 @lru_cache(maxsize=256)
 def caller_of(certificate_pem: bytes) -> Caller:
-    """Return the subject of a certificate. Cached, because every call on a connection brings the same one.
+    """Return the subject of a certificate. It is cached, because every call on a connection has the same one.
 
     Raises:
-        NotPermitted: it is not a certificate.
+        NotPermitted: the bytes are not a certificate.
     """
     try:
         subject = x509.load_pem_x509_certificate(certificate_pem).subject
@@ -47,30 +46,30 @@ def caller_of(certificate_pem: bytes) -> Caller:
 
 
 def require_vehicle(caller: Caller | None, vin: str) -> None:
-    """Let the vehicle with that VIN pass, and a caller without TLS.
+    """Check that the caller is the vehicle with that VIN, or connects without TLS.
 
     Raises:
-        NotPermitted: another vehicle's certificate, or not a vehicle's.
+        NotPermitted: the certificate belongs to another vehicle, or not to a vehicle.
     """
     if caller is None:
         return
     if caller.unit != "vehicle":
         raise NotPermitted(f"the certificate ({caller}) is not a vehicle's: ControlPlane needs OU=vehicle")
     if caller.common_name != vin:
-        raise NotPermitted(f"the certificate ({caller}) does not speak for vehicle {vin!r}")
+        raise NotPermitted(f"the certificate ({caller}) does not belong to vehicle {vin!r}")
 
 
 def require_operator(caller: Caller | None) -> None:
-    """Let an operator pass, and a caller without TLS.
+    """Check that the caller is an operator, or connects without TLS.
 
     Raises:
-        NotPermitted: not an operator's certificate.
+        NotPermitted: the certificate does not belong to an operator.
     """
     if caller is not None and caller.unit != "operator":
         raise NotPermitted(f"the certificate ({caller}) is not an operator's: Operator needs OU=operator")
 
 
 def _single(subject: x509.Name, kind: x509.ObjectIdentifier) -> str:
-    # A subject with two CNs could be taken for either, so it counts as one without.
+    # A subject with two CNs is ambiguous: another reader might take the other one. Treat it as a subject without CN.
     values = [str(attribute.value) for attribute in subject.get_attributes_for_oid(kind)]
     return values[0] if len(values) == 1 else ""

@@ -1,6 +1,6 @@
-"""``ota.v1.Operator``: the service for the people and tools behind a campaign.
+"""``ota.v1.Operator``: the service for people and tools that manage campaigns.
 
-Every call needs an operator's certificate. Campaigns are created by the orchestrator and canceled by ``jobs``.
+Every call needs an operator's certificate. ``campaigns.orchestrator`` creates campaigns, and ``campaigns.jobs`` cancels them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from otabench.proto.job_states import from_wire, is_final
 
 
 class Operator(ota_pb2_grpc.OperatorServicer):
-    """The service. Method names are those of ota.proto, where each call is described."""
+    """The service. ota.proto describes each call."""
 
     def __init__(self, *, database: Database, orchestrator: Orchestrator, announcer: Announcer, tls: bool) -> None:
         self._database = database
@@ -76,7 +76,8 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             with self._announcer.watching(request.campaign_id) as changed:
                 sent = None
                 while True:
-                    changed.clear()  # before reading: a change while the campaign is read wakes the watcher again
+                    # Clear before reading, so that a change during the read wakes the watcher again.
+                    changed.clear()
                     campaign = await self._campaign(request.campaign_id)
                     if campaign != sent:
                         yield campaign

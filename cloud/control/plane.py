@@ -1,4 +1,4 @@
-"""The control plane as a whole: database, store and keys opened, makers and services connected, the port served."""
+"""Assemble the control plane: open keys, store and database, connect the services, and serve the port."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     """Serve vehicles and operators while the block runs.
 
     Raises:
-        StartError: keys, store, database or port cannot be used (on entering the block).
+        StartError: keys, store, database or port cannot be used. Raised on entering the block.
     """
-    # Keys first: a bench with a wrong key folder should not leave a database behind.
+    # Load the keys first, so that a bench with a wrong key folder does not leave a database behind.
     director = Director(load_director_keys(config.keys_dir))
     image_key = load_image_public_key(config.keys_dir)
     root_versions = load_root_versions(config.keys_dir)
     store = open_store(config.artifact_store)
-    async with AsyncExitStack() as open_things:  # closes in reverse order: the port first, the database last
+    # The stack closes in reverse order: the port first, the database last.
+    async with AsyncExitStack() as resources:
         database = open_database(config.database_url)
-        open_things.callback(database.close)
+        resources.callback(database.close)
         announcer = Announcer(trace=config.trace, publisher=publisher)
-        open_things.callback(announcer.close)
+        resources.callback(announcer.close)
         artifacts = ArtifactMaker(database=database, store=store)
-        open_things.callback(artifacts.close)
+        resources.callback(artifacts.close)
         manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
-        open_things.callback(manifests.close)
+        resources.callback(manifests.close)
         orchestrator = Orchestrator(
             database=database, artifacts=artifacts, manifests=manifests, image_key=image_key, announcer=announcer
         )
@@ -57,7 +58,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         server = await start_grpc_server(
             host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
         )
-        open_things.push_async_callback(server.stop)
-        # Last, because a vehicle that is woken checks in at once.
+        resources.push_async_callback(server.stop)
+        # Wake vehicles last, because they check in at once.
         await orchestrator.wake_waiting()
         yield

@@ -1,4 +1,4 @@
-"""The gRPC port: both services, health and reflection.
+"""The gRPC server: both services, health and reflection on one port.
 
 With TLS every client needs a certificate of the bench's CA. Without TLS the port is bound to loopback only.
 """
@@ -28,13 +28,14 @@ _STOP_GRACE_S: Final = 0.2
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # on by default: a second cloud would share the port silently
+    # On by default. Then a second cloud would share the port silently, and each would receive some of the calls.
+    ("grpc.so_reuseport", 0),
 )
 _SERVICES: Final = tuple(service.full_name for service in ota_pb2.DESCRIPTOR.services_by_name.values())
 
 
 class GrpcServer:
-    """The running port."""
+    """The running server."""
 
     def __init__(self, server: grpc.aio.Server, health_service: health.aio.HealthServicer) -> None:
         self._server = server
@@ -52,11 +53,12 @@ async def start_grpc_server(
     """Bind the port and serve.
 
     Raises:
-        StartError: the port is taken, the host is not loopback without TLS, or a TLS file is missing or wrong.
+        StartError: the port is in use, the host is not loopback without TLS, or a TLS file is missing or wrong.
     """
     if tls is None and not _is_loopback(host):
-        raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: give tls")
-    require_free_port(host, port, what="control plane (grpc_port)")  # gRPC's own error does not name the setting
+        raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: configure tls")
+    # gRPC's own error does not name the setting.
+    require_free_port(host, port, what="control plane (grpc_port)")
     server = grpc.aio.server(options=_OPTIONS)
     ota_pb2_grpc.add_ControlPlaneServicer_to_server(control_plane, server)  # type: ignore[no-untyped-call]
     ota_pb2_grpc.add_OperatorServicer_to_server(operator, server)  # type: ignore[no-untyped-call]
@@ -72,7 +74,7 @@ async def start_grpc_server(
         await server.start()
     except (RuntimeError, ValueError) as error:
         raise StartError(f"control plane: cannot serve on {address}: {error}") from error
-    # "" is the whole server, for health checkers that ask for no service.
+    # The empty name stands for the whole server (gRPC health checking protocol).
     for service in ("", *_SERVICES):
         await health_service.set(service, health_pb2.HealthCheckResponse.SERVING)
     return GrpcServer(server, health_service)
@@ -81,7 +83,7 @@ async def start_grpc_server(
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
     ca, certificate, key = _read(tls.ca), _read(tls.certificate), _read(tls.key)
     try:
-        # Read here first, for an error that names the file; gRPC's does not.
+        # Parse the files here first, because gRPC's own error does not name the file.
         x509.load_pem_x509_certificate(ca)
         public = x509.load_pem_x509_certificate(certificate).public_key()
         if load_pem_private_key(key, password=None).public_key() != public:

@@ -1,7 +1,7 @@
 """``ota.v1.ControlPlane``: the service for vehicles' gateways.
 
-Every call needs the certificate of the vehicle that it is about. What a call changes is committed first, then announced, then
-answered. Answers are decided by ``check_in`` and ``status_update``.
+Every call needs the certificate of its vehicle. The changes of a call are committed first, then announced, then answered: a vehicle must
+not read an answer that a crash could undo. ``campaigns.check_in`` and ``campaigns.status_update`` make the decisions.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import from_wire, to_wire
 
 _PREPARE_WAIT_S: Final = 2.0
-"""How long a check-in waits for its manifest before it is answered that the vehicle should come again."""
+"""How long a check-in waits for its manifest. After that the answer asks the vehicle to check in again."""
 _PREPARE_POLL_S: Final = 1.0
-"""When such a vehicle comes again. It is woken earlier if the manifest is made earlier."""
+"""When such a vehicle is to check in again. It is woken earlier if the manifest is ready earlier."""
 
 
 class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
-    """The service. ``root_versions``: ``N.root.json`` for N > 1, part of every GetManifest's answer."""
+    """The service. ``root_versions`` holds ``N.root.json`` for N > 1, which every answer to GetManifest contains."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         async with self._call(context, request.vin):
             outcome = await self._judge(request)
             poll_interval_s = self._poll_interval_s
-            # Outside the transaction: making patches takes time, in which other vehicles are answered.
+            # Not inside the transaction: making patches takes time, and other vehicles must be answered meanwhile.
             if outcome.prepare:
                 outcome = await self._prepare(request, outcome)
                 poll_interval_s = _PREPARE_POLL_S if outcome.prepare else poll_interval_s
@@ -74,8 +74,8 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
 
     async def GetManifest(self, request: ota_pb2.GetManifestRequest, context: Context) -> ota_pb2.GetManifestResponse:
         def load(session: Session) -> dict[str, bytes]:
-            job = jobs.job_of(session, vin=request.vin, job_id=request.job_id)
-            row = manifests.latest(session, job)
+            job = jobs.load_job(session, vin=request.vin, job_id=request.job_id)
+            row = manifests.latest_manifest(session, job)
             if row is None:
                 raise NotAllowed(f"job {job.job_id} has no manifest yet: check in first")
             return {"timestamp.json": row.timestamp, "snapshot.json": row.snapshot, "targets.json": row.targets}
@@ -92,8 +92,9 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         async with self._call(context, request.vin):
             try:
                 reported = from_wire(request.state)
-            except ValueError as error:  # proto3 enums are open: any number may arrive
-                raise InvalidRequest(f"state {request.state} is not a job state that this cloud knows") from error
+            except ValueError as error:
+                # Enumerations of proto3 are open: any number may arrive.
+                raise InvalidRequest(f"state {request.state} is not a job state of this cloud") from error
             outcome = await self._database.run(
                 lambda session: status_update.apply(session, request, reported=reported, now=time.time())
             )
@@ -110,21 +111,21 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         return await self._database.run(lambda session: check_in.judge(session, request, now=time.time()))
 
     async def _prepare(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> CheckInOutcome:
-        """Have the manifest made and judge again. If that takes too long, let the vehicle come again."""
+        """Make the manifest and judge again. If that takes too long, ask the vehicle to check in again."""
         making = asyncio.ensure_future(self._manifest_maker.prepare(outcome.job_id, vin=request.vin))
-        # wait, not wait_for: the making goes on when the time is over.
+        # ``wait_for`` would cancel the task at the end of the time. With ``wait`` it continues.
         done, _ = await asyncio.wait({making}, timeout=_PREPARE_WAIT_S)
         if not done:
             making.add_done_callback(lambda task: self._wake(task, request.vin, outcome))
-            return replace(outcome, reason="the manifest is being made: come again")
+            return replace(outcome, reason="the manifest is being made: check in again")
         try:
             making.result()
-        # NotReady is not caught: it becomes UNAVAILABLE, and the gateway tries again.
+        # NotReady is not caught here. It becomes UNAVAILABLE, and the gateway tries again.
         except NotAllowed as error:
             return replace(outcome, decision=REFUSED, reason=str(error), prepare=False)
         return await self._judge(request)
 
     def _wake(self, made: asyncio.Future[None], vin: str, outcome: CheckInOutcome) -> None:
-        """Wake the vehicle once its manifest is made; if it could not be made, its next check-in has it tried again."""
+        """Wake the vehicle if its manifest was made. Otherwise its next check-in tries again."""
         if not made.cancelled() and made.exception() is None:
             self._announcer.update_available(vin=vin, job_id=outcome.job_id, campaign_id=outcome.campaign_id)

@@ -1,1 +1,1 @@
-"""The event plane: wake-up events by MQTT, and the embedded broker."""
+"""The event plane: the publisher of wake-up events over MQTT, and the embedded broker."""

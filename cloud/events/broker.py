@@ -1,6 +1,6 @@
 """The embedded broker: amqtt, for machines without mosquitto.
 
-MQTT 3.1.1, one listener, anonymous: whoever forges a wake-up makes a vehicle check in, and nothing more.
+It speaks MQTT 3.1.1 on one port and accepts anonymous clients. That is safe enough: a forged wake-up only makes a vehicle check in.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ async def running_broker(host: str, port: int) -> AsyncIterator[None]:
     """Run a broker on that port while the block runs.
 
     Raises:
-        StartError: it cannot listen there.
+        StartError: the broker cannot listen on that port.
     """
     require_free_port(host, port, what="event plane (mqtt_port)")
-    # Only now: importing amqtt takes its time, and most benches use mosquitto.
+    # Imported late: amqtt takes long to import, and most benches use mosquitto.
     from amqtt.broker import Broker
     from amqtt.errors import BrokerError
 
-    # amqtt, and its state machine "transitions", log about every client: kept out of the cloud's log.
+    # amqtt and its state machine "transitions" log every client. Keep that out of the cloud's log.
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     broker = Broker(

@@ -1,9 +1,14 @@
-"""Publishes wake-up events to the MQTT broker, when it can be reached.
+"""Publish wake-up events to the MQTT broker.
 
-* Publishing never blocks and never fails, because MQTT only wakes vehicles; they poll as well. While the broker is away, messages wait
-  in an outbox of limited size, from which the oldest are dropped.
-* The connection is tried again after a pause that doubles and has jitter; aiomqtt does not reconnect by itself.
-* Messages are sent with QoS 1 (at least once) and not retained: a retained wake-up would wake vehicles for jobs that have ended.
+    async with EventPublisher(host="127.0.0.1", port=1883) as publisher:
+        publisher.publish("otabench/v1/vehicles/VIN1/update-available", b"{}")
+
+Rules:
+
+* Publishing never blocks and never fails. MQTT only wakes vehicles, and they poll as well. While the broker is away, messages wait in an
+  outbox of limited size; when it is full, the oldest message is dropped.
+* After a lost connection, connect again after a pause that doubles and has jitter. aiomqtt does not reconnect by itself.
+* Messages are sent with QoS 1 (at least once) and are not retained. A retained wake-up would wake vehicles for jobs that have ended.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class EventPublisher:
-    """A sender to one broker, with a task of its own. Use as ``async with``."""
+    """A sender to one broker, as an async context manager. It sends in its own task."""
 
     def __init__(self, *, host: str, port: int) -> None:
         self._host = host
@@ -38,7 +43,7 @@ class EventPublisher:
         self._task: asyncio.Task[None] | None = None
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Accept a message; it is sent when the broker can be reached."""
+        """Accept a message. It is sent as soon as the broker can be reached."""
         if len(self._outbox) >= MAX_OUTBOX_MESSAGES:
             self._outbox.popleft()
             self._dropped += 1
@@ -52,7 +57,7 @@ class EventPublisher:
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._task.cancel()
-        # Bounded: closing the connection waits for a broker that may be gone.
+        # The wait is limited, because closing the connection waits for a broker that may be gone.
         await asyncio.wait({self._task}, timeout=_STOP_S)
 
     async def _run(self) -> None:
@@ -73,20 +78,24 @@ class EventPublisher:
                     self._dropped,
                     pause_s,
                 )
-            # Jitter, so that several clouds do not all come back to a broker at the same moment.
+            # Jitter keeps several clouds from connecting to a broker at the same moment.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
     async def _send(self, client: aiomqtt.Client) -> None:
-        """Send what is in the outbox and what is added to it. Ends only by an ``MqttError``, when the connection is lost."""
-        # An idle connection shows its loss only to whoever reads from it.
+        """Send the messages of the outbox, present and future.
+
+        Raises:
+            MqttError: the connection was lost.
+        """
+        # Without reading, the loss of an idle connection would go unnoticed.
         lost = asyncio.create_task(_until_lost(client))
         try:
             while True:
                 while self._outbox:
                     message = self._outbox[0]
                     await client.publish(message[0], message[1], qos=1, timeout=_ACKNOWLEDGE_S)
-                    # Removed only after the acknowledgement; meanwhile ``publish`` may have dropped it for a newer one.
+                    # Remove the message only after its acknowledgement. Meanwhile ``publish`` may have dropped it from a full outbox.
                     if self._outbox and self._outbox[0] is message:
                         self._outbox.popleft()
                 self._filled.clear()
@@ -102,6 +111,12 @@ class EventPublisher:
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:
-    """Wait until the connection is lost. Nothing is subscribed, so no message arrives, and the client raises ``MqttError`` then."""
+    """Wait until the connection is lost.
+
+    This client has no subscription, so no message arrives.
+
+    Raises:
+        MqttError: the connection was lost.
+    """
     async for _ in client.messages:
         pass

@@ -1,1 +1,1 @@
-"""What the cloud keeps: the database and its tables, the artifact store, the image repository, patches."""
+"""The cloud's storage: the database and its tables, the artifact store, the image repository, and patches."""

@@ -3,10 +3,12 @@
     store = open_store("file:///var/lib/otabench/artifacts")
     store.put("images/…/engine-2.0.0.bin", content)
 
-* A file appears whole or not at all: it is written under another name and moved.
+Rules:
+
+* A file appears completely or not at all: it is written under another name and then moved.
 * A content-addressed file is written once.
 
-Paths are made by ``image_repository``; what may be read from outside is decided by the artifact server.
+``image_repository`` makes the paths. The artifact server decides what may be read from outside.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, BinaryIO, Final, cast
 from otabench.cloud.errors import NotReady, StartError
 
 PRIVATE_FOLDER: Final = "private"
-"""The folder that the artifact server does not serve: plain images and patches of campaigns that encrypt."""
+"""The folder of plain images and patches of encrypted campaigns. The artifact server does not serve it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class ArtifactStore:
         self._root = root.rstrip("/")
 
     def put(self, path: str, content: bytes, *, replace: bool = False) -> None:
-        """Store a file whole. A file that is there already with these contents stays.
+        """Store a file completely. Keep a file that already has these contents.
 
         Args:
             path: relative to the store.
@@ -51,11 +53,11 @@ class ArtifactStore:
         """
         target = self._full(path)
         try:
-            # The path contains the digest, but the file may be damaged: only equal contents stay.
+            # The path contains the digest, but the stored file may be damaged. So compare the contents.
             if not replace and self._files.exists(target) and self._files.cat_file(target) == content:
                 return
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
-            # A random name, because two processes may store the same file at the same time.
+            # The name is random, because two processes may store the same file at the same time.
             unfinished = f"{target}.{secrets.token_hex(4)}.part"
             self._files.pipe_file(unfinished, content)
             self._files.mv(unfinished, target)
@@ -66,7 +68,7 @@ class ArtifactStore:
         """Return a whole file.
 
         Raises:
-            NotReady: it cannot be read.
+            NotReady: the file cannot be read.
         """
         try:
             return cast(bytes, self._files.cat_file(self._full(path)))
@@ -74,7 +76,7 @@ class ArtifactStore:
             raise NotReady(f"the artifact store cannot read {path}: {error}") from error
 
     def find(self, path: str) -> StoredFile | None:
-        """Return the file's facts, or None if the file does not exist or the path leads out of the store.
+        """Return a file's length and revision, or None if the file does not exist or the path leads out of the store.
 
         Raises:
             NotReady: the store does not answer.
@@ -90,15 +92,15 @@ class ArtifactStore:
         # A symbolic link in a local folder could lead anywhere.
         if info.get("type") != "file" or info.get("islink"):
             return None
-        # File systems have different keys for it: local folders mtime, S3 ETag or LastModified.
+        # File systems use different keys for the revision: local folders mtime, S3 ETag or LastModified.
         revision = info.get("mtime") or info.get("ETag") or info.get("LastModified") or info.get("created") or ""
         return StoredFile(path=path, length=int(info["size"]), revision=str(revision))
 
     def open(self, path: str) -> BinaryIO:
-        """Open a file for reading; it can seek.
+        """Return a file, opened for reading and seeking.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: the file cannot be opened.
         """
         return cast(BinaryIO, self._files.open(self._full(path), "rb"))
 
@@ -114,9 +116,9 @@ def is_private(path: str) -> bool:
 
 
 def is_plain(path: str) -> bool:
-    """Return whether the path stays inside the store, and is not the name of an unfinished file.
+    """Return whether the path stays inside the store and does not name an unfinished file.
 
-    It must be relative, without ``..``, empty or hidden parts, backslashes and unprintable characters.
+    Such a path is relative. It does not contain ``..``, empty or hidden parts, backslashes or unprintable characters.
     """
     parts = PurePosixPath(path).parts
     return (
@@ -131,12 +133,13 @@ def is_plain(path: str) -> bool:
 
 
 def open_store(url: str) -> ArtifactStore:
-    """Open the store, and make its folder if it is absent.
+    """Open the store. Create its folder if it does not exist.
 
     Raises:
         StartError: the URL is wrong, its protocol's package is missing, or the folder cannot be made.
     """
-    import fsspec  # only now: importing it takes its time
+    # Imported late, because the import takes long.
+    import fsspec
 
     try:
         file_system, root = fsspec.core.url_to_fs(url)

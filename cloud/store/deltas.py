@@ -1,10 +1,10 @@
 """Patches from one image to another, by bsdiff4.
 
-A patch is compressed for small ECUs. bsdiff4 compresses its three streams with bzip2 blocks of 900 kB, for which a decoder needs
-3.7 MB. Blocks of 100 kB need 500 kB, and do not make patches of firmware larger, because their streams are mostly zeros.
+A patch is compressed for small ECUs. bsdiff4 compresses its three streams with bzip2 blocks of 900 kB, and a decoder needs 3.7 MB for such
+a block. For blocks of 100 kB a decoder needs 500 kB. They do not make patches of firmware larger, because the streams are mostly zeros.
 
-Making a patch takes processor time (seconds per megabyte) and memory (about ten times the image). It does not hold the interpreter's
-lock, so call it from a worker thread. Whether a patch is worth sending is decided by ``campaigns.transfer_policy``.
+Making a patch takes processor time (seconds per megabyte) and memory (about ten times the image). It does not hold the interpreter's lock,
+so call it from a worker thread. ``campaigns.transfer_policy`` decides whether a patch is worth sending.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Patch:
 
 
 def make_patch(base: bytes, target: bytes) -> Patch:
-    """Return the patch that makes ``target`` from ``base``."""
+    """Return the patch that rebuilds ``target`` from ``base``."""
     content = _for_small_ecus(cast(bytes, bsdiff4.diff(base, target)))
     return Patch(content=content, sha256=hashlib.sha256(content).hexdigest())
 
 
 def _for_small_ecus(patch: bytes) -> bytes:
-    # Only the compression is changed, stream by stream: what the streams contain stays bsdiff4's.
+    # Change only the compression of each stream. The contents of the streams stay bsdiff4's.
     _, control, diff, new_bytes = _HEADER.unpack_from(patch)
     streams = patch[_HEADER.size :]
     parts = streams[:control], streams[control : control + diff], streams[control + diff :]

@@ -1,12 +1,14 @@
-"""The image repository: which verified images, patches and encrypted files the cloud holds, and their paths.
+"""The image repository: the index of verified images, patches and encrypted files, with their paths.
 
-* Paths contain the file's SHA-256, so a file has one path, whichever campaign brought it.
-* A file that only campaigns that encrypt have brought is in the store's private folder, under the same path: their manifests name it,
-  and the artifact server does not serve it. The first plain campaign that brings it makes it public.
+Rules:
+
+* A path contains the file's SHA-256, so a file has the same path in every campaign.
+* A file that only encrypted campaigns use is in the store's private folder, which the artifact server does not serve. The first plain
+  campaign that uses the file makes it public.
 * If several images have the same hardware id and version, the one stored last counts as the one that ECUs run.
-* The bytes are in the artifact store, and are put there before a row here names them.
+* The bytes are in the artifact store. They are stored before a row here refers to them.
 
-Every function works inside the caller's transaction. The Uptane image repository, when it comes, will name the same paths.
+Every function works inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -33,17 +35,17 @@ def patch_path(*, sha256: str, hardware_id: str, base_version: str, version: str
 
 
 def encrypted_path(*, sha256: str, plain_path: str) -> str:
-    """Return an encrypted file's path below ``/artifacts/``. ``plain_path``: the path of the image or patch in it."""
+    """Return an encrypted file's path below ``/artifacts/``. ``plain_path`` is the path of the plain image or patch."""
     return f"encrypted/{sha256}/{plain_path.rpartition('/')[2]}.enc"
 
 
-def location(path: str, *, is_public: bool) -> str:
-    """Return where a file is in the artifact store."""
+def store_path(path: str, *, is_public: bool) -> str:
+    """Return the path of a file inside the artifact store."""
     return path if is_public else f"{PRIVATE_FOLDER}/{path}"
 
 
 def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bool) -> None:
-    """Enter a stored image. One that is entered already stays, and stays public if it was."""
+    """Add a stored image. An image that is present already stays as it is, but may become public."""
     known = session.get(ImageRow, firmware.sha256)
     if known is not None:
         known.is_public = known.is_public or is_public
@@ -64,18 +66,18 @@ def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bo
     session.flush()
 
 
-def dependencies(row: ImageRow) -> tuple[Dependency, ...]:
+def read_dependencies(row: ImageRow) -> tuple[Dependency, ...]:
     """Return the image's dependencies."""
     return tuple(Dependency(number, ImageVersion.parse(version)) for number, version in json.loads(row.dependencies))
 
 
-def image(session: Session, sha256: str) -> ImageRow | None:
-    """Return the image with that digest, if it is held."""
+def find_image(session: Session, sha256: str) -> ImageRow | None:
+    """Return the image with that digest, or None."""
     return session.get(ImageRow, sha256)
 
 
-def image_of_version(session: Session, *, hardware_id: str, version: str) -> ImageRow | None:
-    """Return the image that an ECU with this hardware and version runs, if it is held."""
+def find_image_of_version(session: Session, *, hardware_id: str, version: str) -> ImageRow | None:
+    """Return the image that an ECU with this hardware and version runs, or None if the cloud does not hold it."""
     return session.scalars(
         select(ImageRow)
         .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version)
@@ -83,8 +85,8 @@ def image_of_version(session: Session, *, hardware_id: str, version: str) -> Ima
     ).first()
 
 
-def patch(session: Session, *, base_sha256: str, target_sha256: str) -> PatchRow | None:
-    """Return the patch between two images, if it was made."""
+def find_patch(session: Session, *, base_sha256: str, target_sha256: str) -> PatchRow | None:
+    """Return the patch between two images, or None if it was not made."""
     return session.get(PatchRow, (base_sha256, target_sha256))
 
 
@@ -98,8 +100,8 @@ def add_patch(
     path: str,
     is_public: bool,
 ) -> PatchRow:
-    """Enter a patch. ``path`` is empty if the patch did not pay and is not stored."""
-    row = patch(session, base_sha256=base_sha256, target_sha256=target_sha256)
+    """Add a patch. ``path`` is empty for a patch that was too large and is not stored."""
+    row = find_patch(session, base_sha256=base_sha256, target_sha256=target_sha256)
     if row is None:
         row = PatchRow(
             base_sha256=base_sha256,
@@ -110,21 +112,22 @@ def add_patch(
             is_public=is_public,
         )
         session.add(row)
-    elif path:  # made again: demanded although it is large, or wanted by a plain campaign
+    elif path:
+        # The patch was made again: it is demanded although it is large, or a plain campaign needs it in public.
         row.is_public = is_public or (bool(row.path) and row.is_public)
         row.sha256, row.length, row.path = sha256, length, path
     session.flush()
     return row
 
 
-def encrypted(session: Session, *, plain_sha256: str, public_key: str) -> EncryptedRow | None:
-    """Return the image or patch encrypted for the ECU with that key, if that was done."""
+def find_encrypted(session: Session, *, plain_sha256: str, public_key: str) -> EncryptedRow | None:
+    """Return the image or patch, encrypted for the ECU with that key, or None if that was not done."""
     return session.get(EncryptedRow, (plain_sha256, public_key))
 
 
 def add_encrypted(session: Session, *, plain_sha256: str, public_key: str, sha256: str, length: int, path: str) -> None:
-    """Enter a stored encrypted file. If there is one already, that one stays: a manifest may name it."""
-    if encrypted(session, plain_sha256=plain_sha256, public_key=public_key) is None:
+    """Add a stored encrypted file. Keep an existing one, because a manifest may refer to it."""
+    if find_encrypted(session, plain_sha256=plain_sha256, public_key=public_key) is None:
         session.add(
             EncryptedRow(plain_sha256=plain_sha256, public_key=public_key, sha256=sha256, length=length, path=path)
         )

@@ -1,7 +1,10 @@
-"""The tables of the cloud. Rules of campaigns and jobs are in ``campaigns``.
+"""The tables of the cloud's database.
 
-Portable SQL only (SQLite, PostgreSQL). Messages that are only passed on whole (reports, progress) are kept as their protobuf bytes.
-Metadata is kept as the bytes that were signed: serialized again, it might not verify.
+* Only portable SQL is used (SQLite, PostgreSQL).
+* Messages that are only passed on (reports, progress) are stored as protobuf bytes.
+* Metadata is stored as the bytes that were signed. Serialized again, it might not verify.
+
+The rules of campaigns and jobs are in ``campaigns``.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA_VERSION: Final = 3
-"""Counts up with every change of a table. There are no migrations: a database of another version is refused."""
-_ID: Final = String(64)  # names.checked allows 64 characters
+"""Incremented with every change of a table. There are no migrations: a database of another version is refused."""
+_ID: Final = String(64)  # names.require_safe_name allows 64 characters
 _SHA256: Final = String(64)
 
 
@@ -22,7 +25,7 @@ class Base(DeclarativeBase):
 
 
 class SchemaRow(Base):
-    """The version of the tables in this database: one row."""
+    """The version of the tables in this database, in one row."""
 
     __tablename__ = "schema_version"
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -36,7 +39,7 @@ class VehicleRow(Base):
 
 
 class EcuRow(Base):
-    """An ECU as registered, and what it was last reported to run."""
+    """An ECU as registered, and what it runs according to the last report."""
 
     __tablename__ = "ecus"
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
@@ -45,13 +48,13 @@ class EcuRow(Base):
     serial: Mapped[str] = mapped_column(Text)
     hardware_id: Mapped[str] = mapped_column(_ID)
     software_version: Mapped[str] = mapped_column(_ID, default="")
-    # BigInteger: the counter has 32 bits without a sign, and PostgreSQL's integer has a sign.
+    # The counter has 32 bits without a sign, and PostgreSQL's integer has 31 bits and a sign.
     security_counter: Mapped[int | None] = mapped_column(BigInteger)
     report: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     public_key: Mapped[str] = mapped_column(_SHA256, default="")
-    """X25519, hex; empty if artifacts cannot be encrypted for it."""
+    """X25519 key, hex; empty if artifacts cannot be encrypted for this ECU."""
     image_number: Mapped[int]
-    """The number by which dependencies of other ECUs' images name it."""
+    """The number that dependencies of other ECUs' images use for this ECU."""
 
 
 class ImageRow(Base):
@@ -66,13 +69,13 @@ class ImageRow(Base):
     path: Mapped[str] = mapped_column(Text)
     stored_at: Mapped[float]
     is_public: Mapped[bool] = mapped_column(default=True)
-    """False: only campaigns that encrypt have brought it, and the artifact server does not serve it."""
+    """False: only encrypted campaigns use the image, and the artifact server does not serve it."""
     dependencies: Mapped[str] = mapped_column(Text, default="[]")
     """JSON: pairs of image number and minimum version."""
 
 
 class PatchRow(Base):
-    """A patch from one image to another. ``path`` is empty if it was made, found too large, and not stored."""
+    """A patch from one image to another. ``path`` is empty for a patch that was too large and is not stored."""
 
     __tablename__ = "patches"
     base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
@@ -85,10 +88,10 @@ class PatchRow(Base):
 
 
 class EncryptedRow(Base):
-    """An image or patch (by its digest), encrypted for the ECU with that key."""
+    """An encrypted file: its plain image or patch (by digest), and the key of its ECU."""
 
     __tablename__ = "encrypted_artifacts"
-    # Not a foreign key: the digest is an image's or a patch's.
+    # This cannot be a foreign key, because the digest belongs to an image or to a patch.
     plain_sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
     public_key: Mapped[str] = mapped_column(_SHA256, primary_key=True)
     sha256: Mapped[str] = mapped_column(_SHA256)
@@ -128,17 +131,17 @@ class JobRow(Base):
     campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), index=True)
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), index=True)
     position: Mapped[int]
-    # Text, not an enumeration: another state then changes no table.
+    # Text instead of an enumeration, so that a new state does not change a table.
     state: Mapped[str] = mapped_column(String(32), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     taken_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     """The highest transition number that was applied (``job_rules``)."""
     offered: Mapped[bool] = mapped_column(default=False)
-    """Whether a check-in was ever answered with it."""
+    """Whether a check-in was ever answered with this job."""
     cancel_asked: Mapped[bool] = mapped_column(default=False)
     cancel_reason: Mapped[str] = mapped_column(Text, default="")
     details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
-    """An ``ota.v1.Job`` with only the last progress and reports."""
+    """An ``ota.v1.Job`` that holds only the last progress and the last reports."""
     updated_at: Mapped[float]
 
 
@@ -155,14 +158,14 @@ class TransitionRow(Base):
 
 
 class ManifestRow(Base):
-    """A signed manifest: every version of every vehicle is kept."""
+    """A signed manifest. Every version of every vehicle is kept."""
 
     __tablename__ = "manifests"
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.job_id"), index=True)
     made_for: Mapped[str] = mapped_column(Text)
-    """JSON: what the vehicle's ECUs ran when it was made (``manifests``)."""
+    """JSON: what the vehicle's ECUs ran when the manifest was made (``manifests``)."""
     expires_at: Mapped[float]
     timestamp: Mapped[bytes] = mapped_column(LargeBinary)
     snapshot: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,1 +1,1 @@
-"""Keys and signatures: the Director, TLS, encryption for ECUs, verification of firmware."""
+"""Keys and signatures: the Director, TLS certificates, encryption for ECUs, and verification of firmware."""

@@ -1,10 +1,12 @@
-"""The Director: signs one vehicle's manifest, as TUF Targets, Snapshot and Timestamp.
+"""The Director: sign a vehicle's manifest as TUF Targets, Snapshot and Timestamp.
 
-The form of the metadata is described in docs/contracts.md, "Director metadata". The three roles of one manifest share version and
-expiry: they are made together and never apart, so there is nothing that separate numbers could tell.
+    director = Director(load_director_keys(keys_dir))
+    manifest = director.sign(version=7, expires_at=time.time() + 86_400, custom=custom, targets=targets)
 
-The caller chooses version numbers and keeps the metadata. Whether the vehicle should get the update is decided by
-``campaigns.vehicle_rules``.
+The three roles of one manifest share version and expiry, because they are always made together. docs/contracts.md describes the metadata
+("Director metadata").
+
+The caller chooses version numbers and stores the metadata. ``campaigns.vehicle_rules`` decides whether a vehicle gets the update.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCus
 
 @dataclass(frozen=True)
 class TargetEntry:
-    """One ECU's full image, as the manifest names it."""
+    """One ECU's full image in a manifest."""
 
     path: str
     length: int
@@ -46,12 +48,12 @@ class SignedManifest:
 
     version: int
     expires_at: float
-    """s since 1970, UTC."""
+    """Seconds since 1970, UTC."""
     timestamp: bytes
     snapshot: bytes
     targets: bytes
     patches: dict[str, int]
-    """The size in bytes of each patch that it names, by hardware id."""
+    """The size in bytes of each patch in the manifest, by hardware id."""
 
     def files(self) -> dict[str, bytes]:
         """Return the files by the names that a TUF client requests (``consistent_snapshot`` is false)."""
@@ -59,11 +61,12 @@ class SignedManifest:
 
 
 class Director:
-    """A signer of manifests. It has the online keys only: Root's key could stay offline."""
+    """A signer of manifests. It needs only the online keys, so Root's key may stay offline."""
 
     def __init__(self, keys: DirectorKeys) -> None:
         self._signers = keys.signers
-        self._serializer = JSONSerializer(compact=True)  # Targets cross the bus once per ECU
+        # Compact, because the Targets cross the bus once for each ECU.
+        self._serializer = JSONSerializer(compact=True)
 
     def sign(
         self, *, version: int, expires_at: float, custom: ManifestCustom, targets: Sequence[TargetEntry]
@@ -71,10 +74,10 @@ class Director:
         """Make and sign one manifest.
 
         Args:
-            version: of all three roles; must be higher than any that this vehicle has received.
-            expires_at: s since 1970, UTC; fractions are dropped, because TUF has none.
+            version: the version of all three roles. It must be higher than any version that this vehicle has received.
+            expires_at: seconds since 1970, UTC. Fractions are dropped, because TUF does not have them.
             custom: the part about the vehicle and the job.
-            targets: the ECUs' images; their paths differ.
+            targets: the ECUs' images, each with another path.
         """
         expires = datetime.fromtimestamp(int(expires_at), UTC)
         signed = Targets(
@@ -116,5 +119,5 @@ def _meta_file(version: int, content: bytes) -> MetaFile:
 
 
 def _canonical(fields: dict[str, Any]) -> dict[str, Any]:
-    """Round numbers up to whole ones. TUF signs canonical JSON, which has no fractions."""
+    """Return the fields with numbers rounded up to whole ones. TUF signs canonical JSON, which does not have fractions."""
     return {key: math.ceil(value) if isinstance(value, float) else value for key, value in fields.items()}

@@ -1,7 +1,9 @@
-"""Encryption of an image or patch for one ECU, and the key pairs of ECUs. The layout is ``proto.encrypted_artifact``'s.
+"""Encrypt an image or patch for one ECU, and make key pairs of ECUs.
 
-Every artifact has a secretstream key of its own, so two ECUs share nothing, and neither do two files for one ECU. Encrypting takes
-processor time; call it from a worker thread.
+    artifact = encrypt(image, public_key=bytes.fromhex(pair.public_key))
+
+Every artifact has its own secretstream key, so two files never share a key, not even for the same ECU. Encrypting takes processor time;
+call it from a worker thread. The layout of the file is in ``proto.encrypted_artifact``.
 """
 
 from __future__ import annotations
@@ -41,26 +43,24 @@ def check_public_key(public_key: bytes) -> None:
     """Check that artifacts can be encrypted for a key.
 
     Raises:
-        ValueError: it is not an X25519 public key, or one of low order, for which everyone knows the shared secret.
+        ValueError: the bytes are not an X25519 public key, or the key is of low order: then anyone can compute the shared secret.
     """
     if len(public_key) != KEY_BYTES:
         raise ValueError(f"{len(public_key)} bytes are not an X25519 public key, which has {KEY_BYTES}")
-    # libsodium refuses points of low order when it seals, so an empty seal is the check.
+    # libsodium refuses keys of low order when it seals, so seal an empty message as a check.
     try:
         SealedBox(PublicKey(public_key)).encrypt(b"")
     except exceptions.CryptoError as error:
-        raise ValueError(
-            "it is of low order, so anyone could decrypt what is encrypted for it: give the ECU's real key"
-        ) from error
+        raise ValueError("it is of low order, so anyone could decrypt files for it: give the ECU's real key") from error
 
 
 def encrypt(plain: bytes, *, public_key: bytes, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> EncryptedArtifact:
     """Encrypt an image or patch for one ECU.
 
     Args:
-        plain: not empty.
-        public_key: has passed ``check_public_key``.
-        chunk_bytes: what the ECU decrypts at once.
+        plain: the image or patch; must not be empty.
+        public_key: a key that has passed ``check_public_key``.
+        chunk_bytes: size of the parts that the ECU decrypts at once. It must hold one of them in memory.
     """
     header = Header(chunk_bytes=chunk_bytes, plaintext_bytes=len(plain))
     associated = header.pack()
@@ -74,7 +74,7 @@ def encrypt(plain: bytes, *, public_key: bytes, chunk_bytes: int = DEFAULT_CHUNK
             if number == header.chunks - 1
             else bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
         )
-        # The header goes into every chunk's authentication: chunks of two files cannot be mixed under one header.
+        # Every chunk authenticates the header, so that chunks of two files cannot be mixed under one header.
         piece = plain[number * chunk_bytes : (number + 1) * chunk_bytes]
         parts.append(bindings.crypto_secretstream_xchacha20poly1305_push(state, piece, associated, tag))
     content = b"".join(parts)

@@ -1,13 +1,13 @@
-"""Verification of a firmware image: would the fleet's bootloaders boot it? Pure: bytes and key in, facts or a refusal out.
+"""Verify a firmware image as the fleet's bootloaders do. This module reads no files.
 
 Steps, in the order of MCUboot's ``bootutil_img_validate``:
 
-1. The bytes are one well-formed image, and nothing follows it.
+1. The bytes are one well-formed image, without further bytes behind it.
 2. Its SHA-256 TLV is the digest of header, binary and protected TLVs.
 3. Its Ed25519 TLV is a signature over that digest by the fleet's image key.
-4. Its class id is that of the hardware that it is offered for, and it has a security counter.
+4. Its class id belongs to the hardware that it is offered for, and it has a security counter.
 
-The ECU's bootloader verifies the same again at every boot; here a wrong image is refused before any vehicle hears of it.
+The ECU's bootloader verifies the same at every boot. The cloud refuses a wrong image before any vehicle learns of it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Firmware:
     security_counter: int
     length: int
     sha256: str
-    """Of the whole file, hex, as the manifest names it. (The image's own TLV covers less.)"""
+    """Digest of the whole file, hex, as in the manifest. The digest in the image's own TLV covers less."""
     dependencies: tuple[Dependency, ...] = ()
 
 
 def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
-    """Return the image's facts, if all four steps pass.
+    """Return the facts of an image that passes all four steps.
 
     Raises:
-        FirmwareRefused: a step does not pass.
+        FirmwareRefused: a step fails.
     """
     image = _verify_structure(data)  # 1
     digest = _verify_digest(data, image)  # 2
@@ -65,7 +65,7 @@ def _verify_structure(data: bytes) -> Image:
         image = image_format.parse(data)
     except image_format.ImageFormatError as error:
         raise FirmwareRefused(f"{error} (make it with imgtool sign, or otabench firmware pack)") from error
-    # Bytes after the image are not covered by the signature; an ECU would program them all the same.
+    # The signature does not cover bytes after the image, but an ECU would program them, too.
     if image.total_size != len(data):
         raise FirmwareRefused(
             f"{len(data) - image.total_size} bytes follow the image's end: sign it without imgtool's --pad"
@@ -79,12 +79,12 @@ def _verify_digest(data: bytes, image: Image) -> bytes:
     if stated is None:
         raise FirmwareRefused("it has no SHA-256 (TLV 0x10): sign it with imgtool and an Ed25519 key")
     if not hmac.compare_digest(stated, digest):
-        raise FirmwareRefused("its SHA-256 is not that of its contents: the image was changed after it was signed")
+        raise FirmwareRefused("its SHA-256 does not match its contents: the image was changed after it was signed")
     return digest
 
 
 def _verify_signature(image: Image, digest: bytes, key: Ed25519PublicKey) -> None:
-    # imgtool signs the digest, not the image: the bootloader verifies without holding the image in memory.
+    # imgtool signs the digest instead of the image, so that a bootloader can verify without holding the image in memory.
     signature = image.tlv(image_format.TLV_ED25519)
     if signature is None:
         raise FirmwareRefused(
@@ -94,7 +94,7 @@ def _verify_signature(image: Image, digest: bytes, key: Ed25519PublicKey) -> Non
         key.verify(signature, digest)
     except InvalidSignature as error:
         raise FirmwareRefused(
-            "its signature is not by this fleet's image key: sign it with image/signing.pem of the keys folder"
+            "its signature was not made with this fleet's image key: sign it with image/signing.pem of the keys folder"
         ) from error
 
 
@@ -103,7 +103,9 @@ def _verify_purpose(image: Image, hardware_id: str) -> int:
     if image.class_id is None:
         raise FirmwareRefused(f"it has no class id: sign it with --vid {image_format.VENDOR} --cid {hardware_id}")
     if image.class_id != image_format.class_id_of(hardware_id):
-        raise FirmwareRefused(f"its class id is not that of hardware {hardware_id!r}: it was built for other hardware")
+        raise FirmwareRefused(
+            f"its class id does not belong to hardware {hardware_id!r}: it was built for other hardware"
+        )
     counter = image.security_counter
     if counter is None:
         raise FirmwareRefused("it has no security counter: sign it with imgtool's --security-counter")

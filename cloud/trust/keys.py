@@ -1,6 +1,8 @@
-"""The key folder (docs/contracts.md, "Keys"): made by ``init_keys``, read when the cloud starts.
+"""The key folder (docs/contracts.md, "Keys"). ``init_keys`` makes it, and the cloud reads it at its start.
 
-* The folder is made whole or not at all, and never overwritten: vehicles and ECUs have pinned what is in it.
+    init_keys(Path("keys"), vins=["WBENCH00000000001"], ecus=["engine", "adas"])
+
+* The folder is made completely or not at all. It is never overwritten, because vehicles and ECUs have pinned its keys.
 * All keys of a bench are in one folder. A production fleet would keep Root's key offline.
 """
 
@@ -26,7 +28,7 @@ from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its
 from tuf.api.serialization.json import JSONSerializer
 
 from otabench.cloud.errors import StartError
-from otabench.cloud.names import checked
+from otabench.cloud.names import require_safe_name
 from otabench.cloud.trust.encryption import make_key_pair
 from otabench.cloud.trust.tls import CertificateAuthority
 
@@ -49,21 +51,21 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
     """Make the key folder of a bench.
 
     Args:
-        folder: must be absent or empty.
-        vins: each gets a client certificate.
-        ecus: each gets a SecurityAccess secret, and a key pair for encrypted artifacts.
+        folder: a folder that is empty or does not exist.
+        vins: vehicles; each receives a client certificate.
+        ecus: names of ECUs; each receives a secret for security access, and a key pair for encrypted artifacts.
 
     Raises:
         StartError: the folder is not empty, or cannot be written.
         ValueError: a VIN or an ECU's name cannot be part of a file name.
     """
-    vins = [checked(vin, "VIN") for vin in vins]
-    ecus = [checked(ecu, "ECU") for ecu in ecus]
+    vins = [require_safe_name(vin, "VIN") for vin in vins]
+    ecus = [require_safe_name(ecu, "ECU") for ecu in ecus]
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StartError(f"keys: {folder} is already there and is not overwritten: use it, or name another folder")
+            raise StartError(f"keys: {folder} exists already and is not overwritten: use it, or name another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Made beside its place and renamed: a process that is killed leaves a hidden folder, not half a key folder.
+        # Make the folder under a hidden name and rename it, so that a killed process does not leave half a key folder.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             _fill(unfinished, vins=vins, ecus=ecus)
@@ -75,10 +77,10 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
 
 
 def load_director_keys(keys_dir: Path) -> DirectorKeys:
-    """Return the Director's Root and online signers. Each signer must be one that Root names.
+    """Return the Director's Root, and a signer for each online role that Root lists.
 
     Raises:
-        StartError: a file is missing, is not what it should be, or does not belong to this Root.
+        StartError: a file is missing or malformed, or a key is not listed in Root.
     """
     root_file = keys_dir / "director" / "root.json"
     try:
@@ -93,31 +95,29 @@ def load_director_keys(keys_dir: Path) -> DirectorKeys:
             signer = CryptoSigner(key)
         except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
             raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
-        # A key of another folder would sign metadata that every vehicle refuses, so it is an error at the start.
+        # A key of another folder would sign metadata that every vehicle refuses. Report that at the start already.
         if signer.public_key.keyid not in root.signed.roles[role].keyids:
-            raise StartError(
-                f"keys: {path} is not the {role} key that {root_file} names: use one folder's keys together"
-            )
+            raise StartError(f"keys: {path} is not the {role} key in {root_file}: use the keys of one folder together")
         signers[role] = signer
     return DirectorKeys(root=root, signers=signers)
 
 
 def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
-    """Return Root's later versions, ``N.root.json`` for N > 1, by the names that a TUF client requests.
+    """Return the later versions of Root (``N.root.json`` for N > 1), by the names that a TUF client requests.
 
     Raises:
-        StartError: one cannot be read.
+        StartError: a file cannot be read.
     """
-    found = {}
+    versions = {}
     for path in (keys_dir / "director").glob("*.root.json"):
         number = path.name.partition(".")[0]
         if number.isdigit() and int(number) > 1:
-            found[path.name] = _read(path)
-    return found
+            versions[path.name] = _read(path)
+    return versions
 
 
 def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
-    """Return the key that firmware images must be signed by.
+    """Return the public key that verifies firmware images.
 
     Raises:
         StartError: the file is missing or is not an Ed25519 public key.
@@ -144,7 +144,7 @@ def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
 
 def _make_director_keys(folder: Path) -> None:
     expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
-    # No consistent snapshots: GetManifest delivers a manifest's files together, so file names need no versions.
+    # Without consistent snapshots file names do not contain versions. They need not: GetManifest delivers the files of a manifest together.
     root = Root(version=1, expires=expires, consistent_snapshot=False)
     signers = {}
     for role in ROLES:
@@ -190,7 +190,7 @@ def _private_pem(key: Ed25519PrivateKey) -> bytes:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    # The mode is set when the file is made: between write_bytes and chmod, others could open it.
+    # Set the mode when the file is created. Between write_bytes and chmod others could open it.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

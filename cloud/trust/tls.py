@@ -1,11 +1,10 @@
-"""The bench's certificate authority: certificates for the cloud, the operator and each vehicle.
+"""The bench's certificate authority: issue certificates for the cloud, the operator and each vehicle.
 
-* CN and OU of the subject identify the peer; ``control.identity`` reads them.
-* Extended key usage separates server from clients: a vehicle's certificate cannot serve as the cloud's.
-* ECDSA P-256, because not every TLS stack supports Ed25519 certificates.
+* CN and OU of the subject identify the peer (``control.identity``).
+* Extended key usage separates server and clients: a vehicle's certificate cannot be used as the cloud's.
+* Keys are ECDSA P-256, because not every TLS stack supports Ed25519 certificates.
 
-By cryptography's builders. trustme was tried (1.2.1): it sets CN and OU too, but every certificate is for servers, clients and code
-signing alike, and its CA is valid until the year 3000.
+The module uses cryptography's builders. ADR 9 explains why trustme does not replace it.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME: Final = timedelta(days=365)
 _CLOCK_SKEW: Final = timedelta(hours=1)
-"""Certificates are valid from this long ago on, for a machine whose clock is behind."""
-# A bench's cloud is on this machine. Clients verify these names, not the CN.
+"""Certificates are valid from this time before their creation, for machines whose clock is behind."""
+# The cloud of a bench runs on this machine. Clients verify these names, not the CN.
 _SERVER_NAMES: Final = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its private key, PEM."""
+    """A certificate and its private key, both PEM."""
 
     certificate: bytes
     key: bytes
 
 
 class CertificateAuthority:
-    """A new CA. Its key is in memory only, unless the caller keeps ``issued``."""
+    """A new CA. Its key exists only in memory, unless the caller stores ``issued``."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("otabench CA", "ca")
         self._certificate = (
             _builder(self._name, self._name, self._key.public_key())
-            # path_length 0: what this CA issues cannot issue certificates itself.
+            # With path_length 0 a certificate of this CA cannot issue further certificates.
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .sign(self._key, hashes.SHA256())
@@ -55,7 +54,10 @@ class CertificateAuthority:
         return _pem(self._certificate, self._key)
 
     def issue(self, *, common_name: str, unit: str) -> Issued:
-        """Issue a certificate for ``CN=common_name, OU=unit``: a server's for the unit ``cloud``, a client's for all others."""
+        """Issue a certificate for ``CN=common_name, OU=unit``.
+
+        The unit ``cloud`` receives a server certificate, all others receive a client certificate.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         server = unit == "cloud"
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH

@@ -41,7 +41,7 @@ def test_a_process_that_cannot_start_reports_why_in_one_line_with_status_1(
         assert cloud.launch().wait(timeout=START_S) == 1, cloud.log()
 
     (line,) = [line for line in cloud.log().splitlines() if line.startswith("cloud: ")]
-    assert f"(grpc_port): port {cloud.grpc_port} on 127.0.0.1 is in use: end what uses it" in line
+    assert f"(grpc_port): port {cloud.grpc_port} on 127.0.0.1 is in use: end the process that uses it" in line
     assert "Traceback" not in cloud.log()
 
 

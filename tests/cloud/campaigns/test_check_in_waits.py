@@ -85,10 +85,10 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         check_in = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
         early = await asyncio.gather(control.CheckIn(check_in), control.CheckIn(check_in))
 
-        # then: it is answered to come again soon
+        # then: the answer asks it to check in again soon
         for answer in early:
             assert answer.decision == ota_pb2.CheckInResponse.DECISION_NO_UPDATE
-            assert "come again" in answer.reason
+            assert "check in again" in answer.reason
             assert answer.poll_interval_s < 30
 
         # when: the manifest is made, then: the vehicle is woken and finds one manifest

@@ -39,7 +39,7 @@ def test_an_image_signed_by_another_key_is_refused(images: ImageMaker, keys_dir:
         )
     )
 
-    assert "not by this fleet's image key" in refusal(images(key=other), keys_dir)
+    assert "not made with this fleet's image key" in refusal(images(key=other), keys_dir)
 
 
 @pytest.mark.parametrize("offset", [16, 0x200, 0x4000, -300])

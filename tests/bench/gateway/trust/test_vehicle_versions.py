@@ -40,18 +40,18 @@ def runs(**versions: str) -> dict[str, EcuIdentity]:
 
 
 @pytest.mark.parametrize("adas", ["1.0.0", "1.0.1"])
-def test_an_ecu_outside_the_manifest_may_run_what_is_said_or_something_newer(adas: str) -> None:
+def test_an_ecu_outside_the_manifest_may_run_the_stated_version_or_a_newer_one(adas: str) -> None:
     judge_versions(plan((2, "1.0.0")), runs(engine="1.0.0", adas=adas))
 
 
-def test_an_ecu_outside_the_manifest_that_runs_something_older_than_is_said_is_told() -> None:
+def test_a_manifest_that_overstates_another_ecus_version_is_refused() -> None:
     with pytest.raises(
-        ManifestRefused, match=r"says that adas will run 1\.0\.0, and has no image for it: adas runs 0\.9\.0"
+        ManifestRefused, match=r"states that adas will run 1\.0\.0, but has no image for it: adas runs 0\.9\.0"
     ):
         judge_versions(plan(), runs(engine="1.0.0", adas="0.9.0"))
 
 
-def test_a_manifest_without_dependencies_and_promises_is_as_good_as_before() -> None:
+def test_a_manifest_without_dependencies_and_promises_is_accepted() -> None:
     judge_versions(plan(adas=None), runs(engine="1.0.0", adas="1.0.0"))
 
 
