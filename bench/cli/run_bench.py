@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from otabench.bench.cli import other_terminal
 from otabench.bench.cli.options import BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView
@@ -151,12 +152,12 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 bench.jobs.start_campaign(
                     name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=taken.versions[-1])
                 )
-                console.print(f"\n[bold]HMI[/]      {bench.hmi.url}   (asks for consent)")
-                console.print(
-                    "frames   setup/with-can --join candump vcan0" if bench.kernel_can else "frames   (no candump here)"
-                )
-                console.print("status   otabench status · otabench campaign watch · otabench trace")
-                console.print(f"files    {of_bench.short(bench.folder.root)}\nCtrl-C stops everything.\n")
+                page = other_terminal.page_line(bench.hmi.url, bench.setup.ports.hmi)
+                console.print(f"\n[bold]HMI[/]      {page}", soft_wrap=True)
+                way = other_terminal.of_this_process(bench.folder.root)
+                for line in other_terminal.lines(way, channels=bench.channels()):
+                    _say(console, line)
+                _say(console, f"files    {of_bench.short(bench.folder.root)}\nCtrl-C stops everything.\n")
                 _stay_and_report(bench, console, reporter)
         except KeyboardInterrupt:
             console.print("stopped")

@@ -169,12 +169,17 @@ class Bench:
                 run_end.remove_secrets(self.folder)
             self._mark.remove()
 
+    def channels(self) -> list[str]:
+        """Return the SocketCAN interfaces of the buses."""
+        return [str(bus.channel) for bus in self.topology.buses.values() if bus.interface == "socketcan"]
+
     def publish(self) -> None:
         """Write bench.json. A reader sees the old or the new one, never a part."""
         content = {
             "pid": os.getpid(),
             "started_at": time.time(),
             "kernel_can": self.kernel_can,
+            "guest": os.environ.get("OTABENCH_GUEST"),
             "bench_file": str(self.options.bench_file.resolve()) if self.options.bench_file else None,
             **self.setup.endpoints(),
             "pacing": {name: asdict(done) for name, done in self.pacings.items()},

@@ -28,6 +28,7 @@ import termios
 import threading
 import time
 import tty
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ FAILED = 125  # with-can's own failures, as env and timeout report theirs
 class Client:
     """One connection to the agent for one command."""
 
-    def __init__(self, connection: socket.socket, run_dir: Path) -> None:
+    def __init__(self, connection: socket.socket, run_dir: Path, *, ports: Sequence[int] = ()) -> None:
         self.connection = connection
         self.run_dir = run_dir
+        self.ports = ports
         self.send_lock = threading.Lock()
         self.window = threading.Condition()
         self.unacknowledged = 0
@@ -71,6 +73,7 @@ class Client:
         environment = dict(os.environ)
         environment["OTABENCH_KERNEL"] = "guest"
         environment["OTABENCH_GUEST"] = self.run_dir.name
+        environment["OTABENCH_FORWARDED"] = " ".join(map(str, self.ports))
         environment["PATH"] = with_admin_directories(environment.get("PATH", os.defpath))
         return wire.encode_request(
             {

@@ -94,7 +94,7 @@ def run_in(run_dir: Path, argv: list[str], ports: list[int], *, main_command: bo
             controls.append(machine.connect(run_dir))
             forwards.append(machine.forward(run_dir, port, client.open_forward(controls[-1], port)))
         with machine.connect(run_dir) as connection:
-            return client.Client(connection, run_dir).run(argv, main=main_command)
+            return client.Client(connection, run_dir, ports=ports).run(argv, main=main_command)
     finally:
         for control in controls:
             control.close()

@@ -229,6 +229,26 @@ check_forward() {
     check "the port is free again" free "$(curl -s --max-time 2 "http://127.0.0.1:$port/" || echo free)"
 }
 
+check_printed() { # what `otabench up` prints for another terminal works as printed
+    local main line port
+    if [[ ! -x "$here/../../.venv/bin/otabench" ]]; then
+        echo "skip what otabench up prints: there is no virtual environment"
+        return
+    fi
+    port="$(free_port)"
+    "$with_can" --forward "$port" "$here/../../.venv/bin/otabench" up --hmi-port "$port" >up.log 2>&1 &
+    main=$!
+    wait_for 90 grep -q 'Ctrl-C stops' up.log || true
+    line="$(sed -n 's/^status *//p' up.log)"
+    check "the printed line for the status" "bench of" "$(bash -c "$line" | head -n 1 | cut -d" " -f1,2)"
+    line="$(sed -n 's/^frames *//p' up.log)"
+    check "the printed line for the frames" vcan0 "$(bash -c "$line -n 1" | awk '{print $1}')"
+    line="$(sed -n 's/^HMI *\([^ ]*\).*/\1/p' up.log)"
+    check "the printed address of the driver's page" 200 "$(curl -s --max-time 20 -o page -w '%{http_code}' "$line/")"
+    kill -TERM "$main"
+    wait "$main" 2>/dev/null || true
+}
+
 check_death() {
     local pid id status
     "$with_can" bash -c 'echo up; sleep 60' >up.log 2>&1 &
@@ -252,7 +272,7 @@ check_death() {
     check "its guard killed: 125, and the guest is gone" "125 0" "$status $(processes_of "$id")"
 }
 
-names=(arguments surroundings bus streams status signals terminal files user two join forward death)
+names=(arguments surroundings bus streams status signals terminal files user two join forward printed death)
 "$with_can" --build-only >/dev/null
 for name in "${names[@]}"; do
     if (($#)); then
