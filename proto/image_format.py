@@ -42,8 +42,11 @@ TLV_UUID_CLASS: Final = 0x75
 OWN_IMAGE: Final = 0
 """The image number by which a dependency names its own ECU: it is about the version that runs there before the update."""
 MAX_IMAGE_NUMBER: Final = 0xFF
+MAX_SECURITY_COUNTER: Final = 0xFFFF_FFFF
 MAX_DEPENDENCIES: Final = 32
 """An ECU keeps a version for each, in memory of limited size."""
+
+_MAX_VERSION_DIGITS: Final = 20
 
 VENDOR: Final = "otabench"
 """The vendor name of all images (``imgtool --vid``)."""
@@ -80,6 +83,9 @@ class ImageVersion:
             raise ValueError(f"version {text!r}: expected MAJOR.MINOR.REVISION or MAJOR.MINOR.REVISION+BUILD")
         if build and not (build.isascii() and build.isdigit()):
             raise ValueError(f"version {text!r}: the build number is not a number")
+        # The length first: int() refuses thousands of digits by an error of its own.
+        if max(map(len, (*parts, build))) > _MAX_VERSION_DIGITS:
+            raise ValueError(f"version {text[:40]!r}: a number is too large (8, 8, 16 and 32 bits)")
         version = cls(int(parts[0]), int(parts[1]), int(parts[2]), int(build or 0))
         if version.major > 0xFF or version.minor > 0xFF or version.revision > 0xFFFF or version.build > 0xFFFF_FFFF:
             raise ValueError(f"version {text!r}: a number is too large (8, 8, 16 and 32 bits)")

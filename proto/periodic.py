@@ -9,7 +9,7 @@ A bench file describes them, the simulated ECU sends them, and `otabench dbc` ma
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,6 +18,8 @@ from otabench.proto.can_id import MAX_29_BIT_ID, is_29_bit
 CYCLE: Final = 64
 # A C identifier of at most 32 characters: the names become those of a DBC.
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
+_Physical = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""Far beyond what is measured; infinity and NaN have no raw value."""
 
 
 class PeriodicSignal(BaseModel):
@@ -28,10 +30,10 @@ class PeriodicSignal(BaseModel):
     name: str = Field(pattern=_NAME)
     start_bit: int = Field(ge=0, le=63)
     length: int = Field(ge=1, le=32)
-    factor: float = Field(default=1.0, gt=0)
-    offset: float = 0.0
-    minimum: float = 0.0
-    maximum: float | None = None
+    factor: float = Field(default=1.0, ge=1e-12, le=1e12)
+    offset: _Physical = 0.0
+    minimum: _Physical = 0.0
+    maximum: _Physical | None = None
     """None: the largest value that ``length`` bits hold."""
     # No quotes, backslashes or control characters: the unit becomes a quoted text in a DBC.
     unit: str = Field(default="", max_length=16, pattern=r'^[^"\\\x00-\x1f]*$')

@@ -9,12 +9,15 @@ process's working directory. The gateway's configuration is in ``bench.gateway.c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from otabench.proto.isotp_address import IsoTpAddressing
 from otabench.proto.periodic import PeriodicFrame
+
+MAX_TIME_S: Final = 86_400.0
+"""A day: no time of an ECU is longer, and an endless one would never end a test."""
 
 
 class ProcessConfig(BaseModel):
@@ -49,12 +52,12 @@ class EcuTiming(ProcessConfig):
     p2_server_max_s: float = Field(default=0.05, gt=0, le=65.535)
     p2_star_server_max_s: float = Field(default=5.0, gt=0, le=655.35)
     """The upper bounds of both are what two bytes of the response to DiagnosticSessionControl hold (units of 1 ms and 10 ms)."""
-    s3_server_s: float = Field(default=5.0, gt=0)
-    boot_s: float = Field(default=0.15, ge=0)
-    erase_sector_s: float = Field(default=0.0, ge=0)
-    program_page_s: float = Field(default=0.0, ge=0)
-    security_delay_s: float = Field(default=10.0, ge=0)
-    trial_confirm_timeout_s: float = Field(default=60.0, gt=0)
+    s3_server_s: float = Field(default=5.0, gt=0, le=MAX_TIME_S)
+    boot_s: float = Field(default=0.15, ge=0, le=MAX_TIME_S)
+    erase_sector_s: float = Field(default=0.0, ge=0, le=MAX_TIME_S)
+    program_page_s: float = Field(default=0.0, ge=0, le=MAX_TIME_S)
+    security_delay_s: float = Field(default=10.0, ge=0, le=MAX_TIME_S)
+    trial_confirm_timeout_s: float = Field(default=60.0, gt=0, le=MAX_TIME_S)
     """How long a trial image may run unconfirmed before the watchdog resets it."""
 
 

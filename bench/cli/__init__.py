@@ -1,30 +1,65 @@
 """The command line ``otabench``: its entry point.
 
-Our errors leave the program as lines on stderr with the error's exit status, Ctrl-C as 130, never as a traceback. Everything else is
-imported once a command needs it, so that ``otabench --help`` is quick.
+Rules:
+
+* Our errors leave the program as lines on stderr with the error's exit status, Ctrl-C as 130. No error leaves it as a traceback:
+  ``unforeseen`` turns what nothing else handled into one line and a log file.
+* Arguments are UTF-8. They end up in JSON, in metadata and in file names that are printed; a byte that is not text would fail there.
+* Everything else is imported once a command needs it, so that ``otabench --help`` is quick.
 """
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 
 INTERRUPTED = 130
+_MAX_LINE = 2000
+"""Characters of a line of an error. A file or an argument that is quoted may be as long as it likes."""
 
 
 def main() -> None:
     """Entry point of ``otabench``."""
-    from otabench.bench.cli.app import app
     from otabench.bench.errors import BenchError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal's encoding may not have every character
+            stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:]
     try:
+        _require_text(arguments)
+        from otabench.bench.cli.app import app
+
         app(prog_name="otabench")
     except BenchError as error:
         for line in str(error).splitlines():
-            print(f"otabench: {line}", file=sys.stderr)
+            _print_error(line)
         raise SystemExit(error.exit_status) from None
     except KeyboardInterrupt:
-        print("otabench: interrupted", file=sys.stderr)
+        _print_error("interrupted")
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:  # `otabench trace | head`
         sys.stderr.close()
         raise SystemExit(0) from None
+    except Exception as error:  # noqa: BLE001 - reported with a log file
+        from otabench.bench.cli import unforeseen
+
+        _print_error(unforeseen.report(error, arguments))
+        raise SystemExit(unforeseen.EXIT_STATUS) from None
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    from otabench.bench.errors import WrongUsage
+
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise WrongUsage(
+                f"argument {argument!a} is not UTF-8; rename the file, or write the text in UTF-8"
+            ) from error
+
+
+def _print_error(line: str) -> None:
+    print(f"otabench: {line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + '…'}", file=sys.stderr)

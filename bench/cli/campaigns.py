@@ -15,7 +15,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from otabench.bench.cli.faults import bus_line
-from otabench.bench.cli.options import LATEST, AsJson, Campaign, Encrypt, RunDir, TransferOption
+from otabench.bench.cli.options import LATEST, MAX_WAIT_S, AsJson, Campaign, Encrypt, RunDir, TransferOption
 from otabench.bench.clients import running_bench
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
@@ -37,7 +37,10 @@ _DECIDED: Final = {
     "later": "put off; `otabench campaign approve` approves it",
 }
 DecisionWait = Annotated[
-    float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait until the vehicle has asked its driver.")
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, max=MAX_WAIT_S, help="Wait until the vehicle has asked its driver."
+    ),
 ]
 
 

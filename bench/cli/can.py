@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from otabench.bench.bus import interfaces, link_state
 from otabench.bench.cli.options import AsJson
 
+MAX_RESTART_MS: Final = 3_600_000
+MAX_TX_QUEUE_LENGTH: Final = 1_000_000
+"""At 1 Mbit/s so many frames wait for minutes."""
 _Channel = Annotated[str, typer.Argument(help="Interface, such as can0.")]
 _Print = Annotated[bool, typer.Option("--print", help="Only print the `ip link` lines.")]
 
@@ -27,8 +30,8 @@ def up(
     ] = None,
     fd: Annotated[bool, typer.Option("--fd", help="CAN FD.")] = False,
     listen_only: Annotated[bool, typer.Option("--listen-only", help="Never send, not even an acknowledgment.")] = False,
-    restart_ms: Annotated[int, typer.Option(min=0, help="Restart after bus-off; 0: stay off.")] = 0,
-    txqueuelen: Annotated[int, typer.Option(min=1, help="Frames that may wait.")] = 1000,
+    restart_ms: Annotated[int, typer.Option(min=0, max=MAX_RESTART_MS, help="Restart after bus-off; 0: stay off.")] = 0,
+    txqueuelen: Annotated[int, typer.Option(min=1, max=MAX_TX_QUEUE_LENGTH, help="Frames that may wait.")] = 1000,
     only_print: _Print = False,
 ) -> None:
     """Set up an interface: bit rates, CAN FD, transmit queue."""

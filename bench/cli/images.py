@@ -18,6 +18,7 @@ from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import ProgramFormat
 from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
+from otabench.proto import image_format
 
 _Requires = Annotated[
     list[str] | None,
@@ -73,7 +74,9 @@ def pack(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
     ] = None,
-    security_counter: Annotated[int | None, typer.Option(min=0, help="By default the major version.")] = None,
+    security_counter: Annotated[
+        int | None, typer.Option(min=0, max=image_format.MAX_SECURITY_COUNTER, help="By default the major version.")
+    ] = None,
     requires: _Requires = None,
     as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False,
     session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None,

@@ -40,6 +40,9 @@ def parse_transfer(text: str) -> Transfer:
 
 
 LATEST: Final = Path("runs/latest")
+MAX_WAIT_S: Final = 604_800
+"""A week. Every number of a command has an upper bound; clocks and ``poll`` of the system overflow soon after this one."""
+MAX_SEED: Final = 2**32 - 1
 
 BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; by default two simulated ECUs.")]
 RunDir = Annotated[Path, typer.Option("--run", metavar="DIR", help="The run's folder.")]
@@ -53,7 +56,10 @@ KeysDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 BenchWait = Annotated[
-    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bench that another run uses.")
+    float,
+    typer.Option(
+        "--bench-wait", metavar="SECONDS", min=0, max=MAX_WAIT_S, help="Wait for a bench that another run uses."
+    ),
 ]
 TransferOption = Annotated[
     Transfer,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from otabench.bench.cli.options import MAX_SEED, MAX_WAIT_S
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,18 +17,28 @@ if TYPE_CHECKING:
 _CHANNEL: Final = "vcan0"
 _WIDTH: Final = 150
 """Of tables where there is no terminal: none of their columns is cut."""
-_Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random; printed at the end.")]
+MAX_STEP: Final = 1_000_000
+MAX_IMAGE_BYTES: Final = 1_000_000
+_Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of everything random; printed at the end.")
+]
 
 _BenchWait = Annotated[
-    float, typer.Option("--bench-wait", metavar="SECONDS", min=0, help="Wait for a bus that another run uses.")
+    float,
+    typer.Option(
+        "--bench-wait", metavar="SECONDS", min=0, max=MAX_WAIT_S, help="Wait for a bus that another run uses."
+    ),
 ]
-_Every = Annotated[int, typer.Option("--every", min=1, metavar="N", help="Only every n-th point of the sweep.")]
+_Every = Annotated[
+    int, typer.Option("--every", min=1, max=MAX_STEP, metavar="N", help="Only every n-th point of the sweep.")
+]
 _Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write everything as JSON.")]
 
 
 def powercut(
     image_size: Annotated[
-        int | None, typer.Option("--image-size", metavar="BYTES", help="Size of the firmware.")
+        int | None,
+        typer.Option("--image-size", metavar="BYTES", min=1, max=MAX_IMAGE_BYTES, help="Size of the firmware."),
     ] = None,
     full_size: Annotated[bool, typer.Option("--full-size", help="256 KiB of firmware, second cuts sampled.")] = False,
     second_cut: Annotated[

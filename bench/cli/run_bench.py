@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from otabench.bench.cli import other_terminal
-from otabench.bench.cli.options import BenchArguments, with_bench_arguments
+from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.deadline import Deadline
@@ -46,7 +46,9 @@ _LOOK_INTERVAL_S: Final = 0.5
 @with_bench_arguments
 def run(
     arguments: BenchArguments,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=1, help="Limit for the whole job.")] = 600.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=1, max=MAX_WAIT_S, help="Limit for the whole job.")
+    ] = 600.0,
 ) -> None:
     """Update all ECUs by a signed campaign, and report.
 

@@ -225,8 +225,8 @@ def _database(_: Topology) -> Iterator[Finding]:
 
 def _ports(_: Topology) -> Iterator[Finding]:
     given = os.environ.get("HMI_PORT", "8080")
-    if not given.isascii() or not given.isdigit() or not 0 < int(given) < 65536:
-        yield fail("HMI port", f"HMI_PORT={given} is not a port number", "HMI_PORT=8080")
+    if not given.isascii() or not given.isdigit() or len(given) > 5 or not 0 < int(given) < 65536:
+        yield fail("HMI port", f"HMI_PORT={given[:40]} is not a port number", "HMI_PORT=8080")
         return
     try:
         ports.require_free(int(given), purpose="the HMI", remedy="")

@@ -45,6 +45,8 @@ NO_FAULTS: Final = {
 """What else `otabench fault ECU KIND` does."""
 _TIMEOUT_S: Final = 5.0
 
+_MAX_NUMBER: Final = 2**64 - 1
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -86,7 +88,7 @@ def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | flo
     """Read the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
 
     Raises:
-        WrongUsage: one is not of that form.
+        WrongUsage: one is not of that form, or a number is too large.
     """
     parameters: dict[str, int | float | str] = {}
     for text in texts:
@@ -105,12 +107,18 @@ def shown(fault: Mapping[str, Any]) -> str:
 
 
 def _number(text: str) -> int | float | str:
-    for kind in (lambda value: int(value, 0), float):
+    number: int | float
+    try:
+        number = int(text, 0)
+    except ValueError:
         try:
-            return kind(text)
+            number = float(text)
         except ValueError:
-            continue
-    return text
+            return text
+    # Not every receiver of the JSON reads Infinity, NaN, or an integer that is longer than 64 bits.
+    if not abs(number) <= _MAX_NUMBER:
+        raise WrongUsage(f"{text[:40]!r}: expected a number of at most 64 bits")
+    return number
 
 
 @dataclass(frozen=True)

@@ -164,16 +164,21 @@ def pack(
     """Pack a binary into a signed MCUboot image.
 
     Raises:
-        FirmwareError: the binary is empty or too large for the slot, there is no signing key, or the file cannot be written.
+        FirmwareError: the binary is empty or too large for the slot, the security counter is not one of 32 bits, there is no
+            signing key, or the file cannot be written.
     """
     parsed = parse_version(version)
     counter = parsed.major if security_counter is None else security_counter
     if not body:
         raise FirmwareError(f"firmware of {ecu}: the binary is empty; give a file with contents")
+    if not 0 <= counter <= image_format.MAX_SECURITY_COUNTER:
+        raise FirmwareError(
+            f"firmware of {ecu}: security counter {counter}: expected 0 to {image_format.MAX_SECURITY_COUNTER}, it has 32 bits"
+        )
     key = keys_dir / SIGNING_KEY
-    if not key.is_file():
-        raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
     try:
+        if not key.is_file():
+            raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
         out.parent.mkdir(parents=True, exist_ok=True)
         # imgtool signs files only, and reads a file without the suffix .hex as a raw binary
         with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
@@ -190,7 +195,9 @@ def pack(
                 dependencies=dependencies,
             )
     except OSError as error:
-        raise FirmwareError(f"{error.filename or out}: {error.strerror}; choose another place with --out") from error
+        raise FirmwareError(
+            f"{error.filename or out}: {error.strerror}; choose another place with --out or --keys"
+        ) from error
     return FirmwareFile(ecu, hardware_id, str(parsed), out, out.stat().st_size, counter)
 
 

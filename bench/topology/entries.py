@@ -6,7 +6,7 @@ Rules between entries are in ``topology.rules``, defaults that depend on several
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -49,7 +49,7 @@ class BusEntry(Entry):
     """
 
     interface: str = "socketcan"
-    channel: str | int
+    channel: str | Annotated[int, Field(ge=0, lt=2**31)]
     bitrate: int = Field(default=500_000, ge=10_000, le=1_000_000)
     """Nominal bit rate: a virtual bus is paced to it, a real one must be set to it."""
     data_bitrate: int | None = Field(default=None, ge=10_000, le=12_000_000)
@@ -152,7 +152,7 @@ class EcuEntry(Entry):
     image_size_bytes: int = Field(default=262_144, ge=4096, le=1_000_000)
     """Size of the firmware that `otabench firmware build` makes for this ECU."""
     slot_size_bytes: int = Field(default=0x100000, ge=0x2000, le=0x100000)
-    declared_ram_bytes: int = Field(default=4 * 1024 * 1024, ge=4096)
+    declared_ram_bytes: int = Field(default=4 * 1024 * 1024, ge=4096, le=0xFFFF_FFFF)
     isotp: IsoTpConfig | None = None
     """None: chosen by the bus (``Topology.isotp_of``)."""
     timing: EcuTiming = EcuTiming()

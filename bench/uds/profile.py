@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from otabench.bench.finding import unknown_key_remedy
 from otabench.bench.uds.errors import ProfileInvalid
+from otabench.proto.process_config import MAX_TIME_S
 
 _Byte = Annotated[int, Field(ge=0, le=0xFF)]
 _Word = Annotated[int, Field(ge=0, le=0xFFFF)]
-_Seconds = Annotated[float, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0, le=MAX_TIME_S)]
 
 
 class Step(StrEnum):
@@ -113,8 +114,9 @@ class Fingerprint(_Model):
 class Window(_Model):
     """A range of the ECU's memory that 34 may address."""
 
-    address: int = Field(ge=0)
-    size_bytes: int = Field(ge=1)
+    # 34 has at most 15 bytes for either (ISO 14229-1); eight are more than any ECU addresses.
+    address: int = Field(ge=0, lt=2**64)
+    size_bytes: int = Field(ge=1, lt=2**64)
 
 
 class Memory(_Model):
@@ -122,7 +124,7 @@ class Memory(_Model):
     length_bytes: int = Field(ge=1, le=8)
     image: Window
     metadata: Window
-    erase_sector_bytes: int = Field(ge=1)
+    erase_sector_bytes: int = Field(ge=1, lt=2**32)
 
     @property
     def format_identifier(self) -> int:
@@ -161,8 +163,8 @@ class Soak(_Model):
     """How long all trial images run and answer before the first is confirmed."""
 
     time_s: _Seconds = 2.0
-    poll_s: float = Field(default=0.25, gt=0)
-    trial_limit_s: float | None = Field(default=60.0, gt=0)
+    poll_s: float = Field(default=0.25, gt=0, le=MAX_TIME_S)
+    trial_limit_s: float | None = Field(default=60.0, gt=0, le=MAX_TIME_S)
     """The time after which an ECU gives up a trial that is not confirmed. None: the ECU never gives it up."""
 
     def require_fits(self, time_s: float) -> None:
@@ -202,9 +204,9 @@ class Timing(_Model):
     # S3 is 5 s (ISO 14229-2); a longer period would let sessions end between two TesterPresent.
     tester_present_s: float = Field(gt=0, le=4.5)
     request_repeats: int = Field(default=2, ge=0, le=10)
-    busy_repeats: int = Field(ge=0)
+    busy_repeats: int = Field(ge=0, le=1000)
     busy_pause_s: _Seconds
-    poll_p2_s: float = Field(gt=0)
+    poll_p2_s: float = Field(gt=0, le=MAX_TIME_S)
     poll_pause_s: _Seconds
 
 
