@@ -42,6 +42,7 @@ def parse_transfer(text: str) -> Transfer:
 LATEST: Final = Path("runs/latest")
 MAX_WAIT_S: Final = 604_800
 """A week. Every number of a command has an upper bound; clocks and ``poll`` of the system overflow soon after this one."""
+MAX_RUNS: Final = 1_000_000
 MAX_SEED: Final = 2**32 - 1
 
 BenchFile = Annotated[Path | None, typer.Option("--bench", help="Bench file; by default two simulated ECUs.")]
@@ -96,7 +97,9 @@ class BenchArguments:
     runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where the run's folder is made.")] = Path("runs")
     keep: Annotated[
         int | None,
-        typer.Option("--keep", metavar="N", min=1, help="Remove all but the newest N runs, once this one is over."),
+        typer.Option(
+            "--keep", metavar="N", min=1, max=MAX_RUNS, help="Remove all but the newest N runs, once this one is over."
+        ),
     ] = None
     keep_keys: Annotated[
         bool, typer.Option("--keep-keys", help="Leave the private keys that the run makes in its folder when it ends.")

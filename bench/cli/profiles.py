@@ -86,7 +86,7 @@ def dry_run_command(
 
 def _load(name: str) -> SequenceProfile:
     path = profiles.path_of(name)
-    if not path.exists() and "/" not in name and not name.endswith(".yaml"):
+    if "/" not in name and not name.endswith(".yaml") and name not in profiles.shipped():
         raise UnknownName("flash profile", name, profiles.shipped(), where="in the package")
     try:
         return profiles.load(path)

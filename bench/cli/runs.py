@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from otabench.bench.cli.options import AsJson
+from otabench.bench.cli.options import MAX_RUNS, AsJson
 from otabench.bench.errors import WrongUsage
 from otabench.bench.launcher import run_folder
 from otabench.bench.launcher.run_folder import LATEST
@@ -21,6 +21,7 @@ from otabench.bench.runs import prune as pruning
 from otabench.bench.runs.compare import Row, percent
 from otabench.bench.runs.summary import RunSummary
 
+MAX_AGE_DAYS: Final = 36_500
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="The folder of the runs.")]
 _RUNS: Final = Path("runs")
 _KIB: Final = 1024
@@ -99,9 +100,12 @@ def prune(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Only these, as for `runs show`.")
     ] = None,
-    keep: Annotated[int | None, typer.Option("--keep", metavar="N", min=0, help="All but the newest N runs.")] = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", metavar="N", min=0, max=MAX_RUNS, help="All but the newest N runs.")
+    ] = None,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", metavar="DAYS", min=0, help="Only runs that began longer ago.")
+        float | None,
+        typer.Option("--older-than", metavar="DAYS", min=0, max=MAX_AGE_DAYS, help="Only runs that began longer ago."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be removed, and remove nothing.")

@@ -27,10 +27,10 @@ class CrcParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(ge=8, le=64, multiple_of=8)
-    polynomial: int = Field(ge=0)
-    init: int = Field(default=0, ge=0)
+    polynomial: int = Field(ge=0, lt=2**64)
+    init: int = Field(default=0, ge=0, lt=2**64)
     reflect: bool = False
-    xor_out: int = Field(default=0, ge=0)
+    xor_out: int = Field(default=0, ge=0, lt=2**64)
 
 
 @cache

@@ -110,7 +110,7 @@ class Request(Common):
     expect: PatternText | None = None
     failures: tuple[Failure, ...] = ()
     save: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    save_from: int = Field(default=0, ge=0)
+    save_from: int = Field(default=0, ge=0, le=4095)
 
 
 class Session(Common):
