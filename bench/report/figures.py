@@ -47,7 +47,7 @@ NO_CAMPAIGN: Final = "NO CAMPAIGN"
 
 
 @dataclass(frozen=True)
-class EcuState:
+class EcuReport:
     """What an ECU runs: the active slot's version and state, and both slots as ``state version``."""
 
     version: str
@@ -56,7 +56,7 @@ class EcuState:
     slots: tuple[str, ...]
 
     @classmethod
-    def from_control_port(cls, answer: Mapping[str, Any]) -> EcuState:
+    def from_control_port(cls, answer: Mapping[str, Any]) -> EcuReport:
         """From a simulated ECU's answer to ``state``."""
         active = int(answer["active_slot"])
         slots = answer["slots"]
@@ -85,7 +85,7 @@ class EcuOnBus:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class TransferReport:
     """One transfer of firmware over the bus."""
 
     ecu: str
@@ -144,9 +144,9 @@ class Report:
     faults: tuple[str, ...]
     duration_s: float
     phases: tuple[tuple[str, float], ...]
-    before: Mapping[str, EcuState]
-    after: Mapping[str, EcuState]
-    transfers: tuple[Transfer, ...]
+    before: Mapping[str, EcuReport]
+    after: Mapping[str, EcuReport]
+    transfers: tuple[TransferReport, ...]
     buses: Mapping[str, BusReport]
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -198,7 +198,7 @@ def transfers(
     topology: Topology,
     statistics: Mapping[str, BusStatistics],
     full_image_bytes: Mapping[str, int],
-) -> tuple[Transfer, ...]:
+) -> tuple[TransferReport, ...]:
     """Firmware transfers of a job (metadata is left out)."""
     found = []
     for event in events:
@@ -212,7 +212,7 @@ def transfers(
         duration_s = float(event.data["duration_s"])
         end_s = datetime.fromisoformat(event.ts).timestamp()
         found.append(
-            Transfer(
+            TransferReport(
                 ecu=event.ecu,
                 kind=kind,
                 bytes=int(event.data["bytes"]),
@@ -296,7 +296,7 @@ def bus_reports(
 
 
 def verdict(
-    job: JobView | None, after: Mapping[str, EcuState], *, ecus: Sequence[str], target_version: str | None
+    job: JobView | None, after: Mapping[str, EcuReport], *, ecus: Sequence[str], target_version: str | None
 ) -> tuple[str, int, str]:
     """Result, exit status, reason.
 

@@ -22,7 +22,7 @@ from otabench.bench.errors import BenchError
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.report import build, figures, index
 from otabench.bench.report import text as report_view
-from otabench.bench.report.figures import EcuState, Report
+from otabench.bench.report.figures import EcuReport, Report
 from otabench.proto.trace import TraceEvent
 
 DTC_READ_TIMEOUT_S: Final = 4.0
@@ -118,7 +118,7 @@ class Reporter:
         except (BenchError, OSError) as error:
             self._bench.folder.log("report").write_text(f"{error}\n", encoding="utf-8")
 
-    def _verdict(self, job: JobView | None, after: Mapping[str, EcuState], target: str | None) -> tuple[str, int, str]:
+    def _verdict(self, job: JobView | None, after: Mapping[str, EcuReport], target: str | None) -> tuple[str, int, str]:
         if job is None and self._bench.jobs.campaign is None:
             return figures.NO_CAMPAIGN, 0, "no campaign was made in this run"
         return figures.verdict(job, after, ecus=list(self._bench.topology.ecus), target_version=target)
@@ -154,7 +154,7 @@ def short(path: Path) -> str:
         return str(path)
 
 
-def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, EcuState]) -> dict[str, int]:
+def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, EcuReport]) -> dict[str, int]:
     """Return the size of the full image of each ECU's target version, else of what it runs, if the bench made it."""
     sizes = {}
     for ecu, made in bench.firmware.items():
@@ -187,5 +187,5 @@ def _dtcs_after(
         events += tail.new_events()
 
 
-def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuState]:
-    return {name: EcuState.from_control_port(answer) for name, answer in states.items()}
+def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuReport]:
+    return {name: EcuReport.from_control_port(answer) for name, answer in states.items()}

@@ -6,14 +6,14 @@ The page's contents and their order. Figures come from ``report.figures`` (repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from otabench.bench.report import figures, plots
+from otabench.bench.report import figures, plots, strokes
 from otabench.bench.report.plots import KIB, TimeAxis, phase_class
 from otabench.bench.report.series import OTHER, Series
 from otabench.bench.report.text import unpaced_note
@@ -52,22 +52,43 @@ def _tone(report: Mapping[str, Any]) -> str:
 
 
 def _plots(report: Mapping[str, Any], series: Series) -> dict[str, Any]:
-    axis = TimeAxis(-0.02 * series.duration_s, series.duration_s * 1.02 or 1.0)
-    kinds = {ecu: number for number, ecu in enumerate(series.blocks)}
+    numbers = {ecu: number for number, ecu in enumerate(series.blocks)}
     limits = {
         transfer["ecu"]: float(transfer["limit_bytes_per_s"])
         for transfer in report["transfers"]
         if transfer["limit_bytes_per_s"]
     }
+    flashed = {ecu: blocks for ecu, blocks in series.blocks.items() if blocks}
+    axes = [_axis(series, width) for width in (plots.WIDTH, plots.NARROW)]
+
+    def drawn(draw: Callable[[TimeAxis], str]) -> tuple[Markup, ...]:
+        return tuple(Markup(draw(axis)) for axis in axes)
+
     names = dict.fromkeys(span.name for lane in series.lanes for span in lane.spans)
     return {
-        "lanes": Markup(plots.lanes_svg(series.lanes, axis)),
-        "rate": Markup(plots.rate_svg(series.blocks, limits, axis)) if any(series.blocks.values()) else None,
-        "loads": [(load.bus, Markup(plots.load_svg(load, kinds, axis))) for load in series.loads],
-        "kinds": [(ecu, f"k{number % 6}") for ecu, number in kinds.items()],
-        "other": any(any(load.shares.get(OTHER, ())) for load in series.loads),
+        "lanes": drawn(lambda axis: plots.lanes_svg(series.lanes, axis)),
+        "rate": drawn(lambda axis: plots.rate_svg(flashed, limits, numbers, axis)) if flashed else None,
+        "flashed": _legend(flashed, numbers),
+        "loads": [
+            {
+                "bus": load.bus,
+                "drawings": drawn(lambda axis, load=load: plots.load_svg(load, numbers, axis)),  # type: ignore[misc]
+                "ecus": _legend([ecu for ecu in load.shares if ecu != OTHER], numbers),
+                "other": any(load.shares.get(OTHER, ())),
+            }
+            for load in series.loads
+        ],
         "phases": [(name, phase_class(name)) for name in names],
     }
+
+
+def _axis(series: Series, width: int) -> TimeAxis:
+    start_s, end_s = -0.02 * series.duration_s, series.duration_s * 1.02 or 1.0
+    return TimeAxis.for_names(start_s, end_s, names=[lane.name for lane in series.lanes], width=width)
+
+
+def _legend(ecus: Iterable[str], numbers: Mapping[str, int]) -> list[tuple[str, Markup]]:
+    return [(ecu, Markup(strokes.swatch(numbers.get(ecu, 0)))) for ecu in ecus]
 
 
 def _kib(bytes_per_s: float | None) -> str:

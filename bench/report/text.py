@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from otabench.bench.report.figures import LIMIT_IS, BusReport, EcuState, Report
+from otabench.bench.report.figures import LIMIT_IS, BusReport, EcuReport, Report
 
 WIDTH = 110
 
@@ -68,7 +68,7 @@ def _ecus(report: Report) -> Table:
     return table
 
 
-def _state(state: EcuState | None) -> str:
+def _state(state: EcuReport | None) -> str:
     return "no answer" if state is None else f"{state.version or '-'} {state.state}"
 
 
@@ -104,8 +104,8 @@ def _mean_note(report: Report) -> str:
 
 
 def unpaced_note(buses: Sequence[str]) -> str:
-    """Return what is to be said of a line's limit where buses are not paced; empty where all are."""
-    return f"Not paced, so a virtual bus may exceed it: {', '.join(buses)}" if buses else ""
+    """Return the note on the limit of buses that are not paced; empty where all are."""
+    return f"Not paced, so the rate may exceed the limit: {', '.join(buses)}" if buses else ""
 
 
 def _buses(report: Report) -> Group:
@@ -122,14 +122,14 @@ def _buses(report: Report) -> Group:
             str(bus.lost_frames),
         )
     lines = [
-        f"{bus.channel}'s line counted {bus.line.frames:,} frames in {bus.line.busy_s:.2f} s, which are "
-        f"{bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit; {bus.line.dropped_frames} found its queue full; "
-        f"{bus.line.lost_s:.2f} s lost to a late machine"
+        f"The line of {bus.channel} carried {bus.line.frames:,} frames in {bus.line.busy_s:.2f} s "
+        f"({bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit); {bus.line.dropped_frames} were dropped, as its queue was full; "
+        f"{bus.line.lost_s:.2f} s were lost because this machine was late"
         for bus in report.buses.values()
         if bus.line
     ]
     lines += [
-        f"{bus.channel}'s controller reported {bus.error_frames:,} error frames; `otabench doctor` explains them"
+        f"The controller of {bus.channel} reported {bus.error_frames:,} error frames; `otabench doctor` explains them"
         for bus in report.buses.values()
         if bus.error_frames
     ]
@@ -137,7 +137,7 @@ def _buses(report: Report) -> Group:
 
 
 def _under(lines: str) -> Text:
-    """Said under a table, and a blank line before what follows."""
+    """Return a remark under a table, with a blank line after it."""
     return Text(f"{lines}\n", style="dim")
 
 
@@ -146,14 +146,14 @@ def _pacing(bus: BusReport) -> str:
 
 
 def _phases(report: Report) -> Table:
-    table = _table(f"Time per state of job {report.job_id}", "state", "time")
+    table = _table(f"Time in each state of job {report.job_id}", "state", "time")
     for state, seconds in report.phases:
         table.add_row(state, f"{seconds:.2f} s")
     return table
 
 
 def _overhead(report: Report) -> Table:
-    table = _table("Time of the run beside the job", "phase", "time")
+    table = _table("Time of the run outside the job", "phase", "time")
     for phase, seconds in report.overhead:
         table.add_row(phase, f"{seconds:.2f} s")
     return table

@@ -55,7 +55,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield bench
 
 
-def transfers_of(bench: Bench, job: JobView) -> tuple[figures.Transfer, ...]:
+def transfers_of(bench: Bench, job: JobView) -> tuple[figures.TransferReport, ...]:
     bench.processes.stop_captures()
     return figures.transfers(
         list(trace.read(bench.folder.trace)),

@@ -16,7 +16,7 @@ from otabench.bench.captures.statistics import BusStatistics, IdStatistics
 from otabench.bench.clients.job_watch import JobView, JobWatch
 from otabench.bench.report import figures, story
 from otabench.bench.report import text as report_view
-from otabench.bench.report.figures import EcuState, Report
+from otabench.bench.report.figures import EcuReport, Report
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
 from otabench.proto import trace
@@ -40,15 +40,15 @@ LINE = LineCounters(114_063, 13_214_641, 0, 26.429282, 0.512, 0)
 IMAGES = {"engine": 262_852, "adas": 524_996}
 
 
-def state(version: str, slot: str = "CONFIRMED") -> EcuState:
-    return EcuState(version=version, state=slot, active_slot=0, slots=(f"{slot} {version}", "EMPTY"))
+def state(version: str, slot: str = "CONFIRMED") -> EcuReport:
+    return EcuReport(version=version, state=slot, active_slot=0, slots=(f"{slot} {version}", "EMPTY"))
 
 
 def job_in(state_: JobState, reason: str = "") -> JobView:
     return JobView("job-1", state_, reason, [state_])
 
 
-def transfers() -> tuple[figures.Transfer, ...]:
+def transfers() -> tuple[figures.TransferReport, ...]:
     return figures.transfers(
         list(trace.read(RECORDED)), JOB, topology=BENCH, statistics={"powertrain": BUS}, full_image_bytes=IMAGES
     )
@@ -170,7 +170,7 @@ def test_without_a_capture_no_limit_is_made_up() -> None:
     ],
 )
 def test_the_exit_status_is_the_contract_s(
-    job: JobView | None, after: dict[str, EcuState], expected: tuple[str, int]
+    job: JobView | None, after: dict[str, EcuReport], expected: tuple[str, int]
 ) -> None:
     result, status, reason = figures.verdict(job, after, ecus=["engine", "adas"], target_version="2.0.0")
     assert (result, status) == expected
@@ -198,7 +198,7 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
 def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
     text = report_view.as_text(whole_report())
     assert "paced, exact" in text
-    line = "vcan0's line counted 114,063 frames in 26.43 s, which are 13.21 Mbit; 0 found its queue full; 0.51 s lost"
+    line = "The line of vcan0 carried 114,063 frames in 26.43 s (13.21 Mbit); 0 were dropped, as its queue was full; 0.51 s"
     assert line in " ".join(text.split())
 
 
@@ -206,7 +206,7 @@ def test_the_text_has_a_bus_s_error_frames() -> None:
     sick = replace(BUS, error_frames=4711)
     buses = figures.bus_reports(BENCH, {"powertrain": sick}, {}, lines={})
     text = report_view.as_text(replace(whole_report(), buses=buses))
-    assert "vcan0's controller reported 4,711 error frames; `otabench doctor` explains them" in text
+    assert "The controller of vcan0 reported 4,711 error frames; `otabench doctor` explains them" in text
     assert "error frames" not in report_view.as_text(whole_report())
 
 
@@ -215,7 +215,7 @@ def test_a_bus_paced_by_the_mean_says_so_and_has_no_line() -> None:
     buses = figures.bus_reports(BENCH, {"powertrain": BUS}, {"powertrain": by_mean}, lines={"powertrain": None})
     text = report_view.as_text(replace(whole_report(), buses=buses))
     assert "paced, mean frame length" in text
-    assert "line counted" not in text
+    assert "The line of" not in text
 
 
 def test_trouble_codes_are_the_last_that_were_read_after_the_job() -> None:
