@@ -10,7 +10,9 @@
     ├── NoRunningBench         a command needs a running bench and there is none
     ├── WaitTimeout            an awaited event did not happen in time
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
-    ├── BoardError             a real board is silent, or is not the expected one; carries the ECU
+    ├── BoardError             about a real board; carries the ECU
+    │   ├── BoardSilent        it does not answer
+    │   └── WrongBoard         it is not the one of the bench file; carries key and both values
     └── AdapterError           a CAN interface does not exist or could not be set up
 
 Every message contains the problem, its place and the remedy.
@@ -106,11 +108,48 @@ class PowerError(BenchError):
 
 
 class BoardError(BenchError):
-    """A real board does not answer, or is not the board of the bench file."""
+    """A real board does not answer, or is not the board of the bench file.
+
+    Attributes:
+        ecu: its name.
+    """
 
     def __init__(self, message: str, *, ecu: str) -> None:
         super().__init__(message)
         self.ecu = ecu
+
+
+class BoardSilent(BoardError):
+    """A real board does not answer.
+
+    Attributes:
+        reason: what the last attempt ended with.
+    """
+
+    def __init__(self, ecu: str, reason: str) -> None:
+        self.reason = reason.removeprefix(f"{ecu}: ")
+        super().__init__(
+            f"board {ecu}: {self.reason}; power, wiring, termination, bit rate, and "
+            f"ecus.{ecu}.request_id/response_id? `otabench bench check` asks again",
+            ecu=ecu,
+        )
+
+
+class WrongBoard(BoardError):
+    """A real board answers, and is not the board of the bench file.
+
+    Attributes:
+        key: of the bench file, such as ``serial``.
+        read, expected: the board's value, and the bench file's.
+    """
+
+    def __init__(self, ecu: str, key: str, *, read: str, expected: str) -> None:
+        self.key, self.read, self.expected = key, read, expected
+        super().__init__(
+            f"board {ecu} says {key} {read!r}, the bench file {expected!r}; "
+            f"correct ecus.{ecu}.{key}, or connect the right board",
+            ecu=ecu,
+        )
 
 
 class AdapterError(BenchError):

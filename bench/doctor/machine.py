@@ -26,7 +26,8 @@ from otabench.bench.bus.system_commands import search_path
 from otabench.bench.doctor import adapters, bus_probe, error_frames, links
 from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
-from otabench.bench.launcher import boards, keys, specs
+from otabench.bench.launcher import boards, keys
+from otabench.bench.launcher.specs import cloud
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import why_kernel_has_no_isotp
 
@@ -186,7 +187,7 @@ def _adapters(topology: Topology) -> Iterator[Finding]:
 
 
 def _tools(_: Topology) -> Iterator[Finding]:
-    broker = specs.find_mosquitto()
+    broker = cloud.find_mosquitto()
     if broker:
         yield ok("broker", broker)
     else:

@@ -35,7 +35,7 @@ from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.deadline import Deadline
 from otabench.bench.firmware.images import FirmwareFile
-from otabench.bench.launcher import boards, endpoints, keys, prepare, run_end, specs
+from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, run_end
 from otabench.bench.launcher.boards import BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
@@ -45,7 +45,11 @@ from otabench.bench.launcher.phases import Phases
 from otabench.bench.launcher.prepare import Say
 from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_mark import RunMark
-from otabench.bench.launcher.specs import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY, ProcessSetup
+from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs import buses, cloud, names
+from otabench.bench.launcher.specs.ecu import simulated_ecu
+from otabench.bench.launcher.specs.gateway import gateway
+from otabench.bench.launcher.specs.names import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY
 
 if TYPE_CHECKING:
     from otabench.bench.clients.operator import OperatorClient
@@ -76,7 +80,7 @@ class Bench:
         hmi: the gateway's HMI.
     """
 
-    def __init__(self, setup: ProcessSetup, *, kernel_can: bool) -> None:
+    def __init__(self, setup: RunSetup, *, kernel_can: bool) -> None:
         self.setup = setup
         self.options = setup.options
         self.topology = setup.topology
@@ -92,7 +96,7 @@ class Bench:
             control_ports=setup.ports.control,
             boards=BoardFacts(self.folder.trace, self.topology.boards()),
         )
-        self.bus_ports = BusPorts.of(setup.endpoints())
+        self.bus_ports = BusPorts.of(bench_json.endpoints(setup))
         self.hmi = HmiClient(setup.ports.hmi)
         self.jobs = Jobs(
             setup,
@@ -151,7 +155,9 @@ class Bench:
         if self._operator is None:
             from otabench.bench.clients.operator import OperatorClient  # grpc is slow to import
 
-            self._operator = OperatorClient(f"{ports.LOOPBACK}:{self.setup.ports.grpc}", self.setup.tls("operator"))
+            self._operator = OperatorClient(
+                f"{ports.LOOPBACK}:{self.setup.ports.grpc}", self.setup.keys.tls("operator")
+            )
         return self._operator
 
     def stop(self) -> None:
@@ -181,7 +187,7 @@ class Bench:
             "kernel_can": self.kernel_can,
             "guest": os.environ.get("OTABENCH_GUEST"),
             "bench_file": str(self.options.bench_file.resolve()) if self.options.bench_file else None,
-            **self.setup.endpoints(),
+            **bench_json.endpoints(self.setup),
             "pacing": {name: asdict(done) for name, done in self.pacings.items()},
             "firmware": {
                 ecu: {version: str(file.path) for version, file in made.items()} for ecu, made in self.firmware.items()
@@ -198,14 +204,14 @@ class Bench:
 
 def _start_broker_and_recorders(bench: Bench, say: Say) -> None:
     setup, processes = bench.setup, bench.processes
-    processes.declare(BROKER, setup.broker)
-    if not setup.embedded_broker:  # the embedded one needs its configuration, and with it the keys
+    processes.declare(BROKER, partial(cloud.broker, setup))
+    if not cloud.uses_embedded_broker(setup):  # the embedded one needs its configuration, and with it the keys
         processes.start_present([BROKER])
     shared = prepare.shared_buses(bench.topology)
     if bench.options.capture:
         for bus in shared:
-            processes.declare(specs.capture_process(bus), partial(setup.capture, bus))
-        processes.start_present(map(specs.capture_process, shared))
+            processes.declare(names.capture_process(bus), partial(buses.capture, setup, bus))
+        processes.start_present(map(names.capture_process, shared))
         for bus in bench.topology.buses.keys() - shared:
             entry = bench.topology.buses[bus]
             say(
@@ -213,8 +219,8 @@ def _start_broker_and_recorders(bench: Bench, say: Say) -> None:
                 "with the kernel's driver (interface socketcan) there is one"
             )
     for bus in shared:
-        processes.declare(specs.load_process(bus), partial(setup.bus_load, bus))
-    processes.start_present(map(specs.load_process, shared))
+        processes.declare(names.load_process(bus), partial(buses.bus_load, setup, bus))
+    processes.start_present(map(names.load_process, shared))
 
 
 def _make_keys_and_firmware(bench: Bench, say: Say) -> None:
@@ -254,23 +260,23 @@ def _pace(bench: Bench, say: Say) -> None:
 def _start_gates(bench: Bench) -> None:
     """Start the frame gates and wait for them: they make the interfaces that the ECUs open."""
     for bus in bench.setup.ports.gates:
-        gate = specs.gate_process(bus)
-        bench.processes.declare(gate, partial(bench.setup.frame_gate, bus))
+        gate = names.gate_process(bus)
+        bench.processes.declare(gate, partial(buses.frame_gate, bench.setup, bus))
         bench.processes.start_present([gate])
         bench.processes.wait_ready([gate], timeout_s=bench.options.ready_timeout_s)
 
 
 def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
     setup, processes, options = bench.setup, bench.processes, bench.options
-    processes.declare(CLOUD_CONTROL, setup.cloud_control)
-    processes.declare(CLOUD_ARTIFACTS, setup.cloud_artifacts)
+    processes.declare(CLOUD_CONTROL, partial(cloud.control_plane, setup))
+    processes.declare(CLOUD_ARTIFACTS, partial(cloud.artifact_server, setup))
     simulated = bench.topology.simulated()
     for name in simulated:
         factory_image = bench.firmware[name][options.versions[0]]
-        processes.declare(specs.ecu_process(name), partial(setup.ecu, name, factory_image))
-    processes.declare(GATEWAY, partial(setup.gateway, line_payload_bytes_per_s=_line_payload_bytes_per_s(bench)))
+        processes.declare(names.ecu_process(name), partial(simulated_ecu, setup, name, factory_image))
+    processes.declare(GATEWAY, partial(gateway, setup, line_payload_bytes_per_s=_line_payload_bytes_per_s(bench)))
 
-    started = processes.start_present([BROKER, CLOUD_CONTROL, *map(specs.ecu_process, simulated), CLOUD_ARTIFACTS])
+    started = processes.start_present([BROKER, CLOUD_CONTROL, *map(names.ecu_process, simulated), CLOUD_ARTIFACTS])
     say(f"starting: {', '.join([*started, *({GATEWAY} - options.absent)]) or 'nothing'}")
     _identify_boards(bench, say)
     if processes.was_started(CLOUD_CONTROL):
@@ -317,7 +323,7 @@ def _register_vehicle(bench: Bench) -> None:
     bench.operator.register_vehicle(
         topology.vehicle.vin,
         [(name, topology.serial_of(name), ecu.hardware_id) for name, ecu in topology.ecus.items()],
-        public_keys=bench.setup.public_keys(),
+        public_keys=bench.setup.keys.public_keys(topology.ecus),
         image_numbers={name: topology.image_number_of(name) for name in topology.ecus},
     )
 

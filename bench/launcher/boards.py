@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from otabench.bench.clients.job_watch import TraceTail
 from otabench.bench.deadline import Deadline
-from otabench.bench.errors import BoardError
+from otabench.bench.errors import BoardSilent, WrongBoard
 from otabench.bench.finding import fail
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import FlashError
@@ -82,7 +82,8 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
         The data of an ``ecu.identity`` event.
 
     Raises:
-        BoardError: no bus, no answer, or another board than the bench file says.
+        BoardSilent: no bus, or no answer.
+        WrongBoard: another board than the bench file's answers.
     """
     # Here, because udsoncan is slow to import and not every bench has a board.
     from otabench.bench.gateway.flashing import probe
@@ -94,28 +95,16 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
             break
         except FlashError as error:
             if deadline.has_passed() or not error.retryable:
-                raise BoardError(
-                    f"board {_with_name(endpoint.name, str(error))}; power, wiring, termination, bit rate, and "
-                    f"ecus.{endpoint.name}.request_id/response_id? `otabench bench check` asks again",
-                    ecu=endpoint.name,
-                ) from error
+                raise BoardSilent(endpoint.name, str(error)) from error
         deadline.pause(_PROBE_INTERVAL_S)
     for key, read, expected in (
         ("serial", found.serial, endpoint.serial),
         ("hardware_id", found.hardware_id, endpoint.hardware_id),
     ):
         if read != expected:
-            raise BoardError(
-                f"board {endpoint.name} says {key} {read!r}, the bench file {expected!r}; "
-                f"correct ecus.{endpoint.name}.{key}, or connect the right board",
-                ecu=endpoint.name,
-            )
+            raise WrongBoard(endpoint.name, key, read=read, expected=expected)
     return {
         "active_slot": found.active_slot,
         "software_version": found.software_version,
         "slots": [{"state": str(slot.state), "version": slot.version} for slot in found.slots],
     }
-
-
-def _with_name(ecu: str, text: str) -> str:
-    return text if text.startswith(f"{ecu}: ") else f"{ecu}: {text}"

@@ -55,3 +55,12 @@ def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
         security_secret=secret(topology, ecu, keys_dir=keys_dir),
         security_algorithm=entry.security.algorithm,
     )
+
+
+def all_endpoints(topology: Topology, *, keys_dir: Path) -> tuple[EcuEndpoint, ...]:
+    """Return all ECUs as the gateway reaches them, in the bench file's order.
+
+    Raises:
+        BenchError: a secret cannot be read.
+    """
+    return tuple(endpoint(topology, ecu, keys_dir=keys_dir) for ecu in topology.ecus)

@@ -19,11 +19,11 @@ from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.options import Transfer
 from otabench.bench.launcher.processes import Processes
-from otabench.bench.launcher.specs import ProcessSetup
+from otabench.bench.launcher.run_setup import RunSetup
 from otabench.proto.job_states import FINAL_STATES, JobState
 
 if TYPE_CHECKING:
-    from otabench.bench.clients.operator import OperatorClient
+    from otabench.bench.clients.operator import CampaignImage, OperatorClient
 
 _POLL_INTERVAL_S: Final = 0.05
 
@@ -54,7 +54,7 @@ class Jobs:
 
     def __init__(
         self,
-        setup: ProcessSetup,
+        setup: RunSetup,
         *,
         firmware: Mapping[str, Mapping[str, FirmwareFile]],
         processes: Processes,
@@ -101,23 +101,17 @@ class Jobs:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        from otabench.bench.clients.operator import CampaignImage
-
         policy = transfer or self._options.transfer
-        wanted = version or self._options.versions[-1]
-        chosen = [ecu for ecu in self._topology.ecus if ecus is None or ecu in ecus]
         campaign = self._operator().create_campaign(
             name=name,
             release_notes=release_notes,
             vins=[self._topology.vehicle.vin],
-            images=[
-                CampaignImage(
-                    hardware_id=self._topology.ecus[ecu].hardware_id,
-                    image=(images or {}).get(ecu) or self._firmware[ecu][wanted].path.read_bytes(),
-                    base_image=b"" if policy is Transfer.FULL else self._running_image(ecu),
-                )
-                for ecu in chosen
-            ],
+            images=self._campaign_images(
+                [ecu for ecu in self._topology.ecus if ecus is None or ecu in ecus],
+                version=version or self._options.versions[-1],
+                given=images or {},
+                transfer=policy,
+            ),
             transfer=policy,
             encrypt=self._options.encrypt if encrypt is None else encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
@@ -186,6 +180,21 @@ class Jobs:
         self.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
         self.decide()
         return self.wait_for_end(timeout_s=timeout_s)
+
+    def _campaign_images(
+        self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes], transfer: Transfer
+    ) -> list[CampaignImage]:
+        """Return each ECU's image, the given one or the bench's own, with the image that it runs as base of a patch."""
+        from otabench.bench.clients.operator import CampaignImage  # grpc is slow to import
+
+        return [
+            CampaignImage(
+                hardware_id=self._topology.ecus[ecu].hardware_id,
+                image=given.get(ecu) or self._firmware[ecu][version].path.read_bytes(),
+                base_image=b"" if transfer is Transfer.FULL else self._running_image(ecu),
+            )
+            for ecu in ecus
+        ]
 
     def _running_image(self, ecu: str) -> bytes:
         """Return the image that an ECU runs now; if it cannot be asked, the image that it was delivered with."""

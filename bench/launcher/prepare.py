@@ -13,7 +13,7 @@ from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.launcher import boards, bus_faults, run_end, run_folder
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.specs import Ports, ProcessSetup
+from otabench.bench.launcher.run_setup import Ports, RunSetup
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
 
@@ -46,7 +46,7 @@ def check(options: BenchOptions, *, say: Say) -> tuple[Topology, bool]:
     return topology, kernel_can
 
 
-def set_up(topology: Topology, options: BenchOptions) -> ProcessSetup:
+def set_up(topology: Topology, options: BenchOptions) -> RunSetup:
     """Make the run's folder, and choose the key folder and the ports."""
     run_end.end_cut_off(options.runs_dir)
     folder = run_folder.create(options.runs_dir)
@@ -57,7 +57,7 @@ def set_up(topology: Topology, options: BenchOptions) -> ProcessSetup:
     controlled = topology.with_control_port()
     control = {name: topology.ecus[name].control_port or port for name, port in zip(controlled, free, strict=False)}
     of_buses = free[len(topology.ecus) :]
-    return ProcessSetup(
+    return RunSetup(
         topology=topology,
         options=options,
         folder=folder,

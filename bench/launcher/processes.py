@@ -14,11 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from otabench.bench.errors import WaitTimeout, WrongUsage
+from otabench.bench.errors import UnknownName, WaitTimeout, WrongUsage
 from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait_ready
-
-CAPTURES = "can-"
-"""The names of captures begin with this."""
+from otabench.bench.launcher.specs.names import CAPTURES
 
 
 class Processes:
@@ -58,10 +56,13 @@ class Processes:
         """Return a started process.
 
         Raises:
-            WrongUsage: there is no such process, or it was not started.
+            UnknownName: there is no such process.
+            WrongUsage: it was not started.
         """
+        if name not in self._factories:
+            raise UnknownName("process", name, self._factories, where="in this bench")
         if name not in self._started:
-            raise WrongUsage(f"no process {name!r} was started; this bench has: {', '.join(self._factories)}")
+            raise WrongUsage(f"{name} was not started; `bench.processes.start({name!r})` starts it")
         return self._started[name]
 
     def was_started(self, name: str) -> bool:
@@ -83,10 +84,11 @@ class Processes:
 
         Raises:
             ProcessFailed: it does not come up.
-            WrongUsage: there is no such process, or it is running.
+            UnknownName: there is no such process.
+            WrongUsage: it is running.
         """
         if name not in self._factories:
-            raise WrongUsage(f"there is no process {name!r}; this bench has: {', '.join(self._factories)}")
+            raise UnknownName("process", name, self._factories, where="in this bench")
         if self.is_running(name):
             raise WrongUsage(f"{name} runs already; stop it first")
         process = self._start(name, **spec_arguments)

@@ -26,7 +26,7 @@ from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec, stop_all, wait_ready
-from otabench.bench.launcher.specs import ecu_process
+from otabench.bench.launcher.specs.names import ecu_process
 from otabench.bench.perf.material import VIN, Material
 from otabench.bench.perf.tap import Tap
 from otabench.bench.uds.errors import FlashError

@@ -15,7 +15,7 @@ from otabench.bench.clients.job_watch import JobView
 from otabench.bench.errors import WrongUsage
 from otabench.bench.launcher.jobs import CampaignHandle
 from otabench.bench.launcher.options import Transfer
-from otabench.bench.launcher.specs import GATEWAY
+from otabench.bench.launcher.specs.names import GATEWAY
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.uds.endpoint import EcuEndpoint

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, PowerError
-from otabench.bench.launcher.specs import GATEWAY, load_process
+from otabench.bench.launcher.specs.names import GATEWAY, load_process
 from otabench.bench.pytest_plugin import counters
 from otabench.bench.pytest_plugin.counters import Counters
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench

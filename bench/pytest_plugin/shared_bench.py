@@ -23,10 +23,10 @@ from otabench.bench.clients.job_watch import TraceTail
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
 from otabench.bench.firmware import images
+from otabench.bench.launcher import endpoints
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.processes import CAPTURES
-from otabench.bench.launcher.specs import CLOUD_CONTROL, GATEWAY, ecu_process
+from otabench.bench.launcher.specs.names import CAPTURES, CLOUD_CONTROL, GATEWAY, ecu_process
 from otabench.bench.pytest_plugin.tester import Tester
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
@@ -86,7 +86,9 @@ class SharedBench:
         self.pacings = running.pacings
         self.kernel_can = running.kernel_can
         self.tester = Tester(
-            running.setup.ecu_endpoints(), trace=running.folder.trace, vin=running.topology.vehicle.vin
+            endpoints.all_endpoints(running.topology, keys_dir=running.setup.keys_dir),
+            trace=running.folder.trace,
+            vin=running.topology.vehicle.vin,
         )
         self.state = BenchState.APPLICATION
         self.broken = ""

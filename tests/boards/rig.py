@@ -24,7 +24,8 @@ from otabench.bench.launcher import run_folder
 from otabench.bench.launcher.keys import make_keys
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, stop_all, wait_ready
-from otabench.bench.launcher.specs import Ports, ProcessSetup
+from otabench.bench.launcher.run_setup import Ports, RunSetup
+from otabench.bench.launcher.specs.ecu import simulated_ecu
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
 from tests.boards.adapter import ADAPTER, BEHIND, PATIENCE_S, Adapter, missing, vcans
@@ -129,14 +130,14 @@ class Rig(Adapter):
             ecus=self.boards,
             size_bytes=self._options.image_size_bytes,
         )
-        setup = ProcessSetup(
+        setup = RunSetup(
             topology=behind,
             options=self._options,
             folder=run_folder.create(self._folder / "board"),
             keys_dir=self.keys_dir,
             ports=Ports(grpc=0, artifacts=0, mqtt=0, hmi=0, control=self.control_ports),
         )
-        processes = [Process(setup.ecu(name, made[name][self._version])) for name in self.boards]
+        processes = [Process(simulated_ecu(setup, name, made[name][self._version])) for name in self.boards]
         stack.callback(stop_all, processes)
         for process in processes:
             process.start()

@@ -15,6 +15,7 @@ from otabench.bench.firmware import images
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.launcher import endpoints
 from otabench.bench.uds.errors import DependenciesNotMet
 from otabench.bench.uds.slot_table import SlotState
 from otabench.cloud.trust.director import Director, TargetEntry
@@ -78,9 +79,9 @@ def test_targets_of_another_campaign_without_adas_do_not_get_the_engine_started(
     targets = director_targets(living, path, adas=living.version)
     config = GatewayConfig(
         vin=bench.topology.vehicle.vin,
-        ecus=bench.setup.ecu_endpoints(),
+        ecus=endpoints.all_endpoints(bench.topology, keys_dir=bench.setup.keys_dir),
         state_dir=tmp_path / "state",
-        director_root=bench.setup.keys_dir / "director" / "root.json",
+        director_root=bench.setup.keys.director_root,
         cloud_grpc="127.0.0.1:1",
         timing=GatewayTiming(boot_timeout_s=12.0, ecu_lost_timeout_s=6.0),
     )

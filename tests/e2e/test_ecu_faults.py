@@ -163,7 +163,7 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
     bench = living.bench
     other = tmp_path / "keys"
     make_keys(other, bench.topology, log=tmp_path / "keys.log")
-    public_key = bench.setup.keys_dir / "image" / "signing.pub.pem"
+    public_key = bench.setup.keys.image_public_key
     kept = public_key.read_bytes()
     from otabench.bench.firmware import images as firmware
 

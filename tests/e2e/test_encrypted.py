@@ -51,7 +51,7 @@ def test_an_artifact_for_another_key_is_refused_by_the_ecu_and_the_reason_says_s
     registered = [
         (name, bench.topology.serial_of(name), entry.hardware_id) for name, entry in bench.topology.ecus.items()
     ]
-    keys = bench.setup.public_keys()
+    keys = bench.setup.keys.public_keys(bench.topology.ecus)
     vin = bench.topology.vehicle.vin
     wrong = {**keys, "engine": bytes(PrivateKey.generate().public_key)}
     bench.operator.register_vehicle(vin, registered, public_keys=wrong)

@@ -25,7 +25,9 @@ from otabench.bench.launcher import run_folder
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, ProcessSpec, stop_all, wait_ready
-from otabench.bench.launcher.specs import Ports, ProcessSetup
+from otabench.bench.launcher.run_setup import Ports, RunSetup
+from otabench.bench.launcher.specs.ecu import simulated_ecu
+from otabench.bench.launcher.specs.gateway import gateway
 from otabench.bench.topology import bench_file
 from tests.needs import needs
 from tests.waiting import eventually
@@ -264,7 +266,7 @@ def test_no_bench_and_a_dead_bench_are_told_apart_from_a_running_one(tmp_path: P
 def test_a_trial_shorter_than_the_soak_is_wrong_usage(tmp_path: Path, soak: dict[str, float], trial_s: float) -> None:
     setup = setup_with(tmp_path, gateway_timing=soak, ecu_timing={"trial_confirm_timeout_s": trial_s})
     with pytest.raises(WrongUsage, match=rf"ecus.engine.timing.trial_confirm_timeout_s: {trial_s:g} s, .* shorten the"):
-        setup.ecu("engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
+        simulated_ecu(setup, "engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
 
 
 def test_a_soak_shorter_than_the_trial_is_told_to_both(tmp_path: Path) -> None:
@@ -273,14 +275,14 @@ def test_a_soak_shorter_than_the_trial_is_told_to_both(tmp_path: Path) -> None:
     (tmp_path / "ecu").mkdir()
     for name in ("engine", "adas"):
         (tmp_path / "ecu" / f"{name}.secret").write_text("00" * 32)
-    setup.ecu("engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
-    setup.gateway()
+    simulated_ecu(setup, "engine", FirmwareFile("engine", "engine-mcu-a", "1.0.0", tmp_path, 1, 1))
+    gateway(setup)
     told = {name: json.loads((tmp_path / "config" / f"{name}.json").read_text()) for name in ("ecu-engine", "gateway")}
     assert told["ecu-engine"]["timing"]["trial_confirm_timeout_s"] == 1.0
     assert told["gateway"]["timing"]["soak_s"] == 0.5
 
 
-def setup_with(folder: Path, **options: Any) -> ProcessSetup:
+def setup_with(folder: Path, **options: Any) -> RunSetup:
     told = Ports(grpc=1, artifacts=2, mqtt=3, hmi=4, control={"engine": 5, "adas": 6})
     bench = bench_file.load()
-    return ProcessSetup(bench, BenchOptions(**options), run_folder.RunFolder(folder), folder, told)
+    return RunSetup(bench, BenchOptions(**options), run_folder.RunFolder(folder), folder, told)

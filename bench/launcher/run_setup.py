@@ -1,0 +1,42 @@
+"""What one run is made from: bench file, options, folder, keys and ports. ``launcher.prepare`` makes it, ``launcher.specs`` reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otabench.bench.launcher.key_folder import KeyFolder
+from otabench.bench.launcher.options import BenchOptions
+from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench.topology.model import Topology
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of loopback that the processes listen on."""
+
+    grpc: int
+    artifacts: int
+    mqtt: int
+    hmi: int
+    control: dict[str, int]
+    gates: dict[str, int] = field(default_factory=dict)
+    """Control ports of frame gates, by bus."""
+    loads: dict[str, int] = field(default_factory=dict)
+    """Control ports of loads, by bus."""
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What one run is made from. It is complete before the first process starts, and never changes."""
+
+    topology: Topology
+    options: BenchOptions
+    folder: RunFolder
+    keys_dir: Path
+    ports: Ports
+
+    @property
+    def keys(self) -> KeyFolder:
+        """The key folder; its keys may still have to be made."""
+        return KeyFolder(self.keys_dir)

@@ -1,0 +1,56 @@
+"""The processes at a bus: its frame gate, its load and its capture."""
+
+from __future__ import annotations
+
+import json
+
+from otabench.bench.faults.control_port import ControlPort
+from otabench.bench.launcher.process import PYTHON, ProcessSpec
+from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs.names import capture_process, gate_process, load_process
+from otabench.bench.topology import addresses
+
+
+def frame_gate(setup: RunSetup, bus: str) -> ProcessSpec:
+    """Return the frame gate of a bus."""
+    channel, port = str(setup.topology.buses[bus].channel), setup.ports.gates[bus]
+    process = gate_process(bus)
+    return ProcessSpec(
+        name=process,
+        argv=[*PYTHON, "otabench.bench.faults.frame_gate", "--near", channel, "--control-port", str(port)],
+        log=setup.folder.log(process),
+        ready=ControlPort(process, port).is_up,
+    )
+
+
+def bus_load(setup: RunSetup, bus: str) -> ProcessSpec:
+    """Return the load of a bus. It does not use the identifiers of the ECUs on that bus."""
+    entry, port, process = setup.topology.buses[bus], setup.ports.loads[bus], load_process(bus)
+    config = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
+    avoid = sorted(setup.topology.identifiers_on(bus))
+    argv = ["--bus", json.dumps(config), "--name", bus, "--control-port", str(port), "--avoid", *map(str, avoid)]
+    return ProcessSpec(
+        name=process,
+        argv=[*PYTHON, "otabench.bench.faults.bus_load", *argv],
+        log=setup.folder.log(process),
+        ready=ControlPort(bus, port, what="load of bus").is_up,
+    )
+
+
+def capture(setup: RunSetup, bus: str) -> ProcessSpec:
+    """Return the capture of a bus."""
+    entry = setup.topology.buses[bus]
+    process = capture_process(bus)
+    config = {
+        "can": entry.can_arguments(),
+        "bitrate": entry.bitrate,
+        "data_bitrate": entry.data_bitrate or entry.bitrate,
+        "extended_ids": addresses.extended_ids(setup.topology, bus),
+    }
+    out = setup.folder.can / bus
+    return ProcessSpec(
+        name=process,
+        argv=[*PYTHON, "otabench.bench.captures.recorder", "--bus", json.dumps(config), "--out", str(out)],
+        log=setup.folder.log(process),
+        ready=out.with_name(out.name + ".pcap").exists,
+    )

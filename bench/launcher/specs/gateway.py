@@ -1,0 +1,40 @@
+"""The gateway's process."""
+
+from __future__ import annotations
+
+from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
+from otabench.bench.launcher import endpoints
+from otabench.bench.launcher.process import PYTHON, ProcessSpec
+from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs.config_file import write_config
+from otabench.bench.launcher.specs.names import GATEWAY
+from otabench.bench.ports import LOOPBACK
+
+
+def gateway(setup: RunSetup, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
+    """Return the gateway of the vehicle."""
+    timing = {"poll_interval_s": setup.options.poll_interval_s, **setup.options.gateway_timing}
+    config = GatewayConfig(
+        vin=setup.topology.vehicle.vin,
+        ecus=endpoints.all_endpoints(setup.topology, keys_dir=setup.keys_dir),
+        state_dir=setup.folder.state / GATEWAY,
+        director_root=setup.keys.director_root,
+        cloud_grpc=f"{LOOPBACK}:{setup.ports.grpc}",
+        tls=setup.keys.tls(f"vehicle-{setup.topology.vehicle.vin}"),
+        mqtt_host=LOOPBACK,
+        mqtt_port=setup.ports.mqtt,
+        hmi_host=LOOPBACK,
+        hmi_port=setup.ports.hmi,
+        line_payload_bytes_per_s=line_payload_bytes_per_s,
+        timing=GatewayTiming.model_validate(timing),
+        trace=setup.folder.trace,
+        stop_before=stop_before,
+    )
+    return ProcessSpec(
+        name=GATEWAY,
+        argv=[*PYTHON, "otabench.bench.gateway", "--config", str(write_config(setup, GATEWAY, config))],
+        log=setup.folder.log(GATEWAY),
+        ready=HmiClient(setup.ports.hmi).is_up,
+        ends_itself=bool(stop_before),
+    )
