@@ -41,10 +41,9 @@ def test_a_silent_board_is_named_once_with_reason_and_remedy(
 def test_another_board_than_the_bench_file_s_is_told_with_both_values(
     engine: EcuEndpoint, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    expected_one = EcuIdentity(
-        "engine", engine.serial, engine.hardware_id, "1.0.0", active_slot=0, boots_left=0, slots=()
-    )
-    monkeypatch.setattr(flashing, "probe", lambda _: replace(expected_one, **{key: "other"})  # type: ignore[arg-type])
+    found = EcuIdentity("engine", engine.serial, engine.hardware_id, "1.0.0", active_slot=0, boots_left=0, slots=())
+    other = replace(found, serial="other") if key == "serial" else replace(found, hardware_id="other")
+    monkeypatch.setattr(flashing, "probe", lambda _: other)
     with pytest.raises(WrongBoard) as wrong:
         boards.ask(engine, within_s=0.0)
     expected = getattr(engine, key)
