@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all sweep lint fmt proto lock kernel guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all sweep docs lint fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ sweep-powercut:
 sweep-random:
 	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep
 
+docs: $(STAMPS)/python  ## the documentation site, into site/ (strict: a link that leads nowhere is an error)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site 8000"
+
 lint: $(STAMPS)/python  ## ruff and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -100,7 +104,7 @@ guest-selftest: $(STAMPS)/python  ## test the guest kernel's runner from the hos
 	@setup/guest/selftest.sh
 
 clean:  ## remove runs, traces and caches of the tools
-	rm -rf runs traces .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf runs traces site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment (the guest kernel stays in ~/.cache/otabench)

@@ -48,7 +48,7 @@ def build_wheel(folder: Path) -> Path:
     source.mkdir()
     for package in (*PACKAGES, "otabench"):  # otabench: the links to the packages
         shutil.copytree(ROOT / package, source / package, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, source / name)
     run(sys.executable, "-c", "from setuptools.build_meta import build_wheel; build_wheel('.')", cwd=source)
     return next(source.glob("otabench-*.whl"))
