@@ -1,7 +1,8 @@
-"""What both sides of a wire agree on: gRPC messages, job states, the manifest's fields, image format, addressing, trace, configuration.
+"""The contracts between processes: gRPC messages, job states, the manifest's fields, image format, addressing, trace, configuration.
 
-``cloud``, ``ecu_firmware_sim`` and ``bench`` import from here and never from each other; proto imports none of them.
+``cloud``, ``ecu_firmware_sim`` and ``bench`` import from here and never from each other. This package does not import them.
 """
 
-if __name__ != "otabench.proto":  # a second name would mean a second copy of every class and constant
+# Imported under a second name, every class and constant would exist twice, and comparisons between the copies would fail.
+if __name__ != "otabench.proto":
     raise ImportError("import otabench.proto, not proto", name=__name__)

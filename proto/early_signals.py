@@ -1,13 +1,14 @@
-"""What a process does with SIGTERM and SIGINT while it still imports its libraries.
+"""Handle SIGTERM and SIGINT while a process still imports its libraries.
 
     from otabench.proto.early_signals import end_at_signals
 
     if __name__ == "__main__":
         end_at_signals()
 
-    import typer  # and whatever else takes its time
+    import typer  # and other slow imports
 
-A process replaces these handlers with its own once it is up. Imports os and signal only, because it comes before the slow imports.
+A process replaces these handlers with its own as soon as it runs. This module imports only os and signal, because it must be imported
+before the slow imports.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from types import FrameType
 
 
 def end_at_signals() -> None:
-    """Let SIGTERM and SIGINT end the process with status 0 from now on."""
+    """From now on, let SIGTERM and SIGINT end the process with status 0."""
     signal.signal(signal.SIGTERM, end_at_once)
     signal.signal(signal.SIGINT, end_at_once)
 
 
 def end_at_once(_signal: int, _frame: FrameType | None) -> None:
-    """End the process with status 0; nothing has been started yet that would need to be closed."""
-    # Not sys.exit(): Python swallows an exception that a handler raises inside a callback of the import system, and the signal
-    # would be lost.
+    """End the process with status 0. It has not opened anything yet that must be closed."""
+    # sys.exit() raises an exception. Inside a callback of the import system Python swallows it, and the signal would be lost.
     os._exit(0)

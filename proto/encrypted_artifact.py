@@ -8,10 +8,10 @@
   contains ``chunk size`` bytes of plaintext, except the last one: it contains the rest (at least one byte) and has TAG_FINAL.
 * The header is the associated data of every chunk, so a changed header makes every chunk invalid.
 
-Whether the plaintext is an image or a patch is stated by dataFormatIdentifier (RequestDownload). Encryption proves nothing about the
-sender: whether an image may be installed follows from the Director's Targets and the image's own signature.
+The file does not contain whether the plaintext is an image or a patch; dataFormatIdentifier (RequestDownload) does. Encryption proves
+nothing about the sender. The Director's Targets and the image's own signature decide whether an image may be installed (ADR 4).
 
-``cloud.trust.encryption`` encrypts, ``ecu_firmware_sim.programming.decryption`` decrypts. No cryptography is done here.
+This module only describes the layout. ``cloud.trust.encryption`` encrypts, and ``ecu_firmware_sim.programming.decryption`` decrypts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHUNK_OVERHEAD_BYTES: Final = 17
 PREFIX_BYTES: Final = HEADER_BYTES + SEALED_KEY_BYTES + STREAM_HEADER_BYTES
 DEFAULT_CHUNK_BYTES: Final = 4096
 MAX_CHUNK_BYTES: Final = 16 * 1024
-"""An ECU decrypts a chunk only as a whole, so it needs that much memory."""
+"""An ECU must hold a whole chunk in memory to decrypt it."""
 _HEADER: Final = struct.Struct(">4sB3xIQ")  # magic, version, chunk size, plaintext length
 
 
@@ -40,7 +40,7 @@ class ContainerError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """The header's fields. ``plaintext_bytes`` is at least 1.
+    """The fields of a header. ``plaintext_bytes`` is at least 1.
 
     Raises:
         ContainerError: a field is out of range.
@@ -66,7 +66,7 @@ class Header:
         return PREFIX_BYTES + self.plaintext_bytes + self.chunks * CHUNK_OVERHEAD_BYTES
 
     def pack(self) -> bytes:
-        """Return the header's bytes, which are the associated data of every chunk."""
+        """Return the bytes of the header. They are the associated data of every chunk."""
         return _HEADER.pack(MAGIC, VERSION, self.chunk_bytes, self.plaintext_bytes)
 
 
@@ -74,12 +74,12 @@ def parse_header(data: bytes) -> Header:
     """Return the header at the start of a file.
 
     Raises:
-        ContainerError: the file is not an encrypted artifact, or one of an unknown version.
+        ContainerError: the file is not an encrypted artifact, or its version is unknown.
     """
     if len(data) < HEADER_BYTES or data[:4] != MAGIC:
         raise ContainerError("this is not an encrypted artifact")
     _, version, chunk_bytes, plaintext_bytes = _HEADER.unpack_from(data)
-    # The zero bytes are checked, so that a later version can use them.
+    # Check the zero bytes, so that a later version can use them.
     if version != VERSION or data[5:8] != bytes(3):
-        raise ContainerError(f"encrypted artifacts of version {version} are not known here")
+        raise ContainerError(f"encrypted artifacts of version {version} are not supported")
     return Header(chunk_bytes, plaintext_bytes)

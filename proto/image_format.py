@@ -1,17 +1,17 @@
-"""The format of firmware images: MCUboot's, read only.
+"""Read firmware images in MCUboot's format.
 
     image = parse(Path("engine-2.0.0.bin").read_bytes())
     print(image.version, image.security_counter, *image.dependencies)
 
-Layout, after MCUboot's ``docs/design.md`` and ``bootutil/image.h``; all integers are little-endian:
+Layout (MCUboot's ``docs/design.md`` and ``bootutil/image.h``; all integers are little-endian):
 
     header (32 bytes, padded to ``header_size``) | binary | protected TLVs (magic 0x6908) | TLVs (magic 0x6907)
 
 The SHA-256 TLV covers header, binary and protected TLVs. imgtool's Ed25519 signature covers that digest.
 
-A dependency (TLV 0x40) names an image number and its minimum version; docs/contracts.md describes the numbers of a vehicle.
+A dependency (TLV 0x40) holds an image number and its minimum version. docs/contracts.md describes the image numbers of a vehicle.
 
-Images are made by imgtool. Signatures are verified by the bootloader and the cloud, not here.
+imgtool makes the images. The bootloader and the cloud verify their signatures; this module does not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADER_FORMAT: Final = struct.Struct("<IIHHIIBBHII")
 HEADER_SIZE: Final = HEADER_FORMAT.size  # 32
 TLV_INFO_MAGIC: Final = 0x6907
 TLV_PROTECTED_INFO_MAGIC: Final = 0x6908
-# Of an area: magic, length with this header. Of an entry: kind, length without it.
+# An area begins with magic and length, including this header. An entry begins with kind and length, excluding this header.
 _TLV_INFO: Final = struct.Struct("<HH")
 _DEPENDENCY: Final = struct.Struct("<B3xBBHI")  # image number; major, minor, revision, build
 
@@ -40,11 +40,11 @@ TLV_SECURITY_COUNTER: Final = 0x50
 TLV_UUID_CLASS: Final = 0x75
 
 OWN_IMAGE: Final = 0
-"""The image number by which a dependency names its own ECU: it is about the version that runs there before the update."""
+"""The image number that denotes the image's own ECU. Such a dependency concerns the version before the update."""
 MAX_IMAGE_NUMBER: Final = 0xFF
 MAX_SECURITY_COUNTER: Final = 0xFFFF_FFFF
 MAX_DEPENDENCIES: Final = 32
-"""An ECU keeps a version for each, in memory of limited size."""
+"""Limited, because an ECU stores a version for each dependency."""
 
 _MAX_VERSION_DIGITS: Final = 20
 
@@ -58,7 +58,7 @@ class ImageFormatError(Exception):
 
 @dataclass(frozen=True, order=True)
 class ImageVersion:
-    """``major.minor.revision+build``. Ordered as MCUboot does when it compares build numbers too."""
+    """``major.minor.revision+build``. The order includes the build number, as MCUboot's does when configured to compare it."""
 
     major: int
     minor: int
@@ -74,11 +74,11 @@ class ImageVersion:
         """Return the version in a text such as ``2.0.1`` or ``2.0.1+5``.
 
         Raises:
-            ValueError: not of that form, or a number too large for its field (8, 8, 16, 32 bits).
+            ValueError: the text does not have that form, or a number is too large for its field (8, 8, 16, 32 bits).
         """
         numbers, _, build = text.partition("+")
         parts = numbers.split(".")
-        # isascii: isdigit alone accepts the digits of every script.
+        # isdigit alone would accept the digits of every script.
         if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
             raise ValueError(f"version {text!r}: expected MAJOR.MINOR.REVISION or MAJOR.MINOR.REVISION+BUILD")
         if build and not (build.isascii() and build.isdigit()):
@@ -93,12 +93,12 @@ class ImageVersion:
 
 
 NOTHING_RUNS: Final = ImageVersion(0, 0, 0)
-"""The version that an ECU reports (DID F189) while it is in its bootloader and runs no image."""
+"""The version that an ECU reports (identifier F189) while it is in its bootloader and does not run an image."""
 
 
 @dataclass(frozen=True)
 class Dependency:
-    """An image's need of another image: that image number, in that version or a newer one."""
+    """A dependency of an image: it needs that image number in that version or a newer one."""
 
     image_number: int
     version: ImageVersion
@@ -109,7 +109,7 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Image:
-    """The fields of a well-formed image. Its structure is verified, its digest and signature are not."""
+    """The fields of a well-formed image. Its digest and signature are not verified yet."""
 
     header_size: int
     binary_size: int
@@ -141,7 +141,7 @@ class Image:
 
     @property
     def class_id(self) -> bytes | None:
-        """16 bytes, as ``class_id_of`` derives them from a hardware id."""
+        """The 16 bytes that ``class_id_of`` derives from a hardware id."""
         return self.protected_tlv(TLV_UUID_CLASS) or self.tlv(TLV_UUID_CLASS)
 
 
@@ -152,13 +152,13 @@ def class_id_of(hardware_id: str) -> bytes:
 
 
 def parse(data: bytes | bytearray | memoryview) -> Image:
-    """Return the header and TLVs of an image that starts at offset 0. Bytes after its last TLV are ignored.
+    """Return the fields of an image that starts at offset 0. Bytes after its last TLV are ignored.
 
     Raises:
         ImageFormatError: the data is not an image, its sizes contradict each other or the data's length, or its dependencies are
             malformed or too many.
     """
-    # A view: slices of a slot's bytes must not copy it.
+    # Slices of a memoryview do not copy the slot.
     view = memoryview(data)
     if len(view) < HEADER_SIZE:
         raise ImageFormatError(f"{len(view)} bytes are shorter than an image header ({HEADER_SIZE})")
@@ -174,7 +174,7 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     offset = header_size + binary_size
     protected: tuple[tuple[int, bytes], ...] = ()
     if protected_size:
-        # The header states this area's length too, and the digest covers so many bytes: both must agree.
+        # The digest covers the length in the header. If the area's own length differed, part of it would not be protected.
         protected, end = _read_tlvs(view, offset, TLV_PROTECTED_INFO_MAGIC)
         if end != offset + protected_size:
             raise ImageFormatError("the protected TLV area's length differs from the header's")
@@ -193,24 +193,29 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
 
 
 def digest(data: bytes | bytearray | memoryview, image: Image) -> bytes:
-    """Return the SHA-256 of what the image's SHA-256 TLV covers."""
+    """Return the SHA-256 of the bytes that the image's SHA-256 TLV covers."""
     return hashlib.sha256(memoryview(data)[: image.hashed_size]).digest()
 
 
 def first_unmet(dependencies: Iterable[Dependency], versions: Mapping[int, ImageVersion]) -> Dependency | None:
-    """Return the first dependency that ``versions`` (by image number) do not meet. A number that is absent there is not met."""
+    """Return the first dependency that is not met, or None.
+
+    Args:
+        dependencies: the dependencies of one image.
+        versions: versions by image number. A dependency on a missing number is not met.
+    """
     for each in dependencies:
-        found = versions.get(each.image_number)
-        if found is None or found < each.version:
+        version = versions.get(each.image_number)
+        if version is None or version < each.version:
             return each
     return None
 
 
 def _dependencies(protected: tuple[tuple[int, bytes], ...]) -> tuple[Dependency, ...]:
-    # Only protected TLVs count: the others are not covered by the signature.
+    # Only protected TLVs count, because the signature does not cover the others.
     values = [value for tag, value in protected if tag == TLV_DEPENDENCY]
     if len(values) > MAX_DEPENDENCIES:
-        raise ImageFormatError(f"it names {len(values)} dependencies, more than {MAX_DEPENDENCIES}")
+        raise ImageFormatError(f"it has {len(values)} dependencies, more than {MAX_DEPENDENCIES}")
     found = []
     for value in values:
         if len(value) != _DEPENDENCY.size:
@@ -230,7 +235,7 @@ def _read_tlvs(view: memoryview, offset: int, magic: int) -> tuple[tuple[tuple[i
     if end > len(view) or total < _TLV_INFO.size:
         raise ImageFormatError(f"the TLV area at 0x{offset:X} claims {total} bytes: the image is cut short")
     entries = []
-    # Every length is the file's own claim, so each is compared with the end of its area before it is used.
+    # A length in the file may be wrong. Compare it with the end of its area before using it.
     offset += _TLV_INFO.size
     while offset < end:
         if offset + _TLV_INFO.size > end:

@@ -3,16 +3,15 @@
     is_allowed(JobState.INSTALLING, JobState.ACTIVATING)    # True
     is_final(from_wire(campaign.jobs[0].state))             # has it ended?
 
-The gateway acts by this table, and the cloud refuses what it does not allow. When a transition is due is decided by the gateway
-(``bench.gateway.jobs.states``); both store the states of their jobs themselves. The names are those of ``ota.proto``, the trace and the
-HMI.
+The gateway decides when a transition is due (``bench.gateway.jobs.states``), and the cloud refuses transitions that are not in the table.
+Both store the states of their jobs themselves. ``ota.proto``, the trace and the HMI use the same names.
 
 Rules:
 
 * A job ends in exactly one of the final states and never leaves it.
-* Before ACTIVATING, nothing that an ECU runs has changed: the operator may cancel, time may run out, and a job may simply fail.
-* From ACTIVATING on, the vehicle either finishes or goes back (ROLLED_BACK). FAILED means then that not even going back succeeded;
-  the reason names the ECU.
+* Before ACTIVATING all ECUs still run what they ran before. The operator may cancel, time may run out, and a job may simply fail.
+* From ACTIVATING on the vehicle either finishes or reverts (ROLLED_BACK). FAILED then means that reverting failed, too; the reason contains
+  the ECU.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     _S.WAITING_FOR_APPROVAL: frozenset({_S.DOWNLOADING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.DOWNLOADING: frozenset({_S.INSTALLING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.INSTALLING: frozenset({_S.ACTIVATING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
-    # No CANCELED and no TIMED_OUT from here on: half of the ECUs may already be on trial with the new image.
+    # From here on a job cannot be CANCELED or TIMED_OUT, because some ECUs may already run the new image on trial.
     _S.ACTIVATING: frozenset({_S.VERIFYING, _S.ROLLED_BACK, _S.FAILED}),
     _S.VERIFYING: frozenset({_S.SUCCEEDED, _S.ROLLED_BACK, _S.FAILED}),
     _S.SUCCEEDED: frozenset(),
@@ -65,7 +64,7 @@ FINAL_STATES: Final[frozenset[JobState]] = frozenset(state for state, after in T
 
 
 def is_allowed(before: JobState, after: JobState) -> bool:
-    """Return whether the table has the transition from ``before`` to ``after``. Staying in a state is not a transition."""
+    """Return whether the transition from ``before`` to ``after`` is in the table. Staying in a state is not a transition."""
     return after in TRANSITIONS[before]
 
 
@@ -80,9 +79,9 @@ def to_wire(state: JobState) -> ota_pb2.JobState:
 
 
 def from_wire(value: int) -> JobState:
-    """Return the state that an ``ota.v1.JobState`` number means.
+    """Return the state for a number of ``ota.v1.JobState``.
 
     Raises:
-        ValueError: the number is JOB_STATE_UNSPECIFIED or unknown to this version (proto3 enums are open).
+        ValueError: the number is JOB_STATE_UNSPECIFIED, or a later version defined it (enumerations of proto3 are open).
     """
     return JobState(ota_pb2.JobState.Name(value).removeprefix("JOB_STATE_"))

@@ -1,10 +1,10 @@
-"""Periodic application frames: identifier, period and signals. Pure; nothing is sent here.
+"""Describe periodic application frames: identifier, period and signals.
 
-A bench file describes them, the simulated ECU sends them, and `otabench dbc` makes a DBC of them.
+A bench file contains them, the simulated ECU sends them, and `otabench dbc` writes them as a DBC file.
 
 * Signals are unsigned, in Intel byte order.
 * A ``counter`` counts up and wraps. A ``triangle`` goes from its minimum to its maximum and back. A ``constant`` stays at its minimum.
-* All values repeat after ``CYCLE`` frames, so the kernel's broadcast manager can send them from a list, without waking the ECU.
+* All values repeat after ``CYCLE`` frames. So the kernel's broadcast manager can send them from a list, without waking the ECU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from otabench.proto.can_id import MAX_29_BIT_ID, is_29_bit
 
 CYCLE: Final = 64
-# A C identifier of at most 32 characters: the names become those of a DBC.
+# The names become those of a DBC file: C identifiers of at most 32 characters.
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
 _Physical = Annotated[float, Field(ge=-1e12, le=1e12)]
 """Far beyond what is measured; infinity and NaN have no raw value."""
@@ -35,13 +35,13 @@ class PeriodicSignal(BaseModel):
     minimum: _Physical = 0.0
     maximum: _Physical | None = None
     """None: the largest value that ``length`` bits hold."""
-    # No quotes, backslashes or control characters: the unit becomes a quoted text in a DBC.
+    # The unit becomes a quoted text in a DBC file, so quotes, backslashes and control characters are not allowed.
     unit: str = Field(default="", max_length=16, pattern=r'^[^"\\\x00-\x1f]*$')
     wave: Literal["counter", "triangle", "constant"] = "triangle"
 
     @property
     def largest(self) -> float:
-        """The largest physical value: ``maximum``, or what the length holds."""
+        """The largest physical value: ``maximum``, or the largest value that the length holds."""
         return self.to_physical((1 << self.length) - 1) if self.maximum is None else self.maximum
 
     def to_physical(self, raw: int) -> float:
@@ -81,7 +81,7 @@ class PeriodicFrame(BaseModel):
 
     name: str = Field(pattern=_NAME)
     id: int = Field(ge=0, le=MAX_29_BIT_ID)
-    """11 bits up to 0x7FF, else 29 bits."""
+    """11 bits up to 0x7FF, otherwise 29 bits."""
     period_ms: int = Field(ge=5, le=60_000)
     length: int = Field(default=8, ge=1, le=8)
     signals: tuple[PeriodicSignal, ...] = ()
@@ -98,7 +98,7 @@ class PeriodicFrame(BaseModel):
         return bits.to_bytes(self.length, "little")
 
     def cycle(self) -> list[bytes]:
-        """Return the data of the frames of one cycle: a single one if it never changes."""
+        """Return the data of all frames of one cycle, or of a single frame if the data never change."""
         frames = [self.data(number) for number in range(CYCLE)]
         return frames[:1] if all(frame == frames[0] for frame in frames) else frames
 

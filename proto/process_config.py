@@ -1,9 +1,11 @@
-"""Configurations of the bench's processes: one JSON file for each process, written by the launcher and read at the process's start.
+"""Configurations of the bench's processes. The launcher writes one JSON file for each process, which reads it at its start.
 
     CloudConfig.model_validate_json(path.read_bytes())
 
-So the launcher starts an ECU or a cloud without importing it. Unknown keys are errors. Paths are absolute, or relative to the
-process's working directory. The gateway's configuration is in ``bench.gateway.config``.
+* With these files the launcher starts an ECU or a cloud without importing its code.
+* Unknown keys are errors. Paths are absolute, or relative to the process's working directory.
+
+The gateway's configuration is in ``bench.gateway.config``.
 """
 
 from __future__ import annotations
@@ -17,31 +19,31 @@ from otabench.proto.isotp_address import IsoTpAddressing
 from otabench.proto.periodic import PeriodicFrame
 
 MAX_TIME_S: Final = 86_400.0
-"""A day: no time of an ECU is longer, and an endless one would never end a test."""
+"""A day. A longer time would practically never end a test."""
 
 
 class ProcessConfig(BaseModel):
-    """Base of all configurations: frozen, and an unknown key is an error."""
+    """Base of all configurations. They are frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class IsoTpConfig(IsoTpAddressing):
-    """ISO 15765-2 parameters of one end: its addressing, and the limits that it sends in flow control (block size, STmin)."""
+    """ISO 15765-2 parameters of one end: its addressing, and the limits in its flow control (block size, STmin)."""
 
     transport: Literal["auto", "kernel", "user"] = "auto"
-    """auto: the kernel's CAN_ISOTP if the interface is socketcan and the kernel has it, else can-isotp."""
+    """auto: the kernel's CAN_ISOTP if the interface is socketcan and the kernel supports it, otherwise can-isotp."""
     block_size: int = Field(default=0, ge=0, le=255)
     # Whole milliseconds only. The codes of ISO 15765-2 for 100 to 900 µs are not supported.
     st_min_ms: int = Field(default=0, ge=0, le=127)
-    # 0xCC is ISO 15765-2's recommendation: it needs no stuff bits. None: frames are as short as their contents.
+    # ISO 15765-2 recommends 0xCC, because it does not cause stuff bits. None: frames are as short as their contents.
     padding: int | None = Field(default=0xCC, ge=0, le=0xFF)
     fd: bool = False
     tx_dl: Literal[8, 12, 16, 20, 24, 32, 48, 64] | None = None
-    """Bytes of a full frame on CAN FD (TX_DL). None: 64 with CAN FD, else 8."""
+    """Bytes of a full frame on CAN FD (TX_DL). None: 64 with CAN FD, otherwise 8."""
 
     def frame_bytes(self, *, fd: bool) -> int:
-        """Return the bytes of a full frame, on a bus that is CAN FD or not."""
+        """Return how many bytes a full frame has on a bus with or without CAN FD."""
         return (self.tx_dl or 64) if fd else 8
 
 
@@ -51,7 +53,7 @@ class EcuTiming(ProcessConfig):
     # P2, P2* and S3 have the defaults of ISO 14229-2.
     p2_server_max_s: float = Field(default=0.05, gt=0, le=65.535)
     p2_star_server_max_s: float = Field(default=5.0, gt=0, le=655.35)
-    """The upper bounds of both are what two bytes of the response to DiagnosticSessionControl hold (units of 1 ms and 10 ms)."""
+    """The response to DiagnosticSessionControl has two bytes for each of these times (units of 1 ms and 10 ms), hence the limits."""
     s3_server_s: float = Field(default=5.0, gt=0, le=MAX_TIME_S)
     boot_s: float = Field(default=0.15, ge=0, le=MAX_TIME_S)
     erase_sector_s: float = Field(default=0.0, ge=0, le=MAX_TIME_S)
@@ -73,22 +75,23 @@ class EcuConfig(ProcessConfig):
     """Arguments of ``can.Bus``: interface, channel, fd, …"""
     request_id: int
     response_id: int
-    functional_id: int = 0x7DF  # the functional request identifier of OBD (ISO 15765-4), which most benches share
+    # The functional request identifier of OBD (ISO 15765-4).
+    functional_id: int = 0x7DF
     isotp: IsoTpConfig = IsoTpConfig()
     timing: EcuTiming = EcuTiming()
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """32 bytes, hex: the secret from which the key for a seed is computed."""
+    """The secret of security access: 32 bytes, hex."""
     security_algorithm: str = "hmac-sha256"
-    """The built-in one, or ``module:function`` (``proto.security_algorithm``)."""
+    """The built-in algorithm, or ``module:function`` (``proto.security_algorithm``)."""
     state_file: Path
-    """The ECU's flash: made from factory_image at the first start, and kept from then on."""
+    """The ECU's flash. The first start creates it from ``factory_image``."""
     factory_image: Path
     factory_versions: dict[int, str] = {}
-    """The versions that the factory installed in the vehicle, by image number: the factory image's dependencies are judged by them."""
+    """The versions in the vehicle at the factory, by image number. The ECU judges the factory image's dependencies by them."""
     image_public_key: Path
-    """PEM, Ed25519: images must be signed by it."""
+    """The public key that verifies images: PEM, Ed25519."""
     director_root: Path
-    """The Director's Root metadata (JSON), pinned: its Targets key signs what may be installed."""
+    """The Director's Root metadata (JSON), pinned. Its Targets key verifies what may be installed."""
     decryption_key: Path | None = None
     """A file with an X25519 private key, as 64 hexadecimal digits. None: the ECU refuses encrypted artifacts."""
     slot_size_bytes: int = 0x100000
@@ -101,7 +104,7 @@ class EcuConfig(ProcessConfig):
     periodic: tuple[PeriodicFrame, ...] = ()
     """The frames that its application sends."""
     faults: tuple[str, ...] = ()
-    """Faults that are set from the start, such as "boot-fail"."""
+    """Faults that are active from the start, such as "boot-fail"."""
 
 
 class TlsConfig(ProcessConfig):
@@ -125,7 +128,7 @@ class CloudConfig(ProcessConfig):
     grpc_host: str = "127.0.0.1"
     grpc_port: int
     tls: TlsConfig | None = None
-    """None: without TLS, on loopback only."""
+    """None: no TLS; the port is bound to loopback only."""
     artifact_host: str = "127.0.0.1"
     artifact_port: int
     artifact_base_url: str
@@ -133,6 +136,6 @@ class CloudConfig(ProcessConfig):
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int
     embedded_broker: bool = False
-    """Whether the event plane runs amqtt itself, because mosquitto is not installed."""
+    """Whether the event plane runs the broker amqtt itself. False: mosquitto runs as a process of its own."""
     poll_interval_s: float = 10.0
     trace: Path | None = None

@@ -1,14 +1,14 @@
-"""The algorithm of SecurityAccess (service 27): computes the key for a seed. A bench file can name the user's own.
+"""The algorithm of security access (service 27), which computes the key for a seed. A bench file may name a user's own algorithm.
 
     algorithm = load("hmac-sha256", secret=secret)
     key = algorithm.key_for(seed, level=0x01)
 
-``hmac-sha256`` is built in: the key is HMAC-SHA-256(secret, seed). ``module:function`` is the user's own, which both ECU and gateway
-import: ``function(seed: bytes, *, secret: bytes, level: int) -> bytes``. ``level`` is requestSeed's sub-function. The same seed must
-give the same key, and all keys must have the same length.
+* ``hmac-sha256`` is built in. The key is HMAC-SHA-256(secret, seed).
+* ``module:function`` is a user's own algorithm, which ECU and gateway import: ``function(seed: bytes, *, secret: bytes, level: int) ->
+  bytes``. ``level`` is the sub-function of requestSeed. The same seed must give the same key, and all keys must have the same length.
 
-An algorithm is loaded and tried once at the start, so that a wrong name or a failing function is an error then, and not in the middle
-of an update.
+An algorithm is loaded and called once at the start. So a wrong name or a failing function is an error then, and not in the middle of an
+update.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any, Final
 
 DEFAULT: Final = "hmac-sha256"
 NAME_PATTERN: Final = r"^(hmac-sha256|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
-_LONGEST_KEY_BYTES: Final = 255
-# Any seed will do for a trial call: only whether it works and how long its keys are is wanted.
-_TRIED_WITH: Final = bytes(range(1, 17))
+_MAX_KEY_BYTES: Final = 255
+# The trial call only shows whether the function works and how long its keys are. Any seed will do.
+_TRIAL_SEED: Final = bytes(range(1, 17))
 
 
 class AlgorithmError(Exception):
-    """The algorithm cannot be used. The message names it, and states why and the remedy."""
+    """The algorithm cannot be used. The message contains its name, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class SecurityAlgorithm:
-    """One algorithm with the ECU's secret. ``key_bytes``: the length of its keys."""
+    """One algorithm with the ECU's secret. ``key_bytes`` is the length of its keys."""
 
     name: str
     key_bytes: int
@@ -49,14 +49,14 @@ class SecurityAlgorithm:
         key = _call(self.name, self._function, seed, self._secret, level)
         if len(key) != self.key_bytes:
             raise AlgorithmError(
-                f"security algorithm {self.name}: returned a key of {len(key)} bytes, and one of {self.key_bytes} before: "
+                f"security algorithm {self.name}: returned a key of {len(key)} bytes, but one of {self.key_bytes} bytes before: "
                 "all keys must have the same length"
             )
         return key
 
 
 def hmac_sha256(seed: bytes, *, secret: bytes, level: int) -> bytes:
-    """Return the built-in algorithm's key. ``level`` does not matter to it: all levels share the secret."""
+    """Return the key of the built-in algorithm. It ignores ``level``, because all levels share the secret."""
     return hmac.new(secret, seed, hashlib.sha256).digest()
 
 
@@ -67,7 +67,7 @@ def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
         AlgorithmError: the module or function does not exist, or it fails.
     """
     function = hmac_sha256 if name == DEFAULT else _find(name)
-    return SecurityAlgorithm(name, len(_call(name, function, _TRIED_WITH, secret, 1)), function, secret)
+    return SecurityAlgorithm(name, len(_call(name, function, _TRIAL_SEED, secret, 1)), function, secret)
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -76,7 +76,8 @@ def _find(name: str) -> Callable[..., Any]:
         raise AlgorithmError(f"security algorithm {name!r}: expected {DEFAULT} or module:function")
     try:
         function = pkgutil.resolve_name(name)
-    except AttributeError as error:  # before Exception: the module was imported, and the name is wrong
+    except AttributeError as error:
+        # The module was imported, but the name of the function is wrong.
         raise AlgorithmError(f"security algorithm {name}: {module_name} has no function {function_name}") from error
     except Exception as error:
         raise AlgorithmError(
@@ -89,7 +90,7 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, level: int) -> bytes:
-    # The function is the user's: it may raise anything and return anything.
+    # The user's function may raise anything and return anything.
     try:
         key = function(seed, secret=secret, level=level)
     except Exception as error:
@@ -97,6 +98,6 @@ def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, l
             f"security algorithm {name}: failed ({type(error).__name__}: {error}): "
             "it is called as function(seed, secret=…, level=…)"
         ) from error
-    if not isinstance(key, bytes) or not 0 < len(key) <= _LONGEST_KEY_BYTES:
-        raise AlgorithmError(f"security algorithm {name}: returned {key!r:.60}, not 1 to {_LONGEST_KEY_BYTES} bytes")
+    if not isinstance(key, bytes) or not 0 < len(key) <= _MAX_KEY_BYTES:
+        raise AlgorithmError(f"security algorithm {name}: returned {key!r:.60}, not 1 to {_MAX_KEY_BYTES} bytes")
     return key

@@ -7,8 +7,8 @@
 
 * A line has the keys ``v, seq, ts, mono_ns, component, event, vin, job_id, ecu, data``; docs/contracts.md describes them and the events.
 * A line is one ``write`` to a descriptor opened with O_APPEND, so that lines of several processes never mix.
-* ``seq`` counts from 1 for each writer: a gap is a lost line.
-* ``mono_ns`` is CLOCK_MONOTONIC, which all processes of a machine share. Events of several components are ordered by it; ``ts``, the
+* ``seq`` counts from 1 for each writer. A gap means a lost line.
+* ``mono_ns`` is CLOCK_MONOTONIC, which all processes of a machine share. Use it to order events of several components, because ``ts``, the
   wall clock, may jump.
 """
 
@@ -44,10 +44,10 @@ class TraceEvent:
 
 
 class TraceWriter:
-    """Appends events of one component. Can be shared between threads. An event costs one system call.
+    """A writer for the events of one component. Threads may share it. An event costs one system call.
 
     Args:
-        path: the trace file, made with its folder if absent. None: write nothing, for tools that have no run.
+        path: the trace file, created together with its folder. None: write nothing, for tools without a run.
         component: "gateway", "cloud.control", "ecu.engine", …
         vin: the vehicle of every line, if this writer belongs to one.
     """
@@ -60,18 +60,19 @@ class TraceWriter:
         self._fd: int | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # O_APPEND: the kernel moves to the end of the file and writes in one step, whoever else writes.
+            # With O_APPEND the kernel moves to the end of the file and writes in one step, even if other processes write, too.
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def emit(
         self, event: str, *, job_id: str | None = None, ecu: str | None = None, vin: str | None = None, **data: Any
     ) -> None:
-        """Append one event. ``data`` must be JSON; bytes are written as hex, other objects as text.
+        """Append one event. In ``data``, bytes are written as hex, and objects that JSON does not support as text.
 
         Raises:
             OSError: the file cannot be written (disk full).
         """
-        with self._lock:  # around number and write, so that lines are in the order of their numbers
+        # The lock covers number and write, so that lines are in the order of their numbers.
+        with self._lock:
             if self._fd is None:
                 return
             self._seq += 1
@@ -103,7 +104,7 @@ def _as_json(value: object) -> object:
 
 
 def read(path: Path) -> Iterator[TraceEvent]:
-    """Return the events of a trace file, in the order of the file. A torn last line, of a writer that was killed, is left out.
+    """Return the events of a trace file, in the order of the file. An incomplete last line is left out.
 
     Raises:
         OSError: the file cannot be read.
@@ -111,7 +112,8 @@ def read(path: Path) -> Iterator[TraceEvent]:
     """
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):  # the last line: its writer was killed, or is just writing
+            if not line.endswith("\n"):
+                # The last line is incomplete: its writer was killed, or is writing right now.
                 return
             try:
                 yield TraceEvent(**json.loads(line))

@@ -1,17 +1,17 @@
-"""The ``custom`` fields of the Director's Targets: what the manifest of one vehicle's job states about vehicle and ECUs.
+"""The ``custom`` fields of the Director's Targets: what a manifest states about a vehicle and its ECUs.
 
-TUF's own fields (path, length, sha256, version, expires, signatures) are python-tuf's. These are the fields that Uptane adds. Whoever
-reads them has verified the signatures first. Whether they fit *this* vehicle is judged by the reader: the gateway in
-``bench.gateway.trust.primary``, the ECU in its partial verification.
+Uptane adds these fields. TUF's own fields (path, length, sha256, version, expires, signatures) are handled by python-tuf. A reader must
+verify the signatures first, and then judge whether the fields fit *this* vehicle. The gateway does so in ``bench.gateway.trust``, the ECU
+in its partial verification.
 
 * Targets.signed has an extra member ``custom`` (``ManifestCustom``), and every target has ``custom`` (``TargetCustom``).
-* Each target is one ECU's full image. A patch that rebuilds the same image is its ``patch``.
-* If the campaign is encrypted, ``encryption`` describes the files to download. Length and digest of image and patch stay those of the
-  plain files, so what the ECU checks does not change.
-* ``vehicle`` states which version every ECU of the vehicle runs after the update, by image number. An ECU judges its image's
-  dependencies by it, because the Director's signature is the only statement about other ECUs that it trusts.
+* Each target is one ECU's full image. Its ``patch`` rebuilds the same image.
+* In an encrypted campaign ``encryption`` describes the files to download. Length and digest of image and patch remain those of the plain
+  files, so the ECU's checks stay the same.
+* ``vehicle`` states which version every ECU of the vehicle runs after the update, by image number. An ECU judges its image's dependencies
+  by it, because it trusts only signed statements about other ECUs.
 
-Unknown fields are ignored: TUF lets a later version add some.
+Unknown fields are ignored, because TUF permits a later version to add fields.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class _Model(BaseModel):
 
 
 class EncryptionCustom(_Model):
-    """The file to download instead, encrypted for this ECU (``proto.encrypted_artifact``)."""
+    """The encrypted file to download instead of the plain one (``proto.encrypted_artifact``)."""
 
     path: str
     length: int = Field(ge=1)
     sha256: Sha256Hex
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """The ECU's X25519 key for which it is encrypted."""
+    """The ECU's X25519 key, for which the file is encrypted."""
     format: Literal["OTAE-1"] = "OTAE-1"
 
 
@@ -71,7 +71,7 @@ class RequirementCustom(_Model):
 
 
 class VehicleEcuCustom(_Model):
-    """What one ECU of the vehicle runs after the update."""
+    """The version that one ECU of the vehicle runs after the update."""
 
     image_number: int = Field(ge=1, le=MAX_IMAGE_NUMBER)
     ecu: str
@@ -88,7 +88,7 @@ class TargetCustom(_Model):
     release_counter: int = Field(ge=0)
     """The image's MCUboot security counter."""
     requires: tuple[RequirementCustom, ...] = ()
-    """For the gateway, which cannot read an encrypted image. The ECU judges the dependencies in the image itself."""
+    """The image's dependencies, for the gateway, which cannot read an encrypted image. The ECU reads them from the image."""
     patch: PatchCustom | None = None
     encryption: EncryptionCustom | None = None
 
@@ -102,9 +102,9 @@ class ManifestCustom(_Model):
     campaign_name: str = ""
     release_notes: str = ""
     approval_timeout_s: float = 0.0
-    """How long the driver may take, from the first question on. 0: no limit."""
+    """How long the driver may take to decide, counted from the first question. 0: no limit."""
     vehicle: tuple[VehicleEcuCustom, ...] = ()
-    """Every ECU whose version the Director knows, whether it is in this campaign or not."""
+    """Every ECU with a known version, whether it is in this campaign or not."""
 
     @model_validator(mode="after")
     def _each_once(self) -> ManifestCustom:
@@ -112,11 +112,11 @@ class ManifestCustom(_Model):
             ("image number", [each.image_number for each in self.vehicle]),
             ("ECU serial", [each.ecu_serial for each in self.vehicle]),
         ):
-            # With one number or serial twice, an ECU could not tell which of two versions holds for it.
+            # If a number or serial occurred twice, an ECU could not choose between the two versions.
             if len(set(values)) != len(values):
                 raise ValueError(f"vehicle: an {what} occurs twice")
         return self
 
     def versions(self) -> dict[int, ImageVersion]:
-        """Return what the vehicle runs after the update, by image number."""
+        """Return the versions in the vehicle after the update, by image number."""
         return {each.image_number: ImageVersion.parse(each.version) for each in self.vehicle}

@@ -1,4 +1,5 @@
-"""``otabench doctor``: what this machine offers a bench, and what is wrong with its buses.
+"""Checks for ``otabench doctor`` (this machine and its buses) and ``otabench bench check`` (a bench file).
 
-``finding`` is one line; ``links``, ``error_frames`` and ``adapters`` judge what was read (pure); ``machine`` reads.
+``machine`` reads the state of this machine; ``links``, ``error_frames`` and ``adapters`` judge it. ``bench_check`` and ``bus_probe`` check
+what a bench file names. All return ``bench.finding.Finding``.
 """

@@ -1,7 +1,6 @@
 """Find USB-CAN adapters in sysfs, with their name, driver, serial number and interfaces.
 
-USB devices are recognized by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial port. Only the given
-folder is read.
+The module recognizes USB devices by the identifiers of Linux' own drivers, and of LAWICEL firmware behind a serial port.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from otabench.bench.finding import Finding, ok, warn
 
 USB_DEVICES: Final = Path("/sys/bus/usb/devices")
 _SERIAL_DRIVERS: Final = ("cdc_acm", "ftdi_sio")
-"""With these the adapter is a serial port, not an interface."""
+"""With these drivers the adapter is a serial port, not a CAN interface."""
 _BY_PRODUCT: Final[dict[tuple[str, str], tuple[str, str]]] = {
     ("1d50", "606f"): ("candleLight / gs_usb", "gs_usb"),
     ("1209", "2323"): ("candleLight", "gs_usb"),
@@ -37,12 +36,12 @@ _BY_VENDOR: Final = {"0bfd": ("Kvaser", "kvaser_usb"), "0c72": ("PEAK", "peak_us
 
 @dataclass(frozen=True)
 class UsbAdapter:
-    """One adapter."""
+    """One USB-CAN adapter."""
 
     path: str
-    """Its place on the USB, as 1-1.4."""
+    """Its place on the USB, e.g. 1-1.4."""
     name: str
-    wanted_driver: str
+    expected_driver: str
     serial: str
     driver: str
     interfaces: tuple[str, ...]
@@ -50,10 +49,10 @@ class UsbAdapter:
 
 
 def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
-    """Return the adapters that are plugged in. An absent folder (no USB) has none."""
+    """Return the adapters that are plugged in. Without USB the folder does not exist, and the list is empty."""
     if not devices.is_dir():
         return []
-    found = []
+    adapters = []
     for device in sorted(devices.iterdir()):
         vendor, product = _text(device / "idVendor").lower(), _text(device / "idProduct").lower()
         known = _BY_PRODUCT.get((vendor, product)) or _BY_VENDOR.get(vendor)
@@ -62,66 +61,66 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
         parts = sorted(devices.glob(f"{device.name}:*"))
         drivers = [part.joinpath("driver").resolve().name for part in parts if part.joinpath("driver").exists()]
         interfaces = [entry.name for part in parts for entry in _interfaces(part)]
-        found.append(
+        adapters.append(
             UsbAdapter(
                 path=device.name,
                 name=known[0],
-                wanted_driver=known[1],
+                expected_driver=known[1],
                 serial=_text(device / "serial"),
                 driver=drivers[0] if drivers else "",
                 interfaces=tuple(sorted(interfaces)),
             )
         )
-    return found
+    return adapters
 
 
 def judge(adapters: Sequence[UsbAdapter], *, is_needed: bool, is_missing: bool) -> list[Finding]:
-    """Return one line an adapter.
+    """Return a finding for each adapter, or one finding if there is no adapter.
 
     Args:
-        adapters: as ``find`` gives them.
+        adapters: the result of ``find``.
         is_needed: whether the bench file names an interface that only an adapter can provide.
-        is_missing: whether such an interface is not there.
+        is_missing: whether such an interface does not exist.
     """
     if not adapters:
         if is_missing:
             return [
                 warn(
                     "USB adapter",
-                    "none is plugged in, and the bench file names a real bus",
+                    "no adapter is plugged in, but the bench file names a real bus",
                     "plug it in; `lsusb` must show it (docs/hardware.md)",
                 )
             ]
         if is_needed:
             return [ok("USB adapter", "no known adapter; the interfaces of the bench file exist without one")]
-        return [ok("USB adapter", "none; a bench of simulated ECUs needs none")]
+        return [ok("USB adapter", "no adapter; a bench of simulated ECUs does not need one")]
     same = Counter(adapter.serial for adapter in adapters if adapter.serial)
-    found = []
+    findings = []
     for adapter in adapters:
         about = f"USB {adapter.path}"
         words = f"{adapter.name}, serial {adapter.serial or 'none'}"
         if not adapter.driver:
-            found.append(warn(about, f"{words}, no driver", f"modprobe {adapter.wanted_driver}"))
-        elif adapter.wanted_driver in _SERIAL_DRIVERS:
+            findings.append(warn(about, f"{words}, no driver", f"modprobe {adapter.expected_driver}"))
+        elif adapter.expected_driver in _SERIAL_DRIVERS:
             port = f"/dev/{adapter.interfaces[0]}" if adapter.interfaces else "no serial port"
-            found.append(ok(about, f"{words}, driver {adapter.driver}, {port}: for `slcand` or python-can's slcan"))
+            findings.append(ok(about, f"{words}, driver {adapter.driver}, {port}: for `slcand` or python-can's slcan"))
         elif not adapter.interfaces:
-            found.append(
+            findings.append(
                 warn(about, f"{words}, driver {adapter.driver}, no CAN interface", "unplug it and plug it in again")
             )
         else:
-            found.append(ok(about, f"{words}, driver {adapter.driver}, {', '.join(adapter.interfaces)}"))
+            findings.append(ok(about, f"{words}, driver {adapter.driver}, {', '.join(adapter.interfaces)}"))
         if same[adapter.serial] > 1:
-            found.append(
+            findings.append(
                 warn(
-                    about, f"its serial number {adapter.serial} is another adapter's too", "name them by their USB path"
+                    about, f"another adapter has the same serial number {adapter.serial}", "name them by their USB path"
                 )
             )
-    return found
+    return findings
 
 
 def _interfaces(part: Path) -> list[Path]:
-    """CAN interfaces and serial ports. A USB-serial chip's port stands beside its tty folder, as ttyUSB0."""
+    """Return the CAN interfaces and serial ports of a USB device. A USB-serial chip's port is beside its tty folder, e.g. ttyUSB0."""
     return [*part.glob("net/*"), *part.glob("tty/*"), *part.glob("ttyUSB*")]
 
 

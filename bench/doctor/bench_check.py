@@ -1,8 +1,11 @@
-"""Check what a bench file names, before a run depends on it.
+"""Check everything that a bench file names, before a run depends on it.
 
-Checked are each bus (``doctor.bus_probe``) and the keys' folder; for each ECU that its flash profile and security plug-in load, its secret
-can be read, the kernel has ISO-TP where it must, and the programs of its power commands exist; and that each board answers as the
-board of the file. A simulated ECU exists only while its bench is up, so it is not asked. Nothing is changed, no power is switched.
+* Each bus can be used (``doctor.bus_probe``), and the key folder is complete.
+* For each ECU: its flash profile and security algorithm can be loaded, its secret can be read, the kernel supports ISO-TP if required, and
+  the programs of its power commands exist.
+* Each board answers, with the serial number of the file. Simulated ECUs are not asked, because they exist only while their bench is up.
+
+The check changes nothing and does not switch power.
 """
 
 from __future__ import annotations
@@ -27,13 +30,13 @@ _SHELL_CHARACTERS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{")
 
 
 def examine(topology: Topology) -> Iterator[Finding]:
-    """All findings, in the file's order."""
+    """Return all findings, in the order of the bench file."""
     reachable = set()
     for name, bus in topology.buses.items():
         problem = bus_probe.problem(bus)
         if not problem:
             reachable.add(name)
-        yield replace(problem, where=f"bus {name}") if problem else ok(f"bus {name}", bus_probe.words(bus))
+        yield replace(problem, where=f"bus {name}") if problem else ok(f"bus {name}", bus_probe.describe(bus))
     if topology.keys is not None:
         yield keys.folder_problem(topology.keys, topology) or ok("keys", str(topology.keys))
     elif topology.boards():
@@ -61,7 +64,7 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
     if problems:
         return
     if not bus_is_there:
-        yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} is not there", "mend that first")
+        yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} cannot be used", "correct the bus first")
         return
     try:
         found = boards.ask(endpoints.endpoint(topology, name, keys_dir=_keys_dir(topology)), within_s=_BOARD_ANSWERS_S)
@@ -96,7 +99,8 @@ def _power_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:
         return
     for key, command in (("on", ecu.power.on), ("off", ecu.power.off)):
         if _SHELL_CHARACTERS & set(command.split(maxsplit=1)[0]):
-            continue  # the shell's business
+            # The shell evaluates this command, so its program cannot be determined here.
+            continue
         program = shlex.split(command, comments=False, posix=False)[0]
         if shutil.which(program) is None and program not in ("cd", "test", "echo", "true", "false", "exit"):
             problem = f"ecus.{name}.power.{key}: there is no program {program!r}"
@@ -104,5 +108,5 @@ def _power_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:
 
 
 def _keys_dir(topology: Topology) -> Path:
-    """Return the bench file's key folder; without one, secrets of boards come from files that the bench file names."""
+    """Return the key folder of the bench file. Without one, the bench file names a secret file for each board."""
     return topology.keys or Path()

@@ -1,8 +1,8 @@
-"""Whether a bus of the bench file can be used now: one judgement for `otabench bench check` and `otabench doctor`.
+"""Check whether a bus of the bench file can be used now, for `otabench bench check` and `otabench doctor`.
 
-A SocketCAN interface must exist, be up, be CAN FD if the file says so, and run at the file's bit rates. For any other interface its
-library must be installed, and python-can must be able to open it. No frame is sent. A bus that a running bench may hold is not
-opened, because that would close a serial adapter under the bench.
+* A SocketCAN interface must exist, be up, support CAN FD if the file requires it, and run at the file's bit rates.
+* For any other interface its library must be installed, and python-can must be able to open it.
+* The check does not send frames. It does not open a bus that a running bench may hold, because that would disturb a serial adapter.
 """
 
 from __future__ import annotations
@@ -37,46 +37,46 @@ _PACKAGES: Final = {
     "cantact": ("cantact", "cantact"),
     "nixnet": ("nixnet", "nixnet"),
 }
-"""By interface: the package's import name, and python-can's extra that brings it."""
+"""By interface: the import name of its package, and the extra of python-can that installs it."""
 _VENDORS: Final = {
     "pcan": ("pcanbasic", "PEAK's PCAN-Basic (libpcanbasic.so)"),
     "kvaser": ("canlib", "Kvaser's CANlib (libcanlib.so)"),
 }
-"""By interface: the vendor's library."""
+"""By interface: file name and full name of the vendor's library."""
 
 
 def problem(bus: BusEntry) -> Finding | None:
-    """Return why a bus cannot be used now; None if it can."""
+    """Return why a bus cannot be used now, or None if it can be used."""
     if bus.interface == "socketcan":
         return environment.interface_problem(
             str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd
         ) or _rate_problem(bus)
-    found = _missing_library(bus.interface)
-    if found is None and not _is_taken(bus):
-        found = (_socketcand_problem(bus) if bus.interface == "socketcand" else None) or _refused(bus)
-    if found is None:
+    finding = _missing_library(bus.interface)
+    if finding is None and not _is_taken(bus):
+        finding = (_socketcand_problem(bus) if bus.interface == "socketcand" else None) or _open_problem(bus)
+    if finding is None:
         return None
-    return replace(found, problem=f"interface {bus.interface}, channel {bus.channel}: {found.problem}")
+    return replace(finding, problem=f"interface {bus.interface}, channel {bus.channel}: {finding.problem}")
 
 
-def words(bus: BusEntry) -> str:
-    """Return what is there, of a bus without a problem."""
+def describe(bus: BusEntry) -> str:
+    """Return a bus without a problem in words."""
     rate = f"{bus.bitrate // 1000} kbit/s" + (", CAN FD" if bus.fd else "")
     if bus.interface == "socketcan":
-        return f"{bus.channel} is there and up ({rate} wanted)"
+        return f"{bus.channel} exists and is up (required: {rate})"
     if _is_taken(bus):
-        return f"{bus.interface} {bus.channel} was not opened: the bench of {_RUN} runs"
-    return f"{bus.interface} {bus.channel} is there ({rate} wanted)"
+        return f"{bus.interface} {bus.channel} was not opened, because the bench of {_RUN} runs"
+    return f"{bus.interface} {bus.channel} can be opened (required: {rate})"
 
 
 def rate_problem(bus: BusEntry, link: LinkState) -> Finding | None:
-    """Return that an interface runs at other bit rates than the bench file's; None if it does not. Pure."""
+    """Return a finding if an interface does not run at the bit rates of the bench file, otherwise None."""
     differences = []
     if link.bitrate and link.bitrate != bus.bitrate:
-        differences.append(f"runs at {link.bitrate} bit/s, the bench file says {bus.bitrate}")
+        differences.append(f"runs at {link.bitrate} bit/s, but the bench file requires {bus.bitrate}")
     if bus.fd and link.data_bitrate and link.data_bitrate != (bus.data_bitrate or bus.bitrate):
         differences.append(
-            f"has a data phase of {link.data_bitrate} bit/s, the bench file says {bus.data_bitrate or bus.bitrate}"
+            f"has a data phase of {link.data_bitrate} bit/s, but the bench file requires {bus.data_bitrate or bus.bitrate}"
         )
     if not differences:
         return None
@@ -90,16 +90,15 @@ def _rate_problem(bus: BusEntry) -> Finding | None:
         return None
     try:
         return rate_problem(bus, link_state.read(str(bus.channel)))
-    except BenchError:  # no `ip` here: it cannot be judged
+    except BenchError:
+        # Without the command `ip` the bit rate cannot be read.
         return None
 
 
 def _missing_library(interface: str) -> Finding | None:
     package, extra = _PACKAGES.get(interface, ("", ""))
     if package and importlib.util.find_spec(package) is None:
-        return fail(
-            interface, "the Python package that it needs is not installed", f'`pip install "python-can[{extra}]"`'
-        )
+        return fail(interface, "the required Python package is not installed", f'`pip install "python-can[{extra}]"`')
     library, name = _VENDORS.get(interface, ("", ""))
     if library and find_library(library) is None:
         remedy = "install it, or use the kernel's driver: interface socketcan (docs/hardware.md)"
@@ -118,7 +117,7 @@ def _is_taken(bus: BusEntry) -> bool:
 
 
 def _socketcand_problem(bus: BusEntry) -> Finding | None:
-    """Return that no socketcand answers; python-can itself would try for ten seconds."""
+    """Return a finding if socketcand does not answer. python-can itself would try for ten seconds."""
     host, port = str(bus.options.get("host")), bus.options.get("port")
     try:
         socket.create_connection((host, int(str(port))), timeout=_CONNECT_S).close()
@@ -129,7 +128,7 @@ def _socketcand_problem(bus: BusEntry) -> Finding | None:
     return None
 
 
-def _refused(bus: BusEntry) -> Finding | None:
+def _open_problem(bus: BusEntry) -> Finding | None:
     import can
 
     try:
@@ -137,15 +136,15 @@ def _refused(bus: BusEntry) -> Finding | None:
             can.Bus(**bus.can_arguments()).shutdown()
     except TypeError as error:
         return fail(bus.interface, " ".join(str(error).split()), "correct the keys of this bus")
-    except Exception as error:  # noqa: BLE001  # python-can's interfaces raise what they like
-        said = " ".join(str(error).split()) or type(error).__name__
-        return fail(bus.interface, said, _what_to_look_at(bus))
+    except Exception as error:  # noqa: BLE001  # python-can's interfaces raise any exception
+        text = " ".join(str(error).split()) or type(error).__name__
+        return fail(bus.interface, text, _open_remedy(bus))
     return None
 
 
-def _what_to_look_at(bus: BusEntry) -> str:
+def _open_remedy(bus: BusEntry) -> str:
     if bus.interface == UDP_MULTICAST:
-        return "channel is a multicast address, as 239.74.163.2, and needs a network interface that is up"
+        return "give a multicast address such as 239.74.163.2 as channel, and check that a network interface is up"
     if bus.interface == "socketcand":
-        return "does the socketcand there serve this channel?"
-    return "is the adapter plugged in, its driver installed, and no other program at it?"
+        return "check that the socketcand there serves this channel"
+    return "check that the adapter is plugged in, its driver is installed, and no other program uses it"

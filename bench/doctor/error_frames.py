@@ -1,8 +1,11 @@
-"""Judges the error frames of a CAN interface (linux/can/error.h): only node, wrong bit rate, no termination. Pure.
+"""Diagnose a bus by the error frames of a CAN interface (linux/can/error.h): single node, wrong bit rate, no termination.
 
-Classes, counts and the kind of violation give the diagnosis. Bit errors belong to a sender whose frames read back differently (no
-termination, a short). Form and stuff errors belong to a listener that cannot decode the frames (another bit rate, if it decodes none).
-Error frames come only from adapters that report bus errors (`berr-reporting on`, or always).
+The diagnosis follows from classes, counts and the kind of violation:
+
+* Bit errors belong to a sender that reads back something else than it sends (no termination, a short circuit).
+* Form and stuff errors belong to a listener that cannot decode the frames. If it decodes none at all, the bus has another bit rate.
+
+Only adapters that report bus errors deliver error frames (`berr-reporting on`, or always).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ _ACK: Final = 0x020
 _PROTOCOL: Final = 0x008
 _TRANSCEIVER: Final = 0x010
 _ACK_SLOT: Final = 0x19
-"""data[3] where the violation was seen in the acknowledgement slot."""
+"""data[3]: the violation is in the acknowledgment slot."""
 _BIT_ERRORS: Final = 0x18
 """data[2]: a dominant or a recessive bit could not be sent."""
 _FEW: Final = 3
@@ -27,7 +30,7 @@ _FEW: Final = 3
 
 @dataclass
 class _Heard:
-    """What was counted while listening."""
+    """The counts of the error frames."""
 
     classes: Counter[int] = field(default_factory=Counter)
     unacknowledged: int = 0
@@ -45,20 +48,20 @@ class _Heard:
 
 
 def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: int, seconds: float) -> list[Finding]:
-    """Return what was heard in ``seconds``.
+    """Return the diagnosis of the frames that an interface received.
 
     Args:
-        name: the interface's.
-        error_frames: identifier without the error flag, and the eight bytes.
-        data_frames: how many good frames of other nodes came meanwhile.
-        seconds: how long was listened.
+        name: the name of the interface.
+        error_frames: identifier without the error flag, and the eight data bytes, of each error frame.
+        data_frames: number of good frames of other nodes in the same time.
+        seconds: how long the interface was observed.
     """
     heard = _Heard()
     for can_id, data in error_frames:
         heard.count(can_id, data)
     frames = f"{data_frames} frames in {seconds:.1f} s"
     if not heard.classes:
-        return [ok(name, f"heard {frames}, no error frame")]
+        return [ok(name, f"received {frames}, no error frame")]
     return [_diagnose(name, heard, data_frames=data_frames, frames=frames)]
 
 
@@ -66,19 +69,19 @@ def _diagnose(name: str, heard: _Heard, *, data_frames: int, frames: str) -> Fin
     """Return the most specific diagnosis that the counts support."""
     counts = ", ".join(f"{CLASSES[bit]} {count}" for bit, count in sorted(heard.classes.items()))
     if heard.classes[_TRANSCEIVER]:
-        remedy = "a short or a broken wire on CAN_H or CAN_L: look at the cable"
+        remedy = "check the cable for a short circuit or a broken wire on CAN_H or CAN_L"
         return fail(name, f"transceiver errors ({counts})", remedy)
     if heard.unacknowledged > heard.violations and data_frames == 0:
         problem = f"its frames are not acknowledged ({counts}): it is the only node, or the others are off"
         return fail(name, problem, "connect and power another node; a bus needs two")
     if heard.violations < _FEW:
-        remedy = "now and then is no harm; if it goes on, look at the wiring"
+        remedy = "single ones are harmless; if they continue, check the wiring"
         return warn(name, f"error frames ({counts}; {frames})", remedy)
     if heard.misread_bits * 2 > heard.violations:
         return fail(
             name,
-            f"what it sends reads back otherwise, bit by bit ({counts}; {frames})",
-            "no termination, or a short: measure 60 ohm between CAN_H and CAN_L with all power off",
+            f"it reads back other bits than it sends ({counts}; {frames})",
+            "the termination is missing, or there is a short circuit: measure 60 ohm between CAN_H and CAN_L with all power off",
         )
     if data_frames == 0:
         return fail(
@@ -89,5 +92,5 @@ def _diagnose(name: str, heard: _Heard, *, data_frames: int, frames: str) -> Fin
     return fail(
         name,
         f"frames are destroyed ({counts}; {frames})",
-        "no termination, or a disturbed line: measure 60 ohm between CAN_H and CAN_L with all power off",
+        "the termination is missing, or the line is disturbed: measure 60 ohm between CAN_H and CAN_L with all power off",
     )

@@ -1,7 +1,7 @@
-"""Judges CAN interfaces by what `ip` reports about them (``bus.link_state``). Pure.
+"""Judge CAN interfaces by what `ip` reports about them (``bus.link_state``).
 
-State and counters are interpreted by the fault confinement of ISO 11898-1: a transmitter without acknowledgment becomes error-passive
-and stays so; a transmitter whose frames are destroyed goes on to bus-off.
+State and counters are interpreted by the fault confinement of ISO 11898-1. A transmitter without acknowledgment becomes error-passive and
+stays so. A transmitter whose frames are destroyed becomes error-passive, then bus-off.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ _PASSIVE: Final = 128
 
 
 def judge(links: Sequence[LinkState], *, bitrates: Mapping[str, int] | None = None) -> list[Finding]:
-    """Return one finding or more for each interface.
+    """Return one or more findings for each interface.
 
     Args:
         links: the interfaces.
-        bitrates: of each interface that the bench file names, the bit rate that it requires.
+        bitrates: the required bit rate of each interface that the bench file names.
     """
     return [finding for link in links for finding in _judge(link, (bitrates or {}).get(link.channel))]
 
 
-def _judge(link: LinkState, wanted_bitrate: int | None) -> list[Finding]:
+def _judge(link: LinkState, required_bitrate: int | None) -> list[Finding]:
     if not link.is_up:
-        return [_down(link, wanted_bitrate)]
+        return [_down(link, required_bitrate)]
     if link.is_off:
         return [_bus_off(link)]
-    found = [_state(link)]
+    findings = [_state(link)]
     name = link.channel
-    if wanted_bitrate is not None and link.bitrate and link.bitrate != wanted_bitrate:
-        found.append(
+    if required_bitrate is not None and link.bitrate and link.bitrate != required_bitrate:
+        findings.append(
             fail(
                 name,
-                f"runs at {link.bitrate} bit/s, the bench file says {wanted_bitrate}",
-                f"ip link set {name} down; ip link set {name} type can bitrate {wanted_bitrate}; ip link set {name} up",
+                f"runs at {link.bitrate} bit/s, but the bench file requires {required_bitrate}",
+                f"ip link set {name} down; ip link set {name} type can bitrate {required_bitrate}; ip link set {name} up",
             )
         )
     # Without a queueing discipline (a vcan that is not paced) frames do not wait, so no queue can be too short.
     if link.tx_queue_length < MIN_TX_QUEUE and not (link.is_virtual and link.queueing_discipline == "noqueue"):
-        found.append(
+        findings.append(
             warn(
                 name,
                 f"txqueuelen is {link.tx_queue_length}: a burst of frames ends in ENOBUFS",
@@ -53,16 +53,16 @@ def _judge(link: LinkState, wanted_bitrate: int | None) -> list[Finding]:
         )
     if link.received and link.received.over_errors:
         problem = f"{link.received.over_errors} frames were lost in the controller"
-        found.append(warn(name, problem, "a busy machine or a slow USB hub: move it"))
-    return found
+        findings.append(warn(name, problem, "the machine is busy or the USB hub is slow: connect the adapter directly"))
+    return findings
 
 
-def _down(link: LinkState, wanted_bitrate: int | None) -> Finding:
+def _down(link: LinkState, required_bitrate: int | None) -> Finding:
     name = link.channel
     timing = (
-        "" if link.is_virtual or link.bitrate else f"ip link set {name} type can bitrate {wanted_bitrate or 500000}; "
+        "" if link.is_virtual or link.bitrate else f"ip link set {name} type can bitrate {required_bitrate or 500000}; "
     )
-    level = fail if wanted_bitrate is not None else warn
+    level = fail if required_bitrate is not None else warn
     return level(name, "is down", f"{timing}ip link set {name} up")
 
 
@@ -71,7 +71,7 @@ def _state(link: LinkState) -> Finding:
         return _error_passive(link)
     if link.state == "ERROR-WARNING":
         problem = f"error-warning{_counters(link)}"
-        return warn(link.channel, problem, "frames are disturbed: look at bit rate, wiring and termination")
+        return warn(link.channel, problem, "frames are disturbed: check bit rate, wiring and termination")
     return ok(link.channel, _healthy_words(link))
 
 
@@ -103,20 +103,20 @@ def _error_passive(link: LinkState) -> Finding:
     if link.tx_errors >= _PASSIVE and link.rx_errors == 0 and not link.bus_offs:
         return fail(
             link.channel,
-            f"{words}: its frames are not acknowledged, it seems to be the only node",
-            "connect and power the other node, look at CAN_H, CAN_L and the 120 ohm at both ends",
+            f"{words}: its frames are not acknowledged; it seems to be the only node",
+            "connect and power the other node; check CAN_H, CAN_L and the 120 ohm at both ends",
         )
     if link.rx_errors > link.tx_errors:
         return fail(
             link.channel,
-            f"{words}: what it hears makes no sense to it",
-            "set the bus's bit rate (otabench can up), look at the termination",
+            f"{words}: it cannot decode the frames that it receives",
+            "set the bit rate of the bus (otabench can up), and check the termination",
         )
     return fail(
         link.channel,
         words,
-        "the only node, a wrong bit rate, or no termination: compare the bit rate, look at the 120 ohm at both ends "
-        "(the line below tells which, where the adapter reports errors)",
+        "it is the only node, its bit rate is wrong, or the termination is missing: compare the bit rate, check the 120 ohm at both ends "
+        "(if the adapter reports errors, the next line shows the cause)",
     )
 
 
@@ -124,19 +124,21 @@ def _bus_off(link: LinkState) -> Finding:
     if link.state != "BUS-OFF":
         return fail(
             link.channel,
-            f"{link.state.lower()}, but without carrier: it was bus-off and came back by itself, and the kernel sends nothing",
+            f"{link.state.lower()}, but without carrier: it was bus-off and recovered by itself, but the kernel does not send",
             link.restart,
         )
     if link.restart_ms:
-        again = f"it starts again by itself after {link.restart_ms} ms"
+        again = f"it restarts by itself after {link.restart_ms} ms"
     else:
-        aside = "slcan knows no restart" if link.kind == "slcan" else "or set restart-ms 100 while it is down"
+        aside = (
+            "slcan does not support restart-ms" if link.kind == "slcan" else "or set restart-ms 100 while it is down"
+        )
         again = f"then {link.restart} ({aside})"
     so_far = f", {_times(link.bus_offs)} so far" if link.bus_offs else ""
     return fail(
         link.channel,
         f"bus-off{_counters(link)}{so_far}: its frames are destroyed",
-        f"look for a wrong bit rate, a short, or CAN_H and CAN_L swapped; {again}",
+        f"check for a wrong bit rate, a short circuit, or CAN_H and CAN_L swapped; {again}",
     )
 
 

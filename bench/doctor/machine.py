@@ -1,6 +1,6 @@
-"""What the doctor reads from this machine: kernel, rights, interfaces, tools, ports, folders, libraries.
+"""Read and judge this machine for `otabench doctor`: kernel, rights, interfaces, tools, ports, folders, libraries.
 
-Nothing is changed and no frame is sent; real CAN interfaces are listened to for a moment.
+The checks change nothing and send no frames. They listen on real CAN interfaces for a moment.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
 _CAP_NET_ADMIN: Final = 12
 _ERR_FLAG: Final = 0x2000_0000
 _CAN_RAW_ERR_FILTER: Final = 2
-_WITH_CAN: Final = "run by `setup/with-can`, which brings a kernel that has CAN"
+_WITH_CAN: Final = "run by `setup/with-can`, which provides a kernel with CAN"
 
 
 def examine(topology: Topology) -> list[Finding]:
@@ -126,7 +126,7 @@ def _pace() -> Finding:
 
 
 def _interfaces(topology: Topology) -> Iterator[Finding]:
-    wanted = {
+    bitrates = {
         str(bus.channel): bus.bitrate
         for bus in topology.buses.values()
         if bus.interface == "socketcan" and not bus.is_vcan
@@ -136,17 +136,17 @@ def _interfaces(topology: Topology) -> Iterator[Finding]:
     except AdapterError as error:
         yield warn("interfaces", "states and counters cannot be read", str(error))
         return
-    if not found and not wanted:
+    if not found and not bitrates:
         yield ok("interfaces", "no CAN interface on this kernel")
     elif not found:
         yield warn("interfaces", "no CAN interface on this kernel", f"plug the adapter in, or {_WITH_CAN}")
     for link in found:
-        yield from links.judge([link], bitrates=wanted)
+        yield from links.judge([link], bitrates=bitrates)
         if not link.is_virtual and link.is_up and not link.is_off:
-            yield from _heard(link.channel)
+            yield from _listen(link.channel)
 
 
-def _heard(name: str) -> list[Finding]:
+def _listen(name: str) -> list[Finding]:
     errors, frames, until = [], 0, time.monotonic() + LISTEN_S
     try:
         with socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW) as listener:
@@ -164,7 +164,7 @@ def _heard(name: str) -> list[Finding]:
                 else:
                     frames += 1
     except OSError as error:
-        return [warn(name, f"cannot be listened to: {error.strerror}", f"ip link set {name} up")]
+        return [warn(name, f"cannot be opened for listening: {error.strerror}", f"ip link set {name} up")]
     return error_frames.judge(name, errors, data_frames=frames, seconds=LISTEN_S)
 
 
@@ -172,7 +172,7 @@ def _named_buses(topology: Topology) -> Iterator[Finding]:
     for name, bus in topology.buses.items():
         where = f"bus {name}"
         found = bus_probe.problem(bus)
-        yield replace(found, where=where) if found else ok(where, bus_probe.words(bus))
+        yield replace(found, where=where) if found else ok(where, bus_probe.describe(bus))
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
@@ -203,7 +203,7 @@ def _tools(_: Topology) -> Iterator[Finding]:
 
 
 def _database(_: Topology) -> Iterator[Finding]:
-    """Check that SQLite can write in the runs folder. A commit needs file locks; some network file systems have none."""
+    """Check that SQLite can write in the runs folder. A commit needs file locks, which some network file systems do not support."""
     folder = _runs_folder()
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as scratch:
@@ -243,7 +243,7 @@ def _keys(topology: Topology) -> Iterator[Finding]:
         yield boards.NO_KEYS
         return
     if topology.keys is None and not folder.is_dir():
-        yield ok("keys", "none in ./keys, and the bench file names none: every run makes its own")
+        yield ok("keys", "no folder ./keys, and the bench file does not name one: every run makes its own keys")
         return
     if found := keys.folder_problem(folder, topology):
         yield found if topology.keys else replace(found, severity=Severity.WARN)

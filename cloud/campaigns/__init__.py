@@ -1,4 +1,5 @@
-"""Campaigns and jobs: the operator's request, the rules, the manifests, and the course of each job.
+"""Campaigns and jobs: the operator's request, the rules, the manifests, and the progress of each job.
 
-Rules are pure (``job_rules``, ``vehicle_rules``, ``transfer_policy``); everything else here applies them to the database.
+The rules (``job_rules``, ``vehicle_rules``, ``transfer_policy``) use neither database nor clock. All other modules apply them to the
+database.
 """

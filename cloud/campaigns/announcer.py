@@ -1,7 +1,9 @@
-"""Announces changes once they are committed: to the trace, to the event plane, and to those who watch a campaign.
+"""Announce committed changes to the trace, to the event plane, and to clients that watch a campaign.
 
-Nothing here can fail a request or delay it. Called on the event loop's thread only. docs/contracts.md describes the trace. Vehicles
-listen to the topics below ``otabench/v1/vehicles/VIN/``.
+* An announcement never fails a request and never delays it.
+* All methods run on the event loop's thread.
+
+docs/contracts.md describes the trace. Vehicles listen to the topics below ``otabench/v1/vehicles/VIN/``.
 """
 
 from __future__ import annotations
@@ -26,25 +28,25 @@ TOPIC_ROOT: Final = "otabench/v1/vehicles"
 
 
 class Publisher(Protocol):
-    """The event plane: accepts a message at once and sends it when it can."""
+    """The event plane. It accepts a message at once and sends it when possible."""
 
     def publish(self, topic: str, payload: bytes) -> None: ...
 
 
 class Announcer:
-    """One instance per control plane."""
+    """The announcements of one control plane."""
 
     def __init__(self, *, trace: Path | None, publisher: Publisher) -> None:
-        # A writer writes one component's name, so there is one for each component of the control plane.
+        # A writer has one component's name, so each component needs its own writer.
         self._control = TraceWriter(trace, component="cloud.control")
         self._orchestrator = TraceWriter(trace, component="cloud.orchestrator")
         self._director = TraceWriter(trace, component="cloud.director")
         self._publisher = publisher
-        # Every watcher has an event of its own: whoever is slow to read its stream holds up no other.
+        # Every watcher has its own event, so that a client that reads slowly does not delay the others.
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
-        """Announce a new campaign to the trace; its jobs are announced one by one, by ``job_moved``."""
+        """Announce a new campaign. Its jobs are announced one by one (``job_moved``)."""
         _emit(
             self._orchestrator,
             "campaign.created",
@@ -55,7 +57,7 @@ class Announcer:
         )
 
     def manifest_signed(self, signed: SignedManifest, *, vin: str, job_id: str, patches: dict[str, int]) -> None:
-        """Announce a vehicle's new manifest. ``patches``: their bytes, by hardware id."""
+        """Announce a vehicle's new manifest. ``patches``: the size of each patch in bytes, by hardware id."""
         _emit(
             self._director,
             "manifest.signed",
@@ -99,17 +101,17 @@ class Announcer:
         self.campaign_changed(transition.campaign_id)
 
     def update_available(self, *, vin: str, job_id: str, campaign_id: str) -> None:
-        """Wake the vehicle, which then checks in."""
+        """Wake the vehicle, so that it checks in."""
         self._publish(vin, "update-available", {"vin": vin, "job_id": job_id, "campaign_id": campaign_id})
 
     def campaign_changed(self, campaign_id: str) -> None:
-        """Wake those who watch the campaign."""
+        """Wake the watchers of the campaign."""
         for watcher in self._watchers.get(campaign_id, ()):
             watcher.set()
 
     @contextmanager
     def watching(self, campaign_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set at every change of the campaign, while the block runs. Whoever waits for it clears it."""
+        """Yield an event that is set at every change of the campaign, while the block runs. The waiting caller must clear it."""
         changed = asyncio.Event()
         watchers = self._watchers.setdefault(campaign_id, set())
         watchers.add(changed)
@@ -117,7 +119,8 @@ class Announcer:
             yield changed
         finally:
             watchers.discard(changed)
-            if not watchers:  # campaigns that are no longer watched take no memory
+            # Remove the entry, so that campaigns without watchers do not occupy memory.
+            if not watchers:
                 self._watchers.pop(campaign_id, None)
 
     def close(self) -> None:
@@ -130,7 +133,7 @@ class Announcer:
 
 
 def _emit(writer: TraceWriter, event: str, *, vin: str | None = None, job_id: str | None = None, **data: Any) -> None:
-    """Write one event. A trace that cannot be written (disk full) is only a warning: the change itself is committed."""
+    """Write one event. If the trace cannot be written (disk full), only log a warning: the change itself is committed."""
     try:
         writer.emit(event, vin=vin, job_id=job_id, **data)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Makes and stores artifacts: patches, encrypted files, and the operator's images, all in one worker thread.
+"""Make and store artifacts: patches, encrypted files, and the operator's images.
 
-One thread, because bsdiff4 takes some ten times the image in memory (``store.deltas``). A file is put into the artifact store before
-the database names it: after a crash between the two, the file is made again under the same, content-addressed path.
+* All of this happens in one worker thread, because bsdiff4 needs about ten times the image in memory (``store.deltas``).
+* A file is stored before the database refers to it. After a crash in between, the file is made again under the same path, which depends
+  only on the contents.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class ArtifactMaker:
-    """The worker thread, and what it makes. Methods run on the event loop and return once the artifact is stored."""
+    """The worker thread and its artifacts. Methods run on the event loop, and return after the artifact was stored."""
 
     def __init__(self, *, database: Database, store: ArtifactStore) -> None:
         self._database = database
@@ -35,18 +36,18 @@ class ArtifactMaker:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maker")
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run something that takes processor time in the worker thread."""
+        """Run a call that takes processor time in the worker thread, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def close(self) -> None:
-        """Drop what has not begun. What is being made is lost, and is made again when it is needed."""
+        """Drop all calls that have not started. The artifacts are made again when they are needed."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     async def store_images(self, images: Iterable[GivenImage]) -> None:
-        """Store the images of a request, and the base images that came with it.
+        """Store the images of a request, with their base images.
 
         Raises:
-            NotReady: the store does not take them.
+            NotReady: the store cannot write them.
         """
 
         def put() -> None:
@@ -58,10 +59,10 @@ class ArtifactMaker:
         await self.run(put)
 
     async def store_metadata(self, vin: str, signed: SignedManifest) -> None:
-        """Put a manifest onto the artifact server, for people and tools; vehicles get it by GetManifest.
+        """Put a manifest onto the artifact server, for people and tools. Vehicles receive it by GetManifest.
 
         Raises:
-            NotReady: the store does not take it.
+            NotReady: the store cannot write it.
         """
 
         def put() -> None:
@@ -71,16 +72,16 @@ class ArtifactMaker:
         await self.run(put)
 
     async def make_patch(self, target: EcuImage, policy: TransferPolicy, *, is_public: bool) -> None:
-        """Make the patch to an ECU's image, unless there is one or none can be made.
+        """Make the patch for an ECU's image, unless it exists already or the base image is missing.
 
         Args:
-            target: image and base.
-            policy: DELTA keeps the patch even if it is large, and does not do without it.
+            target: image and base image.
+            policy: with DELTA the patch is required, and kept even if it is large.
             is_public: whether the artifact server may serve it.
 
         Raises:
-            NotAllowed: the policy is DELTA, and the base is not in the repository.
-            NotReady: database or store do not answer.
+            NotAllowed: the policy is DELTA, and the base image is not in the repository.
+            NotReady: database or store does not answer.
         """
         image, base = target.image, target.base
         if base is None:
@@ -93,9 +94,9 @@ class ArtifactMaker:
             return
 
         def make() -> tuple[str, int, str]:
-            # Read here, in the worker: the store's calls block.
+            # Read the images here, in the worker, because the store's calls block.
             patch = make_patch(self._read(base), self._read(image))
-            # Not stored, but entered with its size: the next vehicle's manifest does not have it made again.
+            # A patch that is too large is not stored. It is added to the database with its size, so that it is not made again.
             if not patch_is_kept(policy, patch_bytes=len(patch.content), image_bytes=image.length):
                 return patch.sha256, len(patch.content), ""
             path = repository.patch_path(
@@ -115,7 +116,7 @@ class ArtifactMaker:
         """Encrypt an image or patch for one ECU.
 
         Raises:
-            NotReady: database or store do not answer.
+            NotReady: database or store does not answer.
         """
 
         def make() -> tuple[str, int, str]:
@@ -141,7 +142,10 @@ class ArtifactMaker:
 
 
 def _is_enough(row: PatchRow, policy: TransferPolicy, *, is_public: bool) -> bool:
-    """Return whether a patch need not be made again: found too large (unless demanded), or already where it has to be."""
+    """Return whether a patch need not be made again.
+
+    That is so if it was too large (unless it is demanded), or if it is stored where this campaign needs it.
+    """
     if not row.path:
         return policy is not TransferPolicy.DELTA
     return row.is_public or not is_public

@@ -1,7 +1,7 @@
-"""What a vehicle that checks in is answered: no update, an update, or a refusal with its rule.
+"""Decide the answer to a check-in: no update, an update, or a refusal with its rule.
 
-Inventory, rules and jobs meet here. A manifest is not made here: if one is needed first, the outcome is ``prepare``, and the caller
-judges again once it is made. Works inside the caller's transaction.
+This module combines inventory, rules and jobs, inside the caller's transaction. It does not make manifests. If one is needed first, the
+outcome has ``prepare`` set, and the caller judges again after making it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REFUSED = ota_pb2.CheckInResponse.DECISION_REFUSED
 
 @dataclass(frozen=True)
 class CheckInOutcome:
-    """What is answered, and what the caller has to do about it."""
+    """The answer, and what the caller has to do before or after it."""
 
     decision: ota_pb2.CheckInResponse.Decision
     reason: str = ""
@@ -34,12 +34,12 @@ class CheckInOutcome:
     job_state: JobState | None = None
     campaign_id: str = ""
     prepare: bool = False
-    """The manifest has to be made first: have it made, then judge again."""
+    """True: the manifest must be made first. Then judge again."""
     transition: Transition | None = None
 
 
 def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
-    """Record the vehicle's report and return what it is answered."""
+    """Record the vehicle's report, and return the answer to it."""
     vehicle = inventory.load_vehicle(session, request.vin)
     if vehicle is None:
         reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
@@ -55,7 +55,7 @@ def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> C
         return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
     if JobState(job.state) is JobState.CREATED:
         return _judge_new_job(session, job, now=now)
-    # A vehicle that does not name the job it is busy with has lost its memory of it: offer the job again.
+    # The job has begun, but the vehicle does not name it: it has lost its record of the job. Offer the job again.
     return _outcome(UPDATE_AVAILABLE, job)
 
 
@@ -72,10 +72,10 @@ def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutco
         transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
         return _outcome(NO_UPDATE, job, transition=transition)
     vehicle = inventory.load_vehicle(session, job.vin)
-    assert vehicle is not None  # a job's vehicle is a foreign key
+    assert vehicle is not None  # the foreign key guarantees the vehicle of a job
     refusal = judge_check_in(vehicle, ecu_images.load_offers(session, job.campaign_id), job_id=job.job_id)
     if refusal is not None:
-        # The job stays CREATED: the vehicle may come to fit (an ECU replaced, a version reported), or the operator cancels.
+        # The job stays CREATED, because the vehicle may fit later: an ECU is replaced, or a version is reported.
         job.reason = str(refusal)
         return _outcome(REFUSED, job)
     if not manifests.is_current(session, job, vehicle, now=now):

@@ -1,7 +1,7 @@
-"""Which image of a campaign is for which ECU of a vehicle, and which artifacts that ECU can use: a patch, an encrypted file.
+"""Match a campaign's images with the ECUs of a vehicle, and find the artifacts for each ECU: a patch, an encrypted file.
 
-``EcuImage`` is what most steps of a manifest's making work with. Nothing is made here: ``artifact_maker`` makes patches and encrypted
-files, ``manifests`` names them in the vehicle's manifest. Every function works inside the caller's transaction.
+Every function works inside the caller's transaction. ``artifact_maker`` makes patches and encrypted files, and ``manifests`` adds them to
+the vehicle's manifest.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class EcuImage:
     ecu: EcuFacts
     image: ImageRow
     base: ImageRow | None
-    """The image that the ECU runs, from which a patch starts; None if the repository does not hold it."""
+    """The image that the ECU runs, as the base of a patch; None if the repository does not hold it."""
 
     def describe_missing_base(self) -> str:
-        """Return why no patch can be made, and the remedy."""
+        """Return why a patch cannot be made, and the remedy."""
         return (
             f"a patch is demanded for {self.image.hardware_id}, but the cloud does not hold the image of version "
             f"{self.ecu.software_version or '(not reported yet)'} that {self.ecu.ecu} runs: give it as base_image"
@@ -38,17 +38,17 @@ class EcuImage:
 
 @dataclass(frozen=True)
 class EncryptionNeed:
-    """An image or patch that has to be encrypted for one ECU before a manifest can name it."""
+    """An image or patch that must be encrypted for one ECU before a manifest can contain it."""
 
     plain_sha256: str
     plain_path: str
     location: str
-    """Where the plain file is in the artifact store."""
+    """Path of the plain file inside the artifact store."""
     public_key: str
 
 
 def load_offers(session: Session, campaign_id: str) -> list[Offer]:
-    """Return the campaign's images as ``vehicle_rules`` judges them."""
+    """Return the facts of the campaign's images that ``vehicle_rules`` judges."""
     encrypt = session.get_one(CampaignRow, campaign_id).encrypt
     return [
         Offer(
@@ -62,22 +62,22 @@ def load_offers(session: Session, campaign_id: str) -> list[Offer]:
     ]
 
 
-def versions_are_known(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> bool:
+def versions_are_known(vehicle: VehicleFacts, offers: Sequence[Offer]) -> bool:
     """Return whether every ECU that gets an image has reported what it runs."""
-    return all(vehicle.ecu_for(offer.hardware_id).software_version for offer in wanted)
+    return all(vehicle.ecu_for(offer.hardware_id).software_version for offer in offers)
 
 
 def load_ecu_images(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EcuImage]:
-    """Return the campaign's images for this vehicle, which has passed ``vehicle_rules.judge_fit`` for them."""
-    found = []
+    """Return the campaign's image for each ECU. The vehicle must have passed ``vehicle_rules.judge_fit``."""
+    images = []
     for row, image in _rows(session, campaign_id):
         ecu = vehicle.ecu_for(row.hardware_id)
-        found.append(EcuImage(ecu=ecu, image=image, base=_base(session, row, ecu)))
-    return found
+        images.append(EcuImage(ecu=ecu, image=image, base=_base(session, row, ecu)))
+    return images
 
 
 def find_kept_patch(session: Session, target: EcuImage, policy: TransferPolicy) -> PatchRow | None:
-    """Return the patch to the image, if it was made and the policy keeps it."""
+    """Return the patch for the image, or None if it was not made or the policy does not keep it."""
     if target.base is None:
         return None
     patch = repository.find_patch(session, base_sha256=target.base.sha256, target_sha256=target.image.sha256)
@@ -88,12 +88,15 @@ def find_kept_patch(session: Session, target: EcuImage, policy: TransferPolicy) 
 
 
 def find_encrypted(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> EncryptedRow | None:
-    """Return the file encrypted for that ECU, if that was done."""
+    """Return the file, encrypted for that ECU, or None if that was not done."""
     return repository.find_encrypted(session, plain_sha256=file.sha256, public_key=ecu.public_key)
 
 
 def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EncryptionNeed]:
-    """Return what is still to be encrypted for this vehicle, once its patches are made. Empty if the campaign is plain."""
+    """Return the files that still must be encrypted for this vehicle. Call this after its patches were made.
+
+    For a plain campaign the list is empty.
+    """
     campaign = session.get_one(CampaignRow, campaign_id)
     if not campaign.encrypt:
         return []
@@ -109,10 +112,10 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
 
 
 def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:
-    """Return the image that the ECU runs: the campaign's base image if its version fits, else the repository's."""
+    """Return the image that the ECU runs: the campaign's base image if its version fits, otherwise the repository's."""
     if not ecu.software_version:
         return None
-    # Two images may have the same version. That is safe: a patch names its base's SHA-256, which is compared before it is used.
+    # Two images may have the same version. That is safe, because the ECU compares the base's SHA-256 before it applies a patch.
     given = repository.find_image(session, row.base_sha256) if row.base_sha256 else None
     if given is not None and given.version == ecu.software_version:
         return given
@@ -124,6 +127,7 @@ def _rows(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, Im
         select(CampaignImageRow, ImageRow)
         .join(ImageRow, ImageRow.sha256 == CampaignImageRow.image_sha256)
         .where(CampaignImageRow.campaign_id == campaign_id)
-        .order_by(CampaignImageRow.hardware_id)  # a fixed order, so that the same facts give the same manifest
+        # In a fixed order, so that the same facts give the same manifest.
+        .order_by(CampaignImageRow.hardware_id)
     )
     return [(row, image) for row, image in rows]

@@ -1,7 +1,7 @@
-"""The inventory: the vehicles and ECUs that are registered, and what each ECU was last reported to run.
+"""The inventory: registered vehicles and ECUs, with the last report of what each ECU runs.
 
-Whether a report can be believed is judged by ``vehicle_rules.judge_report``; a report that contradicts the registration is not
-recorded. Every function works inside the caller's transaction.
+A report that contradicts the registration is not recorded (``vehicle_rules.judge_report``). Every function works inside the caller's
+transaction.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
 
 _MAX_VERSION_CHARACTERS: Final = 64
-"""What the table's column holds."""
+"""Size of the table's column."""
 
 
 def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
-    """Register the vehicle with exactly these ECUs. An ECU whose serial number and hardware stay keeps what it reported.
+    """Register the vehicle with exactly these ECUs. An ECU with unchanged serial number and hardware keeps its last report.
 
     Raises:
-        NotAllowed: these ECUs differ from those registered, and the vehicle has an open job that was made for those.
+        NotAllowed: the ECUs differ from the registered ones, and the vehicle has an open job, which was made for the registered ones.
     """
     known = load_vehicle(session, vin)
     if known is not None:
@@ -42,14 +42,14 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     if session.get(VehicleRow, vin) is None:
         session.add(VehicleRow(vin=vin))
         session.flush()
-    # ECUs that are no longer registered; a report about one is then refused by rule 2.
+    # Delete ECUs that are no longer registered. Rule 2 refuses later reports about them.
     session.execute(delete(EcuRow).where(EcuRow.vin == vin, EcuRow.ecu.not_in([ecu.ecu for ecu in ecus])))
     for position, ecu in enumerate(ecus):
         _register_ecu(session, vin, ecu, position)
 
 
 def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:
-    """Return the vehicle as registered, with its open job, or None if it is not registered."""
+    """Return the registered vehicle with its open job, or None if it is not registered."""
     if session.get(VehicleRow, vin) is None:
         return None
     ecus = session.scalars(select(EcuRow).where(EcuRow.vin == vin).order_by(EcuRow.position))
@@ -74,7 +74,7 @@ def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:
 
 
 def reported_ecus(ecus: Iterable[ota_pb2.EcuReport]) -> Sequence[ReportedEcu]:
-    """Return which ECUs a report is about, for ``vehicle_rules.judge_report``."""
+    """Return the ECUs of a report, for ``vehicle_rules.judge_report``."""
     return [ReportedEcu(ecu=ecu.ecu, serial=ecu.serial, hardware_id=ecu.hardware_id) for ecu in ecus]
 
 
@@ -86,14 +86,15 @@ def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> Non
             continue
         row.software_version = report.software_version[:_MAX_VERSION_CHARACTERS]
         active = report.slots[report.active_slot] if report.active_slot < len(report.slots) else None
-        # The counter of an INVALID slot means nothing: no image in it verifies.
+        # The counter of an INVALID slot means nothing, because the image in it does not verify.
         is_known = active is not None and active.state != ota_pb2.SLOT_STATE_INVALID
         row.security_counter = active.security_counter if active is not None and is_known else None
-        row.report = report.SerializeToString()  # whole, so that a later version can read more of it
+        # Store the whole report, so that a later version of the cloud can read more of it.
+        row.report = report.SerializeToString()
 
 
 def _registered(ecu: EcuFacts) -> EcuFacts:
-    """Return the ECU without what it reported."""
+    """Return the registered facts of an ECU, without its report."""
     return replace(ecu, software_version="", security_counter=None)
 
 
@@ -102,7 +103,8 @@ def _register_ecu(session: Session, vin: str, ecu: EcuFacts, position: int) -> N
     if row is not None and (row.serial, row.hardware_id) == (ecu.serial, ecu.hardware_id):
         row.position, row.public_key, row.image_number = position, ecu.public_key, ecu.image_number
         return
-    if row is not None:  # another ECU under the same name: what the former one reported does not hold for it
+    if row is not None:
+        # Another ECU has this name now. The report of the previous one does not apply to it.
         session.delete(row)
         session.flush()
     session.add(

@@ -1,14 +1,14 @@
-"""Rules of one job: what a vehicle's UpdateStatus does to it, and what the operator's cancellation does. Pure.
+"""The rules of one job: the effect of a vehicle's UpdateStatus, and of the operator's cancellation.
 
-Which transition is allowed is the table of ``proto.job_states``. The rules here are about what surrounds it:
+``proto.job_states`` holds the allowed transitions. The rules here add:
 
-* A transition number (``transition_seq``) that the cloud has seen is a repeat, whatever state it reports. It is answered and not
-  applied, because the vehicle repeats what it could not see answered.
-* A report of the state that the job is in is progress.
-* The operator's cancellation ends a job at once only if the job was never offered to the vehicle. Otherwise the vehicle is asked to
-  end it, because only the vehicle knows how far it is.
+* A transition number (``transition_seq``) that the cloud has applied before marks a repetition, whatever state it reports. It is answered,
+  but not applied: a vehicle repeats a report whose answer it did not receive.
+* A report of the job's current state is progress.
+* The operator's cancellation ends a job at once only if the job was never offered to the vehicle. Otherwise the cloud asks the vehicle to
+  end the job, because only the vehicle can stop its update safely.
 
-What is written to the database is in ``jobs`` (operator) and ``status_update`` (vehicle).
+``jobs`` (operator) and ``status_update`` (vehicle) write the effects to the database.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from otabench.proto.job_states import TRANSITIONS, JobState, is_allowed, is_fina
 
 
 class Effect(StrEnum):
-    """What one UpdateStatus does."""
+    """The effect of an UpdateStatus."""
 
     TRANSITION = "transition"
     PROGRESS = "progress"
@@ -28,7 +28,7 @@ class Effect(StrEnum):
 
 
 class CancelEffect(StrEnum):
-    """What the operator's cancellation does to one job."""
+    """The effect of the operator's cancellation on one job."""
 
     ENDS_NOW = "ends now"
     ASKS_VEHICLE = "asks the vehicle"
@@ -37,15 +37,15 @@ class CancelEffect(StrEnum):
 
 
 def judge_update(current: JobState, reported: JobState, *, seq: int, taken_seq: int) -> Effect:
-    """Return what an UpdateStatus with that state and number does to a job.
+    """Return the effect of an UpdateStatus.
 
     Args:
         current: the job's state in the cloud.
         reported: the state that the vehicle reports.
-        seq: the vehicle's transition number; 0 if it gives none.
+        seq: the vehicle's transition number; 0 if the report has none.
         taken_seq: the highest number that the cloud has applied to this job.
     """
-    # Progress is judged before repeats: a progress report carries the number of the transition that led into its state.
+    # Judge progress before repetitions, because a progress report carries the number of the transition that led to its state.
     if reported == current:
         return Effect.PROGRESS
     if 0 < seq <= taken_seq:
@@ -54,15 +54,15 @@ def judge_update(current: JobState, reported: JobState, *, seq: int, taken_seq: 
 
 
 def explain_refusal(job_id: str, current: JobState, reported: JobState) -> str:
-    """Return why the table refuses a transition: both states, and what is allowed instead."""
+    """Return why a transition is refused: both states, and the allowed transitions."""
     if is_final(current):
         return f"job {job_id}: {current} to {reported} is not allowed: the job has ended"
     allowed = ", ".join(sorted(TRANSITIONS[current]))
-    return f"job {job_id}: {current} to {reported} is not allowed; from {current} it may go to {allowed}"
+    return f"job {job_id}: {current} to {reported} is not allowed; from {current} the allowed states are {allowed}"
 
 
 def judge_cancel(current: JobState, *, offered: bool, already_asked: bool) -> CancelEffect:
-    """Return what the operator's cancellation does to a job.
+    """Return the effect of the operator's cancellation.
 
     Args:
         current: the job's state.

@@ -1,7 +1,7 @@
-"""Jobs and campaigns in the database: find them, move a job from state to state, cancel a campaign, show it to the operator.
+"""Jobs and campaigns in the database: find them, write transitions, cancel campaigns, and make messages for the operator.
 
-What may happen to a job is decided by ``job_rules`` and ``proto.job_states``. Every function works inside the caller's transaction,
-and returns the transitions that it wrote; the caller announces them once they are committed.
+Every function works inside the caller's transaction. Functions that write transitions return them, and the caller announces them after the
+commit. ``job_rules`` and ``proto.job_states`` decide what may happen to a job.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from otabench.proto.job_states import FINAL_STATES, JobState, to_wire
 
 @dataclass(frozen=True)
 class Transition:
-    """One transition of a job that was written. ``before`` is None for a job that was just made."""
+    """One written transition of a job. ``before`` is None for a new job."""
 
     job_id: str
     vin: str
@@ -32,10 +32,10 @@ class Transition:
 
 
 def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
-    """Return that job of that vehicle.
+    """Return a job of a vehicle.
 
     Raises:
-        UnknownThing: the vehicle has no such job.
+        UnknownThing: the vehicle does not have this job.
     """
     job = session.get(JobRow, job_id)
     if job is None or job.vin != vin:
@@ -44,7 +44,7 @@ def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
 
 
 def find_open_job(session: Session, vin: str) -> JobRow | None:
-    """Return the vehicle's job that has not ended. There is at most one: rule 4 of ``vehicle_rules``."""
+    """Return the vehicle's job that has not ended, or None. There is at most one, by rule 4 of ``vehicle_rules``."""
     finals = [str(state) for state in FINAL_STATES]
     return session.scalars(select(JobRow).where(JobRow.vin == vin, JobRow.state.not_in(finals))).first()
 
@@ -61,9 +61,9 @@ def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
 
 
 def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: float) -> Transition:
-    """Write a transition that the table allows."""
+    """Write a transition. The caller has checked that it is allowed."""
     before = JobState(job.state)
-    # The cloud's own count. A vehicle's transition_seq does not include what the cloud does by itself, such as an early cancellation.
+    # This is the cloud's own count. A vehicle's transition_seq does not include transitions that the cloud makes, such as a cancellation.
     number = session.scalar(select(func.count()).where(TransitionRow.job_id == job.job_id)) or 0
     session.add(TransitionRow(job_id=job.job_id, number=number + 1, before=before, after=after, reason=reason, at=now))
     job.state, job.reason, job.updated_at = after, reason, now
@@ -73,11 +73,11 @@ def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: fl
 
 
 def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> list[Transition]:
-    """Cancel a campaign: end the jobs that were never offered to their vehicle, and have the other vehicles asked to end theirs.
+    """Cancel a campaign. End the jobs that were never offered to their vehicle, and mark the others: their vehicles are asked to end them.
 
     Raises:
         UnknownThing: the campaign does not exist.
-        NotAllowed: none of its jobs can be canceled any more.
+        NotAllowed: it is too late to cancel any of its jobs.
     """
     jobs = load_jobs(session, campaign_id)
     reason = reason or "canceled by the operator"
@@ -90,7 +90,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
             transitions.append(move(session, job, JobState.CANCELED, reason=reason, now=now))
         elif effect is CancelEffect.ASKS_VEHICLE:
             job.cancel_asked, job.cancel_reason, job.updated_at = True, reason, now
-    # One job that can be canceled is enough for success: the operator sees in the campaign which jobs went on.
+    # The call succeeds if at least one job can be canceled. The campaign shows the operator which jobs continued.
     if all(effect is CancelEffect.TOO_LATE for effect in effects):
         states = ", ".join(f"{job.job_id} is {job.state}" for job in jobs)
         raise NotAllowed(f"campaign {campaign_id} can no longer be canceled: {states}")
@@ -98,7 +98,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
 
 
 def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:
-    """Return the campaign as the operator sees it.
+    """Return the message that shows a campaign to the operator.
 
     Raises:
         UnknownThing: the campaign does not exist.

@@ -1,7 +1,8 @@
-"""Makes the manifest of a job, with the patches and encrypted files that it names.
+"""Make the manifest of a job, together with its patches and encrypted files.
 
-Called when a campaign is created, if the inventory knows what the vehicle runs, and when a vehicle checks in whose manifest does not
-fit any more. Between the transactions of one making anything may change; ``manifests.sign`` works with what is true at its time.
+This happens when a campaign is created, if the inventory holds what the vehicle runs; and when a vehicle checks in and its manifest no
+longer fits. Several transactions are involved, and anything may change between them. ``manifests.sign`` uses the facts at the time of
+signing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ManifestMaker:
-    """One instance per control plane; its methods run on the event loop."""
+    """The making of manifests. A control plane has one instance, whose methods run on the event loop."""
 
     def __init__(
         self, *, database: Database, artifacts: ArtifactMaker, director: Director, announcer: Announcer
@@ -39,37 +40,37 @@ class ManifestMaker:
         self._making: dict[str, asyncio.Task[None]] = {}
 
     async def prepare(self, job_id: str, *, vin: str, when_versions_are_known: bool = False) -> None:
-        """Make the job's manifest, unless there is one that fits. Simultaneous calls for one job share one making.
+        """Make the job's manifest, unless it has one that fits. Concurrent calls for one job share one task.
 
         Args:
             job_id: a job in CREATED.
             vin: its vehicle.
-            when_versions_are_known: do nothing if the inventory does not know what the vehicle runs.
+            when_versions_are_known: do nothing if the inventory does not hold what the vehicle runs.
 
         Raises:
             NotAllowed: the campaign demands a patch that cannot be made.
-            NotReady: database or store do not answer.
+            NotReady: database or store does not answer.
         """
         task = self._making.get(job_id)
         if task is None:
             task = asyncio.create_task(self._prepare(job_id, vin, when_versions_are_known))
             self._making[job_id] = task
             task.add_done_callback(lambda _: self._making.pop(job_id, None))
-        # Shielded: a vehicle that hangs up must not end the making that other callers wait for.
+        # The shield keeps the task alive for other callers if this vehicle hangs up.
         await asyncio.shield(task)
 
     def close(self) -> None:
-        """Give up what is being made; it is made again when it is needed."""
+        """Cancel running tasks. Their manifests are made again when they are needed."""
         for task in self._making.values():
             task.cancel()
 
     async def _prepare(self, job_id: str, vin: str, when_versions_are_known: bool) -> None:
-        found = await self._database.run(
+        missing = await self._database.run(
             lambda session: _missing(session, job_id, vin, when_versions_are_known=when_versions_are_known)
         )
-        if found is None:
+        if missing is None:
             return
-        campaign, targets = found
+        campaign, targets = missing
         policy = TransferPolicy(campaign.transfer)
         if policy is not TransferPolicy.FULL:
             for target in targets:
@@ -88,7 +89,8 @@ class ManifestMaker:
     def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
         job = jobs.load_job(session, vin=vin, job_id=job_id)
         vehicle = inventory.load_vehicle(session, vin)
-        if job.state != JobState.CREATED or vehicle is None:  # canceled while patches were made
+        if job.state != JobState.CREATED or vehicle is None:
+            # The job was canceled while its patches were made.
             return None
         return manifests.sign(session, job, vehicle, self._director, now=time.time())
 
@@ -96,15 +98,15 @@ class ManifestMaker:
 def _missing(
     session: Session, job_id: str, vin: str, *, when_versions_are_known: bool
 ) -> tuple[CampaignRow, list[EcuImage]] | None:
-    """Return what the manifest is to be made of, or None if none is to be made."""
+    """Return the campaign and the images of the manifest to make, or None if no manifest is needed."""
     job = jobs.load_job(session, vin=vin, job_id=job_id)
     vehicle = inventory.load_vehicle(session, vin)
-    assert vehicle is not None  # a job's vehicle is a foreign key
-    # Later than CREATED the vehicle works with the manifest that it accepted; another one would be another job.
+    assert vehicle is not None  # the foreign key guarantees the vehicle of a job
+    # After CREATED the vehicle works with the manifest that it has accepted. A new manifest would need a new job.
     if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
         return None
-    wanted = ecu_images.load_offers(session, job.campaign_id)
-    if when_versions_are_known and not ecu_images.versions_are_known(vehicle, wanted):
+    offers = ecu_images.load_offers(session, job.campaign_id)
+    if when_versions_are_known and not ecu_images.versions_are_known(vehicle, offers):
         return None
     campaign = session.get_one(CampaignRow, job.campaign_id)
     return campaign, ecu_images.load_ecu_images(session, job.campaign_id, vehicle)

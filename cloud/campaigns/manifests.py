@@ -1,12 +1,11 @@
-"""Manifests in the database: a job's latest manifest, whether it still holds, and the next version.
+"""Manifests in the database: find a job's latest manifest, check whether it is still valid, and sign the next one.
 
-* A manifest is made anew while its job is CREATED, if the vehicle's ECUs run something else than what it was made for, or if it has
-  expired and the operator set no lifetime. (An operator who set one wants the job to end with it.)
-* Versions count up per vehicle, not per job: a vehicle refuses metadata whose version is lower than what it has seen (TUF, rollback
-  attack).
+* While a job is CREATED, its manifest is replaced if the vehicle's ECUs run something else than when it was made. An expired manifest is
+  replaced, too, unless the operator has set a lifetime: then the job is meant to end with it.
+* Versions are counted per vehicle, not per job, because a vehicle refuses metadata with a lower version than before (TUF, rollback attack).
 
-Signing is in ``trust.director``; the artifacts that a manifest names are made by ``artifact_maker``. Every function works inside the
-caller's transaction.
+Every function works inside the caller's transaction. Signing is in ``trust.director``; ``artifact_maker`` makes the artifacts of a
+manifest.
 """
 
 from __future__ import annotations
@@ -39,32 +38,32 @@ DEFAULT_LIFETIME_S: Final = 86_400.0
 
 
 def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: float) -> bool:
-    """Return whether the job has a manifest that can be offered to the vehicle as it is now."""
+    """Return whether the job has a manifest that fits the vehicle's present state."""
     manifest = latest_manifest(session, job)
     if manifest is None:
         return False
     campaign = session.get_one(CampaignRow, job.campaign_id)
-    # With a lifetime of its own an expired manifest stays the job's last: the vehicle refuses it, and the job ends.
+    # If the operator has set a lifetime, an expired manifest is not replaced. The vehicle refuses it, and the job ends.
     if manifest.expires_at <= now and campaign.manifest_lifetime_s == 0:
         return False
     return bool(manifest.made_for == _made_for(vehicle))
 
 
 def latest_manifest(session: Session, job: JobRow) -> ManifestRow | None:
-    """Return the newest manifest of the job."""
+    """Return the newest manifest of the job, or None."""
     return session.scalars(
         select(ManifestRow).where(ManifestRow.job_id == job.job_id).order_by(ManifestRow.version.desc())
     ).first()
 
 
 def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Director, *, now: float) -> SignedManifest:
-    """Sign the vehicle's next manifest for this job, with the patches that have been made, and keep it.
+    """Sign and store the vehicle's next manifest for this job. It contains the patches that have been made so far.
 
     Raises:
-        NotReady: the campaign encrypts, and an image is not encrypted for its ECU yet.
+        NotReady: the campaign is encrypted, and an image is not encrypted for its ECU yet.
     """
     campaign = session.get_one(CampaignRow, job.campaign_id)
-    # Read and written in one transaction, so no version is used twice.
+    # The version is read and written in one transaction, so it is never used twice.
     newest = session.scalar(select(func.max(ManifestRow.version)).where(ManifestRow.vin == job.vin)) or 0
     signed = director.sign(
         version=newest + 1,
@@ -128,7 +127,7 @@ def _patch(session: Session, target: EcuImage, campaign: CampaignRow) -> PatchCu
     if patch is None or target.base is None:
         return None
     encryption = _encryption(session, patch, target.ecu) if campaign.encrypt else None
-    # A patch is left out, and the full image is sent, while the vehicle could not fetch the patch: not encrypted yet, or not served.
+    # Leave the patch out if the vehicle could not download it: it is not encrypted yet, or not served. Then the full image is sent.
     can_be_fetched = encryption is not None if campaign.encrypt else patch.is_public
     if not can_be_fetched:
         return None
@@ -150,9 +149,9 @@ def _encryption(session: Session, file: ImageRow | PatchRow, ecu: EcuFacts) -> E
     return EncryptionCustom(path=row.path, length=row.length, sha256=row.sha256, public_key=row.public_key)
 
 
-def _vehicle_after(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> tuple[VehicleEcuCustom, ...]:
-    """Return what every ECU runs after the update, which each ECU judges its image's dependencies by."""
-    after = versions_after(vehicle, wanted)
+def _vehicle_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> tuple[VehicleEcuCustom, ...]:
+    """Return what every ECU runs after the update. Each ECU judges its image's dependencies by this."""
+    after = versions_after(vehicle, offers)
     return tuple(
         VehicleEcuCustom(
             image_number=ecu.image_number, ecu=ecu.ecu, ecu_serial=ecu.serial, version=str(after[ecu.image_number])
@@ -163,6 +162,6 @@ def _vehicle_after(vehicle: VehicleFacts, wanted: Sequence[Offer]) -> tuple[Vehi
 
 
 def _made_for(vehicle: VehicleFacts) -> str:
-    """Return what of the vehicle a manifest depends on, as text that can be compared."""
-    # By serial number: a replaced ECU may run the same version, and still its manifest names another ECU.
+    """Return the facts of the vehicle that its manifest depends on, as a text for comparisons."""
+    # The key is the serial number: a replaced ECU may run the same version, but its manifest must contain its own serial number.
     return json.dumps({ecu.serial: [ecu.image_number, ecu.software_version] for ecu in vehicle.ecus}, sort_keys=True)

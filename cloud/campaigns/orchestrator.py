@@ -1,14 +1,19 @@
-"""Campaigns: from the operator's request to jobs, manifests and awake vehicles.
+"""Create campaigns: from the operator's request to jobs, manifests and wake-ups.
 
-Steps of a new campaign. Whatever stops it before step 3 ends leaves no campaign:
+    campaign = await orchestrator.create_campaign(
+        ota_pb2.CreateCampaignRequest(name="2.0.0", vins=["VIN1"], images=[image])
+    )
 
-1. Check the request in itself, and verify every image (``request``).
-2. Judge every vehicle by ``vehicle_rules``, as far as that is possible before it checks in.
+Steps of a new campaign:
+
+1. Check the request itself, and verify every image (``request``).
+2. Judge every vehicle by ``vehicle_rules``, as far as that is possible before its check-in.
 3. Store the images, then write campaign and jobs to the database in one transaction.
-4. If the inventory knows what a vehicle runs, make its manifest at once (``manifest_maker``); otherwise its first check-in does.
+4. If the inventory holds what a vehicle runs, make its manifest at once (``manifest_maker``). Otherwise its first check-in does.
 5. Wake the vehicles.
 
-A process that is killed after step 3 loses nothing: manifests that are missing are made at check-in, and vehicles poll.
+An error before the end of step 3 leaves no campaign behind. A process that is killed after step 3 loses nothing: check-ins make missing
+manifests, and vehicles poll.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Orchestrator:
-    """Creates campaigns. One instance per control plane; its methods run on the event loop."""
+    """The creation of campaigns. A control plane has one instance, whose methods run on the event loop."""
 
     def __init__(
         self,
@@ -58,13 +63,13 @@ class Orchestrator:
         self._announcer = announcer
 
     async def create_campaign(self, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
-        """Create a campaign. Its id is new with every call, so a repeated request is a second campaign.
+        """Create a campaign. Every call makes a new id, so a repeated request creates a second campaign.
 
         Raises:
-            InvalidRequest: the request or an image is wrong in itself.
+            InvalidRequest: the request itself or an image is wrong.
             UnknownThing: a vehicle is not registered.
-            NotAllowed: a vehicle is refused by a rule, or a patch is demanded that cannot be made.
-            NotReady: database or store do not answer.
+            NotAllowed: a rule refuses a vehicle, or a demanded patch cannot be made.
+            NotReady: database or store does not answer.
         """
         # 1. the request in itself
         checked = await self._artifacts.run(lambda: check_campaign(request, key=self._image_key))
@@ -73,7 +78,7 @@ class Orchestrator:
         await self._database.run(lambda session: _judge_vehicles(session, request.vins, offers))
         # 3. images, then campaign and jobs
         await self._artifacts.store_images(checked.images)
-        # Random, not counted: a gateway keeps the ids of its jobs, and must not meet one again from a cloud with a new database.
+        # Ids are random instead of counted. A gateway stores the ids of its jobs, and a cloud with a new database must not repeat them.
         campaign_id = f"campaign-{secrets.token_hex(6)}"
         campaign = await self._database.run(
             lambda session: _insert(session, campaign_id, request, checked, now=time.time())
@@ -84,13 +89,13 @@ class Orchestrator:
             try:
                 await self._manifests.prepare(job.job_id, vin=job.vin, when_versions_are_known=True)
             except RequestError as error:
-                _log.warning("manifest of %s is not made yet, its check-in will: %s", job.job_id, error)
+                _log.warning("manifest of %s is not made yet, the check-in will make it: %s", job.job_id, error)
             # 5. wake-up
             self._announcer.update_available(vin=job.vin, job_id=job.job_id, campaign_id=campaign_id)
         return campaign
 
     async def wake_waiting(self) -> None:
-        """Wake the vehicles whose jobs are CREATED: the wake-up of the process before this one may have been lost."""
+        """Wake the vehicles whose jobs are CREATED. The previous process may have been killed before it woke them."""
 
         def find(session: Session) -> list[tuple[str, str, str]]:
             rows = session.scalars(select(JobRow).where(JobRow.state == JobState.CREATED))
@@ -136,7 +141,7 @@ def _insert(
     now: float,
 ) -> ota_pb2.Campaign:
     """Write campaign, images and jobs."""
-    # Judged again, in this transaction: storing the images took time, in which a vehicle may have become busy.
+    # Judge again inside this transaction: storing the images took time, and a vehicle may have become busy meanwhile.
     vehicles = _judge_vehicles(session, request.vins, [image.offer for image in checked.images])
     _insert_campaign(session, campaign_id, request, checked, now=now)
     for position, vehicle in enumerate(vehicles):
@@ -167,7 +172,7 @@ def _insert_campaign(
             created_at=now,
         )
     )
-    session.flush()  # the rows below refer to it
+    session.flush()  # the rows below refer to this one
     for image in checked.images:
         for firmware, _ in image.files():
             repository.add_image(session, firmware, now=now, is_public=not image.encrypt)
@@ -183,7 +188,11 @@ def _insert_campaign(
 
 
 def _require_bases(session: Session, campaign_id: str, vehicle: VehicleFacts) -> None:
-    """Refuse a campaign that demands patches at once, if it is known already that one cannot be made."""
+    """Refuse a campaign that demands patches if a patch can certainly not be made.
+
+    Raises:
+        NotAllowed: the cloud does not hold the image that an ECU runs.
+    """
     for target in ecu_images.load_ecu_images(session, campaign_id, vehicle):
         if target.base is None and target.ecu.software_version:
             raise NotAllowed(target.describe_missing_base())

@@ -1,6 +1,6 @@
-"""RegisterVehicle's request, checked: complete, and free of contradictions in itself. Pure.
+"""Check a RegisterVehicle request by itself: it must be complete and free of contradictions.
 
-Whether the vehicle may be registered like this now, and what that changes, is in ``inventory``.
+``inventory`` decides whether the vehicle may be registered like this now, and registers it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFact
     """Return the ECUs of a request, in its order.
 
     Raises:
-        InvalidRequest: the request is incomplete or contradicts itself; the message names the ECU and the field.
+        InvalidRequest: the request is incomplete or contradicts itself; the message contains the ECU and the field.
     """
     try:
         require_safe_name(request.vin, "VIN")
@@ -59,6 +59,6 @@ def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFact
         serial=given.serial,
         hardware_id=given.hardware_id,
         public_key=given.public_key.hex(),
-        image_number=given.image_number
-        or place,  # 0 is proto3's "not given", and no image's number: it means the own image
+        # 0 means "not given" in proto3. It cannot be a number of an ECU, because it denotes the image's own ECU in a dependency.
+        image_number=given.image_number or place,
     )

@@ -1,7 +1,6 @@
-"""CreateCampaign's request, checked: complete and right in itself. Pure: request and image key in, verified images out.
+"""Check a CreateCampaign request by itself, without any vehicle, and verify its images.
 
-Only what can be judged without any vehicle is judged here; the vehicles are judged by ``vehicle_rules``. Base images are verified
-like images (``trust.firmware``), because what a vehicle runs was signed as well.
+Base images are verified like images (``trust.firmware``), because a vehicle runs only signed images. ``vehicle_rules`` judges the vehicles.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from otabench.proto import ota_pb2
 
 MAX_NAME_BYTES: Final = 200
 MAX_NOTES_BYTES: Final = 8 * 1024
-"""Name and notes are part of the Targets, which must fit an ECU's metadata window (64 KiB) and cross the bus once per ECU."""
+"""Name and notes are part of the Targets, which must fit an ECU's metadata window (64 KiB) and cross the bus once for each ECU."""
 MAX_DURATION_S: Final = 10 * 365 * 86_400
 _POLICIES: Final[dict[int, TransferPolicy]] = {
     ota_pb2.TRANSFER_POLICY_UNSPECIFIED: TransferPolicy.AUTO,
@@ -32,7 +31,7 @@ _POLICIES: Final[dict[int, TransferPolicy]] = {
 
 @dataclass(frozen=True)
 class GivenImage:
-    """One verified image of a request, and the verified base image that came with it."""
+    """One verified image of a request, with its verified base image, if any."""
 
     firmware: Firmware
     content: bytes
@@ -45,7 +44,7 @@ class GivenImage:
 
     @property
     def offer(self) -> Offer:
-        """The image as ``vehicle_rules`` judges it."""
+        """The facts of the image that ``vehicle_rules`` judges."""
         return Offer(
             hardware_id=self.firmware.hardware_id,
             version=self.firmware.version,
@@ -55,7 +54,7 @@ class GivenImage:
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:
-        """Return image and base image, as they are to be stored."""
+        """Return image and base image, for storing."""
         files = [(self.firmware, self.content)]
         if self.base is not None:
             files.append((self.base, self.base_content))
@@ -64,17 +63,17 @@ class GivenImage:
 
 @dataclass(frozen=True)
 class CheckedCampaign:
-    """What a valid request asks for."""
+    """The contents of a valid request."""
 
     images: list[GivenImage]
     policy: TransferPolicy
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
-    """Return the request's images, verified, and its transfer policy.
+    """Return the verified images and the transfer policy of a request.
 
     Raises:
-        InvalidRequest: the request is wrong in itself; the message names the field.
+        InvalidRequest: the request itself is wrong; the message contains the field.
     """
     if not request.vins:
         raise InvalidRequest("vins: a campaign needs at least one vehicle")
@@ -90,16 +89,18 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         size = len(getattr(request, field).encode())
         if size > limit:
             raise InvalidRequest(
-                f"{field}: {size} bytes are more than {limit}: shorten it, every ECU receives it with its metadata"
+                f"{field}: {size} bytes are more than {limit}: shorten it, because every ECU receives it with its metadata"
             )
     for field in ("manifest_lifetime_s", "approval_timeout_s"):
         value = getattr(request, field)
-        if not 0 <= value <= MAX_DURATION_S:  # refuses NaN as well, which passes no comparison
+        # Written like this, the comparison refuses NaN as well.
+        if not 0 <= value <= MAX_DURATION_S:
             raise InvalidRequest(f"{field} {value}: a number of seconds from 0 to ten years")
     policy = _POLICIES.get(request.transfer)
-    if policy is None:  # proto3 enums are open: a newer client may send any number
-        raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy that this cloud knows")
-    # Last, because verifying takes time.
+    if policy is None:
+        # Enumerations of proto3 are open: a newer client may send any number.
+        raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy of this cloud")
+    # Verify the images last, because that takes time.
     images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
     return CheckedCampaign(images=images, policy=policy)
 

@@ -1,7 +1,7 @@
-"""UpdateStatus in the database: a vehicle reports a transition of its job, or progress within the job's state.
+"""Apply an UpdateStatus to the database: a transition of a vehicle's job, or progress within a state.
 
-Which effect a report has is decided by ``job_rules.judge_update``. The effect is written before the vehicle is answered, so a vehicle
-that gets no answer may repeat its report.
+The effect is written before the vehicle gets its answer, so a vehicle without an answer may repeat its report. ``job_rules.judge_update``
+decides the effect of a report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from otabench.proto.job_states import JobState
 
 @dataclass(frozen=True)
 class UpdateOutcome:
-    """What an UpdateStatus did, and what is answered."""
+    """The effect of an UpdateStatus, and the answer to it."""
 
     effect: Effect
     campaign_id: str
@@ -35,8 +35,8 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
     """Apply an UpdateStatus inside the caller's transaction.
 
     Raises:
-        UnknownThing: the vehicle has no such job.
-        NotAllowed: the table does not allow the transition; nothing is written.
+        UnknownThing: the vehicle does not have this job.
+        NotAllowed: the transition is not allowed. Nothing is written.
     """
     job = jobs.load_job(session, vin=request.vin, job_id=request.job_id)
     current = JobState(job.state)
@@ -46,7 +46,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
     transition = None
     if effect is Effect.TRANSITION:
         transition = jobs.move(session, job, reported, reason=request.reason, now=now)
-        # max: a vehicle may give no number (0), which must not make former numbers new again.
+        # A report without a number has 0. That must not reset the highest number, or old reports would count as new.
         job.taken_seq = max(job.taken_seq, request.transition_seq)
         job.offered = True
     elif effect is Effect.PROGRESS and request.reason:
@@ -65,7 +65,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
 
 
 def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRequest) -> None:
-    """Keep the last progress and the last ECU reports; an update that has none of them leaves the former ones."""
+    """Store the progress and the ECU reports of an update. What the update does not contain stays as it was."""
     details = ota_pb2.Job.FromString(job.details)
     if request.progress:
         del details.progress[:]
@@ -73,7 +73,7 @@ def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRe
     if request.ecus:
         del details.ecus[:]
         details.ecus.extend(request.ecus)
-        # The operator sees every report; the inventory takes over only what agrees with the registration.
+        # The operator sees every report. The inventory records only reports that agree with the registration.
         vehicle = inventory.load_vehicle(session, job.vin)
         if vehicle is not None and judge_report(vehicle, inventory.reported_ecus(request.ecus)) is None:
             inventory.record(session, job.vin, request.ecus)

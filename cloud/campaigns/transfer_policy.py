@@ -1,4 +1,4 @@
-"""Whether an ECU gets a patch or the full image. Pure.
+"""Decide whether an ECU gets a patch or the full image.
 
 A patch saves time on the bus but costs the ECU memory and time to rebuild the image, so by default it must save enough.
 """
@@ -13,13 +13,13 @@ PATCH_PAYS_BELOW: Final = 0.70
 
 
 class TransferPolicy(StrEnum):
-    """What the operator asks for (``ota.v1.TransferPolicy``)."""
+    """The operator's choice (``ota.v1.TransferPolicy``)."""
 
     AUTO = "AUTO"
-    """A patch where it pays, else the full image."""
+    """A patch if it is small enough, otherwise the full image."""
     FULL = "FULL"
     DELTA = "DELTA"
-    """A patch, even if it is larger than the image; a vehicle for which none can be made is refused."""
+    """A patch, even if it is larger than the image. A vehicle is refused if its patch cannot be made."""
 
 
 def patch_is_kept(policy: TransferPolicy, *, patch_bytes: int, image_bytes: int) -> bool:

@@ -1,18 +1,18 @@
-"""A campaign's rules on vehicles: may this vehicle get these images? Pure: facts in, a refusal with its reason out.
+"""The rules that decide whether a vehicle may get a campaign's images.
 
-Rules:
+The functions take facts and return a refusal with its reason, or None. They use neither database nor clock. Rules:
 
 1. The vehicle is registered, with at least one ECU.
 2. What the vehicle reports agrees with its registration: every reported ECU is registered, with that serial number and hardware.
 3. Each image fits exactly one ECU of the vehicle by its hardware id, because a manifest names one ECU for each target.
 4. The vehicle is not busy with another job.
-5. Each image is newer than what its ECU runs, and its security counter is not lower. (The bootloader would refuse it otherwise.)
-6. If the campaign encrypts, each ECU has a key to encrypt for.
-7. Each image's dependencies are met by what the vehicle runs after the update: the campaign's versions, and what the other ECUs run
-   now. Images only get newer and a dependency is a minimum version, so what is met stays met.
+5. Each image is newer than what its ECU runs, and its security counter is not lower. Otherwise the bootloader would refuse it.
+6. In an encrypted campaign each ECU has a public key.
+7. Each image's dependencies are met by what the vehicle runs after the update: the campaign's versions, and what the other ECUs run now.
+   Images only get newer and a dependency is a minimum version, so a dependency that is met stays met.
 
-When a campaign is created, rules 1, 3, 4 and 6 apply, and rules 5 and 7 as far as the running versions are known. When the vehicle
-checks in, all apply. Whether driver and vehicle are ready is for the gateway to decide.
+When a campaign is created, rules 1, 3, 4 and 6 apply, and rules 5 and 7 as far as the running versions are known. At check-in all rules
+apply. The gateway decides whether driver and vehicle are ready.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from otabench.proto.job_states import JobState, is_final
 
 
 class Rule(StrEnum):
-    """The rule by which a vehicle is refused; the first word of the reason that vehicle and operator read."""
+    """The rule that refuses a vehicle. It is the first word of the reason that vehicle and operator read."""
 
     UNKNOWN_VEHICLE = "UNKNOWN_VEHICLE"
     NO_ECUS = "NO_ECUS"
@@ -46,7 +46,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A rule that is not met, and the reason in words."""
+    """A broken rule, and the reason in words."""
 
     rule: Rule
     reason: str
@@ -57,7 +57,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class EcuFacts:
-    """One ECU as registered, and what it was last reported to run ("" and None: never reported)."""
+    """One ECU as registered, with its last reported version and security counter ("" and None: never reported)."""
 
     ecu: str
     serial: str
@@ -65,9 +65,9 @@ class EcuFacts:
     software_version: str = ""
     security_counter: int | None = None
     public_key: str = ""
-    """X25519, hex; "" if artifacts cannot be encrypted for it."""
+    """X25519 key, hex; "" if artifacts cannot be encrypted for this ECU."""
     image_number: int = 0
-    """The number by which dependencies of other ECUs' images name it; unique in the vehicle, from 1."""
+    """The number that dependencies of other ECUs' images use for this ECU; unique in the vehicle, from 1."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class VehicleFacts:
     busy_state: JobState | None = None
 
     def ecu_for(self, hardware_id: str) -> EcuFacts:
-        """Return the ECU with that hardware. The vehicle has passed ``judge_fit``, so there is exactly one."""
+        """Return the ECU with that hardware. The vehicle must have passed ``judge_fit``, so there is exactly one."""
         return next(ecu for ecu in self.ecus if ecu.hardware_id == hardware_id)
 
 
@@ -105,7 +105,7 @@ class Offer:
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
-    """Rules 1 and 2: the report agrees with the registration."""
+    """Judge rules 1 and 2: the report agrees with the registration."""
     if not vehicle.ecus:
         return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
     known = {ecu.ecu: ecu for ecu in vehicle.ecus}
@@ -119,18 +119,18 @@ def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refu
         if report.serial != registered.serial:
             return Refusal(
                 Rule.OTHER_SERIAL,
-                f"ECU {report.ecu} reports serial number {report.serial!r}, registered is {registered.serial!r}",
+                f"ECU {report.ecu} reports serial number {report.serial!r}, but {registered.serial!r} is registered",
             )
         if report.hardware_id != registered.hardware_id:
             return Refusal(
                 Rule.OTHER_HARDWARE,
-                f"ECU {report.ecu} reports hardware {report.hardware_id!r}, registered is {registered.hardware_id!r}",
+                f"ECU {report.ecu} reports hardware {report.hardware_id!r}, but {registered.hardware_id!r} is registered",
             )
     return None
 
 
 def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """Rules 1 and 3: each image fits exactly one ECU."""
+    """Judge rules 1 and 3: each image fits exactly one ECU."""
     if not vehicle.ecus:
         return Refusal(Rule.NO_ECUS, f"no ECU is registered for vehicle {vehicle.vin}")
     for offer in offers:
@@ -151,7 +151,7 @@ def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
 
 
 def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None:
-    """Rule 4: the vehicle has no open job but ``for_job_id``."""
+    """Judge rule 4: the vehicle has no open job except ``for_job_id``."""
     state = vehicle.busy_state
     if state is None or is_final(state) or vehicle.busy_job_id == for_job_id:
         return None
@@ -159,13 +159,13 @@ def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None
 
 
 def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
-    """Rule 5: each image is newer than what its ECU runs.
+    """Judge rule 5: each image is newer than what its ECU runs.
 
     Args:
         vehicle: must have passed ``judge_fit`` for these offers.
         offers: the campaign's images.
-        unknown_is_allowed: whether an ECU that never reported a version passes. It does when a campaign is created, which may
-            be before the vehicle's first check-in; the check-in judges again.
+        unknown_is_allowed: whether an ECU that has never reported a version passes. It passes when a campaign is created, because the
+            vehicle may not have checked in yet. The check-in judges again.
     """
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
@@ -179,18 +179,20 @@ def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is
             return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} reports {error}")
         # Build numbers count, as they do for the bootloader: 1.0.0+1 is newer than 1.0.0.
         if offer.version <= running:
-            return Refusal(Rule.NOT_NEWER, f"ECU {ecu.ecu} runs {running}, the campaign's {offer.version} is not newer")
+            return Refusal(
+                Rule.NOT_NEWER, f"ECU {ecu.ecu} runs {running}, and the campaign's {offer.version} is not newer"
+            )
         if ecu.security_counter is not None and offer.security_counter < ecu.security_counter:
             return Refusal(
                 Rule.SECURITY_COUNTER,
                 f"ECU {ecu.ecu} runs security counter {ecu.security_counter}, "
-                f"the campaign's {offer.security_counter} is lower",
+                f"and the campaign's {offer.security_counter} is lower",
             )
     return None
 
 
 def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """Rule 6: there is a key for each image that is to be encrypted. ``vehicle`` has passed ``judge_fit``."""
+    """Judge rule 6: there is a public key for each image that is to be encrypted. ``vehicle`` must have passed ``judge_fit``."""
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
         if offer.is_encrypted and not ecu.public_key:
@@ -203,21 +205,21 @@ def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None
 
 
 def versions_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> dict[int, ImageVersion]:
-    """Return what every ECU runs once these images are installed, by image number. An ECU that never reported is left out."""
+    """Return what every ECU runs after the update, by image number. ECUs that have never reported a version are left out."""
     offered = {offer.hardware_id: offer.version for offer in offers}
-    found = {}
+    versions = {}
     for ecu in vehicle.ecus:
         version = offered.get(ecu.hardware_id) or _running(ecu)
         if version is not None:
-            found[ecu.image_number] = version
-    return found
+            versions[ecu.image_number] = version
+    return versions
 
 
 def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is_allowed: bool) -> Refusal | None:
-    """Rule 7: each image's dependencies are met after the update. ``vehicle`` has passed ``judge_fit``.
+    """Judge rule 7: each image's dependencies are met after the update.
 
     Args:
-        vehicle: as registered.
+        vehicle: must have passed ``judge_fit`` for these offers.
         offers: the campaign's images.
         unknown_is_allowed: as in ``judge_versions``.
     """
@@ -225,22 +227,23 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
         running = _running(ecu)
-        # A dependency on the ECU's own image is about what it runs before the update; all others are about the time after it.
+        # A dependency on the ECU's own image concerns the version before the update. All others concern the versions after it.
         known = after if running is None else {**after, OWN_IMAGE: running}
         for each in offer.dependencies:
             if each.image_number == OWN_IMAGE and running == NOTHING_RUNS:
-                continue  # the ECU is in its bootloader and is to be rescued; it does not judge this dependency either
+                # The ECU is in its bootloader and must remain rescuable. It does not judge this dependency either (ADR 6).
+                continue
             found = known.get(each.image_number)
             other = _ecu_of(vehicle, each, own=ecu)
             if other is None:
                 return _no_such_number(vehicle, offer, ecu, each)
             if first_unmet([each], known) is None or (found is None and unknown_is_allowed):
                 continue
-            is_offered = any(other.hardware_id == one.hardware_id for one in offers)
+            is_offered = any(other.hardware_id == candidate.hardware_id for candidate in offers)
             predicate = _describe_version(found, is_own=each.image_number == OWN_IMAGE, is_offered=is_offered)
             return Refusal(
                 Rule.DEPENDENCY_NOT_MET,
-                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, {other.ecu} {predicate}",
+                f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, but {other.ecu} {predicate}",
             )
     return None
 
@@ -262,7 +265,7 @@ def _no_such_number(vehicle: VehicleFacts, offer: Offer, ecu: EcuFacts, dependen
 
 
 def _describe_version(found: ImageVersion | None, *, is_own: bool, is_offered: bool) -> str:
-    """Return what an ECU runs, or would run after the update, as a predicate."""
+    """Return what an ECU runs, or would run after the update, as the end of a sentence."""
     if is_own:
         return "has not reported what it runs" if found is None else f"runs {found}"
     predicate = "has not reported what it runs" if found is None else f"would run {found}"
@@ -281,7 +284,7 @@ def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | 
 
 
 def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
-    """Judge a vehicle that checks in: rules 1 and 3 to 7. Its report has passed rule 2 and is part of ``vehicle``."""
+    """Judge a vehicle that checks in: rules 1 and 3 to 7. Its report must have passed rule 2, and is part of ``vehicle``."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle, for_job_id=job_id)
@@ -292,7 +295,7 @@ def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: st
 
 
 def _running(ecu: EcuFacts) -> ImageVersion | None:
-    # What a vehicle reports is any text; one that is not a version is as unknown as none.
+    # A vehicle may report any text. Treat a text that is not a version like a missing one.
     try:
         return ImageVersion.parse(ecu.software_version) if ecu.software_version else None
     except ValueError:

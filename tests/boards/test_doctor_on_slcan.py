@@ -51,7 +51,7 @@ def test_a_healthy_adapter_is_up_and_silent(plugged: Adapter, tmp_path: Path) ->
     status, lines = about_the_bus(tmp_path)
     assert status == 0, lines
     assert lines[0].startswith(f"ok    {ADAPTER}           slcan, up, error-active, 500 kbit/s, txqueuelen 1000")
-    assert lines[1].endswith("heard 0 frames in 0.5 s, no error frame")
+    assert lines[1].endswith("received 0 frames in 0.5 s, no error frame")
     status, lines = otabench("can", "status", ADAPTER, cwd=tmp_path)
     assert (status, lines) == (0, [f"{ADAPTER}: slcan, up, ERROR-ACTIVE, 500 kbit/s, bus-off 0 times, txqueuelen 1000"])
 
@@ -61,7 +61,7 @@ def test_a_healthy_adapter_is_up_and_silent(plugged: Adapter, tmp_path: Path) ->
     [
         (Wiring.ALONE, "its frames are not acknowledged"),
         (Wiring.WRONG_BIT_RATE, "every frame is destroyed"),
-        (Wiring.NO_TERMINATION, "what it sends reads back otherwise"),
+        (Wiring.NO_TERMINATION, "it reads back other bits than it sends"),
     ],
 )
 def test_what_is_wrong_with_the_wires_is_told_from_the_kernels_error_frames(

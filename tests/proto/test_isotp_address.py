@@ -75,8 +75,8 @@ def test_a_seen_frame_is_split_into_address_and_content() -> None:
 @pytest.mark.parametrize(
     ("ids", "why"),
     [
-        ((0x7E0, 0x18DAF110), "request_id 0x7E0: .* it is 0x18DA10F1"),
-        ((0x18DA10F1, 0x18DA10F1), "response_id 0x18DA10F1: .* it is 0x18DAF110"),
+        ((0x7E0, 0x18DAF110), "request_id 0x7E0: .* it must be 0x18DA10F1"),
+        ((0x18DA10F1, 0x18DA10F1), "response_id 0x18DA10F1: .* it must be 0x18DAF110"),
     ],
 )
 def test_normal_fixed_identifiers_that_contradict_the_addresses_are_named(ids: tuple[int, int], why: str) -> None:

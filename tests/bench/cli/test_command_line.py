@@ -179,7 +179,7 @@ def test_a_bench_file_written_by_init_is_right(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "ok    mine.yaml: vehicle W0TABENCH00000001"
     assert "ok    ECU engine: simulated engine-mcu-a on powertrain: the bench starts it" in done.stdout
     bus_is_there = Path("/sys/class/net/vcan0").exists()
-    assert (done.returncode, "ok    bus powertrain: vcan0 is there and up" in done.stdout) == (
+    assert (done.returncode, "ok    bus powertrain: vcan0 exists and is up" in done.stdout) == (
         0 if bus_is_there else 1,
         bus_is_there,
     )

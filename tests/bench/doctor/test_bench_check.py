@@ -57,7 +57,7 @@ def test_every_thing_that_is_missing_is_one_line_with_its_remedy(tmp_path: Path)
         tmp_path, BOARD.replace("BUS", "usb").replace("hardware_id", "profile: ./mine.yaml\n    hardware_id")
     )
     assert told["bus usb"][0].startswith("fail there is no CAN interface can77 on this kernel; plug the adapter in")
-    assert told["bus air"] == ["ok udp_multicast 239.74.163.77 is there (500 kbit/s wanted)"]
+    assert told["bus air"] == ["ok udp_multicast 239.74.163.77 can be opened (required: 500 kbit/s)"]
     profile, power, secret = told["ECU engine"]
     assert "flash profile" in profile and "mine.yaml: cannot be read" in profile
     assert power == "fail ecus.engine.power.on: there is no program 'no-such-relay'; install it, or give its path"
@@ -180,7 +180,7 @@ def test_can_fd_on_an_interface_that_is_classic_is_told_with_the_line_that_mends
         [sys.executable, "-c", "from otabench.bench.cli import main; main()", *mend], check=True, capture_output=True
     )
     assert findings(tmp_path, text)["bus powertrain"] == [
-        f"ok {classic_vcan} is there and up (500 kbit/s, CAN FD wanted)"
+        f"ok {classic_vcan} exists and is up (required: 500 kbit/s, CAN FD)"
     ]
 
 
@@ -203,11 +203,11 @@ def link(**told: int) -> LinkState:
 def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them() -> None:
     classic, fd = BusEntry(channel="can0"), BusEntry(channel="can0", fd=True, data_bitrate=2_000_000)
     assert rate_problem(classic, link(bitrate=250_000)) == (
-        "the CAN interface can0 runs at 250000 bit/s, the bench file says 500000; "
+        "the CAN interface can0 runs at 250000 bit/s, but the bench file requires 500000; "
         "`otabench can up can0 --bitrate 500000`, or correct the file"
     )
     assert (
-        "has a data phase of 4000000 bit/s, the bench file says 2000000; `otabench can up can0 --bitrate 500000 --data"
+        "has a data phase of 4000000 bit/s, but the bench file requires 2000000; `otabench can up can0 --bitrate 500000 --data"
         in (rate_problem(fd, link(bitrate=500_000, data_bitrate=4_000_000)))
     )
     assert rate_problem(fd, link(bitrate=500_000, data_bitrate=2_000_000)) == ""
@@ -217,7 +217,7 @@ def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them(
 @pytest.mark.skipif(importlib.util.find_spec("gs_usb") is not None, reason="the package gs-usb is installed here")
 def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it() -> None:
     assert bus_problem(BusEntry(interface="gs_usb", channel=0)) == (
-        "interface gs_usb, channel 0: the Python package that it needs is not installed; "
+        "interface gs_usb, channel 0: the required Python package is not installed; "
         '`pip install "python-can[gs-usb]"`'
     )
 
@@ -262,7 +262,7 @@ def test_a_socketcand_that_says_something_else_is_one_line(tmp_path: Path) -> No
         thread.join(timeout=10)
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
-    assert "nonsense" in line and "does the socketcand there serve this channel?" in line
+    assert "nonsense" in line and "check that the socketcand there serves this channel" in line
 
 
 def test_a_bus_that_a_running_bench_may_hold_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,4 +272,4 @@ def test_a_bus_that_a_running_bench_may_hold_is_not_opened(tmp_path: Path, monke
     (tmp_path / "runs/latest").mkdir(parents=True)
     (tmp_path / "runs/latest/bench.json").write_text(json.dumps({"pid": os.getpid()}))
     assert bus_problem(bus) == ""
-    assert bus_probe.words(bus) == "neousys 0 was not opened: the bench of runs/latest runs"
+    assert bus_probe.describe(bus) == "neousys 0 was not opened, because the bench of runs/latest runs"

@@ -1,4 +1,4 @@
-"""`otabench doctor`: what it says of interfaces whose state a real kernel reported, of error frames, of adapters, of this machine.
+"""`otabench doctor`: its findings about interfaces in states of a real kernel, about error frames, adapters, and this machine.
 
 The ``ip_link_can_*.json`` files are what ``ip -j -d -s link show type can`` printed of a slcan interface on Linux 6.1 whose
 adapter reported these states; the variants below add what controllers with counters report besides.
@@ -72,7 +72,7 @@ def test_a_bus_that_is_off_says_how_to_start_it_again() -> None:
 
 def test_a_serial_adapter_knows_no_restart_and_is_set_up_again() -> None:
     (finding,) = judge(recorded("can_busoff"))
-    assert "then otabench can up can0 --bitrate 500000 (slcan knows no restart)" in finding.remedy
+    assert "then otabench can up can0 --bitrate 500000 (slcan does not support restart-ms)" in finding.remedy
 
 
 def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
@@ -80,7 +80,7 @@ def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
     entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
     (finding,) = judge(entry)
     assert finding.severity is Severity.FAIL
-    assert "came back by itself, and the kernel sends nothing" in finding.problem
+    assert "recovered by itself, but the kernel does not send" in finding.problem
 
 
 def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
@@ -94,13 +94,13 @@ def test_a_bus_off_that_ends_by_itself_is_told_so() -> None:
     entry = recorded("can_busoff")
     entry["linkinfo"]["info_data"]["restart_ms"] = 100
     (finding,) = judge(entry)
-    assert "starts again by itself after 100 ms" in finding.remedy
+    assert "restarts by itself after 100 ms" in finding.remedy
 
 
 def test_error_passive_without_counters_names_all_three_causes() -> None:
     (finding,) = judge(recorded("can_passive"))
     assert finding.severity is Severity.FAIL
-    assert "the only node, a wrong bit rate, or no termination" in finding.remedy
+    assert "it is the only node, its bit rate is wrong, or the termination is missing" in finding.remedy
 
 
 def test_a_sender_that_nobody_acknowledges_seems_to_be_the_only_node() -> None:
@@ -111,7 +111,7 @@ def test_a_sender_that_nobody_acknowledges_seems_to_be_the_only_node() -> None:
 
 def test_a_listener_to_whom_nothing_makes_sense_has_the_wrong_bit_rate() -> None:
     (finding,) = judge(with_counters(recorded("can_passive"), sent=0, received=135))
-    assert "makes no sense" in finding.problem
+    assert "cannot decode" in finding.problem
     assert "bit rate" in finding.remedy
 
 
@@ -134,7 +134,7 @@ def test_an_interface_that_is_down_matters_where_the_bench_file_names_it(
 def test_another_bit_rate_than_the_bench_file_s_is_a_failure() -> None:
     findings = judge(recorded("can_up"), bitrates={"can0": 250_000})
     assert levels(findings) == [Severity.OK, Severity.FAIL]
-    assert "runs at 500000 bit/s, the bench file says 250000" in findings[1].problem
+    assert "runs at 500000 bit/s, but the bench file requires 250000" in findings[1].problem
 
 
 def test_a_short_queue_is_a_warning_with_the_line_that_mends_it() -> None:
@@ -166,7 +166,7 @@ BIT = (0x088, bytes.fromhex("0000080000000000"))
 
 def test_silence_is_no_error() -> None:
     assert error_frames.judge("can0", [], data_frames=0, seconds=0.5) == [
-        ok("can0", "heard 0 frames in 0.5 s, no error frame")
+        ok("can0", "received 0 frames in 0.5 s, no error frame")
     ]
 
 
@@ -191,7 +191,7 @@ def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
 @pytest.mark.parametrize("data_frames", [0, 300])
 def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
     (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
-    assert finding.problem.startswith("what it sends reads back otherwise")
+    assert finding.problem.startswith("it reads back other bits than it sends")
     assert "60 ohm" in finding.remedy
 
 
@@ -201,7 +201,7 @@ def test_one_error_now_and_then_is_a_warning() -> None:
 
 def test_transceiver_errors_are_the_cable() -> None:
     (finding,) = error_frames.judge("can0", [(0x010, bytes(8))], data_frames=0, seconds=0.5)
-    assert "look at the cable" in finding.remedy
+    assert "check the cable" in finding.remedy
 
 
 def plug(
@@ -304,7 +304,7 @@ def test_this_machine_is_looked_at_and_the_exit_status_tells_of_a_failure(tmp_pa
 def test_a_machine_with_a_bus_is_healthy(tmp_path: Path) -> None:
     done = doctor(cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "\nok    can-raw " in done.stdout and "\nok    bus powertrain   vcan0 is there and up" in done.stdout
+    assert "\nok    can-raw " in done.stdout and "\nok    bus powertrain   vcan0 exists and is up" in done.stdout
 
 
 def test_a_bench_file_s_bus_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_board_without_keys_is_a_failure(tmp_path: Path) -> None:
 def test_a_bench_without_socketcan_needs_none_in_the_kernel(tmp_path: Path) -> None:
     told, status = told_by_doctor(tmp_path, default_on(AIR))
     assert told["can-raw"].startswith("ok")
-    assert told["bus powertrain"] == "ok udp_multicast 239.74.163.79 is there (500 kbit/s wanted): "
-    assert told["keys"].startswith("ok none in ./keys, and the bench file names none")
+    assert told["bus powertrain"] == "ok udp_multicast 239.74.163.79 can be opened (required: 500 kbit/s): "
+    assert told["keys"].startswith("ok no folder ./keys, and the bench file does not name one")
     assert status == 0, told
 
 
@@ -359,7 +359,9 @@ def test_a_bus_that_python_can_cannot_open_is_a_failure_and_wants_an_adapter(tmp
     assert told["bus powertrain"].startswith(f"fail interface {interface}, channel 0: ")
     assert told["bus powertrain"].partition(": ")[2], "no remedy"
     assert status == 1
-    assert adapters.find() or told["USB adapter"].startswith("warn none is plugged in, and the bench file names a real")
+    assert adapters.find() or told["USB adapter"].startswith(
+        "warn no adapter is plugged in, but the bench file names a real"
+    )
 
 
 ARPHRD_CAN = "280"

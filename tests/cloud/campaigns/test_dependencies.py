@@ -46,7 +46,7 @@ def test_a_dependency_that_the_vehicle_would_not_meet_refuses_the_campaign(
 
     assert code is grpc.StatusCode.FAILED_PRECONDITION
     assert words == (
-        "DEPENDENCY_NOT_MET: the image 2.0.0 of engine needs adas >= 2.0.0, adas would run 1.0.0 and is not in this campaign"
+        "DEPENDENCY_NOT_MET: the image 2.0.0 of engine needs adas >= 2.0.0, but adas would run 1.0.0 and is not in this campaign"
     )
     # with the other ECU's image in the same campaign, or once it runs it, it is taken
     create(shared_cloud, campaign_request(vehicle, (ENGINE, engine), (ADAS, images(ADAS, "2.0.0"))))

@@ -161,17 +161,17 @@ def test_dependencies_are_met_by_the_campaign_and_by_what_the_others_run(offers:
         (
             [needing((2, "2.0.0"))],
             Rule.DEPENDENCY_NOT_MET,
-            "the image 2.0.0 of engine needs adas >= 2.0.0, adas would run 1.0.0 and is not in this campaign",
+            "the image 2.0.0 of engine needs adas >= 2.0.0, but adas would run 1.0.0 and is not in this campaign",
         ),
         (
             [needing((2, "2.0.1")), ADAS_2],
             Rule.DEPENDENCY_NOT_MET,
-            "the image 2.0.0 of engine needs adas >= 2.0.1, adas would run 2.0.0",
+            "the image 2.0.0 of engine needs adas >= 2.0.1, but adas would run 2.0.0",
         ),
         (
             [needing((0, "1.0.0+1"))],
             Rule.DEPENDENCY_NOT_MET,
-            "the image 2.0.0 of engine needs engine >= 1.0.0+1, engine runs 1.0.0",
+            "the image 2.0.0 of engine needs engine >= 1.0.0+1, but engine runs 1.0.0",
         ),
         (
             [needing((2, "1.0.0"), (9, "1.0.0"))],
