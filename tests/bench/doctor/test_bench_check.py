@@ -217,8 +217,7 @@ def test_other_bit_rates_than_the_file_s_are_told_with_the_line_that_mends_them(
 @pytest.mark.skipif(importlib.util.find_spec("gs_usb") is not None, reason="the package gs-usb is installed here")
 def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it() -> None:
     assert bus_problem(BusEntry(interface="gs_usb", channel=0)) == (
-        "interface gs_usb, channel 0: the required Python package is not installed; "
-        '`pip install "python-can[gs-usb]"`'
+        'interface gs_usb, channel 0: the required Python package is not installed; `pip install "python-can[gs-usb]"`'
     )
 
 
