@@ -60,7 +60,7 @@ sweep-powercut:
 	@time $(BIN)/otabench perf powercut
 
 sweep-random:
-	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep
+	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep tests/personalities
 
 docs: $(STAMPS)/python  ## the documentation site, into site/ (strict: a link that leads nowhere is an error)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

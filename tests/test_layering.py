@@ -47,7 +47,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("cloud.trust",),
     ("cloud.ports", "cloud.names"),
     ("cloud.errors",),
-    ("ecu_firmware_sim.__main__", "ecu_firmware_sim.sweep"),
+    ("ecu_firmware_sim.__main__", "ecu_firmware_sim.sweep", "ecu_firmware_sim.personalities"),
     ("ecu_firmware_sim.control_port",),
     ("ecu_firmware_sim.ecu",),
     ("ecu_firmware_sim.startup",),

@@ -64,6 +64,9 @@ class _Paper:
         self.act = ""
         self.sent: list[Sent] = []
 
+    def now_s(self) -> float:
+        return 0.0
+
     def exchange(self, request: Exchange) -> bytes:
         payload = request.payload
         answer = b""

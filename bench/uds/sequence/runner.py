@@ -13,11 +13,9 @@ Rules:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from otabench.bench.deadline import Deadline
 from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError, ProfileInvalid
 from otabench.bench.uds.sequence.material import Block, EraseArea
 from otabench.bench.uds.sequence.profile import Times
@@ -116,12 +114,13 @@ class Runner:
 
     def _attempt(self, step: Common, scope: RunScope) -> None:
         """Do a step, as often as it may be tried."""
-        deadline = Deadline(step.limit_s if step.limit_s is not None else self._times.max_pending_s)
+        limit_s = step.limit_s if step.limit_s is not None else self._times.max_pending_s
+        until_s = self._tester.now_s() + limit_s
         left = step.attempts
         while True:
             left -= 1
             try:
-                self._do(step, scope, deadline)
+                self._do(step, scope, until_s)
                 return
             except EcuRefused as error:
                 rule = step.nrc.get(error.nrc) if error.nrc is not None else None
@@ -134,7 +133,7 @@ class Runner:
                 failed, may_repeat = error, left > 0
             except EcuContradicts as error:
                 failed, may_repeat = error, False
-            if may_repeat and not deadline.has_passed():
+            if may_repeat and self._tester.now_s() < until_s:
                 self._tester.pause(step.pause_s)
                 continue
             if step.optional:
@@ -142,7 +141,8 @@ class Runner:
                 return
             raise failed
 
-    def _do(self, step: Common, scope: RunScope, deadline: Deadline) -> None:
+    def _do(self, step: Common, scope: RunScope, until_s: float) -> None:
+        """Do a step once; ``until_s``: when its time is over."""
         match step:
             case Request():
                 self._request(step, scope)
@@ -151,7 +151,7 @@ class Runner:
             case Unlock():
                 self._unlock(step, scope)
             case Routine():
-                self._routine(step, scope, deadline)
+                self._routine(step, scope, until_s)
             case WriteDid():
                 request = b"\x2e" + step.write_did.to_bytes(2, "big") + step.data.render(scope)
                 self._ask(step, request, f"2E {step.write_did:04X} write")
@@ -240,12 +240,12 @@ class Runner:
         if step.save:
             scope.saved[step.save] = record
 
-    def _routine(self, step: Routine, scope: RunScope, deadline: Deadline) -> None:
+    def _routine(self, step: Routine, scope: RunScope, until_s: float) -> None:
         identifier = step.routine.to_bytes(2, "big")
         first = bytes((0x31, _ROUTINE_ACTS[step.act])) + identifier + step.option.render(scope)
         again = first if step.poll.ask == "start" else b"\x31\x03" + identifier
         title = step.title or f"31 {_ROUTINE_ACTS[step.act]:02X} {step.routine:04X} routine"
-        polling = Deadline(min(step.poll.limit_s, deadline.remaining_s()))
+        until_s = min(until_s, self._tester.now_s() + step.poll.limit_s)
         request = first
         while True:
             answer = self._ask(step, request, title, example=lambda: _routine_example(step, scope))
@@ -254,7 +254,7 @@ class Runner:
             if step.status is None or self._is_done(step, answer, title):
                 self._require(step.expect, answer, scope, title)
                 return
-            if polling.has_passed():
+            if self._tester.now_s() >= until_s:
                 text = f"still in progress after {step.poll.limit_s:g} s"
                 raise EcuRefused(text, ecu=self._tester.name, step=title)
             self._tester.pause(step.poll.every_s)
@@ -293,7 +293,7 @@ class Runner:
         self._tester.burst(request, every_s=step.every_s, for_s=step.for_s)
 
     def _await_answer(self, step: AwaitAnswer, scope: RunScope) -> None:
-        until = Deadline(step.await_answer)
+        until_s = self._tester.now_s() + step.await_answer
         request = Exchange(step.request.render(scope), "3E 00 tester present", p2_s=_POLL_P2_S)
         while True:
             try:
@@ -302,7 +302,7 @@ class Runner:
             except (EcuRefused, EcuContradicts):
                 return  # whatever it answers, it is there
             except EcuLost:
-                if until.has_passed():
+                if self._tester.now_s() >= until_s:
                     raise
             self._tester.pause(step.every_s)
 
@@ -315,14 +315,14 @@ class Runner:
         length = self._request_download(step, scope)
         self._run_all(step.before_data, scope)
         pieces = list(_pieces(step, block, length))
-        started_s = time.monotonic()
+        started_s = self._tester.now_s()
         done = 0
         for number, (address, data) in enumerate(pieces):
             transfer = Transfer((step.first_counter + number) & 0xFF, done, address, data)
             self._transfer(step, scope.sending(transfer))
             done += len(data)
             self._on_bytes(done)
-        duration_s = time.monotonic() - started_s
+        duration_s = self._tester.now_s() - started_s
         if step.exit is not None:
             request, example = step.exit.render(scope), _example(step.exit_answer, scope)
             answer = self._ask(step, request, "37 transfer exit", p2_s=step.transfer_p2_s, example=example)

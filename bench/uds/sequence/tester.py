@@ -41,6 +41,10 @@ class Tester(Protocol):
         """Name of the ECU."""
         ...
 
+    def now_s(self) -> float:
+        """Return the time on a clock that only goes forward. ``pause`` moves it."""
+        ...
+
     def exchange(self, request: Exchange) -> bytes:
         """Send a request and return the positive response; empty where none is expected.
 

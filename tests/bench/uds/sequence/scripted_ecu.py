@@ -29,6 +29,9 @@ class ScriptedEcu:
         self.times: tuple[float, float] | None = None
         self.resets = 0
 
+    def now_s(self) -> float:
+        return sum(self.waited_s)
+
     def exchange(self, request: Exchange) -> bytes:
         self.sent.append(request.payload)
         self.exchanges.append(request)

@@ -1,0 +1,151 @@
+"""A tester and an ECU without a bus and without time: the runner's requests go straight into a simulated bootloader.
+
+The clock is a number. It moves when the runner waits, when the ECU is silent, and while it boots, so that a sweep of thousands of
+power cuts takes seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from otabench.bench.uds.errors import EcuLost, EcuRefused
+from otabench.bench.uds.sequence.tester import Exchange
+from otabench.ecu_firmware_sim.errors import PowerLost
+from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, Operation
+from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader
+from otabench.ecu_firmware_sim.personalities.personality import Personality
+
+BOOT_S = 0.3
+P2_S = 1.05
+MAX_PENDING_S = 60.0
+
+
+class DirectTester:
+    """See ``tester.Tester``.
+
+    Args:
+        personality: of the ECU.
+        flash: its memory; it survives power cuts.
+        cut_at: the number of the flash operation in which power goes; it comes back at once.
+        mute_from: the number of the request from which on the ECU says nothing.
+        lose_answer_to: the number of the request that arrives, and whose answers do not.
+        pending_for_ever: the service that is answered with 78 only.
+        is_doubled: every request arrives twice; the answers to the second are late, and skipped.
+    """
+
+    def __init__(
+        self,
+        personality: Personality,
+        flash: NorFlash,
+        *,
+        cut_at: int | None = None,
+        cut: Cut = Cut.TORN,
+        mute_from: int | None = None,
+        lose_answer_to: int | None = None,
+        pending_for_ever: int | None = None,
+        is_doubled: bool = False,
+    ) -> None:
+        self.name = personality.name
+        self.personality = personality
+        self.flash = flash
+        self._now_s = 0.0
+        self.requests = 0
+        self.exchanges: list[tuple[bytes, bytes]] = []
+        """Every request with its last response, as a capture has them."""
+        self._mute_from, self._lose_answer_to = mute_from, lose_answer_to
+        self._pending_for_ever, self._is_doubled = pending_for_ever, is_doubled
+        self._cut_at, self._cut = cut_at, cut
+        flash.operations = 0
+        flash.on_operation = self._on_operation
+        self.ecu = Bootloader(personality, flash, random_bytes=random.Random(1).randbytes)
+        self._boots_until_s: float | None = None
+
+    def _on_operation(self, operation: Operation) -> Cut | None:
+        return self._cut if operation.number == self._cut_at else None
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def exchange(self, request: Exchange) -> bytes:
+        if request.payload[0] == self._pending_for_ever:
+            self._now_s += request.limit_s or MAX_PENDING_S
+            raise EcuLost("sent for too long", ecu=self.name, step=request.step, nrc=0x78)
+        responses = self._send(request.payload, wait_s=request.p2_s or P2_S)
+        if self.requests == self._lose_answer_to:
+            responses = []
+        final = [each for each in responses if each[:1] + each[2:3] != b"\x7f\x78"]
+        answer = final[-1] if final else b""
+        self.exchanges.append((request.payload, answer))
+        if not request.expects_answer:
+            return b""
+        if not answer:
+            raise EcuLost("no answer in time", ecu=self.name, step=request.step)
+        if answer[0] == 0x7F:
+            raise EcuRefused(ecu=self.name, step=request.step, nrc=answer[2])
+        return answer
+
+    def _send(self, payload: bytes, *, wait_s: float) -> list[bytes]:
+        self.requests += 1
+        if self._mute_from is not None and self.requests >= self._mute_from:
+            self._now_s += wait_s
+            return []
+        late = self._come_up()
+        if self._boots_until_s is not None:  # deaf; what it sends once it is up may come in time
+            return [*late, *self._pass(wait_s)]
+        try:
+            reply = self.ecu.handle(payload)
+            if self._is_doubled and not reply.resets:
+                self.ecu.handle(payload)
+        except PowerLost:
+            self.power_cycle()
+            return self._pass(wait_s)
+        responses = list(reply.responses)
+        if reply.resets:
+            self._boots_until_s = self._now_s + BOOT_S
+            # 78 starts P2* (5 s here): a late answer is waited for that long
+            responses += self._pass(max(wait_s, 5.0)) if responses and responses[-1][:1] == b"\x7f" else []
+        return responses
+
+    def heal(self) -> None:
+        """End all faults, and let the ECU come up after a power cycle: what it has in flash is what counts."""
+        self._mute_from = self._lose_answer_to = self._pending_for_ever = None
+        self._is_doubled = False
+        self.power_cycle()
+        self._pass(BOOT_S)
+
+    def power_cycle(self) -> None:
+        """Take power away, and give it back."""
+        self.ecu.lose_power()
+        self.flash.powered = True
+        self._cut_at = None
+        self._boots_until_s = self._now_s + BOOT_S
+
+    def _pass(self, seconds: float) -> list[bytes]:
+        self._now_s += seconds
+        return self._come_up()
+
+    def _come_up(self) -> list[bytes]:
+        if self._boots_until_s is None or self._now_s < self._boots_until_s:
+            return []
+        self._boots_until_s = None
+        return list(self.ecu.boot())
+
+    def burst(self, request: Exchange, *, every_s: float, for_s: float) -> None:
+        for _ in range(1 + int(for_s / every_s)):
+            self._send(request.payload, wait_s=every_s)
+
+    def use_times(self, p2_s: float, p2_star_s: float) -> None:
+        pass
+
+    def key_for(self, seed: bytes, *, level: int) -> bytes:
+        return bytes(each ^ self.personality.levels[level].key_xor for each in seed)
+
+    def pause(self, seconds: float) -> None:
+        self._pass(seconds)
+
+    def forget_session(self) -> None:
+        pass
+
+    def emit(self, event: str, **data: Any) -> None:
+        pass
