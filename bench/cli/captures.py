@@ -35,8 +35,17 @@ def install(
 
     Select it in Wireshark under Edit, Configuration Profiles, or with `tshark -C otabench`.
     """
-    profile = wireshark.install(bench_file.load(bench), folder=folder, name=name)
-    print(f"{profile}: written; use it by `wireshark -C {name} FILE` or `tshark -C {name} -r FILE -Y uds`")
+    topology = bench_file.load(bench)
+    made = wireshark.install(topology, folder=folder, name=name)
+    for place, profile in made.items():
+        ecus = f" for {', '.join(profile.ecus)} only" if len(made) > 1 else ""
+        print(
+            f"{place}: written{ecus}; use it by `wireshark -C {profile.name} FILE` or `tshark -C {profile.name} -r FILE -Y uds`"
+        )
+    if len(made) > 1:
+        print("One profile decodes frames with an address in front, or frames without: the others stay CAN data in it.")
+    for finding in wireshark.findings(topology):
+        print(finding.as_line())
 
 
 def dbc(

@@ -11,6 +11,7 @@ import pytest
 from otabench.bench.captures import wireshark as wireshark_profile
 from otabench.bench.captures.convert import convert
 from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.finding import Severity
 from otabench.bench.topology import bench_file
 from tests.bench.report import small_run
 
@@ -22,10 +23,35 @@ ecus:
 """
 
 
-def tshark(profiles: Path, capture: Path, *arguments: str) -> list[str]:
+_BOTH = """
+vehicle: {vin: W0TABENCH00000001}
+buses: {b: {channel: vcan0}}
+ecus:
+  engine: {bus: b, request_id: 0x7E0, response_id: 0x7E8, hardware_id: engine-mcu}
+  door: {bus: b, request_id: 0x6F1, response_id: 0x610, functional_id: 0x6FF, hardware_id: door-mcu,
+         isotp: {addressing: extended, target_address: 0x10, source_address: 0xF1}}
+"""
+_BOTH_TALK = """
+(1795440035.000001) vcan0 7E0#0322F190CCCCCCCC
+(1795440035.000201) vcan0 7E8#101462F190573054
+(1795440035.000301) vcan0 7E0#30000ACCCCCCCCCC
+(1795440035.000401) vcan0 7E8#21544142454E4348
+(1795440035.000501) vcan0 7E8#2230303030303030
+(1795440035.000601) vcan0 7E8#2331CCCCCCCCCCCC
+(1795440035.001001) vcan0 6F1#100322F190CCCCCC
+(1795440035.001201) vcan0 610#F1101462F1905730
+(1795440035.001301) vcan0 6F1#1030000ACCCCCCCC
+(1795440035.001401) vcan0 610#F121544142454E43
+(1795440035.001501) vcan0 610#F122483030303030
+(1795440035.001601) vcan0 610#F123303031CCCCCC
+(1795440035.001701) vcan0 6FF#33021003CCCCCCCC
+""".lstrip()
+
+
+def tshark(profiles: Path, capture: Path, *arguments: str, profile: str = "otabench") -> list[str]:
     home = profiles.parent
     done = subprocess.run(
-        ["tshark", "-C", "otabench", "-r", str(capture), *arguments],
+        ["tshark", "-C", profile, "-r", str(capture), *arguments],
         capture_output=True, text=True, check=True, env={**os.environ, "XDG_CONFIG_HOME": str(home), "HOME": str(home)},
     )  # fmt: skip
     complaints = [line for line in done.stderr.splitlines() if "root" not in line]
@@ -110,6 +136,54 @@ def test_an_address_in_front_of_every_frame_is_known(tmp_path: Path) -> None:
     assert "0xf190 (VIN)" in request
 
 
+@pytest.mark.tshark
+def test_ecus_with_and_without_an_address_in_front_are_decoded_side_by_side(tmp_path: Path) -> None:
+    # given a bus on which both kinds talk: a request, a response of several frames, a functional request
+    found = bench_file.parse(_BOTH, name="x.yaml")
+    made = wireshark_profile.install(found, folder=tmp_path / "wireshark")
+    assert [(profile.name, profile.ecus) for profile in made.values()] == [
+        ("otabench", ("engine",)),
+        ("otabench-extended", ("door",)),
+    ]
+    (tmp_path / "x.log").write_text(_BOTH_TALK)
+    convert(tmp_path / "x.log", tmp_path / "x.pcap")
+    fields = (
+        "-Y",
+        "uds",
+        "-T",
+        "fields",
+        "-e",
+        "uds.diag_addr_name",
+        "-e",
+        "uds.sid",
+        "-e",
+        "iso15765.reassembled.length",
+    )
+    for profile, expected, frames in (
+        ("otabench", ["engine\t0x22\t", "engine\t0x22\t20"], 6),
+        ("otabench-extended", ["door\t0x22\t", "tester\t0x22\t20", "all ECUs\t0x10\t"], 7),
+    ):
+        # then each profile decodes its own ECUs, whole, and leaves the frames of the others alone
+        assert tshark(tmp_path / "wireshark", tmp_path / "x.pcap", *fields, profile=profile) == expected
+        decoded = tshark(tmp_path / "wireshark", tmp_path / "x.pcap", "-Y", "iso15765", profile=profile)
+        assert len(decoded) == frames
+    assert wireshark_profile.findings(found) == []
+
+
+def test_an_identifier_of_both_kinds_is_warned_of() -> None:
+    shared = bench_file.parse(_BOTH.replace(" functional_id: 0x6FF,", ""), name="x.yaml")
+    (finding,) = wireshark_profile.findings(shared)
+    assert (finding.severity, finding.where) == (Severity.WARN, "identifier 0x7DF")
+    assert "all ECUs of door" in finding.problem and "all ECUs of engine" in finding.problem
+    assert "functional_id" in finding.remedy
+
+
+def test_ecus_of_one_kind_need_one_profile() -> None:
+    for text, has_address_byte in ((_29_BIT, False), (_BOTH.replace(_BOTH.splitlines()[4] + "\n", ""), True)):
+        (profile,) = wireshark_profile.profiles(bench_file.parse(text, name="x.yaml"))
+        assert (profile.name, profile.has_address_byte) == ("otabench", has_address_byte)
+
+
 def test_the_functional_identifier_of_normal_fixed_addressing_is_the_made_one() -> None:
     isotp = "hardware_id: door-mcu, isotp: {addressing: normal_fixed, target_address: 0x10, source_address: 0xF1}"
     found = bench_file.parse(_29_BIT.replace("hardware_id: door-mcu", isotp), name="x.yaml")
@@ -126,10 +200,10 @@ def test_identifiers_shared_by_two_buses_get_both_names() -> None:
 
 
 def test_installing_again_replaces_its_own_files_and_leaves_others(tmp_path: Path) -> None:
-    profile = wireshark_profile.install(bench_file.load(), folder=tmp_path)
+    (profile,) = wireshark_profile.install(bench_file.load(), folder=tmp_path)
     (profile / "recent").write_text("mine")
     (profile / "preferences").write_text("old")
-    assert wireshark_profile.install(bench_file.load(), folder=tmp_path) == profile
+    assert list(wireshark_profile.install(bench_file.load(), folder=tmp_path)) == [profile]
     assert (profile / "recent").read_text() == "mine"
     assert "iso15765.can.ids: 0x7df,0x7e0,0x7e1,0x7e8,0x7e9\n" in (profile / "preferences").read_text()
 
