@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, NoReturn
 
 import pytest
@@ -15,13 +16,20 @@ FAILED: Final = pytest.StashKey[bool]()
 """Of an item: a phase of it failed."""
 BENCH_FIXTURE: Final = "_otabench"
 """The fixture behind all fixtures of the bench. Its own name: users' fixtures may be called ``bench``, too."""
-_LONGEST_NAME: Final = 120
+_MAX_READABLE_BYTES: Final = 120
+"""Of a folder's name; a file system takes 255 bytes, and a letter may have four."""
 
 
 def folder_name(nodeid: str) -> str:
-    """Return a test's name as a folder's."""
-    kept = "".join(character if character.isalnum() or character in "._-" else "_" for character in nodeid)
-    return kept[-_LONGEST_NAME:].strip("_.") or "test"
+    """Return a test's name as a folder's: a readable part, and a digest that keeps different tests apart.
+
+    Parameters such as ``a/b`` and ``a b`` have the same readable part.
+    """
+    replaced = "".join(character if character.isalnum() or character in "._-" else "_" for character in nodeid)
+    # The end is kept, because the parameters are there.
+    readable = replaced.encode(errors="replace")[-_MAX_READABLE_BYTES:].decode(errors="ignore").strip("_.")
+    digest = hashlib.sha256(nodeid.encode(errors="surrogatepass")).hexdigest()[:10]
+    return f"{readable}-{digest}".lstrip("-")
 
 
 def uses_bench(item: pytest.Item) -> bool:
