@@ -26,7 +26,7 @@ def state_of(ecu: Ecu) -> Message:
         "mode": str(ecu.mode),
         "active_slot": control.preferred if ecu.firmware is None else ecu.firmware.active,
         "boots_left": control.boots_left if control.trial is not None else 0,
-        "slots": [{"state": control.states[slot].name, "version": _version(ecu, slot)} for slot in (0, 1)],
+        "slots": [{"state": control.states[slot].name, **_image(ecu, slot)} for slot in (0, 1)],
         "faults": ecu.faults.shown(),
         "flash_operations": ecu.flash.operations,
     }
@@ -81,12 +81,14 @@ _OPERATIONS: Final[dict[str, Callable[[Ecu, Message], Message]]] = {
 }
 
 
-def _version(ecu: Ecu, slot: int) -> str:
+def _image(ecu: Ecu, slot: int) -> dict[str, str]:
+    """Return version and digest of the image in a slot, as they stand in the image; both empty if there is none."""
     offset = ecu.layout.slot_offset(slot)
     try:
-        return str(image_format.parse(memoryview(ecu.flash.memory)[offset : offset + ecu.layout.slot_bytes]).version)
+        image = image_format.parse(memoryview(ecu.flash.memory)[offset : offset + ecu.layout.slot_bytes])
     except ImageFormatError:
-        return ""
+        return {"version": "", "digest": ""}
+    return {"version": str(image.version), "digest": (image.tlv(image_format.TLV_SHA256) or b"").hex()}
 
 
 class EcuControlPort:

@@ -58,7 +58,6 @@ def create(
     """Create a campaign for the running bench's vehicle."""
     bench = running_bench.find(run)
     chosen = _given_images(image or []) or _newest_images(bench)
-    states = {ecu: bench.ecu(ecu).state() for ecu in bench.content["control_ports"] if ecu in chosen}
     with bench.operator() as operator:
         hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
         wanted = []
@@ -66,11 +65,10 @@ def create(
             if ecu not in hardware:
                 raise UnknownName("ECU", ecu, hardware, where="in this bench")
             _, data = images.read(path)
-            state = states.get(ecu)
-            base = bench.image(ecu, str(state["slots"][state["active_slot"]]["version"])) if state else None
-            wanted.append(
-                CampaignImage(hardware[ecu], data, base.read_bytes() if base and transfer is not Transfer.FULL else b"")
-            )
+            if image:
+                bench.sent_images.keep(data)
+            base = b"" if transfer is Transfer.FULL else bench.running_image(ecu, hardware_id=hardware[ecu])
+            wanted.append(CampaignImage(hardware[ecu], data, base))
         campaign = operator.create_campaign(
             name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt
         )

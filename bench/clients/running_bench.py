@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.clients.sent_images import SentImages
 from otabench.bench.errors import NoRunningBench, UnknownName
 from otabench.bench.faults.control_port import ControlPort
 from otabench.proto.process_config import TlsConfig
@@ -53,10 +54,22 @@ class RunningBench:
             raise UnknownName("simulated ECU", name, ports, where="in this bench")
         return ControlPort(name, int(ports[name]))
 
-    def image(self, ecu: str, version: str) -> Path | None:
-        """Return the bench's own firmware of that version, if it made one."""
-        path = self.content["firmware"].get(ecu, {}).get(version)
-        return Path(path) if path else None
+    @property
+    def sent_images(self) -> SentImages:
+        """The images that campaigns of this run have sent."""
+        return SentImages(self.folder / "firmware")
+
+    def running_image(self, ecu: str, *, hardware_id: str) -> bytes:
+        """Return the image that an ECU runs, the base of a patch; empty if it is not known here (the cloud may hold it).
+
+        Raises:
+            EndpointError: the ECU's process does not answer.
+        """
+        if ecu not in self.content["control_ports"]:
+            return b""
+        state = self.ecu(ecu).state()
+        made = {version: Path(path) for version, path in self.content["firmware"].get(ecu, {}).items()}
+        return self.sent_images.running(state, hardware_id=hardware_id, made=made)
 
 
 def find(run_dir: Path) -> RunningBench:

@@ -1,8 +1,8 @@
 """Campaigns and jobs of a running bench: start a campaign, follow its job, decide in the driver's place.
 
-A campaign is made of the bench's own firmware; the image that an ECU runs is the base of its patch. Waiting for a job ends early
-if the job can no longer reach the wanted state, or if a process of the bench has died. The state of a job is read from the trace
-(``clients.job_watch``).
+A campaign is made of the bench's own firmware; the image that an ECU runs is the base of its patch (``clients.sent_images``). Waiting
+for a job ends early if the job can no longer reach the wanted state, or if a process of the bench has died. The state of a job is read
+from the trace (``clients.job_watch``); an end counts once the cloud has heard of it (``clients.job_end``).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from otabench.bench.clients import job_end
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.clients.job_watch import JobView, JobWatch
+from otabench.bench.clients.sent_images import SentImages
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import WaitTimeout
 from otabench.bench.firmware.images import FirmwareFile
@@ -20,12 +22,15 @@ from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.options import Transfer
 from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs.names import CLOUD_CONTROL, GATEWAY
 from otabench.proto.job_states import FINAL_STATES, JobState
 
 if TYPE_CHECKING:
     from otabench.bench.clients.operator import CampaignImage, OperatorClient
 
 _POLL_INTERVAL_S: Final = 0.05
+_CLOUD_HEARS_S: Final = 10.0
+"""Added to the time for a job's end, so that a job that ends in time does not fail for the cloud's sake."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Jobs:
         self._topology = setup.topology
         self._options = setup.options
         self._trace = setup.folder.trace
+        self._sent = SentImages(setup.folder.firmware)
         self._watch = JobWatch(setup.folder.trace)
         self._firmware = firmware
         self._processes = processes
@@ -102,6 +108,8 @@ class Jobs:
             EndpointError: the cloud does not answer or refuses.
         """
         policy = transfer or self._options.transfer
+        for image in (images or {}).values():
+            self._sent.keep(image)
         campaign = self._operator().create_campaign(
             name=name,
             release_notes=release_notes,
@@ -129,7 +137,7 @@ class Jobs:
     def wait_for(
         self, states: JobState | str | Collection[JobState | str], *, timeout_s: float = 60.0, job_id: str | None = None
     ) -> JobView:
-        """Wait until a job is, or has been, in one of the states.
+        """Wait until a job is, or has been, in one of the states. If it has ended, wait until the cloud has heard that, too.
 
         Args:
             states: one or several.
@@ -148,6 +156,8 @@ class Jobs:
             self._watch.update()
             job = self._watch.jobs.get(wanted_id) if wanted_id else self._watch.latest
             if job is not None and not wanted.isdisjoint(job.history):
+                if job.ended and not wanted.isdisjoint(FINAL_STATES):
+                    self._wait_for_cloud(job, timeout_s=deadline.remaining_s() + _CLOUD_HEARS_S)
                 return job
             self._processes.check()
             at = f"is {job.state} ({job.reason or 'no reason given'})" if job else "is not known to the gateway"
@@ -196,11 +206,22 @@ class Jobs:
             for ecu in ecus
         ]
 
+    def _wait_for_cloud(self, job: JobView, *, timeout_s: float) -> None:
+        """Wait until the cloud has heard of a job's end, if the job is of the last campaign and both processes run."""
+        if self.campaign is None or self.campaign.job_id != job.job_id:
+            return
+        job_end.wait_for_cloud(
+            self._operator(),
+            campaign_id=self.campaign.campaign_id,
+            job_id=job.job_id,
+            timeout_s=timeout_s,
+            can_hear=lambda: self._processes.is_running(GATEWAY) and self._processes.is_running(CLOUD_CONTROL),
+        )
+
     def _running_image(self, ecu: str) -> bytes:
         """Return the image that an ECU runs now; if it cannot be asked, the image that it was delivered with."""
-        made = self._firmware[ecu]
-        running = self._options.versions[0]
+        made = {version: file.path for version, file in self._firmware[ecu].items()}
         state = self._ecus.states().get(ecu)
-        if state is not None:  # else it is off: the cloud may hold its image already
-            running = str(state["slots"][state["active_slot"]]["version"])
-        return made[running].path.read_bytes() if running in made else b""
+        if state is None:  # it is off: the cloud may hold its image already
+            return made[self._options.versions[0]].read_bytes() if self._options.versions[0] in made else b""
+        return self._sent.running(state, hardware_id=self._topology.ecus[ecu].hardware_id, made=made)

@@ -13,7 +13,7 @@ import pytest
 
 from otabench.ecu_firmware_sim.__main__ import main
 from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SLOT_WINDOW
-from otabench.proto import trace
+from otabench.proto import image_format, trace
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from tests.ecu_firmware_sim.factory import ImageMaker, Keys, Manifest, code, patch_facts
 from tests.ecu_firmware_sim.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
@@ -87,18 +87,25 @@ def test_an_update_is_staged_tried_and_confirmed(
     assert tester.ask("31 01 02 02") == b"\x71\x01\x02\x02\x00"
     assert tester.ask("31 01 02 10") == b"\x71\x01\x02\x10\x00"
     assert tester.ask("11 01") == b"\x51\x01"
-    assert process.await_mode("application")["slots"][1] == {"state": "TRIAL", "version": "2.0.0"}
+    assert process.await_mode("application")["slots"][1] == {
+        "state": "TRIAL",
+        "version": "2.0.0",
+        "digest": digest_in(update),
+    }
     assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0"
     tester.unlock("10 03")
     assert tester.ask("31 01 02 11") == b"\x71\x01\x02\x11\x00"
-    assert process.control(op="state")["slots"] == [
-        {"state": "CONFIRMED", "version": "1.0.0"},
-        {"state": "CONFIRMED", "version": "2.0.0"},
-    ]
+    slots = process.control(op="state")["slots"]
+    assert [(slot["state"], slot["version"]) for slot in slots] == [("CONFIRMED", "1.0.0"), ("CONFIRMED", "2.0.0")]
+    assert slots[1]["digest"] == digest_in(update) != slots[0]["digest"] != ""
     assert process.stop() == 0
     events = [event for event in trace.read(process.config.trace or Path()) if event.event == "ecu.slot"]
     assert [event.data["to"] for event in events] == ["INVALID", "EMPTY", "INVALID", "STAGED", "TRIAL", "CONFIRMED"]
     assert {event.job_id for event in events} == {"job-1"}
+
+
+def digest_in(image: bytes) -> str:
+    return (image_format.parse(image).tlv(image_format.TLV_SHA256) or b"").hex()
 
 
 @pytest.mark.parametrize(
@@ -247,7 +254,8 @@ def test_state_outlives_a_killed_process(rig: Callable[..., Rig], keys: Keys, up
     assert tester.ask("31 01 02 02")[-1] == 0
     process.kill()
     process.start()
-    assert process.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
+    slot = process.control(op="state")["slots"][1]
+    assert (slot["state"], slot["version"], slot["digest"]) == ("STAGED", "2.0.0", digest_in(update))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from otabench.bench.pytest_plugin.items import folder_name
 
-ALIKE = ("a/b", "a b", "a:b", "a_b", "a::b", "_a_b_", "A_b", "", ".", "..", "日本語の長い名前" * 16, "日本語の長い名前" * 17, "\udcff")
+ALIKE = (
+    "a/b",
+    "a b",
+    "a:b",
+    "a_b",
+    "a::b",
+    "_a_b_",
+    "A_b",
+    "",
+    ".",
+    "..",
+    "日本語の長い名前" * 16,
+    "日本語の長い名前" * 17,
+    "\udcff",
+)
 
 
 def node_id(parameter: str) -> str:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.cloud.cloud_link import CloudLink, ecu_reports
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
@@ -94,10 +95,13 @@ class Reporter:
         self._progress: dict[str, EcuProgress] = {}
         self._has_progress = False
         self._has_news = asyncio.Event()
+        self._has_report = asyncio.Event()
+        self._progress_pause = Deadline(0.0)
 
     def wake(self) -> None:
         """Wake the reporter, because the outbox holds a new report."""
         self._has_news.set()
+        self._has_report.set()
 
     def record_progress(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
@@ -114,16 +118,20 @@ class Reporter:
         """Deliver until canceled."""
         while True:
             self._has_news.clear()
+            self._has_report.clear()
             report = self._store.first_report()
             if report is not None:
                 await self._deliver(report)
                 continue
             job = self._store.open_job()
             if job is not None and self._has_progress:
-                await self._send_progress(job)
-                await asyncio.sleep(_MIN_INTERVAL_S)
+                if self._progress_pause.has_passed():
+                    await self._send_progress(job)
+                    self._progress_pause = Deadline(_MIN_INTERVAL_S)
+                # Not a plain sleep: a transition does not wait for the next progress. The next campaign waits for the job's end.
+                await _wait(self._has_report, timeout_s=self._progress_pause.remaining_s())
                 continue
-            await self._wait(self._heartbeat_s)
+            await _wait(self._has_news, timeout_s=self._heartbeat_s)
             if not self._has_news.is_set() and job is not None and job.seq > 0 and not is_final(job.state):
                 self._has_progress = True
 
@@ -178,9 +186,10 @@ class Reporter:
             return
         self._on_answer(job_id, known, cancel_requested)
 
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._has_news.wait()
-        except TimeoutError:
-            pass
+
+async def _wait(event: asyncio.Event, *, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass
