@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench import ports
-from otabench.bench.bus import interfaces
+from otabench.bench.bus import interfaces, vcan
 from otabench.bench.bus.link_state import CANFD_MTU
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail
@@ -30,14 +30,20 @@ _IFF_UP: Final = 1
 
 
 def usable_topology(
-    topology: Topology, *, kernel_can: bool | None = None, say: Callable[[str], None] = lambda _: None
+    topology: Topology,
+    *,
+    kernel_can: bool | None = None,
+    make_vcans: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Topology, bool]:
     """Return the topology as this machine can run it, and whether it runs on the kernel's CAN.
 
     Args:
         topology: the bench file's.
         kernel_can: whether to use the kernel's CAN. None: use it unless OTABENCH_NO_KERNEL_CAN is 1.
-        say: receives one line if the bench does not use the kernel's CAN, unless ``setup/with-can`` has printed it.
+        make_vcans: make virtual interfaces that do not exist, where this user may.
+        say: receives one line if the bench does not use the kernel's CAN, unless ``setup/with-can`` has printed it, and one for
+            each interface that is made.
 
     Raises:
         BenchError: an interface is not there or is down.
@@ -55,6 +61,8 @@ def usable_topology(
         if os.environ.get(_KERNEL_OF_WITH_CAN) != "none":
             say(NO_KERNEL_CAN_LINE)
         return topology.without_kernel_can(udp_ports=ports.free_udp_ports(len(topology.buses))), False
+    if make_vcans:
+        vcan.make_missing(topology.buses, say=say)
     for name, bus in topology.buses.items():
         if bus.interface != "socketcan":
             continue
@@ -85,7 +93,7 @@ def interface_problem(
         remedy = (
             by_line
             if channel.startswith("slcan")
-            else "run the command by `setup/with-can` (or `make bench`), or make it by `setup/vcan.sh`"
+            else f"run `sudo setup/vcan.sh {channel}`; where this kernel has no CAN, run the command by `setup/with-can`"
             if channel.startswith("vcan")
             else f"plug the adapter in and set it up: `{line}`"
         )
@@ -106,6 +114,11 @@ def interface_problem(
             channel, f"the CAN interface {channel} is bus-off: it sends nothing", f"repair the wires, then {how}"
         )
     return None if up else fail(channel, f"the CAN interface {channel} is down", f"`{line}`")
+
+
+def virtual_bus_problem(channel: str) -> Finding | None:
+    """Return why a vcan cannot be used; None if it can, or if it does not exist yet and the bench may make it."""
+    return None if not vcan.exists(channel) and vcan.can_make() else interface_problem(channel)
 
 
 def isotp_problem() -> Finding | None:

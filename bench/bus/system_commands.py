@@ -1,4 +1,4 @@
-"""Run `ip` and `tc` of iproute2, as root where that needs no password, and explain a refusal.
+"""Run `ip` and `tc` of iproute2, and `modprobe`, as root where that needs no password, and explain a refusal.
 
 Why not a netlink library: docs/adr/0009-libraries-kept-out.md. ``bus.interfaces`` composes the commands of `otabench can`,
 ``bus.link_state`` reads what `ip` prints, ``bus.vcan`` and ``bus.pacing`` make virtual buses.
@@ -15,6 +15,7 @@ from typing import Final
 
 from otabench.bench.errors import AdapterError
 
+_PACKAGE: Final = {"ip": "iproute2", "tc": "iproute2", "modprobe": "kmod"}
 _TIMEOUT_S: Final = 30.0
 """Far more than any of them needs; a driver that hangs must not hang the bench."""
 
@@ -32,7 +33,7 @@ def as_root(command: Sequence[str]) -> list[str]:
 
 
 def query(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that changes nothing, with the user's own rights. Its first word is ``ip`` or ``tc``.
+    """Run a command that changes nothing, with the user's own rights. Its first word is the name of a program.
 
     Raises:
         AdapterError: the program is not installed, or does not end.
@@ -41,7 +42,7 @@ def query(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def change(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that needs root's rights. Its first word is ``ip`` or ``tc``.
+    """Run a command that needs root's rights. Its first word is the name of a program.
 
     Raises:
         AdapterError: the program is not installed, or does not end.
@@ -52,7 +53,7 @@ def change(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _program(name: str) -> str:
     found = shutil.which(name, path=search_path())
     if found is None:
-        raise AdapterError(f"`{name}` is not installed: setup/packages.sh run (Debian: iproute2)")
+        raise AdapterError(f"`{name}` is not installed: setup/packages.sh run (Debian: {_PACKAGE.get(name, name)})")
     return found
 
 

@@ -1,16 +1,31 @@
 """Make and remove virtual CAN interfaces. This needs root, or sudo without a password.
 
-The interfaces have the same settings as those of `setup/vcan.sh`: mtu 72 (CAN FD), txqueuelen 1000.
+The interfaces have the same settings as those of `setup/vcan.sh`: mtu 72 (CAN FD), txqueuelen 1000, and the module loaded with
+echo=1. Without the echo, a vcan delivers frames before its queueing discipline sees them, so that pacing has no effect.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from otabench.bench.bus.system_commands import change
+from otabench.bench.bus import system_commands
 from otabench.bench.errors import AdapterError, BenchError
+from otabench.bench.topology.entries import BusEntry
 
-_INTERFACES = Path("/sys/class/net")
+_INTERFACES: Final = Path("/sys/class/net")
+_MODULE: Final = Path("/sys/module/vcan")
+_STATUS: Final = Path("/proc/self/status")
+_CAP_NET_ADMIN: Final = 12
+
+
+def can_make() -> bool:
+    """Return whether this user can make such interfaces on this kernel, without a password. Changes nothing."""
+    has_module = _MODULE.is_dir() or _succeeds(["modprobe", "--dry-run", "--quiet", "vcan"])
+    return has_module and _has("ip") and (_may_change_interfaces() or _succeeds(["sudo", "-n", "true"]))
 
 
 def ensure(name: str) -> bool:
@@ -19,8 +34,12 @@ def ensure(name: str) -> bool:
     Raises:
         BenchError: this kernel has no vcan, or root is needed.
     """
-    if (_INTERFACES / name).exists():
+    if exists(name):
         return False
+    if not _MODULE.is_dir() and _has("modprobe"):  # else the kernel loads it by itself, with echo=0
+        system_commands.change(
+            ["modprobe", "vcan", "echo=1"]
+        )  # a kernel with vcan built in refuses, and need not have it
     _ip("link", "add", "dev", name, "mtu", "72", "txqueuelen", "1000", "type", "vcan", what=f"make {name}")
     try:
         _ip("link", "set", "dev", name, "up", what=f"set {name} up")
@@ -28,6 +47,28 @@ def ensure(name: str) -> bool:
         remove(name)
         raise
     return True
+
+
+def make_missing(buses: Mapping[str, BusEntry], *, say: Callable[[str], None]) -> None:
+    """Make the virtual interfaces of a bench file that do not exist. They stay, as those of ``setup/vcan.sh`` do.
+
+    Args:
+        buses: by name.
+        say: receives one line for each interface that is made.
+
+    Raises:
+        BenchError: one cannot be made although this user may make some.
+    """
+    missing = {name: str(bus.channel) for name, bus in buses.items() if bus.is_vcan and not exists(str(bus.channel))}
+    if missing and can_make():  # otherwise the check of the interfaces that follows says what to do
+        for name, channel in missing.items():
+            if ensure(channel):
+                say(f"bus {name}: {channel} made")
+
+
+def exists(name: str) -> bool:
+    """Return whether there is an interface of this name."""
+    return (_INTERFACES / name).exists()
 
 
 def remove(name: str) -> None:
@@ -41,7 +82,7 @@ def remove(name: str) -> None:
 
 def _ip(*arguments: str, what: str) -> None:
     try:
-        done = change(["ip", *arguments])
+        done = system_commands.change(["ip", *arguments])
     except AdapterError as error:
         raise BenchError(f"cannot {what}: {error}") from error
     if done.returncode:
@@ -49,3 +90,22 @@ def _ip(*arguments: str, what: str) -> None:
         raise BenchError(
             f"cannot {what}: {reason}; it needs root, and a kernel with vcan: run the command by setup/with-can"
         )
+
+
+def _may_change_interfaces() -> bool:
+    """Return whether this process has CAP_NET_ADMIN, which root may not have in a container."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return os.geteuid() == 0
+    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)
+
+
+def _has(program: str) -> bool:
+    return shutil.which(program, path=system_commands.search_path()) is not None
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    """Return whether a command exists and ends with status 0."""
+    return _has(command[0]) and system_commands.query(command).returncode == 0

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.bus import environment, interfaces, link_state
+from otabench.bench.bus import environment, interfaces, link_state, vcan
 from otabench.bench.bus.link_state import LinkState
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import BenchError, NoRunningBench
@@ -47,6 +47,8 @@ _VENDORS: Final = {
 
 def problem(bus: BusEntry) -> Finding | None:
     """Return why a bus cannot be used now, or None if it can be used."""
+    if _is_made_by_the_bench(bus):
+        return None
     if bus.interface == "socketcan":
         return environment.interface_problem(
             str(bus.channel), bitrate=bus.bitrate, data_bitrate=bus.data_bitrate, fd=bus.fd
@@ -62,11 +64,17 @@ def problem(bus: BusEntry) -> Finding | None:
 def describe(bus: BusEntry) -> str:
     """Return a bus without a problem in words."""
     rate = f"{bus.bitrate // 1000} kbit/s" + (", CAN FD" if bus.fd else "")
+    if _is_made_by_the_bench(bus):
+        return f"{bus.channel} does not exist yet; a bench that comes up makes it (required: {rate})"
     if bus.interface == "socketcan":
         return f"{bus.channel} exists and is up (required: {rate})"
     if _is_taken(bus):
         return f"{bus.interface} {bus.channel} was not opened, because the bench of {_RUN} runs"
     return f"{bus.interface} {bus.channel} can be opened (required: {rate})"
+
+
+def _is_made_by_the_bench(bus: BusEntry) -> bool:
+    return bus.is_vcan and not vcan.exists(str(bus.channel)) and vcan.can_make()
 
 
 def rate_problem(bus: BusEntry, link: LinkState) -> Finding | None:

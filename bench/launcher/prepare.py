@@ -1,6 +1,7 @@
 """What is done before a bench is constructed: check that it can come up here, make the run's folder, choose keys and ports.
 
-Nothing is started here. ``check`` writes nothing either, so that a bench that cannot come up leaves no folder behind.
+Nothing is started here. ``check`` writes nothing either, so that a bench that cannot come up leaves no folder behind; it makes virtual
+interfaces that the bench file names and this kernel does not have yet.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def check(options: BenchOptions, *, say: Say) -> tuple[Topology, bool]:
             bus_faults.check(fault, topology, options)
         elif fault.ecu not in topology.with_control_port():
             raise UnknownName("simulated ECU", fault.ecu, topology.with_control_port())
-    topology, kernel_can = environment.usable_topology(topology, kernel_can=options.kernel_can, say=say)
+    topology, kernel_can = environment.usable_topology(
+        topology, kernel_can=options.kernel_can, make_vcans=True, say=say
+    )
     if topology.boards() and not (options.keys_dir or topology.keys):
         raise BenchError(f"board {', '.join(topology.boards())}: {boards.NO_KEYS.sentence()}")
     if options.hmi_port:

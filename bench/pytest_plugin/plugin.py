@@ -211,7 +211,7 @@ def _bench_lacks(
         found += [missing_feature(str(name), present=present, bench=run.bench_name, ecu=ecu) for name in names]
     if uses and os.environ.get(environment.NO_KERNEL_CAN) != "1":
         for bus in topology.buses.values():
-            problem = environment.interface_problem(str(bus.channel)) if bus.is_vcan else None
+            problem = environment.virtual_bus_problem(str(bus.channel)) if bus.is_vcan else None
             found += [Missing("vcan", problem.sentence())] if problem else []
     return [missing for missing in found if missing is not None]
 

@@ -36,6 +36,8 @@ BenchFile = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variables of this run, and nobody who may make the bench file's vcan99: a bench that is missing stays missing."""
+    monkeypatch.setattr("otabench.bench.bus.vcan.can_make", lambda: False)
     for name in ("OTABENCH_BENCH", "OTABENCH_REQUIRE", "OTABENCH_NO_KERNEL_CAN", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
 
