@@ -67,12 +67,11 @@ ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
         "bench": (
             "bench/uds/",
             "bench/pytest_plugin/uds.py",
-            "bench/perf/peer.py",
         ),
         "ecu_firmware_sim": (),
     },
     "isotp": {
-        "bench": ("bench/uds/transport/", "bench/perf/peer.py"),
+        "bench": ("bench/uds/transport/",),
         "ecu_firmware_sim": ("ecu_firmware_sim/bus/user.py",),
     },
     "imgtool": {"bench": ("bench/firmware/images.py",), "cloud": (), "ecu_firmware_sim": ()},

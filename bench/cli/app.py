@@ -123,7 +123,6 @@ PERF = Group(
         Lazy("powercut", "Cut the power at every flash operation of an update.", lambda: _perf().powercut),
         Lazy("message-cut", "Reset the ECU and kill the gateway at every message.", lambda: _perf().message_cut),
         Lazy("frames", "Drop, double and corrupt every frame of an update.", lambda: _perf().frames),
-        Lazy("flash", "Measure the flash path beside the line, the kernel and a peer.", lambda: _perf().flash),
     ],
 )
 CAN = Group(

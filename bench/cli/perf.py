@@ -1,4 +1,4 @@
-"""``otabench perf``: sweeps of faults, and the speed of the flash path."""
+"""``otabench perf``: sweeps of faults over whole updates."""
 
 from __future__ import annotations
 
@@ -117,28 +117,6 @@ def frames(
     if json_file is not None:
         write_json(json_file, runs, seed=seed)
     raise typer.Exit(1 if runs.wrong else 0)
-
-
-def flash(
-    json_file: _Json = None,
-    channel: Annotated[str, typer.Option("--channel", help="A vcan that nothing else uses meanwhile.")] = _CHANNEL,
-    bench_wait: _BenchWait = 0.0,
-) -> None:
-    """Measure the flash path beside the line, the kernel and a peer.
-
-    Exit status 1 if a target is missed.
-    """
-    from otabench.bench.perf.flash import measure, measure_memory
-    from otabench.bench.perf.flash_view import show, write_json
-
-    console = _console()
-    with _taken(channel, console, command="flash", wait_s=bench_wait):
-        rates = measure(channel=channel, say=lambda line: console.print(f"[dim]{line}[/]", soft_wrap=True))
-        memory = measure_memory(channel=channel)
-    show(console, rates, memory)
-    if json_file is not None:
-        write_json(json_file, rates, memory)
-    raise typer.Exit(0 if all(one.is_met for one in rates) else 1)
 
 
 def _taken(channel: str, console: Console, *, command: str, wait_s: float) -> AbstractContextManager[None]:

@@ -20,6 +20,8 @@ from otabench.bench.topology import bench_file
 
 BUS = [("socketcan", "can0")]
 OWN_CHANNEL = f"vcan{os.getpid()}"
+OTABENCH = ("-c", "from otabench.bench.cli import main; main()")
+REPOSITORY = Path(__file__).parents[3]
 """Nobody else's, on whatever machine this runs."""
 HOLD = """
 import sys, time
@@ -143,11 +145,11 @@ def test_a_bench_is_held_as_long_as_it_is_used(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(["bench", "run", "--bench", "lock.yaml"], id="bench run"),
-        pytest.param(["up", "--bench", "lock.yaml"], id="up"),
-        pytest.param(["perf", "flash", "--channel", OWN_CHANNEL], id="perf flash"),
-        pytest.param(["perf", "message-cut"], id="perf message-cut", marks=pytest.mark.vcan),
-        pytest.param(["perf", "frames"], id="perf frames", marks=pytest.mark.vcan),
+        pytest.param([*OTABENCH, "bench", "run", "--bench", "lock.yaml"], id="bench run"),
+        pytest.param([*OTABENCH, "up", "--bench", "lock.yaml"], id="up"),
+        pytest.param(["-m", "tests.benchmarks.flash", "--channel", OWN_CHANNEL], id="benchmark"),
+        pytest.param([*OTABENCH, "perf", "message-cut"], id="perf message-cut", marks=pytest.mark.vcan),
+        pytest.param([*OTABENCH, "perf", "frames"], id="perf frames", marks=pytest.mark.vcan),
     ],
 )
 def test_a_command_that_finds_the_bench_in_use_says_by_whom_and_ends_with_1(tmp_path: Path, command: list[str]) -> None:
@@ -158,15 +160,15 @@ def test_a_command_that_finds_the_bench_in_use_says_by_whom_and_ends_with_1(tmp_
     )
     try:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        otabench = [
-            sys.executable,
-            "-c",
-            "from otabench.bench.cli import main; main()",
-            *command,
-            "--bench-wait",
-            "0.3",
-        ]
-        done = subprocess.run(otabench, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, *command, "--bench-wait", "0.3"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     finally:
         other.kill()
         other.communicate()
@@ -174,6 +176,7 @@ def test_a_command_that_finds_the_bench_in_use_says_by_whom_and_ends_with_1(tmp_
     assert f"bus {channel} is in use by process {other.pid}" in done.stdout, "said while it waits"
     (line,) = done.stderr.splitlines()
     who = f"process {other.pid} of user {getpass.getuser()} (bench other.bench.yaml, since "
-    assert line.startswith(f"otabench: bus {channel} is in use by {who}")
+    program = "benchmark" if command[0] == "-m" else "otabench"
+    assert line.startswith(f"{program}: bus {channel} is in use by {who}")
     assert line.endswith(" after 0.3 s of waiting; wait for it with --bench-wait SECONDS, or end that run")
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""`otabench perf flash`: what the flash path carries, beside what the line, the kernel and a peer carry, all in one run.
+"""What the flash path carries, beside what the line, the kernel and a peer carry, all in one run.
 
 The lines are classic and FD, paced at 500 kbit/s and unpaced. This client's rate is taken from the trace's ``flash.transfer``, from the
 first block sent to the last one acknowledged; ``ceiling`` takes the kernel's, ``peer`` the peer's, ``frame_bits`` the line's.
@@ -19,11 +19,11 @@ from typing import Final
 from otabench.bench.bus import environment, frame_bits, pacing
 from otabench.bench.errors import BenchError
 from otabench.bench.gateway.vehicle import EcuImage
-from otabench.bench.perf import ceiling, peer
 from otabench.bench.perf.rig import Rig, RigOptions
 from otabench.bench.topology.entries import BusEntry
 from otabench.proto import trace
 from otabench.proto.process_config import IsoTpConfig
+from tests.benchmarks.flash import ceiling, peer
 
 BITRATE: Final = 500_000
 DATA_BITRATE: Final = 2_000_000

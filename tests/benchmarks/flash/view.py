@@ -1,4 +1,4 @@
-"""`otabench perf flash`: its table, its words on how each figure is taken, and its JSON."""
+"""The benchmark's table, its words on how each figure is taken, and its JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otabench.bench.errors import BenchError
-from otabench.bench.perf.flash import BLOCK_BYTES, PEER_BLOCK_SIZE, Memory, Rates
+from tests.benchmarks.flash.measure import BLOCK_BYTES, PEER_BLOCK_SIZE, Memory, Rates
 
 HOW: Final = f"""\
 line limit     bit rate / mean length of the image's own frames (stuff bits counted) * payload of a consecutive frame
@@ -77,4 +77,4 @@ def write_json(path: Path, rates: list[Rates], memory: Memory) -> None:
     try:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; choose another file with --json") from error
+        raise BenchError(f"{path}: {error.strerror}; choose another file by --json") from error
