@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Annotated, Final
 
@@ -20,6 +19,7 @@ from rich.console import Console
 from otabench.bench.cli import other_terminal
 from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, with_bench_arguments
 from otabench.bench.cli.progress import follow
+from otabench.bench.cli.runs import tidied_runs
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError
@@ -27,10 +27,9 @@ from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import fork_server, lock, phases
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.report import figures, index, of_bench
+from otabench.bench.report import figures, of_bench
 from otabench.bench.report import text as report_view
 from otabench.bench.report.of_bench import Reporter
-from otabench.bench.runs import prune
 from otabench.bench.topology import bench_file as topology
 from otabench.proto import job_states
 from otabench.proto.job_states import JobState
@@ -61,7 +60,7 @@ def run(
     with (
         _terminated_as_interrupt(),
         _lock_held(options, console, wait_s=arguments.bench_wait) as taken,
-        _runs_tidied(arguments),
+        tidied_runs(arguments.runs_dir, keep=arguments.keep),
     ):
         raise typer.Exit(_run(taken, console, timeout_s=timeout))
 
@@ -78,7 +77,7 @@ def up(
 
     The driver's page asks for consent. Ctrl-C stops everything.
     """
-    with _runs_tidied(arguments):
+    with tidied_runs(arguments.runs_dir, keep=arguments.keep):
         keep_up(replace(options_from(arguments), frame_gate=frame_gate), wait_s=arguments.bench_wait)
 
 
@@ -163,18 +162,6 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 _stay_and_report(bench, console, reporter)
         except KeyboardInterrupt:
             console.print("stopped")
-
-
-@contextmanager
-def _runs_tidied(arguments: BenchArguments) -> Iterator[None]:
-    """Once the run is over, however it ended: remove the oldest runs, if --keep asks for it, and write the index of those that stay."""
-    try:
-        yield
-    finally:
-        if arguments.runs_dir.is_dir():
-            if arguments.keep is not None:
-                prune.keep_newest(arguments.runs_dir, arguments.keep, now=datetime.now(UTC))
-            index.write(arguments.runs_dir)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -158,6 +160,26 @@ def index(
     The bench writes it after each run, too. Its path is printed.
     """
     print(index_page.write(runs_dir, out=out))
+
+
+@contextmanager
+def tidied_runs(runs_dir: Path, *, keep: int | None) -> Iterator[None]:
+    """Once a run was made inside, however it ended: remove the oldest runs but ``keep``, and write the index of those that stay.
+
+    A command that fails before it has made a run removes nothing.
+    """
+    before = _names(runs_dir)
+    try:
+        yield
+    finally:
+        if _names(runs_dir) - before:
+            if keep is not None:
+                pruning.keep_newest(runs_dir, keep, now=datetime.now(UTC))
+            index_page.write(runs_dir)
+
+
+def _names(runs_dir: Path) -> set[str]:
+    return {run.root.name for run in run_folder.runs_in(runs_dir)}
 
 
 def _line(run: RunSummary) -> str:

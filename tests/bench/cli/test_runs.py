@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from otabench.bench.cli.app import app
+from otabench.bench.cli.options import BenchArguments
+from otabench.bench.cli.run_bench import options_from
+from otabench.bench.cli.runs import tidied_runs
 from otabench.bench.errors import BenchError
 from tests.bench.runs.made import make_run
 
@@ -92,3 +95,27 @@ def test_a_run_of_another_place_is_not_pruned(folder: Path) -> None:
 
 def test_list_of_no_runs_names_what_makes_one() -> None:
     assert "`otabench bench run` makes one" in runs("list", "--runs-dir", "absent").output
+
+
+def test_a_run_that_ends_with_an_error_tidies_too(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), tidied_runs(Path("runs"), keep=2):
+        make_run(Path("runs"), "20261129T120000Z")
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == [NAMES[2], "20261129T120000Z", "index.html"]
+
+
+def test_without_keep_every_run_stays(folder: Path) -> None:
+    with tidied_runs(Path("runs"), keep=None):
+        make_run(Path("runs"), "20261129T120000Z")
+    assert sum(path.is_dir() for path in (folder / "runs").iterdir()) == 4
+
+
+def test_a_command_that_made_no_run_removes_none(folder: Path) -> None:
+    refused = CliRunner().invoke(app, ["bench", "run", "--keep", "1", "--fault", "door:boot-fail"])
+    assert refused.exit_code != 0 and isinstance(refused.exception, BenchError)
+    assert sum(path.is_dir() for path in (folder / "runs").iterdir()) == 3
+
+
+def test_keys_are_kept_only_if_that_is_asked_for() -> None:
+    assert not options_from(BenchArguments()).keep_keys
+    assert options_from(BenchArguments(keep_keys=True)).keep_keys
