@@ -105,6 +105,16 @@ class BenchArguments:
         bool, typer.Option("--keep-keys", help="Leave the private keys that the run makes in its folder when it ends.")
     ] = False
     bench_wait: BenchWait = 0.0
+    ready_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--ready-timeout",
+            metavar="SECONDS",
+            min=1,
+            max=86_400,
+            help="Give up if no process of the bench becomes ready for this long. Default: by the number of processes.",
+        ),
+    ] = None
     chaos: Annotated[list[str] | None, typer.Option("--chaos", hidden=True)] = None
 
     def __post_init__(self) -> None:

@@ -97,6 +97,7 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
         encrypt=arguments.encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
         keep_keys=arguments.keep_keys,
+        ready_timeout_s=arguments.ready_timeout,
     )
 
 

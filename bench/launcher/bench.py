@@ -35,7 +35,7 @@ from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.deadline import Deadline
 from otabench.bench.firmware.images import FirmwareFile
-from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, run_end
+from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, readiness, run_end
 from otabench.bench.launcher.boards import BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from otabench.bench.clients.operator import OperatorClient
 
 _POLL_INTERVAL_S: Final = 0.05
-_CONTROL_PLANE_READY_S: Final = 20.0
 _BOARD_BOOTS_S: Final = 10.0
 """A board that was switched on may take that long until it answers."""
 
@@ -229,7 +228,7 @@ def _make_keys_and_firmware(bench: Bench, say: Say) -> None:
     options, topology, keys_dir = bench.options, bench.topology, bench.setup.keys_dir
     if not (options.keys_dir or topology.keys):
         say("keys: director, images, TLS, ECU secrets")
-        keys.make_keys(keys_dir, topology, log=bench.folder.log("keys"))
+        keys.make_keys(keys_dir, topology, log=bench.folder.log("keys"), timeout_s=_ready_limit_s(bench))
     say(f"firmware: {', '.join(options.versions)} for {', '.join(topology.ecus)}")
     made = images.build(
         topology,
@@ -263,7 +262,7 @@ def _start_gates(bench: Bench) -> None:
         gate = names.gate_process(bus)
         bench.processes.declare(gate, partial(buses.frame_gate, bench.setup, bus))
         bench.processes.start_present([gate])
-        bench.processes.wait_ready([gate], timeout_s=bench.options.ready_timeout_s)
+        bench.processes.wait_ready([gate], timeout_s=_ready_limit_s(bench))
 
 
 def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
@@ -280,10 +279,14 @@ def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
     say(f"starting: {', '.join([*started, *({GATEWAY} - options.absent)]) or 'nothing'}")
     _identify_boards(bench, say)
     if processes.was_started(CLOUD_CONTROL):
-        processes.wait_ready([CLOUD_CONTROL], timeout_s=options.ready_timeout_s)
+        processes.wait_ready([CLOUD_CONTROL], timeout_s=_ready_limit_s(bench))
         _register_vehicle(bench)
     processes.start_present([GATEWAY], stop_before=options.gateway_stop_before)
-    processes.wait_ready(processes.names, timeout_s=options.ready_timeout_s)
+    processes.wait_ready(processes.names, timeout_s=_ready_limit_s(bench))
+
+
+def _ready_limit_s(bench: Bench) -> float:
+    return readiness.limit_s(len(bench.processes.started), wanted_s=bench.options.ready_timeout_s)
 
 
 def _line_payload_bytes_per_s(bench: Bench) -> float:
@@ -313,11 +316,13 @@ def _identify_boards(bench: Bench, say: Say) -> None:
 
 def _register_vehicle(bench: Bench) -> None:
     """Register the vehicle with the cloud, once the control plane reports that it serves."""
-    deadline = Deadline(_CONTROL_PLANE_READY_S)
+    deadline = Deadline(_ready_limit_s(bench))
     while not bench.operator.is_serving():
         bench.processes.check()
         if deadline.has_passed():
-            raise bench.processes.get(CLOUD_CONTROL).failure("listens, but does not say that it serves")
+            raise bench.processes.get(CLOUD_CONTROL).failure(
+                "listens, but does not say that it serves", remedy=readiness.remedy()
+            )
         deadline.pause(_POLL_INTERVAL_S)
     topology = bench.topology
     bench.operator.register_vehicle(

@@ -7,14 +7,21 @@ from typing import Final
 
 from otabench.bench.errors import ProcessFailed
 from otabench.bench.finding import Finding, fail
+from otabench.bench.launcher import readiness
 from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec
 from otabench.bench.topology.model import Topology
 
 _KEYS_TIMEOUT_S: Final = 60.0
 
 
-def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
+def make_keys(keys_dir: Path, topology: Topology, *, log: Path, timeout_s: float = _KEYS_TIMEOUT_S) -> None:
     """Make the bench's keys by ``python -m otabench.cloud keys init``.
+
+    Args:
+        keys_dir: the folder to make.
+        topology: the vehicle and the ECUs that the keys are for.
+        log: where the output of the command goes.
+        timeout_s: how long it may take.
 
     Raises:
         ProcessFailed: that went wrong; the message quotes it.
@@ -24,11 +31,9 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path) -> None:
         argv += ["--ecu", name]
     maker = Process(ProcessSpec("keys", argv, log, ready=lambda: True))
     maker.start()
-    if not maker.wait(_KEYS_TIMEOUT_S):
+    if not maker.wait(timeout_s):
         maker.kill()
-        raise ProcessFailed(
-            f"keys: making them took more than {_KEYS_TIMEOUT_S:.0f} s; is the machine overloaded?", process="keys"
-        )
+        raise ProcessFailed(f"keys: making them took more than {timeout_s:.0f} s. {readiness.remedy()}", process="keys")
     if maker.exit_status != 0:
         words = " ".join(log.read_text(encoding="utf-8").split()) or f"status {maker.exit_status}"
         raise ProcessFailed(f"keys: {keys_dir} could not be made: {words}", process="keys", log=log)

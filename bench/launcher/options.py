@@ -49,7 +49,7 @@ class BenchOptions:
         kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
         frame_gate: put simulated ECUs behind a frame gate, for faults of frames; implied by such a fault in ``faults``.
         keep_keys: leave the keys that the run made in its folder when it ends.
-        ready_timeout_s: for all processes together.
+        ready_timeout_s: how long to wait without any process becoming ready; None: by their number (``launcher.readiness``).
     """
 
     topology: Topology | None = None
@@ -73,4 +73,4 @@ class BenchOptions:
     kernel_can: bool | None = None
     frame_gate: bool = False
     keep_keys: bool = False
-    ready_timeout_s: float = 60.0
+    ready_timeout_s: float | None = None

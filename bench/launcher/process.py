@@ -21,7 +21,7 @@ from typing import Final
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import ProcessFailed
-from otabench.bench.launcher import fork_server
+from otabench.bench.launcher import fork_server, readiness
 from otabench.bench.launcher.fork_server import ForkedProcess, ServerDied
 
 PYTHON: Final = (sys.executable, "-P", "-m")
@@ -41,6 +41,7 @@ class ProcessSpec:
         log: where its output is appended.
         ready: polled; returns True once it serves. Must not raise.
         remedy: what the user can do if it does not come up.
+        awaited: what ``ready`` looks for, as the message says that it did not happen.
         ends_itself: it is expected to end by itself once it has come up.
     """
 
@@ -50,6 +51,7 @@ class ProcessSpec:
     ready: Callable[[], bool]
     remedy: str = ""
     ends_itself: bool = False
+    awaited: str = ""
 
 
 class Process:
@@ -164,13 +166,20 @@ class Process:
             return []
         return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
-    def failure(self, what: str) -> ProcessFailed:
-        """Return the error that says what happened to it and quotes its last line."""
+    def failure(self, what: str, *, remedy: str = "") -> ProcessFailed:
+        """Return the error that says what happened to it and quotes its last line.
+
+        Args:
+            what: happened.
+            remedy: what the user can do, where the specification has none.
+        """
         last = self.last_lines()
         words = f" Its last line: {last[0].strip()}." if last else " It wrote nothing."
-        remedy = f" {self.spec.remedy}" if self.spec.remedy else ""
+        advice = self.spec.remedy or remedy
         return ProcessFailed(
-            f"{self.name} {what}.{words} Log: {self.spec.log}.{remedy}", process=self.name, log=self.spec.log
+            f"{self.name} {what}.{words} Log: {self.spec.log}.{f' {advice}' if advice else ''}",
+            process=self.name,
+            log=self.spec.log,
         )
 
     def death(self) -> ProcessFailed | None:
@@ -197,11 +206,11 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
 
     Args:
         processes: started ones.
-        timeout_s: for all together.
+        timeout_s: how long to wait without any of them becoming ready.
         watch: called in between; may raise.
 
     Raises:
-        ProcessFailed: one ended, or is not ready in time.
+        ProcessFailed: one ended, or none became ready in time; the message says what was waited for.
     """
     deadline = Deadline(timeout_s)
     pending = list(processes)
@@ -210,11 +219,15 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
             process.check()
             if process.spec.ready():
                 pending.remove(process)
+                deadline = Deadline(timeout_s)
         if not pending:
             return
         watch()
         if deadline.has_passed():
-            raise pending[0].failure(f"did not come up within {timeout_s:.0f} s")
+            late = [process.name for process in pending]
+            ready = [process.name for process in processes if process not in pending]
+            why = readiness.why_late(awaited=pending[0].spec.awaited, ready=ready, pending=late)
+            raise pending[0].failure(f"did not come up within {timeout_s:.0f} s{why}", remedy=readiness.remedy())
         deadline.pause(_POLL_INTERVAL_S)
 
 

@@ -20,6 +20,7 @@ def frame_gate(setup: RunSetup, bus: str) -> ProcessSpec:
         argv=[*PYTHON, "otabench.bench.faults.frame_gate", "--near", channel, "--control-port", str(port)],
         log=setup.folder.log(process),
         ready=ControlPort(process, port).is_up,
+        awaited=f"its control port {port} does not answer",
     )
 
 
@@ -34,6 +35,7 @@ def bus_load(setup: RunSetup, bus: str) -> ProcessSpec:
         argv=[*PYTHON, "otabench.bench.faults.bus_load", *argv],
         log=setup.folder.log(process),
         ready=ControlPort(bus, port, what="load of bus").is_up,
+        awaited=f"its control port {port} does not answer",
     )
 
 
@@ -53,4 +55,5 @@ def capture(setup: RunSetup, bus: str) -> ProcessSpec:
         argv=[*PYTHON, "otabench.bench.captures.recorder", "--bus", json.dumps(config), "--out", str(out)],
         log=setup.folder.log(process),
         ready=out.with_name(out.name + ".pcap").exists,
+        awaited=f"it has not opened {entry.channel}: there is no {out.name}.pcap",
     )

@@ -75,4 +75,10 @@ def _plane(setup: RunSetup, process: str, plane: str, *, port: int) -> ProcessSp
 
 
 def _listening(setup: RunSetup, process: str, argv: list[str], *, port: int) -> ProcessSpec:
-    return ProcessSpec(name=process, argv=argv, log=setup.folder.log(process), ready=lambda: is_listening(port))
+    return ProcessSpec(
+        name=process,
+        argv=argv,
+        log=setup.folder.log(process),
+        ready=lambda: is_listening(port),
+        awaited=f"its port {port} accepts no connection",
+    )

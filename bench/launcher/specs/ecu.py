@@ -57,6 +57,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         argv=[*PYTHON, "otabench.ecu_firmware_sim", "--config", str(write_config(setup, process, config))],
         log=setup.folder.log(process),
         ready=control.is_up,
+        awaited=f"its control port {control.port} does not answer",
     )
 
 

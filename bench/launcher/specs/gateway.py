@@ -36,5 +36,6 @@ def gateway(setup: RunSetup, *, stop_before: str = "", line_payload_bytes_per_s:
         argv=[*PYTHON, "otabench.bench.gateway", "--config", str(write_config(setup, GATEWAY, config))],
         log=setup.folder.log(GATEWAY),
         ready=HmiClient(setup.ports.hmi).is_up,
+        awaited=f"the driver's page on port {setup.ports.hmi} does not answer",
         ends_itself=bool(stop_before),
     )
