@@ -50,7 +50,8 @@ class UnknownName(WrongUsage):
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], *, where: str = "") -> None:
-        self.what, self.name, self.known, self.where = what, name, tuple(known), where
+        self.what, self.name, self.where = what, name, where
+        self.known = tuple(map(str, known))  # members of a StrEnum too, as plain names
         near = nearest(name, self.known)
         meant = f"did you mean {near!r}? " if near else ""
         place = f" {where}" if where else ""

@@ -29,7 +29,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.errors import BenchError, UnknownName, WrongUsage
 from otabench.bench.faults import load_plan
 from otabench.bench.faults.control_server import open_control_server, seed_of
 from otabench.bench.faults.load_plan import CyclicFrame, Line, Load
@@ -237,7 +237,7 @@ class LoadControl:
         if operation == "fault":
             kind = message.pop("kind", None)
             if kind != load_plan.LOAD_KIND:
-                raise WrongUsage(f"there is no fault {kind!r} of a bus; known: {load_plan.LOAD_KIND}")
+                raise UnknownName("fault", str(kind), [load_plan.LOAD_KIND], where="of a bus")
             load = Load.parse(message)
         elif operation == "clear":
             load = None

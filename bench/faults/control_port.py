@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,6 +34,22 @@ FAULT_KINDS: Final = {
     "delay": "CAN frames come late, in order (as drop; ms=50)",
     "load": "other traffic takes that share of a bus's line (60% priority=high|low|lowest or ids=0x500-0x53F; seed=1)",
 }
+ECU_FAULT_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
+    "boot-fail": ("count",),
+    "hang": ("after_s",),
+    "crash": ("after_s", "count"),
+    "crash-after-confirm": ("after_s", "count"),
+    "nrc": ("service", "nrc", "count"),
+    "silent": ("count",),
+    "power-cut": ("flash_operation", "mode", "off_s", "seed"),
+    "power-cycle-at": ("bytes", "off_s"),
+    "slow-flash": ("factor",),
+    "bit-rot": ("slot", "offset", "bit"),
+    "voltage": ("volts",),
+    "speed": ("km_h",),
+    "engine-running": (),
+}
+"""The parameters that each fault of a simulated ECU takes. The ECU judges their values, and has the last word."""
 _BARE: Final = {"load": "share"}
 """The parameter of a kind whose name may be left out."""
 NO_FAULTS: Final = {
@@ -61,13 +77,15 @@ class Fault:
         """Read ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
 
         Raises:
-            WrongUsage: not of that form, or an unknown kind.
+            WrongUsage: not of that form, or an unknown kind or parameter.
         """
         ecu, _, rest = text.partition(":")
         kind, *parameters = rest.split(":")
         if not ecu or not kind:
             raise WrongUsage(f"fault {text!r}: expected ECU:KIND, such as engine:boot-fail")
-        return cls(ecu, checked_kind(kind), parse_parameters(parameters, kind=kind))
+        found = parse_parameters(parameters, kind=checked_kind(kind))
+        check_parameters(kind, found)
+        return cls(ecu, kind, found)
 
     def __str__(self) -> str:
         return ":".join([self.ecu, self.kind, *(f"{key}={value}" for key, value in self.parameters.items())])
@@ -82,6 +100,22 @@ def checked_kind(kind: str) -> str:
     if kind not in FAULT_KINDS:
         raise UnknownName("fault", kind, FAULT_KINDS)
     return kind
+
+
+def check_parameters(kind: str, names: Iterable[str]) -> None:
+    """Check the names of the parameters for a fault of an ECU, before anything is sent or started.
+
+    Faults of frames and loads are checked where they are parsed (``frame_faults``, ``load_plan``).
+
+    Raises:
+        UnknownName: the fault has no such parameter.
+    """
+    known = ECU_FAULT_PARAMETERS.get(kind)
+    if known is None:
+        return
+    for name in names:
+        if name not in known:
+            raise UnknownName("parameter", name, known, where=f"of {kind}")
 
 
 def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | float | str]:
@@ -166,8 +200,14 @@ class ControlPort:
         self.call("power", state=state)
 
     def fault(self, kind: str, **parameters: Any) -> None:
-        """Set a fault."""
-        self.call("fault", kind=checked_kind(kind), **parameters)
+        """Set a fault.
+
+        Raises:
+            UnknownName: there is no such kind, or it has no such parameter.
+            EndpointError: there is no answer, or a refusal.
+        """
+        check_parameters(checked_kind(kind), parameters)
+        self.call("fault", kind=kind, **parameters)
 
     def clear(self) -> None:
         """Clear all faults."""

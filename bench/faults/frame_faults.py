@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from otabench.bench.errors import WrongUsage
+from otabench.bench.errors import UnknownName, WrongUsage
 
 
 class FrameFaultKind(StrEnum):
@@ -30,6 +30,7 @@ class FrameFaultKind(StrEnum):
 
 
 FRAME_FAULT_KINDS: Final = frozenset(str(kind) for kind in FrameFaultKind)
+_PARAMETERS: Final = ("every", "first", "count", "direction", "ids", "ms", "probability", "seed")
 DEFAULT_DELAY_MS: Final = 50.0
 _MAX_DELAY_MS: Final = 60_000.0
 
@@ -74,8 +75,10 @@ class FrameFault:
         """
         given = dict(message)
         name = given.pop("kind", None)
+        if name is None:
+            raise WrongUsage(f"a frame fault needs a kind: {', '.join(FrameFaultKind)}")
         if name not in FRAME_FAULT_KINDS:
-            raise WrongUsage(f"there is no frame fault {name!r}; known: {', '.join(FrameFaultKind)}")
+            raise UnknownName("frame fault", str(name), FrameFaultKind)
         every = _whole(given.pop("every", 1 if "first" not in given else 0), "every", least=0)
         probability = given.pop("probability", None)
         fault = cls(
@@ -88,9 +91,8 @@ class FrameFault:
             ms=_real(given.pop("ms", DEFAULT_DELAY_MS), "ms", most=_MAX_DELAY_MS),
             probability=None if probability is None else _real(probability, "probability", most=1.0),
         )
-        if given:
-            known = "every, first, count, direction, ids, ms, probability, seed"
-            raise WrongUsage(f"{name} has no parameter {', '.join(sorted(given))}; known: {known}")
+        for unknown in given:
+            raise UnknownName("parameter", unknown, _PARAMETERS, where=f"of {name}")
         return fault
 
     def shown(self) -> dict[str, Any]:

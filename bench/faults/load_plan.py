@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otabench.bench.bus import frame_bits
-from otabench.bench.errors import WrongUsage
+from otabench.bench.errors import UnknownName, WrongUsage
 from otabench.proto.can_id import is_29_bit
 
 LOAD_KIND: Final = "load"
+_PARAMETERS: Final = ("share", "priority", "ids", "seed")
 PRIORITIES: Final[dict[str, tuple[int, int]]] = {
     "high": (0x010, 0x1FF),
     "low": (0x400, 0x5FF),
@@ -96,8 +97,8 @@ class Load:
         if "ids" in given and "priority" in given:
             raise WrongUsage("load: priority and ids are both given; keep one")
         first, last = _ids(given.pop("ids")) if "ids" in given else _priority(given.pop("priority", "low"))
-        if given:
-            raise WrongUsage(f"load has no parameter {', '.join(sorted(given))}; known: share, priority, ids, seed")
+        for unknown in given:
+            raise UnknownName("parameter", unknown, _PARAMETERS, where=f"of {LOAD_KIND}")
         return cls(share, first, last)
 
     def shown(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from otabench.bench.errors import UnknownName, WrongUsage
 from otabench.bench.faults.control_port import ControlPort, Fault
-from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
+from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS, FrameFault
 from otabench.bench.faults.load_plan import LOAD_KIND, Load
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.topology.model import Topology
@@ -95,6 +95,7 @@ class BusPorts:
         ids = {}
         if target in self.ecus:
             ids = {"ids": [self.ecus[target]["request_id"], self.ecus[target]["response_id"]]}
+        FrameFault.parse({"kind": kind, **_without_seed(parameters)})
         return self.gate_of(target).call("fault", **{"kind": kind, **ids, **parameters})
 
 
@@ -110,6 +111,7 @@ def check(fault: Fault, topology: Topology, options: BenchOptions) -> None:
         Load.parse(_without_seed(fault.parameters))
     else:
         _gated_bus(fault.ecu, gated_buses(topology, options), bus_by_ecu)
+        FrameFault.parse({"kind": fault.kind, **_without_seed(fault.parameters)})
 
 
 def _gated_bus(target: str, gated: Collection[str], bus_by_ecu: Mapping[str, str]) -> str:

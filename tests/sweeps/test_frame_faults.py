@@ -86,14 +86,16 @@ def test_the_same_seed_does_the_same() -> None:
     ("fault", "text"),
     [
         ({"kind": "melt"}, "there is no frame fault 'melt'; known: drop, duplicate, corrupt, delay"),
-        ({}, "no frame fault None"),
+        ({"kind": "delays"}, "there is no frame fault 'delays'; did you mean 'delay'"),
+        ({}, "a frame fault needs a kind: drop, duplicate"),
         ({"kind": "drop", "every": -1}, "every -1"),
         ({"kind": "drop", "first": 0}, "first 0"),
         ({"kind": "drop", "count": "many"}, "count 'many'"),
         ({"kind": "drop", "direction": "up"}, r"expected rx \(towards the ECU\) or tx"),
         ({"kind": "delay", "ms": 1e9}, "ms"),
         ({"kind": "drop", "probability": 2}, "probability 2"),
-        ({"kind": "drop", "colour": 1}, "drop has no parameter colour"),
+        ({"kind": "drop", "colour": 1}, "there is no parameter 'colour' of drop; known: every, first"),
+        ({"kind": "drop", "evry": 9}, "there is no parameter 'evry' of drop; did you mean 'every'"),
     ],
 )
 def test_a_fault_that_means_nothing_is_refused(fault: dict[str, Any], text: str) -> None:
