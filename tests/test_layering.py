@@ -36,7 +36,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.gateway.trust",),
     ("bench.gateway", "bench.firmware", "bench.bus"),  # gateway: config, errors, store, vehicle
     ("bench.uds", "bench.topology"),
-    ("bench.ports", "bench.backoff", "bench.deadline"),
+    ("bench.ports", "bench.backoff", "bench.deadline", "bench.yaml_text"),
     ("bench.errors",),
     ("bench.finding",),
     ("cloud.__main__",),

@@ -4,7 +4,8 @@
     topology.ecus["engine"].request_id       # 0x7E0
 
 Every mistake is a finding with file, key, problem and remedy. All mistakes are reported, not only the first. The keys are in
-``topology.entries``, the rules between entries in ``topology.rules``, the words for mistakes in ``topology.wording``.
+``topology.entries``, the rules between entries in ``topology.rules``, the words for mistakes in ``topology.wording``,
+YAML itself in ``bench.yaml_text``.
 
 Rules:
 
@@ -15,28 +16,29 @@ Rules:
 * CAN FD needs an interface that supports it; ISO-TP over CAN FD needs a bus that is CAN FD.
 * A real board (``kind: board``) needs its serial number and its security access secret: the bench cannot make them up.
 * Paths in the bench file are relative to it.
+* Names of buses and ECUs become names of files, so they have no ``/`` and do not begin with a dot.
+* A remedy quotes a value as it is written: ``00420`` is 272 for YAML, but ``quote it: '272'`` would be another value.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from otabench.bench import yaml_text
 from otabench.bench.errors import BenchFileError
 from otabench.bench.finding import Finding, fail
 from otabench.bench.topology import python_can, rules, wording
 from otabench.bench.topology.model import Topology
+from otabench.bench.yaml_text import YamlMistake
 
 DEFAULT_NAME = "default.bench.yaml"
 COMMENTED_NAME = "commented.bench.yaml"
-_BOOL = "tag:yaml.org,2002:bool"
 
 
 def default_text() -> str:
@@ -57,18 +59,12 @@ def load(path: Path | None = None) -> Topology:
     """
     name = str(path) if path is not None else DEFAULT_NAME
     try:
-        text = default_text() if path is None else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BenchFileError(
-            [
-                fail(
-                    name,
-                    f"the bench file cannot be read: {reason}",
-                    "`otabench bench init FILE` writes one to start from",
-                )
-            ]
-        ) from error
+        text = default_text() if path is None else yaml_text.load_text(path)
+    except OSError as error:
+        remedy = "`otabench bench init FILE` writes one to start from"
+        raise BenchFileError([fail(name, f"the bench file cannot be read: {error.strerror}", remedy)]) from error
+    except YamlMistake as error:
+        raise _refusal(name, [_yaml_finding(error)]) from error
     return parse(text, name=name, folder=path.parent if path is not None else None)
 
 
@@ -84,9 +80,10 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
         BenchFileError: it has mistakes.
     """
     try:
-        content = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise _refusal(name, [wording.yaml_finding(error)]) from error
+        document = yaml_text.parse(text)
+    except YamlMistake as error:
+        raise _refusal(name, [_yaml_finding(error)]) from error
+    content = document.content
     if not isinstance(content, dict):
         finding = fail("", "expected the keys vehicle, buses and ecus", "see `otabench bench init FILE`")
         raise _refusal(name, [finding])
@@ -99,12 +96,18 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     try:
         topology = Topology.model_validate(content)
     except ValidationError as error:
-        findings += dict.fromkeys(wording.field_finding(dict(detail)) for detail in error.errors())
+        findings += dict.fromkeys(wording.field_finding(dict(detail), document.written) for detail in error.errors())
         raise _refusal(name, findings) from error
     findings += rules.cross_findings(topology)
+    findings += wording.octal_findings(document.written)
     if findings:
         raise _refusal(name, findings)
     return topology
+
+
+def _yaml_finding(mistake: YamlMistake) -> Finding:
+    place = f"line {mistake.line}, column {mistake.column}" if mistake.line else ""
+    return fail(place, mistake.problem, mistake.remedy)
 
 
 def _refusal(name: str, findings: Sequence[Finding]) -> BenchFileError:
@@ -128,27 +131,3 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
     security = ecu.get("security")
     if isinstance(security, dict) and isinstance(security.get("secret_file"), str):
         security["secret_file"] = str(folder / security["secret_file"])
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice, and reads ``on`` and ``off`` as words.
-
-    PyYAML implements YAML 1.1: it keeps the last of two equal keys silently, and reads ``on`` as true. ``power: {on: …}`` would
-    then have the key True. YAML 1.2 has only ``true`` and ``false``.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

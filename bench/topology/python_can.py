@@ -128,10 +128,17 @@ def _constructor(interface: str) -> dict[str, inspect.Parameter]:
 
 @dataclass(frozen=True)
 class _Source:
-    """The settings in one of python-can's sources. ``name`` includes its verb, for messages."""
+    """The settings in one of python-can's sources.
+
+    Attributes:
+        name: of the source, with its verb, for messages.
+        values: as python-can reads them.
+        written: as they stand there.
+    """
 
     name: str
     values: dict[str, Any]
+    written: dict[str, Any]
 
 
 def _settings(entry: Mapping[str, Any]) -> list[_Source]:
@@ -145,11 +152,15 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
     for section in ([] if context is None else [str(context)]) + [None]:
         suffix = f"_{section}" if section else ""
         name = f"python-can's environment variables (CAN_BITRATE{suffix}, CAN_CONFIG{suffix}, …) say"
-        found.append(_Source(name, util.load_environment_config(section)))
+        found.append((name, util.load_environment_config(section)))
     for section in ([] if context is None else [str(context)]) + ["default"]:
         name = f"~/.canrc, ~/.can or /etc/can.conf, section {section}, says"
-        found.append(_Source(name, dict(util.load_file_config(section=section))))
-    return [_Source(source.name, _plain(source.values, util.cast_from_string)) for source in found if source.values]
+        found.append((name, dict(util.load_file_config(section=section))))
+    return [
+        _Source(name, _plain(written, util.cast_from_string), _plain(written, str))
+        for name, written in found
+        if written
+    ]
 
 
 def _plain(values: Mapping[str, Any], cast: Callable[[str], Any]) -> dict[str, Any]:
@@ -181,7 +192,8 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[Finding]
             message = error.errors()[0]["msg"]
             problem = f"{message[:1].lower()}{message[1:]}"
         if problem:
-            yield fail(f"buses.{bus}", f"{source.name} {key} {value!r}: {problem}", _CORRECT)
+            found = repr(value) if isinstance(value, str) else source.written[key]
+            yield fail(f"buses.{bus}", f"{source.name} {key} {found}: {problem}", _CORRECT)
         else:
             entry[key] = value
 

@@ -13,7 +13,9 @@ from otabench.bench.topology.entries import FD_BIT_TIMING, UDP_MULTICAST, BusEnt
 from otabench.bench.topology.model import Topology
 from otabench.proto.isotp_address import connection_address, functional_address
 
-NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
+NAME_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
+BUS_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+_INTERFACE_PATTERN = r"(?!\.\.?$)[^\s/:]{1,15}"
 
 
 def cross_findings(topology: Topology) -> list[Finding]:
@@ -98,7 +100,9 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
     for name, ecu in topology.ecus.items():
         at = f"ecus.{name}"
         if not re.fullmatch(NAME_PATTERN, name):
-            yield fail(at, f"{name!r} is not an ECU name", "use a small letter, then small letters, digits, - and _")
+            yield fail(
+                at, f"{name[:40]!r} is not an ECU name", "use a small letter, then small letters, digits, - and _"
+            )
         if ecu.bus not in topology.buses:
             known = ", ".join(topology.buses)
             yield fail(f"{at}.bus", f"there is no bus {ecu.bus!r}", f"known buses: {known} (add it below `buses`)")
@@ -142,6 +146,19 @@ def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
 def _bus_findings(topology: Topology) -> Iterator[Finding]:
     channels: dict[tuple[str, str], str] = {}  # by ``BusEntry.identity``
     for name, bus in topology.buses.items():
+        # Captures and processes' files are named after the bus.
+        if not re.fullmatch(BUS_NAME_PATTERN, name):
+            yield fail(
+                f"buses.{name[:40]}",
+                f"{name[:40]!r} is not a bus name",
+                "use at most 32 letters, digits, -, _ and dots, a letter or digit first",
+            )
+        if bus.interface == "socketcan" and not re.fullmatch(_INTERFACE_PATTERN, str(bus.channel)):
+            yield fail(
+                f"buses.{name[:40]}.channel",
+                f"{str(bus.channel)[:40]!r} is not the name of a network interface",
+                "Linux allows 1 to 15 characters without blanks, / and :",
+            )
         other = channels.setdefault(bus.identity, name)
         if other == name:
             continue

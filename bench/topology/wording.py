@@ -1,4 +1,4 @@
-"""Findings from the mistakes that YAML and pydantic report in a bench file: key, problem and remedy in plain words. Pure.
+"""Findings from the mistakes that pydantic reports in a bench file: key, problem and remedy in plain words. Pure.
 
 No finding names a Python type or shows a regular expression; it describes how to write the value. A secret is never quoted.
 """
@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import yaml
 from pydantic import BaseModel
 
 from otabench.bench.finding import Finding, fail, unknown_key_remedy
 from otabench.bench.topology.entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from otabench.bench.yaml_text import Place
 from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 
@@ -55,30 +55,37 @@ _KINDS: Final = {
     "name_or_number": "a name or a number",
 }
 """By pydantic's name of the mistake."""
+_SECRET_KEYS: Final = ("secret", "security")
+"""The second one too: a secret may stand in the place of the section."""
+_MAX_QUOTED: Final = 100
+"""Characters of a quoted value."""
 
 
-def yaml_finding(error: yaml.YAMLError) -> Finding:
-    """Return why the text is not YAML; ``where`` is line and column, if the error has them."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return fail(f"line {mark.line + 1}, column {mark.column + 1}", error.problem or "not YAML", "correct that line")
-    return fail("", f"not YAML: {' '.join(str(error).split())}")
+def field_finding(detail: Mapping[str, Any], written: Mapping[Place, str] | None = None) -> Finding:
+    """Return one of pydantic's error details as a finding.
 
-
-def field_finding(detail: Mapping[str, Any]) -> Finding:
-    """Return one of pydantic's error details as a finding."""
-    location, kind = tuple(detail["loc"]), str(detail["type"])
+    Args:
+        detail: as pydantic reports it.
+        written: the file's unquoted values as they are written (``yaml_text.Document``); None: not known.
+    """
+    location, kind, value = tuple(detail["loc"]), str(detail["type"]), detail.get("input")
     if location[-2:-1] == ("channel",):  # a union: pydantic reports one error for each member
-        location, kind = location[:-1], "name_or_number"
-    where, key = ".".join(str(part) for part in location), str(location[-1])
-    value = detail.get("input")
+        location = location[:-1]
+        kind = "channel_number" if isinstance(value, int) and not isinstance(value, bool) else "name_or_number"
+    text = (written or {}).get(location)
+    is_key = location[-1] == "[key]"
+    location = location[:-1] if is_key else location
+    where, key = ".".join(_shortened(str(part)) for part in location), str(location[-1])
+    if is_key:
+        return fail(where, "the name is not text", f"quote it: '{text}'" if text else "quote it")
     if kind == "extra_forbidden":
         return fail(where, "unknown key", unknown_key_remedy(key, _known_keys(location)))
     if kind == "missing":
         otherwise = ", or set CAN_CHANNEL, or a section of ~/.canrc" if location[0] == "buses" else ""
         return fail(where, "this key is missing", f"add it{otherwise}")
-    # never the secret itself: error messages end up in logs and bug reports
-    found = f"a secret of {len(str(value))} characters" if key == "secret" else repr(value)
+    found = _found(key, value, text)
+    if kind == "channel_number":
+        return fail(where, f"{found} does not fit", "expected a name, or a number from 0 to 2147483647")
     if kind == "string_pattern_mismatch":
         return fail(where, f"{found} does not fit", f"expected {_FORMS.get(key, 'another form')}")
     if kind in _KINDS:
@@ -89,27 +96,55 @@ def field_finding(detail: Mapping[str, Any]) -> Finding:
     return fail(where, f"{message[:1].lower()}{message[1:]}, found {found}", "correct the value")
 
 
+def octal_findings(written: Mapping[Place, str]) -> list[Finding]:
+    """Return a finding for each number with a leading zero, which YAML 1.1 reads to the base 8 and other readers to the base 10."""
+    return [
+        fail(
+            ".".join(map(str, place)),
+            f"{text} is the number {int(text.replace('_', ''), 8)} for YAML 1.1, which reads it as octal",
+            f"write {int(text.replace('_', ''), 8)}, or {int(text.replace('_', ''))} if that is meant",
+        )
+        for place, text in written.items()
+        if re.fullmatch(r"[-+]?0[0-7_]*[0-7][0-7_]*", text)
+    ]
+
+
+def _found(key: str, value: Any, text: str | None) -> str:
+    """Return a value as messages quote it: as it is written, never a secret, never long."""
+    # never the secret itself: error messages end up in logs and bug reports
+    if key in _SECRET_KEYS and isinstance(value, str | int | float):
+        return f"a secret of {len(text or str(value))} characters"
+    if value is None:
+        return "nothing"
+    quoted = repr(value) if text is None or isinstance(value, str) else text
+    return _shortened(re.sub(r"[0-9a-fA-F]{64}", "…", quoted))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"
+
+
 def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> Finding:
-    # a quoted identifier, as "7E0": show the number that was probably meant
-    if expected == "a number" and isinstance(value, str) and re.fullmatch(r"(0[xX])?[0-9A-Fa-f]+", value):
+    if expected == "a number" and isinstance(value, str) and re.fullmatch(r"(0[xX])?[0-9A-Fa-f]{1,40}", value):
+        # an identifier in quotes, as "7E0": show the number that was meant (decimal digits in quotes are accepted as they are)
         digits = value[2:] if value[:2] in ("0x", "0X") else value
         return fail(where, f"{found} is text", f"write the number 0x{digits.upper()}, unquoted")
     if expected == "a list" and isinstance(value, str):
-        return fail(where, "expected a list", f"write [{value}]")
+        return fail(where, "expected a list", f"write [{_shortened(value)}]")
     remedy = {
         "a number": "write it as 500000 or 0x7E0, unquoted",
         "a whole number": "write it without a fraction",
         "text": "write one word"
         if not isinstance(value, int | float)
         else "quote it"
-        if key == "secret"
-        else f"quote it: '{value}'",
+        if key in _SECRET_KEYS
+        else f"quote it: '{found}'",
         "a list": "write [ … ]",
         "keys and values": f"write `{key}: {{{'NAME' if key in ('buses', 'ecus') else 'key'}: …}}`",
         "true or false": "write true or false, unquoted",
         "a name or a number": "write it without brackets, as can0 or 0",
     }[expected]
-    return fail(where, f"expected {expected}, found {'nothing' if value is None else found}", remedy)
+    return fail(where, f"expected {expected}, found {found}", remedy)
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

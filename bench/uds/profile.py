@@ -18,11 +18,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from otabench.bench import yaml_text
 from otabench.bench.finding import unknown_key_remedy
 from otabench.bench.uds.errors import ProfileInvalid
+from otabench.bench.yaml_text import YamlMistake
 from otabench.proto.process_config import MAX_TIME_S
 
 _Byte = Annotated[int, Field(ge=0, le=0xFF)]
@@ -250,7 +251,7 @@ def load(name: str) -> Profile:
     step = f"flash profile {name}"
     try:
         if "/" in name or name.endswith(".yaml"):
-            text = Path(name).read_text(encoding="utf-8")
+            text = yaml_text.load_text(Path(name))
         else:
             text = (resources.files("otabench.bench.uds.profiles") / f"{name}.yaml").read_text(encoding="utf-8")
     except OSError as error:
@@ -261,13 +262,20 @@ def load(name: str) -> Profile:
             step=step,
             remedy=f"use a shipped profile ({known}) or the path of a file",
         ) from error
+    except YamlMistake as error:
+        raise _not_yaml(error, step) from error
     try:
-        return Profile.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ProfileInvalid(f"not YAML: {error}", ecu="", step=step) from error
+        return Profile.model_validate(yaml_text.parse(text).content)
+    except YamlMistake as error:
+        raise _not_yaml(error, step) from error
     except ValidationError as error:
         problem, remedy = _first_mistake(error)
         raise ProfileInvalid(problem, ecu="", step=step, remedy=remedy) from error
+
+
+def _not_yaml(mistake: YamlMistake, step: str) -> ProfileInvalid:
+    place = f"line {mistake.line}, column {mistake.column}: " if mistake.line else ""
+    return ProfileInvalid(f"{place}{mistake.problem}", ecu="", step=step, remedy=mistake.remedy)
 
 
 def _first_mistake(error: ValidationError) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from otabench.bench import yaml_text
 from otabench.bench.finding import Finding, fail
 from otabench.bench.uds.sequence.material import Layout
 from otabench.bench.uds.sequence.steps import (
@@ -32,6 +32,7 @@ from otabench.bench.uds.sequence.steps import (
 )
 from otabench.bench.uds.sequence.template import NUMBERS, Pattern, Template, TemplateError, TemplateText, check_names
 from otabench.bench.uds.sequence.values import Composed, Value
+from otabench.bench.yaml_text import YamlMistake
 
 Place = tuple[str | int, ...]
 
@@ -112,12 +113,12 @@ def load(path: Path) -> SequenceProfile:
         SequenceProfileError: it cannot be read, or has mistakes; with all of them.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml_text.parse(yaml_text.load_text(path)).content
     except OSError as error:
         raise SequenceProfileError([fail(str(path), f"cannot be read ({error.strerror})", "check the path")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        words = " ".join(str(error).split())
-        raise SequenceProfileError([fail(str(path), f"not YAML: {words}", "mend it there")]) from error
+    except YamlMistake as error:
+        place = f", line {error.line}, column {error.column}" if error.line else ""
+        raise SequenceProfileError([fail(f"{path}{place}", f"not YAML: {error.problem}", error.remedy)]) from error
     try:
         profile = SequenceProfile.model_validate(given)
     except ValidationError as error:
