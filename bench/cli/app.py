@@ -118,7 +118,7 @@ KEYS = Group(
 )
 PERF = Group(
     "perf",
-    "Sweep faults through updates, and measure the flash path.",
+    "Sweep faults through updates.",
     [
         Lazy("powercut", "Cut the power at every flash operation of an update.", lambda: _perf().powercut),
         Lazy("message-cut", "Reset the ECU and kill the gateway at every message.", lambda: _perf().message_cut),

@@ -20,6 +20,8 @@ from otabench.bench.cli.lazy import Group
 from tests.test_layering import PACKAGES, ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "setup" / "README.md"])
+PAGES_WITH_COMMANDS = [page.relative_to(ROOT) for page in PAGES if page.name != "CHANGELOG.md"]
+"""The change log names commands that are gone, too."""
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
@@ -86,10 +88,10 @@ def problem_of(words: list[str]) -> str | None:
     return None if given <= known else f"no options {sorted(given - known)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=str)
 def test_every_command_that_a_page_quotes_is_one(page: Path) -> None:
     wrong = []
-    for command in commands_in(page.read_text(encoding="utf-8")):
+    for command in commands_in((ROOT / page).read_text(encoding="utf-8")):
         try:
             words = shlex.split(command.replace("…", "X"))
         except ValueError:
