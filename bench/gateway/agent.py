@@ -27,7 +27,7 @@ from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.hmi.model import Obstacle, ObstacleKind
+from otabench.bench.gateway.hmi.model import DecisionRefused, Obstacle, ObstacleKind
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.approval import DriverApproval
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
@@ -188,7 +188,7 @@ class Agent:
                 )
         finally:
             self._actions.stop()
-            self.dashboard.end_decision("The gateway is stopping; ask again in a moment.")
+            self.dashboard.end_decision(DecisionRefused("The gateway is stopping. Please try again in a moment."))
 
     def leave_flash_running(self) -> None:
         """From now on, leave a running flash alone: the next process resumes it. Call this before ``run`` is canceled."""

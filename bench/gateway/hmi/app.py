@@ -10,7 +10,7 @@ This module puts the seam ``HmiModel`` on HTTP. It holds no rule about updates: 
 * ``POST /api/decision`` ``{"job_id": …, "decision": "install" | "later" | "decline"}``: 200, or 409 with the model's sentence.
 * ``GET /healthz``.
 
-Every refusal is ``{"error": "one sentence"}``.
+Every refusal is ``{"error": "one sentence"}``; a decision's has the driver's words, without job id and state, as ``driver``.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def create_app(model: HmiModel) -> FastAPI:
 
 
 async def _decision_refused(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, status_code=409)
+    sentence = error.sentence if isinstance(error, DecisionRefused) else str(error)
+    return JSONResponse({"error": str(error), "driver": sentence}, status_code=409)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

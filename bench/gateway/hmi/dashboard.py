@@ -40,10 +40,10 @@ class PendingDecision:
         if not self._answer.done():
             self._answer.set_result(None)
 
-    def refused(self, why: str) -> None:
+    def refused(self, why: DecisionRefused) -> None:
         """Answer that the decision came too late."""
         if not self._answer.done():
-            self._answer.set_exception(DecisionRefused(why))
+            self._answer.set_exception(why)
 
 
 class Dashboard:
@@ -80,9 +80,11 @@ class Dashboard:
         """See ``HmiModel.decide``."""
         shown = self._state
         if shown.job_id is None or job_id != shown.job_id:
-            raise DecisionRefused(f"There is no update {job_id} to decide on.")
+            raise DecisionRefused(
+                "This update is no longer offered.", detail=f"there is no update {job_id} to decide on"
+            )
         if shown.job_state is not JobState.WAITING_FOR_APPROVAL:
-            raise DecisionRefused(f"The update does not wait for a decision: it is {shown.job_state}.")
+            raise DecisionRefused("This update does not wait for a decision.", detail=f"it is {shown.job_state}")
         if self._pending is not None:
             raise DecisionRefused("A decision was made a moment ago.")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,17 +98,17 @@ class Dashboard:
         """Return the driver's next decision."""
         return await self._decisions.get()
 
-    def end_decision(self, why: str = "") -> None:
+    def end_decision(self, why: DecisionRefused | None = None) -> None:
         """Answer the pending decision, if there is one.
 
         Args:
-            why: why it is refused; empty: it is accepted.
+            why: why it is refused; None: it is accepted.
         """
         pending, self._pending = self._pending, None
         while not self._decisions.empty():
             self._decisions.get_nowait()
         if pending is not None:
-            if why:
+            if why is not None:
                 pending.refused(why)
             else:
                 pending.taken()

@@ -121,7 +121,17 @@ class HmiState(_Model):
 
 
 class DecisionRefused(Exception):
-    """The decision does not fit: there is no such job, or it does not wait for a decision. The driver reads the message."""
+    """The decision does not fit: there is no such job, or it does not wait for a decision.
+
+    Attributes:
+        sentence: what the driver reads.
+        detail: job id, state or reason, for the workshop and for tests; part of the exception's text only.
+    """
+
+    def __init__(self, sentence: str, *, detail: str = "") -> None:
+        super().__init__(f"{sentence} ({detail})" if detail else sentence)
+        self.sentence = sentence
+        self.detail = detail
 
 
 class HmiModel(Protocol):

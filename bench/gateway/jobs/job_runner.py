@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Mapping
 
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.hmi.model import DecisionRefused
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_progress import JobProgress
@@ -107,7 +108,7 @@ class JobRunner:
         self._current = moved
         self._view.show(moved)
         # Answer the driver only now, when the effect of the decision is on disk. A gateway that died before must not have confirmed it.
-        self._dashboard.end_decision("" if outcome.event in (Event.APPROVED, Event.DECLINED) else _too_late(moved))
+        self._dashboard.end_decision(None if outcome.event in (Event.APPROVED, Event.DECLINED) else _too_late(moved))
         self._journal.announce()
         return moved
 
@@ -127,5 +128,6 @@ class JobRunner:
             return None
 
 
-def _too_late(job: JobRecord) -> str:
-    return f"The update is {job.state} now" + (f": {job.reason}." if job.reason else ".")
+def _too_late(job: JobRecord) -> DecisionRefused:
+    reason = f": {job.reason}" if job.reason else ""
+    return DecisionRefused("This update is no longer offered.", detail=f"it is {job.state} now{reason}")

@@ -17,7 +17,7 @@ export async function decide(jobId, decision) {
   }
   if (answer.ok) return "";
   const body = await answer.json().catch(() => ({}));
-  return body.error ?? `The gateway refused this (status ${answer.status}). Please try again.`;
+  return body.driver ?? body.error ?? `The gateway refused this (status ${answer.status}). Please try again.`;
 }
 
 /** Asks once more before an update is declined. Resolves to whether it is to be declined. */

@@ -39,5 +39,6 @@ def display(page: Display) -> Display:
     resize(page.browser, 1280, 800)
     page.wait_for_state("IDLE")
     page.workshop(on=False)
+    page.browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
     console_errors(page.browser)  # a refusal of the test before is not this test's error
     return page

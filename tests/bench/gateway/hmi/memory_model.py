@@ -46,6 +46,7 @@ class MemoryModel:
         self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self.decisions: list[tuple[str, Decision]] = []
         self.refuse_with = ""
+        self.refuse_detail = ""
 
     @property
     def readers(self) -> int:
@@ -63,7 +64,7 @@ class MemoryModel:
     def reset(self) -> None:
         """No job, no decisions: as new, but for ``seq``, which goes on."""
         self.decisions.clear()
-        self.refuse_with = ""
+        self.refuse_with = self.refuse_detail = ""
         nothing = MemoryModel().snapshot()
         self.show(**{name: getattr(nothing, name) for name in HmiState.model_fields if name != "seq"})
 
@@ -90,7 +91,7 @@ class MemoryModel:
     async def decide(self, job_id: str, decision: Decision) -> None:
         state = self.snapshot()
         if self.refuse_with:
-            raise DecisionRefused(self.refuse_with)
+            raise DecisionRefused(self.refuse_with, detail=self.refuse_detail)
         if state.job_id != job_id or state.job_state is not JobState.WAITING_FOR_APPROVAL:
             raise DecisionRefused("This update does not wait for a decision any more.")
         self.decisions.append((job_id, decision))

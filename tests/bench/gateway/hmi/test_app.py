@@ -101,7 +101,18 @@ def test_refused_decision_is_409_with_the_models_sentence(state: dict[str, Any],
     model = MemoryModel(**state)
     answer = ask(model, "POST", "/api/decision", json={**INSTALL, "job_id": job_id})
     assert answer.status_code == 409
-    assert answer.json() == {"error": "This update does not wait for a decision any more."}
+    sentence = "This update does not wait for a decision any more."
+    assert answer.json() == {"error": sentence, "driver": sentence}
+
+
+def test_a_refusal_keeps_the_words_of_the_workshop_from_the_driver() -> None:
+    model = MemoryModel(**OFFER)
+    model.refuse_with, model.refuse_detail = "This update is no longer offered.", "it is FAILED now: adas: 31 01 0203"
+    answer = ask(model, "POST", "/api/decision", json=INSTALL)
+    assert answer.json() == {
+        "error": "This update is no longer offered. (it is FAILED now: adas: 31 01 0203)",
+        "driver": "This update is no longer offered.",
+    }
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,13 @@ def test_refusal_is_shown_and_the_driver_may_try_again(display: Display) -> None
     assert all(display.find(name).is_enabled() for name in ("install", "later", "decline"))
     assert display.focused() == "install"
 
-    display.model.refuse_with = ""
+    # the words of the workshop stay with those who ask by HTTP
+    display.model.refuse_detail = "it is FAILED now: adas: 31 01 0203: NRC 22"
+    display.find("install").click()
+    display.wait(lambda: display.find("install").is_enabled() and display.has("decision-error"))
+    assert display.find("decision-error").text == display.model.refuse_with
+
+    display.model.refuse_with = display.model.refuse_detail = ""
     display.find("install").click()
     display.wait_for_state("DOWNLOADING")
     assert not display.has("decision-error")

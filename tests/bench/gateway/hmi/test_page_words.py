@@ -140,6 +140,12 @@ def test_history_says_what_and_why(display: Display) -> None:
         ["Summer release", "Succeeded", "14 Sept 2026, 17:40 UTC"],
         ["Unnamed update", "Timed out", "1 Jan 2026, 00:00 UTC"],
     ]
+    # elsewhere the same moments, in the zone of the display
+    display.browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
+    display.model.show(history=(undone, done))
+    display.wait(lambda: [line[2] for line in lines()] == ["2 Nov 2026, 09:14 CET", "14 Sept 2026, 19:40 CEST"])
+    display.browser.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
+    display.model.show(history=(undone, done, unnamed))
     display.workshop(on=True)
     display.wait(lambda: "job-1" in display.find("history").text)
     assert [line[3] for line in lines()] == [
