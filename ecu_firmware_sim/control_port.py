@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from otabench.ecu_firmware_sim import faults, unforeseen
-from otabench.ecu_firmware_sim.ecu import Ecu, Mode
+from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError, FaultError
+from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto import image_format
 from otabench.proto.control_server import ControlServer, Message, OperationRefused
 from otabench.proto.image_format import ImageFormatError
@@ -52,24 +53,24 @@ def _state(ecu: Ecu, _message: Message) -> Message:
 def _power(ecu: Ecu, message: Message) -> Message:
     wanted = message.get("state")
     if wanted == "on":
-        ecu.power_on("control port")
+        ecu.life.switch_on("control port")
     elif wanted == "off":
-        ecu.power_off("control port")
+        ecu.life.switch_off("control port")
     elif wanted == "cycle":
-        ecu.power_off("control port", off_s=None)
-        ecu.power_on("control port")
+        ecu.life.switch_off("control port", off_s=None)
+        ecu.life.switch_on("control port")
     else:
         raise FaultError(f"power: state {wanted!r}; there are on, off, cycle")
     return state_of(ecu)
 
 
 def _fault(ecu: Ecu, message: Message) -> Message:
-    ecu.set_fault(faults.parse(message))
+    ecu.fault_effects.set(faults.parse(message))
     return {"faults": ecu.faults.shown()}
 
 
 def _clear(ecu: Ecu, _message: Message) -> Message:
-    ecu.clear_faults()
+    ecu.fault_effects.clear()
     return {"faults": []}
 
 

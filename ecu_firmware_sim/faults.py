@@ -124,7 +124,10 @@ def parse_short(text: str) -> Fault:
 
 
 class Faults:
-    """The faults of one ECU; one of a kind (and service, for nrc) at a time."""
+    """The faults of one ECU; one of a kind (and service, for nrc) at a time.
+
+    The ECU's loop changes them. Any thread may read them: a change replaces the list, so that no reader iterates over a changing one.
+    """
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -156,7 +159,7 @@ class Faults:
         if fault is not None and fault.left is not None:
             fault.left -= 1
             if fault.left <= 0:
-                self._faults.remove(fault)
+                self._faults = [each for each in self._faults if each is not fault]
         return fault
 
     def drop(self, kind: FaultKind) -> None:

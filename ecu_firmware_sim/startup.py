@@ -1,4 +1,4 @@
-"""From reset to a running server: read NVM, boot, tell what happened, put the parts together.
+"""From reset to a running server: read NVM, boot, report what happened, put the parts together.
 
 ``bootloader`` has chosen the slot; here its findings become trouble codes and trace events. The codes are stored first, before a slot's
 state is written, so that no power cut loses one. Nothing here waits or sends.
@@ -7,18 +7,22 @@ state is written, so that no power cut loses one. Nothing here waits or sends.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from otabench.ecu_firmware_sim.boot import bootloader, manifest
+from otabench.ecu_firmware_sim.boot import bootloader
 from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootNote, BootOutcome
 from otabench.ecu_firmware_sim.boot.slots import SlotEvent, SlotState
 from otabench.ecu_firmware_sim.errors import ConfigError
+from otabench.ecu_firmware_sim.event_trace import EventTrace
 from otabench.ecu_firmware_sim.factory import Provision
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
-from otabench.ecu_firmware_sim.flash.nvm import MAX_SECURITY_ATTEMPTS, NvmData, NvmStore
+from otabench.ecu_firmware_sim.flash.nvm import MAX_SECURITY_ATTEMPTS, NvmData
 from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.programming.metadata import MetadataWindow
+from otabench.ecu_firmware_sim.programming.storage import Storage
+from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
@@ -40,13 +44,13 @@ class Startup:
     """
 
     def __init__(
-        self, config: EcuConfig, given: Provision, flash: NorFlash, layout: FlashLayout, trace: TraceWriter
+        self, config: EcuConfig, given: Provision, flash: NorFlash, layout: FlashLayout, writer: TraceWriter
     ) -> None:
         self._config = config
-        self._given = given
-        self._flash = flash
-        self._layout = layout
-        self._trace = trace
+        self._storage = Storage.on(flash, layout, self._slot_changed)
+        self._policy = ProgrammingPolicy(given.policy, given.root, config.declared_ram_bytes, given.decryption_key)
+        metadata = MetadataWindow(self._storage, root=given.root, hardware_id=config.hardware_id)
+        self.trace = EventTrace(writer, ecu=config.name, announced_job_id=metadata.announced_job_id)
         self.conditions = Conditions()
         try:
             self._security = security_algorithm.load(
@@ -54,12 +58,15 @@ class Startup:
             )
         except AlgorithmError as error:
             raise ConfigError(f"security_algorithm: {error}") from error
-        self.boot_control = BootControlStore(flash, layout, self._slot_changed)
-        self._nvm = NvmStore(flash, layout)
-        self._bootloader = Bootloader(flash, layout, self.boot_control, given.policy)
+        self._bootloader = Bootloader(flash, layout, self._storage.boot_control, given.policy)
+
+    @property
+    def boot_control(self) -> BootControlStore:
+        return self._storage.boot_control
 
     def boot(self) -> tuple[BootOutcome, DtcMemory]:
         """Return the bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
+        self.trace.refresh_job()  # first: trouble codes and slot events of this boot carry the job
         dtcs = self._load_nvm()
 
         def met(note: BootNote, slot: int, text: str) -> None:
@@ -67,7 +74,7 @@ class Startup:
                 dtcs.set(Dtc.FLASH_ERROR, text)
                 return
             if note is BootNote.VERIFICATION_FAILED:
-                self.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
+                self.trace.emit("ecu.boot_failed", slot=slot, reason=f"verification failed: {text}")
                 dtcs.set(Dtc.SLOT_CHECKSUM, text)
             elif note is BootNote.DEPENDENCY_NOT_MET:
                 dtcs.set(Dtc.IMAGE_REFUSED, text)
@@ -77,27 +84,21 @@ class Startup:
         outcome = self._bootloader.boot(met)
         for note, slot, text in outcome.notes:
             if note is BootNote.DEPENDENCY_NOT_MET and slot != outcome.slot:
-                self.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
+                self.trace.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
         if outcome.rolled_back_from is not None:
             reason = next((text for _, slot, text in outcome.notes if slot == outcome.rolled_back_from), "")
-            self.emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
+            self.trace.emit("ecu.rollback", slot=outcome.rolled_back_from, to_slot=outcome.slot, reason=reason)
         return outcome, dtcs
 
     def device(self, outcome: BootOutcome, dtcs: DtcMemory) -> Device:
         """Return what the UDS server serves."""
         config, timing = self._config, self._config.timing
         firmware = FirmwareMemory(
-            self._flash,
-            self._layout,
-            boot_control=self.boot_control,
-            bootloader=self._bootloader,
-            nvm=self._nvm,
-            root=self._given.root,
-            hardware_id=config.hardware_id,
-            max_boot_attempts=config.max_boot_attempts,
-            ram_bytes=config.declared_ram_bytes,
+            self._storage,
+            self._policy,
+            self._bootloader,
             running=outcome.slot,
-            decryption_key=self._given.decryption_key,
+            metadata_changed=self.trace.refresh_job,
         )
         return Device(
             Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION),
@@ -109,15 +110,15 @@ class Startup:
             ),
             self._security,
             firmware,
-            self._nvm,
+            self._storage.nvm,
             dtcs,
             self.conditions,
         )
 
     def report_running(self, outcome: BootOutcome, *, mode: str) -> None:
-        """Say in the trace what runs now."""
+        """Append what runs now to the trace."""
         control = self.boot_control.current
-        self.emit(
+        self.trace.emit(
             "ecu.boot",
             mode=mode,
             slot=outcome.slot,
@@ -126,25 +127,15 @@ class Startup:
             boots_left=control.boots_left if control.trial is not None else 0,
         )
 
-    def emit(self, event: str, **data: Any) -> None:
-        """A trace event, with the job that the metadata window names."""
-        self._trace.emit(event, job_id=self._announced_job_id(), ecu=self._config.name, **data)
-
-    def _announced_job_id(self) -> str | None:
-        start = self._layout.metadata_offset
-        window = bytes(self._flash.memory[start : start + self._layout.metadata_bytes])
-        return manifest.announced_job_id(window.rstrip(b"\xff"))
-
     def _load_nvm(self) -> DtcMemory:
-        lost = self._nvm.load() is None
+        nvm, config = self._storage.nvm, self._config
+        lost = nvm.load() is None
         if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
-            self._nvm.write(
-                NvmData(serial=self._config.serial, vin=self._config.vin, security_attempts=MAX_SECURITY_ATTEMPTS)
-            )
+            nvm.write(NvmData(serial=config.serial, vin=config.vin, security_attempts=MAX_SECURITY_ATTEMPTS))
         dtcs = DtcMemory(
-            self._nvm,
+            nvm,
             utc=lambda: datetime.now(UTC).isoformat(timespec="seconds"),
-            job_id=lambda: self._announced_job_id() or self._nvm.current.job_id,
+            job_id=lambda: self.trace.job_id or nvm.current.job_id,
         )
         dtcs.start_operation_cycle()
         if lost:
@@ -152,7 +143,7 @@ class Startup:
         return dtcs
 
     def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
-        self.emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
+        self.trace.emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
 
 
 def _version(outcome: BootOutcome) -> str:

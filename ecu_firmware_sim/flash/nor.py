@@ -1,16 +1,16 @@
-"""NOR flash: what it does to bytes, and when power may go.
+"""NOR flash: its effect on bytes, and the moments at which power may be lost.
 
 Rules:
 
 * Erase works on whole 4 KiB sectors and sets every bit. Program works within 256-byte pages and only clears bits.
-* Programming a byte that is not erased is an error that is reported; the memory then holds what a real part would hold
+* Programming a byte that is not erased is an error that is reported. The memory then holds what a real part would hold
   (old AND new).
-* One sector erased, or one page programmed, is one operation. They are counted and logged; ``on_operation`` is asked before
+* One sector erased, or one page programmed, is one operation. Operations are counted and logged. ``on_operation`` is called before
   each and may cut the power before, within (torn, garbage) or after it.
-* Without power every access is ``PowerLost``.
+* Without power every access raises ``PowerLost``.
 
-It does not know what the bytes mean. The file behind it is written through, in the order of the operations and before any
-time passes or anybody hears of them, so that what a killed process had written is what the next one finds.
+The meaning of the bytes is not known here. The file behind the flash is written through, in the order of the operations, before any
+time passes and before any caller continues: if the process is killed, the next one finds exactly what was written.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ from otabench.ecu_firmware_sim.flash.layout import PAGE_BYTES, SECTOR_BYTES
 
 ERASED: Final = 0xFF
 LOG_LENGTH: Final = 4096
+# Timers of the operating system are not exact below this, so that shorter times are added up until they reach it.
+_MIN_SLEEP_S: Final = 0.002
 _BLANK_SECTOR: Final = bytes([ERASED]) * SECTOR_BYTES
 
 
 class OperationKind(StrEnum):
-    """What the flash does in one step."""
+    """The two operations of the flash."""
 
     ERASE = "erase"
     PROGRAM = "program"
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One step of the flash; ``number`` counts from 1 over the life of the process."""
+class FlashOperation:
+    """One operation of the flash. ``number`` counts from 1 over the life of the process."""
 
     number: int
     kind: OperationKind
@@ -51,18 +53,18 @@ class Operation:
 
 
 class Cut(StrEnum):
-    """Where in an operation the power goes."""
+    """The moment within an operation at which power is lost."""
 
     BEFORE = "before"
     TORN = "torn"
     """The first half is done."""
     GARBAGE = "garbage"
-    """The cells are anywhere between what they were and what they should be."""
+    """Each cell holds its old or its new value."""
     AFTER = "after"
 
 
 class Backing(Protocol):
-    """Where the flash's contents outlive the process."""
+    """Storage in which the flash's contents outlive the process."""
 
     def write(self, offset: int, data: bytes) -> None: ...
 
@@ -79,6 +81,8 @@ class FileBacking:
 
     def __init__(self, path: Path, *, size_bytes: int) -> None:
         self._path = path
+        # Two processes on one file would each write through what the other does not read. The lock ends with the descriptor, so that
+        # a killed process leaves none behind.
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
@@ -109,14 +113,14 @@ class FileBacking:
 
 
 class NorFlash:
-    """The memory.
+    """The flash of one ECU.
 
     Args:
         memory: its contents; owned by the flash from here on.
         backing: written through, if given.
         timed_from: operations at or above this offset take time.
-        wait: called with the seconds an operation takes; may raise PowerLost.
-        noise_seed: of what a cut with garbage leaves behind.
+        wait: called with the seconds that an operation takes; may raise PowerLost.
+        noise_seed: seed of the noise that a cut with garbage leaves behind.
     """
 
     def __init__(
@@ -133,8 +137,8 @@ class NorFlash:
         self.program_page_s = 0.0
         self.powered = True
         self.operations = 0
-        self.log: deque[Operation] = deque(maxlen=LOG_LENGTH)
-        self.on_operation: Callable[[Operation], Cut | None] | None = None
+        self.log: deque[FlashOperation] = deque(maxlen=LOG_LENGTH)
+        self.on_operation: Callable[[FlashOperation], Cut | None] | None = None
         self._backing = backing
         self._timed_from = timed_from
         self._wait = wait
@@ -144,16 +148,16 @@ class NorFlash:
         self._random = random.Random(noise_seed)
 
     def seed_noise(self, seed: int) -> None:
-        """What a cut with garbage leaves behind from now on."""
+        """Set the seed of the noise that a cut with garbage leaves behind from now on."""
         self._random = random.Random(seed)
 
     @property
     def takes_time(self) -> bool:
-        """Whether programming the code flash takes so long that an answer may have to wait."""
+        """Whether operations on the code flash take time, so that a response may have to wait for them."""
         return self.erase_sector_s > 0 or self.program_page_s > 0
 
     def view(self, offset: int, length: int) -> memoryview:
-        """Return the memory itself, read-only; it changes with the flash.
+        """Return the memory itself, read-only. It changes with the flash.
 
         Raises:
             PowerLost: there is no power.
@@ -168,7 +172,7 @@ class NorFlash:
         return bytes(self.view(offset, length))
 
     def is_erased(self, offset: int, length: int) -> bool:
-        """Blank check, without a copy. Raises as ``view`` does."""
+        """Return whether a range is blank, without copying it. Raises as ``view`` does."""
         self.view(offset, length).release()
         return self.memory.count(ERASED, offset, offset + length) == length
 
@@ -186,7 +190,7 @@ class NorFlash:
             self._operate(OperationKind.ERASE, sector, _BLANK_SECTOR)
 
     def program(self, offset: int, data: bytes | memoryview) -> None:
-        """Program bytes, one operation a page touched.
+        """Program bytes: one operation for each page that they touch.
 
         Raises:
             FlashError: a byte was not erased (the page is programmed all the same, as a real part would), or out of bounds.
@@ -207,6 +211,7 @@ class NorFlash:
             room = PAGE_BYTES - at % PAGE_BYTES
             page = data[position : position + room]
             before = self.memory[at : at + len(page)]
+            # ``count`` runs in C, a comparison byte by byte would not; this is done for every page of every sweep.
             unerased = before.count(ERASED) != len(page)
             if unerased:
                 page = bytes(a & b for a, b in zip(before, page, strict=True))
@@ -216,17 +221,18 @@ class NorFlash:
             position += len(page)
 
     def flip_bit(self, offset: int, bit: int = 0) -> None:
-        """Bit rot: not an operation of the flash, it happens to it, power or no power."""
+        """Change one bit, as bit rot does: with or without power, and not counted as an operation."""
         self._need_bounds(offset, 1)
         self._store(offset, bytes([self.memory[offset] ^ (1 << bit)]))
 
     def _operate(self, kind: OperationKind, offset: int, wanted: bytes) -> None:
         self._need_power()
         self.operations += 1
-        operation = Operation(self.operations, kind, offset, len(wanted))
+        operation = FlashOperation(self.operations, kind, offset, len(wanted))
         self.log.append(operation)
         cut = self.on_operation(operation) if self.on_operation is not None else None
         if cut is None:
+            # Contents first, time second: a process that is killed while it waits has written what it reported.
             self._store(offset, wanted)
             self._take_time(kind, offset)
             return
@@ -246,17 +252,19 @@ class NorFlash:
         old, new, noise = (
             int.from_bytes(each, "little") for each in (before, wanted, self._random.randbytes(len(wanted)))
         )
+        # Bit by bit the old or the new value. As integers, because a loop over bytes would dominate the time of a sweep.
         return (old & noise | new & ~noise).to_bytes(len(wanted), "little")
 
     def _store(self, offset: int, data: bytes) -> None:
         self.memory[offset : offset + len(data)] = data
+        # Only pages that follow each other can be written by one call; any other write goes through at once.
         if self._held is not None and offset == self._held[1]:
             self._held = (self._held[0], offset + len(data))
         elif self._backing is not None:
             self._backing.write(offset, data)
 
     def _write_held(self) -> None:
-        """Write pages that were programmed one behind the other with one call: a file costs more than a page."""
+        """Write pages that were programmed one behind the other with one call: writing a file costs more than programming a page."""
         held, self._held = self._held, None
         if held is not None and self._backing is not None and held[0] < held[1]:
             self._backing.write(held[0], bytes(self.memory[held[0] : held[1]]))
@@ -265,8 +273,9 @@ class NorFlash:
         if offset < self._timed_from or self._wait is None:
             return
         self._owed_s += self.erase_sector_s if kind is OperationKind.ERASE else self.program_page_s
-        if self._owed_s >= 0.002:  # sleeping for less is not exact
+        if self._owed_s >= _MIN_SLEEP_S:
             owed, self._owed_s = self._owed_s, 0.0
+            # The file must be up to date before time passes; the range that is held starts anew behind it.
             if self._held is not None:
                 end = self._held[1]
                 self._write_held()

@@ -50,7 +50,7 @@ class RebuildReport:
     new_bytes: int
 
 
-def most_patch_bytes(ram_bytes: int) -> int:
+def max_patch_bytes(ram_bytes: int) -> int:
     """Return how large a patch may be that is to be rebuilt within ``ram_bytes``; not positive if none can."""
     return ram_bytes - SMALLEST_DECODER_BYTES - WORK_BYTES
 
@@ -63,7 +63,7 @@ class Arrival:
     """
 
     def __init__(self, *, patch_bytes: int, new_bytes: int, ram_bytes: int) -> None:
-        if patch_bytes > most_patch_bytes(ram_bytes):
+        if patch_bytes > max_patch_bytes(ram_bytes):
             raise PatchRefused(f"a patch of {patch_bytes} bytes does not fit into {ram_bytes} bytes of RAM")
         self.received_bytes = 0
         self._patch_bytes = patch_bytes
@@ -123,12 +123,12 @@ def rebuild(
     decoder_bytes = max(_decoder_bytes(stream) for stream in (control_stream, diff_stream, extra_stream))
     room = _room(len(patch), decoder_bytes, ram_bytes)
     # 2. control
-    control = _decompress_all(control_stream, most_bytes=room, what="control")
+    control = _decompress_all(control_stream, max_bytes=room, what="control")
     extra_bytes = _check_triples(control, new_bytes=new_bytes)
     # 3. extra
     if len(control) + extra_bytes > room:
         raise PatchRefused(f"control and extra data do not fit into the ECU's {ram_bytes} bytes of RAM")
-    extra_data = _decompress_all(extra_stream, most_bytes=extra_bytes, what="extra")
+    extra_data = _decompress_all(extra_stream, max_bytes=extra_bytes, what="extra")
     if len(extra_data) != extra_bytes:
         raise PatchRefused(f"the extra stream has {len(extra_data)} bytes, the control stream names {extra_bytes}")
     # 4. diff, streamed
@@ -194,11 +194,11 @@ def _decoder_bytes(stream: memoryview) -> int:
     return 100_000 + 400_000 * (stream[3] - 0x30)
 
 
-def _decompress_all(stream: memoryview, *, most_bytes: int, what: str) -> bytearray:
+def _decompress_all(stream: memoryview, *, max_bytes: int, what: str) -> bytearray:
     source, data = _Stream(stream, what), bytearray()
     while piece := source.some(_STEP_BYTES):
-        if len(data) + len(piece) > most_bytes:
-            raise PatchRefused(f"the {what} stream is larger than the {most_bytes} bytes there are for it")
+        if len(data) + len(piece) > max_bytes:
+            raise PatchRefused(f"the {what} stream is larger than the {max_bytes} bytes there are for it")
         data += piece
     source.expect_end()
     return data
@@ -226,13 +226,13 @@ class _Stream:
         if not self._decoder.eof:
             raise PatchRefused(f"the {self._what} stream is cut short")
 
-    def some(self, most_bytes: int) -> bytes:
+    def some(self, max_bytes: int) -> bytes:
         """Up to so many bytes; nothing at the stream's end."""
         data = b""
-        while not data and most_bytes and not self._decoder.eof:
+        while not data and max_bytes and not self._decoder.eof:
             given, self._input = self._next_input()
             try:
-                data = self._decoder.decompress(given, max_length=most_bytes)
+                data = self._decoder.decompress(given, max_length=max_bytes)
             except (OSError, EOFError, ValueError) as error:
                 raise PatchRefused(f"the {self._what} stream is damaged") from error
             if not data and not self._input and self._decoder.needs_input:

@@ -8,6 +8,8 @@ and rebuilt at the end. An encrypted one goes through ``decryption`` into one of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from otabench.ecu_firmware_sim.flash.layout import PAGE_BYTES
@@ -15,6 +17,14 @@ from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.programming import delta
 from otabench.ecu_firmware_sim.programming.delta import PatchRefused, RebuildReport
 from otabench.proto.uptane import PatchCustom
+
+
+@dataclass(frozen=True)
+class DownloadFormat:
+    """What 36 brings. The two are independent: a patch may be encrypted as well as an image."""
+
+    is_patch: bool = False
+    is_encrypted: bool = False
 
 
 class TooMuchData(Exception):
@@ -95,21 +105,33 @@ class RawDownload:
 
 
 class MetadataDownload(RawDownload):
-    """The Director's Targets: the window is erased by the first write, for it holds one document at a time."""
+    """The Director's Targets. The first write erases the window, which holds one document at a time.
+
+    Args:
+        window_bytes: the size of the window.
+        changed: called after the window was erased, and after the document is complete.
+    """
 
     is_slot = False
 
-    def __init__(self, flash: NorFlash, offset: int, size: int, *, window_bytes: int) -> None:
+    def __init__(
+        self, flash: NorFlash, offset: int, size: int, *, window_bytes: int, changed: Callable[[], None]
+    ) -> None:
         super().__init__(flash, offset, size)
         self._flash = flash
         self._start = offset
-        self._size = size
         self._window_bytes = window_bytes
+        self._changed = changed
 
     def write(self, data: bytes) -> None:
         if self.received_bytes == 0 and not self._flash.is_erased(self._start, self._window_bytes):
             self._flash.erase(self._start, self._window_bytes)
+            self._changed()
         super().write(data)
+
+    def finish(self) -> None:
+        super().finish()
+        self._changed()
 
 
 class PatchDownload:

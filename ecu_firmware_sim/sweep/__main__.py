@@ -77,22 +77,22 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
                 operations=one.operations,
                 cut_points=tally.cut_points,
                 second_cut_points=tally.second_cut_points,
-                findings=len(tally.findings),
+                findings=len(tally.violations),
             )
 
         tally = one.run(CUTS, on_progress=progress)
-        for finding in tally.findings:
-            tell("finding", sequence=str(finding.sequence), reason=finding.reason)
+        for violation in tally.violations:
+            tell("finding", sequence=str(violation.sequence), reason=violation.reason)
         total.cut_points += tally.cut_points
         total.second_cut_points += tally.second_cut_points
         total.memories += tally.memories
-        total.findings += tally.findings
+        total.violations += tally.violations
     tell(
         "done",
         cut_points=total.cut_points,
         second_cut_points=total.second_cut_points,
         memories=total.memories,
-        findings=len(total.findings),
+        findings=len(total.violations),
     )
     return total
 
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (EcuSimError, ValueError) as error:
         print(f"otabench.ecu_firmware_sim.sweep: {error}", file=sys.stderr)
         return 1
-    return 1 if tally.findings else 0
+    return 1 if tally.violations else 0
 
 
 if __name__ == "__main__":

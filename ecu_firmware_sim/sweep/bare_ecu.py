@@ -22,7 +22,7 @@ from otabench.ecu_firmware_sim.factory import Provision, factory_memory
 from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SECTOR_BYTES, SLOT_WINDOW, FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.startup import Startup
-from otabench.ecu_firmware_sim.uds.server import Pending, UdsServer
+from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.proto import image_format
 from otabench.proto.process_config import EcuConfig
 from otabench.proto.trace import TraceWriter
@@ -141,8 +141,8 @@ class BareEcu:
             PowerLost: power went meanwhile.
         """
         handled = self._server.handle(request, functional=False, now_s=NOW_S)
-        answer = handled.final(handled.work(), announced=False) if isinstance(handled, Pending) else handled
-        if isinstance(handled, Pending):
+        answer = handled.final(handled.work(), announced=False) if isinstance(handled, PendingResponse) else handled
+        if isinstance(handled, PendingResponse):
             self._server.completed(now_s=NOW_S)
         if answer is None or answer[0] == 0x7F:
             raise UpdateRefused(

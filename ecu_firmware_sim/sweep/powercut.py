@@ -2,7 +2,7 @@
 
 After each cut the following must hold: a verified image boots; it is the old or the new version; no slot has lost its promises
 (``dependencies``; a swept update promises all that its images need); the same update then succeeds up to the confirmed new version; and
-a trial that was given up has left its trouble code. What does not hold is a ``Finding``, with the sequence of cuts that led to it.
+a trial that was given up has left its trouble code. What does not hold is a ``Violation``, with the sequence of cuts that led to it.
 
 How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
 on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
@@ -22,7 +22,7 @@ from typing import Final
 from otabench.ecu_firmware_sim.boot.bootloader import BootNote
 from otabench.ecu_firmware_sim.boot.slots import SlotState
 from otabench.ecu_firmware_sim.errors import PowerLost
-from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, Operation, OperationKind
+from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash, OperationKind
 from otabench.ecu_firmware_sim.sweep.bare_ecu import BareEcu, Kind, Update, UpdateRefused
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 
@@ -158,7 +158,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Violation:
     """A sequence of cuts after which something does not hold."""
 
     sequence: Sequence
@@ -173,22 +173,22 @@ class Tally:
     second_cut_points: int = 0
     memories: int = 0
     """Different ones that the cuts have left, each judged once."""
-    findings: list[Finding] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class SecondCuts:
     """Which operations of a recovery are cut: all, so many of them drawn by ``seed``, or (0) none."""
 
-    most: int | None = None
+    max_count: int | None = None
     seed: int = 0
 
     def choose(self, sequence: Sequence, operations: int) -> frozenset[int]:
         """Return numbers of operations to be cut in a recovery that has about so many."""
-        if self.most is None:
+        if self.max_count is None:
             return frozenset(range(1, 2 * operations + 1))
         draw = random.Random(f"{self.seed}/{sequence}")
-        return frozenset(draw.sample(range(1, operations + 1), min(self.most, operations)))
+        return frozenset(draw.sample(range(1, operations + 1), min(self.max_count, operations)))
 
 
 class Sweep:
@@ -239,7 +239,7 @@ class Sweep:
         for point in sequence.cuts:
             first, where = ecu.flash.operations, point
 
-            def hook(step: Operation, first: int = first, where: CutPoint = where) -> Cut | None:
+            def hook(step: FlashOperation, first: int = first, where: CutPoint = where) -> Cut | None:
                 return where.cut if step.number == first + where.operation else None
 
             ecu.flash.on_operation = hook
@@ -258,7 +258,7 @@ class Sweep:
         chosen = self._second.choose(sequence, self._recovery_operations)
         reason = self._verdict(memory)
         if reason:
-            tally.findings.append(Finding(sequence, reason))
+            tally.violations.append(Violation(sequence, reason))
         if not chosen or reason:
             return
 
@@ -273,7 +273,7 @@ class Sweep:
         tally.second_cut_points += 1
         reason = self._verdict(memory)
         if reason:
-            tally.findings.append(Finding(sequence, reason))
+            tally.violations.append(Violation(sequence, reason))
 
     def _verdict(self, memory: bytes) -> str:
         key = hashlib.sha256(memory).digest()
@@ -297,7 +297,7 @@ class Sweep:
             ecu.update(self._script.kind)
         except UpdateRefused as error:
             return f"the update does not succeed any more: {error}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding, with the sequence that leads to it
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a violation, with the sequence that leads to it
             return f"{type(error).__name__}: {error}"
         return ""
 
@@ -322,7 +322,7 @@ def with_points(
     ``broken(cut)`` is the memory that a cut of that operation leaves. An operation is visited before the one behind it is done.
     """
     first = ecu.flash.operations
-    last: tuple[Operation, bytes] | None = None
+    last: tuple[FlashOperation, bytes] | None = None
 
     def visit_last() -> None:
         nonlocal last
@@ -332,7 +332,7 @@ def with_points(
         wanted = bytes(ecu.flash.memory[operation.offset : operation.offset + operation.length])
         visit(operation.number - first, lambda cut: cut_operation(before, operation, wanted, cut, noise_seed))
 
-    def hook(operation: Operation) -> None:
+    def hook(operation: FlashOperation) -> None:
         nonlocal last
         visit_last()
         if only is None or operation.number - first in only:
@@ -344,7 +344,7 @@ def with_points(
     visit_last()
 
 
-def cut_operation(before: bytes, operation: Operation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
+def cut_operation(before: bytes, operation: FlashOperation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
     """Return the memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
     if cut is Cut.BEFORE:
         return before

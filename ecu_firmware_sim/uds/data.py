@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from otabench.ecu_firmware_sim.programming.memory import SlotInfo
+from otabench.ecu_firmware_sim.programming.memory import SlotEntry
 from otabench.ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc, Session, Sid
 from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
 
@@ -21,13 +21,13 @@ _DATE_BYTES: Final = 3
 _TESTER_SERIAL_MOST_BYTES: Final = 32
 
 
-def _slot(info: SlotInfo) -> bytes:
-    image = info.image
+def _slot(entry: SlotEntry) -> bytes:
+    image = entry.image
     if image is None:
-        return bytes((info.state,)) + bytes(12)
+        return bytes((entry.state,)) + bytes(12)
     version = image.version
     return (
-        bytes((info.state, version.major, version.minor))
+        bytes((entry.state, version.major, version.minor))
         + version.revision.to_bytes(2, "big")
         + version.build.to_bytes(4, "big")
         + (image.security_counter or 0).to_bytes(4, "big")

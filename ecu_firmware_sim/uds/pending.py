@@ -1,28 +1,33 @@
-"""Run work that takes longer than P2 in a separate thread. This module does not send the response 78; the ECU does."""
+"""A pending operation: work that takes longer than P2, done on a thread of its own.
+
+It sends nothing itself: the ECU's loop sends 78 while the work goes on, and the response once it has ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
 
-from otabench.ecu_firmware_sim.uds.server import Pending
+from otabench.ecu_firmware_sim.uds.server import PendingResponse
 
 
-class Job:
-    """Runs a ``Pending``'s work.
+class PendingOperation:
+    """The work of one ``PendingResponse``; it starts when this is made.
 
     Args:
+        pending: the response that waits for the work.
         on_done: called from the thread once the work has ended.
     """
 
-    def __init__(self, pending: Pending, *, on_done: Callable[[], None]) -> None:
+    def __init__(self, pending: PendingResponse, *, on_done: Callable[[], None]) -> None:
         self.pending = pending
         self.announced = False
+        """Whether 78 was sent: then the response must be sent, whatever the request asked for."""
         self._on_done = on_done
         self._done = Event()
         self._response: bytes | None = None
         self._failure: Exception | None = None
-        self._thread = Thread(target=self._run, name="job", daemon=True)
+        self._thread = Thread(target=self._run, name="pending operation", daemon=True)
         self._thread.start()
 
     @property
@@ -38,7 +43,7 @@ class Job:
         if self._failure is not None:
             raise self._failure
         if self._response is None:
-            raise ValueError("the job has not ended")
+            raise ValueError("the pending operation has not ended")
         return self._response
 
     def _run(self) -> None:

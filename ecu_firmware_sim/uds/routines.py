@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otabench.ecu_firmware_sim.boot.image import CheckStatus
-from otabench.ecu_firmware_sim.programming.memory import NotNow, OutOfRange
+from otabench.ecu_firmware_sim.programming.permission import NotNow, OutOfRange
 from otabench.ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, Nrc, RoutineId, Session, Sid
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 from otabench.ecu_firmware_sim.uds.rules import (
@@ -114,7 +114,7 @@ def _confirm(request: Request) -> bytes:
 
 def _revert(request: Request) -> bytes:
     dtcs = request.device.dtcs
-    request.device.firmware.revert(tell=lambda text: dtcs.set(Dtc.ROLLED_BACK, text))
+    request.device.firmware.revert(before_leaving=lambda text: dtcs.set(Dtc.ROLLED_BACK, text))
     return _DONE
 
 

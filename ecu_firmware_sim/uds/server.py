@@ -1,8 +1,8 @@
-"""The server: one request in, its response out; sessions end by S3; what takes long comes out as ``Pending``.
+"""The server: one request in, its response out; sessions end by S3; what takes long comes out as ``PendingResponse``.
 
 The rules (``rules``) and the services' own checks give the response to a request, and whether it is sent at all: the
 suppress-positive-response bit, and the codes with which a functional request is not answered. The server sends nothing itself: its
-caller sends 78 while a ``Pending`` is worked on, and reports when that is done. In the meantime every request is answered with 21,
+caller sends 78 while a ``PendingResponse`` is worked on, and reports when that is done. In the meantime every request is answered with 21,
 functional ones too, except 3E 80.
 """
 
@@ -38,7 +38,7 @@ SERVICES: Final[dict[int, Service]] = {sid: service for group in _GROUPS for sid
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingResponse:
     """An answer that takes work. ``work`` gives the response, suppressed or not; it raises PowerLost only."""
 
     sid: int
@@ -84,7 +84,7 @@ class UdsServer:
         """When ``tick`` is due."""
         return self._s3_deadline_s
 
-    def handle(self, request: bytes, *, functional: bool, now_s: float) -> bytes | Pending | None:
+    def handle(self, request: bytes, *, functional: bool, now_s: float) -> bytes | PendingResponse | None:
         """Answer a request. None: nothing is sent.
 
         Raises:
@@ -96,7 +96,7 @@ class UdsServer:
         if self._busy:
             return None if request == KEEP_ALIVE else negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
         answer = self._perform(Request(request, now_s, self.device, self.dialogue), functional=functional)
-        if isinstance(answer, Pending):
+        if isinstance(answer, PendingResponse):
             self._busy = True
             self._s3_deadline_s = None
         else:
@@ -109,7 +109,7 @@ class UdsServer:
         return negative(request[0], Nrc.GENERAL_REJECT)
 
     def completed(self, *, now_s: float) -> None:
-        """The work of the last Pending is done and answered."""
+        """The work of the last PendingResponse is done and answered."""
         self._busy = False
         self._restart_s3(now_s)
 
@@ -132,12 +132,22 @@ class UdsServer:
             self.dialogue.enter(self.dialogue.home)
             self.device.dtcs.setting_on = True
 
+    def check_supply(self) -> None:
+        """Store the trouble code of a supply that is out of range; what was out of range and is not any more has passed."""
+        dtcs, conditions = self.device.dtcs, self.device.conditions
+        found = conditions.supply_dtc()
+        for dtc in (Dtc.SUPPLY_LOW, Dtc.SUPPLY_HIGH):
+            if dtc is not found:
+                dtcs.passed(dtc)
+        if found is not None:
+            dtcs.set(found, f"the supply has {conditions.supply_v:g} V")
+
     def _restart_s3(self, now_s: float) -> None:
         self._s3_stands_still = False
         idle = self.dialogue.session is Session.DEFAULT
         self._s3_deadline_s = None if idle else now_s + self.device.timing.s3_server_s
 
-    def _perform(self, request: Request, *, functional: bool) -> bytes | Pending | None:
+    def _perform(self, request: Request, *, functional: bool) -> bytes | PendingResponse | None:
         sid = request.data[0]
         suppressed = _asks_for_silence(request.data)
         verdict = rules.judge(request, SERVICES)
@@ -150,7 +160,7 @@ class UdsServer:
             return _audible(self._refusal(sid, error), functional=functional, suppressed=suppressed)
         if isinstance(answer, Later):
             work = answer.work
-            return Pending(sid, lambda: self._work(sid, work), functional, suppressed)
+            return PendingResponse(sid, lambda: self._work(sid, work), functional, suppressed)
         return _audible(answer, functional=functional, suppressed=suppressed)
 
     def _work(self, sid: int, work: Callable[[], bytes]) -> bytes:

@@ -76,8 +76,8 @@ class Communication:
 
 
 @dataclass
-class Transfer:
-    """A download under way."""
+class OpenTransfer:
+    """A download under way, with its block sequence."""
 
     download: Download
     last_counter: int = 0
@@ -94,7 +94,7 @@ class Dialogue:
     unlocked: bool = False
     seed: bytes | None = None
     delay_until_s: float = 0.0
-    transfer: Transfer | None = None
+    transfer: OpenTransfer | None = None
     communication: Communication = field(default_factory=Communication)
     reset_due: ResetType | None = None
     """Set by ECUReset: the ECU resets once the response is out."""

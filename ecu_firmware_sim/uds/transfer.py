@@ -17,49 +17,40 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from otabench.ecu_firmware_sim.boot.image import CheckStatus
 from otabench.ecu_firmware_sim.errors import FlashError
 from otabench.ecu_firmware_sim.programming.decryption import DecryptionRefused
 from otabench.ecu_firmware_sim.programming.delta import PatchRefused
-from otabench.ecu_firmware_sim.programming.download import TooMuchData
-from otabench.ecu_firmware_sim.programming.memory import NotAccepted, NotNow, OutOfRange
+from otabench.ecu_firmware_sim.programming.download import DownloadFormat, TooMuchData
+from otabench.ecu_firmware_sim.programming.permission import NotNow, OutOfRange
+from otabench.ecu_firmware_sim.programming.verification import NotAccepted
 from otabench.ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, MAX_NUMBER_OF_BLOCK_LENGTH, Nrc, Sid
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 from otabench.ecu_firmware_sim.uds.rules import ONLY_PROGRAMMING, Later, Negative, Request, Service
-from otabench.ecu_firmware_sim.uds.state import Transfer
+from otabench.ecu_firmware_sim.uds.state import OpenTransfer
 
-
-@dataclass(frozen=True)
-class DataFormat:
-    """What follows by 36, as dataFormatIdentifier names it."""
-
-    is_patch: bool
-    is_encrypted: bool
-
-
-DATA_FORMATS: Final = {
-    0x00: DataFormat(is_patch=False, is_encrypted=False),
-    0x10: DataFormat(is_patch=True, is_encrypted=False),
-    0x01: DataFormat(is_patch=False, is_encrypted=True),
-    0x11: DataFormat(is_patch=True, is_encrypted=True),
+DOWNLOAD_FORMATS: Final = {
+    0x00: DownloadFormat(),
+    0x10: DownloadFormat(is_patch=True),
+    0x01: DownloadFormat(is_encrypted=True),
+    0x11: DownloadFormat(is_patch=True, is_encrypted=True),
 }
+"""By dataFormatIdentifier: compressionMethod in the high nibble, encryptingMethod in the low one (ISO 14229-1, 34)."""
 
 
 def request_download(request: Request) -> bytes:
     data, dialogue, firmware = request.data, request.dialogue, request.device.firmware
-    data_format = DATA_FORMATS.get(data[1])
-    if data_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
+    download_format = DOWNLOAD_FORMATS.get(data[1])
+    if download_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     _need_supply(request)
     if dialogue.transfer is not None:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")
-    is_patch, is_encrypted = data_format.is_patch, data_format.is_encrypted
     try:
-        firmware.check_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
+        firmware.check_download(address, size, download_format)
     except OutOfRange as error:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE) from error
     except NotNow as error:
@@ -67,8 +58,8 @@ def request_download(request: Request) -> bytes:
     except NotAccepted as error:
         _remember(request, CheckStatus.PATCH_REFUSED, str(error))
         raise Negative(Nrc.UPLOAD_DOWNLOAD_NOT_ACCEPTED) from error
-    download = firmware.begin_download(address, size, is_patch=is_patch, is_encrypted=is_encrypted)
-    dialogue.transfer = Transfer(download)
+    download = firmware.begin_download(address, size, download_format)
+    dialogue.transfer = OpenTransfer(download)
     return b"\x74\x20" + MAX_NUMBER_OF_BLOCK_LENGTH.to_bytes(2, "big")
 
 
@@ -94,7 +85,7 @@ def request_transfer_exit(request: Request) -> bytes | Later:
     return _finish(request, transfer)
 
 
-def _transfer(request: Request) -> Transfer:
+def _transfer(request: Request) -> OpenTransfer:
     if request.dialogue.transfer is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
     return request.dialogue.transfer
@@ -106,7 +97,7 @@ def _need_supply(request: Request) -> None:
         raise Negative(refusal)
 
 
-def _take_block(request: Request, transfer: Transfer) -> bytes:
+def _take_block(request: Request, transfer: OpenTransfer) -> bytes:
     try:
         transfer.download.write(request.data[2:])
     except TooMuchData as error:
@@ -126,7 +117,7 @@ def _take_block(request: Request, transfer: Transfer) -> bytes:
     return bytes((0x76, request.data[1]))
 
 
-def _finish(request: Request, transfer: Transfer) -> bytes:
+def _finish(request: Request, transfer: OpenTransfer) -> bytes:
     request.dialogue.transfer = None
     try:
         transfer.download.finish()

@@ -20,15 +20,15 @@ from tuf.api._payload import Root
 from tuf.api.metadata import Metadata
 
 from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
-from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootOutcome, BootPolicy
 from otabench.ecu_firmware_sim.factory import factory_memory
 from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SLOT_WINDOW, FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
-from otabench.ecu_firmware_sim.flash.nvm import NvmStore
 from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
+from otabench.ecu_firmware_sim.programming.storage import Storage
+from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
-from otabench.ecu_firmware_sim.uds.server import Pending, UdsServer
+from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
 from otabench.proto import security_algorithm
 
@@ -203,29 +203,22 @@ class Bench:
             memory = factory_memory(factory_image, layout=layout, policy=self.policy, vin=vin, serial=SERIAL)
         self.flash = NorFlash(memory)
         self.pending = 0
+        self.metadata_changes = 0
 
     def boot(self) -> BootOutcome:
         """Power-on: everything but the flash is new."""
         self.flash.powered = True
-        self.boot_control = BootControlStore(self.flash, self.layout)
-        self.nvm = NvmStore(self.flash, self.layout)
+        storage = Storage.on(self.flash, self.layout)
+        self.boot_control, self.nvm = storage.boot_control, storage.nvm
         bootloader = Bootloader(self.flash, self.layout, self.boot_control, self.policy)
         outcome = bootloader.boot()
         assert self.nvm.load() is not None
         self.dtcs = DtcMemory(self.nvm, utc=lambda: self.utc)
         self.dtcs.start_operation_cycle()
+        root = self.keys.root_metadata().signed
+        policy = ProgrammingPolicy(self.policy, root, self.ram_bytes, self.decryption_key)
         self.firmware = FirmwareMemory(
-            self.flash,
-            self.layout,
-            boot_control=self.boot_control,
-            bootloader=bootloader,
-            nvm=self.nvm,
-            root=self.keys.root_metadata().signed,
-            hardware_id=HARDWARE_ID,
-            max_boot_attempts=3,
-            ram_bytes=self.ram_bytes,
-            running=outcome.slot,
-            decryption_key=self.decryption_key,
+            storage, policy, bootloader, running=outcome.slot, metadata_changed=self._count_metadata_change
         )
         version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
         identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")
@@ -233,11 +226,14 @@ class Bench:
         self.server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=self.now_s)
         return outcome
 
+    def _count_metadata_change(self) -> None:
+        self.metadata_changes += 1
+
     def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
         """Return one request; work that may take long is done at once, silently."""
         data = bytes.fromhex(request) if isinstance(request, str) else request
         answer = self.server.handle(data, functional=functional, now_s=self.now_s)
-        if isinstance(answer, Pending):
+        if isinstance(answer, PendingResponse):
             self.pending += 1
             response = answer.final(answer.work(), announced=False)
             self.server.completed(now_s=self.now_s)

@@ -22,10 +22,11 @@ from _pytest.mark import ParameterSet
 from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.uds.transport import open_channel
-from otabench.ecu_firmware_sim.ecu import Ecu, Mode
+from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.factory import open_state, provision
 from otabench.ecu_firmware_sim.faults import parse
 from otabench.ecu_firmware_sim.flash.layout import SLOT_WINDOW, FlashLayout
+from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import SECRET, Keys, key_for
@@ -135,7 +136,16 @@ ON_ONE_LINE_A_TRANSPORT: Final = _on_lines("kernel-normal-classic", "user-extend
 class Rig:
     """An ECU that runs 1.0.0, and its tester."""
 
-    def __init__(self, line: Line, folder: Path, keys: Keys, image: bytes, *, timing: EcuTiming = TIMING) -> None:
+    def __init__(
+        self,
+        line: Line,
+        folder: Path,
+        keys: Keys,
+        image: bytes,
+        *,
+        timing: EcuTiming = TIMING,
+        trace: Path | None = None,
+    ) -> None:
         self.line = line
         self.keys = keys
         key_file = folder / "engine.x25519"
@@ -154,7 +164,7 @@ class Rig:
         )
         given = provision(config)
         self._backing = open_state(config, FlashLayout(slot_bytes=SLOT_BYTES), given.policy)
-        self.ecu = Ecu(config, given, self._backing, TraceWriter(None, component="ecu.engine", vin=config.vin))
+        self.ecu = Ecu(config, given, self._backing, TraceWriter(trace, component="ecu.engine", vin=config.vin))
         self._factory_memory = bytes(self.ecu.flash.memory)
         self._thread = threading.Thread(target=self.ecu.run, name=f"ecu {line}", daemon=True)
         self._thread.start()
@@ -189,15 +199,15 @@ class Rig:
         self.connection.empty_rxqueue()
 
     def _deliver(self) -> None:
-        self.ecu.clear_faults()
-        self.ecu.power_off("renewed")
+        self.ecu.fault_effects.clear()
+        self.ecu.life.switch_off("renewed")
         self.ecu.flash.memory[:] = self._factory_memory
-        self.ecu.power_on("renewed")
+        self.ecu.life.switch_on("renewed")
 
     def power_cycle(self) -> None:
         """Power goes and comes; the ECU has booted."""
-        self.ecu.call(lambda: self.ecu.power_off("cycled"))
-        self.ecu.call(lambda: self.ecu.power_on("cycled"))
+        self.ecu.call(lambda: self.ecu.life.switch_off("cycled"))
+        self.ecu.call(lambda: self.ecu.life.switch_on("cycled"))
         self.await_application()
         self.connection.empty_rxqueue()
 
@@ -208,7 +218,7 @@ class Rig:
         eventually(has_booted, "the application runs", interval_s=0.002)
 
     def fault(self, kind: str, **values: Any) -> None:
-        self.ecu.call(lambda: self.ecu.set_fault(parse({"kind": kind, **values})))
+        self.ecu.call(lambda: self.ecu.fault_effects.set(parse({"kind": kind, **values})))
 
     # -- the tester
 
@@ -265,7 +275,7 @@ class Rig:
     @contextmanager
     def instead_of_the_ecu(self) -> Iterator[Peer]:
         """The ECU has no power; frames are written in its name."""
-        self.ecu.call(lambda: self.ecu.power_off("a peer takes its place"))
+        self.ecu.call(lambda: self.ecu.life.switch_off("a peer takes its place"))
         ids, prefix = self.line.ids, b"\xf1" if self.line.prefix_bytes else b""
         own = b"\x10" if self.line.prefix_bytes else b""
         with Peer.on(self.line, hears=ids["request_id"], heard=own, says=ids["response_id"], prefix=prefix) as peer:

@@ -29,9 +29,15 @@ class OnTheLine(Bench):
     def _look(self) -> None:
         """What is new after every boot."""
         ecu = self.rig.ecu
-        assert ecu._server is not None and ecu._dtcs is not None and ecu.firmware is not None
-        self.server, self.dtcs, self.firmware = ecu._server, ecu._dtcs, ecu.firmware
-        self.nvm, self.boot_control = self.server.device.nvm, ecu.boot_control
+        assert ecu.life.server is not None
+        self.server = ecu.life.server
+        device = self.server.device
+        self.dtcs, self.firmware, self.nvm, self.boot_control = (
+            device.dtcs,
+            device.firmware,
+            device.nvm,
+            ecu.boot_control,
+        )
 
     def boot(self) -> BootOutcome:
         self.rig.power_cycle()

@@ -214,7 +214,7 @@ def test_a_vehicle_in_use_does_not_enter_the_programming_session(rig: Rig, fault
     assert rig.ask("10 02") == "7F 10 22"
     rig.ask("10 03")
     assert rig.ask("31 01 02 03")[:15] == "71 01 02 03 01 "
-    rig.ecu.call(rig.ecu.clear_faults)
+    rig.ecu.call(rig.ecu.fault_effects.clear)
     assert rig.ask("10 02").startswith("50 02")
 
 

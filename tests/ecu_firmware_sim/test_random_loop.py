@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from otabench.ecu_firmware_sim import ecu as ecu_module
+from otabench.ecu_firmware_sim.bus import connection
 from otabench.ecu_firmware_sim.bus.transport import NoTransport, Received, Waker
-from otabench.ecu_firmware_sim.ecu import Ecu, Mode
+from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.factory import open_state, provision
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto.process_config import EcuConfig, EcuTiming
 from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import SECRET, SERIAL, ImageMaker, Keys, key_for
@@ -148,8 +149,8 @@ class AnyTesterInTime(RuleBasedStateMachine):
 
     @rule()
     def power_cycle(self) -> None:
-        self.ecu.call(lambda: self.ecu.power_off("cycled"))
-        self.ecu.call(lambda: self.ecu.power_on("cycled"))
+        self.ecu.call(lambda: self.ecu.life.switch_off("cycled"))
+        self.ecu.call(lambda: self.ecu.life.switch_on("cycled"))
         self._await_boot()
 
     # -- exchanges
@@ -243,7 +244,7 @@ def any_tester(
     keys: Keys, make_image: ImageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[type[AnyTesterInTime]]:
     wire = Wire()
-    monkeypatch.setattr(ecu_module, "open_transport", lambda _config, waker: WireEnd(wire, waker))
+    monkeypatch.setattr(connection, "open_transport", lambda _config, waker: WireEnd(wire, waker))
     image = make_image("1.0.0", counter=1, body=bytes(600))
     with Stalls() as stalls:
         given = {"keys": keys, "image": image, "folder": tmp_path, "wire": wire, "stalls": stalls}

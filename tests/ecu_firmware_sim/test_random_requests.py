@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from otabench.ecu_firmware_sim.boot.boot_control import BootControl, BootControlStore
 from otabench.ecu_firmware_sim.boot.slots import TRANSITIONS, SlotState
 from otabench.ecu_firmware_sim.errors import PowerLost
-from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, Operation
+from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash
 from otabench.ecu_firmware_sim.uds.codes import SILENT_WHEN_FUNCTIONAL, Nrc, Session
-from otabench.ecu_firmware_sim.uds.server import SERVICES, Pending
+from otabench.ecu_firmware_sim.uds.server import SERVICES, PendingResponse
 from tests.ecu_firmware_sim.factory import SECRET, Bench, ImageMaker, Keys, key_for
 
 SENSIBLE: Final = [
@@ -56,7 +56,7 @@ class AnyTester(RuleBasedStateMachine):
         self.ecu.flash = NorFlash(memory, timed_from=layout.metadata_offset, wait=self._flash_takes)
         self.ecu.flash.erase_sector_s, self.ecu.flash.program_page_s = 0.03, 0.003
         self.ecu.flash.on_operation = self._operation
-        self.touched: list[Operation] = []
+        self.touched: list[FlashOperation] = []
         self.cut_in: int | None = None
         self.flash_s = 0.0
         self.commits = patch.object(BootControlStore, "commit", checked_commit)
@@ -67,7 +67,7 @@ class AnyTester(RuleBasedStateMachine):
         self.flash_s += seconds
         self.ecu.now_s += seconds
 
-    def _operation(self, operation: Operation) -> Cut | None:
+    def _operation(self, operation: FlashOperation) -> Cut | None:
         self.touched.append(operation)
         if self.cut_in is None:
             return None
@@ -141,7 +141,7 @@ class AnyTester(RuleBasedStateMachine):
         ecu = self.ecu
         flash_s = self.flash_s
         answer = ecu.server.handle(request, functional=functional, now_s=ecu.now_s)
-        if isinstance(answer, Pending):
+        if isinstance(answer, PendingResponse):
             assert answer.announcement == bytes((0x7F, request[0], 0x78))
             for other, to_all in meanwhile:
                 self._check_busy(other, ecu.server.handle(other, functional=to_all, now_s=ecu.now_s))
@@ -158,7 +158,7 @@ class AnyTester(RuleBasedStateMachine):
         return answer
 
     @staticmethod
-    def _check_busy(request: bytes, answer: bytes | Pending | None) -> None:
+    def _check_busy(request: bytes, answer: bytes | PendingResponse | None) -> None:
         expected = None if request == b"\x3e\x80" else bytes((0x7F, request[0], Nrc.BUSY_REPEAT_REQUEST))
         assert answer == expected
 

@@ -11,7 +11,7 @@ import pytest
 
 from otabench.ecu_firmware_sim import control_port
 from otabench.ecu_firmware_sim.control_port import EcuControlPort
-from otabench.ecu_firmware_sim.ecu import Mode
+from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.ecu_firmware_sim.uds.codes import RoutineId
 from otabench.ecu_firmware_sim.uds.routines import ROUTINES
 from tests.ecu_firmware_sim.factory import Keys
@@ -61,10 +61,10 @@ def test_a_long_job_that_breaks_is_answered_with_10(
 
 
 def test_the_loop_that_breaks_outside_a_request_goes_on(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    rig.ecu._tick = once(rig.ecu._tick)  # type: ignore[method-assign]
+    rig.ecu.requests.tick = once(rig.ecu.requests.tick)  # type: ignore[method-assign]
     rig.send("3E 00")
     eventually(
-        lambda: told(caplog) and rig.ecu.call(lambda: rig.ecu._transport.__class__.__name__ == "UserTransport"),
+        lambda: told(caplog) and rig.ecu.call(lambda: rig.ecu.connection.is_open),
         "the error is told, and the bus is open again",
         timeout_s=5,
     )
@@ -74,7 +74,7 @@ def test_the_loop_that_breaks_outside_a_request_goes_on(rig: Rig, caplog: pytest
 
 
 def test_a_boot_that_breaks_is_tried_again(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    startup = rig.ecu._startup
+    startup = rig.ecu.startup
     startup.boot = once(startup.boot)  # type: ignore[method-assign]
     assert rig.ask("11 01") == "51 01"
     eventually(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from otabench.ecu_firmware_sim.ecu import Mode
 from otabench.ecu_firmware_sim.faults import parse
+from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto import trace
 from otabench.proto.process_config import EcuTiming
-from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import Keys
 from tests.ecu_firmware_sim.line import Line, Rig
 from tests.waiting import eventually
@@ -19,8 +18,8 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def rig(tmp_path: Path, keys: Keys, old_image: bytes) -> Iterator[Rig]:
-    rig = Rig(Line("user", "normal", False), tmp_path, keys, old_image, timing=EcuTiming(boot_s=0.0))
-    rig.ecu.call(lambda: setattr(rig.ecu, "_trace", TraceWriter(tmp_path / "trace.jsonl", component="ecu.engine")))
+    timing = EcuTiming(boot_s=0.0)
+    rig = Rig(Line("user", "normal", False), tmp_path, keys, old_image, timing=timing, trace=tmp_path / "trace.jsonl")
     yield rig
     rig.close()
 
@@ -32,7 +31,7 @@ def cut(rig: Rig, **seed: int) -> tuple[bytes, int]:
     rig.erase()
     assert rig.request_download(0x400).startswith("74")
     fault = {"kind": "power-cut", "flash_operation": 2, "mode": "garbage", "off_s": 30, **seed}
-    rig.ecu.call(lambda: rig.ecu.set_fault(parse(fault)))
+    rig.ecu.call(lambda: rig.ecu.fault_effects.set(parse(fault)))
     (told,) = rig.ecu.call(rig.ecu.faults.shown)
     rig.send(b"\x36\x01" + bytes(0x400))
     eventually(lambda: rig.ecu.mode is Mode.OFF, "the power is cut", interval_s=0.005)

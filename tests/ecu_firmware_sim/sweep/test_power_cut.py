@@ -89,7 +89,7 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
 def test_a_cut_at_every_operation_bricks_nothing(update: Update, scenario: Scenario) -> None:
     sweep = Sweep(update, scenario, second=NO_SECOND)
     tally = sweep.run(list(Cut))
-    assert tally.findings == []
+    assert tally.violations == []
     assert tally.cut_points == len(list(Cut)) * sweep.operations
     least = 45 if scenario.startswith("update") else 4
     assert sweep.operations >= least, f"only {sweep.operations} flash operations: {scenario} does less than it should"
@@ -99,7 +99,7 @@ def test_a_cut_at_every_operation_bricks_nothing(update: Update, scenario: Scena
 def test_a_second_cut_in_the_recovery_bricks_nothing(update: Update, scenario: Scenario) -> None:
     """Some operations of each recovery; `otabench perf powercut` cuts all of them."""
     tally = Sweep(update, scenario, second=SecondCuts(3, seed=1)).run([Cut.TORN, Cut.GARBAGE])
-    assert tally.findings == []
+    assert tally.violations == []
     assert tally.second_cut_points > 2 * tally.cut_points
 
 
@@ -144,7 +144,7 @@ def test_a_second_cut_in_the_recovery_from_a_rollback_bricks_nothing(
     update: Update, second: SecondCuts, min_points: int
 ) -> None:
     tally = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=second).run([Cut.TORN])
-    assert tally.findings == []
+    assert tally.violations == []
     assert tally.second_cut_points > min_points
 
 
@@ -192,10 +192,10 @@ def test_the_sweep_finds_an_ecu_that_can_be_bricked(update: Update, monkeypatch:
     monkeypatch.setattr(BootControlStore, "load", one_copy)
     monkeypatch.setattr("otabench.ecu_firmware_sim.boot.bootloader.Bootloader._recover", _no_recovery)
     sweep = Sweep(update, Scenario.ROLLBACK_BY_WATCHDOG, second=NO_SECOND)
-    findings = sweep.run(CUTS).findings
-    assert findings
-    assert Sequence.parse(str(findings[0].sequence)) == findings[0].sequence
-    assert sweep.replay(findings[0].sequence)[1] == findings[0].reason
+    violations = sweep.run(CUTS).violations
+    assert violations
+    assert Sequence.parse(str(violations[0].sequence)) == violations[0].sequence
+    assert sweep.replay(violations[0].sequence)[1] == violations[0].reason
 
 
 def _no_recovery(self: object) -> object:

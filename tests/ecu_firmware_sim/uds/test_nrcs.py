@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from otabench.ecu_firmware_sim.uds.codes import Nrc
-from otabench.ecu_firmware_sim.uds.server import Pending
+from otabench.ecu_firmware_sim.uds.server import PendingResponse
 from tests.ecu_firmware_sim.factory import Bench
 
 ERASE = "31 01 FF 00 44 00 10 00 00 00 00 40 00"
@@ -43,7 +43,7 @@ def test_21_busy_repeat_request_while_a_78_is_out(ecu: Bench) -> None:
     ecu.unlock()
     ecu.flash.erase_sector_s = 1.0
     pending = ecu.server.handle(bytes.fromhex(ERASE), functional=False, now_s=ecu.now_s)
-    assert isinstance(pending, Pending)
+    assert isinstance(pending, PendingResponse)
     assert ecu.ask("22 F1 89") == "7F 22 21"
     assert ecu.ask("3E 00") == "7F 3E 21"
     assert ecu.send("22 F1 89", functional=True) == b"\x7f\x22\x21"
@@ -113,7 +113,7 @@ def test_78_response_pending(ecu: Bench) -> None:
     ecu.unlock()
     ecu.flash.erase_sector_s = 1.0
     pending = ecu.server.handle(bytes.fromhex(ERASE), functional=False, now_s=ecu.now_s)
-    assert isinstance(pending, Pending)
+    assert isinstance(pending, PendingResponse)
     assert pending.announcement == b"\x7f\x31\x78"
 
 

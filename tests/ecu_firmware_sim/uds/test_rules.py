@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from otabench.ecu_firmware_sim.uds.codes import SILENT_WHEN_FUNCTIONAL
-from otabench.ecu_firmware_sim.uds.server import SERVICES, Pending
+from otabench.ecu_firmware_sim.uds.server import SERVICES, PendingResponse
 from tests.ecu_firmware_sim.factory import Bench
 
 
@@ -137,7 +137,7 @@ def test_an_empty_request_is_no_request(ecu: Bench) -> None:
 def test_work_that_takes_long_is_announced_and_then_always_answered(ecu: Bench) -> None:
     ecu.unlock()
     answer = ecu.server.handle(bytes.fromhex("31 81 02 02"), functional=False, now_s=ecu.now_s)
-    assert isinstance(answer, Pending)
+    assert isinstance(answer, PendingResponse)
     assert answer.announcement == b"\x7f\x31\x78"
     response = answer.work()
     assert response == bytes.fromhex("71 01 02 02 01")
@@ -149,7 +149,7 @@ def test_after_78_a_functional_request_is_answered_with_31_too(ecu: Bench) -> No
     ecu.unlock()
     outside = bytes.fromhex("31 01 FF 00 44 00 00 00 00 00 00 10 00")
     answer = ecu.server.handle(outside, functional=True, now_s=ecu.now_s)
-    assert isinstance(answer, Pending)
+    assert isinstance(answer, PendingResponse)
     response = answer.work()
     assert response == b"\x7f\x31\x31"
     assert answer.final(response, announced=True) == response
@@ -158,7 +158,7 @@ def test_after_78_a_functional_request_is_answered_with_31_too(ecu: Bench) -> No
 
 @pytest.mark.parametrize("nrc", sorted(SILENT_WHEN_FUNCTIONAL))
 def test_after_78_no_code_is_held_back(nrc: int) -> None:
-    pending = Pending(0x31, work=lambda: b"", functional=True, suppressed=True)
+    pending = PendingResponse(0x31, work=lambda: b"", functional=True, suppressed=True)
     response = bytes((0x7F, 0x31, nrc))
     assert pending.final(response, announced=True) == response
     assert pending.final(response, announced=False) is None
@@ -168,7 +168,7 @@ def test_after_78_no_code_is_held_back(nrc: int) -> None:
 def test_a_request_while_work_is_under_way_is_21_and_tester_present_is_taken(ecu: Bench, functional: bool) -> None:
     ecu.unlock()
     answer = ecu.server.handle(bytes.fromhex("31 01 02 02"), functional=False, now_s=ecu.now_s)
-    assert isinstance(answer, Pending)
+    assert isinstance(answer, PendingResponse)
     for request in ("22 F1 89", "10 03", "10 83", "BA 00", "3E 00", "3E"):
         assert ecu.send(request, functional=functional) == bytes((0x7F, int(request[:2], 16), 0x21))
     assert ecu.send("3E 80", functional=functional) is None

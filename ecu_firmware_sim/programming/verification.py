@@ -1,0 +1,125 @@
+"""Whether what lies in flash is good enough: the image in the inactive slot, the base of a patch, the slot to go back to.
+
+It reads flash and writes nothing. Which slot may be touched at all is for ``permission``.
+
+Rules:
+
+* A slot becomes STAGED only if its image is the one that verified Targets name for this ECU, and may run here.
+* A patch is accepted only if verified Targets name it, and the running image as its base: the format BSDIFF40 names no base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from nacl.public import PrivateKey
+from tuf.api._payload import Root
+
+from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootPolicy
+from otabench.ecu_firmware_sim.boot.image import CheckStatus, ImageRefused
+from otabench.ecu_firmware_sim.boot.manifest import ManifestEntry, ManifestRefused
+from otabench.ecu_firmware_sim.programming import delta
+from otabench.ecu_firmware_sim.programming.metadata import MetadataWindow
+from otabench.ecu_firmware_sim.programming.storage import Storage
+from otabench.proto import image_format
+from otabench.proto.image_format import Image, ImageFormatError
+from otabench.proto.uptane import PatchCustom
+
+_TAIL_BYTES: Final = 16
+"""An image ends in a signature, so that as many erased bytes at its end mean that they were never programmed."""
+
+
+class NotAccepted(Exception):
+    """The download is in order, but this ECU cannot perform it."""
+
+
+@dataclass(frozen=True)
+class ProgrammingPolicy:
+    """What is fixed for one ECU's programming.
+
+    Attributes:
+        boot: what is burnt into the bootloader.
+        root: the Director's pinned Root.
+        ram_bytes: what rebuilding from a patch may use.
+        decryption_key: opens encrypted downloads; None: this ECU refuses them.
+    """
+
+    boot: BootPolicy
+    root: Root
+    ram_bytes: int
+    decryption_key: PrivateKey | None = None
+
+
+class Verification:
+    """Reads slots and metadata window of one ECU."""
+
+    def __init__(self, storage: Storage, policy: ProgrammingPolicy, bootloader: Bootloader) -> None:
+        self._storage = storage
+        self._ram_bytes = policy.ram_bytes
+        self._bootloader = bootloader
+        self._metadata = MetadataWindow(storage, root=policy.root, hardware_id=policy.boot.hardware_id)
+
+    def readable_image(self, slot: int) -> Image | None:
+        """Return the image that a slot's header describes, nothing of it verified; None if there is no header."""
+        flash, layout = self._storage.flash, self._storage.layout
+        try:
+            return image_format.parse(flash.view(layout.slot_offset(slot), layout.slot_bytes))
+        except ImageFormatError:
+            return None
+
+    def require_bootable(self, slot: int) -> Image:
+        """Return the verified image of a slot. Raises ImageRefused, PowerLost."""
+        minimum = self._storage.boot_control.current.minimum_security_counter
+        return self._bootloader.verify(slot, minimum_security_counter=minimum)
+
+    def require_named(self, slot: int) -> tuple[ManifestEntry, Image]:
+        """Return the verified image of a slot, and this ECU's entry in the verified Targets, which names it.
+
+        Raises:
+            ManifestRefused: the Targets are not acceptable.
+            ImageRefused: the image is not the one that they name, or may not run here.
+            PowerLost: there is no power.
+        """
+        entry = self._metadata.verified_entry()
+        flash, layout = self._storage.flash, self._storage.layout
+        offset = layout.slot_offset(slot)
+        if entry.length > layout.slot_bytes:
+            raise ImageRefused(CheckStatus.NO_IMAGE, f"the image's {entry.length} bytes exceed the slot")
+        if self.readable_image(slot) is None or self._is_cut_short(offset, entry.length):
+            raise ImageRefused(CheckStatus.NO_IMAGE, "the slot holds no complete image")
+        if hashlib.sha256(flash.view(offset, entry.length)).hexdigest() != entry.sha256:
+            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the manifest's")
+        image = self.require_bootable(slot)
+        # The Targets' digest ends at the length that they name: an image that reaches further has bytes the Director never named.
+        if image.total_size > entry.length:
+            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
+        return entry, image
+
+    def require_patch(self, running: int | None) -> PatchCustom:
+        """Return what verified Targets say of the patch. Raises NotAccepted, PowerLost."""
+        if running is None:
+            raise NotAccepted("a patch, and there is no running image to patch")
+        try:
+            patch = self._metadata.verified_entry().custom.patch
+        except ManifestRefused as error:
+            raise NotAccepted(f"a patch, and no verified Targets name its base: {error}") from error
+        if patch is None:
+            raise NotAccepted("a patch, and the Targets name none, and so no base for it")
+        base = self.base_of_patch(running)
+        if len(base) != patch.base_length or hashlib.sha256(base).hexdigest() != patch.base_sha256:
+            raise NotAccepted("the patch's base is not the running image")
+        if patch.length > delta.max_patch_bytes(self._ram_bytes):
+            raise NotAccepted(f"the patch's {patch.length} bytes do not fit into {self._ram_bytes} bytes of RAM")
+        return patch
+
+    def base_of_patch(self, slot: int) -> memoryview:
+        """Return the image in a slot, in place: a base is as large as an image, and an ECU has no RAM for a copy."""
+        flash, layout = self._storage.flash, self._storage.layout
+        image = self.readable_image(slot)
+        return flash.view(layout.slot_offset(slot), 0 if image is None else image.total_size)
+
+    def _is_cut_short(self, offset: int, length: int) -> bool:
+        tail = min(length, _TAIL_BYTES)
+        return self._storage.flash.is_erased(offset + length - tail, tail)

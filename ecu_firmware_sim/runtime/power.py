@@ -1,0 +1,37 @@
+"""The flash of one ECU with its power supply."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from otabench.ecu_firmware_sim.errors import PowerLost
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import FileBacking, NorFlash
+
+
+class PoweredFlash:
+    """Off when it is made.
+
+    Args:
+        backing: the state file.
+        layout: of the flash; operations on its data flash take no time.
+    """
+
+    def __init__(self, backing: FileBacking, layout: FlashLayout) -> None:
+        self._gone = Event()
+        self.flash = NorFlash(
+            backing.load(), backing=backing, timed_from=layout.metadata_offset, wait=self._wait_for_operation
+        )
+
+    def switch_on(self) -> None:
+        self.flash.powered = True
+        self._gone.clear()
+
+    def switch_off(self) -> None:
+        """Take the power. A flash operation that is waiting on another thread ends at once, with PowerLost."""
+        self.flash.powered = False
+        self._gone.set()
+
+    def _wait_for_operation(self, seconds: float) -> None:
+        if self._gone.wait(seconds):
+            raise PowerLost("power went during a flash operation")
