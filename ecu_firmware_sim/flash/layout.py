@@ -1,9 +1,9 @@
-"""Where things lie in an ECU's flash, and how its UDS addresses map to it.
+"""The layout of an ECU's flash, and the UDS addresses of its windows.
 
     boot control record A | record B | NVM bank A | NVM bank B | metadata window | slot 0 | slot 1
 
-Boot control and NVM stand for a data flash, whose operations are counted and can be cut but take no time; metadata window
-and slots are code flash. All sizes are whole sectors, so that erasing one thing never touches another.
+Boot control and NVM represent a data flash: its operations are counted and can be cut, but take no time. The metadata window and the
+slots are code flash. All sizes are whole sectors, so that erasing one area never touches another.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Final
 
 from otabench.ecu_firmware_sim.errors import ConfigError
 
+# Usual sizes of serial NOR parts and of many controllers' internal flash: 4 KiB to erase, 256 bytes to program.
 SECTOR_BYTES: Final = 4096
 PAGE_BYTES: Final = 256
 
+# The windows are far enough apart for any slot size that a bench file allows: an address tells which window is meant.
 SLOT_WINDOW: Final = 0x0010_0000
 """UDS address at which the inactive slot appears."""
 METADATA_WINDOW: Final = 0x00F0_0000
@@ -31,6 +33,7 @@ class FlashLayout:
     nvm_bank_bytes: int = 2 * SECTOR_BYTES
 
     def __post_init__(self) -> None:
+        # A part of a sector cannot be erased: two areas in one sector would be lost together.
         for name in ("slot_bytes", "metadata_bytes", "nvm_bank_bytes"):
             size = getattr(self, name)
             if size <= 0 or size % SECTOR_BYTES:
@@ -46,7 +49,7 @@ class FlashLayout:
 
     @property
     def metadata_offset(self) -> int:
-        """Also where the code flash begins: from here on operations take time."""
+        """The start of the metadata window, and of the code flash: from here on operations take time."""
         return 2 * SECTOR_BYTES + 2 * self.nvm_bank_bytes
 
     def slot_offset(self, slot: int) -> int:

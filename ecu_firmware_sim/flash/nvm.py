@@ -1,7 +1,7 @@
-"""What the ECU remembers besides its boot control: one record, JSON inside, in two redundant banks.
+"""Non-volatile memory: one record, JSON inside, in two redundant banks.
 
-Identity (serial, VIN), fingerprint, security attempts, the last accepted manifest, trouble codes. Kept over power cycles; a
-power cut at any operation leaves the old or the new record.
+It holds identity (serial, VIN), fingerprint, security attempts, the last accepted Targets and the trouble codes. A power cut at any
+operation leaves the old or the new record. Boot control is a record of its own (``boot.boot_control``).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.flash.records import RedundantRecord
 
+# Here and not in ``uds.security``, because the record that replaces a lost one starts with it (``startup``).
 MAX_SECURITY_ATTEMPTS: Final = 3
 
 
 class StoredDtc(BaseModel):
-    """A trouble code that was set, with the job that was under way and what had happened."""
+    """A trouble code that was set, with the job under way and a text of what had happened."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,7 +40,7 @@ class NvmData(BaseModel):
     vin: str
     fingerprint: bytes = b""
     security_attempts: int = 0
-    """Wrong keys since the last right one; at MAX_SECURITY_ATTEMPTS the delay runs."""
+    """Wrong keys since the last correct one. At MAX_SECURITY_ATTEMPTS the delay runs."""
     manifest_version: int = 0
     """Version of the last Targets that were accepted."""
     job_id: str = ""
@@ -56,22 +57,24 @@ class NvmStore:
 
     @property
     def current(self) -> NvmData:
-        """What was loaded or written last. Raises ValueError before the first of either."""
+        """The record as it was loaded or written last. Raises ValueError before the first of either."""
         if self._current is None:
             raise ValueError("NVM was not loaded")
         return self._current
 
     def load(self) -> NvmData | None:
-        """Read both banks; None if neither is valid. Raises PowerLost."""
+        """Return the record from the banks; None if neither is valid. Raises PowerLost."""
         payload = self._record.load()
         try:
             self._current = None if payload is None else NvmData.model_validate_json(payload)
         except ValidationError:
+            # The CRC was right, so another version of this program wrote it. It is treated as lost, which is safe.
             self._current = None
         return self._current
 
     def write(self, data: NvmData) -> None:
         """Make ``data`` the record, unless it is already. Raises PowerLost."""
+        # Flash wears, and each write is one more moment for a power cut: what does not change is not written.
         if data != self._current:
             self._record.store(data.model_dump_json().encode())
             self._current = data
