@@ -1,7 +1,7 @@
 """A simulated ECU: UDS server, NOR flash, A/B slots and a bootloader that verifies, boots, confirms or rolls back.
 
-Imports ``proto`` only. The bench starts it as a process (``python -m otabench.ecu_firmware_sim --config FILE``) and meets it on the
-bus, on its control port and in the trace.
+It imports ``proto`` only. The bench starts it as a process (``python -m otabench.ecu_firmware_sim --config FILE``). They meet on the bus,
+on the control port and in the trace.
 """
 
 if __name__ != "otabench.ecu_firmware_sim":  # a second name would mean a second copy of every class and constant

@@ -1,6 +1,6 @@
 """``python -m otabench.ecu_firmware_sim --config FILE.json``: one process, one ECU.
 
-Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr says why); 2 wrong usage.
+Exit status: 0: stopped by SIGTERM or SIGINT. 1: it could not run (the reason is one line on stderr). 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from otabench.proto.trace import TraceWriter
 
 
 def load_config(path: Path) -> EcuConfig:
-    """Read the configuration. Raises ConfigError."""
+    """Return the configuration in a file. Raises ConfigError."""
     try:
         return EcuConfig.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -44,11 +44,13 @@ def run(config: EcuConfig) -> None:
     with ExitStack() as opened:
         control = opened.enter_context(EcuControlPort(config.control_host, config.control_port))
         backing = opened.enter_context(closing(open_state(config, layout, given.policy)))
-        open_transport(config, Waker()).close()  # a bus that is absent at the start is an error, later it is a fault
+        # At the start an absent bus is an error of the configuration. Later it is a fault, and the ECU tries again until it is back.
+        open_transport(config, Waker()).close()
         trace = opened.enter_context(closing(TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)))
         ecu = Ecu(config, given, backing, trace)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: ecu.stop())
+        # Not earlier: the port listens from its construction on, but answers only for an ECU that exists.
         control.start(ecu)
         ecu.run()
         control.stop()

@@ -1,4 +1,4 @@
-"""The control port: JSON lines on loopback, by which a bench (or a person with netcat) pulls the power and sets faults.
+"""The control port: JSON lines on loopback, by which a bench (or a person with netcat) switches the power and sets faults.
 
 This module has the operations; ``proto.control_server`` reads lines and writes answers. Every operation runs on the ECU's own loop.
 An operation that is refused has changed nothing.
@@ -19,7 +19,7 @@ from otabench.proto.image_format import ImageFormatError
 
 
 def state_of(ecu: Ecu) -> Message:
-    """Return the ECU as a bench sees it, power or no power."""
+    """Return the ECU's state as the control port reports it, with or without power."""
     control = ecu.boot_control.current
     return {
         "name": ecu.config.name,
@@ -34,10 +34,10 @@ def state_of(ecu: Ecu) -> Message:
 
 
 def perform(ecu: Ecu, message: Message) -> Message:
-    """Do one operation, on the ECU's loop.
+    """Perform one operation and return its result. It runs on the ECU's loop.
 
     Raises:
-        FaultError: the message asks for something unknown.
+        FaultError: the message requests something unknown.
     """
     operation = message.get("op")
     action = _OPERATIONS.get(str(operation))
@@ -85,6 +85,7 @@ _OPERATIONS: Final[dict[str, Callable[[Ecu, Message], Message]]] = {
 def _image(ecu: Ecu, slot: int) -> dict[str, str]:
     """Return version and digest of the image in a slot, as they stand in the image; both empty if there is none."""
     offset = ecu.layout.slot_offset(slot)
+    # Not by ``NorFlash.view``, which needs power: a bench may look into an ECU that is off.
     try:
         image = image_format.parse(memoryview(ecu.flash.memory)[offset : offset + ecu.layout.slot_bytes])
     except ImageFormatError:

@@ -1,21 +1,23 @@
-"""Everything this package raises.
+"""All exceptions of this package.
 
-EcuSimError                 wrong world: said in one line, exit status 1
+EcuSimError                 wrong world: reported in one line, exit status 1
 ├── ConfigError             the configuration or a file it names cannot be used
 ├── BusUnavailable          the CAN interface is absent or cannot be opened
-├── FaultError              a fault that cannot be set as asked
+├── FaultError              a fault that cannot be set as requested
 └── FlashError              the flash refused an operation (unerased page, out of bounds, unaligned)
-PowerLost                   power went while something was being done; only the power supply may catch it
+PowerLost                   power was lost during an operation; only the ECU's loop and sweeps may catch it
 SlotTransitionError         the slot table has no such transition
-ImageRefused (image.py), ManifestRefused (manifest.py), PatchRefused (delta.py), DecryptionRefused (decryption.py),
-Negative (uds/rules.py): verdicts
+
+Verdicts are beside the rules that reach them: ImageRefused (boot/image.py), ManifestRefused (boot/manifest.py), PatchRefused
+(programming/delta.py), DecryptionRefused (programming/decryption.py), NotNow and OutOfRange (programming/permission.py), NotAccepted
+(programming/verification.py), Negative (uds/rules.py).
 """
 
 from __future__ import annotations
 
 
 class EcuSimError(Exception):
-    """The message says what, where and what to do, in one line."""
+    """An error whose message states in one line what is wrong, where, and what to do."""
 
 
 class ConfigError(EcuSimError):
@@ -42,8 +44,9 @@ class FlashError(EcuSimError):
         self.offset = offset
 
 
+# Not an EcuSimError: a handler of those would carry on as if the ECU still had power.
 class PowerLost(Exception):
-    """Power went. Whatever was being done stops where it is; flash keeps what it held."""
+    """Power was lost. The operation in progress stops where it is, and flash keeps its contents."""
 
 
 class SlotTransitionError(Exception):

@@ -1,7 +1,7 @@
-"""What an ECU is given before its first start: its flash with the factory image, and the keys burnt into it.
+"""The delivery of an ECU, before its first start: its flash with the factory image, and the keys that are burnt into it.
 
-The state file is made once, whole or not at all, and is the ECU's truth from then on: a configuration that names another VIN
-or serial number later does not change it.
+The state file is made once, completely or not at all. From then on only the ECU changes it: a configuration that names another VIN or
+serial number later has no effect.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Provision:
-    """What is pinned in the ECU."""
+    """The facts and keys that are pinned in the ECU."""
 
     policy: BootPolicy
     root: Root
@@ -45,7 +45,7 @@ class Provision:
 
 
 def provision(config: EcuConfig) -> Provision:
-    """Read the pinned keys. Raises ConfigError."""
+    """Return what is pinned, read from the files that the configuration names. Raises ConfigError."""
     try:
         key = load_pem_public_key(_read("image_public_key", config.image_public_key))
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -79,9 +79,15 @@ def factory_memory(
     serial: str,
     versions: Mapping[int, ImageVersion] | None = None,
 ) -> bytearray:
-    """Return a new ECU's flash: the image in slot 0, CONFIRMED, its security counter the minimum; identity in NVM.
+    """Return a new ECU's flash: the image in slot 0, CONFIRMED, with its security counter as the minimum; the identity in NVM.
 
-    ``versions``: what the factory built into the vehicle, by image number.
+    Args:
+        factory_image: signed as any other image.
+        layout: of the flash.
+        policy: the rules that the image must pass.
+        vin: of the vehicle.
+        serial: the ECU's serial number.
+        versions: the versions that the factory installed in the vehicle, by image number.
 
     Raises:
         ConfigError: the image may not run on this ECU.
@@ -109,7 +115,7 @@ def factory_memory(
 
 
 def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> FileBacking:
-    """Return the state file, made from the factory image if there is none. Raises ConfigError."""
+    """Return the state file, made from the factory image if it does not exist. Raises ConfigError."""
     path = config.state_file
     if not path.exists():
         try:
@@ -136,6 +142,7 @@ def _versions(texts: Mapping[int, str]) -> dict[int, ImageVersion]:
 
 
 def _write_whole(path: Path, data: bytes | bytearray) -> None:
+    # In the same folder, so that ``replace`` stays within one file system and is atomic.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:

@@ -1,7 +1,8 @@
-"""Faults that can be set on a simulated ECU: which there are, their parameters, and how often they act.
+"""Faults that can be set on a simulated ECU: their kinds, their parameters, and the number of times that they act.
 
-Pure bookkeeping: the ECU asks, and does what a fault says. Each fault stands until cleared, or until it acted ``count`` times.
-``power-cut``, ``power-cycle-at`` and ``bit-rot`` act once. A ``power-cut`` without a seed gets one from the ECU.
+Pure bookkeeping; the effects are in ``runtime`` (``fault_effects``, ``requests``, ``trial``). A fault stays set until it is cleared, or
+until it has acted ``count`` times. ``power-cut``, ``power-cycle-at`` and ``bit-rot`` act once. A ``power-cut`` without a seed gets one from
+the ECU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from otabench.ecu_firmware_sim.flash.nor import Cut
 
 
 class FaultKind(StrEnum):
-    """As in docs/contracts.md."""
+    """Kinds of faults, as in docs/contracts.md."""
 
     BOOT_FAIL = "boot-fail"
     HANG = "hang"
@@ -47,7 +48,7 @@ _NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
     FaultKind.SPEED: ("km_h",),
     FaultKind.ENGINE_RUNNING: (),
 }
-"""What each fault must be given, in the order of its short form (``nrc:0x34:0x70``)."""
+"""The required parameters of each fault, in the order of its short form (``nrc:0x34:0x70``)."""
 
 _OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
     FaultKind.HANG: {"after_s": 0.3},
@@ -61,19 +62,19 @@ _COUNTED: Final = frozenset(
     {FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH, FaultKind.CRASH_AFTER_CONFIRM}
 )
 CLEAN: Final = "clean"
-"""How a fault may call a cut before an operation."""
+"""Another name for a cut before an operation."""
 
 
 @dataclass
 class Fault:
-    """A fault that is set. ``left``: how often it still acts, None for always."""
+    """A fault that is set. ``left``: how many times it still acts; None: without limit."""
 
     kind: FaultKind
     values: dict[str, Any]
     left: int | None = None
 
     def shown(self) -> dict[str, Any]:
-        """As the control port shows it."""
+        """Return the fault as the control port reports it."""
         return {"kind": str(self.kind), **self.values} | ({} if self.left is None else {"count": self.left})
 
 
@@ -108,7 +109,7 @@ def parse(message: dict[str, Any]) -> Fault:
 
 
 def parse_short(text: str) -> Fault:
-    """Return a fault from its short form: the kind, then its parameters in order, then the count, all by colons.
+    """Return a fault from its short form: the kind, its parameters in order, then the count, separated by colons.
 
     Raises:
         FaultError: as ``parse``.
@@ -124,7 +125,7 @@ def parse_short(text: str) -> Fault:
 
 
 class Faults:
-    """The faults of one ECU; one of a kind (and service, for nrc) at a time.
+    """The faults of one ECU: at most one of each kind (for nrc, of each service).
 
     The ECU's loop changes them. Any thread may read them: a change replaces the list, so that no reader iterates over a changing one.
     """
@@ -154,7 +155,7 @@ class Faults:
         return None
 
     def act(self, kind: FaultKind, **wanted: object) -> Fault | None:
-        """As ``find``, and counts that it acted."""
+        """Return the fault as ``find`` does, and count that it acts."""
         fault = self.find(kind, **wanted)
         if fault is not None and fault.left is not None:
             fault.left -= 1

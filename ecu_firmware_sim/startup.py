@@ -1,7 +1,7 @@
-"""From reset to a running server: read NVM, boot, report what happened, put the parts together.
+"""From a reset to the device that the UDS server serves: read NVM, boot, report what happened, put the parts together.
 
-``bootloader`` has chosen the slot; here its findings become trouble codes and trace events. The codes are stored first, before a slot's
-state is written, so that no power cut loses one. Nothing here waits or sends.
+``bootloader`` chooses the slot. Its notes become trouble codes and trace events here. A code is stored before the state of its slot is
+written, so that no power cut loses it. Nothing here waits or sends.
 """
 
 from __future__ import annotations
@@ -65,11 +65,13 @@ class Startup:
         return self._storage.boot_control
 
     def boot(self) -> tuple[BootOutcome, DtcMemory]:
-        """Return the bootloader's choice, and the trouble codes with what it met. Raises PowerLost."""
-        self.trace.refresh_job()  # first: trouble codes and slot events of this boot carry the job
+        """Return the bootloader's choice, and the trouble codes with its notes in them. Raises PowerLost."""
+        # First, because trouble codes and slot events of this boot carry the job.
+        self.trace.refresh_job()
         dtcs = self._load_nvm()
 
         def met(note: BootNote, slot: int, text: str) -> None:
+            # Called by the bootloader before it writes the slot's state: cut in between, the next boot meets the same and stores it again.
             if note is BootNote.BOOT_CONTROL_LOST:
                 dtcs.set(Dtc.FLASH_ERROR, text)
                 return
@@ -130,7 +132,8 @@ class Startup:
     def _load_nvm(self) -> DtcMemory:
         nvm, config = self._storage.nvm, self._config
         lost = nvm.load() is None
-        if lost:  # no power cut does that; security starts with the delay, so that nothing is gained by it
+        if lost:
+            # No power cut can do that. Security starts with the delay, so that an attacker gains nothing by destroying the record.
             nvm.write(NvmData(serial=config.serial, vin=config.vin, security_attempts=MAX_SECURITY_ATTEMPTS))
         dtcs = DtcMemory(
             nvm,

@@ -1,4 +1,4 @@
-"""Unforeseen exceptions, described in one line, so that the ECU can go on and the mistake can be found."""
+"""Reports of unforeseen exceptions in one line: the ECU goes on, and the mistake can be found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FRAMES: Final = 4
 
 
 def report(error: Exception, *, ecu: str, doing: str) -> None:
-    """Log the exception with its place; the whole traceback stands in the log at level DEBUG only."""
+    """Log the exception with its place. The whole traceback is logged at level DEBUG only."""
     log.error(
         "%s: %s: unforeseen %s: %s (at %s); this is a mistake of the simulator, which goes on",
         ecu,
@@ -26,6 +26,6 @@ def report(error: Exception, *, ecu: str, doing: str) -> None:
 
 
 def place(error: Exception) -> str:
-    """Return where it was raised, innermost frame first: "security.py:52 _send_key < server.py:131 _perform"."""
+    """Return the place where it was raised, innermost frame first: "security.py:52 _send_key < server.py:131 _perform"."""
     frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

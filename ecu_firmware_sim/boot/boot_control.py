@@ -1,8 +1,8 @@
-"""Boot control: what the bootloader has to remember, in two redundant records.
+"""Boot control: the bootloader's record, in two redundant copies.
 
-It holds the slots' states, which CONFIRMED slot is booted, the boots left of a trial, the minimum security counter, and with each
-slot what was promised of other ECUs' versions when it was staged. All of it is one record, so that "the trial is confirmed and
-older images are now refused" and "the slot is STAGED, with these promises" are one commit each and no cut can part them.
+It holds the slots' states, the preferred slot, the boots left of a trial, the minimum security counter, and for each slot the versions of
+other ECUs that were promised when it was staged. It is one record, so that "the trial is confirmed, and older images are now
+refused" and "the slot is STAGED, with these promises" are one commit each, which no power cut can divide.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from otabench.ecu_firmware_sim.flash.layout import SECTOR_BYTES, FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.flash.records import RedundantRecord
 
+# Two states, preferred slot, boots left, minimum security counter. The promises follow, of variable length.
 _FORMAT: Final = struct.Struct(">BBBBI")
 
 SlotListener = Callable[[int, SlotState, SlotState, SlotEvent], None]
@@ -26,11 +27,11 @@ SlotListener = Callable[[int, SlotState, SlotState, SlotEvent], None]
 
 @dataclass(frozen=True)
 class BootControl:
-    """One record."""
+    """The contents of the record."""
 
     states: tuple[SlotState, SlotState]
     preferred: int
-    """The slot that is booted when no trial is due, if it is CONFIRMED."""
+    """The slot that is booted when no trial is due, provided that it is CONFIRMED."""
     boots_left: int = 0
     minimum_security_counter: int = 0
     promised: tuple[Versions, Versions] = ((), ())
@@ -42,9 +43,10 @@ class BootControl:
 
     @classmethod
     def decode(cls, data: bytes) -> BootControl:
-        """Read a record; one without promises is an earlier version's. Raises ValueError, LookupError or struct.error."""
+        """Return a record from its bytes. Raises ValueError, LookupError or struct.error."""
         first, second, preferred, boots_left, counter = _FORMAT.unpack_from(data)
         promised: tuple[Versions, Versions] = ((), ())
+        # A record of an earlier version has no promises; it must still be readable, or an update of the simulator would brick ECUs.
         if rest := data[_FORMAT.size :]:
             of_first, rest = dependencies.decode(rest)
             of_second, _ = dependencies.decode(rest)
@@ -52,14 +54,15 @@ class BootControl:
         return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter, promised)
 
     def on(self, slot: int, event: SlotEvent) -> BootControl:
-        """Return the record after ``event`` happened to ``slot``. Raises SlotTransitionError."""
+        """Return the record after ``event`` has happened to ``slot``. Raises SlotTransitionError."""
         states = list(self.states)
         states[slot] = slots.after(states[slot], event)
         after = replace(self, states=(states[0], states[1]))
+        # Promises belong to an image: where there is none any more, they must not be found by the next one.
         return after.promise(slot, ()) if states[slot] in (SlotState.EMPTY, SlotState.INVALID) else after
 
     def promise(self, slot: int, versions: Versions) -> BootControl:
-        """Return the record with what is promised to the image in ``slot``."""
+        """Return the record with the versions that are promised to the image in ``slot``."""
         return replace(self, promised=(versions, self.promised[1]) if slot == 0 else (self.promised[0], versions))
 
     @property
@@ -69,7 +72,7 @@ class BootControl:
 
 
 class BootControlStore:
-    """The record in flash. ``listener`` hears of every change of a slot's state once it is committed."""
+    """The record in flash. ``listener`` is called after each change of a slot's state, once it is committed."""
 
     def __init__(self, flash: NorFlash, layout: FlashLayout, listener: SlotListener | None = None) -> None:
         self._record = RedundantRecord(flash, offsets=layout.boot_control_offsets, size_bytes=SECTOR_BYTES)
@@ -78,13 +81,13 @@ class BootControlStore:
 
     @property
     def current(self) -> BootControl:
-        """What was loaded or committed last. Raises ValueError before the first of either."""
+        """The record as it was loaded or committed last. Raises ValueError before the first of either."""
         if self._current is None:
             raise ValueError("boot control was not loaded")
         return self._current
 
     def load(self) -> BootControl | None:
-        """Read both copies; None if neither is valid. Raises PowerLost."""
+        """Return the record from its copies; None if neither is valid. Raises PowerLost."""
         payload = self._record.load()
         try:
             self._current = None if payload is None else BootControl.decode(payload)
@@ -99,17 +102,18 @@ class BootControlStore:
             self._current = new
 
     def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
-        """Commit what ``event`` does to ``slot``, together with what is ``promised`` to it and ``changes`` of other fields.
+        """Commit the transition of ``slot`` by ``event``, together with the versions ``promised`` to it and ``changes`` of other fields.
 
         Raises:
             SlotTransitionError: the table has no such transition; nothing was changed.
-            PowerLost: power went: the old or the new record stands.
+            PowerLost: power was lost; the record is the old or the new one.
         """
         before = self.current
         new = replace(before.on(slot, event), **changes)  # type: ignore[arg-type]
         if promised is not None:
             new = new.promise(slot, promised)
         self.commit(new)
+        # After the commit: the trace must not report a change that a power cut prevented.
         if self._listener is not None and new.states[slot] is not before.states[slot]:
             self._listener(slot, before.states[slot], new.states[slot], event)
         return new
@@ -119,5 +123,6 @@ class BootControlStore:
         self.commit(replace(self.current, preferred=slot))
 
     def forfeit_trial(self) -> None:
-        """A trial has no boots left. Raises PowerLost."""
+        """Take the boots that a trial has left. Raises PowerLost."""
+        # The slot stays on TRIAL: the bootloader ends the trial at the next boot, in one place for all reasons.
         self.commit(replace(self.current, boots_left=0))

@@ -1,18 +1,20 @@
-"""The bootloader: what runs after a reset.
+"""The bootloader: the first program after a reset.
 
 Flash contents and pinned facts alone determine which slot is booted. Rules:
 
-* A slot on TRIAL is tried while it has boots left and verifies; each try is counted before it is made. Else it becomes INVALID.
-* Otherwise the preferred CONFIRMED slot is booted if it verifies, else the other CONFIRMED slot, which then is the preferred one.
+* A slot on TRIAL is tried while it has boots left and its image verifies. Each try is counted before it is made. Without boots left, or
+  if it does not verify, it becomes INVALID.
+* Otherwise the preferred CONFIRMED slot is booted if it verifies. If it does not, the other CONFIRMED slot is booted, and becomes the
+  preferred one.
 * An image that fails verification makes its slot INVALID.
-* Dependencies are judged by what was promised when the slot was staged. A trial whose are not met is INVALID. A CONFIRMED image
-  whose are not met (its promises were lost, or the factory gave none) is booted only if no other may: a dependency chooses
-  between images and never leaves an ECU without the one it has.
-* A finding is reported before boot control is written: a power cut between the two reports it twice, never not at all.
+* Dependencies are judged by the versions that were promised when the slot was staged. A trial with an unmet dependency becomes INVALID.
+  A CONFIRMED image with an unmet dependency (its promises were lost, or the factory gave none) is booted only if no other image may
+  run: a dependency chooses between images and never leaves an ECU without the one that it has.
+* A note is reported before boot control is written: a power cut between the two reports it twice, and never hides it.
 * If nothing may run, the ECU stays in the bootloader, where it can be programmed.
-* If neither boot control record is readable (no power cut does that), the slots are judged by what they hold. Of two images that
-  may run, the one with the lower security counter (then version) becomes the CONFIRMED one: updates only go up, so that the other
-  may never have been confirmed. It is INVALID, and what is older than the one that runs is refused.
+* If neither copy of boot control is readable (no power cut can do that), the slots are judged by their contents. Of two images that
+  may run, the one with the lower security counter (then the lower version) becomes the CONFIRMED one: updates only go up, so that the
+  other one may never have been confirmed. That one becomes INVALID, and images older than the running one are refused.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ VERSION = "otabench-boot 1.0.0"
 
 
 class BootNote(StrEnum):
-    """What the bootloader met on its way."""
+    """What the bootloader may find on its way to an image."""
 
     VERIFICATION_FAILED = "verification failed"
     TRIAL_FAILED = "trial failed"
@@ -44,15 +46,15 @@ class BootNote(StrEnum):
 
 
 NoteListener = Callable[[BootNote, int, str], None]
-"""What was met, in which slot, and why; may raise PowerLost."""
+"""Called with a note, its slot and the reason; may raise PowerLost."""
 
 
 @dataclass(frozen=True)
 class BootOutcome:
-    """Slot and image that run now, both None in the bootloader.
+    """The slot and the image that run now; both None in the bootloader.
 
     Attributes:
-        notes: what was met, in which slot, and why.
+        notes: each with its slot and the reason.
         rolled_back_from: the slot whose trial ended with this boot.
     """
 
@@ -64,7 +66,7 @@ class BootOutcome:
 
 @dataclass(frozen=True)
 class BootPolicy:
-    """What is burnt into the bootloader."""
+    """The facts that are burnt into the bootloader."""
 
     public_key: Ed25519PublicKey
     hardware_id: str
@@ -72,7 +74,7 @@ class BootPolicy:
 
 
 class Bootloader:
-    """One boot after the other, over the same flash."""
+    """The bootloader of one ECU, over its flash."""
 
     def __init__(
         self, flash: NorFlash, layout: FlashLayout, boot_control: BootControlStore, policy: BootPolicy
@@ -85,7 +87,7 @@ class Bootloader:
         self._listener: NoteListener | None = None
 
     def boot(self, listener: NoteListener | None = None) -> BootOutcome:
-        """Choose what runs. Raises PowerLost, from which another boot recovers."""
+        """Return what runs from now on. Raises PowerLost, from which another boot recovers."""
         self._notes = []
         self._listener = listener
         control = self._boot_control.load() or self._recover()
@@ -96,7 +98,7 @@ class Bootloader:
         return BootOutcome(slot, running, tuple(self._notes), rolled_back_from)
 
     def verify(self, slot: int, *, minimum_security_counter: int) -> Image:
-        """Return the image of a slot, if it may run. Raises ImageRefused, PowerLost."""
+        """Return the image of a slot, which may run. Raises ImageRefused, PowerLost."""
         return image.check(
             self._flash.view(self._layout.slot_offset(slot), self._layout.slot_bytes),
             public_key=self._policy.public_key,
@@ -118,11 +120,13 @@ class Bootloader:
         if not self._is_met(slot, running, control):
             self._boot_control.apply(slot, SlotEvent.VERIFICATION_FAILED)
             return None, None
+        # Counted before the image runs: one that crashes the ECU at once must use up its boots as well.
         self._boot_control.commit(replace(control, boots_left=control.boots_left - 1))
         return slot, running
 
     def _boot_confirmed(self, control: BootControl) -> tuple[int | None, Image | None]:
         last_resort: tuple[int, Image] | None = None
+        # ``control`` is not read again in the loop: ``_verified`` may change the state of the slot that it was called for, only.
         for slot in (control.preferred, 1 - control.preferred):
             if control.states[slot] is not SlotState.CONFIRMED:
                 continue
@@ -147,10 +151,10 @@ class Bootloader:
             return None
 
     def _is_met(self, slot: int, running: Image, control: BootControl) -> bool:
-        lacking = dependencies.unmet(running, control.promised[slot])
-        if lacking:
-            self._note(BootNote.DEPENDENCY_NOT_MET, slot, lacking)
-        return not lacking
+        unmet = dependencies.unmet(running, control.promised[slot])
+        if unmet:
+            self._note(BootNote.DEPENDENCY_NOT_MET, slot, unmet)
+        return not unmet
 
     def _note(self, note: BootNote, slot: int, text: str) -> None:
         self._notes.append((note, slot, text))
@@ -161,11 +165,12 @@ class Bootloader:
         found: list[Image | None] = []
         for slot in (0, 1):
             try:
+                # The minimum is lost with the record: what is left to judge by is the signature.
                 found.append(self.verify(slot, minimum_security_counter=0))
             except ImageRefused:
                 found.append(None)
         ages = {
-            # promises are lost, too: of two that are as old, the one that needs none
+            # The promises are lost, too: of two images of the same age, the one without dependencies is preferred.
             slot: (seen.security_counter or 0, bool(dependencies.unmet(seen, ())), seen.version)
             for slot, seen in enumerate(found)
             if seen is not None

@@ -1,12 +1,12 @@
-"""Whether an image may run on this ECU: the rules the bootloader applies at every boot, and check memory before staging.
+"""Whether an image may run on this ECU: the rules that the bootloader applies at every boot, and check memory before staging.
 
 Pure: bytes and pinned facts in, the image or a refusal out. Rules, in this order:
 
-1. the header and TLVs are well formed;
-2. the SHA-256 TLV is the digest of header, body and protected TLVs;
-3. the class id is the one of this ECU's hardware id;
-4. the Ed25519 signature over that digest verifies with the pinned key;
-5. the security counter is there and not below the minimum.
+1. the header and the TLVs are well formed;
+2. the SHA-256 TLV is the digest of header, binary and protected TLVs;
+3. the class id is that of this ECU's hardware id;
+4. the Ed25519 signature of that digest verifies with the pinned key;
+5. the security counter is present and not below the minimum.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from otabench.proto.image_format import Image, ImageFormatError
 
 
 class CheckStatus(IntEnum):
-    """Result of routine 0202 check memory, as in its answer."""
+    """The result of routine 0202 check memory, as in its response."""
 
     CORRECT = 0x00
     NO_IMAGE = 0x01
@@ -50,21 +50,21 @@ class ImageRefused(Exception):
 def check(
     data: bytes | memoryview, *, public_key: Ed25519PublicKey, hardware_id: str, minimum_security_counter: int
 ) -> Image:
-    """Apply all rules to the image at the start of ``data``.
+    """Return the image at the start of ``data``, to which all rules were applied.
 
     Raises:
-        ImageRefused: which rule it broke, and how.
+        ImageRefused: the rule that it broke, and how.
     """
     # 1. well formed
     try:
         image = image_format.parse(data)
     except ImageFormatError as error:
         raise ImageRefused(CheckStatus.NO_IMAGE, str(error)) from error
-    # 2. digest
+    # 2. digest. Cheaper than the signature, and it tells a transmission error from an image of somebody else.
     digest = image_format.digest(data, image)
     if image.tlv(image_format.TLV_SHA256) != digest:
         raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the one in its TLV")
-    # 3. class id
+    # 3. class id. Before the signature, which is good on an image for another ECU, too: the tester learns the real reason.
     if image.class_id != image_format.class_id_of(hardware_id):
         raise ImageRefused(CheckStatus.OTHER_HARDWARE, f"the image's class id is not that of {hardware_id}")
     # 4. signature
@@ -75,7 +75,7 @@ def check(
         public_key.verify(signature, digest)
     except InvalidSignature as error:
         raise ImageRefused(CheckStatus.SIGNATURE_WRONG, "the image's signature is not by the pinned key") from error
-    # 5. security counter
+    # 5. security counter. Only now: it is protected by the signature. An image without one could be replayed for ever.
     if image.security_counter is None or image.security_counter < minimum_security_counter:
         raise ImageRefused(
             CheckStatus.SECURITY_COUNTER_TOO_LOW,

@@ -1,4 +1,4 @@
-"""Partial verification (Uptane): what an ECU checks of the Director's Targets before it takes an image.
+"""Partial verification (Uptane): the checks of the Director's Targets before an ECU accepts an image.
 
 Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in this order:
 
@@ -9,7 +9,7 @@ Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in th
 5. their version is not below that of the last accepted ones;
 6. that target is for this ECU's hardware id.
 
-Expiry is not checked: the ECU has no clock it could trust. The gateway, which has one, does full verification.
+Expiry is not checked: the ECU has no trustworthy clock. The gateway, which has one, does full verification.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCus
 
 
 class ManifestRefused(Exception):
-    """Metadata that this ECU does not act on.
+    """Metadata on which this ECU does not act.
 
     Attributes:
-        status: as check memory answers it.
+        status: the result with which check memory answers.
     """
 
     def __init__(self, status: CheckStatus, message: str) -> None:
@@ -44,7 +44,7 @@ class ManifestRefused(Exception):
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What verified Targets say of this ECU."""
+    """This ECU's part of verified Targets."""
 
     manifest_version: int
     job_id: str
@@ -52,7 +52,7 @@ class ManifestEntry:
     sha256: str
     custom: TargetCustom
     vehicle_versions: Mapping[int, ImageVersion]
-    """What the vehicle will run, by image number."""
+    """The versions that the vehicle will run, by image number."""
 
 
 def parse_root(data: bytes) -> Root:
@@ -70,21 +70,22 @@ def parse_root(data: bytes) -> Root:
 def accept(
     data: bytes, *, root: Root, vin: str, serial: str, hardware_id: str, last_accepted_version: int
 ) -> ManifestEntry:
-    """Apply all rules.
+    """Return this ECU's entry in the metadata, to which all rules were applied.
 
     Raises:
-        ManifestRefused: which rule the metadata broke, and how.
+        ManifestRefused: the rule that the metadata broke, and how.
     """
     refused = CheckStatus.MANIFEST_REFUSED
     # 1. TUF Targets
     try:
         metadata = Metadata[Targets].from_bytes(data)
+    # RecursionError: JSON that is nested deeply enough, which any tester that has unlocked the ECU may send.
     except (DeserializationError, RecursionError) as error:
         raise ManifestRefused(refused, "the metadata window holds no TUF metadata") from error
     targets = metadata.signed
     if not isinstance(targets, Targets):
         raise ManifestRefused(refused, "the metadata is not of the type targets")
-    # 2. signatures
+    # 2. signatures, with the threshold of the pinned Root. No field is trusted before.
     try:
         root.verify_delegate(Targets.type, metadata.signed_bytes, metadata.signatures)
     except (RepositoryError, ValueError) as error:
@@ -97,17 +98,17 @@ def accept(
         raise ManifestRefused(refused, "the profile's custom fields are missing in the metadata") from error
     if vehicle.vin != vin:
         raise ManifestRefused(refused, f"the metadata is for the vehicle {vehicle.vin}, not {vin}")
-    # 4. this ECU
+    # 4. this ECU. More than one target would leave the choice to whoever reads them.
     if len(mine) != 1:
         raise ManifestRefused(refused, f"the metadata has {len(mine)} targets for the serial number {serial}, not one")
     target, custom = mine[0]
-    # 5. not older
+    # 5. not older. The same version is allowed: the update that was cut off comes again with it.
     if targets.version < last_accepted_version:
         raise ManifestRefused(
             CheckStatus.MANIFEST_TOO_OLD,
             f"the metadata's version is {targets.version}, version {last_accepted_version} was accepted before",
         )
-    # 6. hardware
+    # 6. hardware. The image says it, too (class id), but is not there yet.
     if custom.hardware_id != hardware_id:
         raise ManifestRefused(
             CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"
@@ -119,7 +120,7 @@ def accept(
 
 
 def announced_job_id(data: bytes) -> str | None:
-    """Return the job that metadata names, nothing verified: for the trace, never for a decision."""
+    """Return the job that the metadata name, nothing of it verified: for the trace, never for a decision."""
     try:
         job_id = json.loads(data)["signed"][MANIFEST_CUSTOM_KEY]["job_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

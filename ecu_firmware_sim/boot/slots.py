@@ -1,13 +1,14 @@
-"""The states of a firmware slot and the one table of their transitions.
+"""The states of a slot, and the one table of their transitions.
 
-One table has what may follow what. Which slot may be touched is ``programming.memory``'s (never the active one), what is booted
-``bootloader``'s.
+Which slot may be touched is judged by ``programming.permission`` (never the active one). Which slot is booted is chosen by
+``bootloader``.
 
 Rules:
 
-* Only a slot whose image passed check memory becomes STAGED; only a STAGED slot is tried; only a tried slot is confirmed.
-* A slot that is being erased or programmed is INVALID, so that a cut in the middle leaves it INVALID. EMPTY is all of it erased.
-* What failed (verification, trial) is INVALID and has to be programmed anew.
+* Only a slot whose image passed check memory becomes STAGED. Only a STAGED slot is tried. Only a tried slot is confirmed.
+* A slot that is being erased or programmed is INVALID, so that a power cut in the middle leaves it INVALID. A slot is EMPTY once all of
+  it is erased.
+* A slot whose verification or trial failed is INVALID, and must be programmed again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from otabench.ecu_firmware_sim.errors import SlotTransitionError
 
 
 class SlotState(IntEnum):
-    """Numbers as in DID F1A1."""
+    """States, with their numbers in DID F1A1."""
 
     EMPTY = 0
     STAGED = 1
@@ -29,7 +30,7 @@ class SlotState(IntEnum):
 
 
 class SlotEvent(StrEnum):
-    """What happens to a slot."""
+    """Events that change a slot's state."""
 
     ERASE_STARTED = "erase started"
     ERASE_DONE = "erase done"
@@ -46,6 +47,8 @@ class SlotEvent(StrEnum):
 
 _S, _E = SlotState, SlotEvent
 
+# CHECK_PASSED leads from STAGED to STAGED: a tester may repeat a check whose response it lost.
+# CONFIRMED may be erased: after an update the inactive slot holds the former image. So may TRIAL, while it is only activated.
 TRANSITIONS: Final[dict[tuple[SlotState, SlotEvent], SlotState]] = {
     (_S.EMPTY, _E.ERASE_STARTED): _S.INVALID,
     (_S.EMPTY, _E.DOWNLOAD_STARTED): _S.INVALID,

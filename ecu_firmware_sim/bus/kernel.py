@@ -1,7 +1,7 @@
 """ISO-TP by the kernel: the CAN_ISOTP socket, and two CAN_RAW sockets beside it.
 
-One CAN_RAW socket receives the functional identifier. The other receives the flow control frames that the kernel sends for this
-ECU: they are the only sign of a reception under way.
+One CAN_RAW socket receives the functional identifier. The other one receives the flow control frames that the kernel sends for this
+ECU: they are the only sign of a reception in progress.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from typing import Final
 
 from otabench.ecu_firmware_sim.bus.transport import (
-    SEND_PATIENCE_S,
+    SEND_TIMEOUT_S,
     Received,
     TransportDown,
     Waker,
@@ -33,11 +33,12 @@ from otabench.proto.process_config import EcuConfig, IsoTpConfig
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PDU: Final = 8301  # one more than the kernel's default max_pdu_size
-LONGEST_RECEPTION_S: Final = 90.0
-"""4095 bytes in classic frames at the greatest STmin: what lasts longer was broken off in a way the kernel does not report."""
+# One more than the kernel's default max_pdu_size: no request is cut off by ``recv``.
+_MAX_PDU_BYTES: Final = 8301
+MAX_RECEPTION_S: Final = 90.0
+"""4095 bytes in classic frames at the maximal STmin. A longer reception was broken off in a way that the kernel does not report."""
 _CONTINUE_TO_SEND: Final = 0x30
-"""First byte of a flow control frame that takes a message."""
+"""First byte of a flow control frame that clears the sender to send."""
 
 # linux/can/isotp.h
 _SOL_CAN_ISOTP: Final = 106
@@ -56,7 +57,7 @@ _GONE: Final = frozenset({errno.ENETDOWN, errno.ENODEV, errno.ENXIO, errno.EBADF
 
 
 class KernelTransport:
-    """The kernel's ISO-TP. Frames are answered by the kernel (flow control) while the sockets are open."""
+    """The kernel's ISO-TP. The kernel sends flow control while the sockets are open."""
 
     def __init__(self, config: EcuConfig, waker: Waker) -> None:
         self._waker = waker
@@ -76,13 +77,14 @@ class KernelTransport:
         try:
             _set_options(self._isotp, config.isotp, address, fd=fd)
             self._isotp.bind((channel, *address.kernel_ids))
-            self._isotp.settimeout(SEND_PATIENCE_S)
-            # Physical requests may have the same identifier, and would fill the queue.
+            self._isotp.settimeout(SEND_TIMEOUT_S)
+            # With extended addressing, physical requests have the same identifier and would fill the queue.
             if self._functional.extension is not None:
                 _hear_only(self._raw, 0, self._functional.extension)
             _listen(self._raw, channel, self._functional.can_id, fd=fd)
             _hear_only(self._flow_control, len(address.sent.prefix), _CONTINUE_TO_SEND)
-            self._flow_control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least: one frame tells all
+            # 0 gives the kernel's minimum: one frame is sign enough, and this socket is read only when S3 is due.
+            self._flow_control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
             _listen(self._flow_control, channel, address.sent.can_id, fd=fd)
         except OSError as error:
             self.close()
@@ -94,13 +96,14 @@ class KernelTransport:
         if self._waker in readable:
             self._waker.clear()
         try:
-            if self._raw in readable:  # first, so that a busy tester does not starve the functional requests
+            # Functional requests first: a tester that sends without pause must not keep them waiting.
+            if self._raw in readable:
                 frame = self._raw.recv(_CANFD_MTU)
                 _identifier, length = _CAN_FRAME.unpack_from(frame)
                 return functional_request(frame[_CAN_FRAME.size : _CAN_FRAME.size + length], self._functional)
             if self._isotp in readable:
                 self._forget_reception()
-                return self._isotp.recv(_LONGEST_PDU), False
+                return self._isotp.recv(_MAX_PDU_BYTES), False
         except OSError as error:
             _survive(error, "receiving")
         return None
@@ -109,10 +112,10 @@ class KernelTransport:
         now_s = time.monotonic()
         if self._was_cleared_to_send() and self._receiving_since_s is None:
             self._receiving_since_s = now_s
-        return self._receiving_since_s is not None and now_s < self._receiving_since_s + LONGEST_RECEPTION_S
+        return self._receiving_since_s is not None and now_s < self._receiving_since_s + MAX_RECEPTION_S
 
     def _forget_reception(self) -> None:
-        """The kernel has a message, or an error: either way the reception is over."""
+        """End the reception: the kernel has a message or an error, and either is its end."""
         self._was_cleared_to_send()
         self._receiving_since_s = None
 
@@ -133,7 +136,8 @@ class KernelTransport:
             self._isotp.send(response)
         except OSError as error:
             _survive(error, f"sending {response[:3].hex()}")
-            with contextlib.suppress(OSError):  # the error was of the response before: this one gets its own chance
+            # Without CAN_ISOTP_WAIT_TX_DONE an error belongs to the response before, and this one was not sent yet.
+            with contextlib.suppress(OSError):
                 self._isotp.send(response)
 
     def close(self) -> None:
@@ -149,7 +153,8 @@ def _survive(error: OSError, what: str) -> None:
 
 
 def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: bool) -> None:
-    """Open a CAN_RAW socket for one identifier."""
+    """Bind a CAN_RAW socket to one identifier."""
+    # With both flags in the mask, a remote frame and the same number in the other format do not match.
     mask = socket.CAN_EFF_FLAG | socket.CAN_RTR_FLAG | socket.CAN_EFF_MASK
     raw_socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, struct.pack("=II", kernel_id(identifier), mask))
     if fd:
@@ -158,7 +163,7 @@ def _listen(raw_socket: socket.socket, channel: str, identifier: int, *, fd: boo
 
 
 def _hear_only(raw_socket: socket.socket, position: int, value: int) -> None:
-    """Keep frames whose data have another byte at ``position`` out of the socket."""
+    """Let only frames into the socket whose data have ``value`` at ``position``: each other one would wake this process."""
     load_byte, equal, give_back = 0x30, 0x15, 0x06  # linux/filter.h, on the bytes of a struct can_frame
     program = (
         _BPF.pack(load_byte, 0, 0, _CAN_FRAME.size + position)

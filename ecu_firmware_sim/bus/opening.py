@@ -1,4 +1,4 @@
-"""Open the ECU's end of the bus: the kernel's ISO-TP where there is one, else can-isotp in user space."""
+"""Opening the ECU's end of the bus: the kernel's ISO-TP where it exists, otherwise can-isotp in user space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from otabench.proto.process_config import EcuConfig
 
 
 def open_transport(config: EcuConfig, waker: Waker) -> Transport:
-    """Open the transport that ``config.isotp.transport`` names; auto takes the kernel's where it is.
+    """Open the transport that ``config.isotp.transport`` names; auto is the kernel's where it exists.
 
     Raises:
         BusUnavailable: the interface is absent or cannot be opened.
+        ConfigError: the addresses do not fit each other.
     """
     if config.isotp.transport == "kernel" or (config.isotp.transport == "auto" and _kernel_has(config)):
         if config.bus.get("interface") != "socketcan":
@@ -23,7 +24,8 @@ def open_transport(config: EcuConfig, waker: Waker) -> Transport:
                 f"isotp.transport kernel needs the interface socketcan, not {config.bus.get('interface')}"
             )
         return KernelTransport(config, waker)
-    from otabench.ecu_firmware_sim.bus.user import UserTransport  # late: python-can takes its time to import
+    # Late, because python-can takes long to import and the kernel's transport does not need it.
+    from otabench.ecu_firmware_sim.bus.user import UserTransport
 
     return UserTransport(config, waker)
 
@@ -34,6 +36,7 @@ def _kernel_has(config: EcuConfig) -> bool:
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
     except OSError as error:
+        # Without CAN at all, user space could not open its raw socket either: say so now, with the remedy.
         if error.errno == errno.EAFNOSUPPORT:
             raise BusUnavailable("this kernel has no CAN: run setup/vcan.sh or setup/with-can") from error
         return False

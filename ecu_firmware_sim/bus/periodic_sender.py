@@ -1,7 +1,7 @@
-"""Periodic frames on a bus that has no broadcast manager: one thread on a bus object of its own.
+"""Periodic frames on a bus without a broadcast manager: one thread with a bus object of its own.
 
-python-can's own periodic tasks may send one more frame after they were stopped, and cannot be waited for; an ECU that is told to
-be silent must be.
+python-can's own periodic tasks may send one more frame after they were stopped, and cannot be waited for. An ECU that must be silent (28,
+a reset, power off) must not send that frame.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicSender:
-    """Sends from the moment it is made until it is closed.
+    """Sends from its construction until it is closed.
 
     Args:
         bus: arguments of ``can.Bus``.
-        frames: each is sent in its own period, its data going round in its cycle.
+        frames: each is sent with its own period, and its data repeat with its cycle.
 
     Raises:
         BusUnavailable: the bus cannot be opened.
@@ -44,7 +44,7 @@ class PeriodicSender:
         self._thread.start()
 
     def close(self) -> None:
-        """End sending: no frame comes after this."""
+        """End sending: no frame is sent after this returns."""
         self._closed.set()
         self._thread.join()
         with contextlib.suppress(can.CanError, OSError):  # the bus may be gone
@@ -62,7 +62,8 @@ class PeriodicSender:
             except (can.CanError, OSError) as error:
                 log.warning("no more periodic frames: %s", error)
                 return
-            heapq.heapreplace(due, (max(at + period_s, time.monotonic()), index))  # what was missed is not made up for
+            # A frame that is late delays the next ones: a burst that makes up for it would be worse for a busy bus.
+            heapq.heapreplace(due, (max(at + period_s, time.monotonic()), index))
 
 
 def _endless(frame: PeriodicFrame) -> Iterator[can.Message]:

@@ -1,12 +1,12 @@
-"""ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One seam, two implementations.
+"""ISO-TP as the ECU uses it: requests in (physical and functional), responses out. One interface, two implementations.
 
 * ``kernel.KernelTransport``: the kernel's CAN_ISOTP socket.
 * ``user.UserTransport``: can-isotp over any python-can bus.
 
 ``opening.open_transport`` chooses between them.
 
-Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged and survived; a bus that goes away is
-``TransportDown``, after which the caller opens it anew. Functional requests are single frames. Nothing here polls: ``receive``
+Rules: errors of the line (no flow control, wrong sequence number, timeout) are logged, and the transport goes on. A bus that goes away
+raises ``TransportDown``, after which the caller opens it again. Functional requests are single frames. Nothing here polls: ``receive``
 sleeps until a request, a wake-up or its deadline.
 """
 
@@ -25,15 +25,16 @@ from otabench.proto.process_config import EcuConfig
 Received = tuple[bytes, bool]
 """A request, and whether it was functionally addressed."""
 
-SEND_PATIENCE_S: Final = 2.0
+SEND_TIMEOUT_S: Final = 2.0
+"""How long a response may take. A tester that gives no flow control ends it after N_Bs (1 s) already."""
 
 
 class TransportDown(Exception):
-    """The bus is gone; open it anew."""
+    """The bus is gone and must be opened again."""
 
 
 class Waker:
-    """Ends a ``receive`` from another thread."""
+    """Ends a ``receive`` from another thread: a pipe, which can be selected together with sockets."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -42,7 +43,8 @@ class Waker:
         return self._reader
 
     def set(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+        # A full pipe means that a wake-up is pending already.
+        with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b"\0")
 
     def clear(self) -> None:
@@ -58,18 +60,18 @@ class Transport(Protocol):
         ...
 
     def is_receiving(self) -> bool:
-        """Return whether the first frame of a request came, and the last one did not. Raises TransportDown."""
+        """Return whether the first frame of a request has arrived and the last one has not. Raises TransportDown."""
         ...
 
     def send(self, response: bytes) -> None:
-        """Send to the tester. A response that the tester does not take is logged and lost."""
+        """Send a response. If the tester does not accept it, it is logged and lost. Raises TransportDown."""
         ...
 
     def close(self) -> None: ...
 
 
 class NoTransport:
-    """An ECU without power, or one that boots: deaf and mute."""
+    """The transport of an ECU without power, or while it boots: deaf and mute."""
 
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
@@ -95,7 +97,7 @@ def uses_fd(config: EcuConfig) -> bool:
 
 
 def addresses(config: EcuConfig) -> tuple[ConnectionAddress, FrameAddress]:
-    """Of the physical connection and of functional requests. Raises ConfigError."""
+    """Return the addresses of the physical connection and of functional requests. Raises ConfigError."""
     try:
         return (
             connection_address(config.isotp, request_id=config.request_id, response_id=config.response_id),
@@ -106,10 +108,11 @@ def addresses(config: EcuConfig) -> tuple[ConnectionAddress, FrameAddress]:
 
 
 def functional_request(data: bytes, address: FrameAddress) -> Received | None:
-    """Return the single frame in ``data`` (ISO 15765-2: length in the low nibble, or, with CAN FD, in the second byte).
+    """Return the request in a single frame (ISO 15765-2: length in the low nibble or, with CAN FD, in the second byte); None: no request.
 
-    With extended addressing the receiver's address stands in front; frames to another one are nothing to us.
+    With extended addressing the receiver's address is in front; frames to other receivers are ignored.
     """
+    # The second form exists only in frames longer than 8 bytes: in a classic frame, a length of 0 is an error.
     is_long = len(data) > 8
     content = address.content_of(data)
     if not content or content[0] >> 4:
@@ -123,6 +126,8 @@ def functional_request(data: bytes, address: FrameAddress) -> Received | None:
 
 
 def unavailable(channel: str, error: Exception) -> BusUnavailable:
+    """Return the error of a bus that cannot be opened, with the remedy where the cause is known."""
+    # python-can wraps some OSErrors and keeps their number under another name, or in the text only.
     number = getattr(error, "errno", None) or getattr(error, "error_code", None)
     if number in (errno.ENODEV, errno.ENXIO) or "No such device" in str(error):
         return BusUnavailable(f"{channel}: no such interface: run setup/vcan.sh or setup/with-can")

@@ -1,6 +1,7 @@
 """The transport of interfaces without kernel ISO-TP: can-isotp's NotifierBasedCanStack over any python-can bus.
 
-Keeps the rules of ``transport``. Threads are can-isotp's and python-can's; one more moves requests to where ``receive`` sleeps.
+It keeps the rules of ``transport``. Threads are can-isotp's and python-can's, and one more, which moves requests to a queue and wakes
+``receive``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import can
 import isotp
 
 from otabench.ecu_firmware_sim.bus.transport import (
-    SEND_PATIENCE_S,
+    SEND_TIMEOUT_S,
     Received,
     TransportDown,
     Waker,
@@ -31,11 +32,11 @@ from otabench.proto.process_config import EcuConfig, IsoTpConfig
 log = logging.getLogger(__name__)
 
 MAX_WAIT_FRAMES: Final = 16
-"""How often a tester may ask to wait within one response."""
+"""The number of flow control frames in a row by which a tester may request to wait (N_WFTmax)."""
 
 
 class UserTransport(can.Listener):
-    """can-isotp over a python-can bus. One notifier a bus; a response is sent by the stack's own thread, and waited for."""
+    """can-isotp over a python-can bus. The stack's own thread sends a response, and ``send`` waits for it."""
 
     def __init__(self, config: EcuConfig, waker: Waker) -> None:
         self._waker = waker
@@ -49,13 +50,15 @@ class UserTransport(can.Listener):
             raise unavailable(str(config.bus.get("channel", "")), error) from error
         except (TypeError, ValueError) as error:
             raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
+        # One notifier for both listeners: a second one on the same bus would take frames away from the first.
         self._notifier = can.Notifier(self._bus, [self], timeout=0.05)
+        # Not ``CanStack``, which polls the bus and starves (seen with can-isotp 2.0).
         self._stack = isotp.NotifierBasedCanStack(
             self._bus,
             self._notifier,
             address=_stack_address(address.ecu_end),
             params=_stack_parameters(config.isotp, fd=fd),
-            error_handler=lambda error: log.warning("ISO-TP: %s", error),
+            error_handler=lambda error: log.warning("ISO-TP: %s", error),  # the stack raises none of them
         )
         self._stack.start()
         self._open = True
@@ -75,20 +78,21 @@ class UserTransport(can.Listener):
 
     def send(self, response: bytes) -> None:
         try:
-            self._stack.send(response, send_timeout=SEND_PATIENCE_S)
+            self._stack.send(response, send_timeout=SEND_TIMEOUT_S)
         except isotp.BlockingSendFailure as error:
             log.warning("ISO-TP, sending %s: %s", response[:3].hex(), error)
 
     def close(self) -> None:
         self._open = False
-        self._stack.rx_queue.put(bytearray())  # wakes the pump
+        # ``recv`` blocks without a timeout. An empty message, which the stack itself never delivers, wakes its thread.
+        self._stack.rx_queue.put(bytearray())
         self._pump.join(timeout=1.0)
         self._stack.stop()
         self._notifier.stop(timeout=1.0)
         self._bus.shutdown()
 
     def on_message_received(self, msg: can.Message) -> None:
-        """A frame of the functional identifier; all others are the stack's."""
+        """Take a frame with the functional identifier; all others are the stack's."""
         wanted = self._functional
         if msg.arbitration_id != wanted.can_id or msg.is_extended_id is not wanted.is_29_bit:
             return
@@ -99,7 +103,7 @@ class UserTransport(can.Listener):
             self._put(received)
 
     def on_error(self, exc: Exception) -> None:
-        """The notifier's receiving thread failed: the ECU must notice rather than go deaf."""
+        """Remember that the notifier's receiving thread failed, and wake ``receive``: the ECU must not be deaf without notice."""
         self._error = exc
         self._waker.set()
 
@@ -127,11 +131,13 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "stmin": config.st_min_ms,
         "blocksize": config.block_size,
         "tx_padding": config.padding,
+        # With padding, no frame is shorter than 8 bytes.
         "tx_data_min_length": None if config.padding is None else 8,
         "tx_data_length": config.frame_bytes(fd=fd),
         "can_fd": fd,
         "bitrate_switch": fd,
         "max_frame_size": 4095,
+        # Without it ``send`` returns when the response is queued, and a reset, which closes the stack next, would drop it.
         "blocking_send": True,
         "wftmax": MAX_WAIT_FRAMES,
     }

@@ -1,13 +1,13 @@
-"""Decrypting a download while it arrives: chunk by chunk, within a buffer that does not grow with the file.
+"""Decrypting a download while it arrives: chunk by chunk, in a buffer that does not grow with the file.
 
-It judges whether a byte stream is an artifact encrypted for this ECU, complete and in order; the inner download judges what is inside.
-``proto.encrypted_artifact`` has the layout. Rules:
+Judged here is whether a stream of bytes is an artifact encrypted for this ECU, complete and in order. Its contents are judged by the inner
+download. The layout is in ``proto.encrypted_artifact``. Rules:
 
-* Nothing is handed on before its chunk was authenticated, the header with it; so a wrong key, a changed, missing, repeated or
-  reordered chunk ends the download before any of that chunk is programmed.
-* Every chunk has the length that the header demands, only the last one carries TAG_FINAL, and nothing follows it.
-* A raw image must be as long as announced by 34.
-* What has arrived and is not yet handed on is at most a chunk and a transfer block; the header bounds the chunk.
+* A chunk is handed on only after it was authenticated, together with the header. So a wrong key and a changed, missing, repeated or
+  reordered chunk end the download before any of that chunk is programmed.
+* Every chunk has the length that the header prescribes, only the last one carries TAG_FINAL, and nothing follows it.
+* An image must be as long as 34 announced it.
+* At most one chunk and one transfer block are held back; the header bounds the size of a chunk.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ _TAG_FINAL: Final = bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
 
 
 class DecryptionRefused(Exception):
-    """An artifact that is damaged, incomplete, or not for this ECU."""
+    """An artifact that is damaged, incomplete, or encrypted for another ECU."""
 
 
 class _Stream:
-    """The secretstream, from the prefix on; gives one chunk's plaintext at a time."""
+    """The secretstream that follows the prefix. It returns one chunk's plaintext at a time."""
 
     def __init__(self, prefix: bytes, key: PrivateKey) -> None:
         try:
             self.header: Header = parse_header(prefix)
         except ContainerError as error:
             raise DecryptionRefused(str(error)) from error
+        # Additional data of each chunk: a header that was changed (chunk size, total length) authenticates none of them.
         self._associated = prefix[:HEADER_BYTES]
         self._chunk = 0
         self._state = bindings.crypto_secretstream_xchacha20poly1305_state()
@@ -58,7 +59,7 @@ class _Stream:
 
     @property
     def next_bytes(self) -> int:
-        """Length of the next chunk; 0 after the last one."""
+        """The length of the next chunk; 0 after the last one."""
         left = self.header.plaintext_bytes - self._chunk * self.header.chunk_bytes
         return min(left, self.header.chunk_bytes) + CHUNK_OVERHEAD_BYTES if left > 0 else 0
 
@@ -70,6 +71,7 @@ class _Stream:
                 f"chunk {self._chunk} of {self.header.chunks} is not authentic: changed, missing, repeated or out of order"
             ) from error
         self._chunk += 1
+        # The tag is encrypted with the chunk: an artifact that was cut at a chunk's end has no TAG_FINAL at its new end.
         if tag != (_TAG_FINAL if self.is_over else _TAG_MESSAGE):
             raise DecryptionRefused(
                 f"chunk {self._chunk - 1} of {self.header.chunks} is not marked as its place demands"
@@ -81,14 +83,14 @@ class DecryptingDownload:
     """An encrypted artifact on its way into another download.
 
     Args:
-        inner: takes the plaintext.
+        inner: receives the plaintext.
         key: this ECU's private key.
-        plaintext_bytes: what the header must say; None for a patch, whose length 34 does not tell.
+        plaintext_bytes: the length that the header must have; None for a patch, whose length 34 does not announce.
     """
 
     def __init__(self, inner: Download, key: PrivateKey, *, plaintext_bytes: int | None) -> None:
         self.received_bytes = 0
-        self.most_held_bytes = 0
+        self.max_held_bytes = 0
         self.is_slot = inner.is_slot
         self.is_rebuilt = inner.is_rebuilt
         self._inner = inner
@@ -99,14 +101,14 @@ class DecryptingDownload:
 
     @property
     def complete(self) -> bool:
-        """Whether there is anything to finish; ``finish`` refuses what is not all there."""
+        """Whether there is anything to finish. ``finish`` refuses an artifact that is incomplete."""
         return self.received_bytes > 0
 
     def write(self, data: bytes) -> None:
         """Take the next bytes. Raises DecryptionRefused, PatchRefused, TooMuchData, FlashError, PowerLost."""
         self._held += data
         self.received_bytes += len(data)
-        self.most_held_bytes = max(self.most_held_bytes, len(self._held))
+        self.max_held_bytes = max(self.max_held_bytes, len(self._held))
         if self._stream is None:
             if len(self._held) < PREFIX_BYTES:
                 return
@@ -147,7 +149,7 @@ def parse_private_key(text: str) -> PrivateKey:
     """Return the key from its 64 hexadecimal digits.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not such digits.
     """
     key = bytes.fromhex(text.strip())
     if len(key) != KEY_BYTES:

@@ -1,18 +1,18 @@
 """Rebuilding an image from a bsdiff4 patch within an ECU's RAM.
 
-It judges whether a patch may be rebuilt, and rebuilds it as a stream: the base is read from flash, the result is written as it comes.
-Whether the result is the right image is for check memory.
+A patch is judged first and rebuilt as a stream then: the base is read from flash, and the result is written piece by piece. Whether the
+result is the right image is judged by check memory.
 
 Layout of a patch (BSDIFF40): magic, then the lengths of the control and diff streams and of the result, each 8 bytes
 little-endian with a sign bit; then the bzip2 streams control, diff and extra.
 
 Rules:
 
-* A patch is judged while it arrives (``Arrival``): its length before its first byte; the header's sizes, bounded by that length
-  and the announced size, before memory is taken for it; each stream's decoder as soon as the stream begins.
-* bzip2's decoder needs 100 kB + 4 times the block size named in the stream. One decoder runs at a time: control first, extra
-  second, diff last, so that the peak is patch + control + extra + one decoder + two pages. What does not fit into the
-  declared RAM is refused. The block of 36 that has just come, and the chunk of an encrypted file, are not counted.
+* A patch is judged while it arrives (``Arrival``): its length before its first byte; the header's sizes, which that length and the
+  announced size bound, before memory is allocated for it; each stream's decoder as soon as the stream begins.
+* bzip2's decoder needs 100 kB and 4 times the block size that the stream names. One decoder runs at a time: control first, extra
+  second, diff last, so that the peak is patch + control + extra + one decoder + two steps. A patch that does not fit into the
+  declared RAM is refused. The last block of 36 and the chunk of an encrypted file are not counted.
 * The control triples must add up to exactly the announced size and stay inside the base.
 """
 
@@ -29,8 +29,10 @@ from otabench.ecu_firmware_sim.flash.layout import SECTOR_BYTES
 MAGIC: Final = b"BSDIFF40"
 HEADER_BYTES: Final = 32
 _TRIPLE: Final = struct.Struct("<QQQ")
+# bsdiff stores sign and magnitude, not the two's complement.
 _SIGN: Final = 1 << 63
 _STEP_BYTES: Final = SECTOR_BYTES
+# "BZh" and the block size, from which the decoder's need of memory follows.
 _STREAM_HEAD_BYTES: Final = 4
 WORK_BYTES: Final = 2 * _STEP_BYTES
 SMALLEST_DECODER_BYTES: Final = 500_000
@@ -44,19 +46,19 @@ class PatchRefused(Exception):
 
 @dataclass(frozen=True)
 class RebuildReport:
-    """What a rebuild needed, counted as an implementation in an ECU would."""
+    """The memory that a rebuild needed, counted as for an implementation in an ECU."""
 
     peak_ram_bytes: int
     new_bytes: int
 
 
 def max_patch_bytes(ram_bytes: int) -> int:
-    """Return how large a patch may be that is to be rebuilt within ``ram_bytes``; not positive if none can."""
+    """Return the maximal size of a patch that can be rebuilt within ``ram_bytes``; not positive if there is none."""
     return ram_bytes - SMALLEST_DECODER_BYTES - WORK_BYTES
 
 
 class Arrival:
-    """A patch of ``patch_bytes`` bytes while it comes.
+    """A patch of ``patch_bytes`` bytes while it arrives.
 
     Raises:
         PatchRefused: the ECU's RAM does not hold a patch of that length and the smallest decoder.
@@ -71,14 +73,14 @@ class Arrival:
         self._ram_bytes = ram_bytes
         self._patch = bytearray()
         self._heads: list[int] | None = None
-        """Where the streams begin whose first bytes have not come yet; None before the header has."""
+        """The offsets of the streams whose first bytes have not arrived yet; None before the header has."""
 
     @property
     def complete(self) -> bool:
         return self.received_bytes == self._patch_bytes
 
     def take(self, data: bytes) -> None:
-        """Keep the next bytes, if what they say can be rebuilt. Raises PatchRefused."""
+        """Keep the next bytes. Raises PatchRefused: they show that the patch cannot be rebuilt."""
         if self.received_bytes + len(data) > self._patch_bytes:
             raise PatchRefused(f"more than the {self._patch_bytes} bytes came that the manifest names")
         if self._heads is None:
@@ -88,6 +90,7 @@ class Arrival:
                 return
             control, diff = _read_header(self._patch, patch_bytes=self._patch_bytes, new_bytes=self._new_bytes)
             self._heads = [HEADER_BYTES, HEADER_BYTES + control, HEADER_BYTES + control + diff]
+            # The whole patch at once, now that its header is plausible: a buffer that grows would need twice its size now and then.
             head, self._patch = self._patch, bytearray(self._patch_bytes)
             self._patch[: len(head)] = head
         else:
@@ -96,7 +99,7 @@ class Arrival:
         self._judge_streams(self._heads)
 
     def give(self) -> bytearray:
-        """Return the patch, which is not kept."""
+        """Return the patch and forget it."""
         patch, self._patch = self._patch, bytearray()
         return patch
 
@@ -112,9 +115,9 @@ def rebuild(
     """Write the image that ``patch`` makes of ``base``, in order, in pieces.
 
     Raises:
-        PatchRefused: why. Some of the image may have been written by then.
+        PatchRefused: the reason. A part of the image may have been written by then.
     """
-    # 1. header, bounded before anything is allocated
+    # 1. header. Its sizes are checked before anything is allocated by them.
     control_bytes, diff_bytes = _read_header(patch, patch_bytes=len(patch), new_bytes=new_bytes)
     streams = memoryview(patch)[HEADER_BYTES:]
     control_stream = streams[:control_bytes]
@@ -122,7 +125,7 @@ def rebuild(
     extra_stream = streams[control_bytes + diff_bytes :]
     decoder_bytes = max(_decoder_bytes(stream) for stream in (control_stream, diff_stream, extra_stream))
     room = _room(len(patch), decoder_bytes, ram_bytes)
-    # 2. control
+    # 2. control. It names the sizes of the other two, so that nothing larger than they say is decompressed.
     control = _decompress_all(control_stream, max_bytes=room, what="control")
     extra_bytes = _check_triples(control, new_bytes=new_bytes)
     # 3. extra
@@ -131,7 +134,7 @@ def rebuild(
     extra_data = _decompress_all(extra_stream, max_bytes=extra_bytes, what="extra")
     if len(extra_data) != extra_bytes:
         raise PatchRefused(f"the extra stream has {len(extra_data)} bytes, the control stream names {extra_bytes}")
-    # 4. diff, streamed
+    # 4. diff, as large as the image, and therefore streamed: base and result are in flash, and a step of each is in RAM.
     diff = _Stream(diff_stream, "diff")
     position, extra_position = 0, 0
     for add, extra, seek in _triples(control):
@@ -150,7 +153,7 @@ def rebuild(
 
 
 def _room(patch_bytes: int, decoder_bytes: int, ram_bytes: int) -> int:
-    """Return what is left for control and extra data. Raises PatchRefused."""
+    """Return the bytes that are left for control and extra data. Raises PatchRefused."""
     room = ram_bytes - patch_bytes - decoder_bytes - WORK_BYTES
     if room < 0:
         raise PatchRefused(f"rebuilding needs {-room} bytes more than the ECU's {ram_bytes} bytes of RAM")
@@ -174,7 +177,7 @@ def _triples(control: bytearray) -> Iterator[tuple[int, int, int]]:
 
 
 def _check_triples(control: bytearray, *, new_bytes: int) -> int:
-    """Return how many extra bytes they name. Raises PatchRefused."""
+    """Return the number of extra bytes that the triples name. Raises PatchRefused."""
     if len(control) % _TRIPLE.size:
         raise PatchRefused("the control stream is not whole triples")
     if any(add < 0 or extra < 0 for add, extra, _ in _triples(control)):
@@ -205,7 +208,7 @@ def _decompress_all(stream: memoryview, *, max_bytes: int, what: str) -> bytearr
 
 
 class _Stream:
-    """A bzip2 stream that is decompressed as it is read, a piece of it after the other."""
+    """A bzip2 stream that is decompressed while it is read."""
 
     def __init__(self, stream: memoryview, what: str) -> None:
         self._decoder = bz2.BZ2Decompressor()
@@ -227,7 +230,8 @@ class _Stream:
             raise PatchRefused(f"the {self._what} stream is cut short")
 
     def some(self, max_bytes: int) -> bytes:
-        """Up to so many bytes; nothing at the stream's end."""
+        """Return at most ``max_bytes``; nothing at the stream's end. Raises PatchRefused."""
+        # bzip2 decompresses whole blocks: ``max_length`` holds back what a small input may expand to.
         data = b""
         while not data and max_bytes and not self._decoder.eof:
             given, self._input = self._next_input()
@@ -251,7 +255,8 @@ def _steps(length: int) -> list[int]:
 
 
 def _add(diff: bytes, base: memoryview) -> bytes:
-    """Byte-wise sum modulo 256, all bytes at once: the top bit of each byte is added without its carry."""
+    """Return the byte-wise sum modulo 256, of all bytes at once: the top bit of each byte is added without its carry."""
+    # Most of a diff is zeros: the two images agree there.
     if diff.count(0) == len(diff):
         return bytes(base)
     a, b = int.from_bytes(diff, "little"), int.from_bytes(base, "little")

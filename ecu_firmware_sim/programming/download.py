@@ -1,8 +1,8 @@
-"""One download: where the bytes of 36 go, and what 37 makes of them.
+"""One download: the destination of the bytes of 36, and their processing by 37.
 
-Three kinds, one seam: a raw image or metadata is programmed page by page as it comes; a patch is judged as it comes, kept in RAM
-and rebuilt at the end. An encrypted one goes through ``decryption`` into one of them. They count bytes and know no block counter
-(the UDS service does).
+Three kinds with one interface: an image and metadata are programmed page by page while they arrive. A patch is judged while it arrives,
+kept in RAM and rebuilt at the end. An encrypted download goes through ``decryption`` into one of them. Bytes are counted here; the block
+sequence counter is the UDS service's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from otabench.proto.uptane import PatchCustom
 
 @dataclass(frozen=True)
 class DownloadFormat:
-    """What 36 brings. The two are independent: a patch may be encrypted as well as an image."""
+    """The format of the data of 36. The two fields are independent: a patch may be encrypted as well as an image."""
 
     is_patch: bool = False
     is_encrypted: bool = False
@@ -32,12 +32,12 @@ class TooMuchData(Exception):
 
 
 class Download(Protocol):
-    """Bytes in, in order; ``finish`` once all are there."""
+    """Takes bytes in order, and is finished once all of them are there."""
 
     received_bytes: int
     is_slot: bool
     is_rebuilt: bool
-    """Whether ``finish`` makes the image, and may take long."""
+    """Whether ``finish`` builds the image, which may take long."""
 
     @property
     def complete(self) -> bool:
@@ -54,7 +54,7 @@ class Download(Protocol):
 
 
 class PageWriter:
-    """Programs a stream of bytes in whole pages: a page is programmed once, when it is full."""
+    """Programs a stream of bytes in whole pages: each page once, when it is full."""
 
     def __init__(self, flash: NorFlash, offset: int) -> None:
         self._flash = flash
@@ -63,6 +63,7 @@ class PageWriter:
 
     def write(self, data: bytes) -> None:
         """Raise FlashError, PowerLost."""
+        # A block of 36 is not a whole number of pages, and parts with ECC cannot program a page in two steps.
         data = self._rest + data
         whole = len(data) - (self._offset + len(data)) % PAGE_BYTES
         if whole <= 0:
@@ -80,7 +81,7 @@ class PageWriter:
 
 
 class RawDownload:
-    """The image itself."""
+    """An image as it is."""
 
     is_slot = True
     is_rebuilt = False
@@ -124,6 +125,7 @@ class MetadataDownload(RawDownload):
         self._changed = changed
 
     def write(self, data: bytes) -> None:
+        # Erased here and not by the tester: the old Targets stay valid until the new ones really arrive.
         if self.received_bytes == 0 and not self._flash.is_erased(self._start, self._window_bytes):
             self._flash.erase(self._start, self._window_bytes)
             self._changed()
@@ -138,9 +140,9 @@ class PatchDownload:
     """A patch against the running image, rebuilt into the slot by ``finish``.
 
     Args:
-        base: the running image, which is the one that ``facts`` name (``firmware`` has looked).
-        facts: what verified Targets say of the patch.
-        ram_bytes: what patch and rebuild may use together.
+        base: the running image; ``verification`` has compared it with ``facts``.
+        facts: the patch as verified Targets describe it.
+        ram_bytes: the memory that patch and rebuild may use together.
 
     Raises:
         PatchRefused: the patch does not fit into the RAM.
@@ -171,6 +173,7 @@ class PatchDownload:
 
     def finish(self) -> None:
         patch = self._arrival.give()
+        # Before anything is decompressed: only a patch that the Director has signed reaches the decoder's more intricate rules.
         if hashlib.sha256(patch).hexdigest() != self._sha256:
             raise PatchRefused("the patch differs from the one in the manifest")
         self.report = delta.rebuild(

@@ -47,7 +47,8 @@ class Situation:
     def active(self) -> int:
         """The running slot; in the bootloader, where no slot runs, the preferred one.
 
-        Between activation and reset (and after a revert) the running slot is not the preferred one: the two may differ.
+        The running slot is not always the preferred one: during a trial the slot before is still preferred, and after a revert the
+        other slot is, until the reset.
         """
         return self.control.preferred if self.running is None else self.running
 

@@ -1,10 +1,10 @@
 """``python -m otabench.ecu_firmware_sim.sweep --folder DIR``: the power-cut sweep as a process, for `otabench perf powercut`.
 
-DIR holds ``ecu.json`` (the ECU's configuration, as of a process), ``new.bin``, ``targets.json`` and, for the other kinds of transfer,
+DIR contains ``ecu.json`` (the ECU's configuration, as for its process), ``new.bin``, ``targets.json`` and, for the other kinds of transfer,
 ``update.bsdiff``, ``new.enc`` and ``update.enc`` (image and patch, encrypted for the ECU).
-Progress and results are JSON objects on stdout, one a line: ``progress``, ``finding``, ``done``.
+Progress and results are JSON objects on stdout, one per line: ``progress``, ``finding`` (a violation), ``done``.
 
-Exit status: 0 all held; 1 something did not hold, or it could not run (one line on stderr); 2 wrong usage.
+Exit status: 0: no violation. 1: a violation, or it could not run (one line on stderr). 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from otabench.ecu_firmware_sim.sweep.bare_ecu import Kind, Update
 from otabench.ecu_firmware_sim.sweep.powercut import CUTS, Scenario, SecondCuts, Sequence, Sweep, Tally, possible
 from otabench.proto.process_config import EcuConfig
 
-PROGRESS_EVERY_S: Final = 0.5
+# A line for each operation would be thousands a second, more than the reader shows.
+PROGRESS_INTERVAL_S: Final = 0.5
 _FILES: Final = {
     Kind.DELTA: "update.bsdiff",
     Kind.ENCRYPTED: "new.enc",
@@ -34,7 +35,7 @@ _FILES: Final = {
 
 
 def load(folder: Path) -> Update:
-    """Return what lies in the folder. Raises ConfigError."""
+    """Return the update that the folder describes. Raises ConfigError."""
     try:
         config = EcuConfig.model_validate_json((folder / "ecu.json").read_bytes())
         new = (folder / "new.bin").read_bytes()
@@ -58,19 +59,19 @@ def load(folder: Path) -> Update:
 
 
 def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
-    """Run all scenarios, show what happens, and return the sum."""
+    """Run all scenarios, report progress and violations, and return the sum."""
     total = Tally()
     for scenario in possible(update):
         one = Sweep(update, scenario, second=second, noise_seed=noise_seed)
-        told_s = 0.0
+        reported_s = 0.0
 
         def progress(done: int, tally: Tally, one: Sweep = one, scenario: Scenario = scenario) -> None:
-            nonlocal told_s
+            nonlocal reported_s
             now_s = time.monotonic()
-            if now_s - told_s < PROGRESS_EVERY_S and done != one.operations:
+            if now_s - reported_s < PROGRESS_INTERVAL_S and done != one.operations:
                 return
-            told_s = now_s
-            tell(
+            reported_s = now_s
+            report(
                 "progress",
                 scenario=scenario,
                 operation=done,
@@ -82,12 +83,12 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
 
         tally = one.run(CUTS, on_progress=progress)
         for violation in tally.violations:
-            tell("finding", sequence=str(violation.sequence), reason=violation.reason)
+            report("finding", sequence=str(violation.sequence), reason=violation.reason)
         total.cut_points += tally.cut_points
         total.second_cut_points += tally.second_cut_points
         total.memories += tally.memories
         total.violations += tally.violations
-    tell(
+    report(
         "done",
         cut_points=total.cut_points,
         second_cut_points=total.second_cut_points,
@@ -98,16 +99,17 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
 
 
 def replay(update: Update, sequence: Sequence, *, noise_seed: int) -> str:
-    """Run one sequence, report it as a finding or as done, and return what does not hold. Raises ValueError."""
+    """Run one sequence, report its violation, if there is one, and return what does not hold ("": all holds). Raises ValueError."""
     one = Sweep(update, sequence.scenario, second=SecondCuts(0), noise_seed=noise_seed)
     _, reason = one.replay(sequence)
     if reason:
-        tell("finding", sequence=str(sequence), reason=reason)
-    tell("done", cut_points=len(sequence.cuts), second_cut_points=0, memories=1, findings=int(bool(reason)))
+        report("finding", sequence=str(sequence), reason=reason)
+    report("done", cut_points=len(sequence.cuts), second_cut_points=0, memories=1, findings=int(bool(reason)))
     return reason
 
 
-def tell(event: str, **data: object) -> None:
+def report(event: str, **data: object) -> None:
+    """Print one JSON object. It is flushed, because the reader shows progress while the sweep runs."""
     print(json.dumps({"event": event, **data}), flush=True)
 
 

@@ -1,10 +1,10 @@
-"""An ECU without its loop, transport and time: flash in memory, bootloader, UDS server, and a tester's whole update over it.
+"""An ECU without loop, transport and time: flash in memory, bootloader, UDS server, and a tester's whole update over it.
 
-For sweeps, which boot thousands of ECUs. Nothing here is simulated differently: what boots is ``Startup``, what answers is
-the UDS server, what is swept is the flash they write. Work that an ECU announces by 78 is done at once, and time stands still:
-no session ends while a sweep looks at something else.
+It is for sweeps, which boot thousands of ECUs. Its parts are those of a complete ECU: ``Startup`` boots, the UDS server responds, and the
+flash that they write is swept. Work that a complete ECU announces by 78 is done at once, and time stands still, so that no session ends
+while a sweep is occupied with another memory.
 
-The tester's next step follows from what the ECU reports, so that ``update`` goes on from wherever a power cut left it.
+The tester's next step depends on what the ECU reports, so that ``update`` continues from any state in which a power cut left it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from otabench.proto import image_format
 from otabench.proto.process_config import EcuConfig
 from otabench.proto.trace import TraceWriter
 
+# A whole number of pages: blocks of another size would only change which of them share a flash operation.
 BLOCK_BYTES: Final = 1024
+# Any time later than a security delay; it never changes.
 NOW_S: Final = 1000.0
 _ACTIVATE, _CONFIRM, _REVERT = b"\x31\x01\x02\x10", b"\x31\x01\x02\x11", b"\x31\x01\x02\x12"
 
 
 class UpdateRefused(Exception):
-    """The ECU answered a step of an update negatively, or is not what it should be after it."""
+    """The ECU answered a step of an update negatively, or is not in the state that it should be in after it."""
 
 
 class Kind(StrEnum):
-    """What is transferred."""
+    """Kinds of transfer."""
 
     FULL = "full"
     DELTA = "delta"
@@ -46,19 +48,19 @@ class Kind(StrEnum):
 
 
 DATA_FORMATS: Final = {Kind.FULL: 0x00, Kind.DELTA: 0x10, Kind.ENCRYPTED: 0x01, Kind.ENCRYPTED_DELTA: 0x11}
-"""dataFormatIdentifier of each."""
+"""The dataFormatIdentifier of each."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One update of one kind of ECU, all signed.
+    """One update of one kind of ECU, completely signed.
 
     Attributes:
-        config: the ECU's; nothing in it is opened.
+        config: the ECU's configuration; no file or bus in it is opened.
         given: what is pinned in the ECU.
-        layout: of its flash.
-        old, new: images.
-        transfers: what crosses the bus to make ``new`` of ``old``, in each kind that is there.
+        layout: the layout of its flash.
+        old, new: the images.
+        transfers: for each available kind, the bytes that are transferred to make ``new`` of ``old``.
         targets: the Director's Targets that name ``new`` for this ECU.
     """
 
@@ -92,7 +94,7 @@ class Update:
 
 
 class BareEcu:
-    """One ECU over a copy of ``memory``; booted by ``boot``. ``noise_seed``: see ``NorFlash``."""
+    """One ECU over a copy of ``memory``. ``boot`` boots it; nothing else may be called before. ``noise_seed``: see ``NorFlash``."""
 
     def __init__(self, update: Update, memory: bytes, *, noise_seed: int = 0) -> None:
         self.facts = update
@@ -103,7 +105,7 @@ class BareEcu:
         self._trace = TraceWriter(None, component="ecu")
 
     def boot(self) -> BootOutcome:
-        """Power-on or reset: everything but the flash is new. Raises PowerLost."""
+        """Boot after a power-on or reset: everything but the flash is new. Raises PowerLost."""
         self.flash.powered = True
         facts = self.facts
         self._startup = Startup(facts.config, facts.given, self.flash, facts.layout, self._trace)
@@ -116,16 +118,16 @@ class BareEcu:
 
     @property
     def running_version(self) -> str:
-        """F189. Raises UpdateRefused, PowerLost."""
+        """The version that DID F189 reports. Raises UpdateRefused, PowerLost."""
         return self.ask(b"\x22\xf1\x89")[3:].decode()
 
     @property
     def running_state(self) -> SlotState:
-        """Of the slot that runs."""
+        """The state of the active slot."""
         return self._startup.boot_control.current.states[self.firmware.active]
 
     def state_of(self, slot: int) -> SlotState:
-        """As boot control has it."""
+        """Return the state of a slot in boot control."""
         return self._startup.boot_control.current.states[slot]
 
     def trouble_codes(self) -> list[int]:
@@ -134,11 +136,11 @@ class BareEcu:
         return [int.from_bytes(entries[start : start + 3], "big") for start in range(0, len(entries), 4)]
 
     def ask(self, request: bytes) -> bytes:
-        """Return one request and its positive answer.
+        """Return the positive response to a request.
 
         Raises:
             UpdateRefused: it was answered negatively, or not at all.
-            PowerLost: power went meanwhile.
+            PowerLost: power was lost meanwhile.
         """
         handled = self._server.handle(request, functional=False, now_s=NOW_S)
         answer = handled.final(handled.work(), announced=False) if isinstance(handled, PendingResponse) else handled
@@ -153,7 +155,7 @@ class BareEcu:
     # The update, as a tester does it.
 
     def update(self, kind: Kind) -> None:
-        """A whole update from whatever state the ECU is in, up to the confirmed new version.
+        """Perform an update, from the state in which the ECU is up to the confirmed new version.
 
         Raises:
             UpdateRefused: the ECU refuses a step, or does not run the new version CONFIRMED at the end.
@@ -169,7 +171,7 @@ class BareEcu:
             raise UpdateRefused(f"the ECU runs {self.running_version} ({self.running_state.name}) after the update")
 
     def stage(self, kind: Kind) -> None:
-        """Programming up to STAGED. Raises as ``update``."""
+        """Program the inactive slot, up to STAGED. Raises as ``update``."""
         facts = self.facts
         self.unlock()
         self._download(METADATA_WINDOW, facts.targets)
@@ -181,20 +183,21 @@ class BareEcu:
             raise UpdateRefused(f"check memory says status {status:02X}")
 
     def unlock(self) -> None:
-        """Programming session and security access. Raises as ``update``."""
+        """Enter the programming session and unlock the ECU. Raises as ``update``."""
         self.ask(b"\x10\x02")
         seed = self.ask(b"\x27\x01")[2:]
+        # A seed of zeros: unlocked already.
         if any(seed):
             secret = bytes.fromhex(self.facts.config.security_secret)
             self.ask(b"\x27\x02" + hmac.new(secret, seed, hashlib.sha256).digest())
 
     def activate(self) -> None:
-        """The staged slot is tried at the next reset. Raises as ``update``."""
+        """Have the staged slot tried at the next reset. Raises as ``update``."""
         self.unlock()
         self.ask(_ACTIVATE)
 
     def confirm(self) -> None:
-        """Raise as ``update``."""
+        """Confirm the running trial. Raises as ``update``."""
         self.unlock()
         self.ask(_CONFIRM)
 
@@ -204,7 +207,7 @@ class BareEcu:
         self.ask(_REVERT)
 
     def end_trial(self) -> None:
-        """The watchdog's part: the running trial has no boots left. Raises PowerLost."""
+        """Take the boots that the running trial has left, as the watchdog does. Raises PowerLost."""
         self.firmware.end_trial()
 
     def _download(self, address: int, data: bytes, *, size: int | None = None, data_format: int = 0) -> None:

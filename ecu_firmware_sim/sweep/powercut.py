@@ -1,13 +1,14 @@
-"""The power-cut sweep: power goes at every flash operation of an update, in every way a write can break, once or twice.
+"""The power-cut sweep: power is cut at every flash operation of an update, in every way in which a write can break, once or twice.
 
 After each cut the following must hold: a verified image boots; it is the old or the new version; no slot has lost its promises
 (``dependencies``; a swept update promises all that its images need); the same update then succeeds up to the confirmed new version; and
-a trial that was given up has left its trouble code. What does not hold is a ``Violation``, with the sequence of cuts that led to it.
+a trial that was given up has left its trouble code. If one of these does not hold, it is a ``Violation``, with the sequence of cuts that
+led to it.
 
-How: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is done
-on the copy with power going in it: what a cut leaves behind is flash alone, as RAM goes with the power. ``replay`` does a
-sequence the slow way, with the power going in the middle of the act itself; a test holds that both give the same memory.
-What an ECU does next is decided by its flash alone: a memory that was judged before, byte by byte, is counted and not judged again.
+The method: the act that is swept runs once, without cuts. Before each flash operation the memory is copied, and the operation is cut
+in the copy: flash is all that a cut leaves behind, as RAM is lost with the power. ``replay`` performs a sequence the slow way, by
+cutting the power in the middle of the act itself; a test shows that both result in the same memory.
+An ECU's further behavior depends on its flash alone: a memory that was judged before, byte by byte, is counted and not judged again.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from otabench.ecu_firmware_sim.uds.dtc import Dtc
 CUTS: Final = (Cut.BEFORE, Cut.TORN, Cut.GARBAGE)
 """``AFTER`` one operation is ``BEFORE`` the next."""
 _TRIAL_SLOT: Final = 1
-"""A new ECU runs slot 0."""
+"""A new ECU runs slot 0, so that its first trial is in slot 1."""
 
 
 class Scenario(StrEnum):
-    """What the ECU is doing when power goes."""
+    """What the ECU does while power is cut."""
 
     UPDATE_FULL = "update-full"
     UPDATE_DELTA = "update-delta"
@@ -47,9 +48,9 @@ class Scenario(StrEnum):
 
 @dataclass(frozen=True)
 class _Script:
-    """``prepare`` leads from the factory state to where ``act``, which is swept, begins. ``act`` begins with a boot.
+    """A scenario: ``prepare`` leads from the factory state to the beginning of ``act``, which is swept. ``act`` begins with a boot.
 
-    ``gives_up``: the trial in slot 1 ends, and a trouble code tells it.
+    ``gives_up``: the trial in slot 1 ends, and a trouble code reports it.
     """
 
     kind: Kind
@@ -159,7 +160,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Violation:
-    """A sequence of cuts after which something does not hold."""
+    """A sequence of cuts after which one of the conditions does not hold. ``reason``: which one."""
 
     sequence: Sequence
     reason: str
@@ -167,26 +168,28 @@ class Violation:
 
 @dataclass
 class Tally:
-    """What a sweep has seen so far."""
+    """The counts and violations of a sweep so far."""
 
     cut_points: int = 0
     second_cut_points: int = 0
     memories: int = 0
-    """Different ones that the cuts have left, each judged once."""
+    """Different memories that the cuts have left, each judged once."""
     violations: list[Violation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class SecondCuts:
-    """Which operations of a recovery are cut: all, so many of them drawn by ``seed``, or (0) none."""
+    """The operations of a recovery that are cut: all (None), or at most ``max_count`` of them, drawn by ``seed``."""
 
     max_count: int | None = None
     seed: int = 0
 
     def choose(self, sequence: Sequence, operations: int) -> frozenset[int]:
-        """Return numbers of operations to be cut in a recovery that has about so many."""
+        """Return the numbers of the operations to be cut in a recovery that has about ``operations`` of them."""
+        # A recovery may take more operations than the update itself; numbers that it does not reach are never visited.
         if self.max_count is None:
             return frozenset(range(1, 2 * operations + 1))
+        # Seeded by the sequence as well, so that each recovery is cut at other places, and a sequence alone can be replayed.
         draw = random.Random(f"{self.seed}/{sequence}")
         return frozenset(draw.sample(range(1, operations + 1), min(self.max_count, operations)))
 
@@ -195,10 +198,10 @@ class Sweep:
     """All cuts of one scenario.
 
     Args:
-        update: what is updated.
-        scenario: what is swept.
-        second: which second cuts follow each first one.
-        noise_seed: of what garbage writes leave behind.
+        update: the update, with its ECU.
+        scenario: the act that is swept.
+        second: the second cuts that follow each first one.
+        noise_seed: seed of the noise that garbage writes leave behind.
     """
 
     def __init__(self, update: Update, scenario: Scenario, *, second: SecondCuts, noise_seed: int = 0) -> None:
@@ -215,7 +218,7 @@ class Sweep:
         self._recovery_operations = max(self.operations, _count(self._ecu(update.factory_state()), self._recover))
 
     def run(self, cuts: Iterable[Cut] = CUTS, *, on_progress: Callable[[int, Tally], None] | None = None) -> Tally:
-        """Cut at every operation; ``on_progress`` gets the number of operations done so far, of ``operations``."""
+        """Cut at every operation. ``on_progress`` receives the number of operations done so far, of ``operations``."""
         tally, modes = Tally(), tuple(cuts)
 
         def visit(number: int, broken: Callable[[Cut], bytes]) -> None:
@@ -230,10 +233,10 @@ class Sweep:
         return tally
 
     def replay(self, sequence: Sequence) -> tuple[bytes, str]:
-        """Return the memory after the cuts, each in the middle of the act itself, and what does not hold then ("" if all does).
+        """Return the memory after the cuts, each in the middle of the act itself, and what does not hold then ("": all holds).
 
         Raises:
-            ValueError: a cut lies behind the end of what is cut.
+            ValueError: a cut is beyond the last operation of what is cut.
         """
         ecu, act = self._ecu(self._start), self._script.act
         for point in sequence.cuts:
@@ -249,6 +252,7 @@ class Sweep:
                 pass
             else:
                 raise ValueError(f"{sequence}: there are fewer than {point.operation} operations to be cut")
+            # RAM is lost with the power: only the memory goes on into a new ECU.
             ecu = self._ecu(bytes(ecu.flash.memory))
             act = self._recover
         memory = bytes(ecu.flash.memory)
@@ -259,6 +263,7 @@ class Sweep:
         reason = self._verdict(memory)
         if reason:
             tally.violations.append(Violation(sequence, reason))
+        # After a violation there is no recovery that could be cut.
         if not chosen or reason:
             return
 
@@ -282,7 +287,7 @@ class Sweep:
         return self._verdicts[key]
 
     def _broken_promise(self, ecu: BareEcu) -> str:
-        """Boot and updates; why the ECU is not what it must be, or nothing."""
+        """Return what does not hold when the ECU boots and is updated; "" if all holds."""
         try:
             outcome = ecu.boot()
             if outcome.slot is None or outcome.image is None:
@@ -317,9 +322,10 @@ def with_points(
     noise_seed: int,
     only: frozenset[int] | None = None,
 ) -> None:
-    """Run ``act`` and calls ``visit(number, broken)`` for its flash operations (those in ``only``, if given).
+    """Run ``act``, and call ``visit(number, broken)`` for its flash operations (for those in ``only``, if given).
 
-    ``broken(cut)`` is the memory that a cut of that operation leaves. An operation is visited before the one behind it is done.
+    ``broken(cut)`` returns the memory that a cut of that operation leaves. An operation is visited before the next one is done: only then
+    the bytes that it was to write are known.
     """
     first = ecu.flash.operations
     last: tuple[FlashOperation, bytes] | None = None
@@ -345,7 +351,7 @@ def with_points(
 
 
 def cut_operation(before: bytes, operation: FlashOperation, wanted: bytes, cut: Cut, noise_seed: int) -> bytes:
-    """Return the memory after ``operation``, which would have made ``wanted`` of its bytes, was cut."""
+    """Return the memory after a cut of ``operation``, which was to change its bytes to ``wanted``."""
     if cut is Cut.BEFORE:
         return before
     flash = NorFlash(bytearray(before), noise_seed=noise_seed)

@@ -1,4 +1,4 @@
-"""Numbers of ISO 14229-1 that this server speaks, and the identifiers of the profile ``iso14229-ab``."""
+"""Numbers of ISO 14229-1 that this server implements, and the identifiers of the profile ``iso14229-ab``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ SILENT_WHEN_FUNCTIONAL: Final = frozenset(
         Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION,
     }
 )
-"""A functionally addressed request is not answered with these."""
+"""Negative responses that are not sent to a functionally addressed request: every ECU that does not have the service would send one."""
 
 
 class Session(IntEnum):
@@ -80,7 +80,7 @@ class ResetType(IntEnum):
 
 
 class Did(IntEnum):
-    """Data identifiers; F1Ax are the manufacturer's."""
+    """Data identifiers. F1Ax are the manufacturer's."""
 
     BOOT_SOFTWARE_ID = 0xF180
     APPLICATION_FINGERPRINT = 0xF184
@@ -96,7 +96,7 @@ class Did(IntEnum):
 
 
 class RoutineId(IntEnum):
-    """Routine identifiers; 02xx but check memory are the manufacturer's."""
+    """Routine identifiers. Those of 02xx are the manufacturer's, except check memory."""
 
     CHECK_MEMORY = 0x0202
     CHECK_PROGRAMMING_PRECONDITIONS = 0x0203
@@ -107,12 +107,14 @@ class RoutineId(IntEnum):
     CHECK_PROGRAMMING_DEPENDENCIES = 0xFF01
 
 
+# Bit 7 of a sub-function: suppressPosRspMsgIndicationBit.
 SUPPRESS_POSITIVE_RESPONSE: Final = 0x80
 POSITIVE: Final = 0x40
 NEGATIVE: Final = 0x7F
+# Four bytes of memorySize (high nibble), four of memoryAddress (low nibble).
 ADDRESS_AND_LENGTH_FORMAT: Final = 0x44
 MAX_NUMBER_OF_BLOCK_LENGTH: Final = 0xFFF
-"""Of one 36 request, SID and counter included: what ISO-TP's 12-bit length carries."""
+"""Of one 36 request, SID and counter included: the maximum of ISO-TP's 12-bit length."""
 LONGEST_RESPONSE_BYTES: Final = 4095
 
 

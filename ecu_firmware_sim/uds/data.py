@@ -2,9 +2,10 @@
 
 Rules:
 
-* Several identifiers in one request are answered together; unknown ones, and those that were never written (F184, F190), are
-  left out; only if none is left it is 31.
-* F184 (fingerprint) is written in the programming session; F190 (VIN) once, while it is empty. Both need an unlocked ECU and stay.
+* Several identifiers in one request are answered together. Unknown ones, and those that were never written (F184, F190), are
+  left out. If none is left, the answer is 31.
+* F184 (fingerprint) is written in the programming session, F190 (VIN) once, while it is empty. Both need an unlocked ECU and are
+  kept in NVM.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from otabench.ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc
 from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
 
 VIN_BYTES: Final = 17
+# A fingerprint is the date of programming in BCD, then the tester's serial number in ASCII.
 _DATE_BYTES: Final = 3
-_TESTER_SERIAL_MOST_BYTES: Final = 32
+_MAX_TESTER_SERIAL_BYTES: Final = 32
 
 
 def _slot(entry: SlotEntry) -> bytes:
     image = entry.image
     if image is None:
+        # As long as with an image, so that a tester finds the second slot at a fixed place.
         return bytes((entry.state,)) + bytes(12)
     version = image.version
     return (
@@ -56,6 +59,7 @@ READERS: Final[dict[int, Callable[[Request], bytes]]] = {
 
 
 def read_data_by_identifier(request: Request) -> bytes:
+    # SID and whole identifiers of two bytes: the length must be odd.
     if len(request.data) % 2 == 0:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
     response = b"\x62"
@@ -63,6 +67,7 @@ def read_data_by_identifier(request: Request) -> bytes:
         identifier = request.data[position : position + 2]
         reader = READERS.get(int.from_bytes(identifier, "big"))
         record = b"" if reader is None else reader(request)
+        # ISO 14229-1 leaves out what the ECU does not support, as long as it supports one of them. An empty record is treated alike.
         if record:
             response += identifier + record
         if len(response) > LONGEST_RESPONSE_BYTES:
@@ -85,9 +90,10 @@ def write_data_by_identifier(request: Request) -> bytes:
 def _write_fingerprint(request: Request, record: bytes) -> None:
     if request.dialogue.session is not Session.PROGRAMMING:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
-    if not _DATE_BYTES < len(record) <= _DATE_BYTES + _TESTER_SERIAL_MOST_BYTES:
+    if not _DATE_BYTES < len(record) <= _DATE_BYTES + _MAX_TESTER_SERIAL_BYTES:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
     date, tester = record[:_DATE_BYTES], record[_DATE_BYTES:]
+    # BCD in hexadecimal has digits only.
     if not date.hex().isdigit() or not _is_printable(tester):
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     request.device.nvm.update(fingerprint=record)

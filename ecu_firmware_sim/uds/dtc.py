@@ -1,14 +1,14 @@
-"""Diagnostic trouble codes: which there are, when their status bits move, and that they survive.
+"""Diagnostic trouble codes: the codes of this ECU, the changes of their status bits, and their storage.
 
 Codes are three bytes, after ISO 15031-6 where a code fits (P06xx: internal control module) and manufacturer-specific where none
-does (P16xx). Status bits after ISO 14229-1 annex D: testFailed 01, testFailedThisOperationCycle 02, pendingDTC 04,
-confirmedDTC 08, testFailedSinceLastClear 20. An operation cycle lasts from one boot to the next. One in which a code did not fail
-counts as passed: at its end the code is not pending any more. A confirmed code stays until it is cleared.
+does (P16xx). Status bits are those of ISO 14229-1 annex D: testFailed 01, testFailedThisOperationCycle 02, pendingDTC 04,
+confirmedDTC 08, testFailedSinceLastClear 20. An operation cycle lasts from one boot to the next. A cycle in which a code did not fail
+counts as passed: after it the code is not pending any more. A confirmed code stays until it is cleared.
 
-While DTC setting is off (85 02) no status moves, except of what programming itself does wrong (``NOT_SWITCHED_OFF``): a tester
-switches the setting off because other ECUs fall silent around it, not to lose what becomes of its update. Of the others, a
-failure that still stands when setting is on again (85 01, default session) is stored then, with the time and job of the
-failure; a reset forgets it, as the boot tests anew.
+While DTC setting is off (85 02), status bits do not change, except those of failures of programming itself (``NOT_SWITCHED_OFF``): a
+tester switches the setting off because other ECUs fall silent meanwhile, not to lose the course of its own update. Another failure is
+stored when setting is switched on again (85 01, default session), if it still exists then, with the time and the job of the failure.
+A reset drops it, because the boot tests again.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from typing import Final
 from otabench.ecu_firmware_sim.flash.nvm import NvmStore, StoredDtc
 
 STATUS_AVAILABILITY_MASK: Final = 0x2F
+# A code is confirmed by its first failure: each of them is an event, not a measurement that has to be debounced.
 _FAILED: Final = 0x2F
 _FAILED_THIS_CYCLE: Final = 0x02
+# testFailed and testFailedThisOperationCycle: both start anew with a cycle.
 _THIS_CYCLE: Final = 0x03
 _PENDING: Final = 0x04
 ALL_GROUPS: Final = 0xFFFFFF
 
 
 class Dtc(IntEnum):
-    """What this ECU can report."""
+    """The codes of this ECU."""
 
     SLOT_CHECKSUM = 0x060100
     """P0601: a slot's image failed verification at boot."""
@@ -44,13 +46,13 @@ class Dtc(IntEnum):
     BOOT_FAILED = 0x160100
     """A trial image did not come up."""
     ROLLED_BACK = 0x160200
-    """A trial was given up, or the running slot was left by the tester (0212): the other image is booted instead."""
+    """A trial was given up, or the tester left the running slot (0212): the other image is booted instead."""
 
 
 NOT_SWITCHED_OFF: Final = frozenset(
     {Dtc.SLOT_CHECKSUM, Dtc.IMAGE_REFUSED, Dtc.FLASH_ERROR, Dtc.BOOT_FAILED, Dtc.ROLLED_BACK}
 )
-"""Stored at once, whatever 85 says."""
+"""Failures that are stored at once, even while DTC setting is off."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class DtcMemory:
     Args:
         nvm: loaded.
         utc: the time as text (ISO 8601), for the record.
-        job_id: the job under way; None: that of the last accepted manifest.
+        job_id: returns the job under way; None: that of the last accepted Targets is used.
     """
 
     def __init__(self, nvm: NvmStore, *, utc: Callable[[], str], job_id: Callable[[], str] | None = None) -> None:
@@ -78,7 +80,7 @@ class DtcMemory:
 
     @property
     def setting_on(self) -> bool:
-        """Whether status bits move."""
+        """Whether status bits change."""
         return self._setting_on
 
     @setting_on.setter
@@ -90,12 +92,13 @@ class DtcMemory:
                 self._store(dtc, failure)
 
     def start_operation_cycle(self) -> None:
-        """At power-on: what failed in an earlier cycle has not failed in this one. Raises PowerLost."""
+        """Start a cycle, at power-on: codes that failed in an earlier cycle have not failed in this one. Raises PowerLost."""
         kept = tuple(dtc.model_copy(update={"status": _in_new_cycle(dtc.status)}) for dtc in self._nvm.current.dtcs)
         self._nvm.update(dtcs=kept)
 
     def set(self, dtc: Dtc, text: str) -> None:
-        """Store a code with time and job; once setting is on, where it is off and has a say. Raises PowerLost."""
+        """Store a code with time and job, or keep it until DTC setting is on. Raises PowerLost."""
+        # Texts are bounded: all codes with their texts must fit into one NVM bank.
         failure = _Failure(text[:160], self._job_id()[:64], self._utc())
         if self._setting_on or dtc in NOT_SWITCHED_OFF:
             self._store(dtc, failure)
@@ -103,7 +106,7 @@ class DtcMemory:
             self._failing[dtc] = failure
 
     def passed(self, dtc: Dtc) -> None:
-        """What had failed does not any more: nothing is stored of it once setting is on."""
+        """Drop a failure that waits for DTC setting to be on, because it does not exist any more."""
         self._failing.pop(dtc, None)
 
     def _store(self, dtc: Dtc, failure: _Failure) -> None:

@@ -1,7 +1,7 @@
-"""Service 31 RoutineControl, sub-function 01 start: the routines of the profile; layouts in docs/contracts.md.
+"""Service 31 RoutineControl, sub-function 01 start: the routines of the profile. Layouts are in docs/contracts.md.
 
-Rules, after the general ones: routine known in this session 31, security 33, length 13, then conditions 22 and range 31.
-Erase memory and check memory may take longer than P2.
+Rules, after the general ones, in this order: routine supported in this session 31, security 33, length 13, then conditions 22 and
+range 31. Erase memory and check memory may take longer than P2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOT_MET: Final = b"\x01"
 
 @dataclass(frozen=True)
 class Routine:
-    """One routine: where it may be started, and what it gives as status record."""
+    """One routine. ``run`` returns its status record; the rest are the rules under which it may be started."""
 
     run: Callable[[Request], bytes]
     sessions: frozenset[Session]
@@ -73,7 +73,8 @@ def _erase_memory(request: Request) -> bytes:
         raise OutOfRange(f"addressAndLengthFormatIdentifier {option[0]:02X}")
     address, length = int.from_bytes(option[1:5], "big"), int.from_bytes(option[5:9], "big")
     request.device.firmware.check_erase(address, length)
-    request.dialogue.transfer = None  # not before: a refused request changes nothing
+    # Not before the check: a refused request changes nothing.
+    request.dialogue.transfer = None
     request.device.firmware.erase(address, length)
     return _DONE
 
@@ -89,12 +90,12 @@ def _check_memory(request: Request) -> bytes:
 
 def _check_programming_dependencies(request: Request) -> bytes:
     try:
-        lacking = request.device.firmware.unmet_dependency()
+        unmet = request.device.firmware.unmet_dependency()
     except NotNow:
         return _NOT_MET
-    if lacking:
-        request.device.dtcs.set(Dtc.IMAGE_REFUSED, lacking)
-    return _NOT_MET if lacking else _DONE
+    if unmet:
+        request.device.dtcs.set(Dtc.IMAGE_REFUSED, unmet)
+    return _NOT_MET if unmet else _DONE
 
 
 def _check_programming_preconditions(request: Request) -> bytes:
@@ -114,6 +115,7 @@ def _confirm(request: Request) -> bytes:
 
 def _revert(request: Request) -> bytes:
     dtcs = request.device.dtcs
+    # The code comes first: a power cut between the two reports a revert that did not happen, and never hides one that did.
     request.device.firmware.revert(before_leaving=lambda text: dtcs.set(Dtc.ROLLED_BACK, text))
     return _DONE
 

@@ -1,8 +1,8 @@
-"""The rules every request passes before its service looks at it, in the standard's order; each gives a code or None.
+"""The rules that every request must pass before its service is called, in the standard's order. Each returns an NRC or None.
 
 Order (ISO 14229-1, general server response behaviour): service supported 11, service in this session 7F, security 33, length 13,
-sub-function supported 12, sub-function in this session 7E, its length 13. What follows (sequence, conditions, range) differs
-by service and stands with it.
+sub-function supported 12, sub-function in this session 7E, its length 13. The rules that follow (sequence, conditions, range) differ
+by service and are in its module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ONLY_PROGRAMMING: Final = frozenset({Session.PROGRAMMING})
 
 
 class Negative(Exception):
-    """The request is answered negatively.
+    """A request that is answered negatively.
 
     Attributes:
         nrc: the negative response code.
@@ -33,14 +33,14 @@ class Negative(Exception):
 
 @dataclass(frozen=True)
 class Later:
-    """An answer that may take longer than P2: the work to do for it, which gives the response or raises as a service does."""
+    """A response that may take longer than P2. ``work`` returns it, or raises as a service does."""
 
     work: Callable[[], bytes]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request within a dialogue."""
+    """A request within a dialogue, physical or functional."""
 
     data: bytes
     now_s: float
@@ -54,7 +54,7 @@ class Request:
 
 @dataclass(frozen=True)
 class SubFunction:
-    """One sub-function. ``length``: of the whole request in bytes, None where the service looks itself."""
+    """One sub-function. ``length``: of the whole request in bytes; None where the service checks it."""
 
     length: int | None
     sessions: frozenset[Session] = ALL_SESSIONS
@@ -62,7 +62,7 @@ class SubFunction:
 
 @dataclass(frozen=True)
 class Service:
-    """One service: what the rules need to know, and what is done in the end. Lengths are of the whole request in bytes."""
+    """One service: its rules, and the function that performs it. Lengths are of the whole request in bytes."""
 
     perform: Callable[[Request], bytes | Later]
     sessions: frozenset[Session] = ALL_SESSIONS
@@ -89,6 +89,7 @@ def service_allowed_while_locked(request: Request, service: Service) -> Nrc | No
 
 
 def length_fits_service(request: Request, service: Service) -> Nrc | None:
+    # Where a service has sub-functions, the next rules read the second byte.
     shortest = max(service.shortest, 2 if service.sub_functions is not None else 1)
     if not shortest <= len(request.data) <= service.longest:
         return Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT
@@ -118,6 +119,7 @@ def length_fits_sub_function(request: Request, service: Service) -> Nrc | None:
     return None
 
 
+# The order is the specification: a tester tells a wrong session from a missing key by which NRC comes first.
 RULES: Final[tuple[Rule, ...]] = (
     service_allowed_in_session,
     service_allowed_while_locked,
@@ -129,7 +131,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def judge(request: Request, services: Services) -> Service | Nrc:
-    """Return the service that shall perform the request, or why none does."""
+    """Return the service that is to perform the request, or the NRC with which it is refused."""
     service = services.get(request.data[0])
     if service is None:
         return Nrc.SERVICE_NOT_SUPPORTED

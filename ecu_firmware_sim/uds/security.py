@@ -1,12 +1,12 @@
-"""Service 27 SecurityAccess, level 01/02: seed of 16 random bytes; the key by the ECU's algorithm (a plug-in, by default
-HMAC-SHA-256 of the seed with the ECU's secret).
+"""Service 27 SecurityAccess, level 01/02: a seed of 16 random bytes, and a key that the ECU's algorithm computes from it (a plug-in;
+by default HMAC-SHA-256 of the seed with the ECU's secret).
 
 Rules:
 
-* Unlocked already: the seed is zero. A seed serves one attempt; a new one is made for every request.
-* An attempt is counted in NVM before the key is compared, so that power cut at the right moment gives no free attempt.
-* The third wrong key is answered with 36; then requests for a seed get 37 until the delay is over. The delay starts anew at
-  every power-on as long as it was not served.
+* While the ECU is unlocked, the seed is zero. A seed is valid for one attempt, and every request gets a new one.
+* An attempt is counted in NVM before the key is compared, so that a power cut at the right moment does not give a free attempt.
+* The third wrong key is answered with 36. Then requests for a seed are answered with 37 until the delay is over. A power-on before that
+  starts the delay again.
 * Keys are compared in constant time.
 """
 
@@ -43,6 +43,7 @@ def _request_seed(request: Request) -> bytes:
     if nvm.current.security_attempts >= MAX_SECURITY_ATTEMPTS:
         if request.now_s < dialogue.delay_until_s:
             raise Negative(Nrc.REQUIRED_TIME_DELAY_NOT_EXPIRED)
+        # Only now, not when the delay ends: a power-on before the next request starts it again.
         nvm.update(security_attempts=0)
     dialogue.seed = secrets.token_bytes(SEED_BYTES)
     return bytes((0x67, REQUEST_SEED)) + dialogue.seed
@@ -52,6 +53,7 @@ def _send_key(request: Request) -> bytes:
     dialogue, nvm, algorithm = request.dialogue, request.device.nvm, request.device.security
     if len(request.data) != _HEADER_BYTES + algorithm.key_bytes:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    # Taken away before the comparison: a second key for the same seed is out of sequence, even if the first one was wrong.
     seed, dialogue.seed = dialogue.seed, None
     if seed is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)

@@ -1,9 +1,9 @@
-"""The server: one request in, its response out; sessions end by S3; what takes long comes out as ``PendingResponse``.
+"""The server: one request in, its response out. Sessions end by S3. A response that takes long comes out as ``PendingResponse``.
 
-The rules (``rules``) and the services' own checks give the response to a request, and whether it is sent at all: the
-suppress-positive-response bit, and the codes with which a functional request is not answered. The server sends nothing itself: its
-caller sends 78 while a ``PendingResponse`` is worked on, and reports when that is done. In the meantime every request is answered with 21,
-functional ones too, except 3E 80.
+The rules (``rules``) and the services' own checks determine the response to a request. Whether it is sent depends on the
+suppress-positive-response bit, and on the NRCs that are not sent to functional requests. The server sends nothing itself: its caller
+sends 78 until the work of a ``PendingResponse`` has ended, and calls ``completed`` then. In the meantime every request is answered with
+21, functional ones too, except 3E 80.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from otabench.ecu_firmware_sim.uds.rules import Later, Negative, Request, Servic
 from otabench.ecu_firmware_sim.uds.state import Device, Dialogue
 
 KEEP_ALIVE: Final = bytes((Sid.TESTER_PRESENT, SUPPRESS_POSITIVE_RESPONSE))
-"""TesterPresent that wants no answer: the only request that is taken while another one is worked on."""
+"""TesterPresent without a response: the only request that is accepted while another one is being performed."""
 RECEPTION_CHECK_S: Final = 0.05
-"""How often it is looked whether a request that outlasts S3 is still being received."""
+"""The interval at which S3 is judged again while a request is being received."""
 _GROUPS: Final = (sessions, security, data, trouble, routines, transfer)
 SERVICES: Final[dict[int, Service]] = {sid: service for group in _GROUPS for sid, service in group.SERVICES.items()}
 
 
 @dataclass(frozen=True)
 class PendingResponse:
-    """An answer that takes work. ``work`` gives the response, suppressed or not; it raises PowerLost only."""
+    """A response that takes work. ``work`` returns it, suppressed or not; it raises PowerLost only."""
 
     sid: int
     work: Callable[[], bytes]
@@ -52,7 +52,8 @@ class PendingResponse:
         return negative(self.sid, Nrc.RESPONSE_PENDING)
 
     def final(self, response: bytes, *, announced: bool) -> bytes | None:
-        """Return what is sent in the end: after a 78 always the response."""
+        """Return what is sent in the end."""
+        # After a 78 the tester waits for a response, so that it is sent whatever the suppress bit says (ISO 14229-1).
         return response if announced else _audible(response, functional=self.functional, suppressed=self.suppressed)
 
 
@@ -61,8 +62,8 @@ class UdsServer:
 
     Args:
         device: the ECU.
-        in_bootloader: no application runs: only the programming session exists.
-        now_s: monotonic time of the boot; a security delay not yet served starts here.
+        in_bootloader: whether no application runs; then only the programming session exists.
+        now_s: monotonic time of the boot. A security delay that is not over starts again here.
     """
 
     def __init__(self, device: Device, *, in_bootloader: bool, now_s: float) -> None:
@@ -76,20 +77,21 @@ class UdsServer:
 
     @property
     def reset_due(self) -> ResetType | None:
-        """The reset that follows the last response, if one was asked for."""
+        """The reset that follows the last response, if one was requested."""
         return self.dialogue.reset_due
 
     @property
     def next_deadline_s(self) -> float | None:
-        """When ``tick`` is due."""
+        """The time at which ``tick`` is due."""
         return self._s3_deadline_s
 
     def handle(self, request: bytes, *, functional: bool, now_s: float) -> bytes | PendingResponse | None:
-        """Answer a request. None: nothing is sent.
+        """Return the response to a request; None: nothing is sent.
 
         Raises:
-            PowerLost: power went while it was performed.
+            PowerLost: power was lost while it was performed.
         """
+        # S3 may have ended since the last tick: the request must not find a session that is over.
         self.tick(now_s)
         if not request:
             return None
@@ -98,34 +100,36 @@ class UdsServer:
         answer = self._perform(Request(request, now_s, self.device, self.dialogue), functional=functional)
         if isinstance(answer, PendingResponse):
             self._busy = True
+            # S3 runs between a response and the next request, not while a request is performed (ISO 14229-2).
             self._s3_deadline_s = None
         else:
             self._restart_s3(now_s)
         return answer
 
     def reject(self, request: bytes, *, now_s: float) -> bytes:
-        """generalReject, for a request that could not be performed for an unforeseen reason."""
+        """Return generalReject, for a request that could not be performed for an unforeseen reason."""
         self.completed(now_s=now_s)
         return negative(request[0], Nrc.GENERAL_REJECT)
 
     def completed(self, *, now_s: float) -> None:
-        """The work of the last PendingResponse is done and answered."""
+        """Accept requests again: the work of the last PendingResponse has ended, and its response was sent."""
         self._busy = False
         self._restart_s3(now_s)
 
     def tick(self, now_s: float, *, receiving: bool = False) -> None:
-        """End the session if S3 is over: locked, transfer ended, communication and DTC setting on.
+        """End the session if S3 is over: lock, end the transfer, switch communication and DTC setting on.
 
         Args:
             now_s: monotonic time.
-            receiving: the first frame of a request was in time, its last one is still to come. S3 stands still (ISO 14229-2),
-                and runs anew if the reception fails.
+            receiving: whether the first frame of a request came in time and its last one is still missing. S3 stands still then
+                (ISO 14229-2), and starts again if the reception fails.
         """
         if self._s3_deadline_s is None or now_s < self._s3_deadline_s:
             return
         if receiving:
             self._s3_stands_still, self._s3_deadline_s = True, now_s + RECEPTION_CHECK_S
         elif self._s3_stands_still:
+            # The reception failed: no request came of it, but the tester was there until now.
             self._restart_s3(now_s)
         else:
             self._s3_deadline_s = None

@@ -1,8 +1,8 @@
-"""Services about the dialogue itself: 10 DiagnosticSessionControl, 11 ECUReset, 28 CommunicationControl, 3E TesterPresent, 85
+"""Services of the dialogue itself: 10 DiagnosticSessionControl, 11 ECUReset, 28 CommunicationControl, 3E TesterPresent, 85
 ControlDTCSetting.
 
-Communication control is a state that is kept and reset here, for normal messages and those of network management apart;
-``Ecu`` silences the application's periodic frames by the former. There is one network: subnets are all (0) or this one (F).
+Communication control is a state that is kept here, separately for normal messages and those of network management. ``Ecu`` stops and
+starts the application's periodic frames by the former. There is one network: the subnet is all (0) or this one (F).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from otabench.ecu_firmware_sim.uds.state import MessageKind
 
 _DTC_SETTING_ON: Final = 0x01
 _NOT_PROGRAMMING: Final = frozenset({Session.DEFAULT, Session.EXTENDED})
-"""A soft reset restarts the application; while it is being programmed only a hard reset leaves a known state."""
+"""A soft reset restarts the application. While it is being programmed, only a hard reset leaves a known state."""
 
 
 def diagnostic_session_control(request: Request) -> bytes:
@@ -24,6 +24,7 @@ def diagnostic_session_control(request: Request) -> bytes:
     session = Session(request.sub_function)
     if dialogue.in_bootloader and session is not Session.PROGRAMMING:
         raise Negative(Nrc.SUB_FUNCTION_NOT_SUPPORTED)  # the bootloader has this session only
+    # Not while the session lasts: a tester may enter it again, and an update in progress is not stopped by a wheel that turns.
     refusal = request.device.conditions.programming_session_nrc()
     if session is Session.PROGRAMMING and dialogue.session is not session and refusal is not None:
         raise Negative(refusal)
@@ -36,7 +37,7 @@ def diagnostic_session_control(request: Request) -> bytes:
 
 
 def ecu_reset(request: Request) -> bytes:
-    """The reset itself follows the response."""
+    """Request the reset, which follows the response."""
     request.dialogue.reset_due = ResetType(request.sub_function)
     return bytes((0x51, request.sub_function))
 
@@ -50,7 +51,7 @@ def communication_control(request: Request) -> bytes:
 
 
 def tester_present(_request: Request) -> bytes:
-    """Any request restarts S3; this one does nothing else."""
+    """Do nothing but restart S3, as any request does."""
     return b"\x7e\x00"
 
 

@@ -1,4 +1,4 @@
-"""What the UDS server knows: the ECU it serves and the state of its dialogue with the tester."""
+"""The ECU that the UDS server serves, and the state of its dialogue with the tester."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DISABLE_TX: Final = 0x01
 
 @dataclass(frozen=True)
 class Identity:
-    """What is fixed at the factory or by the running image; ASCII."""
+    """Texts that are fixed at the factory or by the running image; ASCII."""
 
     hardware_id: str
     part_number: str
@@ -54,7 +54,7 @@ class Device:
 
 
 class MessageKind(IntFlag):
-    """Messages that CommunicationControl switches: bits of its communicationType."""
+    """Kinds of messages that CommunicationControl switches: bits of its communicationType."""
 
     NORMAL = 0x01
     NETWORK_MANAGEMENT = 0x02
@@ -62,12 +62,12 @@ class MessageKind(IntFlag):
 
 @dataclass
 class Communication:
-    """Which messages the ECU receives and sends, by their kind: the last 28 that named it."""
+    """The messages that the ECU sends and receives: for each kind the sub-function of the last 28 that named it."""
 
     control_types: dict[MessageKind, int] = field(default_factory=dict)
 
     def control(self, kinds: MessageKind, control_type: int) -> None:
-        """CommunicationControl, sub-functions 00 to 03."""
+        """Perform CommunicationControl, sub-functions 00 to 03."""
         self.control_types.update({kind: control_type for kind in MessageKind if kind in kinds})
 
     def sends(self, kind: MessageKind) -> bool:
@@ -81,15 +81,16 @@ class OpenTransfer:
 
     download: Download
     last_counter: int = 0
+    # Without the count, a first block with the counter 00 would pass for a repeat: ``last_counter`` starts at 0.
     blocks: int = 0
 
 
 @dataclass
 class Dialogue:
-    """State of the dialogue; all of it is gone after a reset."""
+    """The state of the dialogue, all of which a reset ends."""
 
     home: Session
-    """The session that S3 returns to: default, in the bootloader programming."""
+    """The session to which S3 returns: default; in the bootloader, programming."""
     session: Session = field(init=False)
     unlocked: bool = False
     seed: bytes | None = None
@@ -97,7 +98,7 @@ class Dialogue:
     transfer: OpenTransfer | None = None
     communication: Communication = field(default_factory=Communication)
     reset_due: ResetType | None = None
-    """Set by ECUReset: the ECU resets once the response is out."""
+    """Set by ECUReset: the ECU resets once the response is sent."""
 
     def __post_init__(self) -> None:
         self.session = self.home
@@ -107,7 +108,8 @@ class Dialogue:
         return self.home is Session.PROGRAMMING
 
     def enter(self, session: Session) -> None:
-        """Change the session: locks, ends a transfer (its slot stays INVALID); default also switches communication on."""
+        """Change the session: lock, end a transfer (its slot stays INVALID); the home session also switches communication on."""
+        # Also where the session stays the same: entering a session locks (ISO 14229-1), and what was unlocked is not carried over.
         self.session = session
         self.unlocked = False
         self.seed = None

@@ -2,17 +2,18 @@
 
 Rules:
 
-* 34: only unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22),
-  with a supply in range (92, 93); a patch needs RAM, and verified Targets whose base for it is the running image (70).
+* 34: only while unlocked, in the programming session, with no download under way (22), in a window (31), on erased memory (22),
+  with a supply in range (92, 93). A patch needs RAM, and verified Targets that name the running image as its base (70).
 * maxNumberOfBlockLength counts SID and block sequence counter.
-* 36: the counter starts at 01, FF is followed by 00. A repeat of the last counter is answered positively and not written again;
-  any other counter is 73. Without a download 24; more data than announced 71: the download ends.
-* 37: too early 24. A patch is rebuilt now.
-* What a patch says is judged as soon as it is there: its length and base at 34 (70), its header, and each stream's need of RAM, at
-  the 36 that brings them (72), the rest at 37 (72). Check memory says 08 then, and P0602 why.
-* dataFormatIdentifier x1: only with a key and not for metadata (31). What cannot be decrypted is 72 to 36, or to 37 where it is
-  cut short; check memory says 09.
-* A flash error is 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
+* 36: the counter starts at 01, and FF is followed by 00. A repeat of the last counter is answered positively and not written again.
+  Any other counter is refused with 73. Without a download the answer is 24. More data than announced is refused with 71, and the
+  download ends.
+* 37 is refused with 24 before all data are there. A patch is rebuilt now.
+* Each part of a patch is judged as soon as it has arrived: its length and base at 34 (70), its header and each stream's need of RAM at
+  the 36 that brings them (72), the rest at 37 (72). Check memory then answers 08, and P0602 has the reason.
+* dataFormatIdentifier x1: only with a key, and not for metadata (31). Data that cannot be decrypted are refused with 72 to 36, or to 37
+  where they are cut short. Check memory then answers 09.
+* A flash error is answered with 72 and ends the download. However a download ends, its slot is INVALID until check memory passes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def request_download(request: Request) -> bytes:
     download_format = DOWNLOAD_FORMATS.get(data[1])
     if download_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
-    _need_supply(request)
+    _require_supply(request)
     if dialogue.transfer is not None:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")
@@ -66,11 +67,13 @@ def request_download(request: Request) -> bytes:
 def transfer_data(request: Request) -> bytes | Later:
     transfer = _transfer(request)
     counter = request.data[1]
+    # A tester that lost the response sends the block again: written twice, it would be programmed over itself.
     if transfer.blocks and counter == transfer.last_counter:
         return bytes((0x76, counter))
     if counter != (transfer.last_counter + 1) & 0xFF:
         raise Negative(Nrc.WRONG_BLOCK_SEQUENCE_COUNTER)
-    _need_supply(request)
+    _require_supply(request)
+    # A thread for each block would cost more than the block itself where the flash takes no time.
     if request.device.firmware.flash.takes_time:
         return Later(lambda: _take_block(request, transfer))
     return _take_block(request, transfer)
@@ -91,7 +94,7 @@ def _transfer(request: Request) -> OpenTransfer:
     return request.dialogue.transfer
 
 
-def _need_supply(request: Request) -> None:
+def _require_supply(request: Request) -> None:
     refusal = request.device.conditions.supply_nrc()
     if refusal is not None:
         raise Negative(refusal)
@@ -118,6 +121,7 @@ def _take_block(request: Request, transfer: OpenTransfer) -> bytes:
 
 
 def _finish(request: Request, transfer: OpenTransfer) -> bytes:
+    # Before the work: whether it succeeds or not, a second 37 is out of sequence.
     request.dialogue.transfer = None
     try:
         transfer.download.finish()

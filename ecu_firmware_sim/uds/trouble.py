@@ -1,7 +1,7 @@
 """Services 14 ClearDiagnosticInformation and 19 ReadDTCInformation (02 by status mask, 06 extended data, 0A supported).
 
-Extended data records (manufacturer-specific numbers, layouts in docs/contracts.md): 01 how often and when last, 02 the job
-that was under way, 03 what had happened. FF asks for all. A code that was never set has status 00 and no record.
+Extended data records (manufacturer-specific numbers, layouts in docs/contracts.md): 01 the number of occurrences and the time of the last
+one, 02 the job that was under way, 03 what had happened. FF requests all of them. A code that was never set has status 00 and no record.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def _occurrence(stored: StoredDtc) -> bytes:
     try:
         seconds = int(datetime.fromisoformat(stored.set_at).timestamp())
     except ValueError:
+        # A record of an earlier version may have no time: 0 stands for "unknown" (docs/contracts.md).
         seconds = 0
     return bytes((stored.count,)) + max(0, seconds).to_bytes(4, "big")
 

@@ -264,7 +264,7 @@ def test_what_is_held_is_one_chunk_and_one_block_however_long_the_file_is() -> N
         download.write(data[start : start + 4093])
     download.finish()
     assert bytes(sink.data) == plain
-    assert download.most_held_bytes <= 4096 + 17 + 4093
+    assert download.max_held_bytes <= 4096 + 17 + 4093
 
 
 def test_nothing_of_a_chunk_is_handed_on_before_it_is_authentic() -> None:
