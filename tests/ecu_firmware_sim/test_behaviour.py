@@ -420,7 +420,8 @@ def test_frames_have_the_lengths_that_padding_and_tx_dl_say(
     more: tuple[tuple[str, int | None], ...],
     lengths: set[int],
 ) -> None:
-    rig = Rig(Line(transport, "normal", is_fd, more), tmp_path, keys, old_image)
+    # Identifiers of its own: the ECU that other tests share is still on the bus.
+    rig = Rig(Line(transport, "normal", is_fd, more, number=1), tmp_path, keys, old_image)
     try:
         with can.Bus(**rig.line.bus) as listener:
             assert rig.ask("3E 00") == "7E 00"
