@@ -12,7 +12,7 @@ from typing import Any
 from otabench.bench.uds.errors import EcuLost, EcuRefused
 from otabench.bench.uds.sequence.tester import Exchange
 from otabench.ecu_firmware_sim.errors import PowerLost
-from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, Operation
+from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, FlashOperation
 from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader
 from otabench.ecu_firmware_sim.personalities.personality import Personality
 
@@ -61,7 +61,7 @@ class DirectTester:
         self.ecu = Bootloader(personality, flash, random_bytes=random.Random(1).randbytes)
         self._boots_until_s: float | None = None
 
-    def _on_operation(self, operation: Operation) -> Cut | None:
+    def _on_operation(self, operation: FlashOperation) -> Cut | None:
         return self._cut if operation.number == self._cut_at else None
 
     def now_s(self) -> float:
