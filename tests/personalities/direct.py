@@ -12,7 +12,7 @@ from typing import Any
 from otabench.bench.uds.errors import EcuLost, EcuRefused
 from otabench.bench.uds.sequence.tester import Exchange
 from otabench.ecu_firmware_sim.errors import PowerLost
-from otabench.ecu_firmware_sim.flash.nor import Cut, NorFlash, FlashOperation
+from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash
 from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader
 from otabench.ecu_firmware_sim.personalities.personality import Personality
 
