@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir
+from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir, with_options
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import UnknownName
 from otabench.bench.firmware import images
+from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import ProgramFormat
 from otabench.bench.launcher import keys as bench_keys
@@ -66,46 +68,54 @@ def build(
             print(_line(file))
 
 
-def pack(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
-    ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")],
-    version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")],
-    keys: KeysDir = None,
+@dataclass(frozen=True)
+class PackOptions:
+    """The options of `otabench firmware pack`."""
+
+    ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")]
+    version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")]
+    keys: KeysDir = None
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
-    ] = None,
+    ] = None
     security_counter: Annotated[
         int | None, typer.Option(min=0, max=image_format.MAX_SECURITY_COUNTER, help="By default the major version.")
-    ] = None,
-    requires: _Requires = None,
-    as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False,
-    session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None,
-    bench: BenchFile = None,
-    run: RunDir = LATEST,
+    ] = None
+    requires: _Requires = None
+    as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False
+    session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None
+    bench: BenchFile = None
+    run: RunDir = LATEST
+
+
+@with_options
+def pack(
+    options: PackOptions,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
 ) -> None:
     """Make a signed MCUboot image of your own program.
 
     The format of the file is recognized by its contents. Gaps between its segments are filled with FF, as erased flash reads.
     The running bench's keys sign the image, by its bench file, unless others are given.
     """
-    keys, bench = _keys_and_bench_file(keys, bench, run)
+    keys, bench = _keys_and_bench_file(options.keys, options.bench, options.run)
     topology = bench_file.load(bench)
-    entry = topology.ecus.get(ecu)
+    entry = topology.ecus.get(options.ecu)
     if entry is None:
-        raise UnknownName("ECU", ecu, topology.ecus, where="in the bench file")
-    dependencies = images.parse_requirements(tuple(requires or ()), ecu=ecu, topology=topology)
-    program, binary = reading.read_binary(file, max_bytes=entry.slot_size_bytes, as_raw=as_raw, session=session)
-    made = images.pack(
-        binary,
-        ecu=ecu,
+        raise UnknownName("ECU", options.ecu, topology.ecus, where="in the bench file")
+    details = ImageDetails(
+        ecu=options.ecu,
         hardware_id=entry.hardware_id,
-        version=version,
-        keys_dir=keys,
-        out=out or Path(f"{entry.hardware_id}-{version}.bin"),
+        version=options.version,
         slot_size_bytes=entry.slot_size_bytes,
-        security_counter=security_counter,
-        dependencies=dependencies,
+        security_counter=options.security_counter,
+        dependencies=images.parse_requirements(tuple(options.requires or ()), ecu=options.ecu, topology=topology),
     )
+    program, binary = reading.read_binary(
+        file, max_bytes=entry.slot_size_bytes, as_raw=options.as_raw, session=options.session
+    )
+    out = options.out or Path(f"{entry.hardware_id}-{options.version}.bin")
+    made = images.pack(binary, details, keys_dir=keys, out=out)
     if program.format is not ProgramFormat.RAW:
         print(f"{file}: {program.format}, {', '.join(map(str, program.segments))}")
     print(_line(made))

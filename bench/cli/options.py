@@ -125,30 +125,31 @@ class BenchArguments:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def with_bench_arguments(command: _Command) -> _Command:
-    """Declare the fields of `BenchArguments` as options of a command, and pass them as its first argument.
+def with_options(command: _Command) -> _Command:
+    """Declare the fields of a command's first parameter, a dataclass, as its options, and pass them as that one object.
 
     typer reads a command's options from its signature, so that is what this decorator writes.
     """
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    hints = get_type_hints(BenchArguments, include_extras=True)
-    shared = [
+    first, *own = inspect.signature(command, eval_str=True).parameters.values()
+    group: type[Any] = first.annotation
+    hints = get_type_hints(group, include_extras=True)
+    grouped = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if field.default is MISSING else field.default,
             annotation=hints[field.name],
         )
-        for field in fields(BenchArguments)
+        for field in fields(group)
     ]
-    names = {parameter.name for parameter in shared}
+    names = {parameter.name for parameter in grouped}
 
     def called(**given: Any) -> Any:
-        arguments = BenchArguments(**{name: given[name] for name in names})
-        return command(arguments, **{name: value for name, value in given.items() if name not in names})
+        options = group(**{name: given[name] for name in names})
+        return command(options, **{name: value for name, value in given.items() if name not in names})
 
     called.__doc__, called.__name__ = command.__doc__, command.__name__
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
-    parameters = [*shared, *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*grouped, *own)}
+    parameters = [*grouped, *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own)]
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return called  # type: ignore[return-value]

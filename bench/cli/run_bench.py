@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from otabench.bench.cli import other_terminal
-from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, with_bench_arguments
+from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, with_options
 from otabench.bench.cli.progress import follow
 from otabench.bench.cli.runs import tidied_runs
 from otabench.bench.clients.job_watch import JobView
@@ -42,7 +42,7 @@ _CLOUD_CATCHES_UP_S: Final = 5.0
 _LOOK_INTERVAL_S: Final = 0.5
 
 
-@with_bench_arguments
+@with_options
 def run(
     arguments: BenchArguments,
     timeout: Annotated[
@@ -65,7 +65,7 @@ def run(
         raise typer.Exit(_run(taken, console, timeout_s=timeout))
 
 
-@with_bench_arguments
+@with_options
 def up(
     arguments: BenchArguments,
     frame_gate: Annotated[

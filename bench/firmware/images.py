@@ -57,6 +57,26 @@ class FirmwareFile:
     security_counter: int
 
 
+@dataclass(frozen=True)
+class ImageDetails:
+    """What an image's header and signed fields state about its binary.
+
+    Attributes:
+        ecu: the ECU's name, for messages.
+        hardware_id, version: what it is for, and what it is.
+        slot_size_bytes: of the slot that it must fit.
+        security_counter: None: the major version.
+        dependencies: versions of other ECUs that it requires.
+    """
+
+    ecu: str
+    hardware_id: str
+    version: str
+    slot_size_bytes: int = SLOT_SIZE_BYTES
+    security_counter: int | None = None
+    dependencies: Sequence[Dependency] = ()
+
+
 def parse_version(text: str) -> ImageVersion:
     """Return a version as ``2.0.1`` or ``2.0.1+5``.
 
@@ -105,13 +125,11 @@ def build(
         for version in versions:
             made.setdefault(name, {})[version] = pack(
                 _contents(name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version),
-                ecu=name,
-                hardware_id=entry.hardware_id,
-                version=version,
+                ImageDetails(
+                    name, entry.hardware_id, version, slot_size_bytes=entry.slot_size_bytes, dependencies=dependencies
+                ),
                 keys_dir=keys_dir,
                 out=out_dir / f"{entry.hardware_id}-{version}.bin",
-                slot_size_bytes=entry.slot_size_bytes,
-                dependencies=dependencies,
             )
     return made
 
@@ -149,26 +167,15 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
     return tuple(found)
 
 
-def pack(
-    body: bytes,
-    *,
-    ecu: str,
-    hardware_id: str,
-    version: str,
-    keys_dir: Path,
-    out: Path,
-    slot_size_bytes: int = SLOT_SIZE_BYTES,
-    security_counter: int | None = None,
-    dependencies: Sequence[Dependency] = (),
-) -> FirmwareFile:
+def pack(body: bytes, details: ImageDetails, *, keys_dir: Path, out: Path) -> FirmwareFile:
     """Pack a binary into a signed MCUboot image.
 
     Raises:
         FirmwareError: the binary is empty or too large for the slot, the security counter is not one of 32 bits, there is no
             signing key, or the file cannot be written.
     """
-    parsed = parse_version(version)
-    counter = parsed.major if security_counter is None else security_counter
+    version, ecu = parse_version(details.version), details.ecu
+    counter = version.major if details.security_counter is None else details.security_counter
     if not body:
         raise FirmwareError(f"firmware of {ecu}: the binary is empty; give a file with contents")
     if not 0 <= counter <= image_format.MAX_SECURITY_COUNTER:
@@ -184,43 +191,28 @@ def pack(
         with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
             raw = Path(work) / "body.bin"
             raw.write_bytes(body)
-            _imgtool_sign(
-                raw,
-                out,
-                key=key,
-                version=parsed,
-                counter=counter,
-                hardware_id=hardware_id,
-                slot_size=slot_size_bytes,
-                dependencies=dependencies,
-            )
+            _imgtool_sign(raw, out, details, key=key, version=version, counter=counter)
     except OSError as error:
         raise FirmwareError(
             f"{error.filename or out}: {error.strerror}; choose another place with --out or --keys"
         ) from error
-    return FirmwareFile(ecu, hardware_id, str(parsed), out, out.stat().st_size, counter)
+    return FirmwareFile(ecu, details.hardware_id, str(version), out, out.stat().st_size, counter)
 
 
 def _imgtool_sign(
-    raw: Path,
-    out: Path,
-    *,
-    key: Path,
-    version: ImageVersion,
-    counter: int,
-    hardware_id: str,
-    slot_size: int,
-    dependencies: Sequence[Dependency],
+    raw: Path, out: Path, details: ImageDetails, *, key: Path, version: ImageVersion, counter: int
 ) -> None:
     # imgtool raises click's exceptions; imported here because importing imgtool takes long
     import click
     from imgtool.main import sign
 
-    arguments = ["--key", str(key), "--header-size", hex(HEADER_SIZE), "--pad-header", "--slot-size", hex(slot_size)]
+    arguments = ["--key", str(key), "--header-size", hex(HEADER_SIZE), "--pad-header", "--slot-size"]
+    arguments += [hex(details.slot_size_bytes)]
     arguments += ["--align", str(ALIGN_BYTES), "--version", str(version), "--security-counter", str(counter)]
-    if dependencies:
-        arguments += ["--dependencies", "".join(f"({each.image_number},{each.version})" for each in dependencies)]
-    arguments += ["--vid", VENDOR, "--cid", hardware_id, str(raw), str(out)]
+    if details.dependencies:
+        required = "".join(f"({each.image_number},{each.version})" for each in details.dependencies)
+        arguments += ["--dependencies", required]
+    arguments += ["--vid", VENDOR, "--cid", details.hardware_id, str(raw), str(out)]
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print
             sign.main(arguments, prog_name="imgtool sign", standalone_mode=False)

@@ -25,6 +25,7 @@ from tuf.api.metadata import Metadata
 from otabench.bench import ports
 from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware import images, synthetic
+from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
 from otabench.bench.uds.endpoint import EcuEndpoint
@@ -115,12 +116,9 @@ class Material:
         out = self.folder / f"{self.hardware_id}-{version}.bin"
         made = images.pack(
             body,
-            ecu=self.ecu,
-            hardware_id=self.hardware_id,
-            version=version,
+            ImageDetails(self.ecu, self.hardware_id, version, dependencies=dependencies),
             keys_dir=self.folder,
             out=out,
-            dependencies=dependencies,
         )
         return made.path
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware import images, synthetic
+from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.topology import bench_file
 from otabench.proto import image_format
 from otabench.proto.image_format import Dependency, ImageVersion
@@ -96,12 +97,9 @@ def test_a_user_s_binary_is_packed_unchanged(keys: Path, tmp_path: Path, capsys:
     body = bytes(range(256)) * 5 + b"odd"
     made = images.pack(
         body,
-        ecu="adas",
-        hardware_id="adas-soc-b",
-        version="3.1.4+7",
+        ImageDetails("adas", "adas-soc-b", "3.1.4+7", security_counter=9),
         keys_dir=keys,
         out=tmp_path / "x.bin",
-        security_counter=9,
     )
     image, data = images.read(made.path)
     assert data[image.header_size : image.header_size + len(body)] == body
@@ -160,14 +158,12 @@ def test_a_binary_that_cannot_be_packed_is_refused_with_the_reason(
     keys: Path, tmp_path: Path, body: bytes, version: str, expected: str
 ) -> None:
     with pytest.raises(FirmwareError, match=expected):
-        images.pack(
-            body, ecu="engine", hardware_id="engine-mcu-a", version=version, keys_dir=keys, out=tmp_path / "x.bin"
-        )
+        images.pack(body, ImageDetails("engine", "engine-mcu-a", version), keys_dir=keys, out=tmp_path / "x.bin")
 
 
 def test_without_a_signing_key_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(FirmwareError, match="otabench keys init"):
-        images.pack(b"x", ecu="e", hardware_id="h", version="1.0.0", keys_dir=tmp_path, out=tmp_path / "x.bin")
+        images.pack(b"x", ImageDetails("e", "h", "1.0.0"), keys_dir=tmp_path, out=tmp_path / "x.bin")
 
 
 def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
