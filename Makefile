@@ -21,10 +21,10 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all sweep docs lint fmt proto lock kernel guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all test-debian13 sweep docs lint fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make bench FAULT=engine:boot-fail   the new engine image never boots: watch both ECUs roll back"
 	@echo "  make bench TRANSFER=full            full images instead of patches   (auto, full, delta)"
@@ -43,6 +43,9 @@ test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes mis
 
 test-all: setup-test  ## every test, with the full products of combinations of which `make test` runs a pairwise choice
 	@setup/run-tests --exhaustive $(if $(REQUIRE),--require $(REQUIRE)) $(ARGS) $(TESTS)
+
+test-debian13:  ## the README's commands and a share of the tests on Debian 13, in a root made by debootstrap (needs root)
+	@setup/on-debian trixie setup/test-system $(TESTS)
 
 sweep: setup-test  ## exhaustive sweeps (about half an hour), with the figures for docs/sweeps.md
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(SWEEPS)

@@ -129,7 +129,8 @@ def kernel_has_canline() -> bool:
 
 def _obstacle(bus: BusEntry) -> str:
     if not bus.is_vcan:
-        return f"{bus.channel} is not a vcan: its own bit rate applies"
+        own = "its own bit rate applies" if bus.has_wires else f"{bus.interface} has no bit rate"
+        return f"{bus.channel} is not a vcan: {own}"
     try:
         echo = _ECHO.read_text(encoding="ascii").strip()
     except OSError:

@@ -28,6 +28,7 @@ from otabench.bench.bus.pacing import Pacing
 from otabench.bench.captures.statistics import BusStatistics
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.topology import addresses
+from otabench.bench.topology.entries import BusEntry
 from otabench.bench.topology.model import Topology
 from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.job_states import JobState
@@ -124,6 +125,8 @@ class BusReport:
     mean_consecutive_frame_bits: float | None
     mean_consecutive_payload_bytes: float | None
     payload_limit_bytes_per_s: float | None
+    has_line: bool = True
+    """Frames take the time of their bits here. Otherwise there is neither a limit nor a load."""
     line: LineCounters | None = None
     """What the line itself counted since the bench was up, where it is paced exactly; beside it stands what was captured."""
 
@@ -198,8 +201,12 @@ def transfers(
     topology: Topology,
     statistics: Mapping[str, BusStatistics],
     full_image_bytes: Mapping[str, int],
+    pacings: Mapping[str, Pacing],
 ) -> tuple[TransferReport, ...]:
-    """Firmware transfers of a job (metadata is left out)."""
+    """Firmware transfers of a job (metadata is left out).
+
+    Limit and load of a bus without a line are None: a rate means nothing against a bit rate that nothing keeps.
+    """
     found = []
     for event in events:
         if event.event != "flash.transfer" or event.job_id != job_id or event.ecu not in topology.ecus:
@@ -208,7 +215,8 @@ def transfers(
         if kind not in ("full", "delta"):
             continue
         ecu = topology.ecus[event.ecu]
-        bus = statistics.get(ecu.bus)
+        timed = has_line(topology.buses[ecu.bus], pacings.get(ecu.bus))
+        bus = statistics.get(ecu.bus) if timed else None
         duration_s = float(event.data["duration_s"])
         end_s = datetime.fromisoformat(event.ts).timestamp()
         found.append(
@@ -224,6 +232,11 @@ def transfers(
             )
         )
     return tuple(found)
+
+
+def has_line(bus: BusEntry, pacing: Pacing | None) -> bool:
+    """Return whether frames take the time of their bits: on wires, and on a vcan that is paced."""
+    return bool(pacing and pacing.applied) or bus.has_wires
 
 
 def _requests(topology: Topology, ecus: Sequence[str]) -> list[FrameAddress]:
@@ -280,6 +293,7 @@ def bus_reports(
             bitrate=bus.bitrate,
             fd=entry.fd,
             paced=bool(pacing and pacing.applied),
+            has_line=has_line(entry, pacing),
             pace=pacing.pace if pacing else "",
             pacing_note=pacing.reason if pacing else "",
             frames=bus.frames,
@@ -289,7 +303,7 @@ def bus_reports(
             error_frames=bus.error_frames,
             mean_consecutive_frame_bits=bits,
             mean_consecutive_payload_bytes=payload_bytes,
-            payload_limit_bytes_per_s=_limit(bus, requests, fd=entry.fd),
+            payload_limit_bytes_per_s=_limit(bus, requests, fd=entry.fd) if has_line(entry, pacing) else None,
             line=lines.get(name),
         )
     return reports

@@ -93,6 +93,7 @@ class Reporter:
                 topology=bench.topology,
                 statistics=statistics,
                 full_image_bytes=_image_sizes(bench, target_version, after),
+                pacings=bench.pacings,
             ),
             buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
             files=_files(bench),

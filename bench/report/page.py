@@ -39,7 +39,7 @@ def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str
         tone=_tone(report),
         series=series,
         plots=_plots(report, series) if series is not None else None,
-        unpaced=unpaced_note([name for name, bus in report["buses"].items() if not bus["paced"]]),
+        unpaced=unpaced_note([name for name, bus in report["buses"].items() if not bus.get("has_line", bus["paced"])]),
         ecus=list(dict.fromkeys([*report["before"], *report["after"]])),
         story=story,
     )

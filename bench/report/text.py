@@ -98,14 +98,14 @@ def _mean_note(report: Report) -> str:
         for name, bus in report.buses.items()
         if bus.mean_consecutive_frame_bits
     ]
-    unpaced = [name for name, bus in report.buses.items() if not bus.paced]
+    unpaced = [name for name, bus in report.buses.items() if not bus.has_line]
     note = f"; {'; '.join(means)}" if means else ""
     return note + (f". {unpaced_note(unpaced)}" if unpaced else "")
 
 
 def unpaced_note(buses: Sequence[str]) -> str:
-    """Return the note on the limit of buses that are not paced; empty where all are."""
-    return f"Not paced, so the rate may exceed the limit: {', '.join(buses)}" if buses else ""
+    """Return the note on buses whose frames do not take the time of their bits; empty without such a bus."""
+    return f"Nothing paces these buses, so they have no limit and no load: {', '.join(buses)}" if buses else ""
 
 
 def _buses(report: Report) -> Group:

@@ -40,6 +40,8 @@ class VehicleEntry(Entry):
 
 _EXCLUSIVE: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
 """Interfaces of python-can that open a serial port or a USB device themselves."""
+_WITHOUT_WIRES: Final = frozenset({UDP_MULTICAST, "virtual"})
+"""Interfaces of python-can that pass frames between programs, as fast as these can."""
 
 
 class BusEntry(Entry):
@@ -83,6 +85,11 @@ class BusEntry(Entry):
     def is_vcan(self) -> bool:
         """Whether this is a virtual SocketCAN interface, by its name. Such a bus can be paced."""
         return self.interface == "socketcan" and str(self.channel).startswith("vcan")
+
+    @property
+    def has_wires(self) -> bool:
+        """Whether frames go over a physical line, which takes the time of their bits."""
+        return not self.is_vcan and self.interface not in _WITHOUT_WIRES
 
     @property
     def is_one_programs(self) -> bool:

@@ -63,6 +63,7 @@ def transfers_of(bench: Bench, job: JobView) -> tuple[figures.TransferReport, ..
         topology=bench.topology,
         statistics=figures.read_statistics(bench.folder.can, ["powertrain"]),
         full_image_bytes={},
+        pacings=bench.pacings,
     )
 
 

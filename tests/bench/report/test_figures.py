@@ -48,9 +48,18 @@ def job_in(state_: JobState, reason: str = "") -> JobView:
     return JobView("job-1", state_, reason, [state_])
 
 
+PACED = {"powertrain": Pacing(True, 500_000, 115.8, pacing.EXACT)}
+UNPACED = {"powertrain": Pacing(False, 500_000, 115.8, reason="not asked for")}
+
+
 def transfers() -> tuple[figures.TransferReport, ...]:
     return figures.transfers(
-        list(trace.read(RECORDED)), JOB, topology=BENCH, statistics={"powertrain": BUS}, full_image_bytes=IMAGES
+        list(trace.read(RECORDED)),
+        JOB,
+        topology=BENCH,
+        statistics={"powertrain": BUS},
+        full_image_bytes=IMAGES,
+        pacings=PACED,
     )
 
 
@@ -74,7 +83,7 @@ def whole_report() -> Report:
         buses=figures.bus_reports(
             BENCH,
             {"powertrain": BUS},
-            {"powertrain": Pacing(True, 500_000, 115.8, pacing.EXACT)},
+            PACED,
             lines={"powertrain": LINE},
         ),
         files={"report": "runs/x/report.txt"},
@@ -123,11 +132,16 @@ def test_with_extended_addressing_the_limit_is_of_the_ecu_s_own_frames_and_their
     bus.by_extension[(0x6F1, 0x12)] = IdStatistics(0, 0, 0, 100, 100 * 111)
     bus.by_extension[(0x6F1, 0x11)] = IdStatistics(0, 0, 0, 300, 300 * 123)
     (adas, engine) = figures.transfers(
-        list(trace.read(RECORDED)), JOB, topology=bench, statistics={"powertrain": bus}, full_image_bytes={}
+        list(trace.read(RECORDED)),
+        JOB,
+        topology=bench,
+        statistics={"powertrain": bus},
+        full_image_bytes={},
+        pacings=PACED,
     )
     assert engine.limit_bytes_per_s == pytest.approx(500_000 / 111 * 6)
     assert adas.limit_bytes_per_s == pytest.approx(500_000 / 123 * 6)
-    buses = figures.bus_reports(bench, {"powertrain": bus}, {}, lines={})
+    buses = figures.bus_reports(bench, {"powertrain": bus}, PACED, lines={})
     assert buses["powertrain"].payload_limit_bytes_per_s == pytest.approx(500_000 / 120 * 6)
     text = report_view.as_text(replace(whole_report(), buses=buses))
     assert "500 kbit/s / 120.0 bits x 6 bytes" in " ".join(text.split())
@@ -140,15 +154,46 @@ def test_bus_load_is_the_bits_of_the_transfer_s_own_time() -> None:
     end_key = int(datetime.fromisoformat(event.ts).timestamp() * 10)
     bus = BusStatistics(bitrate=500_000, data_bitrate=500_000, bins={end_key - 5: 50_000, end_key + 50: 50_000})
     (adas, _) = figures.transfers(
-        [event, event], JOB, topology=BENCH, statistics={"powertrain": bus}, full_image_bytes={}
+        [event, event], JOB, topology=BENCH, statistics={"powertrain": bus}, full_image_bytes={}, pacings=PACED
     )
     assert adas.bus_load == pytest.approx(50_000 / (500_000 * event.data["duration_s"]))
     assert adas.limit_bytes_per_s is None
 
 
+def without_wires() -> Topology:
+    return BENCH.without_kernel_can(udp_ports=[43113])
+
+
+@pytest.mark.parametrize(("bench", "pacings"), [(BENCH, UNPACED), (BENCH, {}), (without_wires(), UNPACED)])
+def test_a_bus_that_nothing_paces_has_no_limit_and_no_load(bench: Topology, pacings: dict[str, Pacing]) -> None:
+    """Nothing keeps its bit rate, so that an update over UDP multicast came to 168 percent of the line's limit."""
+    adas, _ = figures.transfers(
+        list(trace.read(RECORDED)),
+        JOB,
+        topology=bench,
+        statistics={"powertrain": BUS},
+        full_image_bytes=IMAGES,
+        pacings=pacings,
+    )
+    assert adas.bytes_per_s > 0
+    assert (adas.limit_bytes_per_s, adas.share_of_limit, adas.bus_load) == (None, None, None)
+    buses = figures.bus_reports(bench, {"powertrain": BUS}, pacings, lines={})
+    assert buses["powertrain"].payload_limit_bytes_per_s is None
+    text = report_view.as_text(replace(whole_report(), buses=buses, transfers=(adas,)))
+    assert "Nothing paces these buses, so they have no limit and no load: powertrain" in " ".join(text.split())
+
+
+def test_a_real_bus_is_its_own_line() -> None:
+    real = bench_file.parse(bench_file.default_text().replace("vcan0", "can0"), name="x")
+    buses = figures.bus_reports(real, {"powertrain": BUS}, UNPACED, lines={})
+    assert buses["powertrain"].payload_limit_bytes_per_s is not None
+    text = report_view.as_text(replace(whole_report(), buses=buses))
+    assert "Nothing paces" not in text
+
+
 def test_without_a_capture_no_limit_is_made_up() -> None:
     (adas, _) = figures.transfers(
-        list(trace.read(RECORDED)), JOB, topology=BENCH, statistics={}, full_image_bytes=IMAGES
+        list(trace.read(RECORDED)), JOB, topology=BENCH, statistics={}, full_image_bytes=IMAGES, pacings=PACED
     )
     assert (adas.limit_bytes_per_s, adas.share_of_limit, adas.bus_load) == (None, None, None)
 

@@ -132,12 +132,12 @@ def test_the_page_says_how_a_bus_is_paced_and_what_its_line_counted(tmp_path: Pa
     ) in page
 
 
-def test_a_bus_that_is_not_paced_may_lie_above_the_limit_and_the_page_says_so(tmp_path: Path, page: str) -> None:
+def test_the_page_says_which_buses_nothing_paces(tmp_path: Path, page: str) -> None:
     run = small_run.unpack(tmp_path / "run")
     content = json.loads((run / "report.json").read_text())
-    content["buses"]["powertrain"]["paced"] = False
+    content["buses"]["powertrain"] |= {"paced": False, "has_line": False}
     (run / "report.json").write_text(json.dumps(content))
-    words = "Not paced, so the rate may exceed the limit: powertrain"
+    words = "Nothing paces these buses, so they have no limit and no load: powertrain"
     assert write_page(run).read_text(encoding="utf-8").count(words) == 2, "with the plot and with the table"
     assert words not in page
 
