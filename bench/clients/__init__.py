@@ -1,1 +1,1 @@
-"""Clients of a running bench: the operator's gRPC, the driver's page, the course of a job."""
+"""Clients of a running bench: the operator's gRPC (``operator``), the driver's page (``hmi``), and the states of a job (``job_watch``)."""

@@ -1,7 +1,9 @@
-"""Client of the gateway's HMI: reads what the page shows, and decides in the driver's place.
+"""The client of the gateway's HMI: read what the driver's page shows, and decide in the driver's place.
 
-A decision that comes a moment before the gateway takes decisions is repeated for a short while; any other refusal is
-the caller's to see.
+    hmi = HmiClient(8080)
+    hmi.decide("install", job_id=hmi.state()["job_id"])
+
+A decision may arrive a moment before the gateway waits for one. It is then repeated for a short time. Any other refusal is raised.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class HmiClient:
         """Return what the page shows (``gateway.hmi.model.HmiState`` as JSON).
 
         Raises:
-            EndpointError: no answer.
+            EndpointError: the gateway does not answer.
         """
         status, body = self._request("GET", "/api/state")
         if status != http.client.OK or not isinstance(body, dict):
@@ -43,10 +45,10 @@ class HmiClient:
         return body
 
     def decide(self, decision: str, *, job_id: str) -> None:
-        """Answer the job's question: ``install``, ``later`` or ``decline``.
+        """Decide about a job: ``install``, ``later`` or ``decline``.
 
         Raises:
-            EndpointError: no answer, or the gateway refuses the decision.
+            EndpointError: the gateway does not answer, or refuses the decision.
         """
         deadline = Deadline(_CONFLICT_PATIENCE_S)
         while True:

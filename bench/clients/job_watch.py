@@ -1,7 +1,7 @@
-"""Follows jobs in the trace while it is written: which state each is in, and by which way it came there.
+"""Follow jobs in the trace while it is written: their states and the history of their states.
 
-A job's state is read from the gateway's own ``job.state`` events, so a dead cloud or a dead page does not blind whoever waits. Only
-what was appended since the last call is read.
+The states come from the gateway's own ``job.state`` events, so a caller can wait for a job even if cloud and page are down. Each call reads
+only the part of the file that was appended since the last call.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from otabench.proto.trace import TraceEvent
 
 
 class TraceTail:
-    """The events appended to a trace file since the last look; a torn last line waits for its end."""
+    """The events that were appended to a trace file since the last call. An incomplete last line waits until it is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def new_events(self) -> list[TraceEvent]:
-        """Return the events since the last call; empty while the file is not there."""
+        """Return the events since the last call. While the file does not exist, the list is empty."""
         try:
             with self._path.open("rb") as trace:
                 trace.seek(self._offset)
@@ -36,14 +36,14 @@ class TraceTail:
 
 @dataclass
 class JobView:
-    """One job as the gateway reported it."""
+    """One job, from the gateway's events."""
 
     job_id: str
     state: JobState = JobState.CREATED
     reason: str = ""
     history: list[JobState] = field(default_factory=list)
     changed_ns: int = 0
-    """When it came to its state, on the monotonic clock."""
+    """When the job entered its state, on the monotonic clock."""
 
     @property
     def ended(self) -> bool:
@@ -51,7 +51,7 @@ class JobView:
 
 
 class JobWatch:
-    """All jobs of a trace, brought up to date by ``update``."""
+    """All jobs of a trace. ``update`` reads new events."""
 
     def __init__(self, path: Path, *, component: str = "gateway") -> None:
         self._tail = TraceTail(path)
@@ -61,7 +61,7 @@ class JobWatch:
         """The job whose state changed last."""
 
     def update(self) -> list[TraceEvent]:
-        """Take in what was appended; return it."""
+        """Read new events, update the jobs, and return the events."""
         events = self._tail.new_events()
         for event in events:
             if event.event != "job.state" or event.component != self._component or event.job_id is None:

@@ -1,6 +1,11 @@
-"""The operator's client of the cloud's control plane: registers the vehicle, makes campaigns, looks at them.
+"""The operator's client of the cloud's control plane: register vehicles, create, read and cancel campaigns.
 
-It sets the timeouts of calls and the text of errors. Only this module and the gateway import grpc.
+    with OperatorClient("127.0.0.1:50051", tls) as operator:
+        campaign = operator.create_campaign(name="2.0.0", release_notes="", vins=[vin], images=[CampaignImage("engine-mcu-a", image)])
+        for state in operator.watch_campaign(campaign.campaign_id):
+            print(state.jobs[0].state)
+
+This module sets the timeouts of calls and the texts of errors. Only this module and the gateway import grpc.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # this module makes the error messages
+# gRPC reads this at its import. Its own log lines mention C++ files; this module raises errors with plain messages.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,13 +29,13 @@ from otabench.proto.process_config import TlsConfig
 
 CALL_TIMEOUT_S: Final = 20.0
 CAMPAIGN_TIMEOUT_S: Final = 120.0
-"""Making patches takes its time on one slow CPU."""
+"""Longer than for other calls: the cloud makes patches during the call, which takes long on a slow CPU."""
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class CampaignImage:
-    """What one kind of ECU is to run, and what it runs now."""
+    """The image that one kind of ECU is to run, and optionally the image that it runs now, as the base of a patch."""
 
     hardware_id: str
     image: bytes
@@ -37,11 +43,11 @@ class CampaignImage:
 
 
 class OperatorClient:
-    """A connection to the control plane; a context manager.
+    """A connection to the control plane, as a context manager.
 
     Args:
         target: host:port.
-        tls: the operator's certificate; None on a plain-text bench.
+        tls: the operator's certificate. None: no encryption.
     """
 
     def __init__(self, target: str, tls: TlsConfig | None) -> None:
@@ -75,7 +81,7 @@ class OperatorClient:
         self._channel.close()
 
     def is_serving(self) -> bool:
-        """Return whether the control plane says of itself that it serves."""
+        """Return whether the control plane reports that it serves (gRPC health checking)."""
         try:
             answer = self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=2.0)
         except grpc.RpcError:
@@ -90,12 +96,12 @@ class OperatorClient:
         public_keys: Mapping[str, bytes] | None = None,
         image_numbers: Mapping[str, int] | None = None,
     ) -> None:
-        """Make a vehicle known.
+        """Register a vehicle.
 
         Args:
             vin: the vehicle.
-            ecus: name, serial, hardware id of each.
-            public_keys: X25519, by name.
+            ecus: name, serial number and hardware id of each ECU.
+            public_keys: X25519 keys, by the ECU's name.
             image_numbers: image numbers by ECU name. Default for an ECU: its position in ``ecus``, counted from 1.
 
         Raises:
@@ -148,7 +154,7 @@ class OperatorClient:
         return campaign
 
     def get_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
-        """Return one campaign as the cloud has it now.
+        """Return the present state of one campaign.
 
         Raises:
             EndpointError: the cloud does not answer, or knows no such campaign.
@@ -195,7 +201,7 @@ class OperatorClient:
 
 
 class _Explained:
-    """Turns a failed call into an EndpointError that says which call, where, and why."""
+    """A context manager that turns a failed call into an EndpointError with the call, the address and the reason."""
 
     def __init__(self, call: str, target: str) -> None:
         self._call = call

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunningBench:
-    """A bench that another process keeps up."""
+    """A bench that runs in another process."""
 
     folder: Path
     content: dict[str, Any]
@@ -37,7 +37,7 @@ class RunningBench:
         return HmiClient(int(self.content["hmi_port"]))
 
     def operator(self) -> OperatorClient:
-        """Return a connection to its cloud; to be closed."""
+        """Return a connection to the cloud. The caller closes it."""
         from otabench.bench.clients.operator import OperatorClient
 
         cloud = self.content["cloud"]
@@ -47,7 +47,7 @@ class RunningBench:
         """Return a simulated ECU's control port.
 
         Raises:
-            WrongUsage: there is none of that name.
+            UnknownName: the bench does not have a simulated ECU of that name.
         """
         ports = self.content["control_ports"]
         if name not in ports:
@@ -76,7 +76,7 @@ def find(run_dir: Path) -> RunningBench:
     """Return the bench that runs in that folder.
 
     Raises:
-        NoRunningBench: none does.
+        NoRunningBench: no bench runs in that folder.
     """
     path = run_dir / "bench.json"
     hint = "start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `setup/with-can --join` in front"
@@ -106,7 +106,7 @@ def published_keys(run_dir: Path) -> tuple[Path, Path | None] | None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Return whether that process exists, and is not another program that got its number later."""
+    """Return whether the process exists. A number may be reused, so also check that it is a Python process."""
     try:
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,18 +1,17 @@
-"""``python -m otabench.bench.faults.bus_load``: other nodes' traffic on one bus, as requested at its control port.
+"""``python -m otabench.bench.faults.bus_load``: send other nodes' traffic on one bus, as requested at a control port.
 
-``faults.load_plan`` chooses the frames; here they are sent at their times, and what was sent is measured. Each bus has one such
-process, started with the bench. Until a load is requested, it opens no bus and does not import python-can.
+* Each bus has one such process, started with the bench. Until a load is requested, it neither opens the bus nor imports python-can.
+* python-can's ``send_periodic`` sends the frames: on SocketCAN by the kernel's broadcast manager (CAN_BCM), on any other interface by
+  threads. On a real bus the frames are really sent.
+* Each request for the state measures the load for a second: on SocketCAN from the frames on the bus, by the kernel's time stamps and
+  counted in bits; elsewhere from the frames that were handed to the interface.
+* The broadcast manager counts each cycle from the moment when its timer really fired, so small delays add up, more on a busy machine. The
+  process measures the delay every few seconds and corrects the cycles.
 
-Frames are sent by python-can's ``send_periodic``: on SocketCAN by the kernel's broadcast manager (CAN_BCM), on any other
-interface by threads. On a real bus they are really sent.
+The control port works like a frame gate's (docs/contracts.md), with the operations ``state``, ``fault`` (kind ``load``), ``clear`` and
+``seed``. ``faults.load_plan`` chooses the frames.
 
-Measured, each time the state is asked: on SocketCAN what comes by on the bus within a second, by the kernel's time stamps, bit by
-bit; elsewhere what was handed to the interface. The broadcast manager counts each cycle from when its timer really fired, so
-it is late by a little each time, more on a busy machine: that is looked at now and then, and the cycles are corrected.
-
-Control port: as a frame gate's (docs/contracts.md), operations ``state``, ``fault`` (kind ``load``), ``clear`` and ``seed``.
-
-Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr); 2 wrong usage.
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 could not run (one line on stderr); 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ _LOOK_INTERVAL_S: Final = 0.02
 _CORRECTIONS_AT_ONCE: Final = 2
 _CORRECT_EVERY_S: Final = 5.0
 _CLOSE_ENOUGH_S: Final = 0.0001
-"""Cycles are not corrected for less."""
+"""Smaller changes of the delay are not corrected: each correction restarts all cycles."""
 _MAX_START_S: Final = 0.2
-"""Over so long the first frames are spread, so that not all cycles begin at once."""
+"""The cycles start one after the other within this time. Started at once, all frames would compete for the line at the same moments."""
 _HEARS_NOTHING: Final = [{"can_id": 0x1FFF_FFFF, "can_mask": 0x1FFF_FFFF, "extended": True}]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Percent of the line: the load's own frames, and all frames; how late the timers are. None where it cannot be measured."""
+    """Percent of the line, for the load's own frames and for all frames; and the delay of the timers. None: it cannot be measured."""
 
     own_percent: float | None
     whole_bus_percent: float | None = None
@@ -59,11 +58,11 @@ class Measured:
 
 
 class Traffic:
-    """Sends cyclic frames on a bus.
+    """Cyclic frames on a bus.
 
     Args:
-        can_arguments: of ``can.Bus``.
-        line: what the bus carries.
+        can_arguments: arguments of ``can.Bus``.
+        line: the bit rates of the bus.
     """
 
     def __init__(self, can_arguments: dict[str, Any], line: Line) -> None:
@@ -72,40 +71,49 @@ class Traffic:
         self._bus: can.BusABC | None = None
         self._tasks: list[RestartableCyclicTaskABC] = []
         self._handed_over: dict[int, int] | None = None
-        """How often each frame was handed to the interface, where this process does it."""
+        """How often each frame was handed to the interface, if threads of this process send."""
         self._late_s = 0.0
         self.frames: tuple[CyclicFrame, ...] = ()
 
     def send(self, frames: tuple[CyclicFrame, ...]) -> None:
-        """Send these from now on, and no others. Raises BenchError where the bus cannot be used."""
+        """From now on, send these frames instead of all earlier ones.
+
+        Raises:
+            BenchError: the bus cannot be used.
+        """
         self.stop()
         if not frames:
             return
         import can
 
-        logging.getLogger("can").setLevel(logging.CRITICAL + 1)  # it tells each frame that could not be sent
+        # python-can logs every frame that could not be sent.
+        logging.getLogger("can").setLevel(logging.CRITICAL + 1)
         channel = self._arguments["channel"]
         try:
             self._bus = can.Bus(**self._arguments, can_filters=_HEARS_NOTHING)
             for frame in frames:
                 self._start(self._bus, frame)
                 time.sleep(_MAX_START_S / len(frames))
-        except Exception as error:  # python-can's interfaces raise what they like
+        except Exception as error:  # python-can's interfaces raise any exception
             self.stop()
             raise BenchError(
-                f"bus load: {channel}: {error}; is the interface up, and free for one more user?"
+                f"bus load: {channel}: {error}; check that the interface is up and may be used by another program"
             ) from error
         self.frames = frames
 
     def stop(self) -> None:
-        """Send nothing any more. May be called twice."""
+        """Stop sending. May be called twice."""
         bus, self._bus, self._handed_over, self._tasks, self.frames = self._bus, None, None, [], ()
         if bus is not None:
             with contextlib.suppress(Exception):  # the interface is gone
                 bus.shutdown()
 
     def measure(self) -> Measured:
-        """Return what the line carries, in the second that follows. Raises BenchError where the bus is gone."""
+        """Measure the load of the line for a second.
+
+        Raises:
+            BenchError: the bus is gone.
+        """
         if self._arguments["interface"] == "socketcan":
             return self._seen()
         counts, frames = self._handed_over, self.frames
@@ -137,13 +145,18 @@ class Traffic:
                 counts[frame.can_id] = counts.get(frame.can_id, 0) + 1
 
             task.modifier_callback = count
-            task.on_error = lambda _error: True  # a frame that could not be sent is lost, as on a bus that is full
+            # A frame that could not be sent is lost, as on a full bus. Without this the task would end.
+            task.on_error = lambda _error: True
         assert isinstance(task, RestartableCyclicTaskABC)
         task.start()
         self._tasks.append(task)
 
     def correct(self, late_s: float) -> None:
-        """Make up for timers that are so late. Raises BenchError where the bus is gone."""
+        """Shorten the cycles by the delay of the timers.
+
+        Raises:
+            BenchError: the bus is gone.
+        """
         if abs(late_s - self._late_s) < _CLOSE_ENOUGH_S:
             return
         import can
@@ -152,7 +165,7 @@ class Traffic:
         try:
             for frame, task in zip(self.frames, self._tasks, strict=True):
                 task.period = self._period_s(frame)
-                task.start()  # anew, with that cycle
+                task.start()  # restart with the new cycle
                 time.sleep(_MAX_START_S / len(self._tasks))
         except (OSError, can.CanError) as error:
             raise BenchError(f"bus load: {self._arguments['channel']}: {error}; is the interface up?") from error
@@ -195,14 +208,14 @@ class Traffic:
 
 
 class LoadControl:
-    """What the control port of a load does.
+    """The operations of a load's control port.
 
     Args:
-        traffic: what is sent.
-        name: the bus's.
-        line: what it carries.
-        avoid: identifiers that others use.
-        seed: of the frames.
+        traffic: the sender of the frames.
+        name: the name of the bus.
+        line: the bit rates of the bus.
+        avoid: identifiers that other nodes use.
+        seed: the seed for choosing frames.
     """
 
     def __init__(self, traffic: Traffic, *, name: str, line: Line, avoid: Collection[int], seed: int) -> None:
@@ -214,10 +227,14 @@ class LoadControl:
         self._load: Load | None = None
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        """Set, and replaced, whenever what is sent changes."""
+        """Set, and replaced by a new one, at every change of the frames."""
 
     def perform(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return one operation. Raises BenchError."""
+        """Perform one operation and return the members of its answer.
+
+        Raises:
+            BenchError: the operation is unknown or cannot be carried out.
+        """
         with self._lock:
             operation = self._change(message)
         if operation != "state" or self._load is None:
@@ -255,7 +272,7 @@ class LoadControl:
             threading.Thread(target=self._keep_correct, args=(self._changed,), daemon=True).start()
 
     def _keep_correct(self, changed: threading.Event) -> None:
-        """Correct the cycles now and then until what is sent changes, or the bus is gone."""
+        """Correct the cycles every few seconds, until the frames change or the bus is gone."""
         looks = 0
         try:
             while not changed.wait(0.0 if looks < _CORRECTIONS_AT_ONCE else _CORRECT_EVERY_S):
@@ -265,7 +282,7 @@ class LoadControl:
                         self._traffic.correct(measured.late_s)
                 looks += 1
         except BenchError as error:
-            print(f"{error}; the load is not corrected any more", file=sys.stderr, flush=True)
+            print(f"{error}; the load is no longer corrected", file=sys.stderr, flush=True)
 
     def _shown(self) -> dict[str, Any]:
         load, frames = self._load, self._traffic.frames
@@ -286,7 +303,11 @@ def _rounded(percent: float | None) -> float | None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve the control port until a signal comes. Raises BenchError."""
+    """Serve the control port until a signal arrives.
+
+    Raises:
+        BenchError: the control port or the bus cannot be used.
+    """
     bus = json.loads(arguments.bus)
     can_arguments = bus["can"]
     line = Line(bitrate=bus["bitrate"], data_bitrate=bus["data_bitrate"], fd=bool(can_arguments.get("fd")))

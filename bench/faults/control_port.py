@@ -1,6 +1,10 @@
-"""Client of a control port (docs/contracts.md), a simulated ECU's or a bus's: JSON lines over TCP on loopback.
+"""The client of a control port (docs/contracts.md), of a simulated ECU or a bus: JSON lines over TCP on loopback.
 
-The kinds of faults, and how one is written on the command line. The ECU implements what a fault does.
+    port = ControlPort("engine", 7001)
+    port.fault("silent", count=3)
+    port.power("cycle")
+
+This module also defines the kinds of faults and their form on the command line. Simulated ECU, frame gate and bus load implement them.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ FAULT_KINDS: Final = {
     "crash": "a trial image comes up, answers, and crashes (after_s=0.3 count=1)",
     "crash-after-confirm": "the image crashes once it is confirmed, and comes up again (after_s=0.3)",
     "nrc": "a service is answered with a negative response code (service=0x36 nrc=0x72 count=1)",
-    "silent": "no answer to so many requests (count=5)",
+    "silent": "no answer to a number of requests (count=5)",
     "power-cut": "power is lost at a flash operation from now on (flash_operation=100 mode=clean|torn|garbage seed=7)",
-    "power-cycle-at": "power is lost after so many bytes of a transfer (bytes=20000 off_s=0.5)",
+    "power-cycle-at": "power is lost after a number of bytes of a transfer (bytes=20000 off_s=0.5)",
     "slow-flash": "erase and program take longer (factor=10)",
     "bit-rot": "one bit of a slot flips (slot=0 offset=4096)",
     "voltage": "the supply has that voltage (volts=7.5)",
@@ -32,7 +36,7 @@ FAULT_KINDS: Final = {
     "duplicate": "CAN frames come twice (as drop)",
     "corrupt": "one bit of the data of CAN frames flips (as drop)",
     "delay": "CAN frames come late, in order (as drop; ms=50)",
-    "load": "other traffic takes that share of a bus's line (60% priority=high|low|lowest or ids=0x500-0x53F; seed=1)",
+    "load": "other traffic takes a share of a bus's line (60% priority=high|low|lowest or ids=0x500-0x53F; seed=1)",
 }
 ECU_FAULT_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "boot-fail": ("count",),
@@ -49,16 +53,16 @@ ECU_FAULT_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "speed": ("km_h",),
     "engine-running": (),
 }
-"""The parameters that each fault of a simulated ECU takes. The ECU judges their values, and has the last word."""
+"""The parameters of each fault of a simulated ECU. The ECU itself checks their values."""
 _BARE: Final = {"load": "share"}
-"""The parameter of a kind whose name may be left out."""
+"""By kind: the parameter whose name may be left out."""
 NO_FAULTS: Final = {
-    "clear": "no fault any more, of the ECU or (bus) of its frames",
-    "on": "power of the ECU comes back",
-    "off": "power of the ECU goes",
-    "cycle": "power goes and comes back at once",
+    "clear": "clear all faults of the ECU, or of the frames of a bus",
+    "on": "switch the ECU's power on",
+    "off": "switch the ECU's power off",
+    "cycle": "switch the ECU's power off and on again",
 }
-"""What else `otabench fault ECU KIND` does."""
+"""Further actions of `otabench fault ECU KIND`."""
 _TIMEOUT_S: Final = 5.0
 
 _MAX_NUMBER: Final = 2**64 - 1
@@ -77,7 +81,7 @@ class Fault:
         """Read ``engine:boot-fail`` or ``engine:power-cut:flash_operation=40:off_s=1``.
 
         Raises:
-            WrongUsage: not of that form, or an unknown kind or parameter.
+            WrongUsage: the text does not have that form, or the kind or a parameter is unknown.
         """
         ecu, _, rest = text.partition(":")
         kind, *parameters = rest.split(":")
@@ -92,10 +96,10 @@ class Fault:
 
 
 def checked_kind(kind: str) -> str:
-    """Return the kind, if there is such a one.
+    """Return the kind if it exists.
 
     Raises:
-        WrongUsage: there is not.
+        WrongUsage: the kind does not exist.
     """
     if kind not in FAULT_KINDS:
         raise UnknownName("fault", kind, FAULT_KINDS)
@@ -108,7 +112,7 @@ def check_parameters(kind: str, names: Iterable[str]) -> None:
     Faults of frames and loads are checked where they are parsed (``frame_faults``, ``load_plan``).
 
     Raises:
-        UnknownName: the fault has no such parameter.
+        UnknownName: the fault does not have this parameter.
     """
     known = ECU_FAULT_PARAMETERS.get(kind)
     if known is None:
@@ -119,10 +123,10 @@ def check_parameters(kind: str, names: Iterable[str]) -> None:
 
 
 def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | float | str]:
-    """Read the ``key=value`` texts of a kind; numbers may be hexadecimal. Of a load, ``60%`` means ``share=60%``.
+    """Parse the ``key=value`` texts of a kind. Numbers may be hexadecimal. For a load, ``60%`` means ``share=60%``.
 
     Raises:
-        WrongUsage: one is not of that form, or a number is too large.
+        WrongUsage: a text does not have that form, or a number is too large.
     """
     parameters: dict[str, int | float | str] = {}
     for text in texts:
@@ -136,7 +140,7 @@ def parse_parameters(texts: list[str], *, kind: str = "") -> dict[str, int | flo
 
 
 def shown(fault: Mapping[str, Any]) -> str:
-    """Return a fault as the control port tells it: ``power-cut flash_operation=9 mode=garbage seed=7``."""
+    """Return a fault of a control port's answer as text: ``power-cut flash_operation=9 mode=garbage seed=7``."""
     return " ".join((str(fault["kind"]), *(f"{key}={value}" for key, value in fault.items() if key != "kind")))
 
 
@@ -157,7 +161,7 @@ def _number(text: str) -> int | float | str:
 
 @dataclass(frozen=True)
 class ControlPort:
-    """The control port of one ECU, or of ``what`` there is of that name."""
+    """The control port of one ECU, or of another thing (``what``) with that name."""
 
     ecu: str
     port: int
@@ -169,7 +173,7 @@ class ControlPort:
         """Send one request, such as ``call("power", state="cycle")``, and return the answer.
 
         Raises:
-            EndpointError: there is no answer, or a refusal.
+            EndpointError: the port does not answer, or refuses the request.
         """
         request = json.dumps({"op": op, **arguments}) + "\n"
         try:
@@ -180,7 +184,7 @@ class ControlPort:
         except (OSError, ValueError) as error:
             raise EndpointError(
                 f"{self.what} {self.ecu}: its control port {self.host}:{self.port} does not answer "
-                f"({error or 'no answer'}); does its process still run?"
+                f"({error or 'no answer'}); check that its process still runs"
             ) from error
         if not isinstance(answer, dict) or not answer.get("ok"):
             reason = answer.get("error", "no reason given") if isinstance(answer, dict) else answer
@@ -188,7 +192,7 @@ class ControlPort:
         return answer
 
     def state(self) -> dict[str, Any]:
-        """Power, mode, slots, faults (docs/contracts.md)."""
+        """Return power, mode, slots and faults (docs/contracts.md)."""
         return self.call("state")
 
     def control(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -196,7 +200,7 @@ class ControlPort:
         return self.call(op, **arguments)
 
     def power(self, state: str) -> None:
-        """``on``, ``off`` or ``cycle``."""
+        """Switch the power: ``on``, ``off`` or ``cycle``."""
         self.call("power", state=state)
 
     def fault(self, kind: str, **parameters: Any) -> None:
@@ -214,7 +218,7 @@ class ControlPort:
         self.call("clear")
 
     def is_up(self) -> bool:
-        """Return whether its process answers, whatever an ECU's power."""
+        """Return whether the process answers. A simulated ECU answers here even without power."""
         try:
             self.call("state")
         except EndpointError:

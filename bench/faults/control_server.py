@@ -13,9 +13,9 @@ def open_control_server(perform: Perform, *, port: int, owner: str) -> ControlSe
     """Return a server that listens on a port of loopback.
 
     Args:
-        perform: what a message does; a BenchError becomes a refusal.
-        port: where it listens.
-        owner: stands in the error's text.
+        perform: carries out a message; a BenchError becomes a refusal.
+        port: the port to listen on.
+        owner: the name of the owner in error messages.
 
     Raises:
         BenchError: the port is in use.
@@ -37,7 +37,7 @@ def seed_of(message: dict[str, Any]) -> int | None:
     """Remove the seed from a ``seed`` message, or from a ``fault`` message that has one. Return it, or None.
 
     Raises:
-        WrongUsage: it is not a whole number.
+        WrongUsage: the seed is not a whole number.
     """
     if message.get("op") != "seed" and not (message.get("op") == "fault" and "seed" in message):
         return None

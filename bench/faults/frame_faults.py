@@ -1,11 +1,18 @@
-"""Faults of single CAN frames: every n-th one dropped, sent twice, corrupted in one bit, or delayed.
+"""Faults of single CAN frames: every n-th frame is dropped, sent twice, corrupted in one bit, or delayed.
 
-Pure judgement: frame in, verdict out. Counting is per fault, from when it is set: frame ``first`` is hit, then every
-``every``-th after it, at most ``count`` times; or, where ``probability`` is given, each frame by chance. All chance comes from one
-seed, so that a run can be repeated.
+    faults = FrameFaults(seed=7)
+    faults.set(FrameFault(FrameFaultKind.DROP, every=50))
+    verdict = faults.judge(Direction.RX, 0x7E0, data)
 
-A corrupted frame is one whose data changed where no CRC covers it: in a controller, a driver, a gateway's memory. (On the
-line the CAN controller would see it and repeat the frame.)
+Rules:
+
+* A fault counts frames from the moment when it is set. It hits frame ``first``, then every ``every``-th frame after it, at most ``count``
+  times. With ``probability`` it hits each frame by chance instead.
+* All random choices come from one seed, so that a run can be repeated.
+* A corrupted frame stands for data that changed where no CRC covers them: in a controller, a driver, or a gateway's memory. On the line the
+  CAN controller would detect the error and repeat the frame.
+
+This module opens no socket and reads no clock. ``frame_gate`` applies the verdicts.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from otabench.bench.errors import UnknownName, WrongUsage
 
 
 class FrameFaultKind(StrEnum):
-    """As in docs/contracts.md."""
+    """The kinds of docs/contracts.md."""
 
     DROP = "drop"
     DUPLICATE = "duplicate"
@@ -36,7 +43,7 @@ _MAX_DELAY_MS: Final = 60_000.0
 
 
 class Direction(StrEnum):
-    """As the ECU sees it: ``rx`` towards the ECU, ``tx`` from it."""
+    """The direction of a frame from the ECU's point of view: ``rx`` towards the ECU, ``tx`` from it."""
 
     RX = "rx"
     TX = "tx"
@@ -48,13 +55,13 @@ class FrameFault:
 
     Attributes:
         kind: what happens to a frame that is hit.
-        every: frames from one hit to the next; 0: ``first`` alone is hit.
-        first: number of the first frame hit, from 1.
-        count: how often it acts; None: until cleared.
-        direction: None: both.
-        ids: identifiers of the frames that are counted; empty: all.
-        ms: of a delay.
-        probability: of a hit, instead of counting.
+        every: number of frames from one hit to the next. 0: only ``first`` is hit.
+        first: number of the first frame that is hit, from 1.
+        count: maximum number of hits. None: until the fault is cleared.
+        direction: direction of the counted frames. None: both.
+        ids: identifiers of the counted frames; empty: all.
+        ms: length of a delay.
+        probability: probability of a hit, instead of counting.
     """
 
     kind: FrameFaultKind
@@ -68,7 +75,7 @@ class FrameFault:
 
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> FrameFault:
-        """Read the members of a control message.
+        """Parse the members of a control message.
 
         Raises:
             WrongUsage: an unknown kind or member, or a value out of range.
@@ -96,7 +103,7 @@ class FrameFault:
         return fault
 
     def shown(self) -> dict[str, Any]:
-        """As the control port shows it."""
+        """Return the members of the fault in the control port's answer."""
         shown: dict[str, Any] = {"kind": str(self.kind)}
         if self.probability is None:
             shown |= {"every": self.every, "first": self.first}
@@ -115,7 +122,7 @@ class FrameFault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a frame: sent ``copies`` times with ``data``, ``delay_s`` late."""
+    """What happens to a frame: it is sent ``copies`` times with ``data``, after ``delay_s``."""
 
     data: bytes
     copies: int = 1
@@ -131,7 +138,7 @@ class _Standing:
 
 @dataclass
 class FrameFaults:
-    """The faults of one bus, one of a kind, direction and identifiers at a time. ``seed``: of all chance."""
+    """The faults of one bus. A new fault replaces one of the same kind, direction and identifiers. ``seed``: of all random choices."""
 
     seed: int = 0
     frames: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
@@ -153,16 +160,16 @@ class FrameFaults:
         self._standing = []
 
     def reseed(self, seed: int) -> None:
-        """Chance begins anew."""
+        """Restart the random choices with a new seed."""
         self.seed = seed
         self._random = random.Random(seed)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return all faults that stand, with how often each acted."""
+        """Return all active faults, each with its number of hits."""
         return [{**one.fault.shown(), "acted": one.acted} for one in self._standing]
 
     def judge(self, direction: Direction, can_id: int, data: bytes) -> Verdict:
-        """Return what becomes of the next frame."""
+        """Return the verdict on the next frame."""
         self.frames[direction] += 1
         verdict = Verdict(data)
         for one in list(self._standing):

@@ -1,13 +1,15 @@
-"""``python -m otabench.bench.faults.frame_gate``: a gate between two CAN interfaces, which does to frames what ``frame_faults`` says.
+"""``python -m otabench.bench.faults.frame_gate``: forward frames between two CAN interfaces, and apply faults to them.
 
-The near side is the bus that everybody sees (gateway, captures, pacing); on the far side, a virtual interface that the gate makes
-and removes, sit the simulated ECUs. The kernel's ISO-TP runs at both ends, so no end could drop a frame itself.
+* The near side is the bus of gateway, captures and pacing. The far side is a virtual interface, which the gate creates and removes; the
+  simulated ECUs use it.
+* A gate is needed because the kernel's ISO-TP runs at both ends, so neither end can drop a frame itself.
+* Frames of one direction never overtake each other, so a delayed frame also delays the frames behind it. When a transmit queue is full, the
+  gate waits.
 
-Frames of one direction never overtake each other, so a delayed frame holds up those behind it. A full transmit queue is waited for.
+The control port works like an ECU's (docs/contracts.md), with the operations ``state``, ``fault``, ``clear`` and ``seed``. ``frame_faults``
+decides what happens to a frame.
 
-Control port: as an ECU's (docs/contracts.md), operations ``state``, ``fault``, ``clear`` and ``seed``.
-
-Exit status: 0 stopped by SIGTERM or SIGINT; 1 it could not run (one line on stderr); 2 wrong usage.
+Exit status: 0 stopped by SIGTERM or SIGINT; 1 could not run (one line on stderr); 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFault
 
 _HEADER: Final = struct.Struct("=IBBBB")
 _BURST_FRAMES: Final = 64
-"""Frames taken from one side before the other is looked at."""
+"""Frames forwarded from one side before the other side gets its turn."""
 _QUEUE_FULL_WAIT_S: Final = 0.0005
 _LOOK_S: Final = 0.2
 _ID_MASK: Final = 0x1FFF_FFFF
 
 
 def far_channel(near: str) -> str:
-    """Return the name of the interface behind a gate (Linux has 15 characters for it)."""
+    """Return the name of the interface behind a gate. Linux allows 15 characters."""
     return f"{near[:11]}-ecu"
 
 
@@ -50,7 +52,7 @@ def open_raw(channel: str) -> socket.socket:
     """Return a CAN_RAW socket for classic and FD frames, with a large buffer.
 
     Raises:
-        BenchError: this kernel has no CAN, or there is no such interface.
+        BenchError: this kernel has no CAN, or the interface does not exist.
     """
     try:
         raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
@@ -67,7 +69,7 @@ def open_raw(channel: str) -> socket.socket:
 
 
 class FrameGate:
-    """Forwards between two open sockets. ``faults`` is shared with the control port; ``lock`` guards it."""
+    """The forwarding between two open sockets. The control port shares ``faults``; ``lock`` guards it."""
 
     def __init__(self, near: socket.socket, far: socket.socket, faults: FrameFaults) -> None:
         self.faults = faults
@@ -77,11 +79,15 @@ class FrameGate:
         self._stopping = False
 
     def stop(self) -> None:
-        """End ``run``; safe from a signal handler and from another thread."""
+        """End ``run``. May be called from a signal handler and from any thread."""
         self._stopping = True
 
     def run(self) -> None:
-        """Until ``stop``. Raises BenchError when an interface goes away."""
+        """Forward frames until ``stop``.
+
+        Raises:
+            BenchError: an interface is gone or down.
+        """
         try:
             while not self._stopping:
                 readable, _, _ = select.select(list(self._routes), [], [], self._patience_s())
@@ -136,14 +142,18 @@ def _send(target: socket.socket, frame: bytes) -> None:
 
 
 class GateControl:
-    """What the control port of a gate does."""
+    """The operations of a gate's control port."""
 
     def __init__(self, gate: FrameGate, *, name: str) -> None:
         self._gate = gate
         self._name = name
 
     def perform(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return one operation. Raises WrongUsage."""
+        """Perform one operation and return the members of its answer.
+
+        Raises:
+            WrongUsage: the operation is unknown, or a parameter is wrong.
+        """
         with self._gate.lock:
             return self._perform(message)
 
@@ -175,12 +185,24 @@ def _far_interface(name: str) -> Iterator[None]:
         yield
     finally:
         if made:
-            with contextlib.suppress(BenchError):  # somebody removed it first
+            # Another process may have removed it already.
+            with contextlib.suppress(BenchError):
                 vcan.remove(name)
 
 
 def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[[FrameGate], None]) -> None:
-    """Open both sides and forwards; ``on_gate`` gets the gate before it starts. Raises BenchError."""
+    """Open both sides and forward frames.
+
+    Args:
+        near: the bus.
+        far: the virtual interface of the ECUs.
+        control_port: the port to listen on.
+        seed: the seed of all random choices.
+        on_gate: receives the gate before it starts.
+
+    Raises:
+        BenchError: an interface or the control port cannot be used.
+    """
     with (
         _far_interface(far),
         contextlib.closing(open_raw(near)) as near_socket,

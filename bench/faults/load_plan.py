@@ -1,18 +1,20 @@
-"""Other nodes' traffic on a bus: which frames, how often, so that together they take the asked share of the line.
+"""Choose the frames of other nodes' traffic, and their cycles, so that together they take a given share of the line.
 
-The frames of a load (``otabench fault bus load 60%``). Pure: no socket, no clock; ``faults.bus_load`` sends them.
+    frames = plan(Load(60.0), Line(bitrate=500_000), avoid={0x7E0, 0x7E8}, seed=0)
 
 Rules:
 
-* Each frame has an identifier of its own, constant data, and a cycle of 20, 50, 100 or 200 ms, as in a vehicle's communication
-  matrix. Frames are drawn (by the seed) until they take the share; then all cycles are stretched by one factor, so that they
-  take exactly that. Where the identifiers are used up first, the cycles are shortened instead.
-* A share is time on the line over all time, in per cent: stuff bits and intermission counted, the data phase of a CAN FD frame
-  at its own bit rate (``bus.frame_bits``).
-* A sender that counts each cycle from when the one before was really over, as the kernel's broadcast manager does, is late by a
-  little each time. How late is seen on the bus, and taken off the cycles.
-* Identifiers of the bench itself (diagnostic, periodic) are never used. By default they lie behind what a vehicle's
-  applications send first and before diagnostics (0x400 to 0x5FF); ``priority`` and ``ids`` choose others.
+* Each frame has its own identifier, constant data, and a cycle of 20, 50, 100 or 200 ms, as in a vehicle's communication matrix. Frames are
+  drawn (by the seed) until they take the share. Then all cycles are multiplied by one factor, so that they take exactly the share. If there
+  are too few identifiers, this factor shortens the cycles.
+* A share is the time on the line in percent of all time. Stuff bits and intermission count, and the data phase of a CAN FD frame counts at
+  its own bit rate (``bus.frame_bits``).
+* The kernel's broadcast manager counts each cycle from the real end of the previous one, so small delays add up. The cycles are shortened
+  by the delay that is measured on the bus.
+* Identifiers of the bench itself (diagnostic, periodic) are never used. The default range (0x400 to 0x5FF) has a lower priority than a
+  vehicle's important application frames, and a higher one than diagnostics. ``priority`` and ``ids`` choose other ranges.
+
+This module opens no socket and reads no clock. ``faults.bus_load`` sends the frames.
 """
 
 from __future__ import annotations
@@ -33,18 +35,18 @@ PRIORITIES: Final[dict[str, tuple[int, int]]] = {
     "low": (0x400, 0x5FF),
     "lowest": (0x1FF0_0000, 0x1FFF_FFFF),
 }
-"""Ranges of identifiers: ahead of nearly all, the default, and behind every 11-bit identifier up to 0x7FB."""
+"""Ranges of identifiers: before nearly all others, the default, and behind every 11-bit identifier up to 0x7FB."""
 CYCLES_S: Final = (0.02, 0.05, 0.05, 0.1, 0.1, 0.2)
 CLASSIC_LENGTHS: Final = (8, 8, 8, 8, 7, 6, 4, 3, 2)
 FD_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 8, 4)
 MAX_LATE_S: Final = 0.001
-"""What seems later than that is a line that is full, or a machine that cannot keep up: more frames would make it worse."""
+"""A longer delay means that the line is full or the machine too slow. Shorter cycles would make it worse."""
 _MAX_ID: Final = 0x1FFF_FFFF
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a bus carries: bit/s; ``data_bitrate`` None: no bit rate switch."""
+    """The bit rates of a bus, in bit/s. ``data_bitrate`` None: no bit rate switch."""
 
     bitrate: int
     data_bitrate: int | None = None
@@ -53,13 +55,13 @@ class Line:
 
 @dataclass(frozen=True)
 class CyclicFrame:
-    """One frame that is sent again and again.
+    """One frame that is sent periodically.
 
     Attributes:
-        can_id: 29 bits where it is above 0x7FF.
-        data: constant.
-        line_s: how long it occupies the line.
-        period_s: from one to the next.
+        can_id: identifier; 29 bits if it is above 0x7FF.
+        data: the constant data.
+        line_s: how long the frame occupies the line.
+        period_s: time from one frame to the next.
     """
 
     can_id: int
@@ -74,11 +76,11 @@ class CyclicFrame:
 
 @dataclass(frozen=True)
 class Load:
-    """What was asked for.
+    """A requested load.
 
     Attributes:
-        share_percent: of the line, 0 to 100.
-        first_id, last_id: identifiers that may be used.
+        share_percent: share of the line, 0 to 100.
+        first_id, last_id: the range of identifiers that may be used.
     """
 
     share_percent: float
@@ -87,10 +89,10 @@ class Load:
 
     @classmethod
     def parse(cls, parameters: Mapping[str, Any]) -> Load:
-        """Read ``share`` (60, "60%"), and ``priority`` (high, low, lowest) or ``ids`` ("0x500-0x53F").
+        """Parse ``share`` (60, "60%"), and ``priority`` (high, low, lowest) or ``ids`` ("0x500-0x53F").
 
         Raises:
-            WrongUsage: an unknown parameter, or a value that means nothing.
+            WrongUsage: a parameter is unknown, or its value is invalid.
         """
         given = dict(parameters)
         share = _share_percent(given.pop("share", None))
@@ -102,18 +104,18 @@ class Load:
         return cls(share, first, last)
 
     def shown(self) -> dict[str, Any]:
-        """As the control port shows it."""
+        """Return the members of the load in the control port's answer."""
         return {"kind": LOAD_KIND, "share": self.share_percent, "ids": f"0x{self.first_id:X}-0x{self.last_id:X}"}
 
 
 def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[CyclicFrame, ...]:
-    """Return the frames of a load; none for a share of 0.
+    """Return the frames of a load. A share of 0 has no frames.
 
     Args:
-        load: what is asked for.
-        line: the bus.
-        avoid: identifiers that others use.
-        seed: of identifiers, lengths, data and cycles: the same seed gives the same frames.
+        load: the requested load.
+        line: the bit rates of the bus.
+        avoid: identifiers that other nodes use.
+        seed: the seed for identifiers, lengths, data and cycles. The same seed gives the same frames.
 
     Raises:
         WrongUsage: no identifier is left.
@@ -138,14 +140,14 @@ def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[
 
 
 def share_of(frames: Iterable[CyclicFrame]) -> float:
-    """Return the share of the line that frames take together, 0 to 1 (more where they do not fit)."""
+    """Return the share of the line that the frames take together: 0 to 1, or more if they do not fit."""
     return sum(frame.line_s / frame.period_s for frame in frames)
 
 
 def lateness_s(samples: Collection[float]) -> float:
-    """Return the usual one of many: their mean, without the tenth at either end (a machine that stood still is not late as a rule).
+    """Return the typical delay: the mean of the samples without the lowest and the highest tenth.
 
-    0 if that is more than a timer's lateness (``MAX_LATE_S``).
+    The outliers are moments in which the machine stood still. Return 0 if the mean is more than a timer's delay (``MAX_LATE_S``).
     """
     ordered = sorted(samples)
     cut = len(ordered) // 10
@@ -155,7 +157,7 @@ def lateness_s(samples: Collection[float]) -> float:
 
 
 def hurried_period_s(frame: CyclicFrame, late_s: float) -> float:
-    """Return the cycle to ask for, so that one that is so late comes when it should; never less than half of it."""
+    """Return the cycle to request, so that a frame with this delay is sent on time. It is at least half of the frame's own cycle."""
     return max(frame.period_s - late_s, frame.period_s / 2)
 
 

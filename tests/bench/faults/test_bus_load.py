@@ -191,6 +191,6 @@ def test_what_it_cannot_do_is_refused_and_the_load_goes_on(
 
 def test_a_bus_that_cannot_be_opened_is_named(start: Start) -> None:
     load = start({**CLASSIC, "can": {"interface": "socketcan", "channel": "vcan99", "fd": False}})
-    with pytest.raises(EndpointError, match=r"bus load: vcan99: .*is the interface up"):
+    with pytest.raises(EndpointError, match=r"bus load: vcan99: .*check that the interface is up"):
         load.fault("load", share=3)
     assert load.state()["faults"] == []
