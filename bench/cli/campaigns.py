@@ -23,7 +23,7 @@ from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, UnknownName, WrongUsage
 from otabench.bench.firmware import images
 from otabench.bench.launcher.bus_faults import BusPorts
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto import image_format, job_states, ota_pb2
 from otabench.proto.job_states import JobState
 
@@ -51,7 +51,7 @@ def create(
         list[str] | None,
         typer.Option("--image", metavar="ECU=FILE", help="Can be repeated. Default: the bench's newest firmware."),
     ] = None,
-    transfer: TransferOption = Transfer.AUTO,
+    transfer: TransferOption = TransferPolicy.AUTO,
     encrypt: Encrypt = False,
     run: RunDir = LATEST,
 ) -> None:
@@ -67,7 +67,7 @@ def create(
             _, data = images.read(path)
             if image:
                 bench.sent_images.keep(data)
-            base = b"" if transfer is Transfer.FULL else bench.running_image(ecu, hardware_id=hardware[ecu])
+            base = b"" if transfer is TransferPolicy.FULL else bench.running_image(ecu, hardware_id=hardware[ecu])
             wanted.append(CampaignImage(hardware[ecu], data, base))
         campaign = operator.create_campaign(
             name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt

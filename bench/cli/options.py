@@ -12,28 +12,28 @@ import typer
 
 from otabench.bench.errors import WrongUsage
 from otabench.bench.finding import nearest
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 
 _OTHER_WORDS: Final = {
-    "patch": Transfer.DELTA,
-    "patches": Transfer.DELTA,
-    "diff": Transfer.DELTA,
-    "image": Transfer.FULL,
+    "patch": TransferPolicy.DELTA,
+    "patches": TransferPolicy.DELTA,
+    "diff": TransferPolicy.DELTA,
+    "image": TransferPolicy.FULL,
 }
 """What people type for a transfer, and what they mean."""
 
 
-def parse_transfer(text: str) -> Transfer:
+def parse_transfer(text: str) -> TransferPolicy:
     """Return the transfer of that name.
 
     Raises:
         WrongUsage: there is none; the message contains the one that was probably meant.
     """
     try:
-        return Transfer(text)
+        return TransferPolicy(text)
     except ValueError:
-        known = f"known: {', '.join(Transfer)}"
-        meant = _OTHER_WORDS.get(text.lower()) or nearest(text, Transfer)
+        known = f"known: {', '.join(TransferPolicy)}"
+        meant = _OTHER_WORDS.get(text.lower()) or nearest(text, TransferPolicy)
         raise WrongUsage(
             f"--transfer: there is no transfer {text!r}; {f'did you mean {str(meant)!r}? ' if meant else ''}{known}"
         ) from None
@@ -63,12 +63,12 @@ BenchWait = Annotated[
     ),
 ]
 TransferOption = Annotated[
-    Transfer,
+    TransferPolicy,
     typer.Option(
         "--transfer",
         parser=parse_transfer,
-        metavar="|".join(Transfer),
-        autocompletion=lambda: list(Transfer),
+        metavar="|".join(TransferPolicy),
+        autocompletion=lambda: list(TransferPolicy),
         help="What the campaign sends: patches where they pay, full images, or patches.",
     ),
 ]
@@ -85,7 +85,7 @@ class BenchArguments:
         list[str] | None,
         typer.Option("--fault", metavar="ECU:KIND", help="A fault from the start: engine:boot-fail, bus:load:60%."),
     ] = None
-    transfer: TransferOption = Transfer.AUTO
+    transfer: TransferOption = TransferPolicy.AUTO
     encrypt: Encrypt = False
     no_pace: Annotated[bool, typer.Option("--no-pace", help="Let a virtual bus run as fast as it can.")] = False
     hmi_port: Annotated[

@@ -19,7 +19,7 @@ from otabench.bench.deadline import Deadline
 from otabench.bench.errors import WaitTimeout
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher.ecus import Ecus
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.names import CLOUD_CONTROL, GATEWAY
@@ -88,7 +88,7 @@ class Jobs:
         name: str = "Bench campaign",
         release_notes: str = "Made by the bench.",
         images: Mapping[str, bytes] | None = None,
-        transfer: Transfer | None = None,
+        transfer: TransferPolicy | None = None,
         encrypt: bool | None = None,
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
@@ -192,7 +192,7 @@ class Jobs:
         return self.wait_for_end(timeout_s=timeout_s)
 
     def _campaign_images(
-        self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes], transfer: Transfer
+        self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes], transfer: TransferPolicy
     ) -> list[CampaignImage]:
         """Return each ECU's image, the given one or the bench's own, with the image that it runs as base of a patch."""
         from otabench.bench.clients.operator import CampaignImage  # grpc is slow to import
@@ -201,7 +201,7 @@ class Jobs:
             CampaignImage(
                 hardware_id=self._topology.ecus[ecu].hardware_id,
                 image=given.get(ecu) or self._firmware[ecu][version].path.read_bytes(),
-                base_image=b"" if transfer is Transfer.FULL else self._running_image(ecu),
+                base_image=b"" if transfer is TransferPolicy.FULL else self._running_image(ecu),
             )
             for ecu in ecus
         ]

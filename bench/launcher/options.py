@@ -15,7 +15,7 @@ from otabench.bench.faults.control_port import Fault
 from otabench.bench.topology.model import Topology
 
 
-class Transfer(StrEnum):
+class TransferPolicy(StrEnum):
     """What the campaign sends: a patch where it pays, always full images, or always patches."""
 
     AUTO = "auto"
@@ -58,7 +58,7 @@ class BenchOptions:
     hmi_port: int = 0
     pace: bool = False
     capture: bool = True
-    transfer: Transfer = Transfer.AUTO
+    transfer: TransferPolicy = TransferPolicy.AUTO
     encrypt: bool = False
     faults: tuple[Fault, ...] = ()
     image_size_bytes: int | None = None

@@ -14,7 +14,7 @@ from typing import Any, Final
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.errors import WrongUsage
 from otabench.bench.launcher.jobs import CampaignHandle
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.launcher.specs.names import GATEWAY
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
 from otabench.bench.topology.entries import EcuEntry
@@ -228,7 +228,7 @@ class Campaign:
         version: str | None = None,
         *,
         images: Mapping[str, bytes] | None = None,
-        transfer: Transfer | str | None = None,
+        transfer: TransferPolicy | str | None = None,
         ecus: Collection[str] | None = None,
         name: str = "Campaign of a test",
         release_notes: str = "Made by a test.",
@@ -255,7 +255,7 @@ class Campaign:
         return self.bench.jobs.start_campaign(
             version=wanted,
             images=images,
-            transfer=None if transfer is None else Transfer(transfer),
+            transfer=None if transfer is None else TransferPolicy(transfer),
             ecus=ecus,
             name=name,
             release_notes=release_notes,

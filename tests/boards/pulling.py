@@ -20,7 +20,7 @@ from typing import Final
 
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.launcher.bench import Bench
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.uds.transport.errors import BUS_FAULTS
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent
@@ -128,7 +128,7 @@ def update_with(trouble: Trouble, boards: Rig, living: LivingBench, point: Point
     tail = TraceTail(living.bench.folder.trace)
     tail.new_events()
     started, offered = time.monotonic(), living.next_version
-    job_id = living.start_campaign(transfer=Transfer.FULL)
+    job_id = living.start_campaign(transfer=TransferPolicy.FULL)
     _await(tail, POINTS[0], job_id, living.bench.jobs.current)
     if point is POINTS[0]:
         trouble.begin(boards)

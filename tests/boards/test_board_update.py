@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from otabench.bench.launcher.bench import Bench
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from tests.boards import rig
 from tests.boards.rig import Rig
 from tests.e2e.living_bench import QUICK_ECU, VERSIONS, LivingBench, quick_options
@@ -46,8 +46,8 @@ def living(board_bench: LivingBench) -> Iterator[LivingBench]:
     board_bench.heal()
 
 
-@pytest.mark.parametrize(("transfer", "kind"), [(Transfer.FULL, "full"), (Transfer.DELTA, "delta")])
-def test_update(living: LivingBench, transfer: Transfer, kind: str) -> None:
+@pytest.mark.parametrize(("transfer", "kind"), [(TransferPolicy.FULL, "full"), (TransferPolicy.DELTA, "delta")])
+def test_update(living: LivingBench, transfer: TransferPolicy, kind: str) -> None:
     update(living, transfer, kind)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otabench.bench.launcher.bench import Bench
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.topology import bench_file
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent, read
@@ -41,7 +41,7 @@ def test_ecus_on_two_buses_are_flashed_in_parallel(tmp_path: Path) -> None:
         slow = QUICK_ECU | {"program_page_s": 0.01}
         options = quick_options(tmp_path, topology=two_buses, image_size_bytes=16 * 1024, ecu_timing=slow)
         with Bench.bring_up(options) as bench:
-            job = bench.jobs.update(transfer=Transfer.FULL)
+            job = bench.jobs.update(transfer=TransferPolicy.FULL)
             events = list(read(bench.folder.trace))
     assert job.state is JobState.SUCCEEDED, job.reason
     engine, adas_span = spans(events)["engine"], spans(events)["adas"]

@@ -16,7 +16,7 @@ from otabench.bench.clients.job_watch import JobView
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import run_mark
 from otabench.bench.launcher.bench import Bench
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.report import figures
 from otabench.bench.report.of_bench import Reporter
 from otabench.bench.topology import bench_file
@@ -47,7 +47,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         image_size_bytes=IMAGE_SIZE_BYTES,
         pace=True,
         capture=True,
-        transfer=Transfer.FULL,
+        transfer=TransferPolicy.FULL,
         faults=(Fault.parse("bus:load:60%"),),
     )
     with rig.vcans(CHANNEL), Bench.bring_up(options) as bench:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
@@ -47,7 +47,7 @@ def test_the_control_plane_killed_in_the_middle_hears_the_rest_when_it_is_back(l
 
 def test_the_artifact_server_dead_at_the_download_is_waited_for(living: LivingBench) -> None:
     bench = living.bench
-    living.start_campaign(transfer=Transfer.FULL)
+    living.start_campaign(transfer=TransferPolicy.FULL)
     bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
     bench.processes.kill("cloud-artifacts")
     bench.jobs.decide("install")

@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, start_browser
 from tests.e2e.living_bench import LivingBench
@@ -36,7 +36,7 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
     bench = living.bench
     wanted = living.next_version
     bench.ecus.control_port("adas").fault("slow-flash", factor=100)
-    living.start_campaign(transfer=Transfer.FULL, name="Autumn release", release_notes="Smoother cold start.")
+    living.start_campaign(transfer=TransferPolicy.FULL, name="Autumn release", release_notes="Smoother cold start.")
     bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
     browser = start_browser(tmp_path)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otabench.bench.launcher.keys import make_keys
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.report import figures
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
@@ -86,14 +86,14 @@ def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) 
 @pytest.mark.parametrize("transferred", [1, 9000, 20000])
 def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: LivingBench, transferred: int) -> None:
     living.bench.ecus.control_port("adas").fault("power-cycle-at", bytes=transferred, off_s=0.3)
-    living.start_campaign(transfer=Transfer.FULL)
+    living.start_campaign(transfer=TransferPolicy.FULL)
     living.approve()
     living.expect_updated()
 
 
 def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
     living.bench.ecus.control_port("engine").fault("power-cut", flash_operation=25, off_s=0.3)
-    living.start_campaign(transfer=Transfer.FULL)
+    living.start_campaign(transfer=TransferPolicy.FULL)
     living.approve()
     living.expect_updated()
 
@@ -107,8 +107,8 @@ def rot_both_slots(living: LivingBench, ecu: str) -> None:
     eventually(lambda: port.state()["mode"] == "bootloader", "the bootloader runs", timeout_s=15)
 
 
-@pytest.mark.parametrize("transfer", [Transfer.AUTO, Transfer.FULL])
-def test_an_ecu_without_a_valid_slot_is_rescued_by_a_campaign(living: LivingBench, transfer: Transfer) -> None:
+@pytest.mark.parametrize("transfer", [TransferPolicy.AUTO, TransferPolicy.FULL])
+def test_an_ecu_without_a_valid_slot_is_rescued_by_a_campaign(living: LivingBench, transfer: TransferPolicy) -> None:
     rot_both_slots(living, "engine")
     job_id = living.start_campaign(transfer=transfer)
     living.approve()
@@ -179,7 +179,7 @@ def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: Liv
         bench.processes.restart("cloud-control")
         living.start_campaign(
             images={ecu: made[living.next_version].path.read_bytes() for ecu, made in images.items()},
-            transfer=Transfer.FULL,
+            transfer=TransferPolicy.FULL,
         )
         living.approve()
         job = living.expect_unchanged(JobState.FAILED)

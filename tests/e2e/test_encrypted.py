@@ -7,7 +7,7 @@ import time
 import pytest
 from nacl.public import PrivateKey
 
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent, read
 from tests.e2e.living_bench import LivingBench
@@ -22,10 +22,10 @@ def image_downloads(living: LivingBench, job_id: str) -> list[TraceEvent]:
 
 
 @pytest.mark.parametrize(
-    ("transfer", "kind", "data_format"), [(Transfer.FULL, "full", "01"), (Transfer.DELTA, "delta", "11")]
+    ("transfer", "kind", "data_format"), [(TransferPolicy.FULL, "full", "01"), (TransferPolicy.DELTA, "delta", "11")]
 )
 def test_both_ecus_are_updated_and_the_gateway_never_has_an_image(
-    living: LivingBench, transfer: Transfer, kind: str, data_format: str
+    living: LivingBench, transfer: TransferPolicy, kind: str, data_format: str
 ) -> None:
     before_ns = time.monotonic_ns()
     job_id = living.start_campaign(transfer=transfer, encrypt=True)
@@ -71,6 +71,6 @@ def test_an_artifact_for_another_key_is_refused_by_the_ecu_and_the_reason_says_s
 
 def test_an_ecu_power_cycled_in_the_middle_of_an_encrypted_transfer_is_programmed_again(living: LivingBench) -> None:
     living.bench.ecus.control_port("adas").fault("power-cycle-at", bytes=9000, off_s=0.3)
-    living.start_campaign(transfer=Transfer.FULL, encrypt=True)
+    living.start_campaign(transfer=TransferPolicy.FULL, encrypt=True)
     living.approve()
     living.expect_updated()

@@ -13,7 +13,7 @@ import pytest
 from otabench.bench.bus.frame import ERR_FLAG
 from otabench.bench.captures import dbc, wireshark
 from otabench.bench.captures.formats import parse_candump_line
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.pytest_plugin.can_log import CanLog
 from tests.bench.captures.test_wireshark import tshark
 from tests.e2e.living_bench import LivingBench
@@ -28,7 +28,7 @@ def test_capture_profile_dbc_and_trace_tell_the_same_update(
     topology = living.bench.topology
     bus = topology.ecus["engine"].bus
     has_error = topology.buses[bus].is_vcan  # nobody sends one on a real bus
-    job_id = living.start_campaign(transfer=Transfer.FULL)
+    job_id = living.start_campaign(transfer=TransferPolicy.FULL)
     if has_error:
         can_bus.send(can.Message(arbitration_id=0x088, is_extended_id=False, is_error_frame=True, data=bytes(8)))
     living.approve()

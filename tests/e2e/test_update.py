@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from otabench.bench.cli.app import app
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher.options import Transfer
+from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
@@ -17,8 +17,8 @@ IN_ORDER = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "
 
 
 @pytest.mark.every_bench
-@pytest.mark.parametrize(("transfer", "kind"), [(Transfer.FULL, "full"), (Transfer.DELTA, "delta")])
-def test_both_ecus_run_the_confirmed_new_version(living: LivingBench, transfer: Transfer, kind: str) -> None:
+@pytest.mark.parametrize(("transfer", "kind"), [(TransferPolicy.FULL, "full"), (TransferPolicy.DELTA, "delta")])
+def test_both_ecus_run_the_confirmed_new_version(living: LivingBench, transfer: TransferPolicy, kind: str) -> None:
     job_id = living.start_campaign(transfer=transfer)
     living.approve()
     living.expect_updated()
