@@ -73,10 +73,12 @@ class Document:
         written: of each unquoted single value the characters that stand in the file. A number has more than one spelling, so a
             message that quotes the content may quote something else than the file. A key that is not text is at its place and
             ``[key]``.
+        lines: the line, from 1 on, in which each value begins.
     """
 
     content: Any
     written: dict[Place, str]
+    lines: dict[Place, int]
 
 
 def load_text(path: Path) -> str:
@@ -112,9 +114,9 @@ def parse(text: str) -> Document:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            return Document(None, {})
+            return Document(None, {}, {})
         content = loader.construct_document(node)
-        return Document(content, dict(_written(loader, node, ())))
+        return Document(content, dict(_written(loader, node, ())), dict(_lines(loader, node, ())))
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         raise YamlMistake(
@@ -227,6 +229,19 @@ def _written(loader: _Loader, node: yaml.Node, place: Place) -> Iterator[tuple[P
             if not isinstance(key, str):
                 yield (*place, key if isinstance(key, int) else str(key), "[key]"), key_node.value
             yield from _written(loader, each, (*place, key if isinstance(key, int) else str(key)))
+
+
+def _lines(loader: _Loader, node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
+    """Yield the line of every value below a node."""
+    yield place, node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for number, each in enumerate(node.value):
+            yield from _lines(loader, each, (*place, number))
+    elif isinstance(node, yaml.MappingNode):
+        for key_node, each in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            yield from _lines(loader, each, (*place, key if isinstance(key, int) else str(key)))
+            yield (*place, key if isinstance(key, int) else str(key)), key_node.start_mark.line + 1
 
 
 _Loader.yaml_implicit_resolvers = {

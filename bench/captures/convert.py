@@ -58,7 +58,7 @@ def convert(source: Path, target: Path) -> int:
         raise WrongUsage(f"{target}: is the file to be converted itself; name another one")
     count = 0
     try:
-        with _reading(source) as messages:
+        with reading(source) as messages:
             first = next(messages, None)  # before `target` is made: a wrong file is reported without leaving one
             writer = _open(target)
             try:
@@ -81,7 +81,8 @@ def convert(source: Path, target: Path) -> int:
     return count
 
 
-def _reading(source: Path) -> AbstractContextManager[Iterator[can.Message]]:
+def reading(source: Path) -> AbstractContextManager[Iterator[can.Message]]:
+    """Open a capture; ``with`` gives its frames."""
     return _candump_messages(source) if source.suffix.lower() == ".log" else _python_can_messages(source)
 
 

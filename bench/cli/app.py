@@ -109,6 +109,11 @@ PROFILE = Group(
             "Print every request that a flash profile would send, without a bus.",
             lambda: _profiles().dry_run_command,
         ),
+        Lazy(
+            "from-capture",
+            "Write a draft profile out of what another tool was seen to flash.",
+            lambda: _profiles().from_capture,
+        ),
     ],
 )
 KEYS = Group(

@@ -1,8 +1,10 @@
-"""``otabench profile check | show | dry-run``: read a flash profile whose sequences are data, without a bus."""
+"""``otabench profile check | show | dry-run | from-capture``: flash profiles whose sequences are data, without a bus."""
 
 from __future__ import annotations
 
 import json
+import struct
+import sys
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +12,19 @@ from typing import Annotated
 
 import typer
 
+from otabench.bench.captures import convert
+from otabench.bench.captures.isotp import Addresses, CapturedFrame, Reassembly, exchanges
 from otabench.bench.cli.options import AsJson
-from otabench.bench.errors import BenchError, UnknownName
+from otabench.bench.errors import BenchError, UnknownName, WrongUsage
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.material import material
+from otabench.bench.uds.draft import profile as drafts
+from otabench.bench.uds.draft.heard import Heard, Source
+from otabench.bench.uds.draft.profile import NothingHeard
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.sequence import profile as profiles
 from otabench.bench.uds.sequence.dry_run import Sent, dry_run
+from otabench.bench.uds.sequence.material import Block
 from otabench.bench.uds.sequence.profile import Acts, SequenceProfile, SequenceProfileError
 from otabench.bench.uds.sequence.words import rows
 
@@ -82,6 +90,89 @@ def dry_run_command(
         print(f"\n{act}")
         for line in _lines(list(group)):
             print(f"  {line}")
+
+
+def from_capture(
+    capture: Annotated[
+        Path, typer.Argument(metavar="CAPTURE", help="A capture of a flash session: .log, .pcap, .blf, .asc, .trc.")
+    ],
+    request_id: Annotated[str, typer.Option(help="Identifier of the tester's requests, e.g. 0x7E0.")],
+    response_id: Annotated[str, typer.Option(help="Identifier of the ECU's responses, e.g. 0x7E8.")],
+    functional_id: Annotated[str, typer.Option(help="Identifier of functional requests.")] = "0x7DF",
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The program that was flashed: explains more.")
+    ] = None,
+    driver: Annotated[Path | None, typer.Option(metavar="FILE", help="The flash driver that was loaded first.")] = None,
+    address: Annotated[str, typer.Option(help="Where a raw binary belongs.")] = "0",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the draft is written; by default it is printed.")
+    ] = None,
+) -> None:
+    """Write a draft profile out of what another tool was seen to flash.
+
+    Sessions, levels, routines, option records, block lengths, loops and times are recognized. A comment stands at what could not be
+    explained.
+    """
+    addresses = Addresses(_identifier(request_id), _identifier(response_id), _identifier(functional_id))
+    reassembly = Reassembly(addresses)
+    heard, when = _hear(capture, reassembly)
+    blocks, start, erase = _programs(image, driver, address)
+    source = Source(capture.stem.replace("_", "-"), when, blocks, erase, start)
+    try:
+        draft = drafts.write(heard, source)
+    except NothingHeard as error:
+        raise BenchError(f"{capture}: {error}") from error
+    if reassembly.broken:
+        print(f"{capture}: {reassembly.broken} messages were left out: frames of them are missing", file=sys.stderr)
+    if out is None:
+        print(draft.text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(draft.text)
+    except OSError as error:
+        raise BenchError(f"{out}: {error.strerror}; name a new file with --out") from error
+    print(f"{out} written; {draft.open_points} steps have constants that nothing explained: look at the comments")
+
+
+def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]:
+    """Return the exchanges of a capture, and when it began."""
+    if capture.suffix.lower() not in convert.READABLE:
+        known = ", ".join(convert.READABLE)
+        raise WrongUsage(f"{capture}: files ending in {capture.suffix!r} cannot be read; known: {known}")
+    try:
+        with convert.reading(capture) as messages:
+            frames = [CapturedFrame(each.timestamp, each.arbitration_id, bytes(each.data)) for each in messages]
+    except OSError as error:
+        raise BenchError(f"{capture}: {error.strerror or error}; check the path") from error
+    except (ValueError, IndexError, KeyError, struct.error) as error:
+        raise BenchError(f"{capture}: not a {capture.suffix} capture, or damaged: {error}") from error
+    heard = exchanges(reassembly.messages(frames), reassembly.addresses)
+    when = datetime.fromtimestamp(frames[0].time_s if frames else 0.0, UTC)
+    return [Heard(**vars(each)) for each in heard], when
+
+
+def _programs(
+    image: Path | None, driver: Path | None, address: str
+) -> tuple[tuple[Block, ...], int | None, tuple[tuple[int, int], ...]]:
+    """Return blocks, start address and erase list of the program files."""
+    if image is None:
+        return (), None, ()
+    program = reading.read(image, address=_address(address))
+    loaded = None if driver is None else reading.read(driver, address=_address(address))
+    made = material(program, driver=loaded)
+    start = None if loaded is None else loaded.start
+    return made.blocks, start, tuple((each.address, each.length) for each in made.erase)
+
+
+def _identifier(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 29:
+        raise typer.BadParameter(f"{text!r} is not a CAN identifier, such as 0x7E0")
+    return value
 
 
 def _load(name: str) -> SequenceProfile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from otabench.bench.uds.draft.heard import Heard
 from otabench.bench.uds.errors import EcuLost, EcuRefused
 from otabench.bench.uds.sequence.tester import Exchange
 from otabench.ecu_firmware_sim.errors import PowerLost
@@ -51,8 +52,8 @@ class DirectTester:
         self.flash = flash
         self._now_s = 0.0
         self.requests = 0
-        self.exchanges: list[tuple[bytes, bytes]] = []
-        """Every request with its last response, as a capture has them."""
+        self.heard: list[Heard] = []
+        """Every exchange, as a capture would have it."""
         self._mute_from, self._lose_answer_to = mute_from, lose_answer_to
         self._pending_for_ever, self._is_doubled = pending_for_ever, is_doubled
         self._cut_at, self._cut = cut_at, cut
@@ -68,6 +69,7 @@ class DirectTester:
         return self._now_s
 
     def exchange(self, request: Exchange) -> bytes:
+        sent_s = self._now_s
         if request.payload[0] == self._pending_for_ever:
             self._now_s += request.limit_s or MAX_PENDING_S
             raise EcuLost("sent for too long", ecu=self.name, step=request.step, nrc=0x78)
@@ -76,7 +78,11 @@ class DirectTester:
             responses = []
         final = [each for each in responses if each[:1] + each[2:3] != b"\x7f\x78"]
         answer = final[-1] if final else b""
-        self.exchanges.append((request.payload, answer))
+        pending = any(each[:1] + each[2:3] == b"\x7f\x78" for each in responses)
+        took_s = self._now_s - sent_s if answer else 0.0
+        self.heard.append(
+            Heard(sent_s, request.payload, answer, took_s, took_s if pending else 0.0, request.functional)
+        )
         if not request.expects_answer:
             return b""
         if not answer:
@@ -133,7 +139,9 @@ class DirectTester:
 
     def burst(self, request: Exchange, *, every_s: float, for_s: float) -> None:
         for _ in range(1 + int(for_s / every_s)):
+            self.heard.append(Heard(self._now_s, request.payload, functional=True))
             self._send(request.payload, wait_s=every_s)
+            self._pass(every_s)
 
     def use_times(self, p2_s: float, p2_star_s: float) -> None:
         pass

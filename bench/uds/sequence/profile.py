@@ -6,35 +6,39 @@ used. All mistakes are reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from otabench.bench import yaml_text
-from otabench.bench.finding import Finding, fail
+from otabench.bench.finding import Finding, fail, nearest, unknown_key_remedy
 from otabench.bench.uds.sequence.material import Layout
 from otabench.bench.uds.sequence.steps import (
+    KINDS,
     AnyStep,
+    BlockLength,
     Download,
+    Failure,
     ForEach,
+    Poll,
     ReadDid,
+    Refusal,
     Repeat,
     Request,
     Routine,
     Seconds,
     Sequence,
     Session,
+    Status,
     Unlock,
     WriteDid,
 )
 from otabench.bench.uds.sequence.template import NUMBERS, Pattern, Template, TemplateError, TemplateText, check_names
-from otabench.bench.uds.sequence.values import Composed, Value
-from otabench.bench.yaml_text import YamlMistake
-
-Place = tuple[str | int, ...]
+from otabench.bench.uds.sequence.values import VALUE_KINDS, Composed, Value
+from otabench.bench.yaml_text import Document, Place, YamlMistake
 
 
 class _Model(BaseModel):
@@ -93,6 +97,20 @@ class SequenceProfile(_Model):
         return given
 
 
+SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "sequences": Acts,
+    "times": Times,
+    "keep_alive": KeepAlive,
+    "layout": Layout,
+    "length": BlockLength,
+    "status": Status,
+    "poll": Poll,
+    "failures": Failure,
+    "nrc": Refusal,
+}
+"""The models behind keys that hold further keys."""
+
+
 def shipped() -> list[str]:
     """Return the names of the profiles in the package."""
     folder = resources.files("otabench.bench.uds.sequence.profiles")
@@ -113,26 +131,61 @@ def load(path: Path) -> SequenceProfile:
         SequenceProfileError: it cannot be read, or has mistakes; with all of them.
     """
     try:
-        given = yaml_text.parse(yaml_text.load_text(path)).content
+        document = yaml_text.parse(yaml_text.load_text(path))
     except OSError as error:
         raise SequenceProfileError([fail(str(path), f"cannot be read ({error.strerror})", "check the path")]) from error
     except YamlMistake as error:
         place = f", line {error.line}, column {error.column}" if error.line else ""
         raise SequenceProfileError([fail(f"{path}{place}", f"not YAML: {error.problem}", error.remedy)]) from error
     try:
-        profile = SequenceProfile.model_validate(given)
+        profile = SequenceProfile.model_validate(document.content)
     except ValidationError as error:
         raise SequenceProfileError(
             [
-                fail(f"{path}, {_place(each['loc'])}", each["msg"].removeprefix("Value error, "), "")
+                _finding(path, document, each["loc"], *_problem(each))
                 for each in error.errors()
                 # pydantic leaves wrong steps out of a loop, and then finds the loop empty
                 if not (each["type"] == "too_short" and each["input"])
             ]
         ) from error
-    if findings := [fail(f"{path}, {_place(place)}", problem, "") for place, problem in mistakes(profile)]:
+    if findings := [_finding(path, document, place, problem, "") for place, problem in mistakes(profile)]:
         raise SequenceProfileError(findings)
     return profile
+
+
+def _finding(path: Path, document: Document, place: Place, problem: str, remedy: str) -> Finding:
+    """Return a finding with the line of the file and the place in words."""
+    here: Place = ()
+    node = document.content
+    for index, part in enumerate(place):
+        # The name of a step's kind, which pydantic puts behind its number, is not a place in the file.
+        if index and isinstance(place[index - 1], int):
+            continue
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node))):
+            here, node = (*here, part), node[part]  # type: ignore[index]  # a list has the number by now
+    words = _place(place)
+    return fail(f"{path}, line {document.lines.get(here, 1)}{', ' if words else ''}{words}", problem, remedy)
+
+
+def _problem(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what is wrong and what to do."""
+    if error["type"] == "missing":
+        return "this key is missing", "add it"
+    if error["type"] == "step_kind" and isinstance(error["input"], dict):
+        near = [name for key in error["input"] if (name := nearest(str(key), KINDS))]
+        return error["msg"], f"did you mean {near[0]!r}?" if near else ""
+    if error["type"] != "extra_forbidden":
+        return error["msg"].removeprefix("Value error, "), ""
+    *above, key = error["loc"]
+    return "unknown key", unknown_key_remedy(str(key), _keys_at(above))
+
+
+def _keys_at(place: Iterable[str | int]) -> list[str]:
+    """Return the keys of the section of a profile that ``place`` leads to."""
+    models: dict[str, type[BaseModel]] = {**KINDS, **VALUE_KINDS, **SECTIONS}
+    named = [models[part] for part in place if isinstance(part, str) and part in models]
+    model = named[-1] if named else SequenceProfile
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 class SequenceProfileError(Exception):

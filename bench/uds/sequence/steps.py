@@ -304,7 +304,7 @@ class Repeat(_Model):
     do: tuple[AnyStep, ...] = Field(min_length=1)
 
 
-_KINDS: Final[dict[str, type[_Model]]] = {
+KINDS: Final[dict[str, type[_Model]]] = {
     "request": Request,
     "session": Session,
     "unlock": Unlock,
@@ -320,19 +320,19 @@ _KINDS: Final[dict[str, type[_Model]]] = {
     "for_each": ForEach,
     "repeat": Repeat,
 }
-KIND_NAMES: Final = tuple(_KINDS)
+KIND_NAMES: Final = tuple(KINDS)
 
 
 def kind_of(step: BaseModel) -> str:
     """Return the key that names a step's kind."""
-    return next(name for name, kind in _KINDS.items() if isinstance(step, kind))
+    return next(name for name, kind in KINDS.items() if isinstance(step, kind))
 
 
 def _kind_of(given: Any) -> str | None:
     if isinstance(given, BaseModel):
         return kind_of(given)
     # `download` and `await_answer` have a request too: the other key names the kind.
-    keys = [name for name in _KINDS if isinstance(given, dict) and name in given]
+    keys = [name for name in KINDS if isinstance(given, dict) and name in given]
     return next((name for name in keys if name != "request"), keys[0] if keys else None)
 
 
@@ -354,7 +354,7 @@ AnyStep = Annotated[
     Discriminator(
         _kind_of,
         custom_error_type="step_kind",
-        custom_error_message=f"a step has one key that names its kind: {', '.join(_KINDS)}",
+        custom_error_message=f"a step has one key that names its kind: {', '.join(KINDS)}",
     ),
 ]
 

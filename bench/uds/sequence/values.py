@@ -150,9 +150,20 @@ class Composed(_Model):
     bytes: TemplateText
 
 
+VALUE_KINDS: Final[dict[str, type[BaseModel]]] = {
+    "checksum": Checksum,
+    "digest": Digest,
+    "date": Date,
+    "text": Text,
+    "signature": Signature,
+    "attempt": Attempt,
+    "bytes": Composed,
+}
+
+
 def _kind_of(given: Any) -> str | None:
     keys = given if isinstance(given, dict) else getattr(type(given), "model_fields", {})
-    for key in ("checksum", "digest", "date", "text", "setting", "signature", "attempt", "bytes"):
+    for key in (*VALUE_KINDS, "setting"):
         if key in keys:
             return "text" if key == "setting" else key
     return None

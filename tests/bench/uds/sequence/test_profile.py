@@ -107,13 +107,29 @@ values:
   crc: {checksum: CRC-32/MPEG2X}
 """,
     )
-    assert found[0].startswith("programming step 1: a step has one key that names its kind: request, session")
-    assert found[1].startswith("programming step 2 session: Input should be less than or equal to 255")
-    assert found[2].startswith("programming step 3 request: 1003 must be in quotes")
-    assert found[3].startswith("programming step 4 do step 1 option: '0x44': '0x44' is neither a byte")
-    assert found[4].startswith("confirm step 1 wait: Input should be greater than or equal to 0")
-    assert found[5] == "values crc checksum: there is no checksum 'CRC-32/MPEG2X'; did you mean CRC32-MPEG-2?"
+    assert found[0].startswith("line 5, programming step 1: a step has one key that names its kind: request, session")
+    assert found[1].startswith("line 6, programming step 2 session: Input should be less than or equal to 255")
+    assert found[2].startswith("line 7, programming step 3 request: 1003 must be in quotes")
+    assert found[3].startswith("line 11, programming step 4 do step 1 option: '0x44': '0x44' is neither a byte")
+    assert found[4].startswith("line 13, confirm step 1 wait: Input should be greater than or equal to 0")
+    assert found[5] == "line 15, values crc checksum: there is no checksum 'CRC-32/MPEG2X'; did you mean CRC32-MPEG-2?"
     assert len(found) == 6
+    assert found[0].endswith("; did you mean 'session'?")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- {session: 2, expct: '50 *'}", "line 4, programming step 1 expct: unknown key; did you mean 'expect'?"),
+        ("- {routine: 1, status: {doen: 0}}", "programming step 1 status doen: unknown key; did you mean 'done'?"),
+        ("- {wait: 1}\ntimes: {p2: 1}", "line 5, times p2: unknown key; did you mean 'p2_s'?"),
+        ("- {wait: 1}\nsequnces: {}", "line 5, sequnces: unknown key; did you mean 'sequences'?"),
+        ("- {wait: 1}\nvalues: {x: {checksum: X-25, ovr: all}}", "ovr: unknown key; did you mean 'over'?"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(text: str, problem: str, tmp_path: Path) -> None:
+    whole = f"name: mine\nsequences:\n  programming:\n    {text}\n"
+    assert problem in "\n".join(problems(tmp_path, whole))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +148,7 @@ def test_what_no_single_step_can_see_is_found_too(step: str, problem: str, tmp_p
 
 def test_a_value_may_not_hide_a_number(tmp_path: Path) -> None:
     text = "name: mine\nsequences: {programming: []}\nvalues: {address: {text: x}}\n"
-    assert problems(tmp_path, text) == ["values: address is a number of every template; choose another name"]
+    assert problems(tmp_path, text) == ["line 3, values: address is a number of every template; choose another name"]
 
 
 def test_every_kind_of_step_is_in_a_shipped_profile_or_documented_here() -> None:
