@@ -101,11 +101,16 @@ class WaitTimeout(BenchError):
 
 
 class PowerError(BenchError):
-    """An ECU's supply could not be switched."""
+    """An ECU's supply could not be switched.
 
-    def __init__(self, message: str, *, ecu: str) -> None:
-        super().__init__(message)
-        self.ecu = ecu
+    Attributes:
+        ecu: its name.
+        problem, remedy: what happened, and what to do.
+    """
+
+    def __init__(self, ecu: str, problem: str, *, remedy: str) -> None:
+        super().__init__(f"power of {ecu}: {problem}; {remedy}")
+        self.ecu, self.problem, self.remedy = ecu, problem, remedy
 
 
 class BoardError(BenchError):

@@ -11,11 +11,15 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import AdapterError
 
 _PACKAGE: Final = {"ip": "iproute2", "tc": "iproute2", "modprobe": "kmod"}
+_STATUS: Final = Path("/proc/self/status")
+_CAP_NET_ADMIN: Final = 12
+"""Its bit in the set of capabilities (linux/capability.h)."""
 _TIMEOUT_S: Final = 30.0
 """Far more than any of them needs; a driver that hangs must not hang the bench."""
 
@@ -30,6 +34,16 @@ def as_root(command: Sequence[str]) -> list[str]:
     if os.geteuid() == 0 or shutil.which("sudo") is None:
         return list(command)
     return ["sudo", "-n", *command]
+
+
+def may_change_interfaces() -> bool | None:
+    """Return whether this process has CAP_NET_ADMIN, which root may not have in a container; None where it cannot be read."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        effective = int(next(line.split()[1] for line in lines if line.startswith("CapEff:")), 16)
+    except (OSError, StopIteration, ValueError):
+        return None
+    return bool(effective >> _CAP_NET_ADMIN & 1)
 
 
 def query(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -18,14 +18,12 @@ from otabench.bench.topology.entries import BusEntry
 
 _INTERFACES: Final = Path("/sys/class/net")
 _MODULE: Final = Path("/sys/module/vcan")
-_STATUS: Final = Path("/proc/self/status")
-_CAP_NET_ADMIN: Final = 12
 
 
 def can_make() -> bool:
     """Return whether this user can make such interfaces on this kernel, without a password. Changes nothing."""
     has_module = _MODULE.is_dir() or _succeeds(["modprobe", "--dry-run", "--quiet", "vcan"])
-    return has_module and _has("ip") and (_may_change_interfaces() or _succeeds(["sudo", "-n", "true"]))
+    return has_module and _has("ip") and (_is_allowed() or _succeeds(["sudo", "-n", "true"]))
 
 
 def ensure(name: str) -> bool:
@@ -37,9 +35,8 @@ def ensure(name: str) -> bool:
     if exists(name):
         return False
     if not _MODULE.is_dir() and _has("modprobe"):  # else the kernel loads it by itself, with echo=0
-        system_commands.change(
-            ["modprobe", "vcan", "echo=1"]
-        )  # a kernel with vcan built in refuses, and need not have it
+        # A kernel with vcan built in refuses, which does no harm: it has no module to load.
+        system_commands.change(["modprobe", "vcan", "echo=1"])
     _ip("link", "add", "dev", name, "mtu", "72", "txqueuelen", "1000", "type", "vcan", what=f"make {name}")
     try:
         _ip("link", "set", "dev", name, "up", what=f"set {name} up")
@@ -92,14 +89,9 @@ def _ip(*arguments: str, what: str) -> None:
         )
 
 
-def _may_change_interfaces() -> bool:
-    """Return whether this process has CAP_NET_ADMIN, which root may not have in a container."""
-    try:
-        lines = _STATUS.read_text(encoding="ascii").splitlines()
-        effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return os.geteuid() == 0
-    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)
+def _is_allowed() -> bool:
+    allowed = system_commands.may_change_interfaces()
+    return os.geteuid() == 0 if allowed is None else allowed
 
 
 def _has(program: str) -> bool:

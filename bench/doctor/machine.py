@@ -22,7 +22,7 @@ from typing import Final
 
 from otabench.bench import ports
 from otabench.bench.bus import link_state, pacing
-from otabench.bench.bus.system_commands import search_path
+from otabench.bench.bus.system_commands import may_change_interfaces, search_path
 from otabench.bench.doctor import adapters, bus_probe, error_frames, links
 from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
@@ -50,7 +50,6 @@ _MODULES: Final = (
     "kvaser_usb",
 )
 _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
-_CAP_NET_ADMIN: Final = 12
 _ERR_FLAG: Final = 0x2000_0000
 _CAN_RAW_ERR_FILTER: Final = 2
 _WITH_CAN: Final = "run by `setup/with-can`, which provides a kernel with CAN"
@@ -91,12 +90,10 @@ def _raw_socket_problem() -> str:
 
 
 def _rights(_: Topology) -> Iterator[Finding]:
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        capabilities = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), 16)
-    except (OSError, StopIteration, ValueError):
+    allowed = may_change_interfaces()
+    if allowed is None:
         return
-    if capabilities >> _CAP_NET_ADMIN & 1:
+    if allowed:
         yield ok("rights", "CAP_NET_ADMIN: interfaces can be set up and paced")
     else:
         yield warn(

@@ -48,7 +48,7 @@ class BusPorts:
 
     @classmethod
     def of(cls, endpoints: Mapping[str, Any]) -> BusPorts:
-        """From what bench.json says."""
+        """Return those of a bench, by the contents of its bench.json."""
         return cls(endpoints.get("frame_gates", {}), endpoints.get("bus_loads", {}), endpoints["ecus"])
 
     def concerns(self, target: str, kind: str) -> bool:
@@ -87,7 +87,7 @@ class BusPorts:
             EndpointError: the process does not answer or refuses.
         """
         if kind not in BUS_FAULT_KINDS:
-            raise WrongUsage(f"{kind} is no fault of a bus; those are: {', '.join(sorted(BUS_FAULT_KINDS))}")
+            raise WrongUsage(f"{kind} is not a fault of a bus; those are: {', '.join(sorted(BUS_FAULT_KINDS))}")
         if kind == LOAD_KIND:
             port = self.load_of(target)
             Load.parse(_without_seed(parameters))
@@ -126,8 +126,7 @@ def _gated_bus(target: str, gated: Collection[str], bus_by_ecu: Mapping[str, str
     if target == ANY_BUS and len(gated) == 1:
         bus = next(iter(gated))
     if bus not in gated:
-        known = ", ".join([*bus_by_ecu, *gated])
-        raise WrongUsage(f"{target!r} is no ECU or bus with a frame gate; known: {known}")
+        raise UnknownName("ECU or bus with a frame gate", target, [*bus_by_ecu, *gated])
     return bus
 
 

@@ -45,23 +45,25 @@ class Ecus:
         """Return the control port of an ECU.
 
         Raises:
-            WrongUsage: there is no such ECU, or it is a board without a fault injector.
+            UnknownName: there is no such ECU.
+            WrongUsage: it is a board, which has no control port.
         """
         port = self._control_ports.get(name)
         if port is None:
+            if name not in self._topology.ecus:
+                raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
             known = ", ".join(self._control_ports)
-            what = "is a board without a control port" if name in self._topology.ecus else "is no ECU of this bench"
-            raise WrongUsage(f"ECU {name!r} {what}; with one are: {known or 'none'}")
+            raise WrongUsage(f"ECU {name!r} is a board without a control port; with one are: {known or 'none'}")
         return ControlPort(name, port)
 
     def power(self, name: str) -> PowerDriver:
         """Return the driver of an ECU's supply; ``switched_off`` follows what it does.
 
         Raises:
-            WrongUsage: there is no such ECU.
+            UnknownName: there is no such ECU.
         """
         if name not in self._topology.ecus:
-            raise UnknownName("ECU", name, self._topology.ecus)
+            raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
         port = self.control_port(name) if name in self._control_ports else None
         return NotedPower(name, power.driver(name, self._topology.ecus[name], port), self.switched_off)
 

@@ -92,7 +92,7 @@ class CommandPower:
         self.on()
 
     def _run(self, which: str, command: str) -> None:
-        where = f"power of {self.ecu}: the command for {which!r} ({command})"
+        what = f"the command for {which!r} ({command})"
         process = subprocess.Popen(
             command,
             shell=True,
@@ -104,20 +104,21 @@ class CommandPower:
             errors="replace",
         )
         try:
-            said, _ = process.communicate(timeout=self.entry.timeout_s)
+            output, _ = process.communicate(timeout=self.entry.timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise PowerError(
-                f"{where} did not end within {self.entry.timeout_s:g} s and was killed; "
-                f"run it by hand, or raise ecus.{self.ecu}.power.timeout_s",
-                ecu=self.ecu,
+                self.ecu,
+                f"{what} did not end within {self.entry.timeout_s:g} s and was killed",
+                remedy=f"run it by hand, or raise ecus.{self.ecu}.power.timeout_s",
             ) from error
         if process.returncode != 0:
-            words = " ".join(said.split())[-_QUOTED_CHARACTERS:] or "it said nothing"
+            words = " ".join(output.split())[-_QUOTED_CHARACTERS:] or "it printed nothing"
             raise PowerError(
-                f"{where} ended with status {process.returncode}: {words}; run it by hand, then correct it in the bench file",
-                ecu=self.ecu,
+                self.ecu,
+                f"{what} ended with status {process.returncode}: {words}",
+                remedy="run it by hand, then correct it in the bench file",
             )
 
 
@@ -141,9 +142,9 @@ class NoPower:
 
     def _error(self) -> PowerError:
         return PowerError(
-            f"power of {self.ecu}: the bench file names no power driver; "
-            f"add ecus.{self.ecu}.power: {{driver: command, on: …, off: …}}",
-            ecu=self.ecu,
+            self.ecu,
+            "the bench file names no power driver",
+            remedy=f"add ecus.{self.ecu}.power: {{driver: command, on: …, off: …}}",
         )
 
 

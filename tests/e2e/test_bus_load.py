@@ -101,7 +101,7 @@ def test_a_load_is_set_shown_and_cleared_from_another_terminal(
     [
         (("bus", "load", "-5%"), "share '-5%': expected 0 to 100 per cent"),
         (("body", "load", "5%"), "there is no bus 'body' in this bench; known: powertrain"),
-        (("bus", "boot-fail"), "boot-fail is no fault of a bus"),
+        (("bus", "boot-fail"), "boot-fail is not a fault of a bus"),
     ],
 )
 def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(

@@ -79,7 +79,7 @@ def test_what_concerns_a_bus_is_told_from_what_concerns_an_ecu(target: str, kind
 
 
 def test_a_fault_of_an_ecu_is_none_of_a_bus() -> None:
-    with pytest.raises(WrongUsage, match="boot-fail is no fault of a bus; those are: corrupt, delay, drop"):
+    with pytest.raises(WrongUsage, match="boot-fail is not a fault of a bus; those are: corrupt, delay, drop"):
         PORTS.set_fault("bus", "boot-fail", {})
 
 
@@ -97,7 +97,7 @@ def test_a_fault_of_a_bus_can_be_asked_for_from_the_start(text: str) -> None:
         ("bus:load:60%", "several buses; name one of them: powertrain, comfort"),
         ("body:load:60%", "no bus 'body'"),
         ("comfort:load:101%", "share '101%': expected 0 to 100 per cent"),
-        ("comfort:drop:every=9", "'comfort' is no ECU or bus with a frame gate"),
+        ("comfort:drop:every=9", "there is no ECU or bus with a frame gate 'comfort'"),
     ],
 )
 def test_one_that_could_never_be_set_is_refused_before_anything_is_started(text: str, expected: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.bus import environment, vcan
+from otabench.bench.bus import environment, system_commands, vcan
 from otabench.bench.doctor import bus_probe
 from otabench.bench.errors import BenchError
 from otabench.bench.topology import bench_file
@@ -90,7 +90,7 @@ def test_the_right_counts_not_the_user(
         (tmp_path / name).chmod(0o755)
     (tmp_path / "status").write_text(f"Name:\tpython\nCapEff:\t{effective}\n")
     monkeypatch.setattr("otabench.bench.bus.system_commands.search_path", lambda: str(tmp_path))
-    monkeypatch.setattr(vcan, "_STATUS", tmp_path / "status")
+    monkeypatch.setattr(system_commands, "_STATUS", tmp_path / "status")
     assert vcan.can_make() is expected
 
 
