@@ -6,17 +6,16 @@ be moved or published as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from otabench.bench.errors import BenchError
 from otabench.bench.launcher import run_folder
-from otabench.bench.report import figures, trends
+from otabench.bench.report import figures, strokes, templates, trends
 from otabench.bench.report.plots import KIB, phase_class
 from otabench.bench.runs import summary
 from otabench.bench.runs.compare import percent
@@ -51,17 +50,18 @@ def render(runs: Sequence[RunSummary]) -> str:
     Args:
         runs: oldest first.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     drawn = list(runs)[-MAX_DRAWN:]
     ecus = list(dict.fromkeys(ecu for run in drawn for ecu in run.ecus))
-    return environment.from_string(text).render(
+    return templates.render(
+        TEMPLATE,
         rows=[_row(run) for run in reversed(runs)],
         drawn=[{"name": run.name, "result": run.result, "tone": tone(run)} for run in drawn],
         trends=_trends(drawn, ecus) if ecus else [],
-        ecus=[(ecu, trends.kind_of(number)) for number, ecu in enumerate(ecus)],
+        ecus=[(ecu, Markup(strokes.swatch(number))) for number, ecu in enumerate(ecus)],
         states=[(state, phase_class(state)) for state in dict.fromkeys(state for run in drawn for state in run.states)],
-        states_svg=Markup(trends.states_svg(drawn, title="Time in each state of the job, run by run"))
+        states_svg=_both(
+            lambda width: trends.states_svg(drawn, title="Time in each state of the job, run by run", width=width)
+        )
         if any(run.states for run in drawn)
         else None,
     )
@@ -95,8 +95,13 @@ def _row(run: RunSummary) -> dict[str, Any]:
     }
 
 
-def _trends(runs: Sequence[RunSummary], ecus: Sequence[str]) -> list[tuple[str, Markup]]:
-    """Return title and drawing of each trend with a line for each ECU."""
+def _both(draw: Callable[[int], str]) -> tuple[Markup, Markup]:
+    """Return a drawing for wide pages, and for narrow ones."""
+    return Markup(draw(trends.WIDTH)), Markup(draw(trends.NARROW))
+
+
+def _trends(runs: Sequence[RunSummary], ecus: Sequence[str]) -> list[tuple[str, tuple[Markup, Markup]]]:
+    """Return title and drawings of each trend with a line for each ECU."""
     drawings = []
     for title, unit, value_of in (
         ("Flash rate", "KiB/s", lambda each: each.bytes_per_s / KIB),
@@ -104,9 +109,8 @@ def _trends(runs: Sequence[RunSummary], ecus: Sequence[str]) -> list[tuple[str, 
         ("Bus load during the transfer", "%", lambda each: percent(each.bus_load)),
     ):
         values = {ecu: [_value(run.ecus.get(ecu), value_of) for run in runs] for ecu in ecus}
-        drawings.append(
-            (title, Markup(trends.lines_svg(runs, values, unit=unit, title=f"{title}, run by run", kinds=ecus)))
-        )
+        draw = partial(trends.lines_svg, runs, values, unit=unit, title=f"{title}, run by run", kinds=ecus)
+        drawings.append((title, _both(lambda width, draw=draw: draw(width=width))))  # type: ignore[misc]
     return drawings
 
 

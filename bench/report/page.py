@@ -7,13 +7,11 @@ The page's contents and their order. Figures come from ``report.figures`` (repor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from otabench.bench.report import figures, plots, strokes
+from otabench.bench.report import figures, plots, strokes, templates
 from otabench.bench.report.plots import KIB, TimeAxis, phase_class
 from otabench.bench.report.series import OTHER, Series
 from otabench.bench.report.text import unpaced_note
@@ -31,10 +29,9 @@ def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str
         series: what is drawn; None: the gateway never had the job, the page has no plots.
         story: the job's events, one line each.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(kib=_kib, percent=_percent, seconds=_seconds, number=_number)
-    text = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(text).render(
+    return templates.render(
+        TEMPLATE,
+        filters={"kib": _kib, "percent": _percent, "seconds": _seconds, "number": _number},
         report=report,
         tone=_tone(report),
         series=series,

@@ -1,18 +1,38 @@
 """How curves are told apart, on every page and for every eye: by color, by marker, and by dashes. Pure.
 
 The first eight have a color and a marker each; the next eight the same ones dashed, then dotted, then dash-dotted. Marker and dashes
-alone tell 32 curves apart, in print and for those who see no difference between the colors. The colors are in the style sheet
-(``k0`` to ``k7``), and the dashes (``d0`` to ``d3``).
+alone tell 32 curves apart, in print and for those who see no difference between the colors. ``STYLE`` is the part of a page's style
+sheet that goes with it: colors (``k0`` to ``k7``) for light, dark and print, and dashes (``d0`` to ``d3``).
 """
 
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import Final
 
 COLORS: Final = 8
 DASHES: Final = 4
 _SIZE: Final = 4.6
+_LIGHT: Final = ("#0068b4", "#cc5200", "#00795c", "#8a1c5c", "#866800", "#5146c4", "#3d4a57", "#b0359a")
+_DARK: Final = ("#5fb4f5", "#ff9350", "#43d3a6", "#ff8fbc", "#e8d44d", "#b0a5ff", "#d3dbe3", "#ee9be3")
+
+
+def _palette(colors: tuple[str, ...]) -> str:
+    return ":root { " + " ".join(f"--k{number}: {color};" for number, color in enumerate(colors)) + " }"
+
+
+STYLE: Final = "\n".join(
+    (
+        _palette(_LIGHT),
+        f"@media screen and (prefers-color-scheme: dark) {{ {_palette(_DARK)} }}",
+        " ".join(f".k{number} {{ --k: var(--k{number}); }}" for number in range(COLORS)),
+        ".d1 { stroke-dasharray: 8 4; } .d2 { stroke-dasharray: 2 3; } .d3 { stroke-dasharray: 9 3 2 3; }",
+        "svg .line { fill: none; stroke: var(--k); stroke-width: 2; stroke-linejoin: round; }",
+        "svg .mark { fill: var(--k); stroke: var(--card); stroke-width: 1; }",
+        "svg.swatch { width: 34px; height: 14px; margin-right: 6px; vertical-align: -2px; }",
+    )
+)
 
 
 def classes(number: int) -> str:
@@ -20,10 +40,11 @@ def classes(number: int) -> str:
     return f"k{number % COLORS} d{number // COLORS % DASHES}"
 
 
-def marker(number: int, x: float, y: float, *, kind: str = "mark") -> str:
-    """Return the curve's marker at a point, as an SVG path."""
+def marker(number: int, x: float, y: float, *, kind: str = "mark", words: str = "") -> str:
+    """Return the curve's marker at a point, as SVG; ``words``: its tooltip."""
     points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in _SHAPES[number % COLORS])
-    return f'<polygon class="{kind} k{number % COLORS}" points="{points}"/>'
+    title = f"<title>{escape(words)}</title>" if words else ""
+    return f'<polygon class="{kind} k{number % COLORS}" points="{points}">{title}</polygon>'
 
 
 def swatch(number: int) -> str:

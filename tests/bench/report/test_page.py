@@ -11,10 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from selenium.webdriver import Chrome
 
 from otabench.bench.captures.statistics import BIN_S, BusStatistics, IdStatistics
 from otabench.bench.errors import BenchError
-from otabench.bench.report import build, figures
+from otabench.bench.report import build, figures, index
 from otabench.bench.report import page as report_page
 from otabench.bench.report import plots as report_plots
 from otabench.bench.report import series as report_series
@@ -27,6 +28,7 @@ from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.trace import TraceEvent
 from tests.bench.gateway.hmi.browser import console_errors, resize, start_browser
 from tests.bench.report import small_run
+from tests.bench.runs import made
 
 IDS = {
     "engine": ("powertrain", (FrameAddress(0x7E0), FrameAddress(0x7E8))),
@@ -308,52 +310,65 @@ def test_a_folder_without_a_report_is_told(tmp_path: Path, content: str | None, 
 
 
 _PARTS_THAT_ARE_LOST = """
-const right = innerWidth;
-const lost = [];
-for (const cell of document.querySelectorAll('td, figure svg[role=img], dd, .legend li')) {
-  const box = cell.getBoundingClientRect();
-  if (getComputedStyle(cell).display === 'none' || !cell.checkVisibility()) continue;
-  if (box.width === 0 || box.left < -1 || box.right > right + 1) lost.push(`${cell.tagName} ${cell.textContent.slice(0, 30)}`);
-}
-const events = document.querySelector('.events pre');
+const isLost = part => {
+  const box = part.getBoundingClientRect();
+  return box.width === 0 || box.left < -1 || box.right > innerWidth + 1;
+};
+const visible = selector => [...document.querySelectorAll(selector)].filter(part => part.checkVisibility());
+const events = document.querySelector('.events');
 return {
-  lost,
+  lost: visible('td, figure svg[role=img], dd, .legend li').filter(isLost).map(part => part.tagName + part.textContent.slice(0, 30)),
   pageWidth: document.documentElement.scrollWidth,
-  cells: [...document.querySelectorAll('td')].filter(cell => cell.checkVisibility()).length,
-  plots: [...document.querySelectorAll('figure svg[role=img]')].filter(plot => plot.checkVisibility()).length,
-  cutEvents: events.parentElement.scrollHeight - events.parentElement.clientHeight,
-  events: events.textContent.trim().split("\\n").length,
-  headings: [...document.querySelectorAll('td:first-child')].map(cell => getComputedStyle(cell, '::before').content),
+  cells: visible('td').length,
+  plots: visible('figure svg[role=img]').length,
+  cutEvents: events ? events.scrollHeight - events.clientHeight : 0,
+  events: events ? events.textContent.trim().length : 0,
+  headings: [...new Set(visible('td').map(cell => getComputedStyle(cell, '::before').content))],
 };
 """
 
 
+def views(browser: Chrome, page: Path) -> dict[str, Any]:
+    """Return what is seen of a page on a screen, on a phone, and on paper (A4 without margins: 186 mm x 96 / 25.4)."""
+    browser.get(page.as_uri())
+    seen = {}
+    for name, width, media in (("screen", 1280, "screen"), ("phone", 390, "screen"), ("paper", 703, "print")):
+        resize(browser, width, 900)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
+        seen[name] = browser.execute_script(_PARTS_THAT_ARE_LOST)
+        assert seen[name]["lost"] == [], name
+        assert seen[name]["pageWidth"] <= width, name
+    return seen
+
+
 @pytest.mark.browser
 def test_nothing_is_lost_on_a_phone_on_paper_or_on_a_screen(run: Path, page: str, tmp_path: Path) -> None:
-    # given words that take more room than usual
+    # given words that take more room than usual, and an index of runs
     content = json.loads((run / "report.json").read_text())
     content["dtcs"] = {
         "engine": ["P0602-00 an image was refused: wrong signature, seen by the bootloader at every boot"]
     }
     content["overhead"] = [{"phase": "cloud, ECUs and gateway up", "duration_s": 3.2}]
     (run / "report.json").write_text(json.dumps(content))
+    for number in range(3):
+        faults = ["engine:boot-fail", "adas:slow-flash:factor=30"]
+        made.make_run(tmp_path / "runs", f"2026112{number}T110000Z", reason="engine did not boot " * 5, faults=faults)
     browser = start_browser(tmp_path)
     try:
-        browser.get(write_page(run, out=tmp_path / "page.html").as_uri())
-        # when it is shown on a screen, on a phone, and on paper (A4 without margins has 96 / 25.4 x 186 mm)
-        seen = {}
-        for name, width, media in (("screen", 1280, "screen"), ("phone", 390, "screen"), ("paper", 703, "print")):
-            resize(browser, width, 900)
-            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media})
-            seen[name] = browser.execute_script(_PARTS_THAT_ARE_LOST)
-            assert seen[name]["lost"] == [], name
-            assert seen[name]["pageWidth"] <= width, name
+        # when they are shown
+        report = views(browser, write_page(run, out=tmp_path / "page.html"))
+        runs = views(browser, index.write(tmp_path / "runs"))
         # then every cell, plot and event is there
-        assert len({view["cells"] for view in seen.values()}) == 1
-        assert {view["plots"] for view in seen.values()} == {3}
-        assert len({view["events"] for view in seen.values()}) == 1
-        assert seen["paper"]["cutEvents"] == 0
-        assert set(seen["phone"]["headings"]) >= {'"ECU"', '"bus"', '"state"', '"phase"'}
+        for seen, plots, headings in (
+            (report, 3, ("ECU", "bus", "state", "phase")),
+            (runs, 4, ("run", "size", "faults")),
+        ):
+            assert len({view["cells"] for view in seen.values()}) == 1
+            assert {view["plots"] for view in seen.values()} == {plots}
+            assert len({view["events"] for view in seen.values()}) == 1
+            assert seen["paper"]["cutEvents"] == 0
+            assert set(seen["phone"]["headings"]) >= {f'"{heading}"' for heading in headings}
+        assert report["screen"]["events"] > 0
         assert console_errors(browser) == []
     finally:
         browser.quit()
