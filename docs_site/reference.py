@@ -9,10 +9,15 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Final
 
+from pydantic import BaseModel
+
 from docs_site import commands, models, plugin
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.profile import Profile
+from otabench.bench.uds.sequence.profile import SequenceProfile
+from otabench.bench.uds.sequence.steps import AnyStep, Sequence
+from otabench.bench.uds.sequence.values import Value
 
 DEFAULT_PROFILE: Final = "iso14229-ab"
 
@@ -82,11 +87,35 @@ def profile_keys() -> str:
     )
 
 
+def sequence_keys() -> str:
+    """Return the page of the keys of a profile with sequences, and of all kinds of steps and values in it."""
+    steps, values = models.tagged(AnyStep), models.tagged(Value)
+    named: dict[type[BaseModel], str] = {Sequence: "list of steps"}
+    named |= dict.fromkeys(steps.values(), "step") | dict.fromkeys(values.values(), "value")
+    parts = [
+        "# Flash sequences",
+        "The keys of a profile whose sequences are data. [Flash profiles](../profiles.md) explains templates, patterns and loops.",
+        "`otabench profile show NAME` prints a shipped one.",
+        "## The file",
+        models.table(SequenceProfile, named=named),
+        "## Steps",
+    ]
+    parts += [
+        f"### `{tag}`\n\n{models.summary(step)}\n\n{models.table(step, named=named)}" for tag, step in steps.items()
+    ]
+    parts.append("## Values")
+    parts += [
+        f"### `{tag}`\n\n{models.summary(value)}\n\n{models.table(value, named=named)}" for tag, value in values.items()
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/commands.md": command_line,
     "reference/faults.md": fault_kinds,
     "reference/pytest.md": pytest_plugin,
     "reference/bench-file.md": bench_file_keys,
     "reference/profile.md": profile_keys,
+    "reference/sequences.md": sequence_keys,
 }
 """Path below `docs`, and what makes the page."""

@@ -106,24 +106,11 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     started_s = time.monotonic()
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
         reporter = of_bench.Reporter(bench, started_s=started_s)
-        with bench.phases.measure("campaign created"):
-            bench.jobs.start_campaign(
-                name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=options.versions[-1])
-            )
-        notes = []
-        try:
-            bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
-            job = bench.jobs.current()
-            if job is not None and job.state is JobState.WAITING_FOR_APPROVAL:
-                _say(console, "consent: given by the bench, through the HMI")
-                bench.jobs.decide("install")
-            job = follow(bench, console, timeout_s=timeout_s)
-        except BenchError as error:
-            job = bench.jobs.current()
-            notes.append(str(error))
-        with bench.phases.measure("ECUs and captures read"):
-            notes += _cloud_notes(bench, job)
-            made = reporter.make(job, target_version=options.versions[-1], notes=notes)
+        with reporter.left_if_interrupted():
+            job, notes = _update(bench, console, timeout_s=timeout_s)
+            with bench.phases.measure("ECUs and captures read"):
+                notes += _cloud_notes(bench, job)
+                made = reporter.make(job, target_version=options.versions[-1], notes=notes)
         overhead = [("guest and this program started", before_s)] if before_s is not None else []
         overhead += bench.phases.seconds.items()
         made = replace(made, overhead=tuple(overhead))
@@ -132,6 +119,22 @@ def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
     if made.exit_status == figures.BENCH_FAILED:
         raise BenchError("; ".join([*notes, made.reason]) if made.reason not in notes else "; ".join(notes))
     return made.exit_status
+
+
+def _update(bench: Bench, console: Console, *, timeout_s: float) -> tuple[JobView | None, list[str]]:
+    """Run one update, and return its job and what went wrong with the bench meanwhile."""
+    with bench.phases.measure("campaign created"):
+        notes_for_driver = RELEASE_NOTES.format(version=bench.options.versions[-1])
+        bench.jobs.start_campaign(name=CAMPAIGN_NAME, release_notes=notes_for_driver)
+    try:
+        bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
+        job = bench.jobs.current()
+        if job is not None and job.state is JobState.WAITING_FOR_APPROVAL:
+            _say(console, "consent: given by the bench, through the HMI")
+            bench.jobs.decide("install")
+        return follow(bench, console, timeout_s=timeout_s), []
+    except BenchError as error:
+        return bench.jobs.current(), [str(error)]
 
 
 def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:

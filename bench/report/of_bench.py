@@ -10,8 +10,8 @@ A report is about one job, the last one. A run without a campaign has a report t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,6 +111,15 @@ class Reporter:
         made = self.make(job, notes=notes, dtc_timeout_s=dtc_timeout_s)
         write(made, self._bench)
         return made
+
+    @contextmanager
+    def left_if_interrupted(self) -> Iterator[None]:
+        """Leave a report of what was done so far if Ctrl-C or a signal ends what is inside."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.leave_if_possible()
+            raise
 
     def leave_if_possible(self) -> None:
         """Leave the report of the last job, for a run that is about something else: what keeps it from being made is in its log."""

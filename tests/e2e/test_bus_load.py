@@ -141,8 +141,11 @@ def test_a_run_leaves_a_report_and_no_private_key(loaded: Bench) -> None:
     assert len(secrets) > 20
     made = Reporter(loaded).leave(loaded.jobs.current())
     assert made.result in ("SUCCEEDED", figures.NO_CAMPAIGN) and made.exit_status == 0, made.reason
-    loaded.stop()
     folder = loaded.folder
+    folder.report_json.unlink()
+    with pytest.raises(KeyboardInterrupt), Reporter(loaded).left_if_interrupted():
+        raise KeyboardInterrupt
+    loaded.stop()
     assert folder.report_json.exists() and folder.report_html.exists() and not run_mark.is_up(folder.root)
     leaked = [
         f"{path.relative_to(folder.root)}: {name}"
