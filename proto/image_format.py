@@ -167,10 +167,12 @@ def parse(data: bytes | bytearray | memoryview) -> Image:
     )
     if magic != IMAGE_MAGIC:
         raise ImageFormatError(f"header magic is 0x{magic:08X}, not 0x{IMAGE_MAGIC:08X}: this is not an MCUboot image")
+    # These three sizes come from the file. Python's integers do not overflow, so one sum is a safe check.
     if header_size < HEADER_SIZE or header_size + binary_size + protected_size > len(view):
         raise ImageFormatError(
             f"header claims {header_size} + {binary_size} + {protected_size} bytes, there are {len(view)}: the image is cut short"
         )
+    # imgtool pads the header to ``header_size``, so the binary does not start right after the 32 bytes.
     offset = header_size + binary_size
     protected: tuple[tuple[int, bytes], ...] = ()
     if protected_size:

@@ -84,4 +84,5 @@ def from_wire(value: int) -> JobState:
     Raises:
         ValueError: the number is JOB_STATE_UNSPECIFIED, or a later version defined it (enumerations of proto3 are open).
     """
+    # For an unknown number ``Name`` raises ValueError; for JOB_STATE_UNSPECIFIED the constructor does.
     return JobState(ota_pb2.JobState.Name(value).removeprefix("JOB_STATE_"))

@@ -58,6 +58,7 @@ def find(devices: Path = USB_DEVICES) -> list[UsbAdapter]:
         known = _BY_PRODUCT.get((vendor, product)) or _BY_VENDOR.get(vendor)
         if known is None:
             continue
+        # A USB device has one or more interfaces (1-1.4:1.0, …). Drivers are bound to these, not to the device.
         parts = sorted(devices.glob(f"{device.name}:*"))
         drivers = [part.joinpath("driver").resolve().name for part in parts if part.joinpath("driver").exists()]
         interfaces = [entry.name for part in parts for entry in _interfaces(part)]
@@ -94,6 +95,7 @@ def judge(adapters: Sequence[UsbAdapter], *, is_needed: bool, is_missing: bool) 
         if is_needed:
             return [ok("USB adapter", "no known adapter; the interfaces of the bench file exist without one")]
         return [ok("USB adapter", "no adapter; a bench of simulated ECUs does not need one")]
+    # Clones share one serial number, so a udev rule by serial number would match all of them.
     same = Counter(adapter.serial for adapter in adapters if adapter.serial)
     findings = []
     for adapter in adapters:

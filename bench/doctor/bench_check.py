@@ -51,6 +51,7 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
     if topology.isotp_of(name).transport == "kernel" and (missing := environment.isotp_problem()):
         problems.append(fail(where, f"ecus.{name}.isotp.transport: {missing.problem}", missing.remedy))
     try:
+        # The secret of a simulated ECU is made with the keys of each run. A dummy is good enough for loading the algorithm.
         has_its_own = ecu.kind == "board" or ecu.security.secret_file is not None
         secret = endpoints.secret(topology, name, keys_dir=_keys_dir(topology)) if has_its_own else "0" * 64
         problems += _algorithm_problems(where, name, ecu, secret)

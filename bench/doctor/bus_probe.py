@@ -80,6 +80,7 @@ def _is_made_by_the_bench(bus: BusEntry) -> bool:
 def rate_problem(bus: BusEntry, link: LinkState) -> Finding | None:
     """Return a finding if an interface does not run at the bit rates of the bench file, otherwise None."""
     differences = []
+    # 0: the interface does not report its bit rate, e.g. an slcan interface that slcand has set up.
     if link.bitrate and link.bitrate != bus.bitrate:
         differences.append(f"runs at {link.bitrate} bit/s, but the bench file requires {bus.bitrate}")
     if bus.fd and link.data_bitrate and link.data_bitrate != (bus.data_bitrate or bus.bitrate):
@@ -115,6 +116,7 @@ def _missing_library(interface: str) -> Finding | None:
 
 
 def _is_taken(bus: BusEntry) -> bool:
+    # Several programs may open these at the same time, so a running bench does not matter.
     if bus.interface in _SHARED:
         return False
     try:

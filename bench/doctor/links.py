@@ -14,6 +14,7 @@ from otabench.bench.finding import Finding, fail, ok, warn
 
 MIN_TX_QUEUE: Final = 100
 WANTED_TX_QUEUE: Final = 1000
+# ISO 11898-1: a node is error-passive from an error counter of 128 on.
 _PASSIVE: Final = 128
 
 
@@ -100,6 +101,7 @@ def _counters(link: LinkState) -> str:
 
 def _error_passive(link: LinkState) -> Finding:
     words = f"error-passive{_counters(link)}"
+    # An error-passive transmitter that only misses the acknowledgment does not count further (ISO 11898-1), so its counter stays at 128.
     if link.tx_errors >= _PASSIVE and link.rx_errors == 0 and not link.bus_offs:
         return fail(
             link.channel,

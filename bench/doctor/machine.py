@@ -106,6 +106,7 @@ def _rights(_: Topology) -> Iterator[Finding]:
 def _modules(_: Topology) -> Iterator[Finding]:
     present = [name for name in _MODULES if Path("/sys/module", name).is_dir()]
     yield ok("modules", ", ".join(present) if present else "no CAN module is loaded, or all are built in")
+    # With echo=0 a vcan loops its frames back before the queueing discipline, so pacing has no effect.
     if "vcan" in present and _ECHO.exists():
         if _ECHO.read_text(encoding="ascii").strip() == "Y":
             yield ok("vcan", "echo=1: can be paced")
@@ -206,6 +207,7 @@ def _database(_: Topology) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as scratch:
             connection = sqlite3.connect(Path(scratch, "cloud.db"))
             try:
+                # Cloud and gateway use the write-ahead log, which needs shared memory on the file system.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("CREATE TABLE probe (x)")
                 connection.commit()
@@ -222,6 +224,7 @@ def _database(_: Topology) -> Iterator[Finding]:
 
 
 def _ports(_: Topology) -> Iterator[Finding]:
+    # The Makefile passes HMI_PORT to the bench.
     given = os.environ.get("HMI_PORT", "8080")
     if not given.isascii() or not given.isdigit() or len(given) > 5 or not 0 < int(given) < 65536:
         yield fail("HMI port", f"HMI_PORT={given[:40]} is not a port number", "HMI_PORT=8080")

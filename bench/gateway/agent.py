@@ -50,6 +50,7 @@ from otabench.proto.job_states import JobState, from_wire
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway")
+# The cloud chooses the interval. An interval of 0 must not make the gateway spin.
 _MIN_POLL_S: Final = 0.1
 _CLOSE_WITHIN_S: Final = 1.0
 
@@ -172,6 +173,7 @@ class Agent:
         config = self._config
         self._trace.emit("gateway.started", ecus=[ecu.name for ecu in config.ecus], cloud=config.cloud_grpc)
         try:
+            # An unexpected error in one task ends all of them. The process reports it and ends, and the next process resumes from disk.
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._run_jobs(), name="jobs")
                 tasks.create_task(self._check_in_forever(), name="check-in")
@@ -210,12 +212,14 @@ class Agent:
     async def _run_jobs(self) -> None:
         is_resumed = True
         while True:
+            # Clear before reading the store, so that an offer between the two is not missed.
             self._offered.clear()
             job = self.store.open_job()
             if job is None:
                 await self._offered.wait()
             else:
                 await self._runner.run(job, is_resumed=is_resumed)
+                # The job has ended, and the next campaign may be waiting already. Check in at once.
                 self._woken.set()
             is_resumed = False
 
@@ -223,6 +227,7 @@ class Agent:
         backoff = self._config.timing.backoff()
         while True:
             self._woken.clear()
+            # Jitter keeps vehicles that were started together from checking in at the same moments.
             wait_s = jittered(self._config.timing.poll_interval_s)
             if self.store.open_job() is None:
                 try:

@@ -103,6 +103,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     running = asyncio.create_task(agent.run())
     stopping = asyncio.create_task(stop.wait())
     async with hmi:
+        # The launcher waits for this line.
         print(f"gateway: ready, HMI on {hmi.url}", flush=True)
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         agent.leave_flash_running()
@@ -132,6 +133,7 @@ def _locked(state_dir: Path) -> Iterator[None]:
         raise StartError(f"state_dir {state_dir}: {(error.strerror or str(error)).lower()}") from error
     with lock:
         try:
+            # The kernel releases the lock when the process dies, even after SIGKILL. A file with a process id would remain.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StartError(
@@ -153,6 +155,7 @@ def _report_failure(message: str) -> int:
 
 
 def _describe_unexpected(error: BaseException) -> str:
+    # A TaskGroup wraps the error. The user needs the one inside.
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)

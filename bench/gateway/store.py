@@ -196,6 +196,7 @@ class Store:
                 raise ValueError(_NO_TRANSITION.format(job_id, row.state, after))
             row.state, row.reason, row.updated_at = after, reason, now
             row.seq += 1
+            # The limit on resumes applies to one state (``actions.MAX_RESUMES``).
             row.resumes = 0
             _set(row, facts)
             record = _record(row)
@@ -248,6 +249,7 @@ class Store:
     def ended_jobs(self, max_jobs: int = 20) -> list[JobRecord]:
         """Return the jobs that ended last, latest first."""
         with Session(self._engine) as session:
+            # Jobs that have ended but are not closed yet are part of the history, too.
             finals = [str(state) for state in JobState if is_final(state)]
             rows = session.scalars(
                 select(_JobRow).where(_JobRow.state.in_(finals)).order_by(_JobRow.updated_at.desc()).limit(max_jobs)

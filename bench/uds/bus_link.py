@@ -127,6 +127,7 @@ class BusLink:
         self.let_sessions_end()
         for client in self._clients.values():
             client.close()
+        # A new channel needs new connections, so the clients are made again, too.
         self._clients.clear()
         if self._channel is not None:
             self._channel.close()
@@ -149,6 +150,7 @@ class BusLink:
     def _open(self) -> Channel:
         if self._channel is None:
             try:
+                # All ECUs of a link have the same bus settings (``config.bus_key``), so those of the first one apply.
                 self._channel = self._opener(self._first.bus, self._first.isotp)
             except TransportError as error:
                 raise BusUnavailable(str(error), ecu="", step="open bus") from error

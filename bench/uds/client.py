@@ -133,6 +133,7 @@ class EcuClient:
             try:
                 return self._exchange(payload, step, p2_s, is_sent_already)
             except EcuRefused as error:
+                # An ECU that answers busyRepeatRequest has not begun the request (ISO 14229-1), so any request may be repeated after it.
                 if error.nrc != answers.BUSY_REPEAT_REQUEST or busy_repeats == 0:
                     raise
                 busy_repeats -= 1
@@ -214,6 +215,7 @@ class EcuClient:
         request = b"\x31\x01" + identifier.to_bytes(2, "big") + option
         send = self._request_with_access if find_session else self.request
         answer = send(request, step=step, may_repeat=may_repeat)
+        # 71 01, two bytes of identifier, then the status record.
         if len(answer) < 5:
             raise self.contradiction(step, f"answered {answer.hex(' ').upper()}")
         return answer[4:]
@@ -232,6 +234,7 @@ class EcuClient:
 
     def _request_with_access(self, payload: bytes, *, step: str, may_repeat: bool) -> bytes:
         """Send a request. After a refusal, unlock or change the session accordingly and try again; try each session once."""
+        # Try the extended session first. The programming session has conditions: 10 02 is refused while the vehicle moves.
         untried = [self._enter_extended, self._enter_programming]
         may_unlock = True
         while True:
@@ -281,6 +284,7 @@ class EcuClient:
             # Set P2 for this exchange only. udsoncan's ``timeout`` argument would also limit the wait after 78.
             timing.p2_server_max = p2_s
         self._wire.expect(payload, is_sent_already=is_sent_already)
+        # udsoncan waits P2* after each 78 anew, without an overall limit. ``_on_response_pending`` ends that at this deadline.
         self._pending = Deadline(self.profile.timing.max_pending_s)
         started = time.monotonic()
         answer = b""
@@ -316,6 +320,7 @@ class EcuClient:
         finally:
             duration_s = time.monotonic() - started
             timing.p2_server_max = p2_before
+            # Trace failed exchanges, too: they are what a reader of the trace looks for.
             self.emit("uds.exchange", **exchange_record(payload, answer, duration_s, step=step, problem=problem))
         return answer
 

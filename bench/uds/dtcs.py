@@ -98,6 +98,7 @@ def parse_records(code: int, status: int, records: bytes) -> DtcRecord:
         number, records = records[0], records[1:]
         if number == _OCCURRENCE and len(records) >= 5:
             count, seconds, records = records[0], int.from_bytes(records[1:5], "big"), records[5:]
+            # 0 means that the ECU did not know the time (docs/contracts.md).
             set_at = datetime.fromtimestamp(seconds, UTC) if seconds else None
         elif number in texts and records and len(records) > records[0]:
             length = records[0]

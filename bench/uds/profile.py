@@ -69,6 +69,7 @@ class Sequence(_Model):
         steps = list(self.programming)
         if Step.DOWNLOAD_IMAGE not in steps:
             raise ValueError("programming: download_image is missing")
+        # NOR flash can only be programmed after an erase. A profile without an erase step is for an ECU that erases by itself (34).
         if Step.ERASE in steps and steps.index(Step.ERASE) > steps.index(Step.DOWNLOAD_IMAGE):
             raise ValueError("programming: erase comes after download_image; put it before")
         return self

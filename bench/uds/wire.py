@@ -67,6 +67,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         """
         messages: list[bytes] = []
         with suppress(TransportError, TimeoutException):
+            # A timeout means that nothing more waits. It ends the loop like an error of the bus.
             while len(messages) < _MAX_UNAWAITED:
                 messages.append(self.below.specific_wait_frame(timeout=0) or b"")
         return messages

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gateway.cloud")
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S: Final = 10.0
+# gRPC also reports INTERNAL and UNKNOWN for broken connections and for a crash of the server, so they do not count as refusals.
 _NOT_NOW: Final = frozenset(
     {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN"}
 )
@@ -132,7 +133,9 @@ class CloudLink:
             ("grpc.initial_reconnect_backoff_ms", min(200, max_ms)),
             ("grpc.min_reconnect_backoff_ms", min(200, max_ms)),
             ("grpc.max_reconnect_backoff_ms", max(200, max_ms)),
+            # Otherwise a dead connection (an unplugged cable, a NAT that forgot it) is noticed only when a call times out.
             ("grpc.keepalive_time_ms", 30_000),
+            # A proxy of the environment must not carry calls to the bench's own cloud.
             ("grpc.enable_http_proxy", 0),
         ]
         if self._credentials is None:

@@ -102,6 +102,7 @@ class Downloader:
             DownloadTimedOut: the server was away or too slow for too long.
             OSError: the folder cannot be written.
         """
+        # Two ECUs may need the same file.
         async with self._locks.setdefault(file.sha256, asyncio.Lock()):
             done = self.path_of(file)
             if _is_verified(done, file):
@@ -124,6 +125,8 @@ class Downloader:
         attempt = _Attempt(client, file, self._folder, url=_url(base_url, file.path), limits=self._limits)
         backoff = Backoff(first_s=self._limits.retry_first_s, max_s=self._limits.retry_max_s)
         started_s = time.monotonic()
+        # The time of one outage plus a transfer at the minimum rate. Without it a server could alternate outages and single bytes
+        # forever.
         latest_s = started_s + self._limits.outage_limit_s + file.length / self._limits.min_bytes_per_s
         wrong = slow = 0
         while True:
@@ -145,6 +148,7 @@ class Downloader:
                     raise DownloadTimedOut(
                         f"{file.path}: not complete after {now_s - started_s:.0f} s: {error}"
                     ) from error
+                # The server is alive, so the next pause may be short again.
                 if attempt.is_moving:
                     backoff.reset()
                 _log.warning("%s: %s; trying again", file.path, error)
@@ -226,6 +230,7 @@ class _Attempt:
             )
         start = have if status == 206 else 0
         length = answer.headers.get("content-length", "")
+        # Refuse a file that is too long before reading it. A server need not send Content-Length, so ``_receive`` counts as well.
         if length.isdigit() and start + int(length) > self._file.length:
             raise _WrongContent(f"longer than the {self._file.length} bytes of the manifest ({start + int(length)})")
         etag = answer.headers.get("etag", "")
@@ -241,6 +246,7 @@ class _Attempt:
         chunks = answer.aiter_raw()
         with self._part.open("r+b" if have else "wb") as part:
             part.seek(have)
+            # The server may have sent the whole file instead of the rest. Then the old part must not remain behind the new bytes.
             part.truncate()
             while True:
                 async with asyncio.timeout(self._limits.stall_s):

@@ -26,6 +26,7 @@ from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway.reporter")
+# Every block of a transfer changes the progress. The cloud need not receive each change.
 _MIN_INTERVAL_S: Final = 0.5
 
 Answered = Callable[[str, JobState, bool], None]
@@ -144,6 +145,7 @@ class Reporter:
             return
         except CloudRefused as error:
             state = from_wire(request.state)
+            # A refused report will not be accepted later either. Keeping it in the outbox would block all reports behind it.
             _log.warning("job %s: the cloud refused the report of %s: %s", report.job_id, state, error)
             self._trace.emit(
                 "cloud.refused", job_id=report.job_id, state=str(state), reason=str(error), code=error.code

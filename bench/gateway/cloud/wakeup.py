@@ -33,7 +33,9 @@ async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], ba
             async with aiomqtt.Client(
                 host,
                 port,
+                # With a fixed identifier the broker drops a previous connection of the same gateway when a restarted process connects.
                 identifier=f"otabench-gateway-{vin}",
+                # amqtt, the embedded broker, supports only MQTT 3.1.1.
                 protocol=aiomqtt.ProtocolVersion.V311,
                 keepalive=_KEEPALIVE_S,
                 timeout=5.0,
@@ -43,6 +45,7 @@ async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], ba
                 if connected is not True:
                     _log.info("broker %s:%d answers", host, port)
                 connected = True
+                # A connection with a subscription proves that the broker works.
                 backoff.reset()
                 wake()
                 async for _ in client.messages:

@@ -65,6 +65,7 @@ def standing(slots: SlotTable, version: str) -> Standing:
     """Return the state of an ECU with this slot table with regard to ``version``."""
     if same_version(slots.active.version, version) and slots.active.state in _ACTIVE:
         return _ACTIVE[slots.active.state]
+    # The bootloader marks an image INVALID when it gives up its trial.
     if slots.other.state is SlotState.INVALID:
         return Standing.ROLLED_BACK
     if same_version(slots.other.version, version):
@@ -151,6 +152,8 @@ def _reset(client: EcuClient, image: EcuImage, *, unless: frozenset[Standing]) -
         try:
             client.request(bytes((0x11, kind)), step=step)
         except EcuContradicts as error:
+            # A garbled response must not skip the reset. As EcuLost it makes ``with_reentry`` read the slot table again and repeat the
+            # act.
             raise EcuLost.of(error) from error
 
     # An ECU may take longer to boot than a request is repeated. The caller waits for it and reports what it runs.
@@ -185,6 +188,7 @@ def await_version(client: EcuClient, version: str, *, deadline: Deadline) -> Ecu
         except RolledBack:
             raise
         except FlashError as error:
+            # While an ECU boots, silence and fragments of responses are normal. Only the deadline turns them into an error.
             seen = seen or str(error)
         if deadline.has_passed():
             break
@@ -241,8 +245,10 @@ def revert(client: EcuClient, image: EcuImage, *, boot_timeout_s: float) -> EcuI
     Raises:
         FlashError: the ECU could not be reverted; the message contains what it runs.
     """
+    # The ECU may be booting because of an earlier, interrupted attempt. Wait for it before deciding what is left to do.
     await_slots(client, deadline=Deadline(boot_timeout_s))
     with_reentry(client, lambda: _request_revert(client, image))
+    # 0212 takes effect only at the next reset. Until then the ECU still runs the image that it gives up.
     _reset(client, image, unless=_LEFT_BEHIND)
     deadline = Deadline(boot_timeout_s)
     while True:
@@ -285,6 +291,8 @@ def await_slots(client: EcuClient, *, deadline: Deadline) -> SlotTable:
 
 def _enter_for_slot_routine(client: EcuClient) -> None:
     enter_extended(client)
+    # Without this, an ECU that requires security access would refuse first (NRC 33) and be unlocked only then: one more failed request in
+    # every update.
     if client.profile.security.for_slot_routines:
         client.unlock()
 

@@ -139,6 +139,7 @@ class BusProgramming:
             except (EcuLost, BusUnavailable):
                 lost.append(name)
             except EcuRefused as error:
+                # Any refusal other than a lost session is final, for this ECU and so for the whole update.
                 if not means_lost(error):
                     raise
                 attempts = self._timing.stage_attempts
@@ -158,6 +159,7 @@ class BusProgramming:
                 work.progress.phase(Phase.STAGED, bytes_done=_bus_bytes(work), bytes_total=_bus_bytes(work))
                 return
             except PatchRefused as error:
+                # The full image follows at once. It does not count as a further attempt, because the ECU works.
                 work.use_patch = False
                 work.client.emit("flash.patch_refused", step=error.step, nrc=error.nrc, reason=str(error))
                 last = error
@@ -170,6 +172,7 @@ class BusProgramming:
                     work.progress.phase(Phase.FAILED, detail=str(error))
                     raise
                 last = error
+            # The ECU may be back in its default session, so its next attempt begins with pre-programming.
             self._entered.discard(work.client.name)
             work.client.emit("flash.lost", attempt=attempt, of=attempts, step=last.step, reason=str(last))
             work.progress.phase(Phase.WAITING, detail=f"attempt {attempt} of {attempts} failed: {last}")
@@ -185,6 +188,7 @@ class BusProgramming:
         client = work.client
         if client.name not in self._entered:
             if not is_first:
+                # After a failure the ECU may be rebooting or without power.
                 await_answer(client, deadline=Deadline(self._timing.ecu_lost_timeout_s), cancel=self._cancel)
             for step in client.profile.sequence.pre_programming:
                 pre_programming_step(client, step)

@@ -41,6 +41,7 @@ class ProgressSender:
     def bytes(self, done: int) -> None:
         """Report how many bytes of the phase the ECU has acknowledged."""
         now = time.monotonic()
+        # The last block is always reported, so that progress ends at 100 %.
         if self._phase is None or (now - self._reported_at_s < _MIN_INTERVAL_S and done < self._total):
             return
         self._reported_at_s = now

@@ -70,6 +70,7 @@ def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
         return
     before = {client.name: _read_baseline(client) for client, _ in trials}
     started = time.monotonic()
+    # At least one poll is at the end of the time, so the last part of the soak is watched, too.
     polls = math.ceil(time_s / min(client.profile.soak.poll_s for client, _ in trials))
     for poll in range(1, polls + 1):
         # Points in time are computed from the start, so that slow polls do not lengthen the soak.

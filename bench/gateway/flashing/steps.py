@@ -20,6 +20,8 @@ from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.errors import EcuRefused, FlashError, PatchRefused
 from otabench.bench.uds.profile import Profile, Step
 
+# An ECU refuses a patch with 70 to RequestDownload, or with 72 during or after the transfer (docs/contracts.md). An ECU without patches
+# refuses the data format with 31.
 _PATCH_REFUSALS: Final = frozenset(
     {answers.REQUEST_OUT_OF_RANGE, answers.UPLOAD_DOWNLOAD_NOT_ACCEPTED, answers.GENERAL_PROGRAMMING_FAILURE}
 )
@@ -173,6 +175,7 @@ def _download_image(work: Work) -> None:
         path, kind = image.patch, "delta"
     else:
         path, kind = image.image, "full"
+        # If a patch was planned, only the patch has been downloaded so far.
         if not path.exists():
             work.fetch_image(client.name)
     data_format = profile.data_format.of(is_patch=kind == "delta", is_encrypted=image.is_encrypted)
@@ -182,6 +185,7 @@ def _download_image(work: Work) -> None:
         raise PatchRefused.of(no_format) if kind == "delta" else no_format
     data = _read(path, client)
     work.progress.phase(Phase.TRANSFERRING, bytes_total=len(data), detail=kind)
+    # memorySize is the size after decompression (ADR 3), so it is the image's length for a patch, too.
     address, size = profile.memory.image.address, image.image_length
     what = Download(kind, data, address, size, data_format, is_encrypted=image.is_encrypted)
     try:
@@ -226,6 +230,7 @@ def _check_memory(work: Work) -> None:
         return
     step = f"31 01 {routine:04X} check memory"
     error = work.client.refusal(step, answers.check_memory_text(status))
+    # The ECU has rebuilt something else than the image of the manifest. That is the patch's fault, and the full image may still work.
     if work.use_patch and status in answers.PATCH_REFUSED:
         raise PatchRefused.of(error)
     raise error

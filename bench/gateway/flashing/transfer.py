@@ -50,6 +50,7 @@ def download(client: EcuClient, what: Download, *, cancel: threading.Event, on_b
     total, done, counter = len(what.data), 0, 1
     request = _block(what, 0, block_bytes, counter)
     while done < total:
+        # Check between blocks only: a canceled block would leave the ECU in the middle of a message.
         if cancel.is_set():
             raise FlashCanceled(f"{client.name}: canceled at {done} of {total} bytes")
         _transfer_data(client, request, counter)

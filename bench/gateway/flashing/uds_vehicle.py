@@ -49,6 +49,7 @@ class UdsVehicle:
 
     def __init__(self, config: GatewayConfig, trace: TraceWriter, *, opener: ChannelOpener = open_channel) -> None:
         self._timing = config.timing
+        # ``close`` may be called by another thread than the calls of an update.
         self._lock = threading.RLock()
         groups: dict[str, list[EcuEndpoint]] = {}
         for endpoint in config.ecus:
@@ -94,12 +95,15 @@ class UdsVehicle:
         with self._job(job_id):
             self._keep_sessions()
             pairs = self._pairs(images)
+            # Check all ECUs before the first one is changed. If one of them reports an unmet dependency, all others stay as they are (ADR
+            # 6).
             changing = [(client, image) for client, image in pairs if activation.needs_activation(client, image)]
             for client, _ in changing:
                 ProgressSender(client, progress).phase(Phase.ACTIVATING)
             for client, image in changing:
                 activation.make_trial(client, image)
             for client, image in changing:
+                # Reset only after all slots are trial slots. Until the first reset every ECU still runs its old version.
                 activation.reset_into_trial(client, image)
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
@@ -147,6 +151,7 @@ class UdsVehicle:
                     ProgressSender(client, progress).phase(Phase.REVERTED)
                 except FlashError as error:
                     ProgressSender(client, progress).phase(Phase.FAILED, detail=str(error))
+                    # Continue with the other ECUs, and report all failures together.
                     problems.append(error)
             if problems:
                 raise SeveralFailed(problems) from problems[0]

@@ -55,6 +55,7 @@ class DriverApproval:
                 return Outcome(Event.TIME_RAN_OUT, f"the driver did not decide within {limit_s:g} s")
             if deferred_until is not None and now >= deferred_until:
                 deferred_until = self._defer(job, None)
+            # Wake for whichever comes first: the end of the campaign's time, the end of "Later", or the next reading of the clock.
             waits_s = [each - now for each in (ends_at, deferred_until) if each is not None]
             try:
                 async with asyncio.timeout(min([_CLOCK_POLL_S, *waits_s])):

@@ -81,6 +81,7 @@ class ManifestCheck:
             job_id=job.job_id,
             versions={each.ecu: [from_versions[each.ecu], each.version] for each in plan.ecus},
         )
+        # Check the space now, before the driver is asked. An update that cannot be downloaded should not be offered.
         if problem := self._files.room_problem(plan, from_versions):
             return Outcome(Event.UNABLE, problem)
         facts = Facts(

@@ -50,6 +50,7 @@ class Identities:
 
     def record(self, identities: Mapping[str, EcuIdentity]) -> None:
         """Record identities that another call has read."""
+        # Keep the identities of ECUs that this reading did not include: confirming and reverting read only the ECUs of the job.
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()
         self._dashboard.show_identities(self.known)

@@ -97,6 +97,7 @@ class JobFiles:
         images = {planned.ecu: planned.download for planned in self.plan(job).ecus}
 
         def fetch_image(ecu: str) -> None:
+            # The downloader lives on the event loop, but ``Vehicle.stage`` calls from a worker thread.
             fetching = asyncio.run_coroutine_threadsafe(
                 self._downloader.fetch(images[ecu], base_url=job.artifact_base_url), loop
             )

@@ -80,6 +80,7 @@ class JobRunner:
         """Return the outcome of the state's action, unless the job is given up meanwhile."""
         assert self._given_up is not None
         if not can_be_given_up(job.state):
+            # From ACTIVATING on nothing ends the action from outside: half of the ECUs may run the new image already.
             return await self._actions.act(job)
         action = asyncio.ensure_future(self._actions.act(job))
         try:
@@ -119,6 +120,7 @@ class JobRunner:
         if outcome.identities is not None:
             self._identities.record(outcome.identities)
             return outcome.identities
+        # Only these transitions change what an ECU runs.
         if not is_final(after) or not (job.state is JobState.INSTALLING or is_way_back_needed(job.state)):
             return None
         try:

@@ -37,6 +37,7 @@ def kill_before(state: str) -> Persisted:
 
     def persisted(reached: JobState) -> None:
         if reached == state:
+            # SIGKILL, because nothing may run afterwards: no ``finally``, no buffered write. That is what a power cut does.
             os.kill(os.getpid(), signal.SIGKILL)
 
     return persisted
@@ -65,6 +66,7 @@ class JobJournal:
             return None
         if is_final(state):
             return None
+        # A job beyond CREATED has been reported before, so this gateway must have lost its database.
         seq = 0 if state is JobState.CREATED else _LOST_RECORD_SEQ
         job = self._store.adopt(job_id, state=state, seq=seq, now=time.time())
         self._trace.emit("job.adopted", job_id=job_id, state=str(state))

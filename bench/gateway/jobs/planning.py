@@ -36,6 +36,7 @@ class PlannedTransfer:
 def choose_transfer(planned: PlannedEcu, *, from_version: str) -> PlannedTransfer:
     """Return the patch if its base is the version that the ECU ran when the manifest was accepted. Otherwise return the full image."""
     patch = planned.patch
+    # The ECU itself compares length and SHA-256 of the base (34). This check only avoids a download in vain.
     if patch is not None and patch.base_version == from_version:
         return PlannedTransfer(planned.ecu, patch.file, is_patch=True)
     return PlannedTransfer(planned.ecu, planned.download, is_patch=False)

@@ -146,6 +146,7 @@ class Programming:
         cancel = threading.Event()
         staging = self._calls.stage(job, cancel)
         try:
+            # Canceling a future does not stop the thread behind it. The shield keeps the future usable, and ``cancel`` stops the thread.
             await asyncio.shield(staging)
         except asyncio.CancelledError:
             if not self._is_stopping:

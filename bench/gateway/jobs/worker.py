@@ -45,6 +45,7 @@ class Worker:
         """Let the thread end after its current call. Return whether it ended within ``wait_s``."""
         if self._thread is None:
             return True
+        # None is the signal to end. It waits in the queue behind all earlier calls.
         self._calls.put(None)
         self._thread.join(wait_s)
         return not self._thread.is_alive()
@@ -52,6 +53,7 @@ class Worker:
     def _run(self) -> None:
         while (item := self._calls.get()) is not None:
             call, outcome = item
+            # The call was canceled while it waited in the queue.
             if not outcome.set_running_or_notify_cancel():
                 continue
             try:

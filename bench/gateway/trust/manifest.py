@@ -149,6 +149,7 @@ def judge_plan(
     provisioned = {ecu.name: ecu for ecu in known}
     seen: set[str] = set()
     for planned in plan.ecus:
+        # Uptane: no ECU identifier may occur twice in the Targets.
         if planned.ecu in seen:
             raise ManifestRefused(f"it names ECU {planned.ecu} (serial {planned.serial}) twice")
         seen.add(planned.ecu)
@@ -163,6 +164,7 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
         )
     if identity is None:
         raise ManifestRefused(f"what {name} runs is not known")
+    # An ECU may have been replaced since it was provisioned. Its secrets and keys are then those of another ECU.
     if (identity.serial, identity.hardware_id) != (known.serial, known.hardware_id):
         raise ManifestRefused(
             f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned"
@@ -189,6 +191,7 @@ def _planned(
     known = by_serial.get(custom.ecu_serial)
     if known is None:
         raise ManifestRefused(f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have")
+    # TUF allows other hash algorithms. This vehicle requires SHA-256, whatever else is listed.
     hashes = entry.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
     patch = custom.patch
@@ -214,6 +217,7 @@ def _facts(custom: EncryptionCustom | PatchCustom) -> RemoteFile:
 
 
 def _file(path: str, length: object, sha256: object) -> RemoteFile:
+    # The path becomes part of a URL. It must not lead to another folder or another host.
     parts = path.split("/")
     if (
         not path

@@ -88,6 +88,7 @@ class Primary:
             OSError: the state folder cannot be written.
         """
         self._trusted_dir.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the accepted metadata, so that its files can be renamed into place on the same file system.
         with tempfile.TemporaryDirectory(prefix="verifying-", dir=self._trusted_dir.parent) as scratch:
             candidate = Path(scratch, "metadata")
             if self._trusted_dir.exists():
@@ -132,6 +133,7 @@ def _refresh(metadata: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) 
 
     files = _Files()
     try:
+        # With ``bootstrap`` trust starts at the pinned Root each time, and not at a cached Root that somebody may have replaced on disk.
         updater = Updater(str(metadata_dir), "manifest:///", fetcher=files, bootstrap=root)
         updater.refresh()
     except tuf_errors.DownloadHTTPError as error:
@@ -139,6 +141,7 @@ def _refresh(metadata: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) 
     except tuf_errors.DownloadLengthMismatchError as error:
         raise ManifestRefused(f"{files.requested} is longer than it may be") from error
     except tuf_errors.UnsignedMetadataError as error:
+        # "2.root.json" is the role root.
         role = files.requested.removesuffix(".json").rpartition(".")[2]
         raise ManifestRefused(f"signed by a key that the pinned Director root does not list for {role}") from error
     except tuf_errors.ExpiredMetadataError as error:
@@ -183,6 +186,7 @@ def _read_root(path: Path) -> bytes:
         metadata: Metadata[Root] = Metadata.from_bytes(root)
         if metadata.signed.type != Root.type:
             raise StartError(f"director_root {path}: this is {metadata.signed.type} metadata, not root")
+        # A Root must be signed by its own keys. A damaged or edited file is noticed here, at the start, and not at the first update.
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except RepositoryError as error:
         raise StartError(f"director_root {path}: not a valid TUF root: {_plain(error)}") from error

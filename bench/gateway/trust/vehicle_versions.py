@@ -33,6 +33,7 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
             raise ManifestRefused(
                 f"it states that {stated.ecu} will run {stated.version}, but its image for {image.ecu} is {image.version}"
             )
+        # Images only get newer, so a stated version that is older than what runs does no harm to a minimum version.
         if image is None and identity is not None and _version(identity) < ImageVersion.parse(stated.version):
             raise ManifestRefused(
                 f"it states that {stated.ecu} will run {stated.version}, but has no image for it: "

@@ -50,6 +50,8 @@ _CANFD_FRAME: Final = struct.Struct("=IBB2x64s")
 _RECEIVE_BYTES: Final = 0x10000
 """More than any message. ``recv`` silently cuts off what does not fit."""
 _MAX_STALE_MESSAGES: Final = 16
+# Longer than the kernel's own limits for a flow control (1 s) and for the echo of a frame (2 s), so that its more precise error comes
+# first.
 _MIN_SEND_S: Final = 2.5
 _POLL_INTERVAL_MS: Final = 40
 _INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
@@ -214,6 +216,7 @@ class KernelChannel(Channel):
         try:
             # Receive nothing: this socket only sends, and unread frames would fill its buffer.
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
+            # This option only permits FD frames. Classic frames may be sent through the same socket.
             raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
             raw.bind((self.name,))
         except OSError as error:
@@ -240,6 +243,7 @@ class KernelChannel(Channel):
         deadline = Deadline(QUEUE_FULL_TIMEOUT_S)
         while True:
             try:
+                # The interface was lost before. Retry until the deadline, because the adapter may be coming back.
                 if self._raw is None:
                     self._raw = self._open_raw()
                 self._raw.send(frame)

@@ -29,6 +29,7 @@ _NOTIFIER_TIMEOUT_S: Final = 0.1
 _FIRST_PAUSE_S: Final = 0.1
 _MAX_PAUSE_S: Final = 2.0
 _DOWN: Final = frozenset({errno.ENETDOWN, errno.ENETUNREACH})
+# python-can's socketcan ignores a bit rate, because the interface is set up outside. The two others have no bit rate.
 _WITHOUT_BIT_RATE: Final = ("udp_multicast", "virtual", "socketcan")
 
 
@@ -163,6 +164,7 @@ class UserBus:
     def close(self) -> None:
         """Close the bus for good."""
         with self._lock:
+            # A closed bus must not be opened again by a connection that is still in use.
             self._not_before_s = float("inf")
             self._shut()
 
