@@ -4,7 +4,7 @@
 
 Rules:
 
-* Each plane prints one line when it accepts connections ("cloud: control ready on 127.0.0.1:50051"). The launcher waits for this line.
+* Each plane prints one line when it accepts connections ("cloud: control ready on 127.0.0.1:50051").
 * SIGTERM and SIGINT end the process at once, with status 0. It need not wait for anything: everything that was answered is in the database.
 * A plane's libraries are imported when the plane starts.
 """

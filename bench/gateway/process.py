@@ -103,7 +103,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     running = asyncio.create_task(agent.run())
     stopping = asyncio.create_task(stop.wait())
     async with hmi:
-        # The launcher waits for this line.
+        # For people and tests. The launcher asks the page itself (``/healthz``).
         print(f"gateway: ready, HMI on {hmi.url}", flush=True)
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         agent.leave_flash_running()
