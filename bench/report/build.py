@@ -1,4 +1,4 @@
-"""``otabench report``: a run's page, ``report.html``, made of what the run left in its folder.
+"""``otabench report``: a run's page, ``report.html``, from the files in its folder.
 
 The page is made from report.json, the trace, and the statistics of the captures. A run whose captures are gone has a page without bus
 load.
@@ -47,7 +47,7 @@ def write_page(run: Path, *, out: Path | None = None) -> Path:
 
 
 def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
-    """Return whose frames are an ECU's, of its entry in report.json: requests, responses, and its application's."""
+    """Return the addresses of an ECU's frames, from its entry in report.json: requests, responses, application frames."""
     diagnostic = [from_entry(entry, direction) for direction in ("request", "response")]
     return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 

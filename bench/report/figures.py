@@ -1,6 +1,6 @@
-"""What a run has shown, computed from its files: trace, capture statistics, and the ECUs' slots before and after.
+"""The figures of a run, computed from its files: trace, capture statistics, and the ECUs' slots before and after.
 
-Every figure of the report, and the exit status, from trace and captures. ``report.text`` prints them.
+All figures of the report, and the exit status. ``report.text`` prints them, ``report.page`` shows them.
 
 How the figures are made:
 
@@ -58,7 +58,7 @@ class EcuReport:
 
     @classmethod
     def from_control_port(cls, answer: Mapping[str, Any]) -> EcuReport:
-        """From a simulated ECU's answer to ``state``."""
+        """Return the report of a simulated ECU, from its answer to ``state``."""
         active = int(answer["active_slot"])
         slots = answer["slots"]
         return cls(
@@ -98,7 +98,7 @@ class TransferReport:
     limit_bytes_per_s: float | None
     """None where the bus was not captured."""
     bus_load: float | None
-    """Bits on the bus over what the line carries, while the transfer went on."""
+    """Load of the bus during the transfer: bits on the line, divided by what it carries in that time."""
 
     @property
     def share_of_limit(self) -> float | None:
@@ -128,7 +128,7 @@ class BusReport:
     has_line: bool = True
     """Frames take the time of their bits here. Otherwise there is neither a limit nor a load."""
     line: LineCounters | None = None
-    """What the line itself counted since the bench was up, where it is paced exactly; beside it stands what was captured."""
+    """Counters of the line itself since the bench came up; None unless it is paced exactly. All else here comes from the capture."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Report:
     notes: tuple[str, ...] = ()
     ecus: Mapping[str, EcuOnBus] = field(default_factory=dict)
     dtcs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the ECUs had stored after the job, as the gateway read it (19 02, 19 06)."""
+    """Trouble codes that the ECUs had stored after the job, as the gateway read them (19 02, 19 06)."""
     overhead: tuple[tuple[str, float], ...] = ()
     """The run's own phases, without the job, in s: bringing the bench up, and what came before and after."""
 
@@ -176,7 +176,7 @@ LIMIT_IS: Final = (
 
 
 def phases(events: Sequence[TraceEvent], job_id: str) -> tuple[tuple[str, float], ...]:
-    """Return the states of the job with the time spent in each, in s; the final state has none and is left out."""
+    """Return the states of the job with the time spent in each, in s. The final state is left out: it has no duration."""
     moments = [
         (str(event.data.get("to")), event.mono_ns)
         for event in events
@@ -312,7 +312,7 @@ def bus_reports(
 def verdict(
     job: JobView | None, after: Mapping[str, EcuReport], *, ecus: Sequence[str], target_version: str | None
 ) -> tuple[str, int, str]:
-    """Result, exit status, reason.
+    """Return result, exit status and reason.
 
     Args:
         job: as the gateway reported it; None: the gateway never had it.

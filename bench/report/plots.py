@@ -33,7 +33,7 @@ _MARKER_DISTANCE: Final = 110
 _MARKED_HEIGHT: Final = 11
 """A part of a stack that is lower has no room for its marker."""
 _JITTER: Final = 1.15
-"""Up to here a share above 1 is frames that fall into the neighbouring interval, and is drawn as full."""
+"""A share up to this is drawn as 1: the excess is frames of the neighbouring interval."""
 KIB: Final = 1024
 
 
@@ -76,13 +76,13 @@ class TimeAxis:
 
 
 def nice_step(least: float) -> float:
-    """Return the smallest 1, 2 or 5 times a power of ten that is not less."""
+    """Return the smallest of 1, 2 or 5 times a power of ten that is not below ``least``."""
     power = 10.0 ** math.floor(math.log10(max(least, 1e-6)))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least - 1e-12)
 
 
 def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
-    """Return one row a lane; a word stands in a span where there is room for it, and in its tooltip always."""
+    """Return one row a lane; a span's name is written in it if there is room, and is always in its tooltip."""
     bottom = _TOP + _LANE * len(lanes)
     parts = [axis.draw(_TOP, bottom)]
     for row, lane in enumerate(lanes):
@@ -202,7 +202,7 @@ class _Scale:
 
 
 def _steps(blocks: Sequence[Block], axis: TimeAxis, scale: _Scale) -> Iterable[str]:
-    """Return the paths of blocks that follow each other closely; a pause (another image, a repetition) begins a new one."""
+    """Yield one path for each sequence of blocks without a pause (another image, a repetition) between them."""
     path: list[str] = []
     last_end_s = -math.inf
     for block in blocks:

@@ -1,4 +1,4 @@
-"""What the report's page draws: the run's lanes, curves and counts, made of its trace and of its captures' statistics.
+"""The numbers behind the report's plots: lanes, curves and counts, from a run's trace and the statistics of its captures.
 
 Pure: events and statistics in, numbers out; nothing is drawn here.
 
@@ -9,7 +9,7 @@ How the figures are made:
   blocks are left out.
 * Bus load is the bits on the line (stuff bits and intermission included) in an interval, over what the line carries in
   it; an ECU's share is that of its request and response frames and of its application's, the rest is "other".
-* An exchange without an answer is described by its step, and by what the ECU was doing: one that boots is asked until it answers.
+* An exchange without an answer is described by its step and by the ECU's phase, because the gateway polls an ECU while it boots.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _GATEWAY: Final = "gateway"
 _BLOCK_HEADER_BYTES: Final = 2
 _MARGIN_S: Final = 0.2
 _MIN_RATED_BYTES: Final = 512
-"""A last block shorter than this measures its answer's time, and what a paced bus had saved up, rather than the line."""
+"""The rate of a shorter last block depends on the response time and on what a paced bus has saved up, not on the line."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that lasted."""
+    """A state or a phase, with its begin and end."""
 
     name: str
     start_s: float
@@ -47,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Lane:
-    """What one party did, one thing after the other."""
+    """The spans of the job or of one ECU, in order."""
 
     name: str
     spans: tuple[Span, ...]
@@ -81,9 +81,9 @@ class Troubles:
     resumed_transfers: int = 0
     refused_patches: int = 0
     unanswered: Mapping[str, int] = field(default_factory=dict)
-    """How often each ``step, while phase`` had no answer; with the problem, where it was another than silence."""
+    """How often each ``step, while phase`` had no answer. The key contains the problem, unless it was plain silence."""
     negative: Mapping[str, int] = field(default_factory=dict)
-    """How often each ``service NRC name`` came."""
+    """How often each ``service: name (NRC)`` came."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _ecu_lane(own: Sequence[TraceEvent], ecu: str, zero_s: float, end_s: float) 
 
 
 def _lane(name: str, starts: Sequence[tuple[str, float]], end_s: float) -> Lane:
-    """Each until the next; a final state lasts no time and is left out."""
+    """Return a lane whose spans last until the next one begins. Final states are left out: they have no duration."""
     final = {str(state) for state in FINAL_STATES}
     spans: list[Span] = []
     for (what, start), (_, end) in pairwise([*starts, ("", end_s)]):

@@ -1,4 +1,4 @@
-"""``otabench trace``: one job's story in order, from the trace, with the CAN frames of the run's captures if wished.
+"""``otabench trace``: one job's story in order, from the trace, on request with the CAN frames of the run's captures.
 
 A job's events are those that carry its id, and what its ECUs did in the meantime. They are ordered by the monotonic clock, which all
 processes share (``report.frame_story`` converts the captures to it). Each becomes one line.
@@ -68,13 +68,13 @@ def _events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], st
 
 
 def last_job(events: Sequence[TraceEvent]) -> str | None:
-    """Return the job that was first mentioned last."""
+    """Return the job whose first event is the latest."""
     jobs = list(dict.fromkeys(event.job_id for event in events if event.job_id))
     return jobs[-1] if jobs else None
 
 
 def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str, list[ToldFrame]]:
-    """Return what was on each captured bus of a run during a job.
+    """Return the frames of each captured bus of a run during a job.
 
     Raises:
         BenchError: there is no capture, or one cannot be read.
@@ -104,7 +104,7 @@ def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str,
 
 
 def _names(run: Path, bus: str) -> dict[FrameAddress, str]:
-    """Return whose the diagnostic frames of a bus are, as bench.json has it; nothing where that is absent."""
+    """Return the owner of each diagnostic address of a bus, from bench.json; empty if there is none."""
     try:
         content = json.loads((run / "bench.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Who may talk to the HMI, and the headers every answer carries.
+"""Which requests the HMI accepts, and the security headers of its answers.
 
 The headers alone show whether a request is meant for this page (``foreign_host``) and whether a decision comes from the page itself
 (``foreign_origin``). They do not show who sits in front of the screen: whoever reaches the port may press the buttons, so the page

@@ -77,7 +77,7 @@ class Obstacle(_Model):
 
 
 class HistoryEntry(_Model):
-    """One job that has ended. The page composes the text: this is data, so that no one parses a sentence."""
+    """One job that has ended. It is data, from which the page composes the text."""
 
     job_id: str
     campaign_name: str = ""
