@@ -82,7 +82,7 @@ class EcuConfig(ProcessConfig):
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     """The secret of security access: 32 bytes, hex."""
     security_algorithm: str = "hmac-sha256"
-    """The built-in algorithm, or ``module:function`` (``proto.security_algorithm``)."""
+    """A built-in algorithm, ``module:function``, or ``library:PATH`` (``proto.security_algorithm``)."""
     state_file: Path
     """The ECU's flash. The first start creates it from ``factory_image``."""
     factory_image: Path

@@ -4,6 +4,10 @@
     key = algorithm.key_for(seed, level=0x01)
 
 * ``hmac-sha256`` is built in. The key is HMAC-SHA-256(secret, seed).
+* ``aes-cmac`` is built in. The key is AES-CMAC(secret, seed), RFC 4493; the secret has 16, 24 or 32 bytes.
+* ``xor`` and ``add`` are built in, for demonstrations: they hide nothing. Each byte of the seed is combined with the secret's.
+* ``library:PATH`` is a shared library with GenerateKeyEx or GenerateKeyExOpt, called in a process of its own (``seed_key_library``).
+  ``library:PATH?variant=V&options=O`` gives it these texts.
 * ``module:function`` is a user's own algorithm, which ECU and gateway import: ``function(seed: bytes, *, secret: bytes, level: int) ->
   bytes``. ``level`` is the sub-function of requestSeed. The same seed must give the same key, and all keys must have the same length.
 
@@ -16,12 +20,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
+
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
 
 DEFAULT: Final = "hmac-sha256"
-NAME_PATTERN: Final = r"^(hmac-sha256|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+LIBRARY: Final = "library:"
+NAME_PATTERN: Final = (
+    r"^(hmac-sha256|aes-cmac|xor|add|library:[^?\x00-\x1f]+(\?[\x21-\x7e]*)?|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+)
+LIBRARY_TIMEOUT_S: Final = 10.0
 _MAX_KEY_BYTES: Final = 255
 # The trial call only shows whether the function works and how long its keys are. Any seed will do.
 _TRIAL_SEED: Final = bytes(range(1, 17))
@@ -33,10 +48,10 @@ class AlgorithmError(Exception):
 
 @dataclass(frozen=True)
 class SecurityAlgorithm:
-    """One algorithm with the ECU's secret. ``key_bytes`` is the length of its keys."""
+    """One algorithm with the ECU's secret. ``key_bytes`` is the length of its keys; None: it is known with the first seed only."""
 
     name: str
-    key_bytes: int
+    key_bytes: int | None
     _function: Callable[..., Any]
     _secret: bytes
 
@@ -47,7 +62,7 @@ class SecurityAlgorithm:
             AlgorithmError: the function failed, or did not return a key of the usual length.
         """
         key = _call(self.name, self._function, seed, self._secret, level)
-        if len(key) != self.key_bytes:
+        if self.key_bytes is not None and len(key) != self.key_bytes:
             raise AlgorithmError(
                 f"security algorithm {self.name}: returned a key of {len(key)} bytes, but one of {self.key_bytes} bytes before: "
                 "all keys must have the same length"
@@ -60,20 +75,87 @@ def hmac_sha256(seed: bytes, *, secret: bytes, level: int) -> bytes:
     return hmac.new(secret, seed, hashlib.sha256).digest()
 
 
+def aes_cmac(seed: bytes, *, secret: bytes, level: int) -> bytes:
+    """Return AES-CMAC(secret, seed), RFC 4493. It ignores ``level``."""
+    cmac = CMAC(AES(secret))
+    cmac.update(seed)
+    return cmac.finalize()
+
+
+def xor(seed: bytes, *, secret: bytes, level: int) -> bytes:
+    """Return each byte of the seed XOR the secret's. For demonstrations: one seed and its key give the secret away."""
+    return bytes(each ^ secret[at % len(secret)] for at, each in enumerate(seed))
+
+
+def add(seed: bytes, *, secret: bytes, level: int) -> bytes:
+    """Return each byte of the seed plus the secret's, without carry. For demonstrations, as ``xor``."""
+    return bytes((each + secret[at % len(secret)]) & 0xFF for at, each in enumerate(seed))
+
+
+_BUILT_IN: Final[dict[str, Callable[..., bytes]]] = {
+    DEFAULT: hmac_sha256,
+    "aes-cmac": aes_cmac,
+    "xor": xor,
+    "add": add,
+}
+
+
 def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
     """Return the algorithm of that name, after calling it once.
 
     Raises:
-        AlgorithmError: the module or function does not exist, or it fails.
+        AlgorithmError: the module, function or library does not exist, or it fails.
     """
-    function = hmac_sha256 if name == DEFAULT else _find(name)
+    if name.startswith(LIBRARY):
+        return SecurityAlgorithm(name, None, _library(name), secret)
+    function = _BUILT_IN.get(name) or _find(name)
     return SecurityAlgorithm(name, len(_call(name, function, _TRIAL_SEED, secret, 1)), function, secret)
+
+
+def _library(name: str) -> Callable[..., bytes]:
+    """Return a function that calls the library. A library is not tried at the start: it may accept seeds of one length only."""
+    path, _, query = name.removeprefix(LIBRARY).partition("?")
+    texts = {key: values[-1] for key, values in parse_qs(query).items()}
+    if unknown := set(texts) - {"variant", "options"}:
+        raise AlgorithmError(
+            f"security algorithm {name}: unknown: {', '.join(sorted(unknown))}; known: variant, options"
+        )
+    if not Path(path).is_file():
+        raise AlgorithmError(f"security algorithm {name}: there is no file {path}; check the path")
+    # Without the environment's packages (-I -S), the process starts in a few hundredths of a second.
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(__file__).with_name("seed_key_library.py")),
+        str(Path(path).resolve()),
+    ]
+
+    def call(seed: bytes, *, secret: bytes, level: int) -> bytes:
+        arguments = [*command, str(level), texts.get("variant", ""), texts.get("options", "")]
+        try:
+            done = subprocess.run(
+                arguments, input=seed.hex(), capture_output=True, text=True, timeout=LIBRARY_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AlgorithmError(
+                f"security algorithm {name}: the library did not return within {LIBRARY_TIMEOUT_S:g} s"
+            ) from error
+        if done.returncode < 0:
+            raise AlgorithmError(f"security algorithm {name}: the library crashed (signal {-done.returncode})")
+        if done.returncode:
+            reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            raise AlgorithmError(f"security algorithm {name}: {reason}")
+        return bytes.fromhex(done.stdout)
+
+    return call
 
 
 def _find(name: str) -> Callable[..., Any]:
     module_name, separator, function_name = name.partition(":")
     if not separator or not module_name or not function_name:
-        raise AlgorithmError(f"security algorithm {name!r}: expected {DEFAULT} or module:function")
+        known = ", ".join(_BUILT_IN)
+        raise AlgorithmError(f"security algorithm {name!r}: expected {known}, module:function or library:PATH")
     try:
         function = pkgutil.resolve_name(name)
     except AttributeError as error:
@@ -93,6 +175,8 @@ def _call(name: str, function: Callable[..., Any], seed: bytes, secret: bytes, l
     # The user's function may raise anything and return anything.
     try:
         key = function(seed, secret=secret, level=level)
+    except AlgorithmError:
+        raise
     except Exception as error:
         raise AlgorithmError(
             f"security algorithm {name}: failed ({type(error).__name__}: {error}): "

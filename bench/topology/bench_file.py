@@ -36,6 +36,7 @@ from otabench.bench.finding import Finding, fail
 from otabench.bench.topology import python_can, rules, wording
 from otabench.bench.topology.model import Topology
 from otabench.bench.yaml_text import YamlMistake
+from otabench.proto.security_algorithm import LIBRARY
 
 DEFAULT_NAME = "default.bench.yaml"
 COMMENTED_NAME = "commented.bench.yaml"
@@ -129,5 +130,10 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
     if isinstance(profile, str) and ("/" in profile or profile.endswith(".yaml")):
         ecu["profile"] = str(folder / profile)
     security = ecu.get("security")
-    if isinstance(security, dict) and isinstance(security.get("secret_file"), str):
+    if not isinstance(security, dict):
+        return
+    if isinstance(security.get("secret_file"), str):
         security["secret_file"] = str(folder / security["secret_file"])
+    algorithm = security.get("algorithm")
+    if isinstance(algorithm, str) and algorithm.startswith(LIBRARY):
+        security["algorithm"] = LIBRARY + str(folder / algorithm.removeprefix(LIBRARY))

@@ -123,7 +123,7 @@ class SecurityEntry(Entry):
     """Security access of an ECU."""
 
     algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
-    """The built-in algorithm, or ``module:function`` (``proto.security_algorithm``)."""
+    """A built-in algorithm, ``module:function``, or ``library:PATH`` (``proto.security_algorithm``)."""
     secret: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     """32 bytes in hex. None: read from ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
     secret_file: Path | None = None

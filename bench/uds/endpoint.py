@@ -26,4 +26,4 @@ class EcuEndpoint(ProcessConfig):
     profile: str = "iso14229-ab"
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
-    """The built-in algorithm, or ``module:function`` (see ``proto.security_algorithm``)."""
+    """A built-in algorithm, ``module:function``, or ``library:PATH`` (see ``proto.security_algorithm``)."""

@@ -51,7 +51,7 @@ def _request_seed(request: Request) -> bytes:
 
 def _send_key(request: Request) -> bytes:
     dialogue, nvm, algorithm = request.dialogue, request.device.nvm, request.device.security
-    if len(request.data) != _HEADER_BYTES + algorithm.key_bytes:
+    if algorithm.key_bytes is not None and len(request.data) != _HEADER_BYTES + algorithm.key_bytes:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
     # Taken away before the comparison: a second key for the same seed is out of sequence, even if the first one was wrong.
     seed, dialogue.seed = dialogue.seed, None
