@@ -94,6 +94,9 @@ def keys_of_schema(schema: dict[str, Any], definitions: dict[str, Any]) -> Itera
             yield from keys_of_schema(inner, definitions)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pydantic.json_schema.PydanticJsonSchemaWarning"
+)  # of defaults, which are not looked at
 @pytest.mark.parametrize(
     ("model", "make"),
     [
