@@ -1,9 +1,9 @@
 """A SocketCAN raw socket that is read in batches: one system call for up to 512 frames, with the kernel's time stamps.
 
-Error frames come too, as the kernel tells them (linux/can/error.h): ``ERR_FLAG`` is set in their ``can_id``.
+Error frames are received too, in the kernel's form (linux/can/error.h): ``ERR_FLAG`` is set in their ``can_id``.
 
-It exists because a system call and a wake-up for each frame are the cost of a capture on one slow CPU: at 4,500 frames a second,
-a batch every 20 ms needs 50 of each.
+On one slow CPU, a capture costs mostly system calls and wake-ups. With one of each per frame there are 4,500 a second; with a batch every
+20 ms there are 50.
 
 Layouts are those of 64-bit little-endian Linux (``struct mmsghdr``, ``struct cmsghdr``, ``struct canfd_frame``).
 """
@@ -52,7 +52,7 @@ class _MessageHeader(ctypes.Structure):
 
 
 class BatchCanSocket:
-    """Receives all frames, and error frames, of one SocketCAN interface.
+    """A raw socket for all frames and error frames of one SocketCAN interface.
 
     Args:
         channel: the interface's name.

@@ -1,9 +1,11 @@
-"""Sets the queueing discipline ``canline`` on an interface, and reads its counters, by rtnetlink.
+"""Set the queueing discipline ``canline`` on an interface, and read its counters, by rtnetlink.
 
-The requests are packed here, because `tc` does not know the options of a discipline that is not its own. The discipline is
-setup/canline/sch_canline.c; ``bus.pacing`` chooses between it and a token bucket.
+The requests are packed here because neither `tc` nor a netlink library has the options of a discipline that is not in Linux
+(docs/adr/0009-libraries-kept-out.md). The discipline itself is setup/canline/sch_canline.c; ``bus.pacing`` chooses between it and a
+token bucket.
 
-``python -m otabench.bench.bus.canline CHANNEL BITRATE DATA_BITRATE`` sets it as well: what `sudo` runs for a user who is not root.
+``python -m otabench.bench.bus.canline CHANNEL BITRATE DATA_BITRATE`` sets it as well; `sudo` runs that for a user who
+is not root.
 Its exit status is the kernel's error number.
 """
 
@@ -68,7 +70,7 @@ class LineCounters:
 
 
 def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, limit: int = QUEUE_FRAMES) -> None:
-    """Put a line of these bit rates in the place of the interface's root discipline.
+    """Replace the interface's root discipline by a line of these bit rates.
 
     Raises:
         OSError: the kernel refused. ENOENT: it has no canline. EPERM: root is needed. EINVAL: a value is wrong.

@@ -1,7 +1,7 @@
-"""Makes a virtual CAN bus as slow as the real one: exactly, frame by frame, where the kernel has ``canline``; else by the mean.
+"""Make a virtual CAN bus as slow as a real one: exactly, frame by frame, where the kernel has ``canline``, else by the mean length.
 
 ``bus.canline`` sets an exact line, `tc` a token bucket with mean frame lengths. The arithmetic of frame lengths is in
-``bus.frame_bits``, and again in setup/canline/sch_canline.c.
+``bus.frame_bits``, and again in setup/canline/sch_canline.c, because a kernel module cannot call Python.
 
 Rules:
 
@@ -44,11 +44,11 @@ _CANLINE: Final = Path("/sys/module/sch_canline")
 
 @dataclass(frozen=True)
 class Pacing:
-    """What was done to one bus.
+    """How one bus is paced.
 
     Attributes:
         applied: whether the bus is paced.
-        bitrate: the line's rate that is imitated.
+        bitrate: the bit rate of the line that is imitated.
         mean_frame_bits: on the real line, of a frame that carries firmware.
         pace: ``EXACT`` or ``MEAN``; empty where it is not paced.
         tbf_rate_bit_s: the bucket's rate, where there is one.
@@ -63,7 +63,7 @@ class Pacing:
     reason: str = ""
 
     def line(self) -> str:
-        """In words, for people."""
+        """Return the pacing in words."""
         if not self.applied:
             return f"not paced: {self.reason}"
         why = f": {self.reason}" if self.reason else ""
@@ -88,14 +88,14 @@ def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -
 
 
 def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
-    """Pace a vcan to its bus's bit rates; say why not where it cannot, or not exactly."""
+    """Pace a vcan to its bus's bit rates. The result has the reason if that is not possible, or not exactly."""
     obstacle = _obstacle(bus)
     if obstacle:
         return Pacing(False, bus.bitrate, mean_bits, reason=obstacle)
     not_exact = _set_line(bus)
     if not not_exact:
         return Pacing(True, bus.bitrate, mean_bits, EXACT)
-    remove(bus)  # what a run that was killed has left may be of another kind, which `tc` does not replace
+    remove(bus)  # a killed run may have left a discipline of another kind, which `tc` does not replace
     counted = frame_bits.TBF_FD_FRAME_BITS if bus.fd else frame_bits.TBF_CLASSIC_FRAME_BITS
     rate = frame_bits.tbf_rate_bit_s(bus.bitrate, mean_bits, counted_bits=counted)
     burst = FD_BURST_BYTES if bus.fd else CLASSIC_BURST_BYTES
@@ -109,7 +109,7 @@ def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
 
 
 def remove(bus: BusEntry) -> None:
-    """Take the pace off again; say nothing where there is none."""
+    """Remove the pacing. Do nothing if there is none."""
     if bus.is_vcan:
         _tc("qdisc", "del", "dev", str(bus.channel), "root")
 
@@ -123,7 +123,7 @@ def counters(bus: BusEntry) -> LineCounters | None:
 
 
 def kernel_has_canline() -> bool:
-    """Return whether the discipline is built in or loaded; one that the kernel would load by itself is not seen."""
+    """Return whether the discipline is built in or loaded. A module that the kernel would load on demand is not found."""
     return _CANLINE.exists()
 
 
@@ -168,4 +168,4 @@ def _tc(*arguments: str) -> str:
         return str(error)
     if done.returncode == 0:
         return ""
-    return f"tc says: {' '.join(done.stderr.split()) or done.returncode} (pacing needs root)"
+    return f"tc failed: {' '.join(done.stderr.split()) or done.returncode} (pacing needs root)"

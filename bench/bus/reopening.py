@@ -96,7 +96,7 @@ class ReopeningSource:
         self._put_off()
 
     def _let_go(self) -> None:
-        """Close it; one that is gone may fail even then (slcan says good-bye to its adapter)."""
+        """Close the source. One that is gone may fail even then: slcan sends its adapter a last command."""
         source, self._source = self._source, None
         if source is not None:
             with contextlib.suppress(Exception):
@@ -107,7 +107,7 @@ class ReopeningSource:
             return False
         try:
             self._source = self._open_source()
-        except Exception:  # noqa: BLE001  # it is still away; said once
+        except Exception:  # noqa: BLE001  # it is still away, which was reported once
             self._put_off()
             return False
         return True

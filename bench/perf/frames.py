@@ -1,7 +1,7 @@
-"""`otabench perf frames`: every n-th CAN frame of an update is dropped, sent twice or corrupted in one bit, one run each.
+"""`otabench perf frames`: drop, duplicate or corrupt one CAN frame of an update, one run for each frame and fault.
 
-The points are all frames of an undisturbed update, in both directions, as the frame gate counts them. The bus is not paced; the
-tester's patience is short; the transport's timeouts (1 s) are the kernel's own.
+The points are all frames of an undisturbed update, in both directions, as the frame gate counts them. The bus is not paced, and the
+tester's timeouts are short; those of the transport (1 s) are the kernel's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from otabench.bench.faults.frame_faults import FrameFaultKind
 from otabench.bench.faults.frame_gate import far_channel
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
-from otabench.bench.perf.rig import Rig, RigOptions, update
+from otabench.bench.perf.rig import OneEcuRig, RigOptions, update
 from otabench.bench.perf.verdict import Run, Runs, judge
 
 SWEPT: Final = (FrameFaultKind.DROP, FrameFaultKind.DUPLICATE, FrameFaultKind.CORRUPT)
@@ -29,7 +29,7 @@ BODY_BYTES: Final = 256
 
 @dataclass(frozen=True)
 class Point:
-    """One run: what happens to which frame (from 1, both directions counted together)."""
+    """One run: the fault, and the number of the frame that it hits (from 1, both directions counted together)."""
 
     kind: FrameFaultKind
     frame: int
@@ -39,7 +39,7 @@ class Point:
 
     @classmethod
     def parse(cls, text: str) -> Point:
-        """Read what ``str`` wrote.
+        """Return the point that ``str`` made this text of.
 
         Raises:
             WrongUsage: not of that form.
@@ -52,7 +52,7 @@ class Point:
 
 
 def points_of(frames: int, *, step: int = 1) -> list[Point]:
-    """Return all points of an update of so many frames; with ``step``, every n-th frame, other ones for each kind."""
+    """Return all points of an update of so many frames; with ``step``, every n-th frame, different ones for each fault."""
     return [
         Point(kind, frame) for offset, kind in enumerate(SWEPT) for frame in range(1 + offset % step, frames + 1, step)
     ]
@@ -68,7 +68,7 @@ def sweep(
     """Return one run for each point.
 
     Args:
-        choose: gets the number of frames of an undisturbed update; says which points.
+        choose: receives the number of frames of an undisturbed update, and returns the points.
         seed: of the bits that are corrupted.
         channel: the bus.
         on_run: called with each run and the number of all runs.
@@ -79,7 +79,7 @@ def sweep(
     with tempfile.TemporaryDirectory(prefix="otabench-frames-") as folder:
         gate = ControlPort("frame gate", ports.free_ports(1)[0])
         options = RigOptions(body_bytes=BODY_BYTES, p2_margin_s=0.3, ecu_channel=far_channel(channel))
-        with Rig(Path(folder), options, others=[gate_spec(gate, channel, seed, Path(folder))]) as rig:
+        with OneEcuRig(Path(folder), options, others=[gate_spec(gate, channel, seed, Path(folder))]) as rig:
             points = list(choose(frames(rig, gate)))
             runs = Runs()
             for point in points:
@@ -103,20 +103,20 @@ def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> Proce
     return ProcessSpec(name="frame-gate", argv=argv, log=folder / "frame-gate.log", ready=gate.is_up)
 
 
-def frames(rig: Rig, gate: ControlPort) -> int:
+def frames(rig: OneEcuRig, gate: ControlPort) -> int:
     """Return the number of frames of an undisturbed update."""
     before = sum(gate.state()["frames"].values())
     _update(rig, rig.next_image())
     return int(sum(gate.state()["frames"].values()) - before)
 
 
-def _run(rig: Rig, gate: ControlPort, point: Point, seed: int) -> Run:
+def _run(rig: OneEcuRig, gate: ControlPort, point: Point, seed: int) -> Run:
     image = rig.next_image()
     gate.call("fault", kind=str(point.kind), first=point.frame, every=0, seed=seed + point.frame)
     return judge(rig, str(point), image, lambda image: _update(rig, image), gate.clear, LIMIT_S)
 
 
-def _update(rig: Rig, image: EcuImage) -> None:
+def _update(rig: OneEcuRig, image: EcuImage) -> None:
     vehicle = rig.vehicle()
     try:
         update(vehicle, image)

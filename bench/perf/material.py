@@ -1,9 +1,9 @@
 """Signed images, Director metadata and the configuration of one ECU, for updates that need no cloud.
 
-Images are imgtool's, metadata is python-tuf's; keys are made for one run and deleted with its folder. An ECU that accepts these accepts
-a campaign's.
+Images are made by imgtool, metadata by python-tuf. Keys are made for one run and deleted with its folder. An ECU that accepts these files
+accepts those of a campaign.
 
-Versions ``1.0.N`` share the major version and so the security counter: a sweep may go to and fro between two of them.
+Versions ``1.0.N`` share the major version and so the security counter: a sweep can alternate between two of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware import images, synthetic
 from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.launcher.key_folder import KeyFolder
 from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto import image_format
@@ -38,12 +39,12 @@ VIN = "W0TABENCH00000001"
 REQUEST_ID, RESPONSE_ID = 0x7E0, 0x7E8
 SECTOR_BYTES = 4096
 MIN_BODY_BYTES = 2048
-"""What synthetic code needs at least."""
+"""Smallest size of synthetic code."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """Keys and facts of one ECU; files below ``folder``.
+    """Keys and facts of one ECU, with its files below ``folder``.
 
     Args:
         folder: made if absent.
@@ -65,14 +66,14 @@ class Material:
         key = self.folder / images.SIGNING_KEY
         key.touch(mode=0o600)
         key.write_bytes(private)
-        self._public_key.write_bytes(public)
+        self.keys.image_public_key.write_bytes(public)
         root = Root(expires=_later(), consistent_snapshot=False)
         root.add_key(self._root.public_key, "root")
         for role in ("targets", "snapshot", "timestamp"):
             root.add_key(self._targets.public_key, role)
         signed = Metadata(root)
         signed.sign(self._root)
-        self._root_file.write_bytes(signed.to_bytes())
+        self.keys.director_root.write_bytes(signed.to_bytes())
 
     @property
     def serial(self) -> str:
@@ -84,16 +85,13 @@ class Material:
 
     @property
     def secret(self) -> str:
-        """Of security access, hex."""
+        """The secret of security access, in hexadecimal."""
         return hashlib.sha256(self.ecu.encode()).hexdigest()
 
     @property
-    def _public_key(self) -> Path:
-        return self.folder / "image" / "signing.pub.pem"
-
-    @property
-    def _root_file(self) -> Path:
-        return self.folder / "director" / "root.json"
+    def keys(self) -> KeyFolder:
+        """Where the keys are, as in a bench's key folder."""
+        return KeyFolder(self.folder)
 
     def image(
         self,
@@ -103,10 +101,10 @@ class Material:
         body: bytes | None = None,
         dependencies: Sequence[Dependency] = (),
     ) -> Path:
-        """Return a signed image. ``body`` instead of synthetic code, where given.
+        """Return a signed image of synthetic code, or of ``body`` if it is given.
 
         Raises:
-            FirmwareError: it does not fit the slot, or a size too small for code.
+            FirmwareError: it does not fit the slot, or the size is too small for synthetic code.
         """
         if body is None:
             try:
@@ -143,8 +141,8 @@ class Material:
         Args:
             image, version: of this ECU.
             number: of the Targets.
-            base, patch: the patch of ``base``, where there is one.
-            promised: what other ECUs will run.
+            base, patch: the patch and the image that it starts from, if there is one.
+            promised: the versions of other ECUs that the vehicle will run.
         """
         data = image.read_bytes()
         path = image_path(data, hardware_id=self.hardware_id, version=version)
@@ -188,8 +186,8 @@ class Material:
             security_secret=self.secret,
             state_file=self.folder / f"{self.ecu}.flash",
             factory_image=factory_image,
-            image_public_key=self._public_key,
-            director_root=self._root_file,
+            image_public_key=self.keys.image_public_key,
+            director_root=self.keys.director_root,
             slot_size_bytes=self.slot_size_bytes,
             control_port=ports.free_ports(1)[0] if control_port is None else control_port,
             trace=self.folder / "trace.jsonl",
@@ -198,7 +196,7 @@ class Material:
     def endpoint(
         self, *, bus: dict[str, Any], isotp: IsoTpConfig | None = None, profile: str = "iso14229-ab"
     ) -> EcuEndpoint:
-        """Return the ECU as the gateway knows it."""
+        """Return the ECU as the gateway reaches it."""
         return EcuEndpoint(
             name=self.ecu,
             bus=bus,
@@ -225,7 +223,7 @@ class Material:
 
 
 def whole_sectors(length: int) -> int:
-    """Return the length rounded up to whole sectors, and at least two: what a slot must have."""
+    """Return the length rounded up to whole sectors. A slot has two at least."""
     return max(2, -(-length // SECTOR_BYTES)) * SECTOR_BYTES
 
 

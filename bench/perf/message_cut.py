@@ -1,7 +1,7 @@
-"""`otabench perf message-cut`: at every UDS message of an update the ECU is power-cycled, or the gateway is killed, one run each.
+"""`otabench perf message-cut`: power-cycle the ECU or kill the gateway at one UDS message of an update, one run for each message.
 
 The points are all messages that the tester sends in an undisturbed update, before and after each. The gateway is a process of its own
-that dies by SIGKILL; the next one resumes from the last call that was begun, as the agent does from its database.
+that is killed by SIGKILL. The next one resumes from the last call that was begun, as the agent does from its database.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Final
 
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.gateway.vehicle import EcuImage
-from otabench.bench.perf.rig import Rig, RigOptions, Stage, update
+from otabench.bench.perf.rig import OneEcuRig, RigOptions, Stage, update
 from otabench.bench.perf.tap import Moment, Tap
 from otabench.bench.perf.verdict import Run, Runs, judge
 
 OFF_S: Final = 0.15
 LIMIT_S: Final = 60.0
 RIG: Final = RigOptions(body_bytes=1500, max_block_bytes=1026, p2_margin_s=0.3)
-"""Two blocks of transfer data, so that a first, a middle and a last one are cut; the tester's patience is short."""
+"""Two blocks of transfer data, so that the first and the last one are cut; the tester's timeouts are short."""
 
 
 class Victim(StrEnum):
@@ -37,7 +37,7 @@ class Victim(StrEnum):
 
 @dataclass(frozen=True)
 class Point:
-    """One run: who fails at which message, when."""
+    """One run: who fails, at which message (from 1), and on which side of it."""
 
     victim: Victim
     message: int
@@ -48,7 +48,7 @@ class Point:
 
     @classmethod
     def parse(cls, text: str) -> Point:
-        """Read what ``str`` wrote.
+        """Return the point that ``str`` made this text of.
 
         Raises:
             WrongUsage: not of that form.
@@ -77,13 +77,13 @@ def sweep(
     """Return one run for each point.
 
     Args:
-        choose: gets the messages of an undisturbed update; says which points.
+        choose: receives the messages of an undisturbed update, and returns the points.
         on_run: called with each run and the number of all runs.
 
     Raises:
         BenchError: the rig could not run.
     """
-    with tempfile.TemporaryDirectory(prefix="otabench-message-cut-") as folder, Rig(Path(folder), RIG) as rig:
+    with tempfile.TemporaryDirectory(prefix="otabench-message-cut-") as folder, OneEcuRig(Path(folder), RIG) as rig:
         points = list(choose(messages(rig)))
         runs = Runs()
         for point in points:
@@ -92,7 +92,7 @@ def sweep(
         return runs
 
 
-def messages(rig: Rig) -> list[str]:
+def messages(rig: OneEcuRig) -> list[str]:
     """Return the messages of an undisturbed update, the first two bytes of each."""
     tap = Tap()
     vehicle = rig.vehicle(tap)
@@ -103,7 +103,7 @@ def messages(rig: Rig) -> list[str]:
     return tap.sent
 
 
-def _run(rig: Rig, point: Point) -> Run:
+def _run(rig: OneEcuRig, point: Point) -> Run:
     disturbed = _ecu_cut if point.victim is Victim.ECU else _gateway_killed
     name = str(point)
     return judge(
@@ -111,7 +111,7 @@ def _run(rig: Rig, point: Point) -> Run:
     )
 
 
-def _ecu_cut(rig: Rig, point: Point, image: EcuImage) -> None:
+def _ecu_cut(rig: OneEcuRig, point: Point, image: EcuImage) -> None:
     back = threading.Timer(OFF_S, lambda: rig.control.power("on"))
 
     def cut() -> None:
@@ -127,8 +127,8 @@ def _ecu_cut(rig: Rig, point: Point, image: EcuImage) -> None:
             back.join()
 
 
-def _gateway_killed(rig: Rig, point: Point, image: EcuImage) -> None:
-    """The first gateway dies; a second one goes on with the call that was begun last."""
+def _gateway_killed(rig: OneEcuRig, point: Point, image: EcuImage) -> None:
+    """Kill the first gateway; continue in a second one with the call that was begun last."""
     begun = _killed_at(rig, point, image)
     vehicle = rig.vehicle()
     try:
@@ -137,7 +137,7 @@ def _gateway_killed(rig: Rig, point: Point, image: EcuImage) -> None:
         vehicle.close()
 
 
-def _killed_at(rig: Rig, point: Point, image: EcuImage) -> Stage:
+def _killed_at(rig: OneEcuRig, point: Point, image: EcuImage) -> Stage:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:  # the gateway: it ends here, one way or the other
@@ -145,7 +145,7 @@ def _killed_at(rig: Rig, point: Point, image: EcuImage) -> Stage:
         try:
             tap = Tap(at=point.message, moment=point.moment, action=lambda: os.kill(os.getpid(), signal.SIGKILL))
             order = list(Stage)
-            update(rig.vehicle(tap), image, on_stage=lambda stage: _tell(writer, order.index(stage)))
+            update(rig.vehicle(tap), image, on_stage=lambda stage: _write_number(writer, order.index(stage)))
             status = 0
         finally:
             os._exit(status)
@@ -161,10 +161,10 @@ def _killed_at(rig: Rig, point: Point, image: EcuImage) -> Stage:
     return list(Stage)[begun[-1]]
 
 
-def _tell(writer: int, number: int) -> None:
+def _write_number(writer: int, number: int) -> None:
     os.write(writer, bytes((number,)))
 
 
-def _power_back(rig: Rig) -> None:
+def _power_back(rig: OneEcuRig) -> None:
     if rig.control.state()["power"] == "off":
         rig.control.power("on")

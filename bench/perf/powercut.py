@@ -1,6 +1,6 @@
-"""`otabench perf powercut`: makes an update, has the ECU's own process sweep it, and shows what comes.
+"""`otabench perf powercut`: make an update, let the ECU's own process sweep it, and show the results.
 
-Sizes and extent of the sweep; ``ecu_firmware_sim.sweep.powercut`` has what must hold.
+Here are the sizes and the extent of the sweep; what must hold after a cut is in ``ecu_firmware_sim.sweep.powercut``.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SMALL_BODY_BYTES: Final = 6000
 _IMAGE_OVERHEAD_BYTES: Final = 0x400
 """MCUboot's header and trailer, rounded up."""
 _OTHER_ECU: Final = VehicleEcuCustom(image_number=2, ecu="adas", ecu_serial="ADAS-0001", version="2.0.0")
-"""What the new image depends on: the promise of its version is kept with the slot, and no cut may lose it."""
+"""The ECU that the new image depends on. Its promised version is kept with the slot, and no cut may lose it."""
 
 
 @dataclass(frozen=True)
 class PowercutOptions:
-    """What is swept.
+    """The extent of a sweep.
 
     Attributes:
         body_bytes: of the firmware.
@@ -55,17 +55,17 @@ class PowercutOptions:
 
 @dataclass
 class Counts:
-    """What was swept."""
+    """What a sweep has done."""
 
     cut_points: int = 0
     second_cut_points: int = 0
     memories: int = 0
-    """Different ones that the cuts left: each was judged once."""
+    """Different memories that the cuts left; each was judged once."""
     findings: int = 0
 
 
 def run(options: PowercutOptions, console: Console) -> Counts:
-    """Sweeps, with progress on the console.
+    """Run the sweep, with progress on the console.
 
     Raises:
         BenchError: the sweep could not run.

@@ -1,8 +1,8 @@
-"""One simulated ECU as a process and the flashing client beside it: what sweeps and measurements update, again and again.
+"""One simulated ECU as a process, and the flashing client beside it. Sweeps and benchmarks update it again and again.
 
-After an error an update goes on as the agent would: nothing after a failed staging, revert after a failed activation or verification.
-There are two images with the same security counter, so that each update goes to the one that does not run, and no ECU has to be made
-anew.
+After an error, an update continues as the gateway's agent would: nothing after a failed staging, a revert after a failed activation or
+verification. There are two images with the same security counter. Each update installs the one that the ECU does not run, so the same ECU
+serves a whole sweep.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.launcher.key_folder import KeyFolder
 from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec, stop_all, wait_ready
 from otabench.bench.launcher.specs.names import ecu_process
 from otabench.bench.perf.material import VIN, Material
@@ -49,15 +50,15 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class RigOptions:
-    """What is set up.
+    """What a rig is made of.
 
     Attributes:
         bus: of the gateway, as ``can.Bus`` takes it.
-        ecu_channel: the ECU's interface, where it is another one (behind a frame gate).
+        ecu_channel: the ECU's interface if it differs from the gateway's (behind a frame gate).
         isotp: of both ends.
-        body_bytes: of the firmware; random bytes, where it is too small for code.
-        max_block_bytes: transfer data's; None: the profile's.
-        p2_margin_s: how late an answer may be; None: the profile's.
+        body_bytes: size of the binary; random bytes if that is too small for synthetic code.
+        max_block_bytes: limit of a TransferData block; None: the profile's.
+        p2_margin_s: how much later than P2 a response may come; None: the profile's.
     """
 
     bus: dict[str, Any] = field(default_factory=lambda: {"interface": "socketcan", "channel": "vcan0", "fd": False})
@@ -68,8 +69,14 @@ class RigOptions:
     p2_margin_s: float | None = None
 
 
-class Rig:
-    """Enter it to start the ECU; leaving it stops the ECU. ``others``: processes that are needed before it."""
+class OneEcuRig:
+    """One simulated ECU and its images. Entering the context starts the ECU, leaving it stops the ECU.
+
+    Args:
+        folder: for images, keys, state and logs.
+        options: see there.
+        others: processes that are started before the ECU.
+    """
 
     def __init__(self, folder: Path, options: RigOptions, *, others: list[ProcessSpec] | None = None) -> None:
         self.options = options
@@ -95,7 +102,7 @@ class Rig:
         self.control = ControlPort(self.material.ecu, self._config.control_port)
         self._number = 0
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> OneEcuRig:
         try:
             for process in (*self._others, self._ecu):
                 process.start()
@@ -117,19 +124,23 @@ class Rig:
 
     @property
     def ecu_pid(self) -> int:
-        """The ECU's process."""
+        """Process id of the ECU."""
         pid = self._ecu.pid
         if pid is None:
             raise ValueError("the ECU was not started")
         return pid
 
     def check(self) -> None:
-        """Raise ProcessFailed where a process has died."""
+        """Raise ProcessFailed if a process has died."""
         for process in (*self._others, self._ecu):
             process.check()
 
     def running(self) -> tuple[str, str]:
-        """Return the version and state of the slot that the ECU runs, once it runs again. Raises BenchError."""
+        """Wait until the ECU runs, and return version and state of its active slot.
+
+        Raises:
+            BenchError: it does not come up in time.
+        """
         deadline = Deadline(QUICK_TIMING.boot_timeout_s)
         while True:
             state = self.control.state()
@@ -141,13 +152,13 @@ class Rig:
             deadline.pause(0.02)
 
     def vehicle(self, tap: Tap | None = None, *, trace: bool = False) -> UdsVehicle:
-        """Return a gateway's flashing client, to be closed."""
+        """Return a gateway's flashing client. The caller closes it."""
         options = self.options
         config = GatewayConfig(
             vin=VIN,
             ecus=(self.material.endpoint(bus=options.bus, isotp=options.isotp, profile=self._profile),),
             state_dir=self.material.folder,
-            director_root=self.material.folder / "director" / "root.json",
+            director_root=KeyFolder(self.material.folder).director_root,
             cloud_grpc="127.0.0.1:1",
             timing=QUICK_TIMING,
         )
@@ -155,7 +166,7 @@ class Rig:
         return UdsVehicle(config, writer, **({"opener": tap.open} if tap is not None else {}))
 
     def next_image(self) -> EcuImage:
-        """Return an update to the version that the ECU does not run, by a manifest newer than all before."""
+        """Return an update to the version that the ECU does not run. Its manifest is newer than all before."""
         version, _ = self.running()
         wanted = VERSIONS[1] if version == VERSIONS[0] else VERSIONS[0]
         self._number += 1
@@ -192,10 +203,10 @@ def update(
     start: Stage = Stage.STAGE,
     on_stage: Callable[[Stage], None] = lambda _: None,
 ) -> None:
-    """A whole update from ``start`` on, with what the agent does after an error.
+    """Run an update from ``start`` on, and after an error do what the agent does.
 
     Raises:
-        FlashError: the update has ended, and was reverted where something had been activated.
+        FlashError: the update failed; it was reverted if something had been activated.
     """
     images, job = [image], "perf"
 

@@ -1,4 +1,4 @@
-"""How a sweep of updates is shown: a line for each run that is not simply "updated", a count now and then, and the sum."""
+"""Show a sweep of updates: a line for each run that did not simply end as "updated", the counts every ten seconds, and as JSON."""
 
 from __future__ import annotations
 
@@ -14,35 +14,40 @@ from rich.console import Console
 from otabench.bench.errors import BenchError
 from otabench.bench.perf.verdict import End, Run, Runs
 
-_TELL_EVERY_S: Final = 10.0
+_PROGRESS_INTERVAL_S: Final = 10.0
 _STYLES: Final = {End.UPDATED: "green", End.UNCHANGED: "yellow", End.WRONG: "bold red"}
 
 
 class SweepView:
-    """The sweep's progress on the console. ``command`` repeats one point."""
+    """The sweep's progress on the console.
+
+    Args:
+        console: where it is printed.
+        command: repeats the sweep; with `--point`, one point of it.
+    """
 
     def __init__(self, console: Console, *, command: str) -> None:
         self._console = console
         self._command = command
         self._counts: Counter[End] = Counter()
-        self._told_s = time.monotonic()
+        self._printed_s = time.monotonic()
 
     def on_run(self, run: Run, of: int) -> None:
-        """Print what is worth it."""
+        """Print a run that is of interest, and the progress if it is due."""
         self._counts[run.end] += 1
         if run.end is not End.UPDATED:
             self._console.print(f"[{_STYLES[run.end]}]{run.end}[/] {run.point}: {run.reason}", soft_wrap=True)
         if run.end is End.WRONG:
             self._console.print(f"   again: {self._command} --point {run.point}", soft_wrap=True)
         done, now_s = self._counts.total(), time.monotonic()
-        if now_s - self._told_s > _TELL_EVERY_S or done == of:
-            self._told_s = now_s
+        if now_s - self._printed_s > _PROGRESS_INTERVAL_S or done == of:
+            self._printed_s = now_s
             counts = ", ".join(f"{number} {end}" for end, number in self._counts.items())
             self._console.print(f"{done} of {of}: {counts}")
 
 
 def write_json(path: Path, runs: Runs, **facts: object) -> None:
-    """All runs as one JSON object.
+    """Write all runs as one JSON object.
 
     Raises:
         BenchError: the file cannot be written.
@@ -51,4 +56,4 @@ def write_json(path: Path, runs: Runs, **facts: object) -> None:
     try:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; choose another file with --json") from error
+        raise BenchError(f"{path}: {error.strerror}; choose another file by --json") from error

@@ -1,7 +1,7 @@
 """A channel that counts the UDS messages that the tester sends, and does something at one of them.
 
-A second implementation of the transport's ``Channel``, around the real one: nothing of what is sent or received changes.
-TesterPresent is not counted: it comes by time, and a number must name the same message in every run.
+A second implementation of the transport's ``Channel``, around the real one. It changes nothing that is sent or received. TesterPresent is
+not counted: the clock triggers it, and a number must mean the same message in every run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TESTER_PRESENT: Final = 0x3E
 
 
 class Moment(StrEnum):
-    """When it is done: before the message is sent, or once it is out and before its answer is in."""
+    """On which side of the message the action is called: before it is sent, or after that and before its response arrives."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -42,11 +42,11 @@ class Tap:
         self._lock = threading.Lock()
 
     def open(self, bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
-        """In the place of ``open_channel``. Raises ChannelUnavailable."""
+        """Open a channel in the place of ``open_channel``. Raises ChannelUnavailable."""
         return _TappedChannel(open_channel(bus, isotp), self)
 
     def around(self, payload: bytes, send: Callable[[], None]) -> None:
-        """Send one message, with the action where it is due."""
+        """Send one message, and call the action if it is due."""
         if payload[0] == _TESTER_PRESENT:
             send()
             return

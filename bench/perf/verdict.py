@@ -1,7 +1,7 @@
-"""How one disturbed update is judged, and the tally of many.
+"""Judge one disturbed update, and count many.
 
 Rules: the update ends within its limit; the ECU then runs the old or the new version, CONFIRMED; and an update without any
-disturbance then succeeds. "updated" and "unchanged" are both right ends of the disturbed update itself.
+disturbance then succeeds. The disturbed update itself may end as "updated" or as "unchanged".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from otabench.bench.errors import BenchError
 from otabench.bench.gateway.vehicle import EcuImage
-from otabench.bench.perf.rig import Rig, Stage, update
+from otabench.bench.perf.rig import OneEcuRig, Stage, update
 from otabench.bench.uds.errors import FlashError
 
 
@@ -65,7 +65,7 @@ class Runs:
 
 
 def judge(
-    rig: Rig,
+    rig: OneEcuRig,
     point: str,
     image: EcuImage,
     disturbed: Callable[[EcuImage], None],
@@ -79,7 +79,7 @@ def judge(
         point: names what is done.
         image: of ``rig.next_image()``.
         disturbed: may raise FlashError.
-        calm: takes the disturbance away.
+        calm: ends the disturbance.
         limit_s: how long ``disturbed`` may take.
 
     Raises:
@@ -102,14 +102,14 @@ def judge(
             point, End.WRONG, duration_s, f"it runs {version} ({state}); before that: {reason or 'nothing wrong'}"
         )
     if version == old and not reason:
-        return Run(point, End.WRONG, duration_s, f"the update said it succeeded, but {old} runs")
+        return Run(point, End.WRONG, duration_s, f"the update reported success, but {old} runs")
     again, is_stuck = _bounded(lambda: _update_again(rig), limit_s)
     if again or is_stuck:
         return Run(point, End.WRONG, duration_s, f"an undisturbed update fails afterwards: {again or 'stuck'}")
     return Run(point, End.UPDATED if version == new else End.UNCHANGED, duration_s, reason)
 
 
-def _update_again(rig: Rig) -> None:
+def _update_again(rig: OneEcuRig) -> None:
     vehicle, image = rig.vehicle(), rig.next_image()
     try:
         update(vehicle, image, start=Stage.STAGE)

@@ -8,7 +8,7 @@ import pytest
 
 from otabench.bench.perf import frames, message_cut
 from otabench.bench.perf.message_cut import Point, Victim
-from otabench.bench.perf.rig import Rig, RigOptions, update
+from otabench.bench.perf.rig import OneEcuRig, RigOptions, update
 from otabench.bench.perf.tap import Moment
 from otabench.bench.perf.verdict import End, Runs
 from otabench.proto import trace
@@ -69,7 +69,7 @@ def _all_right(runs: Runs, *, number: int) -> None:
 
 
 def test_an_image_that_crashes_once_it_is_confirmed_comes_up_again(tmp_path: Path) -> None:
-    with Rig(tmp_path, RigOptions(body_bytes=256)) as rig:
+    with OneEcuRig(tmp_path, RigOptions(body_bytes=256)) as rig:
         rig.control.fault("crash-after-confirm", after_s=0.1, count=1)
         image, vehicle = rig.next_image(), rig.vehicle()
         update(vehicle, image)

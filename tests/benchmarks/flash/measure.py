@@ -19,7 +19,7 @@ from typing import Final
 from otabench.bench.bus import environment, frame_bits, pacing
 from otabench.bench.errors import BenchError
 from otabench.bench.gateway.vehicle import EcuImage
-from otabench.bench.perf.rig import Rig, RigOptions
+from otabench.bench.perf.rig import OneEcuRig, RigOptions
 from otabench.bench.topology.entries import BusEntry
 from otabench.proto import trace
 from otabench.proto.process_config import IsoTpConfig
@@ -136,7 +136,7 @@ def measure_memory(*, channel: str = "vcan0", body_bytes: int = _MIB_IMAGE_BYTES
     """
     with (
         tempfile.TemporaryDirectory(prefix="otabench-flash-") as folder,
-        Rig(Path(folder), RigOptions(bus=_bus(channel, fd=False), body_bytes=body_bytes)) as rig,
+        OneEcuRig(Path(folder), RigOptions(bus=_bus(channel, fd=False), body_bytes=body_bytes)) as rig,
     ):
         image = rig.next_image()
         before = _memory(rig.ecu_pid)
@@ -149,7 +149,7 @@ def _measure(line: Line, channel: str, say: Callable[[str], None]) -> Rates:
     entry = BusEntry(channel=channel, bitrate=BITRATE, fd=line.fd, data_bitrate=DATA_BITRATE if line.fd else None)
     with tempfile.TemporaryDirectory(prefix="otabench-flash-") as folder:
         options = RigOptions(bus=_bus(channel, fd=line.fd), isotp=IsoTpConfig(fd=line.fd), body_bytes=line.image_bytes)
-        with Rig(Path(folder) / "ours", options) as rig:
+        with OneEcuRig(Path(folder) / "ours", options) as rig:
             image = rig.next_image()
             data = image.image.read_bytes()
             mean_bits = pacing.mean_frame_bits(entry, 0x7E0, [data])
@@ -161,7 +161,7 @@ def _measure(line: Line, channel: str, say: Callable[[str], None]) -> Rates:
                 say(f"{line.name}: this client and ECU")
                 ours = _ours(rig, image)
         blocks = replace(options, isotp=IsoTpConfig(fd=line.fd, block_size=PEER_BLOCK_SIZE))
-        with Rig(Path(folder) / "peer", blocks) as rig, _pace(entry, line, mean_bits):
+        with OneEcuRig(Path(folder) / "peer", blocks) as rig, _pace(entry, line, mean_bits):
             say(f"{line.name}: udsoncan and can-isotp in user space")
             other, problem = _peer(rig, channel, line, data)
     limit = frame_bits.payload_limit_bytes_per_s(
@@ -204,7 +204,7 @@ class _Ours:
     ecu_cpu_s: float
 
 
-def _ours(rig: Rig, image: EcuImage) -> _Ours:
+def _ours(rig: OneEcuRig, image: EcuImage) -> _Ours:
     ecu, client = _cpu_s(rig.ecu_pid), resource.getrusage(resource.RUSAGE_SELF)
     _stage(rig, image)
     now = resource.getrusage(resource.RUSAGE_SELF)
@@ -218,7 +218,7 @@ def _ours(rig: Rig, image: EcuImage) -> _Ours:
     )
 
 
-def _stage(rig: Rig, image: EcuImage) -> None:
+def _stage(rig: OneEcuRig, image: EcuImage) -> None:
     vehicle = rig.vehicle(trace=True)
     try:
         vehicle.stage(
@@ -233,7 +233,7 @@ def _stage(rig: Rig, image: EcuImage) -> None:
         vehicle.close()
 
 
-def _peer(rig: Rig, channel: str, line: Line, data: bytes) -> tuple[float | None, str]:
+def _peer(rig: OneEcuRig, channel: str, line: Line, data: bytes) -> tuple[float | None, str]:
     try:
         rate = peer.rate_bytes_per_s(
             channel, fd=line.fd, secret=rig.material.secret, data=data[:_PEER_BYTES], block_bytes=BLOCK_BYTES
