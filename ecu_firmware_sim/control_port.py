@@ -25,6 +25,7 @@ def state_of(ecu: Ecu) -> Message:
         "name": ecu.config.name,
         "power": "off" if ecu.mode is Mode.OFF else "on",
         "mode": str(ecu.mode),
+        # Without a running image, the slot that the next boot prefers.
         "active_slot": control.preferred if ecu.firmware is None else ecu.firmware.active,
         "boots_left": control.boots_left if control.trial is not None else 0,
         "slots": [{"state": control.states[slot].name, **_image(ecu, slot)} for slot in (0, 1)],

@@ -89,6 +89,7 @@ class Ecu:
             trace=self.startup.trace,
             deadlines=self._deadlines,
         )
+        # ``append`` and ``popleft`` of a deque are atomic: other threads need no lock.
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._actions = self._actions_when_due(operations)
@@ -121,6 +122,7 @@ class Ecu:
         future: Future[_T] = Future()
 
         def run() -> None:
+            # What the caller's function raises is the caller's, except that it must not end the loop.
             try:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001 - handed to the caller
@@ -154,6 +156,7 @@ class Ecu:
         self._deadlines.set(then, time.monotonic() + REOPEN_S)
 
     def _turn(self) -> None:
+        # Calls first: a power cut by the control port precedes the request that came in the same turn.
         received = self.connection.receive(self._wait_s())
         while self._calls:
             self._calls.popleft()()

@@ -34,6 +34,7 @@ class EventTrace:
 
     def refresh_job(self) -> None:
         """Read the job again, on any thread. Raises PowerLost."""
+        # One assignment, so that the loop, which may emit meanwhile, sees the old or the new id.
         self._job_id = self._announced_job_id()
 
     def emit(self, event: str, **data: Any) -> None:

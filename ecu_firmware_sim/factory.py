@@ -94,12 +94,14 @@ def factory_memory(
     """
     if len(factory_image) > layout.slot_bytes:
         raise ConfigError(f"factory_image: {len(factory_image)} bytes do not fit into a slot of {layout.slot_bytes}")
+    # As strict as the bootloader, apart from the minimum, which this image defines.
     try:
         checked = image.check(
             factory_image, public_key=policy.public_key, hardware_id=policy.hardware_id, minimum_security_counter=0
         )
     except ImageRefused as error:
         raise ConfigError(f"factory_image: {error}") from error
+    # By the same stores as in the ECU: the formats of the records are known in one place.
     flash = NorFlash(bytearray([ERASED]) * layout.total_bytes)
     flash.program(layout.slot_offset(0), factory_image)
     NvmStore(flash, layout).write(NvmData(serial=serial, vin=vin))
@@ -117,6 +119,7 @@ def factory_memory(
 def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> FileBacking:
     """Return the state file, made from the factory image if it does not exist. Raises ConfigError."""
     path = config.state_file
+    # Only then the factory image is read: an ECU that was updated no longer depends on the file.
     if not path.exists():
         try:
             memory = factory_memory(

@@ -58,6 +58,7 @@ _OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
     FaultKind.POWER_CYCLE_AT: {"off_s": 0.5},
     FaultKind.BIT_ROT: {"bit": 0},
 }
+# Faults that may have a count. Of the others each is either a state (voltage) or acts once (power-cut).
 _COUNTED: Final = frozenset(
     {FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH, FaultKind.CRASH_AFTER_CONFIRM}
 )

@@ -80,11 +80,13 @@ class Startup:
                 dtcs.set(Dtc.SLOT_CHECKSUM, text)
             elif note is BootNote.DEPENDENCY_NOT_MET:
                 dtcs.set(Dtc.IMAGE_REFUSED, text)
+            # P1602 in addition to the cause: a tester asks for it to learn that an update was rolled back.
             if slot == self.boot_control.current.trial:
                 dtcs.set(Dtc.ROLLED_BACK, text)
 
         outcome = self._bootloader.boot(met)
         for note, slot, text in outcome.notes:
+            # Only now, because a slot with an unmet dependency may have been booted all the same, as the last resort.
             if note is BootNote.DEPENDENCY_NOT_MET and slot != outcome.slot:
                 self.trace.emit("ecu.boot_failed", slot=slot, reason=f"dependency not met: {text}")
         if outcome.rolled_back_from is not None:

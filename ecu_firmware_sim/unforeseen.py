@@ -9,6 +9,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+# The innermost calls: enough to find the mistake, and short enough for one line.
 _FRAMES: Final = 4
 
 

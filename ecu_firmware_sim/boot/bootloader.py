@@ -90,6 +90,7 @@ class Bootloader:
         """Return what runs from now on. Raises PowerLost, from which another boot recovers."""
         self._notes = []
         self._listener = listener
+        # Loading repairs a copy that a power cut has torn, before anything else is written.
         control = self._boot_control.load() or self._recover()
         slot, running = self._boot_trial(control)
         if running is None:
@@ -110,6 +111,7 @@ class Bootloader:
         slot = control.trial
         if slot is None:
             return None, None
+        # All ends of a trial come through here: the watchdog, too, only takes its boots away.
         if control.boots_left == 0:
             self._note(BootNote.TRIAL_FAILED, slot, "not confirmed within its boots or time")
             self._boot_control.apply(slot, SlotEvent.TRIAL_FAILED)
@@ -134,6 +136,7 @@ class Bootloader:
             if running is None:
                 continue
             if self._is_met(slot, running, control):
+                # A change only where the preferred slot did not boot; ``commit`` does not write what is there already.
                 self._boot_control.prefer(slot)
                 return slot, running
             last_resort = last_resort or (slot, running)

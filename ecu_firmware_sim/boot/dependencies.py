@@ -25,6 +25,7 @@ _ENTRY: Final = struct.Struct(">BBBHI")
 
 def kept(image: Image, promised: Mapping[int, ImageVersion]) -> Versions:
     """Return those of ``promised`` that the image names: their number is bounded by the image, not by the vehicle."""
+    # Image 0 is this ECU itself, whose version is not promised but read.
     named = {each.image_number for each in image.dependencies} - {OWN_IMAGE}
     return tuple((number, promised[number]) for number in sorted(named & promised.keys()))
 

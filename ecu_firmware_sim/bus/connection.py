@@ -30,6 +30,7 @@ class Connection:
 
     def close(self) -> None:
         """Be deaf and mute from now on."""
+        # The application first: it must not send a frame after the ECU is silent.
         self._application.stop()
         self._transport.close()
         self._transport = NoTransport(self.waker)

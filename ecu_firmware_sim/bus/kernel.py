@@ -77,6 +77,7 @@ class KernelTransport:
         try:
             _set_options(self._isotp, config.isotp, address, fd=fd)
             self._isotp.bind((channel, *address.kernel_ids))
+            # For ``send`` only: ``receive`` reads what ``select`` has found.
             self._isotp.settimeout(SEND_TIMEOUT_S)
             # With extended addressing, physical requests have the same identifier and would fill the queue.
             if self._functional.extension is not None:
@@ -147,6 +148,7 @@ class KernelTransport:
 
 
 def _survive(error: OSError, what: str) -> None:
+    # Errors of ISO 15765-2 come by the socket as well (ECOMM, EILSEQ, ETIMEDOUT, …): those concern one message only.
     if error.errno in _GONE:
         raise TransportDown(error.strerror or str(error)) from error
     log.warning("ISO-TP, %s: %s (%s)", what, error.strerror or error, errno.errorcode.get(error.errno or 0, "?"))

@@ -85,6 +85,7 @@ class NoTransport:
         return False
 
     def send(self, response: bytes) -> None:
+        # A hanging image closes the connection while an operation may be pending: its response has nowhere to go.
         raise TransportDown(f"{len(response)} bytes were to be sent while the ECU was silent")
 
     def close(self) -> None:

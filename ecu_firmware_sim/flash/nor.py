@@ -97,6 +97,7 @@ class FileBacking:
         found = os.fstat(self._fd).st_size
         if found != size_bytes:
             os.close(self._fd)
+            # Not made longer or shorter: the layout would move, and every record would be read at a wrong place.
             raise ConfigError(
                 f"state_file {path}: {found} bytes, but this ECU's flash has {size_bytes}: "
                 "delete the file or restore slot_size_bytes"
@@ -237,6 +238,7 @@ class NorFlash:
             self._take_time(kind, offset)
             return
         self._store(offset, self._partly(offset, wanted, cut))
+        # Before the exception: whatever handles it cannot write any more.
         self.powered = False
         raise PowerLost(f"power cut {cut} flash operation {operation.number} ({kind} at 0x{offset:X})")
 

@@ -102,6 +102,7 @@ class DecryptingDownload:
     @property
     def complete(self) -> bool:
         """Whether there is anything to finish. ``finish`` refuses an artifact that is incomplete."""
+        # Not ``is_over``: 37 to an incomplete artifact is 72 with a reason, where 24 would only say "too early".
         return self.received_bytes > 0
 
     def write(self, data: bytes) -> None:
@@ -109,12 +110,14 @@ class DecryptingDownload:
         self._held += data
         self.received_bytes += len(data)
         self.max_held_bytes = max(self.max_held_bytes, len(self._held))
+        # Header, sealed key and stream header come first, and may come in several blocks of 36.
         if self._stream is None:
             if len(self._held) < PREFIX_BYTES:
                 return
             self._stream = self._start(self._take(PREFIX_BYTES))
         while (chunk_bytes := self._stream.next_bytes) and len(self._held) >= chunk_bytes:
             self._inner.write(self._stream.open(self._take(chunk_bytes)))
+        # Bytes behind the last chunk are authenticated by nothing.
         if self._held and self._stream.is_over:
             raise DecryptionRefused(f"{len(self._held)} bytes follow the last chunk")
 

@@ -104,6 +104,7 @@ class Arrival:
         return patch
 
     def _judge_streams(self, heads: list[int]) -> None:
+        # The last stream may be shorter than a head, or empty: it is judged, and refused, when the patch is complete.
         while heads and (heads[0] + _STREAM_HEAD_BYTES <= self.received_bytes or self.complete):
             stream = memoryview(self._patch)[heads.pop(0) : self.received_bytes]
             _room(self._patch_bytes, _decoder_bytes(stream), self._ram_bytes)
@@ -129,6 +130,7 @@ def rebuild(
     control = _decompress_all(control_stream, max_bytes=room, what="control")
     extra_bytes = _check_triples(control, new_bytes=new_bytes)
     # 3. extra
+    # Before the extra data are decompressed: their size is known from control.
     if len(control) + extra_bytes > room:
         raise PatchRefused(f"control and extra data do not fit into the ECU's {ram_bytes} bytes of RAM")
     extra_data = _decompress_all(extra_stream, max_bytes=extra_bytes, what="extra")
@@ -139,6 +141,7 @@ def rebuild(
     position, extra_position = 0, 0
     for add, extra, seek in _triples(control):
         for length in _steps(add):
+            # For each step and not once at the end: a seek may lead out of the base and back again.
             if position < 0 or position + length > len(base):
                 raise PatchRefused("the patch reads outside its base: it was made for another image")
             write(_add(diff.read(length), base[position : position + length]))
@@ -200,6 +203,7 @@ def _decoder_bytes(stream: memoryview) -> int:
 def _decompress_all(stream: memoryview, *, max_bytes: int, what: str) -> bytearray:
     source, data = _Stream(stream, what), bytearray()
     while piece := source.some(_STEP_BYTES):
+        # Within a step of the limit: a small stream may expand to gigabytes.
         if len(data) + len(piece) > max_bytes:
             raise PatchRefused(f"the {what} stream is larger than the {max_bytes} bytes there are for it")
         data += piece

@@ -84,6 +84,7 @@ class FirmwareMemory:
         self._boot_control = storage.boot_control
         self._verification = Verification(storage, policy, bootloader)
         self._metadata_changed = metadata_changed
+        # In RAM only: after a reset check memory finds no complete image in the slot, and refuses it for that reason.
         self._refused: ImageRefused | None = None
 
     @property
@@ -126,6 +127,7 @@ class FirmwareMemory:
         self.check_erase(address, length)
         situation, layout = self._situation, self._storage.layout
         offset, length = situation.offset_of(address, length), -(-length // SECTOR_BYTES) * SECTOR_BYTES
+        # The metadata window has no state: what it holds is verified whenever it is used.
         if address >= METADATA_WINDOW:
             self.flash.erase(offset, length)
             self._metadata_changed()
@@ -143,6 +145,7 @@ class FirmwareMemory:
         situation = self._situation
         offset = situation.offset_of(address, size)
         is_patch, is_encrypted = download_format.is_patch, download_format.is_encrypted
+        # A patch builds a whole image, and Targets are one document: neither can start within its window.
         if not size or (is_patch and address != SLOT_WINDOW) or address > METADATA_WINDOW:
             raise OutOfRange(f"download of {size} bytes to 0x{address:X}")
         if is_encrypted and (self._policy.decryption_key is None or address >= METADATA_WINDOW):
@@ -189,11 +192,13 @@ class FirmwareMemory:
             PowerLost: power went; the slot is STAGED or what it was.
         """
         situation = self._situation
+        # EMPTY is left as it is: after a refused 34, nothing was programmed, and the slot table has no event for that.
         if situation.target_state is SlotState.EMPTY:
             refused = self._refused
             return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty") if refused is None else _result(refused)
         situation.require_event(SlotEvent.CHECK_PASSED)
         try:
+            # A patch or an artifact that was refused has left a part of an image, whose own check would hide the reason.
             if self._refused is not None:
                 raise self._refused
             entry, image = self._verification.require_named(situation.target)
@@ -241,6 +246,7 @@ class FirmwareMemory:
         if running is None or image is None or not self.on_trial:
             raise NotNow("no trial is running")
         control = self._boot_control.current
+        # ``max``, because the minimum must never fall: it is what refuses a downgrade.
         counter = max(control.minimum_security_counter, image.security_counter or 0)
         self._boot_control.apply(
             running, SlotEvent.CONFIRMED, preferred=running, boots_left=0, minimum_security_counter=counter
@@ -262,6 +268,7 @@ class FirmwareMemory:
         running, target = situation.running, situation.target
         if running is None:
             raise NotNow("nothing runs")
+        # Only activated: the trial has not begun, and its image may be activated again.
         if situation.target_state is SlotState.TRIAL:
             self._boot_control.apply(target, SlotEvent.ACTIVATION_CANCELED, boots_left=0)
             return
@@ -269,6 +276,7 @@ class FirmwareMemory:
             self._require_way_back(situation)
         elif not situation.on_trial:
             raise NotNow("the other slot is not CONFIRMED")
+        # A repeated revert changes nothing, and must not report a second one.
         if situation.on_trial or situation.control.preferred == running:
             before_leaving(f"slot {running} was left by the tester (31 01 0212)")
         if situation.on_trial:

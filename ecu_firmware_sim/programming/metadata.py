@@ -28,6 +28,7 @@ class MetadataWindow:
 
     def verified_entry(self) -> ManifestEntry:
         """Return this ECU's entry in verified Targets. Raises ManifestRefused, PowerLost."""
+        # VIN and serial from NVM and not from the configuration: they are the ECU's own since it was delivered.
         stored = self._storage.nvm.current
         return manifest.accept(
             self._document(),

@@ -55,6 +55,7 @@ class Situation:
     @property
     def target(self) -> int:
         """The inactive slot, which the slot window shows."""
+        # Two slots: every rule about "the other one" rests on this.
         return 1 - self.active
 
     @property
@@ -73,6 +74,7 @@ class Situation:
 
     def offset_of(self, address: int, length: int) -> int:
         """Return the offset in flash of a UDS address. Raises OutOfRange: not wholly in one window."""
+        # Both ends are checked: a range may begin in a window and end behind it.
         slot, window = self.layout.slot_offset(self.target), self.layout.slot_bytes
         if address >= SLOT_WINDOW and address + length <= SLOT_WINDOW + window:
             return slot + address - SLOT_WINDOW
@@ -85,6 +87,7 @@ class Situation:
         self.offset_of(address, length)
         if address % SECTOR_BYTES or not length:
             raise OutOfRange(f"erase of 0x{length:X} bytes at 0x{address:X}")
+        # The metadata window may be erased at any time: no boot depends on it.
         if address < METADATA_WINDOW:
             self.require_free_target()
             self.require_event(SlotEvent.ERASE_STARTED)

@@ -87,6 +87,7 @@ class Verification:
         offset = layout.slot_offset(slot)
         if entry.length > layout.slot_bytes:
             raise ImageRefused(CheckStatus.NO_IMAGE, f"the image's {entry.length} bytes exceed the slot")
+        # Cut short is a status of its own: a tester sees that it has to transfer again, not that the image is wrong.
         if self.readable_image(slot) is None or self._is_cut_short(offset, entry.length):
             raise ImageRefused(CheckStatus.NO_IMAGE, "the slot holds no complete image")
         if hashlib.sha256(flash.view(offset, entry.length)).hexdigest() != entry.sha256:
@@ -108,6 +109,7 @@ class Verification:
         if patch is None:
             raise NotAccepted("a patch, and the Targets name none, and so no base for it")
         base = self.base_of_patch(running)
+        # BSDIFF40 has no checksum of its base: against another one it builds noise, which only check memory would notice.
         if len(base) != patch.base_length or hashlib.sha256(base).hexdigest() != patch.base_sha256:
             raise NotAccepted("the patch's base is not the running image")
         if patch.length > delta.max_patch_bytes(self._ram_bytes):

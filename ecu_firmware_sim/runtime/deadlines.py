@@ -49,8 +49,10 @@ class Deadlines:
 
         An action may set and drop deadlines: power that goes drops all others. So each is looked up again when its turn comes.
         """
+        # ``sorted`` makes a copy: what an action sets anew is due at the next turn, even if it is due at once.
         for due in sorted(self._at_s, key=self._at_s.__getitem__):
             at_s = self._at_s.get(due)
             if at_s is not None and at_s <= now_s:
+                # Deleted first, because an action may set its own deadline again (78).
                 del self._at_s[due]
                 actions[due]()

@@ -49,9 +49,11 @@ class FaultEffects:
 
     def set(self, fault: Fault) -> None:
         """Set a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        # The seed is drawn here and not in the flash, so that trace and control port show it and the cut can be repeated.
         if fault.kind is FaultKind.POWER_CUT:
             self._flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))
         self._trace.emit_external("ecu.fault", **fault.shown())
+        # Bit rot is an event and not a state: it is not kept among the faults that are set.
         if fault.kind is FaultKind.BIT_ROT:
             values = fault.values
             offset = self._layout.slot_offset(int(values["slot"])) + int(values["offset"])
@@ -59,6 +61,7 @@ class FaultEffects:
             return
         self._faults.set(fault)
         if fault.kind is FaultKind.POWER_CUT:
+            # Relative to now: the operations before depend on boots and earlier tests, and nobody could count them.
             self._cut_at = self._flash.operations + max(1, int(fault.values["flash_operation"]))
         self._apply()
 

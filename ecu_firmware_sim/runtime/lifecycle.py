@@ -84,6 +84,7 @@ class Lifecycle:
 
     def switch_on(self, reason: str) -> None:
         """Give power; the bootloader runs after ``boot_s``."""
+        # The control port may give power while a fault's own deadline for it runs: whichever is first wins.
         if self.mode is not Mode.OFF:
             return
         self._deadlines.drop(Due.POWER_ON)
@@ -94,6 +95,7 @@ class Lifecycle:
     def switch_off(self, reason: str, *, off_s: float | None = None) -> None:
         """Take the power, at once. It comes back after ``off_s``, if given."""
         was_on = self.mode is not Mode.OFF
+        # Power first: it ends the flash operation that the pending operation is waiting in, and ``abandon`` waits for that.
         self._power.switch_off()
         self._operations.abandon()
         self._stop()
@@ -105,6 +107,7 @@ class Lifecycle:
 
     def lose_power(self, reason: str) -> None:
         """Handle a power cut in a flash operation."""
+        # Dropped before power comes back: the same fault would cut the first operation of the next boot as well.
         cut = self._faults.find(FaultKind.POWER_CUT)
         self._faults.drop(FaultKind.POWER_CUT)
         if cut is not None and cut.values["mode"] == Cut.GARBAGE:
@@ -120,6 +123,7 @@ class Lifecycle:
     def boot(self) -> None:
         """Run the bootloader, and what it chooses. Raises PowerLost."""
         outcome, dtcs = self._startup.boot()
+        # Before the server starts: its first responses may confirm the trial.
         is_trial = self.trial.is_trial(outcome)
         if is_trial and self.trial.fails_to_boot(dtcs):
             return
@@ -145,6 +149,7 @@ class Lifecycle:
     def after_response(self, server: UdsServer) -> None:
         """Do what the last response has caused: end the watch over a trial, reset."""
         self.trial.end_watch(server.device)
+        # Last, because it drops the server and closes the connection: the response of 11 has been sent by now.
         if server.reset_due is not None:
             self.restart()
 
@@ -153,6 +158,7 @@ class Lifecycle:
         in_bootloader = outcome.slot is None
         self.server = UdsServer(device, in_bootloader=in_bootloader, now_s=time.monotonic())
         self.mode = Mode.BOOTLOADER if in_bootloader else Mode.APPLICATION
+        # The bus is opened last: an ECU that can be reached has reported its boot and judged its supply.
         self._startup.report_running(outcome, mode=str(self.mode))
         self.check_supply()
         self.open_connection()

@@ -30,8 +30,10 @@ class PendingOperations:
     def announce(self) -> None:
         """Send 78, and again before P2* is over. Raises TransportDown."""
         operation = self._operation
+        # It may have ended since its deadline was set: then the response comes next, and needs no 78 before it.
         if operation is not None and not operation.done:
             operation.announced = True
+            # Half of P2*, for the same reason.
             self._deadlines.set(Due.ANNOUNCE, time.monotonic() + self._timing.p2_star_server_max_s / 2)
             self._connection.send(operation.pending.announcement)
 
@@ -40,6 +42,7 @@ class PendingOperations:
         operation = self._operation
         if operation is None or not operation.done:
             return None
+        # Forgotten before its result is read, which may raise PowerLost: it must not be found again after that.
         self._operation = None
         self._deadlines.drop(Due.ANNOUNCE)
         return operation

@@ -29,9 +29,11 @@ class PoweredFlash:
 
     def switch_off(self) -> None:
         """Take the power. A flash operation that is waiting on another thread ends at once, with PowerLost."""
+        # In this order: an operation that wakes up must find the flash without power.
         self.flash.powered = False
         self._gone.set()
 
     def _wait_for_operation(self, seconds: float) -> None:
+        # An event instead of ``sleep``: a slow erase takes seconds, and power must be able to go in the middle of them.
         if self._gone.wait(seconds):
             raise PowerLost("power went during a flash operation")

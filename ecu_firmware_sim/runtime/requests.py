@@ -37,6 +37,7 @@ class Requests:
         now_s = time.monotonic()
         if server.next_deadline_s is None or now_s < server.next_deadline_s:
             return
+        # The request is handled after this: if it came in several frames, its first one may have come before S3 was over.
         came_in_parts = received is not None and len(received[0]) > SINGLE_FRAME_BYTES
         server.tick(now_s, receiving=came_in_parts or self._connection.is_receiving())
 
@@ -44,6 +45,7 @@ class Requests:
         """Serve one request. Raises PowerLost, TransportDown."""
         if self._disturb(server, request):
             return
+        # PowerLost passes: it is the fate of the ECU, not a mistake in a service.
         try:
             answer = server.handle(request, functional=functional, now_s=time.monotonic())
         except PowerLost:
@@ -53,6 +55,7 @@ class Requests:
             answer = server.reject(request, now_s=time.monotonic())
         if isinstance(answer, PendingResponse):
             self._operations.start(answer)
+            # Most work has ended by now; without this, its response would wait for the next turn of the loop.
             self.finish_pending()
             return
         if answer is not None:
@@ -65,6 +68,7 @@ class Requests:
         if operation is None:
             return
         response = operation.pending.final(self._result_of(operation), announced=operation.announced)
+        # The power may have been cut by the operation itself.
         server = self._life.server
         if server is None:
             return
@@ -75,6 +79,7 @@ class Requests:
 
     def _disturb(self, server: UdsServer, request: bytes) -> bool:
         """Do what the faults do to a request; return whether it is not served then."""
+        # Before the server: a request that gets no response by a fault must not change its state either.
         if self._faults.act(FaultKind.SILENT) is not None:
             return True
         fault = self._faults.act(FaultKind.NRC, service=request[0]) if request else None

@@ -68,6 +68,7 @@ class TrialWatch:
         """Watch the trial image that runs from now on."""
         now_s = time.monotonic()
         self._deadlines.set(Due.TRIAL_WATCHDOG, now_s + self._confirm_timeout_s)
+        # ``find``, not ``act``: this fault has no count, and an image that hangs does so at every boot.
         hang = self._faults.find(FaultKind.HANG)
         if hang is not None:
             self._deadlines.set(Due.HANG, now_s + float(hang.values["after_s"]))
@@ -86,6 +87,7 @@ class TrialWatch:
 
     def time_out(self, device: Device) -> None:
         """End a trial that was not confirmed in time: it has no boots left."""
+        # A tester may have confirmed it by an operation that ended just now.
         if not device.firmware.on_trial:
             return
         self._operations.abandon()
@@ -97,6 +99,7 @@ class TrialWatch:
 
     def hang(self, device: Device) -> None:
         """Neither send nor receive, until the hardware's watchdog resets the ECU."""
+        # The server stays: only the connection is closed, and deadlines go on, as a watchdog in hardware does.
         if device.firmware.on_trial:
             self._connection.close()
             self._deadlines.set(Due.HANG_WATCHDOG, time.monotonic() + HANG_WATCHDOG_S)
@@ -115,11 +118,13 @@ class TrialWatch:
     def crash_confirmed(self) -> None:
         """Reset a crashed image that is confirmed: it is booted again."""
         self._operations.abandon()
+        # A confirmed image is the preferred one, and no trial is left that could be given up.
         slot = self._startup.boot_control.current.preferred
         self._startup.trace.emit("ecu.crash", slot=slot, reason="the confirmed image crashed")
         self._restart()
 
     def _fail(self, dtcs: DtcMemory, reason: str, *, before_restart: Callable[[], None] = lambda: None) -> None:
+        # This order: see the rule above.
         dtcs.set(Dtc.BOOT_FAILED, reason)
         before_restart()
         control = self._startup.boot_control.current

@@ -40,6 +40,7 @@ def load(folder: Path) -> Update:
         config = EcuConfig.model_validate_json((folder / "ecu.json").read_bytes())
         new = (folder / "new.bin").read_bytes()
         transfers = {Kind.FULL: new}
+        # The other kinds are optional: ``possible`` leaves out the scenarios of those that are missing.
         for kind, name in _FILES.items():
             if (folder / name).exists():
                 transfers[kind] = (folder / name).read_bytes()
@@ -65,6 +66,7 @@ def sweep(update: Update, *, second: SecondCuts, noise_seed: int) -> Tally:
         one = Sweep(update, scenario, second=second, noise_seed=noise_seed)
         reported_s = 0.0
 
+        # As defaults, because a closure would see the loop's variables change.
         def progress(done: int, tally: Tally, one: Sweep = one, scenario: Scenario = scenario) -> None:
             nonlocal reported_s
             now_s = time.monotonic()

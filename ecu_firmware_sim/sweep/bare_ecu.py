@@ -143,6 +143,7 @@ class BareEcu:
             PowerLost: power was lost meanwhile.
         """
         handled = self._server.handle(request, functional=False, now_s=NOW_S)
+        # On this thread: a power cut must raise here, and thousands of threads would make the sweep slower.
         answer = handled.final(handled.work(), announced=False) if isinstance(handled, PendingResponse) else handled
         if isinstance(handled, PendingResponse):
             self._server.completed(now_s=NOW_S)
@@ -161,6 +162,7 @@ class BareEcu:
             UpdateRefused: the ECU refuses a step, or does not run the new version CONFIRMED at the end.
             PowerLost: power went.
         """
+        # Two independent steps, as after a cut either may have been done: the new version may run, and not be confirmed.
         if self.running_version != self.facts.new_version:
             self.stage(kind)
             self.activate()
@@ -175,6 +177,7 @@ class BareEcu:
         facts = self.facts
         self.unlock()
         self._download(METADATA_WINDOW, facts.targets)
+        # Only the sectors that the image needs: erasing the whole slot would add cut points that are all alike.
         sectors = -(-len(facts.new) // SECTOR_BYTES) * SECTOR_BYTES
         self.ask(b"\x31\x01\xff\x00\x44" + _window(SLOT_WINDOW, sectors))
         self._download(SLOT_WINDOW, facts.transfers[kind], size=len(facts.new), data_format=DATA_FORMATS[kind])

@@ -27,6 +27,7 @@ from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash, O
 from otabench.ecu_firmware_sim.sweep.bare_ecu import BareEcu, Kind, Update, UpdateRefused
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 
+# Not all four, because each cut costs a boot and an update.
 CUTS: Final = (Cut.BEFORE, Cut.TORN, Cut.GARBAGE)
 """``AFTER`` one operation is ``BEFORE`` the next."""
 _TRIAL_SLOT: Final = 1
@@ -85,12 +86,14 @@ def _activate_and_revert(ecu: BareEcu) -> None:
 
 def _revert(ecu: BareEcu) -> None:
     ecu.boot()
+    # After a cut the trial may be over already: the bootloader has given it up, or the first revert took effect.
     if ecu.firmware.on_trial:
         ecu.revert()
         ecu.boot()
 
 
 def _boot_until_given_up(ecu: BareEcu) -> None:
+    # One boot more than there are attempts: the last one finds no boots left and gives the trial up.
     for _ in range(ecu.facts.config.max_boot_attempts + 1):
         ecu.boot()
 
@@ -210,11 +213,13 @@ class Sweep:
         self._script = SCRIPTS[scenario]
         self._second = second
         self._noise_seed = noise_seed
+        # By the digest of the memory: the memories themselves would take gigabytes.
         self._verdicts: dict[bytes, str] = {}
         ready = self._ecu(update.factory_state())
         self._script.prepare(ready)
         self._start = bytes(ready.flash.memory)
         self.operations = _count(self._ecu(self._start), self._script.act)
+        # An estimate: a recovery does about as much as the act itself, or as an update from the factory state.
         self._recovery_operations = max(self.operations, _count(self._ecu(update.factory_state()), self._recover))
 
     def run(self, cuts: Iterable[Cut] = CUTS, *, on_progress: Callable[[int, Tally], None] | None = None) -> Tally:
@@ -246,6 +251,7 @@ class Sweep:
                 return where.cut if step.number == first + where.operation else None
 
             ecu.flash.on_operation = hook
+            # Without a cut the sequence was not replayed: its result would look like a success.
             try:
                 act(ecu)
             except PowerLost:
@@ -288,6 +294,7 @@ class Sweep:
 
     def _broken_promise(self, ecu: BareEcu) -> str:
         """Return what does not hold when the ECU boots and is updated; "" if all holds."""
+        # In the order of their weight: what comes later means nothing on an ECU that does not boot.
         try:
             outcome = ecu.boot()
             if outcome.slot is None or outcome.image is None:
@@ -296,6 +303,7 @@ class Sweep:
                 return f"it runs {outcome.image.version}, which is neither the old nor the new version"
             if any(note is BootNote.DEPENDENCY_NOT_MET for note, _, _ in outcome.notes):
                 return "a slot has lost what was promised of the other ECUs' versions"
+            # INVALID alone would also be a slot that is being programmed again, so that only some scripts can ask for the code.
             is_given_up = self._script.gives_up and ecu.state_of(_TRIAL_SLOT) is SlotState.INVALID
             if is_given_up and Dtc.ROLLED_BACK not in ecu.trouble_codes():
                 return "the trial was given up, and P1602 is not stored"
@@ -335,12 +343,14 @@ def with_points(
         if last is None:
             return
         (operation, before), last = last, None
+        # The operation is done by now: the memory holds what it was to write.
         wanted = bytes(ecu.flash.memory[operation.offset : operation.offset + operation.length])
         visit(operation.number - first, lambda cut: cut_operation(before, operation, wanted, cut, noise_seed))
 
     def hook(operation: FlashOperation) -> None:
         nonlocal last
         visit_last()
+        # A copy of the whole memory for each operation: the price of judging flash alone, and the reason for a small layout in tests.
         if only is None or operation.number - first in only:
             last = (operation, bytes(ecu.flash.memory))
 
@@ -354,6 +364,7 @@ def cut_operation(before: bytes, operation: FlashOperation, wanted: bytes, cut: 
     """Return the memory after a cut of ``operation``, which was to change its bytes to ``wanted``."""
     if cut is Cut.BEFORE:
         return before
+    # By the flash's own rules, so that torn and garbage writes are described in one place.
     flash = NorFlash(bytearray(before), noise_seed=noise_seed)
     flash.on_operation = lambda _: cut
     try:

@@ -26,7 +26,7 @@ class Sid(IntEnum):
 
 
 class Nrc(IntEnum):
-    """Negative response codes."""
+    """Negative response codes (ISO 14229-1, annex A)."""
 
     GENERAL_REJECT = 0x10
     SERVICE_NOT_SUPPORTED = 0x11
@@ -115,7 +115,8 @@ NEGATIVE: Final = 0x7F
 ADDRESS_AND_LENGTH_FORMAT: Final = 0x44
 MAX_NUMBER_OF_BLOCK_LENGTH: Final = 0xFFF
 """Of one 36 request, SID and counter included: the maximum of ISO-TP's 12-bit length."""
-LONGEST_RESPONSE_BYTES: Final = 4095
+# The maximum of ISO-TP's 12-bit length, again: classic testers do not know the longer form of ISO 15765-2:2016.
+MAX_RESPONSE_BYTES: Final = 4095
 
 
 def negative(sid: int, nrc: int) -> bytes:

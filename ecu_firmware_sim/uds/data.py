@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otabench.ecu_firmware_sim.programming.memory import SlotEntry
-from otabench.ecu_firmware_sim.uds.codes import LONGEST_RESPONSE_BYTES, Did, Nrc, Session, Sid
+from otabench.ecu_firmware_sim.uds.codes import MAX_RESPONSE_BYTES, Did, Nrc, Session, Sid
 from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
 
 VIN_BYTES: Final = 17
@@ -70,7 +70,8 @@ def read_data_by_identifier(request: Request) -> bytes:
         # ISO 14229-1 leaves out what the ECU does not support, as long as it supports one of them. An empty record is treated alike.
         if record:
             response += identifier + record
-        if len(response) > LONGEST_RESPONSE_BYTES:
+        # Within the loop: 2047 identifiers fit into a request, and their records must not all be collected first.
+        if len(response) > MAX_RESPONSE_BYTES:
             raise Negative(Nrc.RESPONSE_TOO_LONG)
     if len(response) == 1:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
@@ -102,6 +103,7 @@ def _write_fingerprint(request: Request, record: bytes) -> None:
 def _write_vin(request: Request, record: bytes) -> None:
     if len(record) != VIN_BYTES:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
+    # Written once: an ECU that could be given another VIN would accept another vehicle's Targets.
     if request.device.nvm.current.vin:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     if not record.isalnum():

@@ -87,6 +87,7 @@ class DtcMemory:
     def setting_on(self, is_on: bool) -> None:
         self._setting_on = is_on
         if is_on:
+            # Taken away first: what ``_store`` raises must not leave them to be stored a second time.
             failing, self._failing = self._failing, {}
             for dtc, failure in failing.items():
                 self._store(dtc, failure)
@@ -111,6 +112,7 @@ class DtcMemory:
 
     def _store(self, dtc: Dtc, failure: _Failure) -> None:
         stored = {entry.code: entry for entry in self._nvm.current.dtcs}
+        # The newest failure replaces text, time and job of the former ones; only their number is kept, in one byte.
         count = stored[dtc].count + 1 if dtc in stored else 1
         stored[dtc] = StoredDtc(
             code=dtc,
@@ -129,6 +131,7 @@ class DtcMemory:
         if group == ALL_GROUPS:
             self._nvm.update(dtcs=())
             return True
+        # ISO 14229-1 refuses a group that the ECU does not have; one without stored codes is cleared all the same.
         if group not in Dtc.__members__.values():
             return False
         self._nvm.update(dtcs=tuple(entry for entry in self._nvm.current.dtcs if entry.code != group))

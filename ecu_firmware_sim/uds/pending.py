@@ -27,6 +27,7 @@ class PendingOperation:
         self._done = Event()
         self._response: bytes | None = None
         self._failure: Exception | None = None
+        # A daemon, so that a slow operation does not keep a process alive that was asked to end.
         self._thread = Thread(target=self._run, name="pending operation", daemon=True)
         self._thread.start()
 
@@ -52,5 +53,6 @@ class PendingOperation:
         except Exception as error:  # noqa: BLE001 - raised by ``result``, on the ECU's loop
             self._failure = error
         finally:
+            # In this order: the loop, once it wakes up, must find the operation done.
             self._done.set()
             self._on_done()

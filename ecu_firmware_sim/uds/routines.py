@@ -43,6 +43,7 @@ class Routine:
 
 def routine_control(request: Request) -> bytes | Later:
     routine = ROUTINES.get(int.from_bytes(request.data[2:4], "big"))
+    # 31 and not 7F for another session: the standard has no NRC for a routine that this session does not have.
     if routine is None or request.dialogue.session not in routine.sessions:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     if routine.unlocked and not request.dialogue.unlocked:
@@ -80,6 +81,7 @@ def _erase_memory(request: Request) -> bytes:
 
 
 def _check_memory(request: Request) -> bytes:
+    # The image is incomplete: its check would fail, and the tester would look for the mistake in the image.
     if request.dialogue.transfer is not None:
         raise NotNow("a transfer is under way")
     result = request.device.firmware.check()
@@ -89,6 +91,7 @@ def _check_memory(request: Request) -> bytes:
 
 
 def _check_programming_dependencies(request: Request) -> bytes:
+    # FF01 reports by its status and not by an NRC: without a staged image there is nothing whose dependencies are met.
     try:
         unmet = request.device.firmware.unmet_dependency()
     except NotNow:

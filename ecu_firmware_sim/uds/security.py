@@ -38,6 +38,7 @@ def security_access(request: Request) -> bytes:
 
 def _request_seed(request: Request) -> bytes:
     dialogue, nvm = request.dialogue, request.device.nvm
+    # ISO 14229-1: a seed of zeros means that no key is needed.
     if dialogue.unlocked:
         return bytes((0x67, REQUEST_SEED)) + bytes(SEED_BYTES)
     if nvm.current.security_attempts >= MAX_SECURITY_ATTEMPTS:
@@ -57,6 +58,7 @@ def _send_key(request: Request) -> bytes:
     seed, dialogue.seed = dialogue.seed, None
     if seed is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
+    # Counted first: see the rules above.
     attempts = nvm.current.security_attempts + 1
     nvm.update(security_attempts=attempts)
     if not hmac.compare_digest(request.data[_HEADER_BYTES:], algorithm.key_for(seed, level=REQUEST_SEED)):

@@ -95,6 +95,7 @@ class UdsServer:
         self.tick(now_s)
         if not request:
             return None
+        # Functional ones, too: a tester that waits for this ECU's 78 learns that its broadcast was not performed.
         if self._busy:
             return None if request == KEEP_ALIVE else negative(request[0], Nrc.BUSY_REPEAT_REQUEST)
         answer = self._perform(Request(request, now_s, self.device, self.dialogue), functional=functional)
@@ -108,6 +109,7 @@ class UdsServer:
 
     def reject(self, request: bytes, *, now_s: float) -> bytes:
         """Return generalReject, for a request that could not be performed for an unforeseen reason."""
+        # The request may have left the server busy: it would answer 21 for ever.
         self.completed(now_s=now_s)
         return negative(request[0], Nrc.GENERAL_REJECT)
 
@@ -147,6 +149,7 @@ class UdsServer:
             dtcs.set(found, f"the supply has {conditions.supply_v:g} V")
 
     def _restart_s3(self, now_s: float) -> None:
+        # The default session does not end. In the bootloader the home session does: that locks the ECU again.
         self._s3_stands_still = False
         idle = self.dialogue.session is Session.DEFAULT
         self._s3_deadline_s = None if idle else now_s + self.device.timing.s3_server_s
@@ -181,12 +184,14 @@ class UdsServer:
 
 
 def _asks_for_silence(request: bytes) -> bool:
+    # Where a service has no sub-function, the second byte is data, and its top bit means nothing.
     service = SERVICES.get(request[0])
     has_sub_function = service is not None and service.sub_functions is not None and len(request) > 1
     return has_sub_function and bool(request[1] & SUPPRESS_POSITIVE_RESPONSE)
 
 
 def _audible(response: bytes, *, functional: bool, suppressed: bool) -> bytes | None:
+    # The suppress bit is for positive responses only; a refusal is always sent to a physical request.
     if response[0] != NEGATIVE:
         return None if suppressed else response
     return None if functional and response[2] in SILENT_WHEN_FUNCTIONAL else response

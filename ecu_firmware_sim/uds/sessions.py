@@ -43,6 +43,7 @@ def ecu_reset(request: Request) -> bytes:
 
 
 def communication_control(request: Request) -> bytes:
+    # communicationType (ISO 14229-1, annex B): the kinds of messages in bits 0 and 1, the subnet in bits 4 to 7.
     subnet, kinds = request.data[2] >> 4, request.data[2] & 0x0F
     if subnet not in (0x0, 0xF) or kinds not in (0x01, 0x02, 0x03):
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)

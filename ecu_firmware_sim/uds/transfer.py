@@ -47,6 +47,7 @@ def request_download(request: Request) -> bytes:
     if download_format is None or data[2] != ADDRESS_AND_LENGTH_FORMAT:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     _require_supply(request)
+    # A tester that wants to start over erases (FF00) or enters the session again: both end the transfer.
     if dialogue.transfer is not None:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT)
     address, size = int.from_bytes(data[3:7], "big"), int.from_bytes(data[7:11], "big")

@@ -19,7 +19,8 @@ BY_STATUS_MASK: Final = 0x02
 EXTENDED_DATA: Final = 0x06
 SUPPORTED: Final = 0x0A
 ALL_RECORDS: Final = 0xFF
-_LONGEST_TEXT_BYTES: Final = 255
+# One length byte is in front of each text.
+_MAX_TEXT_BYTES: Final = 255
 
 
 def clear_diagnostic_information(request: Request) -> bytes:
@@ -60,7 +61,7 @@ def _occurrence(stored: StoredDtc) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    data = text.encode()[:_LONGEST_TEXT_BYTES]
+    data = text.encode()[:_MAX_TEXT_BYTES]
     return bytes((len(data),)) + data
 
 
