@@ -1,5 +1,5 @@
-"""Bootloaders that are not ours: simulated ECUs that are flashed as real ones are, without slot table and routines of this project.
+"""Bootloaders of other kinds: simulated ECUs that are flashed as real ones are, without this project's slot table and routines.
 
-``personality`` says in data how one differs from the next; ``bootloader`` is the rules that all share, over the simulated NOR flash;
-``shipped`` holds the personalities for which the bench ships a flash profile.
+``personality`` describes the differences as data. ``bootloader`` has the rules that all share, over the simulated NOR flash. ``shipped``
+contains the personalities for which the bench ships a flash profile.
 """

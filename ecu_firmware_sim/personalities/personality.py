@@ -1,4 +1,4 @@
-"""What distinguishes one bootloader from another, as data."""
+"""The differences between bootloaders, as data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+# Addresses as in many Cortex-M controllers.
 FLASH_BASE: Final = 0x0800_0000
 RAM_BASE: Final = 0x2000_0000
 SECTORS: Final = 16
 
 
 class EraseOption(StrEnum):
-    """What the erase routine takes as its option record."""
+    """The option record of the erase routine (FF00)."""
 
     NONE = "none"
     """Nothing: all of the application's flash is erased."""
@@ -28,7 +29,7 @@ class EraseOption(StrEnum):
 
 
 class DownloadForm(StrEnum):
-    """How RequestDownload (34) names its memory."""
+    """The form in which RequestDownload (34) names its memory."""
 
     ADDRESS = "address"
     """44, four bytes of address, four of size."""
@@ -40,7 +41,7 @@ class DownloadForm(StrEnum):
 
 @dataclass(frozen=True)
 class Level:
-    """One level of SecurityAccess. The key is each byte of the seed XOR ``key_xor``: no maker's algorithm is shipped."""
+    """One level of SecurityAccess. The key is each byte of the seed XOR ``key_xor``; no manufacturer's algorithm is shipped."""
 
     seed_bytes: int = 4
     key_xor: int = 0xA5
@@ -50,14 +51,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Check:
-    """The check routine (0202): a CRC as its option.
+    """The check routine (0202), with a CRC as its option.
 
     Attributes:
-        crc: its name in the CRC catalogue, or (width, polynomial, init, reflected, final XOR).
-        width: of the CRC in the option, in bytes.
-        is_running: it counts all blocks since the last check, instead of the last one.
-        with_block: 01, the block's number and the CRC's length (2 bytes) are in front.
-        status: whether a status byte says 00 for right and 01 for wrong; without one, a wrong CRC is refused (31).
+        crc: the name of the CRC in the catalogue, or (width, polynomial, init, reflected, final XOR).
+        width: the length of the CRC in the option, in bytes.
+        is_running: whether the CRC covers all blocks since the last check, instead of the last block.
+        with_block: whether 01, the block's number and the CRC's length (2 bytes) precede the CRC.
+        status: whether the answer has a status byte, 00 for a right and 01 for a wrong CRC. Without it, a wrong CRC is refused (31).
     """
 
     crc: str | tuple[int, int, int, bool, int] = "CRC32"
@@ -72,28 +73,28 @@ class Personality:
     """One bootloader.
 
     Attributes:
-        name: as in the list of shipped ones.
-        levels: by requestSeed's sub-function.
-        needed_levels: all of them must be unlocked before flash is erased or written.
-        resets_into_bootloader: 10 02 in the application resets; the bootloader then answers by itself if ``answers_late``.
-        session_needs_levels: 10 02 is refused by the application unless these are unlocked.
-        bare_session_answer: 50 02 without P2 and P2*.
-        odd_times: P2 and P2* in the wrong order, as one bootloader in the field has them.
-        needs_driver: flash is erased and written only with a driver in RAM.
-        start_driver: routine that starts it, with its address; None: the check routine does.
-        erase: option of FF00.
-        erase_statuses: status bytes of FF00 until it is done, the last one is repeated; none: no status byte.
-        download: form of 34.
-        blocks: address and size by number.
-        data_formats: accepted dataFormatIdentifiers; AA is zlib.
-        max_block: maxNumberOfBlockLength in the answer to 34; 0: the answer says 74 10 00.
-        stray_bytes: behind 76, meaning nothing.
-        exit_crc: 77 carries this CRC of the block.
+        name: the name by which it is shipped.
+        levels: the levels of SecurityAccess, by the sub-function of requestSeed.
+        needed_levels: the levels that must all be unlocked before flash is erased or written.
+        resets_into_bootloader: whether 10 02 in the application resets. The bootloader then answers by itself if ``answers_late``.
+        session_needs_levels: the levels without which the application refuses 10 02.
+        bare_session_answer: whether 50 02 comes without P2 and P2*.
+        odd_times: whether P2 and P2* come in the wrong order, as from one bootloader in the field.
+        needs_driver: whether flash is erased and written only with a driver in RAM.
+        start_driver: the routine that starts the driver, with its address; None: the check routine starts it.
+        erase: the option of FF00.
+        erase_statuses: the status bytes of FF00 until it is done, of which the last one is repeated; empty: no status byte.
+        download: the form of 34.
+        blocks: address and size of each block, by its number.
+        data_formats: the accepted dataFormatIdentifiers; AA is zlib.
+        max_block: maxNumberOfBlockLength in the answer to 34; 0: the answer is 74 10 00.
+        stray_bytes: meaningless bytes behind 76.
+        exit_crc: the CRC of the block that 77 carries; None: it carries none.
         check: the check routine; None: there is none.
-        commit: the routine that marks the application as valid; ``commit_done``: its status if it did, 05 if it did not.
-        fingerprint: identifier that must be written before ``commit``; None: none is needed.
-        long_routines_pending: erase, check and commit answer 78 first.
-        late_reset_answer: 51 comes from the software that starts.
+        commit: the routine that marks the application as valid. ``commit_done``: its status if it did; otherwise it is 05.
+        fingerprint: the identifier that must be written before ``commit``; None: there is none.
+        long_routines_pending: whether erase, check and commit are answered with 78 first.
+        late_reset_answer: whether 51 is sent by the software that starts after the reset.
     """
 
     name: str

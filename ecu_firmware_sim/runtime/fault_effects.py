@@ -61,7 +61,7 @@ class FaultEffects:
             return
         self._faults.set(fault)
         if fault.kind is FaultKind.POWER_CUT:
-            # Relative to now: the operations before depend on boots and earlier tests, and nobody could count them.
+            # Relative to now: how many came before depends on boots and earlier tests.
             self._cut_at = self._flash.operations + max(1, int(fault.values["flash_operation"]))
         self._apply()
 

@@ -9,7 +9,7 @@ import pytest
 from otabench.bench.uds.errors import EcuLost, EcuRefused, FlashError
 from otabench.bench.uds.sequence.profile import shipped
 from otabench.ecu_firmware_sim.flash.nor import Cut
-from otabench.ecu_firmware_sim.personalities.bootloader import new_flash
+from otabench.ecu_firmware_sim.personalities.memory import new_flash
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.direct import DirectTester
 from tests.personalities.updates import material, profile_of, program, update

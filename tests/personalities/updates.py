@@ -13,7 +13,7 @@ from otabench.bench.uds.sequence.profile import SequenceProfile
 from otabench.bench.uds.sequence.runner import Runner
 from otabench.bench.uds.sequence.scope import RunScope
 from otabench.bench.uds.sequence.steps import Sequence
-from otabench.ecu_firmware_sim.personalities.bootloader import VERSION_BYTES, VERSION_OFFSET
+from otabench.ecu_firmware_sim.personalities.memory import VERSION_BYTES, VERSION_OFFSET
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE, RAM_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.direct import DirectTester
