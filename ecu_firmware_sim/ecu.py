@@ -1,11 +1,11 @@
 """The ECU: its parts, and the one loop that drives them, on one thread.
 
-Each turn of the loop takes a request or a wake-up, runs what other threads have asked for, and performs what is due. ``runtime`` has the
-parts: power and boots (``lifecycle``), trials, requests, pending operations, effects of faults. ``bootloader`` chooses what is
-booted, ``uds`` what is answered.
+Each turn of the loop waits for a request or a wake-up, runs the functions of other threads, and performs the actions that are due. The
+parts are in ``runtime``: power and boots (``lifecycle``), trials, requests, pending operations, effects of faults. ``boot`` chooses the
+image, ``uds`` the responses.
 
-Other threads (control port) come in by ``call``, which runs a function on the loop. The only work on another thread is that of a
-pending operation, and while it runs, the loop does not touch flash.
+Other threads (control port) use ``call``, which runs a function on the loop. Only the work of a pending operation is done on another
+thread. While it is done, the loop does not write flash: the server refuses requests with 21, and the supply is judged later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from otabench.ecu_firmware_sim import faults, unforeseen
 from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
@@ -41,6 +41,8 @@ from otabench.proto.process_config import EcuConfig
 from otabench.proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
+SUPPLY_RETRY_S: Final = 0.02
+"""The interval at which the supply is judged again while a pending operation runs."""
 _T = TypeVar("_T")
 
 
@@ -67,7 +69,7 @@ class Ecu:
         self.startup = Startup(config, given, self.flash, self.layout, writer)
         self.connection = Connection(config)
         self._deadlines = Deadlines()
-        operations = PendingOperations(config.timing, self.connection, self._deadlines)
+        self._operations = operations = PendingOperations(config.timing, self.connection, self._deadlines)
         self.life = Lifecycle(
             config,
             power,
@@ -92,7 +94,7 @@ class Ecu:
         # ``append`` and ``popleft`` of a deque are atomic: other threads need no lock.
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
-        self._actions = self._actions_when_due(operations)
+        self._actions = self._actions_when_due()
         self.boot_control.load()  # the control port shows the slots before the first boot, too
         for text in config.faults:
             self.fault_effects.set(faults.parse_short(text))
@@ -122,7 +124,7 @@ class Ecu:
         future: Future[_T] = Future()
 
         def run() -> None:
-            # What the caller's function raises is the caller's, except that it must not end the loop.
+            # The caller gets the exception; the loop must not end by it.
             try:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001 - handed to the caller
@@ -178,7 +180,7 @@ class Ecu:
         deadlines_s = [at_s for at_s in (self._deadlines.next_s, s3_s) if at_s is not None]
         return max(0.0, min(deadlines_s) - time.monotonic()) if deadlines_s else None
 
-    def _actions_when_due(self, operations: PendingOperations) -> dict[Due, Callable[[], None]]:
+    def _actions_when_due(self) -> dict[Due, Callable[[], None]]:
         life, trial = self.life, self.life.trial
         return {
             Due.POWER_ON: lambda: life.switch_on("back after a fault"),
@@ -189,9 +191,17 @@ class Ecu:
             Due.TRIAL_CRASH: lambda: self._with_device(trial.crash),
             Due.CRASH: trial.crash_confirmed,
             Due.REOPEN: life.open_connection,
-            Due.ANNOUNCE: operations.announce,
-            Due.SUPPLY: life.check_supply,
+            Due.ANNOUNCE: self._operations.announce,
+            Due.SUPPLY: self._check_supply,
         }
+
+    def _check_supply(self) -> None:
+        """Judge the supply; while a pending operation runs, a little later."""
+        # The judgement may write NVM. So may the operation, and two threads in one record would lose one of the changes.
+        if self._operations.is_running:
+            self._deadlines.set(Due.SUPPLY, time.monotonic() + SUPPLY_RETRY_S)
+            return
+        self.life.check_supply()
 
     def _with_device(self, action: Callable[[Device], None]) -> None:
         """Perform an action of the image, if one runs."""

@@ -60,7 +60,7 @@ def check(
         image = image_format.parse(data)
     except ImageFormatError as error:
         raise ImageRefused(CheckStatus.NO_IMAGE, str(error)) from error
-    # 2. digest. Cheaper than the signature, and it tells a transmission error from an image of somebody else.
+    # 2. digest. It separates a damaged image from one of another signer, which the signature alone cannot.
     digest = image_format.digest(data, image)
     if image.tlv(image_format.TLV_SHA256) != digest:
         raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the one in its TLV")
@@ -75,7 +75,7 @@ def check(
         public_key.verify(signature, digest)
     except InvalidSignature as error:
         raise ImageRefused(CheckStatus.SIGNATURE_WRONG, "the image's signature is not by the pinned key") from error
-    # 5. security counter. Only now: it is protected by the signature. An image without one could be replayed for ever.
+    # 5. security counter. Only now: it is protected by the signature. An image without one could always be replayed.
     if image.security_counter is None or image.security_counter < minimum_security_counter:
         raise ImageRefused(
             CheckStatus.SECURITY_COUNTER_TOO_LOW,

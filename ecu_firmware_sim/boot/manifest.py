@@ -108,7 +108,7 @@ def accept(
             CheckStatus.MANIFEST_TOO_OLD,
             f"the metadata's version is {targets.version}, version {last_accepted_version} was accepted before",
         )
-    # 6. hardware. The image says it, too (class id), but is not there yet.
+    # 6. hardware. The class id of the image is checked as well, but the image is not there yet.
     if custom.hardware_id != hardware_id:
         raise ManifestRefused(
             CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"
@@ -120,7 +120,7 @@ def accept(
 
 
 def announced_job_id(data: bytes) -> str | None:
-    """Return the job that the metadata name, nothing of it verified: for the trace, never for a decision."""
+    """Return the job that the metadata name, without verifying anything: for the trace, never for a decision."""
     try:
         job_id = json.loads(data)["signed"][MANIFEST_CUSTOM_KEY]["job_id"]
     except (ValueError, LookupError, TypeError, RecursionError):

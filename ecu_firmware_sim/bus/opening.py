@@ -36,7 +36,7 @@ def _kernel_has(config: EcuConfig) -> bool:
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP).close()
     except OSError as error:
-        # Without CAN at all, user space could not open its raw socket either: say so now, with the remedy.
+        # Without CAN at all, user space could not open its raw socket either: report it here, with the remedy.
         if error.errno == errno.EAFNOSUPPORT:
             raise BusUnavailable("this kernel has no CAN: run setup/vcan.sh or setup/with-can") from error
         return False

@@ -26,7 +26,7 @@ Received = tuple[bytes, bool]
 """A request, and whether it was functionally addressed."""
 
 SEND_TIMEOUT_S: Final = 2.0
-"""How long a response may take. A tester that gives no flow control ends it after N_Bs (1 s) already."""
+"""The time limit of a response. Without flow control from the tester, it ends after N_Bs (1 s) already."""
 
 
 class TransportDown(Exception):

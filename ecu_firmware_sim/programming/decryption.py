@@ -102,7 +102,7 @@ class DecryptingDownload:
     @property
     def complete(self) -> bool:
         """Whether there is anything to finish. ``finish`` refuses an artifact that is incomplete."""
-        # Not ``is_over``: 37 to an incomplete artifact is 72 with a reason, where 24 would only say "too early".
+        # Not ``is_over``: 37 to an incomplete artifact is answered with 72 and has a stored reason; 24 means only "too early".
         return self.received_bytes > 0
 
     def write(self, data: bytes) -> None:

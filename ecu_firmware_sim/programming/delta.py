@@ -126,7 +126,7 @@ def rebuild(
     extra_stream = streams[control_bytes + diff_bytes :]
     decoder_bytes = max(_decoder_bytes(stream) for stream in (control_stream, diff_stream, extra_stream))
     room = _room(len(patch), decoder_bytes, ram_bytes)
-    # 2. control. It names the sizes of the other two, so that nothing larger than they say is decompressed.
+    # 2. control. It names the sizes of the other two, which bound their decompression.
     control = _decompress_all(control_stream, max_bytes=room, what="control")
     extra_bytes = _check_triples(control, new_bytes=new_bytes)
     # 3. extra

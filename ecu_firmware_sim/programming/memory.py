@@ -108,7 +108,7 @@ class FirmwareMemory:
         return self._situation.on_trial
 
     def slot_table(self) -> tuple[SlotEntry, SlotEntry]:
-        """Return both slots. ``image`` is what a readable header says, nothing of it verified here."""
+        """Return both slots. ``image`` is read from the header, and nothing of it is verified here."""
         states, image = self._boot_control.current.states, self._verification.readable_image
         return SlotEntry(states[0], image(0)), SlotEntry(states[1], image(1))
 
@@ -171,7 +171,7 @@ class FirmwareMemory:
         key = self._policy.decryption_key
         if not download_format.is_encrypted or key is None:
             return download
-        # 34 announces the size of the image. Of a patch it says nothing, so that its length cannot be compared.
+        # 34 announces the size of the image, not that of a patch, whose length can therefore not be compared.
         return DecryptingDownload(download, key, plaintext_bytes=None if download_format.is_patch else size)
 
     def _plain_download(self, offset: int, size: int, *, is_patch: bool) -> Download:

@@ -40,7 +40,7 @@ class MetadataWindow:
         )
 
     def announced_job_id(self) -> str | None:
-        """Return the job that the window names, nothing of it verified. Raises PowerLost."""
+        """Return the job that the window names, without verifying anything. Raises PowerLost."""
         return manifest.announced_job_id(self._document())
 
     def _document(self) -> bytes:

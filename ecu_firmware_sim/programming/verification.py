@@ -62,7 +62,7 @@ class Verification:
         self._metadata = MetadataWindow(storage, root=policy.root, hardware_id=policy.boot.hardware_id)
 
     def readable_image(self, slot: int) -> Image | None:
-        """Return the image that a slot's header describes, nothing of it verified; None if there is no header."""
+        """Return the image that a slot's header describes, without verifying it; None without a header."""
         flash, layout = self._storage.flash, self._storage.layout
         try:
             return image_format.parse(flash.view(layout.slot_offset(slot), layout.slot_bytes))
@@ -99,7 +99,7 @@ class Verification:
         return entry, image
 
     def require_patch(self, running: int | None) -> PatchCustom:
-        """Return what verified Targets say of the patch. Raises NotAccepted, PowerLost."""
+        """Return the patch as verified Targets describe it. Raises NotAccepted, PowerLost."""
         if running is None:
             raise NotAccepted("a patch, and there is no running image to patch")
         try:

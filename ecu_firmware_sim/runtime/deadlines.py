@@ -49,7 +49,7 @@ class Deadlines:
 
         An action may set and drop deadlines: power that goes drops all others. So each is looked up again when its turn comes.
         """
-        # ``sorted`` makes a copy: what an action sets anew is due at the next turn, even if it is due at once.
+        # ``sorted`` makes a copy: a deadline that an action sets is looked at in the next turn, even if it is over at once.
         for due in sorted(self._at_s, key=self._at_s.__getitem__):
             at_s = self._at_s.get(due)
             if at_s is not None and at_s <= now_s:

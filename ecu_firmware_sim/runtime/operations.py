@@ -1,4 +1,4 @@
-"""The pending operation of an ECU, from its first 78 to its response. There is at most one: the server answers 21 meanwhile."""
+"""The pending operation of an ECU, from its start to its response. There is at most one: the server answers 21 until it has ended."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class PendingOperations:
         self._connection = connection
         self._deadlines = deadlines
         self._operation: PendingOperation | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether work is being done on its thread, which may write flash."""
+        return self._operation is not None and not self._operation.done
 
     def start(self, pending: PendingResponse) -> None:
         """Start the work; send 78 if it does not end soon. Raises TransportDown."""

@@ -58,7 +58,7 @@ class TrialWatch:
         return slot is not None and self._startup.boot_control.current.states[slot] is SlotState.TRIAL
 
     def fails_to_boot(self, dtcs: DtcMemory) -> bool:
-        """Fail, if a fault says so; return whether it did."""
+        """Let the boot fail if a fault requests it. Return whether it failed."""
         if self._faults.act(FaultKind.BOOT_FAIL) is None:
             return False
         self._fail(dtcs, "the image did not come up")

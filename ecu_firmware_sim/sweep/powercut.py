@@ -213,7 +213,7 @@ class Sweep:
         self._script = SCRIPTS[scenario]
         self._second = second
         self._noise_seed = noise_seed
-        # By the digest of the memory: the memories themselves would take gigabytes.
+        # By the digest of the memory, because a sweep judges thousands of memories of a megabyte or two.
         self._verdicts: dict[bytes, str] = {}
         ready = self._ecu(update.factory_state())
         self._script.prepare(ready)

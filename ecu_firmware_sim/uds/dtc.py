@@ -24,7 +24,7 @@ STATUS_AVAILABILITY_MASK: Final = 0x2F
 # A code is confirmed by its first failure: each of them is an event, not a measurement that has to be debounced.
 _FAILED: Final = 0x2F
 _FAILED_THIS_CYCLE: Final = 0x02
-# testFailed and testFailedThisOperationCycle: both start anew with a cycle.
+# testFailed and testFailedThisOperationCycle: a new cycle clears both.
 _THIS_CYCLE: Final = 0x03
 _PENDING: Final = 0x04
 ALL_GROUPS: Final = 0xFFFFFF
@@ -125,7 +125,7 @@ class DtcMemory:
         self._nvm.update(dtcs=tuple(stored.values()))
 
     def clear(self, group: int) -> bool:
-        """Clear a code or all of them; False if there is no such code or group. Raises PowerLost."""
+        """Clear one code or all of them. Return False if the ECU does not have the code or group. Raises PowerLost."""
         if group == ALL_GROUPS or group in Dtc.__members__.values():
             self._failing = {dtc: found for dtc, found in self._failing.items() if group not in (ALL_GROUPS, dtc)}
         if group == ALL_GROUPS:

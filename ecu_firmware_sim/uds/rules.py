@@ -119,7 +119,7 @@ def length_fits_sub_function(request: Request, service: Service) -> Nrc | None:
     return None
 
 
-# The order is the specification: a tester tells a wrong session from a missing key by which NRC comes first.
+# The order matters: where two rules are broken, the tester must get the NRC that the standard puts first.
 RULES: Final[tuple[Rule, ...]] = (
     service_allowed_in_session,
     service_allowed_while_locked,

@@ -53,7 +53,7 @@ class PendingResponse:
 
     def final(self, response: bytes, *, announced: bool) -> bytes | None:
         """Return what is sent in the end."""
-        # After a 78 the tester waits for a response, so that it is sent whatever the suppress bit says (ISO 14229-1).
+        # After a 78 the tester waits for a response, so that it is sent in spite of the suppress bit (ISO 14229-1).
         return response if announced else _audible(response, functional=self.functional, suppressed=self.suppressed)
 
 
@@ -109,7 +109,7 @@ class UdsServer:
 
     def reject(self, request: bytes, *, now_s: float) -> bytes:
         """Return generalReject, for a request that could not be performed for an unforeseen reason."""
-        # The request may have left the server busy: it would answer 21 for ever.
+        # The request may have left the server busy, and every later one would be answered with 21.
         self.completed(now_s=now_s)
         return negative(request[0], Nrc.GENERAL_REJECT)
 
