@@ -10,7 +10,7 @@ from otabench.bench.cli import main
 from otabench.bench.uds.draft import profile as drafts
 from otabench.bench.uds.draft.heard import Heard, Source
 from otabench.bench.uds.sequence import profile as profiles
-from otabench.ecu_firmware_sim.personalities.bootloader import new_flash
+from otabench.ecu_firmware_sim.personalities.memory import new_flash
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE, RAM_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.bench.firmware.programs import writers
