@@ -8,8 +8,8 @@
     with ControlServer(perform, host="127.0.0.1", port=7001) as server, server.serving():
         …
 
-It reads lines and writes answers and refusals; its owner implements the operations. Simulated ECUs, frame gates and bus loads each
-have one. The client is ``bench.faults.control_port``.
+The server reads lines and writes answers and refusals; its owner implements the operations. Each simulated ECU, frame gate and bus load
+has one. The client is ``bench.faults.control_port``.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ Perform = Callable[[Message], Message]
 
 _MAX_LINE_BYTES: Final = 65536
 _SHUTDOWN_POLL_INTERVAL_S: Final = 0.2
-"""How long ``shutdown`` may take; socketserver has no way to be woken."""
+"""How long ``shutdown`` may take. socketserver can only poll."""
 
 
 class OperationRefused(Exception):
-    """The operation was not performed; its text is the answer."""
+    """The operation was not performed. The error's text becomes the answer."""
 
 
 class ControlServer(socketserver.ThreadingTCPServer):
-    """Listens from its construction on, and answers from ``serving`` or ``start`` on.
+    """A server that listens from its construction on, and answers from ``serving`` or ``start`` on.
 
     Args:
-        perform: what a message does; called by one thread for each connection.
-        host, port: where it listens.
+        perform: carries out a message; each connection calls it in its own thread.
+        host, port: the address to listen on.
 
     Raises:
-        OSError: the port is in use, or the host is not this machine's.
+        OSError: the port is in use, or the host is not an address of this machine.
     """
 
     allow_reuse_address = True
@@ -89,6 +89,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: ControlServer
 
     def handle(self) -> None:
-        with contextlib.suppress(OSError):  # a client that goes away is nobody's error
+        # A client may close its connection at any time. That is not an error.
+        with contextlib.suppress(OSError):
             while line := self.rfile.readline(_MAX_LINE_BYTES):
                 self.wfile.write((json.dumps(self.server.answer(line)) + "\n").encode())

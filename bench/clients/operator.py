@@ -157,7 +157,7 @@ class OperatorClient:
         """Return the present state of one campaign.
 
         Raises:
-            EndpointError: the cloud does not answer, or knows no such campaign.
+            EndpointError: the cloud does not answer, or the campaign does not exist.
         """
         with self._explained("GetCampaign"):
             campaign: ota_pb2.Campaign = self._operator.GetCampaign(
@@ -191,7 +191,7 @@ class OperatorClient:
         """Yield the campaign after every change, until all its jobs have ended.
 
         Raises:
-            EndpointError: the cloud does not answer, or knows no such campaign.
+            EndpointError: the cloud does not answer, or the campaign does not exist.
         """
         with self._explained("WatchCampaign"):
             yield from self._operator.WatchCampaign(ota_pb2.GetCampaignRequest(campaign_id=campaign_id))

@@ -1,6 +1,9 @@
-"""The running bench as another command sees it: what its bench.json says (docs/contracts.md, "A run's folder").
+"""Find the bench that runs in a folder, and make clients for it.
 
-Finds out whether a bench runs in a folder, and makes the clients to talk to it.
+    bench = find(Path("runs/latest"))
+    print(bench.vin, bench.hmi.url)
+
+The facts come from the bench's bench.json (docs/contracts.md, "A run's folder").
 """
 
 from __future__ import annotations
@@ -85,7 +88,7 @@ def find(run_dir: Path) -> RunningBench:
     except (OSError, ValueError) as error:
         raise NoRunningBench(f"{path}: no bench was brought up there; {hint}") from error
     if not _is_alive(int(content["pid"])):
-        raise NoRunningBench(f"{path}: that bench does not run (any more) here; {hint}")
+        raise NoRunningBench(f"{path}: that bench does not run here, or has ended; {hint}")
     return RunningBench(run_dir.resolve(), content)
 
 

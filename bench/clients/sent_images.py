@@ -52,7 +52,9 @@ class SentImages:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             fresh.write_bytes(image)
-            fresh.replace(path)  # also of one that is known: the newest counts where an ECU reports no digest
+            # Replace even an image that is known already, so that it becomes the newest. For a board, which reports no digest, the newest
+            # image of its version counts.
+            fresh.replace(path)
         except OSError as error:
             raise BenchError(f"{path}: the image cannot be kept: {error.strerror}; is there space left?") from error
 

@@ -101,7 +101,7 @@ class _JobRow(_Base):
 
 
 class _ProgressRow(_Base):
-    """The progress of a job. A table of its own: it changes a hundred times in a job, and nothing else does."""
+    """The progress of a job. It has a separate table, because it changes a hundred times during a job, and the rest of a job does not."""
 
     __tablename__ = "progress"
 

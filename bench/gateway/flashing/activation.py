@@ -234,7 +234,7 @@ def require_running(client: EcuClient, image: EcuImage) -> None:
 def _require_running(client: EcuClient, image: EcuImage) -> SlotTable:
     slots = read_slots(client)
     if standing(slots, image.version) not in _RUNS:
-        text = f"{image.version} does not run any more: it {describe_slots(slots)}"
+        text = f"{image.version} no longer runs: it {describe_slots(slots)}"
         raise RolledBack(text, ecu=client.name, step="confirm")
     return slots
 

@@ -1,12 +1,12 @@
-"""How far a job has come: one share of the whole job, weighted by expected time, that never falls. Pure.
+"""Compute the progress of a whole job as one share, weighted by expected time. The share never falls.
 
-Each part of a job counts by the seconds that it is expected to take: the download, the transfers (ECUs of one bus one after the
-other, buses side by side), the boot of all ECUs together, and the confirmation of each. ``remaining_s`` returns what is left of
-them. ``OverallProgress`` turns what is left into a share.
+Each part of a job counts by its expected time: the download, the transfers (one after the other on one bus, in parallel on several), the
+boot of all ECUs together, and the confirmation of each ECU. ``remaining_s`` returns the expected time that is left, and ``OverallProgress``
+turns it into a share.
 
-What is left may grow: an ECU is programmed again from the start, a patch is followed by the full image, a restarted gateway
-programs an ECU anew. The share then stays where it is, and the new remainder is spread over the rest of the way, so the share
-goes on as soon as something is done.
+The remaining time may grow: an ECU is programmed again from the start, the full image follows a patch, or a restarted gateway programs an
+ECU again. The share then stays as it is, and the new remaining time is spread over the rest, so that the share grows again as soon as
+something is done.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from otabench.proto.job_states import JobState
 
 _BEFORE_PROGRAMMING: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL})
 _STAGED_SHARE: Final = {Phase.CHECKING: 0.95, Phase.STAGED: 1.0}
-"""Of the expected time of one ECU's transfer; erasing before it and checking after it take about a twentieth each."""
+"""Shares of one ECU's expected transfer time. Erasing before the transfer and checking after it take about a twentieth each."""
 _ERASED_SHARE: Final = 0.05
 _BOOTED_SHARE: Final = {Phase.TRIAL: 0.4, Phase.SOAKING: 0.4, Phase.CONFIRMED: 0.95}
-"""Of the expected time of boot and soak; the soak is more than half of it. Only SUCCEEDED leaves nothing."""
+"""Shares of the expected time of boot and soak, of which the soak is more than half. Only SUCCEEDED reaches the whole."""
 _RESET_SHARE: Final = 0.2
-"""VERIFYING begins when all ECUs were reset."""
+"""Share of boot and soak at the start of VERIFYING, when all ECUs have been reset."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ExpectedTimes:
 
     download_s: float = 0.0
     transfers_s: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Of each bus, of each of its ECUs."""
+    """Transfer time of each ECU, by bus and ECU."""
     boot_s: float = 0.0
-    """Reset, boot and soak of all ECUs, which they do together."""
+    """Reset, boot and soak of all ECUs together."""
     confirm_s: float = 0.0
     """Confirmation of one ECU."""
 
@@ -60,13 +60,13 @@ class ExpectedTimes:
 def remaining_s(
     times: ExpectedTimes, state: JobState, *, downloaded_share: float, ecus: Mapping[str, EcuProgress]
 ) -> float:
-    """Return the expected time from here to the job's end.
+    """Return the expected time until the end of the job.
 
     Args:
-        times: of the whole job.
-        state: of the job.
-        downloaded_share: 0 to 1; counts in DOWNLOADING only.
-        ecus: the last progress of each ECU that has reported any.
+        times: the expected times of the whole job.
+        state: the state of the job.
+        downloaded_share: the share of the downloads that has arrived, 0 to 1. It counts only in DOWNLOADING.
+        ecus: the last progress of each ECU. ECUs without progress are missing.
     """
     if state is JobState.SUCCEEDED:
         return 0.0
@@ -91,7 +91,7 @@ class OverallProgress:
     """The share of a job that is done, 0 to 1.
 
     Args:
-        share: where to go on, after a restart of the gateway.
+        share: the share at which a restarted gateway continues.
     """
 
     def __init__(self, share: float = 0.0) -> None:
@@ -99,7 +99,7 @@ class OverallProgress:
         self._remaining_s = 0.0
 
     def advance(self, remaining_s: float) -> float:
-        """Return the share, now that this much is left; 0: the job has succeeded."""
+        """Return the new share for the remaining time. A remaining time of 0 means that the job has succeeded."""
         if remaining_s <= 0.0:
             self._share = 1.0
         elif remaining_s < self._remaining_s:
@@ -109,7 +109,7 @@ class OverallProgress:
 
 
 def whole_percent(share: float) -> int:
-    """Return the share in whole percent. Only a whole job has 100: rounding up would show an end that has not come."""
+    """Return the share in whole percent. Only a finished job has 100 %: rounding up would show it as finished too early."""
     return 100 if share >= 1.0 else min(99, int(share * 100 + 1e-9))
 
 

@@ -170,7 +170,7 @@ class Programming:
             outcome = await self._way_back.revert(job, str(error))
             if outcome.event is not Event.REVERTED:
                 return outcome
-            # Nothing is left to bring back, so the record of the way back goes: it would mark the vehicle as changed.
+            # Reverting is finished. Clear its reason, which would otherwise mark the vehicle as changed.
             return replace(outcome, event=Event.UNABLE, facts=Facts(revert_reason=""))
         except FlashError as error:
             return await self._way_back.revert(job, str(error))

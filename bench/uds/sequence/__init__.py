@@ -1,5 +1,6 @@
-"""Flash sequences as data: what a tester sends to an ECU, and what the answers mean.
+"""Flash sequences as data: the requests of a tester, and the meaning of the responses.
 
-``steps`` are the entries of a sequence, ``template`` the bytes in them, ``values`` what a profile computes (checksums, dates,
-counters), ``material`` what is flashed. ``runner`` carries a sequence out over a ``tester``; ``dry_run`` is a tester without a bus.
+``steps`` defines the entries of a sequence, ``template`` the bytes in them, ``values`` the values that a profile computes (checksums,
+dates, counters), and ``material`` the data to flash. ``runner`` carries out a sequence over a ``tester``; ``dry_run`` is a tester without a
+bus.
 """

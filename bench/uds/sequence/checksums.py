@@ -1,9 +1,9 @@
-"""Checksums over what is flashed: CRCs by name or by parameters, and cryptographic digests.
+"""Checksums over flashed data: CRCs by name or by parameters, and cryptographic digests.
 
     crc_over("CRC-16/X-25", [b"1234", b"56789"])          # 0x906E
     crc_over(CrcParameters(width=16, polynomial=0x3D65, reflect=True, xor_out=0xFFFF), [data])
 
-The names are those of the CRC catalogue of Greg Cook (reveng). anycrc computes.
+The names are those of the CRC catalogue of Greg Cook (reveng). The package anycrc computes the CRCs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import anycrc
 from pydantic import BaseModel, ConfigDict, Field
 
 DIGESTS: Final = ("sha256", "sha384", "sha512", "sha1", "md5")
-"""The last two are what old bootloaders compare; no security rests on them here."""
+"""The last two are for old bootloaders, which compare them. They are not used for security here."""
 
 
 class CrcParameters(BaseModel):
-    """A CRC in the parameters of the Rocksoft model. ``reflect`` holds for input and output: they never differ in practice."""
+    """A CRC in the parameters of the Rocksoft model. ``reflect`` applies to input and output, which do not differ in practice."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class CrcParameters(BaseModel):
 
 @cache
 def _named(name: str) -> CrcParameters:
-    """Return a CRC of the catalogue. Marks and case in its name do not count: ``crc-16/x-25`` is CRC16-X-25."""
+    """Return a CRC of the catalogue. The comparison ignores punctuation and case: ``crc-16/x-25`` is CRC16-X-25."""
     known = {_letters(each): each for each in (*anycrc.models, *anycrc.aliases)}
     found = known.get(_letters(name))
     if found is None:
@@ -44,7 +44,7 @@ def _named(name: str) -> CrcParameters:
         raise ValueError(f"there is no checksum {name!r}{hint}")
     model = anycrc.models[anycrc.aliases.get(found, found)]
     if model.width % 8 or model.refin != model.refout:
-        raise ValueError(f"checksum {name!r} does not fill whole bytes; a profile can use those that do")
+        raise ValueError(f"checksum {name!r} does not fill whole bytes; choose one that does")
     return CrcParameters(
         width=model.width, polynomial=model.poly, init=model.init, reflect=model.refin, xor_out=model.xorout
     )
@@ -58,13 +58,13 @@ def crc(which: str | CrcParameters) -> CrcParameters:
     """Return the parameters of a CRC that is given by name or by parameters.
 
     Raises:
-        ValueError: there is no CRC of that name; the text names the nearest.
+        ValueError: the CRC does not exist; the message contains the nearest name.
     """
     return _named(which) if isinstance(which, str) else which
 
 
 def crc_over(which: str | CrcParameters, parts: Iterable[bytes]) -> int:
-    """Return the CRC of several parts, as of one piece.
+    """Return the CRC of several parts, as if they were one.
 
     Raises:
         ValueError: see ``crc``.

@@ -1,9 +1,10 @@
-"""A tester without a bus: it writes down every request that a sequence would send, and answers as the profile expects.
+"""A tester without a bus. It records every request that a sequence would send, and answers as the profile expects.
 
     for sent in dry_run(profile, material, now=datetime.now(UTC)):
         print(sent.act, sent.step, sent.payload.hex(" "))
 
-Statuses say done, seeds are 01 02 03 …, and keys are zeros, since no secret is at hand. Nothing is waited for.
+In its responses the status of a routine is "done", and seeds are 01 02 03 …. Keys are zeros, because a dry run does not have the secret.
+There are no pauses.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Sent:
         act: e.g. "programming".
         step: its name.
         payload: the request; empty for a wait.
-        answer: the positive response that the profile expects; empty where none is.
+        answer: the positive response that the profile expects; empty if it expects none.
         functional: whether all ECUs of the bus are addressed.
-        wait_s: how long nothing is sent; for a burst, the time between two requests; 0 for a request.
-        times: how often it is sent.
+        wait_s: length of a wait; for a burst, the time between two requests; 0 for a request.
+        times: how often the request is sent.
     """
 
     act: str
@@ -97,7 +98,7 @@ class _Paper:
 
 
 def dry_run(profile: SequenceProfile, material: Material, *, now: datetime) -> list[Sent]:
-    """Carry out every act of a profile on paper.
+    """Carry out every act of a profile without an ECU, and return the requests.
 
     Raises:
         FlashError: a template cannot be filled with this material, or the profile contradicts itself.

@@ -1,4 +1,4 @@
-"""What a sequence flashes: the blocks of memory, each with its place, its data and what its file states about it."""
+"""The data that a sequence flashes: blocks of memory, each with its address, its data and the facts of its file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BlockKind(StrEnum):
-    """What a block is for. A sequence may loop over one kind only."""
+    """The purpose of a block. A sequence may loop over the blocks of one kind."""
 
     APPLICATION = "application"
     DRIVER = "driver"
@@ -23,14 +23,14 @@ class Block:
     """One contiguous piece of the ECU's memory.
 
     Attributes:
-        address: where it belongs.
-        data: what is sent; compressed or encrypted where ``data_format`` is not 0.
-        kind: what it is for.
+        address: its address in memory.
+        data: the bytes to send; compressed or encrypted if ``data_format`` is not 0.
+        kind: its purpose.
         data_format: dataFormatIdentifier of RequestDownload (34).
-        memory_length: its length in the ECU; None: that of ``data``.
-        block_id: its identifier, where the ECU numbers its memory.
-        checksum_data: what checksums count, if not ``data``: the plain bytes of a compressed block.
-        records: the file's own records of it (S-record lines with address and data), where those are sent instead of pieces.
+        memory_length: its length in the ECU. None: the length of ``data``.
+        block_id: its identifier, if the ECU numbers its memory.
+        checksum_data: the bytes that checksums cover, if not ``data``: the plain bytes of a compressed block.
+        records: the records of the file for this block (S-record lines with address and data), if they are sent as they are.
     """
 
     address: int
@@ -48,13 +48,13 @@ class Block:
 
     @property
     def counted(self) -> bytes:
-        """The bytes that checksums count."""
+        """The bytes that checksums cover."""
         return self.data if self.checksum_data is None else self.checksum_data
 
 
 @dataclass(frozen=True)
 class EraseArea:
-    """Memory to be erased, where the file lists it apart from its blocks."""
+    """Memory to erase, if the file lists it separately from its blocks."""
 
     address: int
     length: int
@@ -62,14 +62,14 @@ class EraseArea:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything of one update of one ECU.
+    """The data of one update of one ECU.
 
     Attributes:
-        blocks: in the order in which they are sent.
-        erase: what is to be erased; empty: what the blocks occupy.
-        start_address: where a loaded driver is started.
+        blocks: the blocks, in the order of sending.
+        erase: the areas to erase. Empty: the areas of the application blocks.
+        start_address: the address at which a loaded driver starts.
         settings: texts that templates use by name: tester serial number, workshop code, fields of the file.
-        signatures: signature of a block, by its place among the blocks.
+        signatures: signatures of blocks, by their index in ``blocks``.
     """
 
     blocks: tuple[Block, ...]
@@ -79,23 +79,23 @@ class Material:
     signatures: dict[int, bytes] = field(default_factory=dict)
 
     def of_kind(self, kind: BlockKind | None) -> tuple[Block, ...]:
-        """Return the blocks of one kind; all for None."""
+        """Return the blocks of one kind, or all blocks for None."""
         return tuple(block for block in self.blocks if kind in (None, block.kind))
 
     def areas(self) -> tuple[EraseArea, ...]:
-        """Return what is to be erased."""
+        """Return the areas to erase."""
         own = tuple(EraseArea(block.address, block.length_in_memory) for block in self.of_kind(BlockKind.APPLICATION))
         return self.erase or own
 
 
 class Layout(BaseModel):
-    """How an ECU wants its blocks: whole units of flash, and few of them.
+    """How an ECU expects its blocks: in whole units of flash, and as few as possible.
 
     Attributes:
         fill: the byte that fills gaps and ends.
-        max_gap_bytes: two blocks that are no further apart become one.
-        align_bytes: blocks begin and end at multiples: many flash controllers write words or pages only.
-        erase_sector_bytes: areas to erase begin and end at multiples.
+        max_gap_bytes: two blocks with at most this gap are joined.
+        align_bytes: blocks begin and end at multiples of it, because many flash controllers write only whole words or pages.
+        erase_sector_bytes: areas to erase begin and end at multiples of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,7 +109,8 @@ class Layout(BaseModel):
 def lay_out(material: Material, layout: Layout) -> Material:
     """Return the material with its application blocks aligned and joined, and its areas to erase in whole sectors.
 
-    Compressed or encrypted blocks stay as they are: their bytes are not those of the memory. So do records, and drivers in RAM.
+    Compressed or encrypted blocks stay as they are, because their bytes are not the bytes of the memory. Blocks with records and drivers in
+    RAM stay as they are, too.
     """
     blocks = [block for block in material.blocks if block.kind is not BlockKind.APPLICATION]
     blocks += _joined(material.of_kind(BlockKind.APPLICATION), layout)
@@ -139,7 +140,7 @@ def _aligned(block: Block, layout: Layout) -> Block:
 
 
 def _one(first: Block, second: Block, fill: int) -> Block:
-    """Return two blocks as one. Where alignment made them overlap, the bytes of the program win over the fill of the other."""
+    """Return two blocks joined. If alignment made them overlap, bytes of the program replace the fill bytes of the other block."""
     gap = second.address - _end(first)
     if gap >= 0:
         return replace(first, data=first.data + bytes((fill,)) * gap + second.data)
@@ -154,7 +155,7 @@ def _end(block: Block) -> int:
 
 
 def _sectors(areas: Iterable[EraseArea], sector: int) -> list[EraseArea]:
-    """Return areas in whole sectors, each sector once."""
+    """Return the areas extended to whole sectors. Each sector occurs once."""
     whole: list[EraseArea] = []
     for area in sorted(areas, key=lambda each: each.address):
         start = area.address // sector * sector

@@ -1,7 +1,7 @@
-"""A flash profile whose sequences are data: what is computed, and the steps of every act.
+"""A flash profile whose sequences are data: the values to compute, and the steps of every act.
 
-Checked when it is read, without an ECU: every field of every template exists where it is used, and values are saved before they are
-used. All mistakes are reported at once.
+Reading a profile checks it, without an ECU: every field of every template must exist where it is used, and values must be saved before they
+are used. All mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class Times(_Model):
     p2_s: Seconds = 0.05
     p2_star_s: Seconds = 5.0
     margin_s: Seconds = 1.0
-    """Added to both: delays of the bus and of a busy machine."""
+    """Added to P2 and P2*, for delays of the bus and of a busy machine."""
     max_pending_s: Seconds = 60.0
-    """An ECU that answers NRC 78 for longer is given up."""
+    """A request fails if the ECU answers NRC 78 for longer than this."""
 
 
 class KeepAlive(_Model):
-    """TesterPresent (3E) that is sent by itself while a job runs."""
+    """TesterPresent (3E), which is sent periodically while a job runs."""
 
     every_s: float = Field(default=2.0, gt=0, le=60)
     request: TemplateText = Template.parse("3E 80")
@@ -75,7 +75,7 @@ class Acts(_Model):
     revert: Sequence = Sequence(steps=())
     post_programming: Sequence = Sequence(steps=())
     in_bootloader: Sequence = Sequence(steps=())
-    """Instead of pre-programming, for an ECU that is found in its bootloader."""
+    """Replaces pre-programming for an ECU that is in its bootloader already."""
 
 
 class SequenceProfile(_Model):
@@ -197,11 +197,12 @@ class SequenceProfileError(Exception):
 
 
 def mistakes(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
-    """Return what no single step can see: fields that do not exist where they are used, and loops that are missing."""
+    """Return mistakes across steps: fields that do not exist where they are used, and missing loops."""
     for name, value in profile.values.items():
         if isinstance(value, Composed):
             yield from _wrong_names(value.bytes, ("values", name), set(profile.values) - {name}, is_transfer=False)
-    known = set(profile.values)  # what one act saves, the acts after it may use
+    # A later act may use what an earlier act has saved.
+    known = set(profile.values)
     for act in Acts.model_fields:
         sequence: Sequence = getattr(profile.sequences, act)
         yield from _of_steps(sequence.steps, ("sequences", act), known, in_loop=False)
@@ -210,7 +211,7 @@ def mistakes(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
 def _of_steps(
     steps: tuple[AnyStep, ...], place: Place, known: set[str], *, in_loop: bool
 ) -> Iterator[tuple[Place, str]]:
-    """``known`` grows by what a step saves: a later step may use it."""
+    """Return the mistakes of steps in order. Each step adds the value that it saves to ``known``, for the steps after it."""
     for number, step in enumerate(steps):
         here = (*place, number)
         if isinstance(step, ForEach | Repeat):
@@ -261,9 +262,9 @@ def _wrong_names(
 
 
 def _place(location: Place) -> str:
-    """Return a place as a reader of the file counts: steps from 1 on.
+    """Return a place in words, with steps counted from 1.
 
-    pydantic also names the kind that it took a step or value for: behind a step's number, or twice. That is left out.
+    pydantic adds the kind that it has chosen for a step or value, after a step's number or a second time. Leave that out.
     """
     words: list[str] = []
     for index, part in enumerate(location):

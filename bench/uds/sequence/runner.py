@@ -4,11 +4,11 @@
 
 Rules:
 
-* What ends a sequence: a refusal, silence after the step's ``attempts``, an answer that does not fit, or a status that means failure.
-  ``optional`` steps end nothing. What an ECU has refused is not asked again unless the step says ``then: repeat``.
-* A step's ``limit_s`` counts all of its attempts and polls.
-* One TransferData (36) whose answer was lost is sent again with the same counter: a server acknowledges a repeat, and does not write
-  it again (ISO 14229-1, service 36). A refusal of it ends the transfer: the ECU has lost or rejected it.
+* A sequence ends at a refusal, at silence after the step's ``attempts``, at a response that does not fit, or at a status that means
+  failure. A failing step that is ``optional`` does not end it. A refused request is repeated only if the step contains ``then: repeat``.
+* A step's ``limit_s`` covers all of its attempts and polls.
+* If the response to a TransferData (36) is lost, the request is sent again with the same counter. A server acknowledges such a repeat
+  without writing it again (ISO 14229-1, service 36). A refusal ends the transfer, because the ECU has lost or rejected it.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ _SUPPRESS: Final = 0x80
 _ROUTINE_ACTS: Final = {"start": 1, "stop": 2, "results": 3}
 _POLL_P2_S: Final = 0.3
 _WITHOUT_RECORD: Final = 2
-"""Length of an answer to 10 without P2 and P2*, as ISO 14229-1:2006 and some bootloaders send it."""
+"""Length of a response to 10 without P2 and P2*, as in ISO 14229-1:2006 and from some bootloaders."""
 
 
 class Runner:
-    """One ECU and what is flashed to it.
+    """The execution of sequences on one ECU.
 
     Args:
         tester: the ECU.
-        scope: what templates name.
-        times: limits of the profile.
+        scope: the values that templates may name.
+        times: response times and limits of the profile.
         on_bytes: called with the number of data bytes that the ECU has accepted in this download.
     """
 
@@ -75,7 +75,7 @@ class Runner:
         """Carry out all steps.
 
         Raises:
-            FlashError: a step failed; the error names it.
+            FlashError: a step failed; the error contains its name.
             ProfileInvalid: a template cannot be filled with this material.
             FlashCanceled: the job was canceled.
         """
@@ -87,7 +87,7 @@ class Runner:
                 self._step(step, scope)
             except TemplateError as error:
                 raise ProfileInvalid(
-                    str(error), ecu=self._tester.name, step=_title_of(step), remedy="mend the flash profile"
+                    str(error), ecu=self._tester.name, step=_title_of(step), remedy="correct the flash profile"
                 ) from error
 
     def _step(self, step: AnyStep, scope: RunScope) -> None:
@@ -113,7 +113,7 @@ class Runner:
         return material.areas() if step.for_each == "erase_area" else material.of_kind(step.kind)
 
     def _attempt(self, step: Common, scope: RunScope) -> None:
-        """Do a step, as often as it may be tried."""
+        """Carry out a step, repeated as often as it allows."""
         limit_s = step.limit_s if step.limit_s is not None else self._times.max_pending_s
         until_s = self._tester.now_s() + limit_s
         left = step.attempts
@@ -142,7 +142,7 @@ class Runner:
             raise failed
 
     def _do(self, step: Common, scope: RunScope, until_s: float) -> None:
-        """Do a step once; ``until_s``: when its time is over."""
+        """Carry out a step once. ``until_s`` is the end of its time."""
         match step:
             case Request():
                 self._request(step, scope)
@@ -175,7 +175,7 @@ class Runner:
         p2_s: float | None = None,
         example: Callable[[], bytes] | None = None,
     ) -> bytes:
-        """Send one request of a step; return the positive response, empty where it is suppressed."""
+        """Send one request of a step. Return the positive response, or empty bytes if it is suppressed."""
         if step.suppress:
             payload = bytes((payload[0], payload[1] | _SUPPRESS)) + payload[2:]
         return self._tester.exchange(
@@ -217,7 +217,7 @@ class Runner:
             return
         self._require(step.expect, answer, scope, title)
         if step.timing and len(answer) >= _WITHOUT_RECORD + 4:
-            # ISO 14229-1, service 10: P2 in ms, P2* in 10 ms
+            # ISO 14229-1, service 10: P2 in units of 1 ms, P2* in units of 10 ms.
             margin_s = self._times.margin_s
             p2_s, p2_star_s = int.from_bytes(answer[2:4], "big") / 1000, int.from_bytes(answer[4:6], "big") / 100
             self._tester.use_times(p2_s + margin_s, p2_star_s + margin_s)
@@ -226,7 +226,8 @@ class Runner:
         key_level = step.send_key if step.send_key is not None else step.unlock + 1
         request = bytes((0x27, step.unlock)) + step.record.render(scope)
         seed = self._ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
-        if not any(seed):  # a seed of zeros: the ECU is unlocked already (ISO 14229-1, service 27)
+        if not any(seed):
+            # A seed of zeros means that the ECU is unlocked already (ISO 14229-1, service 27).
             return
         key = self._tester.key_for(seed, level=step.unlock)
         self._ask(step, bytes((0x27, key_level)) + key, f"27 {key_level:02X} send key")
@@ -261,7 +262,7 @@ class Runner:
             request = again
 
     def _is_done(self, step: Routine, answer: bytes, title: str) -> bool:
-        """Judge a routine's status byte; return False while it is in progress."""
+        """Judge a routine's status byte. Return False while the routine is in progress."""
         assert step.status is not None
         at = 4 + step.status.at
         if len(answer) <= at:
@@ -277,7 +278,7 @@ class Runner:
     def _reset(self, step: Reset) -> None:
         title = f"11 {step.reset:02X} reset"
         try:
-            # A late answer comes from the software that starts: it may take as long as the step.
+            # Some ECUs answer only after the reset, from the software that starts. That may take as long as the step allows.
             wait_s = step.limit_s if step.answer == "late" else None
             self._ask(step, bytes((0x11, step.reset)), title, p2_s=wait_s)
         except (EcuLost, EcuContradicts):
@@ -300,7 +301,8 @@ class Runner:
                 self._tester.exchange(request)
                 return
             except (EcuRefused, EcuContradicts):
-                return  # whatever it answers, it is there
+                # Any response proves that the ECU is running.
+                return
             except EcuLost:
                 if self._tester.now_s() >= until_s:
                     raise
@@ -337,7 +339,7 @@ class Runner:
         )
 
     def _request_download(self, step: Download, scope: RunScope) -> int:
-        """Send 34; return the number of data bytes in one 36."""
+        """Send 34. Return the number of data bytes for each 36."""
         title = step.title or "34 request download"
         answer = self._ask(step, step.request.render(scope), title)
         rule = step.length
@@ -364,8 +366,8 @@ class Runner:
                 answer = self._ask(step, payload, title, p2_s=step.transfer_p2_s, example=example)
                 break
             except (EcuLost, EcuContradicts):
-                # A repeated block may be answered twice. The second answer then arrives for the next block, with the wrong
-                # counter: that contradicts, but it only means that the next block's own answer is missing.
+                # A repeated block may be answered twice. The second response then arrives after the next block was sent, with the wrong
+                # counter. That raises EcuContradicts, but only means that the response to the next block is missing.
                 if repeats == 0:
                     raise
             repeats -= 1

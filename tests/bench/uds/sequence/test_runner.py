@@ -324,4 +324,4 @@ def test_steps_are_repeated() -> None:
 
 def test_a_template_that_cannot_be_filled_names_the_step_and_the_remedy() -> None:
     text = failure("[{for_each: block, do: [{request: '31 {address:1}', title: erase}]}]", {}, ProfileInvalid)
-    assert "engine: erase: address is 0x20000000, which does not fit into 1 bytes: mend the flash profile" in text
+    assert "engine: erase: address is 0x20000000, which does not fit into 1 bytes: correct the flash profile" in text
