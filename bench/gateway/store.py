@@ -101,7 +101,7 @@ class _JobRow(_Base):
 
 
 class _ProgressRow(_Base):
-    """The progress of a job. It has a separate table, because it changes a hundred times during a job, and the rest of a job does not."""
+    """The progress of a job. It has a separate table, because it changes far more often than the job."""
 
     __tablename__ = "progress"
 
@@ -211,13 +211,13 @@ class Store:
             return _record(row)
 
     def progress_percent(self, job_id: str) -> int:
-        """Return how far a job has come, as last noted; 0 if nothing was."""
+        """Return up to which percent a job's progress may have been shown; 0 if none was noted."""
         with Session(self._engine) as session:
             row = session.get(_ProgressRow, job_id)
             return 0 if row is None else row.percent
 
     def note_progress(self, job_id: str, percent: int) -> None:
-        """Write how far a job has come."""
+        """Write up to which percent a job's progress may be shown."""
         with Session(self._engine) as session, session.begin():
             session.merge(_ProgressRow(job_id=job_id, percent=percent))
 

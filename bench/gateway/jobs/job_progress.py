@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.hmi.dashboard import Dashboard
@@ -10,6 +11,9 @@ from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes, OverallP
 from otabench.bench.gateway.store import JobRecord, Store
 from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.proto.job_states import JobState
+
+_RESERVED_PERCENT: Final = 4
+_MAX_UNFINISHED_PERCENT: Final = 99
 
 
 class JobProgress:
@@ -27,6 +31,7 @@ class JobProgress:
         self._downloaded_bytes = 0
         self._overall = OverallProgress()
         self._percent = 0
+        self._reserved_percent = 0
 
     @property
     def latest(self) -> Mapping[str, EcuProgress]:
@@ -39,7 +44,7 @@ class JobProgress:
         self._job_id = job.job_id
         self._times = None
         self._download_bytes = self._downloaded_bytes = 0
-        self._percent = self._store.progress_percent(job.job_id)
+        self._percent = self._reserved_percent = self._store.progress_percent(job.job_id)
         self._overall = OverallProgress(self._percent / 100)
         self._reporter.forget_progress()
 
@@ -72,9 +77,10 @@ class JobProgress:
             return self._percent
         share = self._downloaded_bytes / self._download_bytes if self._download_bytes else 0.0
         left_s = remaining_s(self._times, self._state, downloaded_share=min(1.0, share), ecus=self._latest)
-        percent = whole_percent(self._overall.advance(left_s))
-        if percent > self._percent:
-            # Store it before it is shown, so that a restarted gateway never shows less progress than before.
-            self._percent = percent
-            self._store.note_progress(self._job_id, percent)
+        self._percent = whole_percent(self._overall.advance(left_s))
+        if self._percent > self._reserved_percent:
+            # Store what may be shown before it is shown, so that a restarted gateway never shows less progress than before.
+            # Store it a few percent ahead: each write waits for the disk and takes processor time from the transfer.
+            self._reserved_percent = max(self._percent, min(_MAX_UNFINISHED_PERCENT, self._percent + _RESERVED_PERCENT))
+            self._store.note_progress(self._job_id, self._reserved_percent)
         return self._percent
