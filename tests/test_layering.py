@@ -38,7 +38,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.uds", "bench.topology"),
     ("bench.ports", "bench.backoff", "bench.deadline", "bench.yaml_text"),
     ("bench.errors",),
-    ("bench.finding",),
+    ("bench.finding", "bench.setup_programs"),
     ("cloud.__main__",),
     ("cloud.process",),
     ("cloud.control", "cloud.artifacts", "cloud.events"),

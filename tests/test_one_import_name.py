@@ -20,4 +20,4 @@ def test_a_package_is_refused_by_its_folders_name(package: str) -> None:
 
 def test_every_folder_of_the_checkout_is_reached_by_a_relative_link() -> None:
     links = {path.name: path.readlink() for path in (ROOT / "otabench").iterdir() if path.is_symlink()}
-    assert {name: str(link) for name, link in links.items()} == {name: f"../{name}" for name in PACKAGES}
+    assert {name: str(link) for name, link in links.items()} == {name: f"../{name}" for name in (*PACKAGES, "setup")}

@@ -15,6 +15,7 @@ from otabench.bench.bus import interfaces, vcan
 from otabench.bench.bus.link_state import CANFD_MTU
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail
+from otabench.bench.setup_programs import command_of
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import kernel_has_isotp
 
@@ -93,7 +94,8 @@ def interface_problem(
         remedy = (
             by_line
             if channel.startswith("slcan")
-            else f"run `sudo setup/vcan.sh {channel}`; where this kernel has no CAN, run the command by `setup/with-can`"
+            else f"run `sudo {command_of('vcan.sh')} {channel}`; where this kernel has no CAN, run the command by "
+            f"`{command_of('with-can')}`"
             if channel.startswith("vcan")
             else f"plug the adapter in and set it up: `{line}`"
         )

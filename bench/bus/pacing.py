@@ -27,11 +27,12 @@ from typing import Final
 from otabench.bench.bus import canline, frame_bits, system_commands
 from otabench.bench.bus.canline import LineCounters
 from otabench.bench.errors import AdapterError
+from otabench.bench.setup_programs import command_of
 from otabench.bench.topology.entries import BusEntry
 
 EXACT: Final = "exact"
 MEAN: Final = "mean frame length"
-NO_CANLINE: Final = "this kernel has no canline (setup/canline.sh builds it)"
+NO_CANLINE: Final = f"this kernel has no canline ({command_of('canline.sh')} builds it)"
 
 CLASSIC_BURST_BYTES: Final = 200
 FD_BURST_BYTES: Final = 8 * 72
@@ -136,7 +137,7 @@ def _obstacle(bus: BusEntry) -> str:
     except OSError:
         echo = "N"
     if echo != "Y":
-        return "vcan is loaded without echo=1: `sudo modprobe -r vcan; setup/vcan.sh` reloads it"
+        return f"vcan is loaded without echo=1: `sudo modprobe -r vcan; {command_of('vcan.sh')}` reloads it"
     return ""
 
 

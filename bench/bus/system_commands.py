@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import AdapterError
+from otabench.bench.setup_programs import command_of
 
 _PACKAGE: Final = {"ip": "iproute2", "tc": "iproute2", "modprobe": "kmod"}
 _STATUS: Final = Path("/proc/self/status")
@@ -67,7 +68,9 @@ def change(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _program(name: str) -> str:
     found = shutil.which(name, path=search_path())
     if found is None:
-        raise AdapterError(f"`{name}` is not installed: setup/packages.sh run (Debian: {_PACKAGE.get(name, name)})")
+        raise AdapterError(
+            f"`{name}` is not installed: {command_of('packages.sh')} run (Debian: {_PACKAGE.get(name, name)})"
+        )
     return found
 
 

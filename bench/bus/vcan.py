@@ -14,6 +14,7 @@ from typing import Final
 
 from otabench.bench.bus import system_commands
 from otabench.bench.errors import AdapterError, BenchError
+from otabench.bench.setup_programs import command_of
 from otabench.bench.topology.entries import BusEntry
 
 _INTERFACES: Final = Path("/sys/class/net")
@@ -85,7 +86,7 @@ def _ip(*arguments: str, what: str) -> None:
     if done.returncode:
         reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
         raise BenchError(
-            f"cannot {what}: {reason}; it needs root, and a kernel with vcan: run the command by setup/with-can"
+            f"cannot {what}: {reason}; it needs root, and a kernel with vcan: run the command by {command_of('with-can')}"
         )
 
 

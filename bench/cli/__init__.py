@@ -28,6 +28,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     try:
+        if arguments[:1] == ["with-can"]:  # its options and its `--` are its own, and those of the command that it runs
+            from otabench.bench.cli import with_can
+
+            with_can.become(arguments[1:])
         _require_text(arguments)
         from otabench.bench.cli.app import app
 

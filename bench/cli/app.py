@@ -174,6 +174,12 @@ COMMANDS: Final[list[Lazy | Group]] = [
     CAN,
     PERF,
     Lazy(
+        "with-can",
+        "Run a command on a kernel with CAN: this one if possible, else a guest kernel.",
+        lambda: import_module("otabench.bench.cli.with_can").with_can,
+        ignore_unknown_options=True,
+    ),
+    Lazy(
         "doctor",
         "Show what this machine offers a bench, and what is missing.",
         lambda: import_module("otabench.bench.cli.doctor").doctor,

@@ -18,6 +18,7 @@ from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.clients.sent_images import SentImages
 from otabench.bench.errors import NoRunningBench, UnknownName
 from otabench.bench.faults.control_port import ControlPort
+from otabench.bench.setup_programs import command_of
 from otabench.proto.process_config import TlsConfig
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def find(run_dir: Path) -> RunningBench:
         NoRunningBench: no bench runs in that folder.
     """
     path = run_dir / "bench.json"
-    hint = "start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `setup/with-can --join` in front"
+    hint = f"start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `{command_of('with-can')} --join` in front"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

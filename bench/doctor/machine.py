@@ -28,6 +28,7 @@ from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, keys
 from otabench.bench.launcher.specs import cloud
+from otabench.bench.setup_programs import command_of
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import why_kernel_has_no_isotp
 
@@ -52,7 +53,7 @@ _MODULES: Final = (
 _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
 _ERR_FLAG: Final = 0x2000_0000
 _CAN_RAW_ERR_FILTER: Final = 2
-_WITH_CAN: Final = "run by `setup/with-can`, which provides a kernel with CAN"
+_WITH_CAN: Final = f"run by `{command_of('with-can')}`, which provides a kernel with CAN"
 
 
 def examine(topology: Topology) -> list[Finding]:
@@ -99,7 +100,8 @@ def _rights(_: Topology) -> Iterator[Finding]:
         yield warn(
             "rights",
             "no CAP_NET_ADMIN: interfaces cannot be set up or paced by this user",
-            "vcan: `sudo setup/vcan.sh` once after each boot, or setup/with-can; adapter: systemd-networkd (docs/hardware.md)",
+            f"vcan: `sudo {command_of('vcan.sh')}` once after each boot, or {command_of('with-can')}; "
+            "adapter: systemd-networkd (docs/hardware.md)",
         )
 
 
@@ -112,14 +114,16 @@ def _modules(_: Topology) -> Iterator[Finding]:
             yield ok("vcan", "echo=1: can be paced")
             yield _pace()
         else:
-            yield warn("vcan", "loaded with echo=0: cannot be paced", "sudo modprobe -r vcan; setup/vcan.sh")
+            yield warn("vcan", "loaded with echo=0: cannot be paced", f"sudo modprobe -r vcan; {command_of('vcan.sh')}")
 
 
 def _pace() -> Finding:
     if pacing.kernel_has_canline():
         return ok("pace", f"{pacing.EXACT}, each frame by its own bits (canline)")
     return warn(
-        "pace", f"by the {pacing.MEAN}: canline is not loaded", "sudo setup/canline.sh, for each frame's own bits"
+        "pace",
+        f"by the {pacing.MEAN}: canline is not loaded",
+        f"sudo {command_of('canline.sh')}, for each frame's own bits",
     )
 
 
@@ -189,7 +193,9 @@ def _tools(_: Topology) -> Iterator[Finding]:
     if broker:
         yield ok("broker", broker)
     else:
-        yield warn("broker", "mosquitto is not installed; the bench uses amqtt instead", "setup/packages.sh run")
+        yield warn(
+            "broker", "mosquitto is not installed; the bench uses amqtt instead", f"{command_of('packages.sh')} run"
+        )
     for tool, use, packages in (
         ("tc", "pacing", "run"),
         ("candump", "a look at the frames", "run"),
@@ -197,7 +203,11 @@ def _tools(_: Topology) -> Iterator[Finding]:
         ("tshark", "a look into captures", "test"),
     ):
         found = shutil.which(tool, path=search_path())
-        yield ok(tool, found) if found else warn(tool, f"is not installed ({use})", f"setup/packages.sh {packages}")
+        yield (
+            ok(tool, found)
+            if found
+            else warn(tool, f"is not installed ({use})", f"{command_of('packages.sh')} {packages}")
+        )
 
 
 def _database(_: Topology) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ from otabench.bench.bus.raw_socket import CANFD_MTU, take_all_frames
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.faults.control_server import open_control_server, seed_of
 from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFaults
+from otabench.bench.setup_programs import command_of
 
 _HEADER: Final = struct.Struct("=IBBBB")
 _BURST_FRAMES: Final = 64
@@ -57,13 +58,15 @@ def open_raw(channel: str) -> socket.socket:
     try:
         raw = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
     except OSError as error:
-        raise BenchError("frame gate: this kernel has no CAN; run the command by setup/with-can") from error
+        raise BenchError(f"frame gate: this kernel has no CAN; run the command by {command_of('with-can')}") from error
     try:
         take_all_frames(raw)
         raw.bind((channel,))
     except OSError as error:
         raw.close()
-        raise BenchError(f"frame gate: {channel}: {error.strerror}; make it by setup/vcan.sh {channel}") from error
+        raise BenchError(
+            f"frame gate: {channel}: {error.strerror}; make it by {command_of('vcan.sh')} {channel}"
+        ) from error
     raw.setblocking(False)
     return raw
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from otabench.bench.setup_programs import command_of
+
 
 @dataclass(frozen=True)
 class Capability:
@@ -38,12 +40,14 @@ def _has_program(*names: str) -> Callable[[], bool]:
 
 CAPABILITIES: Final[dict[str, Capability]] = {
     "vcan": Capability(
-        _has_vcan, "no vcan0 on this kernel: run by `setup/with-can`, or `setup/vcan.sh` where the kernel has CAN"
+        _has_vcan,
+        f"no vcan0 on this kernel: run by `{command_of('with-can')}`, or `{command_of('vcan.sh')}` where the kernel has CAN",
     ),
     "browser": Capability(
-        _has_program("chromium", "chromedriver"), "chromium or chromedriver is missing: setup/packages.sh test"
+        _has_program("chromium", "chromedriver"),
+        f"chromium or chromedriver is missing: {command_of('packages.sh')} test",
     ),
-    "mosquitto": Capability(_has_program("mosquitto"), "mosquitto is missing: setup/packages.sh run"),
-    "tshark": Capability(_has_program("tshark"), "tshark is missing: setup/packages.sh test"),
-    "candump": Capability(_has_program("candump"), "can-utils is missing: setup/packages.sh run"),
+    "mosquitto": Capability(_has_program("mosquitto"), f"mosquitto is missing: {command_of('packages.sh')} run"),
+    "tshark": Capability(_has_program("tshark"), f"tshark is missing: {command_of('packages.sh')} test"),
+    "candump": Capability(_has_program("candump"), f"can-utils is missing: {command_of('packages.sh')} run"),
 }

@@ -19,6 +19,7 @@ main() { # read whole before it runs: a change of this file does not disturb a r
     here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
     config="$here/uml.config"
     canline="$(cd "$here/../canline" && pwd)" # our own queueing discipline, built in
+    packages="$(cd "$here/.." && pwd)" && packages="${packages#"$PWD/"}/packages.sh run" # as it is called from here
     recipe=3 # raise when the steps below change the result
     source_dir="${WITH_CAN_SOURCE_DIR:-/usr/src}"
     cache="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/otabench"
@@ -63,7 +64,7 @@ main() { # read whole before it runs: a change of this file does not disturb a r
             return
         fi
         if [[ -z "$1" ]]; then
-            printf 'no kernel source in %s (Debian, Ubuntu: setup/packages.sh run)' "$source_dir"
+            printf 'no kernel source in %s (Debian, Ubuntu: %s)' "$source_dir" "$packages"
             return
         fi
         for tool in gcc make flex bison bc tar flock; do
@@ -75,11 +76,11 @@ main() { # read whole before it runs: a change of this file does not disturb a r
             *.zst) command -v zstd >/dev/null 2>&1 || missing+=(zstd) ;;
         esac
         if ((${#missing[@]})); then
-            printf 'building the guest kernel needs %s (Debian, Ubuntu: setup/packages.sh run)' "${missing[*]}"
+            printf 'building the guest kernel needs %s (Debian, Ubuntu: %s)' "${missing[*]}" "$packages"
             return
         fi
         if [[ ! -e /usr/include/stdio.h ]] && ! echo '#include <stdio.h>' | gcc -E - >/dev/null 2>&1; then
-            printf 'the C library headers are missing (Debian, Ubuntu: setup/packages.sh run)'
+            printf 'the C library headers are missing (Debian, Ubuntu: %s)' "$packages"
         fi
     }
 
@@ -205,7 +206,7 @@ main() { # read whole before it runs: a change of this file does not disturb a r
         builder=""
         say "the build failed; the end of $log:"
         tail -n 20 "$log" >&2
-        say "what to do: setup/packages.sh run, then again; a full log is in $log"
+        say "what to do: $packages, then again; a full log is in $log"
         exit 1
     fi
     builder=""

@@ -193,7 +193,7 @@ def choose(guests: Sequence[Guest], wanted: str, folder: Path) -> Guest:
         GuestError: there is none, or more than one; the text lists those that are up.
     """
     if not guests:
-        raise GuestError("no guest of this user is running: start one first (setup/with-can CMD, or make up)")
+        raise GuestError("no guest of this user is running: start one first (with-can CMD, or make up)")
     listed = "\n".join(f"  {guest.line()}" for guest in guests)
     if wanted:
         for guest in guests:
@@ -209,5 +209,5 @@ def choose(guests: Sequence[Guest], wanted: str, folder: Path) -> Guest:
             raise GuestError(f"{len(here)} guests run in {place}: name the one to join, --join=ID:\n{listed}")
     raise GuestError(
         f"no guest was started in {folder} or above it. Join one of these with --join=ID, or start one here "
-        f"(setup/with-can CMD, or make up):\n{listed}"
+        f"(with-can CMD, or make up):\n{listed}"
     )

@@ -63,7 +63,7 @@ def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback
     except BootError as error:
         if not fallback:
             raise GuestError(
-                f"{error}\nwith-can: what to do: see setup/README.md, «When the guest does not start»"
+                f"{error}\nwith-can: what to do: see {Path(__file__).resolve().parents[1] / 'README.md'}, «When the guest does not start»"
             ) from error
         run_without_kernel_can(argv, error.reason)
     try:

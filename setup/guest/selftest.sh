@@ -49,8 +49,21 @@ guest_here() { # the id of the guest that was started in this folder; other gues
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-processes_of() { # RUN-ID: number of processes of that guest on this host
-    pgrep -fc "otabench/guests/$1/|otabench-[0-9]*/guests/$1/" || true
+page_status() { # URL: its HTTP status; a minimal system has no curl
+    python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).status)' "$1"
+}
+
+processes_of() { # RUN-ID: number of processes of that guest on this host; a minimal system has no pgrep
+    python3 -c '
+import pathlib, re, sys
+wanted = re.compile(rb"otabench(-\d+)?/guests/%s/" % sys.argv[1].encode())
+found = 0
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        found += bool(wanted.search((process / "cmdline").read_bytes()))
+    except OSError:
+        pass
+print(found)' "$1"
 }
 
 guard_of() { # RUN-ID: the process that guards it
@@ -244,7 +257,7 @@ check_printed() { # what `otabench up` prints for another terminal works as prin
     line="$(sed -n 's/^frames *//p' up.log)"
     check "the printed line for the frames" vcan0 "$(bash -c "$line -n 1" | awk '{print $1}')"
     line="$(sed -n 's/^HMI *\([^ ]*\).*/\1/p' up.log)"
-    check "the printed address of the driver's page" 200 "$(curl -s --max-time 20 -o page -w '%{http_code}' "$line/")"
+    check "the printed address of the driver's page" 200 "$(page_status "$line/")"
     kill -TERM "$main"
     wait "$main" 2>/dev/null || true
 }

@@ -46,7 +46,7 @@ def build_wheel(folder: Path) -> Path:
     """Return otabench's wheel, built from a copy of the sources in `folder` by the build backend: no network, no isolation."""
     source = folder / "source"
     source.mkdir()
-    for package in (*PACKAGES, "otabench"):  # otabench: the links to the packages
+    for package in (*PACKAGES, "otabench", "setup"):  # otabench: the links to the packages, and to setup
         shutil.copytree(ROOT / package, source / package, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, source / name)

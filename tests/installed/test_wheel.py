@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import zipfile
 from importlib import metadata
@@ -12,6 +14,8 @@ from packaging.utils import canonicalize_name
 
 from tests.installed.environments import UsersEnvironment, required_by, run, wheel_of_installed
 from tests.test_layering import PACKAGES, ROOT
+from tests.test_with_can import IN_GUEST, tool_dir
+from tests.test_with_can import run as run_with_can
 
 USES = {
     "otabench": "import otabench.bench.cli, otabench.proto.ota_pb2 as ota; assert ota.DESCRIPTOR.services_by_name",
@@ -68,6 +72,57 @@ def test_the_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
     # Bench files, the HMI's pages, a UDS profile, the report's template: that `files` is not empty of them.
     assert {Path(name).suffix for name in files} >= {".py", ".yaml", ".css", ".js", ".html", ".j2", ".proto"}
     assert files - names_in(wheel) == set()
+
+
+TRAVELS = ("with-can", "vcan.sh", "packages.sh", "canline.sh", "progress.sh", "README.md")
+"""Of ``setup/`` itself; of its folders, everything but the self-test."""
+
+
+def test_the_wheel_has_what_gives_a_machine_a_kernel_with_can(wheel: Path) -> None:
+    setup = ROOT / "setup"
+    files = [setup / name for name in TRAVELS] + [
+        path
+        for folder in ("guest", "canline")
+        for path in (setup / folder).iterdir()
+        if path.is_file() and not path.name.startswith("selftest")
+    ]
+    with zipfile.ZipFile(wheel) as archive:
+        for path in files:
+            found = archive.getinfo(f"otabench/setup/{path.relative_to(setup)}")
+            assert archive.read(found) == path.read_bytes()
+            executable = bool(path.stat().st_mode & 0o100)
+            assert bool(found.external_attr >> 16 & 0o100) == executable, f"{path.name}: rights are lost"
+
+
+def test_with_can_is_a_command_of_an_installed_otabench(tmp_path: Path, users_environment: UsersEnvironment) -> None:
+    """The guest kernel itself is made by the same files in a checkout; what is tried here is that they are found and run."""
+    barren = {"PATH": f"{tool_dir(tmp_path, 'slirp4netns', 'setpriv', 'python3')}", "XDG_CACHE_HOME": str(tmp_path)}
+    barren |= {"WITH_CAN_SOURCE_DIR": str(tmp_path), "WITH_CAN": "guest"}
+    command: list[str | Path] = [users_environment.scripts / "otabench", "with-can"]
+    fallback = run_with_can(
+        *command, "--fallback", "--", "sh", "-c", 'echo "$OTABENCH_KERNEL $*"', "sh", "--", "-x", **barren
+    )
+    if IN_GUEST:  # there is nothing to choose in a guest
+        assert fallback.stdout == "guest -- -x\n"
+        return
+    assert (fallback.returncode, fallback.stdout) == (0, "none -- -x\n")
+    refused = run_with_can(*command, "true", **barren)
+    assert refused.returncode == 125
+    packages = re.search(r"\(Debian, Ubuntu: (\S+/packages.sh) run\)", refused.stderr)
+    assert packages is not None and os.access(packages[1], os.X_OK), refused.stderr
+
+
+def test_doctor_of_an_installed_otabench_says_how_to_get_a_kernel_with_can(
+    tmp_path: Path, users_environment: UsersEnvironment
+) -> None:
+    script = (
+        "from otabench.bench.setup_programs import command_of; print(command_of('with-can'), command_of('vcan.sh'))"
+    )
+    with_can, with_option, vcan = run(users_environment.python, "-c", script, cwd=tmp_path).split()
+    assert (with_can, with_option) == ("otabench", "with-can") and os.access(vcan, os.X_OK)
+    if not IN_GUEST and not Path("/sys/class/net/vcan0").exists():
+        done = run_with_can(users_environment.scripts / "otabench", "doctor")
+        assert "run by `otabench with-can`, which provides a kernel with CAN" in done.stdout
 
 
 def test_a_user_gets_what_the_wheel_requires_and_no_more(wheel: Path, users_environment: UsersEnvironment) -> None:

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from otabench.bench.setup_programs import command_of
+
 _PLUG_IN: Final = "plug the adapter in"
 
 
@@ -48,7 +50,7 @@ class InterfaceDown(TransportError):
 class InterfaceGone(TransportError):
     """The interface was removed (ENODEV), or python-can cannot read or write it any more."""
 
-    text = f"the interface is gone: {_PLUG_IN}, or run setup/vcan.sh"
+    text = f"the interface is gone: {_PLUG_IN}, or run {command_of('vcan.sh')}"
 
 
 class BusOff(TransportError):

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from otabench.bench.deadline import Deadline
+from otabench.bench.setup_programs import command_of
 from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.bus_off import BusOffWatch, bus_off, is_off
 from otabench.bench.uds.transport.channel import (
@@ -83,7 +84,7 @@ class KernelConnection(IsoTpConnection):
             isotp_socket = socket.socket(socket.AF_CAN, socket.SOCK_DGRAM, socket.CAN_ISOTP)
         except OSError as error:
             raise errors.ChannelUnavailable(
-                f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by setup/with-can"
+                f"{self._where}: this kernel has no CAN_ISOTP: modprobe can-isotp, or run by {command_of('with-can')}"
             ) from error
         try:
             configure(isotp_socket, self._isotp, self._address, waits=not self._polls)

@@ -11,6 +11,7 @@ import socket
 import struct
 from typing import Final
 
+from otabench.bench.setup_programs import command_of
 from otabench.bench.uds.transport import errors
 from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import IsoTpConfig
@@ -83,9 +84,9 @@ def configure(isotp_socket: socket.socket, isotp: IsoTpConfig, address: EndAddre
 def open_error(error: OSError, interface: str, fd: bool) -> errors.ChannelUnavailable:
     """Return the error for an interface that cannot be opened, with the remedy."""
     if error.errno == errno.ENODEV:
-        why = "there is no such interface: plug the adapter in, or run setup/vcan.sh, or run by setup/with-can"
+        why = f"there is no such interface: plug the adapter in, or run {command_of('vcan.sh')}, or run by {command_of('with-can')}"
     elif error.errno == errno.EAFNOSUPPORT:
-        why = "this kernel has no CAN: run by setup/with-can"
+        why = f"this kernel has no CAN: run by {command_of('with-can')}"
     elif error.errno == errno.EINVAL and fd:
         why = "its MTU is too small for CAN FD: ip link set DEV mtu 72"
     elif error.errno == errno.ENETDOWN:

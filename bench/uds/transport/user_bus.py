@@ -21,6 +21,7 @@ import can
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.deadline import Deadline
+from otabench.bench.setup_programs import command_of
 from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.bus_off import CAN_ERR_BUSOFF, bus_off, is_off
 from otabench.bench.uds.transport.channel import QUEUE_FULL_PAUSE_S, QUEUE_FULL_TIMEOUT_S
@@ -176,7 +177,11 @@ class UserBus:
         try:
             self.bus = can.Bus(**arguments)
         except (can.CanError, OSError, ValueError, TypeError, NotImplementedError) as error:
-            remedy = "setup/vcan.sh, or run by setup/with-can" if self._is_socketcan else "plug the adapter in"
+            remedy = (
+                f"{command_of('vcan.sh')}, or run by {command_of('with-can')}"
+                if self._is_socketcan
+                else "plug the adapter in"
+            )
             raise errors.ChannelUnavailable(
                 f"{self._name}: cannot be opened as interface {interface}: {error}: is it there? ({remedy})"
             ) from error
