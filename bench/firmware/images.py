@@ -217,16 +217,16 @@ def _imgtool_sign(
         with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print
             sign.main(arguments, prog_name="imgtool sign", standalone_mode=False)
     except click.ClickException as error:
-        said = " ".join(error.format_message().split())
-        raise FirmwareError(f"{out.name}: {_too_large(said) or f'imgtool refuses: {said}'}") from error
+        message = " ".join(error.format_message().split())
+        raise FirmwareError(f"{out.name}: {_too_large(message) or f'imgtool refuses: {message}'}") from error
     except ValueError as error:
         raise FirmwareError(f"{key}: not a usable signing key: {error}") from error
 
 
-def _too_large(said: str) -> str | None:
+def _too_large(message: str) -> str | None:
     """Return imgtool's complaint about an image that does not fit, with decimal sizes; None if it complains about something else."""
     found = re.search(
-        r"Image size \((0x[0-9a-f]+)\) \+ trailer \((0x[0-9a-f]+)\) exceeds requested size (0x[0-9a-f]+)", said
+        r"Image size \((0x[0-9a-f]+)\) \+ trailer \((0x[0-9a-f]+)\) exceeds requested size (0x[0-9a-f]+)", message
     )
     if found is None:
         return None

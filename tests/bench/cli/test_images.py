@@ -57,8 +57,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_running_bench_s_keys_sign_and_its_bench_file_counts(folder: Path) -> None:
-    told = pack("--ecu", "engine")
-    assert "signed with the keys of the bench in runs/latest" in told
+    printed = pack("--ecu", "engine")
+    assert "signed with the keys of the bench in runs/latest" in printed
     pack("--ecu", "engine", "--bench", "own.yaml", "--keys", "runs/latest/keys", "--out", "same.bin")
     pack("--ecu", "engine", "--bench", "own.yaml", "--keys", "keys", "--out", "other.bin")
     mine = Path("engine-of-mine-2.0.0.bin")
