@@ -17,7 +17,10 @@ FD_FDF: Final = 0x04
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as SocketCAN gives it: ``can_id`` with its flags; ``flags`` are the FD flags, 0x04 set on FD frames."""
+    """One frame as SocketCAN gives it: ``can_id`` with its flags; ``flags`` are the FD flags, 0x04 set on FD frames.
+
+    Of a remote frame ``data`` are as many zeros as its DLC says.
+    """
 
     timestamp_us: int
     can_id: int

@@ -5,7 +5,9 @@ The bytes of each record. Pure: frames in, bytes out.
 Rules:
 
 * A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
-  2), ``ID#R`` for a remote frame. No direction suffix, which Wireshark cannot read; the reader ignores one.
+  2), ``ID#R`` for a remote frame, with its DLC behind it unless that is 0. No direction suffix, which Wireshark cannot read; the
+  reader ignores one.
+* The ``data`` of a remote frame are as many zeros as its DLC says, as in the kernel's structure. They are not on the line.
 * An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is not a frame on the line: it is
   counted as an error frame only, and takes no time of the bus.
 * A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and
@@ -29,7 +31,8 @@ _RECORD: Final = struct.Struct("<IIII")
 _CAN_HEADER: Final = struct.Struct(">IBBxx")
 _HEX: Final = "0123456789ABCDEF"
 _LOG_LINE: Final = re.compile(
-    r"\((\d+)\.(\d{6})\) (\S+) ([0-9A-F]{3}|[0-9A-F]{8})#(?:#([0-9A-F]))?((?:[0-9A-F]{2})*|R\d*)(?: [RT])?\s*$",
+    # candump has nanoseconds with -N, and a raw DLC above 8 with -8.
+    r"\((\d{1,12})\.(\d{6})(?:\d{3})?\)\s+(\S+)\s+([0-9A-F]{3}|[0-9A-F]{8})#(?:#([0-9A-F]))?((?:[0-9A-F]{2}\.?)*|R[0-8]?)(?:_[9A-F])?(?:\s+[RT])?\s*$",
     re.IGNORECASE,
 )
 
@@ -62,7 +65,7 @@ def candump_line(frame: Frame, channel: str) -> str:
     if frame.flags & FD_FDF:
         payload = f"##{_HEX[frame.flags & (FD_BRS | FD_ESI)]}{frame.data.hex().upper()}"
     elif frame.can_id & RTR_FLAG:
-        payload = "#R"
+        payload = f"#R{len(frame.data) or ''}"
     else:
         payload = "#" + frame.data.hex().upper()
     return f"({seconds:010d}.{micros:06d}) {channel} {name}{payload}\n"
@@ -76,16 +79,19 @@ def parse_candump_line(line: str) -> tuple[str, Frame]:
     """
     found = _LOG_LINE.match(line)
     if found is None:
-        raise ValueError(f"not a line of a candump log: {line!r}")
+        raise ValueError(f"not a line of a candump log: {line[:120]!r}")
     seconds, micros, channel, name, fd_flags, payload = found.groups()
     can_id, flags = int(name, 16), 0
     if len(name) > 3 and not can_id & ERR_FLAG:
         can_id |= EFF_FLAG
     if fd_flags is not None:
         flags = int(fd_flags, 16) | FD_FDF
-    elif payload.startswith("R"):
-        can_id, payload = can_id | RTR_FLAG, ""
-    return channel, Frame(int(seconds) * 1_000_000 + int(micros), can_id, flags, bytes.fromhex(payload))
+    elif payload[:1] in ("R", "r"):
+        can_id, payload = can_id | RTR_FLAG, "00" * int(payload[1:] or 0)
+    data = bytes.fromhex(payload.replace(".", ""))
+    if len(data) > (64 if flags else 8) or (len(name) == 3 and can_id & SFF_MASK != can_id & EFF_MASK):
+        raise ValueError(f"not a CAN frame: {line[:120]!r}")
+    return channel, Frame(int(seconds) * 1_000_000 + int(micros), can_id, flags, data)
 
 
 def parse_candump(lines: Iterable[str]) -> Iterator[tuple[str, Frame]]:

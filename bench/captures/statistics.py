@@ -61,7 +61,7 @@ class BusStatistics:
             self.error_frames += 1
             return
         bits = self._bits(frame)
-        size = len(frame.data)
+        size = 0 if frame.can_id & RTR_FLAG else len(frame.data)
         self.frames += 1
         self.data_bytes += size
         self.bits += bits
@@ -86,9 +86,9 @@ class BusStatistics:
         extended = bool(frame.can_id & EFF_FLAG)
         can_id = frame.can_id & (EFF_MASK if extended else SFF_MASK)
         if not frame.flags & FD_FDF:
-            return frame_bits.classic_frame_bits(
-                can_id, frame.data, extended=extended, remote=bool(frame.can_id & RTR_FLAG)
-            )
+            if frame.can_id & RTR_FLAG:
+                return frame_bits.classic_frame_bits(can_id, b"", extended=extended, remote=True, dlc=len(frame.data))
+            return frame_bits.classic_frame_bits(can_id, frame.data, extended=extended)
         parts = frame_bits.fd_frame_bits(
             can_id, frame.data, extended=extended, brs=bool(frame.flags & FD_BRS), esi=bool(frame.flags & FD_ESI)
         )

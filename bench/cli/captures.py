@@ -18,10 +18,20 @@ from otabench.bench.topology import bench_file
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A capture: .log (candump), .pcap, .blf, .asc, …")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file; its suffix is its format.")],
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Leave out the frames that the new format cannot hold, and count them.")
+    ] = False,
 ) -> None:
-    """Write a capture in another format."""
-    count = converter.convert(source, target)
+    """Write a capture in another format.
+
+    Read: .log (candump), .pcap, .pcapng, .blf, .asc, .trc, .csv; all but .pcapng are written too. What OUT cannot hold is refused or
+    named: .trc has only classic data frames, .csv no CAN FD, .asc no error frames.
+    """
+    said: list[str] = []
+    count = converter.convert(source, target, lossy=lossy, say=said.append)
     print(f"{target}: {count} frames")
+    for sentence in said:
+        print(f"{target}: {sentence}")
 
 
 def install(
