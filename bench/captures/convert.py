@@ -35,7 +35,7 @@ from otabench.bench.topology.python_can import quiet
 
 _TIME_TOLERANCE_US: Final = 2
 """Formats with floating-point seconds round."""
-_DAMAGED: Final = (
+DAMAGED: Final = (
     ValueError,
     IndexError,
     KeyError,
@@ -186,7 +186,7 @@ def _write(source: Path, new: Path, losses: _Losses) -> int:
                     count += 1
             finally:
                 writer.stop()
-    except _DAMAGED as error:
+    except DAMAGED as error:
         read = count + losses.left_out.total()
         raise BenchError(
             f"{source}: not a {source.suffix} capture, or damaged after {read} frames: {_words(error)}"
@@ -209,7 +209,7 @@ def _compare(source: Path, new: Path, target: Path) -> int:
                         f"{target}: frame {number} would not be read back as it is in {source}; "
                         "the writer of this format is at fault: please report it, and use another format"
                     )
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BenchError(
             f"{target}: what was written cannot be read back: {_words(error)}; please report it"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import sys
 from datetime import UTC, datetime
 from itertools import groupby
@@ -13,6 +12,7 @@ from typing import Annotated
 import typer
 
 from otabench.bench.captures import convert
+from otabench.bench.captures.file_formats import READABLE
 from otabench.bench.captures.isotp import Addresses, CapturedFrame, Reassembly, exchanges
 from otabench.bench.cli.options import AsJson
 from otabench.bench.errors import BenchError, UnknownName, WrongUsage
@@ -137,15 +137,15 @@ def from_capture(
 
 def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]:
     """Return the exchanges of a capture, and when it began."""
-    if capture.suffix.lower() not in convert.READABLE:
-        known = ", ".join(convert.READABLE)
+    if capture.suffix.lower() not in READABLE:
+        known = ", ".join(READABLE)
         raise WrongUsage(f"{capture}: files ending in {capture.suffix!r} cannot be read; known: {known}")
     try:
         with convert.reading(capture) as messages:
             frames = [CapturedFrame(each.timestamp, each.arbitration_id, bytes(each.data)) for each in messages]
     except OSError as error:
         raise BenchError(f"{capture}: {error.strerror or error}; check the path") from error
-    except (ValueError, IndexError, KeyError, struct.error) as error:
+    except convert.DAMAGED as error:
         raise BenchError(f"{capture}: not a {capture.suffix} capture, or damaged: {error}") from error
     heard = exchanges(reassembly.messages(frames), reassembly.addresses)
     when = datetime.fromtimestamp(frames[0].time_s if frames else 0.0, UTC)
