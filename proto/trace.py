@@ -80,6 +80,7 @@ class TraceWriter:
                 "v": VERSION,
                 "seq": self._seq,
                 "ts": datetime.now(UTC).isoformat(timespec="microseconds"),
+                # Taken inside the lock, so that numbers and times have the same order.
                 "mono_ns": time.monotonic_ns(),
                 "component": self.component,
                 "event": event,

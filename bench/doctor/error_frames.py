@@ -68,6 +68,7 @@ def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: 
 def _diagnose(name: str, heard: _Heard, *, data_frames: int, frames: str) -> Finding:
     """Return the most specific diagnosis that the counts support."""
     counts = ", ".join(f"{CLASSES[bit]} {count}" for bit, count in sorted(heard.classes.items()))
+    # From the most specific cause to the most general one.
     if heard.classes[_TRANSCEIVER]:
         remedy = "check the cable for a short circuit or a broken wire on CAN_H or CAN_L"
         return fail(name, f"transceiver errors ({counts})", remedy)

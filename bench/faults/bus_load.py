@@ -90,6 +90,7 @@ class Traffic:
         logging.getLogger("can").setLevel(logging.CRITICAL + 1)
         channel = self._arguments["channel"]
         try:
+            # The filter lets nothing through: this bus only sends, and unread frames would fill its buffers.
             self._bus = can.Bus(**self._arguments, can_filters=_HEARS_NOTHING)
             for frame in frames:
                 self._start(self._bus, frame)
@@ -197,6 +198,7 @@ class Traffic:
                             statistics.count(frame)
                             can_id = frame.can_id & EFF_MASK
                             if can_id in periods:
+                                # The first frame of each identifier has no predecessor to compare it with.
                                 if can_id in before:
                                     late.append((frame.timestamp_us - before[can_id]) / 1e6 - periods[can_id])
                                 before[can_id] = frame.timestamp_us
@@ -239,6 +241,7 @@ class LoadControl:
             operation = self._change(message)
         if operation != "state" or self._load is None:
             return self._shown()
+        # Measure without the lock: it takes a second, and another request may change the load meanwhile.
         measured = self._traffic.measure()
         return self._shown() | {
             "measured_percent": _rounded(measured.own_percent),
@@ -316,6 +319,7 @@ def run(arguments: argparse.Namespace) -> None:
         traffic, name=arguments.name, line=line, avoid=frozenset(arguments.avoid), seed=arguments.seed
     )
     signals = {signal.SIGTERM, signal.SIGINT}
+    # Blocked in all threads, so that only ``sigwait`` below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
         open_control_server(control.perform, port=arguments.control_port, owner="bus load") as server,

@@ -177,6 +177,7 @@ class ControlPort:
         """
         request = json.dumps({"op": op, **arguments}) + "\n"
         try:
+            # One connection for each request: an ECU's process may be restarted between two of them.
             with socket.create_connection((self.host, self.port), timeout=self.timeout_s) as connection:
                 connection.sendall(request.encode())
                 with connection.makefile("r", encoding="utf-8") as lines:

@@ -172,6 +172,7 @@ class FrameFaults:
         """Return the verdict on the next frame."""
         self.frames[direction] += 1
         verdict = Verdict(data)
+        # A copy, because a fault that has reached its ``count`` removes itself.
         for one in list(self._standing):
             if not self._counts(one.fault, direction, can_id) or not self._hits(one):
                 continue
@@ -202,6 +203,7 @@ class FrameFaults:
         if fault.kind is FrameFaultKind.DROP:
             copies = 0
         elif fault.kind is FrameFaultKind.DUPLICATE:
+            # Several faults may hit one frame: a doubled frame of a doubled frame goes out four times.
             copies *= 2
         elif fault.kind is FrameFaultKind.DELAY:
             delay_s += fault.ms / 1000

@@ -60,6 +60,7 @@ def open_raw(channel: str) -> socket.socket:
     except OSError as error:
         raise BenchError(f"frame gate: this kernel has no CAN; run the command by {command_of('with-can')}") from error
     try:
+        # The options must be set before ``bind``: a bound socket receives frames at once.
         take_all_frames(raw)
         raw.bind((channel,))
     except OSError as error:
@@ -79,6 +80,7 @@ class FrameGate:
         self.lock = threading.Lock()
         self._routes = {near: (Direction.RX, far), far: (Direction.TX, near)}
         self._late: dict[Direction, deque[tuple[float, bytes]]] = {direction: deque() for direction in Direction}
+        # A plain flag is enough, because ``run`` looks at it at least every ``_LOOK_S``. A signal handler must not take a lock.
         self._stopping = False
 
     def stop(self) -> None:
@@ -115,10 +117,12 @@ class FrameGate:
             data = frame[_HEADER.size : _HEADER.size + length]
             with self.lock:
                 verdict = self.faults.judge(direction, identifier & _ID_MASK, data)
+            # Change only the data: identifier, length and flags of the header stay.
             if verdict.data is not data:
                 frame = frame[: _HEADER.size] + verdict.data + frame[_HEADER.size + length :]
             queue = self._late[direction]
             for _ in range(verdict.copies):
+                # A frame waits behind delayed frames even without a delay of its own, because frames must not overtake each other.
                 if verdict.delay_s or queue:
                     due = max(time.monotonic() + verdict.delay_s, queue[-1][0] if queue else 0.0)
                     queue.append((due, frame))
@@ -136,6 +140,7 @@ class FrameGate:
 def _send(target: socket.socket, frame: bytes) -> None:
     while True:
         try:
+            # The socket is non-blocking, so a full queue raises.
             target.send(frame)
             return
         except OSError as error:

@@ -123,6 +123,7 @@ def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[
     wanted = load.share_percent / 100
     if wanted == 0:
         return ()
+    # The range is part of the seed, so that another range gives other frames, too.
     chance = random.Random(f"{seed}/{load.first_id}/{load.last_id}")
     frames: list[CyclicFrame] = []
     for can_id in _identifiers(load, avoid, chance):
@@ -132,6 +133,7 @@ def plan(load: Load, line: Line, *, avoid: Collection[int], seed: int) -> tuple[
             break
     if not frames:
         raise WrongUsage(f"load: ids 0x{load.first_id:X}-0x{load.last_id:X}: the bench uses all of these itself")
+    # Whole frames rarely take exactly the share. The last one exceeds it a little, and longer cycles make up for that.
     stretch = share_of(frames) / wanted
     return tuple(
         CyclicFrame(frame.can_id, frame.data, frame.line_s, frame.period_s * stretch)

@@ -83,6 +83,7 @@ class SecurityAccess:
                 is_delay = error.nrc == answers.REQUIRED_TIME_DELAY_NOT_EXPIRED
                 if not is_delay or deadline.remaining_s() < _DELAY_POLL_INTERVAL_S:
                     raise
+            # The ECU does not report how long its delay lasts (ISO 14229-1), so ask again from time to time.
             deadline.pause(_DELAY_POLL_INTERVAL_S)
         # If the request arrived twice, the ECU has sent two seeds. Only the last one is valid.
         seeds = [late for late in self._wire.take_unawaited() if late[:2] == answer[:2]]

@@ -64,6 +64,7 @@ def parse(record: bytes) -> SlotTable:
     if len(record) != SLOT_TABLE_BYTES:
         raise ValueError(f"a slot table has {SLOT_TABLE_BYTES} bytes, not {len(record)}")
     active, boots_left = _HEAD.unpack_from(record)
+    # An ECU has two slots. Any other number means that the record is not a slot table.
     if active > 1:
         raise ValueError(f"active slot {active} does not exist")
     return SlotTable(active, boots_left, tuple(_slot(record, _HEAD.size + n * _SLOT.size) for n in (0, 1)))

@@ -36,6 +36,7 @@ class TesterPresent:
         """Start sending. The first request goes out after one period."""
         if self._thread is None:
             self._stop.clear()
+            # A daemon: a gateway that ends must not wait for its next period.
             self._thread = threading.Thread(target=self._run, name=f"tester-present {self._channel.name}", daemon=True)
             self._thread.start()
 

@@ -116,6 +116,7 @@ def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refu
                 Rule.UNKNOWN_ECU,
                 f"ECU {report.ecu!r} is not registered for vehicle {vehicle.vin} (registered: {', '.join(known)})",
             )
+        # An ECU may have been replaced. Then the vehicle must be registered again, because manifests contain serial numbers.
         if report.serial != registered.serial:
             return Refusal(
                 Rule.OTHER_SERIAL,
@@ -255,6 +256,7 @@ def _ecu_of(vehicle: VehicleFacts, dependency: Dependency, *, own: EcuFacts) -> 
 
 
 def _no_such_number(vehicle: VehicleFacts, offer: Offer, ecu: EcuFacts, dependency: Dependency) -> Refusal:
+    # In the order of the numbers, because the operator looks for a number.
     in_order = sorted(vehicle.ecus, key=lambda each: each.image_number)
     present = ", ".join(f"{each.image_number}: {each.ecu}" for each in in_order)
     return Refusal(

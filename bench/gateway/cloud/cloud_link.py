@@ -101,6 +101,7 @@ class CloudLink:
     async def close(self) -> None:
         """Close the connection."""
         if self._channel is not None:
+            # Without grace, because the process ends now and everything important is in the outbox.
             await self._channel.close(grace=None)
             self._channel = self._stub = None
 
@@ -109,6 +110,7 @@ class CloudLink:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc
 
+        # Open at the first call. gRPC then reconnects by itself for as long as the channel exists.
         if self._stub is None:
             self._open()
         try:

@@ -73,6 +73,7 @@ class Actions:
                     return _unable(job, "the gateway has lost its record of this job")
                 # Fail before the action starts if the gateway's configuration has changed since the manifest was accepted.
                 self._files.plan(job)
+            # Reverting is the safe end where ECUs may run the new image. In INSTALLING nothing runs it yet, so the job simply fails.
             if job.resumes > MAX_RESUMES and job.state in (JobState.ACTIVATING, JobState.VERIFYING):
                 return await self._programming.revert(job, _resumed_too_often(job))
             if job.resumes > MAX_RESUMES and job.state is JobState.INSTALLING:
@@ -96,7 +97,9 @@ class Actions:
             await self._identities.refresh()
         except FlashError as error:
             _log.warning("after job %s: %s", job.job_id, str(error))
+            # The vehicle could not be read. Read it again before the next check-in.
             self._identities.forget()
+        # The next job verifies its own downloads, and old files would fill the disk.
         self._files.clear()
 
     async def _adopt(self, job: JobRecord) -> Outcome:

@@ -101,6 +101,7 @@ class ManifestCheck:
             try:
                 return await self._identities.refresh()
             except FlashError as error:
+                # A refusal, or a response that does not fit, would be the same later.
                 if not error.retryable or deadline.has_passed():
                     raise
                 self._dashboard.show(obstacle=Obstacle(kind=ObstacleKind.ECU_SILENT, text=str(error)))

@@ -112,6 +112,7 @@ class JobJournal:
             "job.state", job_id=job.job_id, **{"from": str(job.state), "to": str(after), "reason": outcome.reason}
         )
         _log.info("job %s: %s to %s%s", job.job_id, job.state, after, f": {outcome.reason}" if outcome.reason else "")
+        # Last, after disk, trace and log: tests kill the process here.
         self._persisted(after)
         return moved
 

@@ -115,6 +115,7 @@ def read_plan(targets: bytes, known: Iterable[KnownEcu]) -> Plan:
         signed = json.loads(targets)["signed"]
         expires_at = datetime.fromisoformat(signed["expires"]).timestamp()
         entries: dict[str, Any] = signed["targets"]
+        # Rule 1: the vehicle's part, and the part of every target below.
         custom = ManifestCustom.model_validate(signed[MANIFEST_CUSTOM_KEY])
         parts = [(path, entry, TargetCustom.model_validate(entry["custom"])) for path, entry in entries.items()]
     except ValidationError as error:
@@ -142,6 +143,7 @@ def judge_plan(
     Raises:
         ManifestRefused: the plan breaks one of these rules.
     """
+    # Rule 2: this vehicle and this job. Otherwise a manifest of another vehicle, or of an earlier job, could be replayed.
     if plan.custom.vin != vin:
         raise ManifestRefused(f"it is for vehicle {plan.custom.vin}, this is {vin}")
     if plan.custom.job_id != job_id:
@@ -158,6 +160,7 @@ def judge_plan(
 
 def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | None) -> None:
     name = planned.ecu
+    # Rule 3: the image is for the provisioned hardware. Its serial number is known, because ``read_plan`` found the ECU by it.
     if planned.hardware_id != known.hardware_id:
         raise ManifestRefused(
             f"its image for {name} is for hardware {planned.hardware_id}, {name} is {known.hardware_id}"
@@ -169,6 +172,7 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
         raise ManifestRefused(
             f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned"
         )
+    # Rule 5: neither the release counter nor the version may go back.
     running = identity.active
     if running.state is not SlotState.INVALID and planned.release_counter < running.security_counter:
         raise ManifestRefused(
@@ -189,12 +193,14 @@ def _planned(
     path: str, entry: Mapping[str, Any], custom: TargetCustom, by_serial: Mapping[str, KnownEcu]
 ) -> PlannedEcu:
     known = by_serial.get(custom.ecu_serial)
+    # Rule 3: only provisioned ECUs.
     if known is None:
         raise ManifestRefused(f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have")
     # TUF allows other hash algorithms. This vehicle requires SHA-256, whatever else is listed.
     hashes = entry.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
     patch = custom.patch
+    # Rule 7: encrypt both or none.
     if patch is not None and (patch.encryption is None) != (custom.encryption is None):
         raise ManifestRefused(f"it encrypts only one of image and patch for {known.name}")
     return PlannedEcu(
@@ -227,6 +233,7 @@ def _file(path: str, length: object, sha256: object) -> RemoteFile:
         or any(part in ("", ".", "..") for part in parts)
     ):
         raise ManifestRefused(f"its path {path!r} leads out of the artifact server's folder")
+    # The downloader reads at most this many bytes, so it must be there (endless data attack).
     if not isinstance(length, int) or length < 1:
         raise ManifestRefused(f"{path}: its length {length!r} is not a positive number")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):

@@ -94,13 +94,17 @@ class Primary:
             if self._trusted_dir.exists():
                 shutil.copytree(self._trusted_dir, candidate)
             candidate.mkdir(exist_ok=True)
+            # 1. Signatures, expiry, versions and hashes, on a copy of the accepted metadata.
             _refresh(metadata, root=self._root, metadata_dir=candidate)
             targets = (candidate / "targets.json").read_bytes()
+            # 2. The vehicle's own rules.
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
             judge_versions(plan, identities)
+            # 3. Other trusted sources.
             for judge in self._cross_checks:
                 judge(plan)
+            # 4. Nothing was refused: the copy becomes the accepted metadata.
             _adopt(candidate, self._trusted_dir)
         return Accepted(plan, targets)
 

@@ -27,6 +27,7 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
     """
     planned = {each.serial: each for each in plan.ecus}
     running = {identity.serial: identity for identity in identities.values()}
+    # Rule 8: the stated versions are true.
     for stated in plan.custom.vehicle:
         image, identity = planned.get(stated.ecu_serial), running.get(stated.ecu_serial)
         if image is not None and ImageVersion.parse(image.version) != ImageVersion.parse(stated.version):
@@ -40,6 +41,7 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
                 f"{stated.ecu} runs {identity.software_version}"
             )
     for each in plan.ecus:
+        # Rule 9: they meet the dependencies.
         own = _version(identities[each.ecu])
         # An ECU that runs nothing must remain rescuable, so the condition on its own version does not count then (ADR 6).
         needs = [need for need in each.dependencies if need.image_number != OWN_IMAGE or own != NOTHING_RUNS]

@@ -48,6 +48,7 @@ class BusOffWatch:
         self._socket = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
         try:
             self._socket.setblocking(False)
+            # No data frames: otherwise every frame of the bus would wake the caller.
             self._socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, b"")
             self._socket.setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_ERR_FILTER, struct.pack("=I", CAN_ERR_BUSOFF))
             self._socket.bind((interface,))

@@ -52,6 +52,7 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
     from otabench.bench.uds.transport.kernel import KernelChannel
     from otabench.bench.uds.transport.user import UserChannel
 
+    # The kernel's ISO-TP needs a network interface, which only socketcan has.
     is_socketcan = bus.get("interface") == "socketcan"
     if isotp.transport == "kernel" and not is_socketcan:
         raise ChannelUnavailable(
