@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from otabench.bench.pytest_plugin.items import BENCH_FIXTURE, RUN, folder_name, refuse
+from otabench.bench.pytest_plugin.items import BENCH_FIXTURE, RUN, evidence_folder, refuse
 
 if TYPE_CHECKING:
     import can
@@ -172,7 +172,7 @@ def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
     _need_feature(request, ecu, "power")
     switch = handles.Power(ecu)
     yield switch
-    if not ecu.bench.broken:
+    if not ecu.bench.broken and not request.config.stash[RUN].is_ending:
         ecu.bench.ecus.power(ecu.name).on()
 
 
@@ -187,8 +187,8 @@ def fault(request: pytest.FixtureRequest, ecu: Ecu) -> Faults:
 
 @pytest.fixture
 def artifacts_dir(request: pytest.FixtureRequest, bench: SharedBench) -> Path:
-    """A folder for this test's evidence, in the run's folder. Its CAN log is put there if the test fails."""
-    folder = bench.folder.root / "tests" / folder_name(request.node.nodeid)
+    """A folder for this test's files, in the run's folder. The evidence is put there if the test fails."""
+    folder = evidence_folder(bench.folder.root, request.node.nodeid)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,8 +1,8 @@
 """After each test that used the bench: what is tidied, and what must then be true.
 
-A test may leave a fault, an open job, a stopped process, an ECU that is off or another session: these are tidied silently. Anything
-else is an error of that test, which names it. A bench that is not healthy gets one power cycle; if that does not help, it is broken,
-and the remaining bench tests are skipped.
+The table in docs/pytest.md ("After each test") lists what a test may leave and what becomes of it; tests/plugin/test_leftovers.py
+holds it row by row. Anything else is an error of that test, which names it. A bench that is not healthy gets one power cycle; if
+that does not help, it is broken, and the remaining bench tests are skipped.
 
 Must be true: every process runs; every interface is up, ERROR-ACTIVE, and counted no error; every ECU answers in the default
 session, has no fault set, and runs a confirmed slot.
@@ -11,23 +11,28 @@ session, has no fault set, and runs a confirmed slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, PowerError
-from otabench.bench.launcher.specs.names import GATEWAY, load_process
+from otabench.bench.launcher.specs.names import GATEWAY, ecu_process, gate_process, load_process
 from otabench.bench.pytest_plugin import counters
 from otabench.bench.pytest_plugin.counters import Counters
+from otabench.bench.pytest_plugin.evidence import TroubleCodes
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
-from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.dtcs import read_dtcs
+from otabench.bench.uds.errors import EcuRefused, FlashError
 
-_ECU_ANSWERS_S = 5.0
-_AFTER_POWER_CYCLE_S = 15.0
+_ECU_ANSWERS_S: Final = 5.0
+_AFTER_POWER_CYCLE_S: Final = 15.0
+_CLEAR_ALL_CODES: Final = bytes.fromhex("14FFFFFF")
+"""ClearDiagnosticInformation of all groups (ISO 14229-1)."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found wrong after a test.
+class Sickness:
+    """What is wrong with the bench after a test.
 
     Attributes:
         problems: one line each.
@@ -58,26 +63,80 @@ def read_counters(bench: SharedBench) -> dict[str, Counters]:
     return found
 
 
-def after_test(bench: SharedBench, *, before: Mapping[str, Counters], is_destructive: bool) -> Finding | None:
-    """Tidy the bench and return what is wrong with it; None if nothing is.
+@dataclass(frozen=True)
+class Aftermath:
+    """What was found after a test.
+
+    Attributes:
+        sickness: what is wrong with the bench; None if nothing is.
+        trouble_codes: those of the ECUs before they were cleared; empty if they were not read.
+    """
+
+    sickness: Sickness | None = None
+    trouble_codes: TroubleCodes = field(default_factory=dict)
+
+
+def after_test(
+    bench: SharedBench, *, before: Mapping[str, Counters], is_destructive: bool = False, reads_codes: bool = False
+) -> Aftermath:
+    """Tidy the bench and return what is wrong with it.
 
     Args:
         bench: not broken.
         before: counters at the test's beginning.
         is_destructive: the test was allowed to damage the ECUs: simulated ones get their first firmware back.
+        reads_codes: read the trouble codes before they are cleared, also if nothing is wrong.
     """
     problems = tidy(bench, is_destructive=is_destructive)
     problems += prove(bench, before=before, within_s=_ECU_ANSWERS_S)
+    # Not earlier: until its jobs are closed, the gateway may be the one who speaks with the ECUs.
+    codes = read_trouble_codes(bench) if problems or reads_codes else {}
     if not problems:
-        return None
-    return Finding(problems, recovered=_recover(bench))
+        problems += _clear_trouble_codes(bench)
+    if not problems:
+        return Aftermath(trouble_codes=codes)
+    recovered = _recover(bench)
+    return Aftermath(Sickness(problems, recovered=recovered and not _clear_trouble_codes(bench)), codes)
+
+
+def read_trouble_codes(bench: SharedBench) -> TroubleCodes:
+    """Return the trouble codes of every ECU; of one that does not answer, why they were not read."""
+    found: dict[str, list[str]] = {}
+    for ecu in bench.topology.ecus:
+        try:
+            with bench.tester.client(ecu) as client:
+                found[ecu] = [str(record) for record in read_dtcs(client)]
+        except (BenchError, FlashError) as error:
+            found[ecu] = [f"not read: {error}"]
+    return found
+
+
+def _clear_trouble_codes(bench: SharedBench) -> list[str]:
+    """Clear the trouble codes of every ECU, so that the next test does not see them; return problems, one line each."""
+    problems = []
+    for ecu in bench.topology.ecus:
+        try:
+            with bench.tester.client(ecu) as client:
+                client.request(_CLEAR_ALL_CODES, step="14 FFFFFF clear trouble codes")
+        except EcuRefused:
+            continue  # an ECU without that service keeps its codes, and is not sick for that
+        except (BenchError, FlashError) as error:
+            problems.append(str(error))
+    return problems
 
 
 def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
     """Undo what a test may leave; return what cannot be undone, one line each."""
     gateway_was_up = bench.state is BenchState.APPLICATION
-    steps: list[Callable[[], None]] = [bench.processes.check, bench.tester.release, lambda: _clear(bench)]
+    steps: list[Callable[[], None]] = [
+        bench.processes.check,
+        bench.tester.release,
+        lambda: _start_ecus(bench),
+        lambda: _clear(bench),
+    ]
     if is_destructive:
+        if gateway_was_up:  # started again below, it reads the ECUs anew, and the cloud hears of their first firmware
+            steps += [lambda: bench.processes.stop(GATEWAY)]
         steps += [lambda ecu=ecu: bench.restore_factory(ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
     if gateway_was_up:
         steps += [bench.start_missing, bench.close_jobs]
@@ -91,9 +150,18 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
     return problems
 
 
+def _start_ecus(bench: SharedBench) -> None:
+    """Start the simulated ECUs that a test stopped or killed: without them there is nothing to clear a fault in."""
+    for ecu in bench.topology.simulated():
+        if not bench.processes.is_running(ecu_process(ecu)):
+            bench.processes.start(ecu_process(ecu))
+
+
 def _clear(bench: SharedBench) -> None:
-    """Clear all faults and loads, and switch on what is off."""
+    """Clear all faults of ECUs, frames and loads, and switch on what is off."""
     for bus in bench.topology.buses:
+        if bench.processes.is_running(gate_process(bus)):
+            bench.bus_ports.gate_of(bus).clear()
         if bench.processes.is_running(load_process(bus)):
             bench.bus_ports.load_of(bus).clear()
     for name in bench.topology.ecus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
@@ -30,6 +31,11 @@ def folder_name(nodeid: str) -> str:
     readable = replaced.encode(errors="replace")[-_MAX_READABLE_BYTES:].decode(errors="ignore").strip("_.")
     digest = hashlib.sha256(nodeid.encode(errors="surrogatepass")).hexdigest()[:10]
     return f"{readable}-{digest}".lstrip("-")
+
+
+def evidence_folder(run_folder: Path, nodeid: str) -> Path:
+    """Return the folder of a test's files and evidence; it may not exist."""
+    return run_folder / "tests" / folder_name(nodeid)
 
 
 def uses_bench(item: pytest.Item) -> bool:

@@ -7,6 +7,7 @@ started here; the first test that uses a fixture of the bench does that.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +15,13 @@ import pytest
 
 from otabench.bench.pytest_plugin.capabilities import CAPABILITIES
 from otabench.bench.pytest_plugin.demands import FEATURE, HIL, Missing, Requirements, missing_board, missing_feature
-from otabench.bench.pytest_plugin.items import FAILED, RUN, folder_name, refuse, uses_bench
+from otabench.bench.pytest_plugin.items import FAILED, RUN, evidence_folder, refuse, uses_bench
+from otabench.bench.pytest_plugin.junit import add_properties
+from otabench.bench.pytest_plugin.options import add_options
+from otabench.bench.pytest_plugin.roles import OUTPUT_KEY, is_worker, worker_count
 from otabench.bench.pytest_plugin.run import BenchRun
 
-pytest_plugins = ["otabench.bench.pytest_plugin.fixtures"]
+pytest_plugins = ["otabench.bench.pytest_plugin.fixtures", "otabench.bench.pytest_plugin.workers"]
 
 _DESTRUCTIVE: Final = "destructive"
 _MARKERS: Final = {
@@ -27,61 +31,10 @@ _MARKERS: Final = {
     _DESTRUCTIVE: "may damage a board's contents: runs only with --bench-destructive",
 }
 _OWN_FOLDER: Final = Path(__file__).parent
-_WORKER_OUTPUT: Final = "otabench_properties"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("otabench", "hardware-in-the-loop bench (otabench)")
-    group.addoption(
-        "--bench",
-        metavar="FILE",
-        dest="otabench_file",
-        default=os.environ.get("OTABENCH_BENCH", ""),
-        help="bench file (default: $OTABENCH_BENCH, else the built-in simulators)",
-    )
-    group.addoption(
-        "--bench-wait",
-        metavar="SECONDS",
-        dest="otabench_wait_s",
-        type=float,
-        default=0.0,
-        help="how long to wait for a bench that another run uses (default: not at all)",
-    )
-    group.addoption(
-        "--bench-ecu", metavar="NAME", dest="otabench_ecu", default="", help="the ECU that the fixture `ecu` gives"
-    )
-    group.addoption(
-        "--bench-runs",
-        metavar="DIR",
-        dest="otabench_runs",
-        default="",
-        help="where the run's folder is made: logs, captures, trace, evidence (default: runs below the root folder)",
-    )
-    group.addoption(
-        "--bench-pace",
-        action="store_true",
-        dest="otabench_pace",
-        help="make virtual buses as slow as their bit rate (default: as fast as they go)",
-    )
-    group.addoption(
-        "--bench-destructive",
-        action="store_true",
-        dest="otabench_destructive",
-        help="run tests marked destructive, which may damage a board's contents",
-    )
-    group.addoption(
-        "--keep-can-log",
-        action="store_true",
-        dest="otabench_keep_can_log",
-        help="keep the CAN log and pcap of every test, not only of those that fail",
-    )
-    group.addoption(
-        "--require",
-        metavar="NAMES",
-        default=os.environ.get("OTABENCH_REQUIRE", ""),
-        help="what may not be missing, by commas: a test that needs it fails instead of being skipped. "
-        f"{', '.join(CAPABILITIES)}, hil, feature, feature:NAME, or all",
-    )
+    add_options(parser.getgroup("otabench", "hardware-in-the-loop bench (otabench)"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -138,17 +91,18 @@ def _bench_file(config: pytest.Config, path: str) -> Path | None:
 def pytest_report_header(config: pytest.Config) -> str:
     run = config.stash[RUN]
     required = f", required: {', '.join(sorted(run.required.names))}" if run.required.names else ""
-    return f"otabench: {run.bench_file or run.bench_name}{required}"
+    shared = ", used by one worker at a time: the others wait for it" if worker_count(config) > 1 else ""
+    return f"otabench: {run.bench_file or run.bench_name}{required}{shared}"
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """All bench tests into one group: with ``--dist loadgroup``, xdist gives them to one worker, as there is one bench."""
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put all bench tests into one group for ``--dist loadgroup``, and check the bench file that they need."""
     asking = [item for item in items if uses_bench(item)]
     if config.pluginmanager.hasplugin("xdist"):
         for item in asking:
             item.add_marker(pytest.mark.xdist_group("otabench"))
-    if asking and not hasattr(config, "workerinput"):
+    if asking and not is_worker(session):
         _require_usable_bench_file(config.stash[RUN])
 
 
@@ -226,37 +180,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.stash[FAILED] = True
         bench = item.config.stash[RUN].bench
         if bench is not None and uses_bench(item):
-            evidence = bench.folder.root / "tests" / folder_name(item.nodeid)
-            report.sections.append(
-                ("otabench", f"CAN log and pcap: {evidence}\nrun folder:       {bench.folder.root}\n")
-            )
+            folder = evidence_folder(bench.folder.root, item.nodeid)
+            report.sections.append(("otabench", f"frames, trace, logs and trouble codes of this test: {folder}\n"))
     return report
 
 
-@pytest.hookimpl(tryfirst=True)  # before the JUnit file is written
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(
+    wrapper=True, tryfirst=True
+)  # the properties before the JUnit file is written and a worker's output sent
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     config = session.config
     run = config.stash[RUN]
-    run.stop()
-    if hasattr(config, "workeroutput"):
-        config.workeroutput[_WORKER_OUTPUT] = run.properties
+    if is_worker(session):
+        config.workeroutput[OUTPUT_KEY] = run.properties  # type: ignore[attr-defined]  # xdist's
     else:
-        _add_properties(config, run.properties)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """An xdist worker's end: its properties go into the JUnit file, which only this process writes."""
-    _add_properties(node.config, getattr(node, "workeroutput", {}).get(_WORKER_OUTPUT, {}))
-
-
-def _add_properties(config: pytest.Config, properties: dict[str, str]) -> None:
-    """Do what ``record_testsuite_property`` does, without its fixture, which does not work in an xdist worker."""
-    from _pytest.junitxml import xml_key
-
-    xml = config.stash.get(xml_key, None)
-    if xml is None:
-        return
-    for name, value in properties.items():
-        if (name, value) not in xml.global_properties:
-            xml.add_global_property(name, value)
+        add_properties(config, run.properties)
+    run.is_ending = True
+    try:
+        yield  # undoes the fixtures of a test that was cut off by Ctrl-C; they may still use the bench
+    finally:
+        run.stop()

@@ -6,12 +6,16 @@ Importing this module imports nothing heavy; ``topology`` and ``start`` do.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.pytest_plugin.demands import Requirements
+from otabench.bench.pytest_plugin.interruption import EndAsInterrupted
 
 if TYPE_CHECKING:
     from otabench.bench.launcher.lock import BenchLock
@@ -25,6 +29,9 @@ FIRST_VERSION: Final = "1.0.0"
 """What simulated ECUs are delivered with."""
 BUILT_IN: Final = "built-in simulators"
 _SAID_AT_MOST: Final = 20
+_TURN_INTERVAL_S: Final = 0.1
+_HOLDER_IS_NAMED_S: Final = 5.0
+"""A lock's holder writes its name a moment after it took the lock."""
 _POLL_INTERVAL_S: Final = 2.0
 """How often the gateway asks the cloud without being woken: a cancelled job is heard of soon."""
 
@@ -44,6 +51,8 @@ class BenchRun:
         keep_can_log: keep the CAN logs of tests that pass, too.
         required: what may not be missing.
         bench: once it is up.
+        is_ending: the session is over. A test that is still under way was cut off (Ctrl-C, SIGTERM): the bench is brought down
+            and not judged any more.
         broken: why the bench cannot be used any more; empty while it can.
         can_log: of the test that runs.
         properties: for the JUnit file, once the bench is up.
@@ -59,12 +68,14 @@ class BenchRun:
     keep_can_log: bool = False
     required: Requirements = field(default_factory=Requirements)
     bench: SharedBench | None = None
+    is_ending: bool = False
     broken: str = ""
     can_log: CanLog | None = None
     properties: dict[str, str] = field(default_factory=dict)
     _topology: Topology | None = None
     _lock: BenchLock | None = None
     _reporter: Reporter | None = None
+    _signals: EndAsInterrupted | None = None
 
     @property
     def bench_name(self) -> str:
@@ -99,9 +110,11 @@ class BenchRun:
         from otabench.bench.report.of_bench import Reporter
 
         options = self._options(overrides or {})
-        self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
         said: list[str] = []
-        self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
+        if self._lock is None:  # else this worker has waited for its turn
+            self._lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
+            self._lock.acquire(wait_s=self.wait_s, say=lambda line: print(f"otabench: {line}", flush=True))
+        self._signals = EndAsInterrupted()
         try:
             self.bench = SharedBench.bring_up(options, say=said.append)
             self._reporter = Reporter(self.bench.running)
@@ -115,6 +128,34 @@ class BenchRun:
             self.stop()
             raise
         return self.bench
+
+    def wait_for_turn(self) -> None:
+        """Wait as long as another worker of the same run has the bench, then take it.
+
+        Whatever else keeps this run from using the bench is left to ``start``, which reports it.
+        """
+        from otabench.bench.errors import BenchError
+        from otabench.bench.launcher.lock import BenchInUse, BenchLock, buses_of
+
+        if self.bench is not None or self.broken or self._lock is not None:
+            return
+        unnamed = Deadline(_HOLDER_IS_NAMED_S)
+        while True:
+            try:
+                lock = BenchLock(buses_of(self.topology()), bench=str(self.bench_file or BUILT_IN))
+                lock.acquire()
+            except BenchInUse as error:
+                pid = error.holder.get("pid")
+                if pid is None and unnamed.has_passed():
+                    return
+                if pid is not None and not _is_sibling(int(pid)):
+                    return
+            except BenchError:
+                return
+            else:
+                self._lock = lock
+                return
+            time.sleep(_TURN_INTERVAL_S)
 
     def _options(self, overrides: Mapping[str, Any]) -> BenchOptions:
         from otabench.bench.errors import WrongUsage
@@ -139,6 +180,9 @@ class BenchRun:
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+            if self._signals is not None:
+                self._signals.undo()
+                self._signals = None
 
     def _stop_bench(self, bench: SharedBench) -> None:
         from otabench.bench.report.of_bench import write_index_if_possible
@@ -156,3 +200,12 @@ class BenchRun:
         if not self.broken:
             first = reason.splitlines()[0] if reason else "unknown"
             self.broken = f"the bench is broken since {test}: {first}"
+
+
+def _is_sibling(pid: int) -> bool:
+    """Return whether that process is a worker of the same run: a child of the same controller."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:  # it has just ended
+        return True
+    return int(stat.rpartition(")")[2].split()[1]) == os.getppid()

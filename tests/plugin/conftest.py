@@ -30,6 +30,17 @@ ecus:
      image_size_bytes: 24576{board}}}
 """
 BOARD = f", serial: ADAS-1, security: {{secret: '{'ab' * 32}'}}"
+UDP_BENCH_FILE = """
+vehicle: {vin: W0TABENCH00000004}
+buses:
+  powertrain: {interface: udp_multicast, channel: 239.74.163.61, port: 43161, hop_limit: 0}
+ecus:
+  engine:
+    {kind: simulated, bus: powertrain, request_id: 0x6C0, response_id: 0x6C8, hardware_id: engine-mcu-a, image_size_bytes: 24576}
+  adas:
+    {kind: simulated, bus: powertrain, request_id: 0x6C1, response_id: 0x6C9, hardware_id: adas-soc-b, image_size_bytes: 24576}
+"""
+"""A bench that needs no CAN in the kernel."""
 
 BenchFile = Callable[..., str]
 

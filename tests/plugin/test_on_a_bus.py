@@ -45,7 +45,8 @@ def test_3_off_is_silent(bench, power, can_bus):
         bench.transition("asleep")
 
 
-def test_4_fails_and_leaves_evidence(isotp, can_log):
+def test_4_fails_and_leaves_evidence(isotp, can_log, fault):
+    fault("voltage", volts=7.5)
     assert isotp.request(bytes.fromhex("22F186")) == bytes.fromhex("62F18601")
     assert len(can_log.frames()) == 2
     assert False, "wanted"
@@ -112,7 +113,7 @@ def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: Bench
     run_folder = (pytester.path / "runs" / "latest").resolve()
     evidence = {path.parent.name[:23]: path.parent for path in (run_folder / "tests").glob("*/powertrain.log")}
     _assert_evidence(next(path for key, path in evidence.items() if "test_4" in key))
-    assert f"CAN log and pcap: {run_folder / 'tests'}" in said
+    assert f"frames, trace, logs and trouble codes of this test: {run_folder / 'tests'}" in said
     assert not any("test_1" in key or "test_2" in key for key in evidence)
     assert [path.name for path in (run_folder / "tests").glob("*test_5*/*")] == ["note.txt"]
 
@@ -151,3 +152,9 @@ def _assert_evidence(folder: Path) -> None:
     assert any(payload.startswith("0462F18601") for payload in payloads)
     assert all(" vcan0 " in line for line in lines)
     assert (folder / "powertrain.pcap").stat().st_size > 24 + 24 * len(lines) // 2
+    events = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    assert "fault" in " ".join(event["event"] for event in events), events
+    assert "bench.up" not in {event["event"] for event in events}
+    codes = (folder / "trouble-codes.txt").read_text().splitlines()
+    assert codes[0].startswith("engine: P0562-00 the supply's voltage is too low")
+    assert codes[-1] == "adas: none"
