@@ -5,6 +5,7 @@ from udsoncan.exceptions import NegativeResponseException
 
 SOFTWARE_VERSION = 0xF189
 INVALID_KEY = 0x35
+CONFIRMED = 0x08
 
 
 @pytest.mark.parametrize("ecu", ["engine", "adas"], indirect=True)
@@ -21,6 +22,23 @@ def test_a_wrong_key_is_refused(uds_client, can_log):
         uds_client.send_key(0x02, bytes(32))
     assert refusal.value.response.code == INVALID_KEY
     can_log.wait_for(lambda frame: frame.data[1:4] == bytes((0x7F, 0x27, INVALID_KEY)))
+
+
+def trouble_codes(uds_client):
+    return [dtc.id for dtc in uds_client.get_dtc_by_status_mask(CONFIRMED).service_data.dtcs]
+
+
+@pytest.mark.parametrize("nominal", [True, False, True], ids=["before", "low", "after"])
+def test_a_low_voltage_sets_a_trouble_code_for_this_test_only(uds_client, fault, nominal):
+    if not nominal:
+        fault("voltage", volts=7.5)
+    assert trouble_codes(uds_client) == ([] if nominal else [0x056200])
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b"])
+def test_each_test_has_a_folder_of_its_own(artifacts_dir, name):
+    assert list(artifacts_dir.iterdir()) == []
+    (artifacts_dir / "name.txt").write_text(name)
 
 
 @pytest.mark.feature("canfd")
