@@ -9,6 +9,7 @@ run           one pytest run: options, the bench once it is up, why it is broken
 interruption  SIGTERM and SIGHUP end a run as Ctrl-C does
 workers, roles  pytest-xdist: several workers, one bench
 shared_bench  the bench that all tests of a run share, and the states it can be asked for
+upkeep        what keeps the bench going between tests
 tester        UDS beside the gateway
 guard         around each test: evidence, health, verdict
 health        after each test: what is tidied, what must be true

@@ -16,6 +16,7 @@ from otabench.bench.errors import WrongUsage
 from otabench.bench.launcher.jobs import CampaignHandle
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.launcher.specs.names import GATEWAY
+from otabench.bench.pytest_plugin import upkeep
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.uds.endpoint import EcuEndpoint
@@ -201,7 +202,7 @@ class Gateway:
         """
         since_ns = time.monotonic_ns()
         self.bench.processes.start(GATEWAY)
-        self.bench.await_gateway_reading(since_ns=since_ns)
+        upkeep.await_gateway_reading(self.bench.running, since_ns=since_ns)
 
     def restart(self) -> None:
         """Stop and starts it.

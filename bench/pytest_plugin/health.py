@@ -17,7 +17,7 @@ from typing import Final
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, PowerError
 from otabench.bench.launcher.specs.names import GATEWAY, ecu_process, gate_process, load_process
-from otabench.bench.pytest_plugin import counters
+from otabench.bench.pytest_plugin import counters, upkeep
 from otabench.bench.pytest_plugin.counters import Counters
 from otabench.bench.pytest_plugin.evidence import TroubleCodes
 from otabench.bench.pytest_plugin.shared_bench import BenchState, SharedBench
@@ -137,9 +137,9 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
     if is_destructive:
         if gateway_was_up:  # started again below, it reads the ECUs anew, and the cloud hears of their first firmware
             steps += [lambda: bench.processes.stop(GATEWAY)]
-        steps += [lambda ecu=ecu: bench.restore_factory(ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
+        steps += [lambda ecu=ecu: upkeep.restore_factory(bench.running, ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
     if gateway_was_up:
-        steps += [bench.start_missing, bench.close_jobs]
+        steps += [lambda: upkeep.start_missing(bench.running), lambda: upkeep.close_jobs(bench.running)]
     problems = []
     for step in steps:
         try:
@@ -216,8 +216,8 @@ def _recover(bench: SharedBench) -> bool:
                 bench.ecus.power(ecu).cycle()
             except PowerError:
                 continue  # it cannot be switched; whether it is healthy is seen below
-        bench.start_missing()
-        bench.close_jobs()
+        upkeep.start_missing(bench.running)
+        upkeep.close_jobs(bench.running)
     except (BenchError, FlashError):
         return False
     bench.state = BenchState.APPLICATION

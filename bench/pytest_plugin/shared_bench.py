@@ -13,35 +13,36 @@ bus. The first transition that fails breaks the bench, and the remaining bench t
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from otabench.bench.clients.job_watch import TraceTail
-from otabench.bench.deadline import Deadline
-from otabench.bench.errors import BenchError, EndpointError
+from otabench.bench.bus.pacing import Pacing
+from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.errors import BenchError
 from otabench.bench.firmware import images
+from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher import endpoints
 from otabench.bench.launcher.bench import Bench
+from otabench.bench.launcher.bus_faults import BusPorts
+from otabench.bench.launcher.ecus import Ecus
+from otabench.bench.launcher.jobs import Jobs
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.specs.names import CAPTURES, CLOUD_CONTROL, GATEWAY, ecu_process
+from otabench.bench.launcher.processes import Processes
+from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench.launcher.specs.names import GATEWAY, ecu_process
+from otabench.bench.pytest_plugin import upkeep
 from otabench.bench.pytest_plugin.tester import Tester
+from otabench.bench.topology.model import Topology
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto.image_format import ImageVersion
-from otabench.proto.job_states import from_wire, is_final
 
 if TYPE_CHECKING:
     from otabench.bench.clients.operator import OperatorClient
 
 _ECU_ANSWERS_S: Final = 15.0
-_JOB_ENDS_S: Final = 60.0
-_GATEWAY_READS_S: Final = 20.0
-_CANCEL_AFTER_S: Final = 0.5
-_POLL_INTERVAL_S: Final = 0.1
 
 
 class BenchState(StrEnum):
@@ -64,9 +65,7 @@ class SharedBench:
         running: a bench that is up; ``bring_up`` brings up one of its own.
 
     Attributes:
-        running: the bench.
-        processes, ecus, jobs, bus_ports, hmi, topology, folder, options, firmware, pacings, kernel_can: the running bench's own,
-            see ``Bench``.
+        running: the bench. Its parts are properties here, too: ``processes``, ``ecus``, ``jobs``, … (see ``Bench``).
         tester: UDS beside the gateway.
         state: the last one that was reached.
         broken: why the bench cannot be used any more; empty while it can.
@@ -74,17 +73,6 @@ class SharedBench:
 
     def __init__(self, running: Bench) -> None:
         self.running = running
-        self.processes = running.processes
-        self.ecus = running.ecus
-        self.jobs = running.jobs
-        self.bus_ports = running.bus_ports
-        self.hmi = running.hmi
-        self.topology = running.topology
-        self.folder = running.folder
-        self.options = running.options
-        self.firmware = running.firmware
-        self.pacings = running.pacings
-        self.kernel_can = running.kernel_can
         self.tester = Tester(
             endpoints.all_endpoints(running.topology, keys_dir=running.setup.keys_dir),
             trace=running.folder.trace,
@@ -117,17 +105,62 @@ class SharedBench:
             running.stop()
             raise
         try:
-            shared.await_gateway_reading(since_ns=0)
+            upkeep.await_gateway_reading(running, since_ns=0)
             shared.transition(BenchState.APPLICATION)
         except BaseException:
             shared.stop()
             raise
         return shared
 
+    # The parts of the bench.
+
+    @property
+    def processes(self) -> Processes:
+        return self.running.processes
+
+    @property
+    def ecus(self) -> Ecus:
+        return self.running.ecus
+
+    @property
+    def jobs(self) -> Jobs:
+        return self.running.jobs
+
+    @property
+    def bus_ports(self) -> BusPorts:
+        return self.running.bus_ports
+
+    @property
+    def hmi(self) -> HmiClient:
+        return self.running.hmi
+
     @property
     def operator(self) -> OperatorClient:
-        """See ``Bench.operator``."""
         return self.running.operator
+
+    @property
+    def topology(self) -> Topology:
+        return self.running.topology
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.running.folder
+
+    @property
+    def options(self) -> BenchOptions:
+        return self.running.options
+
+    @property
+    def firmware(self) -> dict[str, dict[str, FirmwareFile]]:
+        return self.running.firmware
+
+    @property
+    def pacings(self) -> dict[str, Pacing]:
+        return self.running.pacings
+
+    @property
+    def kernel_can(self) -> bool:
+        return self.running.kernel_can
 
     def stop(self) -> None:
         """Stop the tester and the bench. May be called twice."""
@@ -181,14 +214,14 @@ class SharedBench:
         self._leave()
         self._supply()
         self._prove_default()  # before the gateway is there: it reads the ECUs when it starts
-        self.start_missing()
+        upkeep.start_missing(self.running)
 
     def _leave(self) -> None:
         self.tester.release()
 
     def _stop_gateway(self) -> None:
         if self.processes.is_running(GATEWAY):
-            self.close_jobs()
+            upkeep.close_jobs(self.running)
             self.processes.stop(GATEWAY)
 
     def _supply(self) -> None:
@@ -224,92 +257,6 @@ class SharedBench:
                 f"{found.ecu}: slot {found.active_slot} runs {found.active.version or 'nothing'} as {found.active.state}, "
                 "not CONFIRMED"
             )
-
-    def start_missing(self) -> None:
-        """Start what a test stopped or killed, except captures, whose files would begin anew.
-
-        Raises:
-            ProcessFailed: a process does not come up.
-        """
-        missing = [
-            name
-            for name in self.processes.names
-            if not name.startswith(CAPTURES) and not self.processes.is_running(name) and name not in self.options.absent
-        ]
-        for name in sorted(missing, key=lambda name: name == GATEWAY):  # the gateway last: it uses all the others
-            since_ns = time.monotonic_ns()
-            self.processes.start(name)
-            if name == GATEWAY:
-                self.await_gateway_reading(since_ns=since_ns)
-
-    def await_gateway_reading(self, *, since_ns: int) -> None:
-        """Wait until the gateway has read all ECUs after that moment (monotonic clock); it sends them nothing more until the next job.
-
-        Raises:
-            BenchError: it has not read them in time.
-        """
-        deadline = Deadline(_GATEWAY_READS_S)
-        missing = set(self.topology.ecus)
-        tail = TraceTail(self.folder.trace)
-        while missing:
-            for event in tail.new_events():
-                if event.event == "ecu.identity" and event.component == "gateway" and event.mono_ns >= since_ns:
-                    missing.discard(event.ecu or "")
-            job = self.jobs.current()
-            if job is not None and not job.ended:
-                return  # the gateway continues that job, and reads the ECUs at its end
-            self.processes.check()
-            if deadline.has_passed():
-                raise BenchError(
-                    f"the gateway has not read {', '.join(sorted(missing))} within {_GATEWAY_READS_S:.0f} s; "
-                    f"see {self.folder.log(GATEWAY)}"
-                )
-            deadline.pause(_POLL_INTERVAL_S)
-
-    def close_jobs(self) -> None:
-        """Wait until no job of this vehicle is open, and cancel those that do not end soon.
-
-        Raises:
-            BenchError: a job stays open.
-        """
-        if not self.processes.is_running(CLOUD_CONTROL) or self.jobs.campaign is None:
-            return
-        started = time.monotonic()
-        while True:
-            left = [
-                campaign.campaign_id
-                for campaign in self.operator.list_campaigns()
-                if not all(is_final(from_wire(job.state)) for job in campaign.jobs)
-            ]
-            if not left:
-                return
-            waited_s = time.monotonic() - started
-            if waited_s > _JOB_ENDS_S:
-                raise BenchError(f"campaign {', '.join(left)} is still open {waited_s:.0f} s after the test")
-            if waited_s > _CANCEL_AFTER_S:
-                self._cancel(left)
-            time.sleep(_POLL_INTERVAL_S)
-
-    def _cancel(self, campaigns: list[str]) -> None:
-        for campaign in campaigns:
-            try:
-                self.operator.cancel_campaign(campaign, reason="the test is over")
-            except EndpointError:
-                continue  # it is past the point where it can be canceled, and ends by itself
-
-    def restore_factory(self, ecu: str) -> None:
-        """Bring a simulated ECU back to how it was delivered, with a new flash.
-
-        Raises:
-            BenchError: the ECU is a board, or it does not come up.
-        """
-        process = ecu_process(ecu)
-        if ecu not in self.topology.simulated():
-            raise BenchError(f"{ecu} is a real board: bring its first firmware back with its programmer")
-        self.processes.stop(process)
-        config = json.loads(self.folder.config(process).read_text(encoding="utf-8"))
-        (self.folder.root / config["state_file"]).unlink(missing_ok=True)
-        self.processes.start(process)
 
     def next_version(self) -> str:
         """Return the version after the newest that any ECU runs: one minor further, so that no security counter rises.

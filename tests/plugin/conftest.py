@@ -6,6 +6,7 @@ two copies of one module. So all of them are imported here, once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -30,15 +31,17 @@ ecus:
      image_size_bytes: 24576{board}}}
 """
 BOARD = f", serial: ADAS-1, security: {{secret: '{'ab' * 32}'}}"
-UDP_BENCH_FILE = """
-vehicle: {vin: W0TABENCH00000004}
+UDP_PORT = 20_000 + os.getpid() % 10_000
+"""Of this process: several run tests of this folder at the same time."""
+UDP_BENCH_FILE = f"""
+vehicle: {{vin: W0TABENCH00000004}}
 buses:
-  powertrain: {interface: udp_multicast, channel: 239.74.163.61, port: 43161, hop_limit: 0}
+  powertrain: {{interface: udp_multicast, channel: 239.74.163.61, port: {UDP_PORT}, hop_limit: 0}}
 ecus:
   engine:
-    {kind: simulated, bus: powertrain, request_id: 0x6C0, response_id: 0x6C8, hardware_id: engine-mcu-a, image_size_bytes: 24576}
+    {{kind: simulated, bus: powertrain, request_id: 0x6C0, response_id: 0x6C8, hardware_id: engine-mcu-a, image_size_bytes: 24576}}
   adas:
-    {kind: simulated, bus: powertrain, request_id: 0x6C1, response_id: 0x6C9, hardware_id: adas-soc-b, image_size_bytes: 24576}
+    {{kind: simulated, bus: powertrain, request_id: 0x6C1, response_id: 0x6C9, hardware_id: adas-soc-b, image_size_bytes: 24576}}
 """
 """A bench that needs no CAN in the kernel."""
 

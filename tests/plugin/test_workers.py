@@ -14,7 +14,7 @@ import pytest
 
 from otabench.bench.launcher.lock import BenchInUse, BenchLock
 from otabench.bench.pytest_plugin.run import BenchRun
-from tests.plugin.conftest import UDP_BENCH_FILE
+from tests.plugin.conftest import UDP_BENCH_FILE, UDP_PORT
 
 DIES_ONCE = """
 import os
@@ -65,10 +65,10 @@ def test_one_bench_serves_two_workers_and_outlives_one(pytester: pytest.Pytester
     assert "is in use by" not in printed
 
 
-HOLD = """
+HOLD = f"""
 import sys
 from otabench.bench.launcher.lock import BenchLock
-lock = BenchLock([("udp_multicast", "port 43161")], bench="other.bench.yaml")
+lock = BenchLock([("udp_multicast", "port {UDP_PORT}")], bench="other.bench.yaml")
 lock.acquire()
 print("held", flush=True)
 sys.stdin.readline()
@@ -106,7 +106,7 @@ def test_a_worker_waits_for_another_one_of_its_run_and_then_has_the_bench(
     waiter.join(10)
     assert not waiter.is_alive()
     with pytest.raises(BenchInUse):
-        BenchLock([("udp_multicast", "port 43161")], bench="a third").acquire()
+        BenchLock([("udp_multicast", f"port {UDP_PORT}")], bench="a third").acquire()
 
 
 def test_a_worker_does_not_wait_for_another_run(holder: subprocess.Popen[str], waiting_run: BenchRun) -> None:
