@@ -29,14 +29,8 @@ def test_both_ecus_go_back_when_one_does_not_boot(campaign, ecus, fault):
 def own_image(bench, folder, version, binary):
     """Pack a program into an image for the engine, signed with the bench's own key."""
     entry = bench.topology.ecus["engine"]
-    packed = images.pack(
-        binary,
-        ecu="engine",
-        hardware_id=entry.hardware_id,
-        version=version,
-        keys_dir=bench.folder.keys,
-        out=folder / f"engine-{version}.bin",
-    )
+    details = images.ImageDetails(ecu="engine", hardware_id=entry.hardware_id, version=version)
+    packed = images.pack(binary, details, keys_dir=bench.folder.keys, out=folder / f"engine-{version}.bin")
     return packed.path.read_bytes()
 
 
