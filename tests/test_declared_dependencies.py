@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from tests.test_layering import PACKAGES, ROOT, imports_of, sources
 
-OF_THE_PLUGIN = {name: "bench/pytest_plugin/" for name in ("pytest", "_pytest", "xdist")}
+OF_THE_PLUGIN = dict.fromkeys(("pytest", "_pytest", "xdist"), "bench/pytest_plugin/")
 """Whoever loads the plugin has pytest: otabench does not bring it. xdist is imported where it is one of pytest's plugins."""
 OF_AN_EXTRA = {"odxtools": "bench/firmware/programs/odx.py"}
 """These modules import them late, and name the extra where they are missing."""
