@@ -57,6 +57,7 @@ def _power(ecu: Ecu, message: Message) -> Message:
         ecu.life.switch_on("control port")
     elif wanted == "off":
         ecu.life.switch_off("control port")
+    # Off and on in one turn of the loop: no request is served in between.
     elif wanted == "cycle":
         ecu.life.switch_off("control port", off_s=None)
         ecu.life.switch_on("control port")

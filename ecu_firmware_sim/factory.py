@@ -50,6 +50,7 @@ def provision(config: EcuConfig) -> Provision:
         key = load_pem_public_key(_read("image_public_key", config.image_public_key))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"image_public_key {config.image_public_key}: not a PEM public key") from error
+    # One algorithm: the bootloader has no agility that could be attacked.
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"image_public_key {config.image_public_key}: not an Ed25519 key")
     try:
@@ -150,6 +151,7 @@ def _write_whole(path: Path, data: bytes | bytearray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
             new.write(data)
+            # Before the rename: after a crash of the machine, the name must not lead to an empty file.
             new.flush()
             os.fsync(new.fileno())
         Path(new.name).replace(path)

@@ -85,6 +85,7 @@ def parse(message: dict[str, Any]) -> Fault:
     Raises:
         FaultError: unknown kind, or a member that is missing, unknown or out of range.
     """
+    # Members are taken out one by one: what is left at the end is unknown.
     given = dict(message)
     name = given.pop("kind", None)
     try:
@@ -98,10 +99,12 @@ def parse(message: dict[str, Any]) -> Fault:
     for key, default in _OPTIONS.get(kind, {}).items():
         value = given.pop(key, default)
         values[key] = str(value) if isinstance(default, str) else _number(kind, key, value)
+    # Optional without a default: ``FaultEffects`` draws the seed, so that two cuts differ.
     if kind is FaultKind.POWER_CUT and "seed" in given:
         values["seed"] = int(_number(kind, "seed", given.pop("seed")))
     if given:
         raise FaultError(f"{kind} has no parameter {', '.join(sorted(given))}")
+    # One name from here on: the trace and the sweep call it ``before``.
     if values.get("mode") == CLEAN:
         values["mode"] = str(Cut.BEFORE)
     if values.get("mode", Cut.TORN) not in list(Cut):
@@ -115,6 +118,7 @@ def parse_short(text: str) -> Fault:
     Raises:
         FaultError: as ``parse``.
     """
+    # An unknown kind is left to ``parse``, which has the better message.
     name, *numbers = text.split(":")
     try:
         keys = (*_NUMBERS[FaultKind(name)], "count")
@@ -170,6 +174,7 @@ class Faults:
 
 def _number(kind: FaultKind, key: str, value: object) -> float | int:
     try:
+        # Text comes from the short form, and may be hexadecimal; a bool is an int in Python, and never meant here.
         if isinstance(value, str):
             number: float | int = float(value) if "." in value else int(value, 0)
         elif isinstance(value, int | float) and not isinstance(value, bool):

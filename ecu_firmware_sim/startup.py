@@ -58,6 +58,7 @@ class Startup:
             )
         except AlgorithmError as error:
             raise ConfigError(f"security_algorithm: {error}") from error
+        # One bootloader for boots and for check memory: an image that is STAGED has passed the same code that will boot it.
         self._bootloader = Bootloader(flash, layout, self._storage.boot_control, given.policy)
 
     @property
@@ -143,6 +144,7 @@ class Startup:
             job_id=lambda: self.trace.job_id or nvm.current.job_id,
         )
         dtcs.start_operation_cycle()
+        # After the start of the cycle, which would count it as a failure of the cycle before.
         if lost:
             dtcs.set(Dtc.FLASH_ERROR, "neither NVM bank was readable")
         return dtcs

@@ -116,6 +116,7 @@ def functional_request(data: bytes, address: FrameAddress) -> Received | None:
     # The second form exists only in frames longer than 8 bytes: in a classic frame, a length of 0 is an error.
     is_long = len(data) > 8
     content = address.content_of(data)
+    # High nibble: 0 is a single frame. Multi-frame messages are physical only (ISO 15765-2).
     if not content or content[0] >> 4:
         return None
     length, start = content[0] & 0x0F, 1

@@ -79,6 +79,7 @@ class Memory:
 
     def store(self, address: int, data: bytes) -> None:
         """Write to RAM or to erased flash. Raises FlashError, PowerLost."""
+        # RAM holds the driver. It is kept and never executed: that it was loaded is what personalities ask for.
         if address >= RAM_BASE:
             self._ram[address - RAM_BASE : address - RAM_BASE + len(data)] = data
             return

@@ -10,6 +10,7 @@ from typing import Final
 # Addresses as in many Cortex-M controllers.
 FLASH_BASE: Final = 0x0800_0000
 RAM_BASE: Final = 0x2000_0000
+# Small, so that a sweep of power cuts is quick.
 SECTORS: Final = 16
 
 

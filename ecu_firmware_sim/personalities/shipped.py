@@ -18,7 +18,9 @@ from otabench.ecu_firmware_sim.personalities.personality import (
 PERSONALITIES: Final[Mapping[str, Personality]] = {
     each.name: each
     for each in (
+        # The plain case: all the defaults of ``Personality``.
         Personality("single-bank"),
+        # Memory by numbered blocks instead of addresses, a driver in RAM, compression.
         Personality(
             "block-ids",
             levels={0x11: Level()},
@@ -36,6 +38,7 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             max_block=0x0802,
             check=Check(with_block=True, status=False),
         ),
+        # Records with their own addresses and CRCs; the erase is polled.
         Personality(
             "records",
             resets_into_bootloader=False,
@@ -48,6 +51,7 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             commit_done=0x02,
             fingerprint=None,
         ),
+        # One level of security to leave the application, another one to program.
         Personality(
             "two-levels",
             levels={1: Level(session=3), 3: Level(key_xor=0x3C, session=2)},
@@ -59,6 +63,7 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             check=Check(crc="CRC16-CCITT-FALSE", width=2, is_running=True),
             max_block=0x0202,
         ),
+        # The response to 11 comes from the software that starts; a CRC that no catalogue has.
         Personality(
             "late-reset",
             levels={1: Level(seed_bytes=16)},
@@ -70,6 +75,7 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             stray_bytes=b"\x00\x00",
             late_reset_answer=True,
         ),
+        # A second bootloader is loaded into RAM, started by a routine, and programs the flash.
         Personality(
             "secondary-bootloader",
             levels={1: Level(seed_bytes=3)},

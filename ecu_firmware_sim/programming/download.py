@@ -75,6 +75,7 @@ class PageWriter:
 
     def flush(self) -> None:
         """Raise FlashError, PowerLost."""
+        # The last page is programmed in part; its rest stays erased, and nothing is programmed there before the next erase.
         rest, self._rest = self._rest, b""
         self._flash.program(self._offset, rest)
         self._offset += len(rest)
@@ -98,6 +99,7 @@ class RawDownload:
     def write(self, data: bytes) -> None:
         if self.received_bytes + len(data) > self._size:
             raise TooMuchData(f"{self._size} bytes were announced")
+        # Counted after it is written: a block that the flash refused was not received.
         self._writer.write(data)
         self.received_bytes += len(data)
 

@@ -1,4 +1,4 @@
-"""Requests of the tester: served at once or as a pending operation, unless a fault disturbs them; and S3 between them."""
+"""Serving the tester's requests, at once or as a pending operation, unless a fault disturbs them; and S3 between them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The watch over a trial image: it is reset if it is not confirmed in time, hangs or crashes.
 
 Faults make it hang or crash. The trouble code of a failure is always stored before the trial loses its boots: a power cut between
-the two then repeats the failure and never hides it.
+the two may leave a code whose trial goes on, but never a trial that ended without a code.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ HANG_WATCHDOG_S: Final = 1.0
 
 
 class TrialWatch:
-    """The trials of one ECU, from boot to boot.
+    """The watch over the trials of one ECU.
 
     Args:
         startup: has boot control and the trace.
-        confirm_timeout_s: how long a trial image may run unconfirmed.
+        faults: those that make an image fail.
+        deadlines: where the watch has its own.
+        connection: closed while an image hangs.
+        operations: abandoned before an image is reset.
+        confirm_timeout_s: the time within which a trial image must be confirmed.
         restart: resets the ECU.
     """
 
@@ -87,7 +91,7 @@ class TrialWatch:
 
     def time_out(self, device: Device) -> None:
         """End a trial that was not confirmed in time: it has no boots left."""
-        # A tester may have confirmed it by an operation that ended just now.
+        # Confirmed by a request whose response could not be sent: ``end_watch`` was not called then.
         if not device.firmware.on_trial:
             return
         self._operations.abandon()
@@ -124,7 +128,7 @@ class TrialWatch:
         self._restart()
 
     def _fail(self, dtcs: DtcMemory, reason: str, *, before_restart: Callable[[], None] = lambda: None) -> None:
-        # This order: see the rule above.
+        # The code first: see the rule in the module's docstring.
         dtcs.set(Dtc.BOOT_FAILED, reason)
         before_restart()
         control = self._startup.boot_control.current

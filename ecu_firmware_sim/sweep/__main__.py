@@ -55,6 +55,7 @@ def load(folder: Path) -> Update:
         )
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    # Only the first mistake: the file is written by `otabench perf`, and a user who edits it needs one at a time.
     except ValidationError as error:
         raise ConfigError(f"{folder / 'ecu.json'}: {error.errors()[0]['msg']}") from error
 

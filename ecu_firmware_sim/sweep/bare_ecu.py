@@ -215,6 +215,7 @@ class BareEcu:
 
     def _download(self, address: int, data: bytes, *, size: int | None = None, data_format: int = 0) -> None:
         self.ask(bytes((0x34, data_format, 0x44)) + _window(address, len(data) if size is None else size))
+        # The counter wraps after 255 blocks; ``& 0xFF`` makes FF be followed by 00 (ISO 14229-1).
         for number, start in enumerate(range(0, len(data), BLOCK_BYTES), start=1):
             self.ask(bytes((0x36, number & 0xFF)) + data[start : start + BLOCK_BYTES])
         self.ask(b"\x37")

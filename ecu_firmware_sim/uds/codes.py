@@ -72,6 +72,7 @@ class Session(IntEnum):
     EXTENDED = 0x03
 
 
+# 02 keyOffOnReset is not supported: no ignition key is simulated.
 class ResetType(IntEnum):
     """Sub-functions of ECUReset."""
 

@@ -76,6 +76,9 @@ Services = Mapping[int, Service]
 Rule = Callable[[Request, Service], Nrc | None]
 
 
+# Each rule may rely on the ones before it: a sub-function is looked up only once it is known to be supported.
+
+
 def service_allowed_in_session(request: Request, service: Service) -> Nrc | None:
     if request.dialogue.session not in service.sessions:
         return Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION
@@ -132,6 +135,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 def judge(request: Request, services: Services) -> Service | Nrc:
     """Return the service that is to perform the request, or the NRC with which it is refused."""
+    # The first rule of all, and not among RULES, because the others need the service.
     service = services.get(request.data[0])
     if service is None:
         return Nrc.SERVICE_NOT_SUPPORTED

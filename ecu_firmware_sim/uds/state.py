@@ -72,6 +72,7 @@ class Communication:
 
     def sends(self, kind: MessageKind) -> bool:
         """Return whether messages of that kind are sent."""
+        # 0 is enableRxAndTx: what no request has named is enabled.
         return not self.control_types.get(kind, 0) & _DISABLE_TX
 
 

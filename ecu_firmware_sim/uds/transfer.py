@@ -58,6 +58,7 @@ def request_download(request: Request) -> bytes:
     except NotNow as error:
         raise Negative(Nrc.CONDITIONS_NOT_CORRECT) from error
     except NotAccepted as error:
+        # The only refusal of 34 that is remembered: the others are mistakes of the tester, this one has a reason in the update.
         _remember(request, CheckStatus.PATCH_REFUSED, str(error))
         raise Negative(Nrc.UPLOAD_DOWNLOAD_NOT_ACCEPTED) from error
     download = firmware.begin_download(address, size, download_format)
@@ -84,6 +85,7 @@ def request_transfer_exit(request: Request) -> bytes | Later:
     transfer = _transfer(request)
     if not transfer.download.complete:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)
+    # Rebuilding may take longer than P2 by itself.
     if transfer.download.is_rebuilt or request.device.firmware.flash.takes_time:
         return Later(lambda: _finish(request, transfer))
     return _finish(request, transfer)
@@ -133,6 +135,7 @@ def _finish(request: Request, transfer: OpenTransfer) -> bytes:
     return b"\x77"
 
 
+# The order does not matter for a power cut: a refusal is remembered in RAM only, and the next check finds the slot INVALID anyway.
 def _remember(request: Request, status: CheckStatus, text: str) -> None:
     request.device.firmware.refuse_download(status, text)
     request.device.dtcs.set(Dtc.IMAGE_REFUSED, text)

@@ -45,6 +45,7 @@ def _extended_data(request: Request) -> bytes:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     status, stored = found
     response = bytes((0x59, EXTENDED_DATA)) + request.data[2:5] + bytes((status,))
+    # Known, and never set: ISO 14229-1 answers positively, without a record.
     if stored is None:
         return response
     wanted = _RECORDS if number == ALL_RECORDS else {number: _RECORDS[number]}
