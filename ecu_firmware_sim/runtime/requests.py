@@ -55,7 +55,7 @@ class Requests:
             answer = server.reject(request, now_s=time.monotonic())
         if isinstance(answer, PendingResponse):
             self._operations.start(answer)
-            # Most work has ended by now; without this, its response would wait for the next turn of the loop.
+            # Work that has ended within P2 is answered now, and not in the next turn of the loop.
             self.finish_pending()
             return
         if answer is not None:

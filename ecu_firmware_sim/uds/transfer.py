@@ -135,7 +135,6 @@ def _finish(request: Request, transfer: OpenTransfer) -> bytes:
     return b"\x77"
 
 
-# The order does not matter for a power cut: a refusal is remembered in RAM only, and the next check finds the slot INVALID anyway.
 def _remember(request: Request, status: CheckStatus, text: str) -> None:
     request.device.firmware.refuse_download(status, text)
     request.device.dtcs.set(Dtc.IMAGE_REFUSED, text)
