@@ -47,7 +47,7 @@ def key_for(seed: bytes, secret: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Keys:
-    """The bench's keys: images, and the Director's root and targets role; ``stranger`` is nobody's."""
+    """The bench's keys: images, and the Director's root and targets role; ``stranger`` is an unknown signer."""
 
     folder: Path
     image: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
@@ -79,7 +79,7 @@ def _later() -> datetime:
 
 
 class ImageMaker:
-    """Makes images by imgtool; each distinct one once."""
+    """Makes images by imgtool, each distinct one once."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -134,7 +134,7 @@ def code(version: str, size: int = 6000) -> bytes:
 
 
 def patch_facts(old: bytes, patch: bytes, *, base_version: str = "1.0.0") -> dict[str, Any]:
-    """Return what Targets say of a patch against ``old``."""
+    """Return the description of a patch against ``old`` in Targets."""
     return {
         "path": "patches/p",
         "length": len(patch),
@@ -158,7 +158,7 @@ class Manifest:
     job_id: str = "job-1"
     patch: dict[str, Any] | None = None
     versions: dict[int, str] = field(default_factory=dict)
-    """What it promises the vehicle will run, by image number."""
+    """The versions that it promises for the vehicle, by image number."""
 
     def signed(self, signer: CryptoSigner) -> bytes:
         custom = {
@@ -179,7 +179,7 @@ class Manifest:
 
 
 class Bench:
-    """One ECU without its loop: flash in memory, bootloader, server. Time is a number the test moves."""
+    """One ECU without its loop: flash in memory, bootloader, server. Time is a number that the test changes."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class Bench:
         self.metadata_changes = 0
 
     def boot(self) -> BootOutcome:
-        """Power-on: everything but the flash is new."""
+        """Boot as after power-on: everything but the flash is new."""
         self.flash.powered = True
         storage = Storage.on(self.flash, self.layout)
         self.boot_control, self.nvm = storage.boot_control, storage.nvm
@@ -230,7 +230,7 @@ class Bench:
         self.metadata_changes += 1
 
     def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
-        """Return one request; work that may take long is done at once, silently."""
+        """Return the response to a request; None: there is none. Work that may take long is done at once."""
         data = bytes.fromhex(request) if isinstance(request, str) else request
         answer = self.server.handle(data, functional=functional, now_s=self.now_s)
         if isinstance(answer, PendingResponse):
@@ -241,13 +241,13 @@ class Bench:
         return answer
 
     def ask(self, request: bytes | str) -> str:
-        """Return one request whose response is there, as hex."""
+        """Return the response to a request, which must have one, as hex."""
         response = self.send(request)
         assert response is not None, f"no response to {request!r}"
         return response.hex(" ").upper()
 
     def must(self, request: bytes | str) -> bytes:
-        """Return one request that must be answered positively."""
+        """Return the response to a request, which must be positive."""
         response = self.send(request)
         assert response is not None and response[0] != 0x7F, f"{request!r} was answered {response and response.hex()}"
         return response
@@ -282,7 +282,7 @@ class Bench:
         self.must("37")
 
     def stage(self, image: bytes, *, manifest: Manifest | None = None) -> int:
-        """Return the programming sequence up to check memory; gives its status."""
+        """Perform the programming sequence up to check memory. Return its status."""
         facts = Manifest(image) if manifest is None else manifest
         self.unlock()
         self.download_metadata(facts.signed(self.keys.targets))
@@ -291,12 +291,12 @@ class Bench:
         return self.must("31 01 02 02")[4]
 
     def trial(self, image: bytes, *, manifest: Manifest | None = None) -> BootOutcome:
-        """Stages, activates and reboots."""
+        """Stage, activate and reboot."""
         assert self.stage(image, manifest=manifest) == 0
         self.must("31 01 02 10")
         return self.boot()
 
     @property
     def states(self) -> str:
-        """ "CONFIRMED EMPTY" """
+        """The states of both slots, as "CONFIRMED EMPTY"."""
         return " ".join(state.name for state in self.boot_control.current.states)

@@ -48,7 +48,7 @@ _ADDRESSES: Final[dict[str, dict[str, int]]] = {
     "normal_fixed": {"request_id": 0x18DA10F1, "response_id": 0x18DAF110, "functional_id": 0x18DB33F1},
     "extended": {"request_id": 0x6F1, "response_id": 0x610, "functional_id": 0x6F1},
 }
-"""With extended addressing one identifier serves physical and functional requests: the address in front tells them apart."""
+"""With extended addressing one identifier serves physical and functional requests: the address in front separates them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Line:
     more: tuple[tuple[str, int | None], ...] = ()
     """Other parameters of both ends."""
     number: int = 0
-    """Which ECU of the bus: each has an address and identifiers of its own, the functional ones are everybody's."""
+    """The number of the ECU on its bus: each has its own address and identifiers, apart from the functional ones."""
 
     def __str__(self) -> str:
         return f"{self.transport}-{self.addressing}-{'fd' if self.is_fd else 'classic'}"
@@ -186,7 +186,7 @@ class Rig:
         self._backing.close()
 
     def renew(self) -> None:
-        """As delivered, in the default session. What nobody has written to is not made new."""
+        """Restore the ECU as delivered, in the default session. If it was not written to, its memory is not restored."""
         self.pending_s.clear()
         untouched = self.ecu.flash.operations == self._operations and not self.ecu.faults.shown()
         if untouched and self.ecu.mode is Mode.APPLICATION:
@@ -205,7 +205,7 @@ class Rig:
         self.ecu.life.switch_on("renewed")
 
     def power_cycle(self) -> None:
-        """Power goes and comes; the ECU has booted."""
+        """Switch the power off and on, and wait until the ECU has booted."""
         self.ecu.call(lambda: self.ecu.life.switch_off("cycled"))
         self.ecu.call(lambda: self.ecu.life.switch_on("cycled"))
         self.await_application()
@@ -233,7 +233,7 @@ class Rig:
         return answer
 
     def final(self) -> bytes:
-        """Return the answer after all 78; ``pending_s`` has when these came."""
+        """Return the response after all 78, whose times are added to ``pending_s``."""
         while True:
             answer = self.receive()
             assert answer is not None, "no answer"
@@ -249,7 +249,7 @@ class Rig:
         self._channel.send_functional(self.line.ids["functional_id"], bytes.fromhex(request), isotp=self.line.isotp)
 
     def hears_nothing(self) -> bool:
-        """Return whether nothing came for what was sent before: the answers to two later requests are the next that come."""
+        """Return whether earlier requests got no response: the next two responses are those to two later requests."""
         return [self.ask("3E 00"), self.ask("3E 00")] == ["7E 00", "7E 00"]
 
     def unlock(self) -> None:
@@ -274,7 +274,7 @@ class Rig:
 
     @contextmanager
     def instead_of_the_ecu(self) -> Iterator[Peer]:
-        """The ECU has no power; frames are written in its name."""
+        """Switch the ECU off, and return a peer that writes frames in its name."""
         self.ecu.call(lambda: self.ecu.life.switch_off("a peer takes its place"))
         ids, prefix = self.line.ids, b"\xf1" if self.line.prefix_bytes else b""
         own = b"\x10" if self.line.prefix_bytes else b""
@@ -283,7 +283,7 @@ class Rig:
 
     @contextmanager
     def instead_of_the_tester(self) -> Iterator[Peer]:
-        """The tester is closed; frames are written in its name."""
+        """Close the tester, and return a peer that writes frames in its name."""
         self.connection.close()
         ids, prefix = self.line.ids, b"\x10" if self.line.prefix_bytes else b""
         own = b"\xf1" if self.line.prefix_bytes else b""
@@ -296,7 +296,7 @@ class Rig:
 
 @dataclass
 class Peer:
-    """One end of the line, frame by frame; the address in front is put and taken off here."""
+    """One end of the line, frame by frame. The address in front is added and removed here."""
 
     bus: can.BusABC
     line: Line

@@ -1,4 +1,4 @@
-"""An ECU on a line, spoken to as the one in memory is: the rules' own tests, over its transport, in real time.
+"""An ECU on a line, with the interface of the one in memory, so that the rules' own tests run over its transport, in real time.
 
 ``OnTheLine`` is a ``Bench`` whose requests cross a bus and are answered by the ECU's loop. What a test reads of the ECU (slots,
 NVM, flash) it reads from that one. Time cannot be moved.
@@ -27,7 +27,7 @@ class OnTheLine(Bench):
         self._look()
 
     def _look(self) -> None:
-        """What is new after every boot."""
+        """Look up the parts that each boot creates."""
         ecu = self.rig.ecu
         assert ecu.life.server is not None
         self.server = ecu.life.server
@@ -46,7 +46,7 @@ class OnTheLine(Bench):
         return BootOutcome(slot, None if slot is None else self.firmware.slot_table()[slot].image, ())
 
     def send(self, request: bytes | str, *, functional: bool = False) -> bytes | None:
-        """Return one request; None where the answer to a later request is the first that comes."""
+        """Return the response to a request; None: the response to a later request came first."""
         data = as_bytes(request)
         if not functional and not _may_be_silent(data):
             self.rig.send(data)

@@ -147,7 +147,7 @@ class KernelWire:
         self.frame(FUNCTIONAL_ID, bytes((len(request),)) + request)
 
     def frame(self, identifier: int, data: bytes) -> None:
-        """One classic frame, padded."""
+        """Send one classic frame, padded."""
         self._raw.send(struct.pack("=IB3x8s", identifier, 8, data.ljust(8, b"\xcc")))
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class UserWire:
 
 
 class Tester:
-    """Plain UDS over a wire: waits through 78, and keeps what it saw."""
+    """Plain UDS over a wire: waits until 78 end, and counts them."""
 
     __test__ = False
 
@@ -219,7 +219,7 @@ class Tester:
         assert self.ask(b"\x27\x02" + key_for(seed, SECRET)) == b"\x67\x02"
 
     def download(self, data: bytes, *, address: int, data_format: int = 0, size: int | None = None) -> bytes:
-        """34, 36 with the blocks the ECU offers, 37; gives the answer to 37."""
+        """Send 34, 36 in blocks of the size that the ECU offers, and 37. Return the response to 37."""
         length = len(data) if size is None else size
         answer = self.ask(bytes((0x34, data_format, 0x44)) + address.to_bytes(4, "big") + length.to_bytes(4, "big"))
         assert answer[:2] == b"\x74\x20", answer.hex()

@@ -1,4 +1,4 @@
-"""How late this machine was: what a deadline on the clock has to be forgiven, and no more."""
+"""The time that this machine stood still: a deadline may be missed by so much, and no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TICK_S: Final = 0.01
 
 
 class Stalls:
-    """A thread that sleeps a little again and again, and writes down by how much each sleep was too long."""
+    """A thread that sleeps for short times, and records by how much each sleep was too long."""
 
     def __init__(self) -> None:
         self._late: list[tuple[float, float]] = []
@@ -29,7 +29,7 @@ class Stalls:
         self._thread.join()
 
     def since(self, moment_s: float) -> float:
-        """Seconds lost since a moment of the monotonic clock, the stall that has just ended included."""
+        """Return the seconds that were lost since a moment of the monotonic clock, including a stall that has just ended."""
         time.sleep(2 * _TICK_S)  # it wakes up later than we do
         return sum(late for end_s, late in self._late if end_s > moment_s)
 

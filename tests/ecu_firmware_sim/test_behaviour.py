@@ -381,7 +381,7 @@ def test_frames_that_are_no_iso_tp_and_frames_for_others_are_passed_over(rig: Ri
     assert rig.hears_nothing()
 
 
-# -- what nobody foresaw
+# -- unforeseen exceptions
 
 
 def test_an_unforeseen_exception_is_logged_answered_with_10_and_survived(

@@ -150,7 +150,7 @@ def test_after_a_power_cut_the_job_is_the_one_that_flash_names(
         pytest.param(lambda ecu, targets, image: (ecu.erase(), ecu.download_image(image)), 0, id="slot only"),
     ],
 )
-def test_a_change_is_told_by_every_way_to_the_window_and_by_no_other(
+def test_every_change_of_the_window_is_reported_and_no_other(
     ecu: Bench,
     keys: Keys,
     new_image: bytes,

@@ -187,7 +187,7 @@ def test_a_tester_that_stops_in_the_middle_or_gives_no_flow_control_does_not_mak
     tester.close()
     rude = KernelWire("vcan0", listen=False)
     rude.frame(REQUEST_ID, bytes.fromhex("10 14 22 F1 89 F1 89 F1"))  # and no consecutive frame
-    rude.frame(REQUEST_ID, bytes.fromhex("03 22 F1 A1"))  # answered by a first frame, which nobody lets go on
+    rude.frame(REQUEST_ID, bytes.fromhex("03 22 F1 A1"))  # answered by a first frame, for which no flow control comes
     rude.close()
     time.sleep(1.2)  # N_Cr and N_Bs of the ECU
     polite = KernelWire("vcan0")

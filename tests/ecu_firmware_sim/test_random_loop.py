@@ -1,4 +1,4 @@
-"""Whatever a tester sends, answered by the ECU's own loop in real time: a state machine over the real ``Ecu``.
+"""Arbitrary requests, answered by the ECU's own loop in real time: a state machine over the real ``Ecu``.
 
 Where ``test_random_requests`` moves the time itself, this one looks at the clock: the first answer within P2, while the ECU works
 78 again and again within P2*, then the answer; everything else meanwhile is 21, functional requests too. The transport is
@@ -90,7 +90,7 @@ class WireEnd(NoTransport):
 
 
 class AnyTesterInTime(RuleBasedStateMachine):
-    """A tester without manners and an ECU whose loop runs."""
+    """A tester that sends anything, and an ECU whose loop runs."""
 
     keys: Keys
     image: bytes
@@ -162,7 +162,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
             assert self._exchange(b"\x27\x02" + key_for(seed[2:], SECRET), functional=False) == b"\x67\x02"
 
     def _exchange(self, request: bytes, *, functional: bool) -> bytes | None:
-        """Return a request, its answer in time or its silence."""
+        """Return the response to a request, which comes in time; None: there is none."""
         pending = bytes((0x7F, request[0], 0x78))
         before_s = time.monotonic()
         self.wire.send(request, functional=functional)
@@ -181,7 +181,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
         return answer
 
     def _check_work(self, request: bytes, functional: bool, meanwhile: list[tuple[bytes, bool]]) -> None:
-        """A request that takes long: 78 in time, 21 to all others, the answer in the end."""
+        """Check a request that takes long: 78 in time, 21 to all others, the response in the end."""
         pending = bytes((0x7F, request[0], 0x78))
         before_s = time.monotonic()
         self.wire.send(request, functional=functional)
@@ -200,7 +200,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
         assert self.wire.receive()[1] == MARKED, "nothing else was answered"
 
     def _await_busy(self, request: bytes, pending: bytes, last_s: float) -> float:
-        """Take 21; give when the last 78 came."""
+        """Receive 21. Return the time of the last 78."""
         while True:
             at_s, answer = self.wire.receive()
             if answer != pending:
@@ -218,7 +218,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
             last_s = at_s if answer == pending else last_s
 
     def _require_within(self, limit_s: float, from_s: float, at_s: float) -> None:
-        """The time between two moments, less what the machine stood still."""
+        """Check the time between two moments, less the time that the machine stood still."""
         took_s = at_s - from_s
         if took_s >= limit_s + SCHEDULING_S:
             lost_s = self.stalls.since(from_s)

@@ -1,4 +1,4 @@
-"""Whatever a tester sends, in whatever order, with whatever pauses, resets and power cuts: a state machine over the pure server.
+"""Arbitrary requests in arbitrary order, with pauses, resets and power cuts: a state machine over the pure server.
 
 After every step: the request was answered as the standard wants it, within P2 (of the flash's own time) or by 78 first; no
 operation of the flash touched the running slot; the slots changed by the table only; an image can be booted.
@@ -43,7 +43,7 @@ EDGES: Final = {(before, after) for (before, _event), after in TRANSITIONS.items
 
 
 class AnyTester(RuleBasedStateMachine):
-    """A tester without manners and an ECU whose flash takes time."""
+    """A tester that sends anything, and an ECU whose flash takes time."""
 
     keys: Keys
     old_image: bytes
@@ -222,7 +222,7 @@ def checked_commit(store: BootControlStore, new: BootControl) -> None:
 
 
 def check_answer(request: bytes, answer: bytes | None, *, functional: bool) -> None:
-    """Any server's manners: an answer to this request, or a reason to be silent."""
+    """Check what holds for any server: the response belongs to the request, or there is a reason for none."""
     if answer is not None and answer[0] == 0x7F:
         assert len(answer) == 3 and answer[1] == request[0] and answer[2] in list(Nrc)
         assert not (functional and answer[2] in SILENT_WHEN_FUNCTIONAL)

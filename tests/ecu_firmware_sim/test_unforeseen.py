@@ -1,4 +1,4 @@
-"""Mistakes of the simulator itself, provoked: in a request, in a long job, in the loop, at boot. It logs them and goes on."""
+"""Mistakes of the simulator itself, provoked in a request, in a pending operation, in the loop and at boot. It logs them and goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broken(*_: object, **__: object) -> Any:
 
 
 def once(then: Callable[..., Any]) -> Callable[..., Any]:
-    """Breaks the first time."""
+    """Return a function that raises at its first call."""
     calls: list[None] = []
 
     def act(*given: Any, **named: Any) -> Any:
@@ -44,18 +44,18 @@ def once(then: Callable[..., Any]) -> Callable[..., Any]:
     return act
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if "unforeseen ZeroDivisionError" in record.getMessage()]
 
 
-def test_a_long_job_that_breaks_is_answered_with_10(
+def test_a_pending_operation_that_breaks_is_answered_with_10(
     rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     erase = ROUTINES[RoutineId.ERASE_MEMORY]
     monkeypatch.setitem(ROUTINES, int(RoutineId.ERASE_MEMORY), replace(erase, run=broken))
     rig.unlock()
     assert rig.erase() == "7F 31 10"
-    assert len(told(caplog)) == 1 and "engine: service 31" in told(caplog)[0]
+    assert len(logged(caplog)) == 1 and "engine: service 31" in logged(caplog)[0]
     monkeypatch.undo()
     assert rig.erase() == "71 01 FF 00 00", "the session, the security and the server are as they were"
 
@@ -64,11 +64,11 @@ def test_the_loop_that_breaks_outside_a_request_goes_on(rig: Rig, caplog: pytest
     rig.ecu.requests.tick = once(rig.ecu.requests.tick)  # type: ignore[method-assign]
     rig.send("3E 00")
     eventually(
-        lambda: told(caplog) and rig.ecu.call(lambda: rig.ecu.connection.is_open),
-        "the error is told, and the bus is open again",
+        lambda: logged(caplog) and rig.ecu.call(lambda: rig.ecu.connection.is_open),
+        "the error is logged, and the bus is open again",
         timeout_s=5,
     )
-    assert len(told(caplog)) == 1 and "in its loop, application" in told(caplog)[0]
+    assert len(logged(caplog)) == 1 and "in its loop, application" in logged(caplog)[0]
     rig.connection.empty_rxqueue()
     assert rig.ask("22 F1 89") == VERSION
 
@@ -78,11 +78,11 @@ def test_a_boot_that_breaks_is_tried_again(rig: Rig, caplog: pytest.LogCaptureFi
     startup.boot = once(startup.boot)  # type: ignore[method-assign]
     assert rig.ask("11 01") == "51 01"
     eventually(
-        lambda: told(caplog) and rig.ecu.call(lambda: rig.ecu.mode is Mode.APPLICATION),
-        "the error is told, and the application runs",
+        lambda: logged(caplog) and rig.ecu.call(lambda: rig.ecu.mode is Mode.APPLICATION),
+        "the error is logged, and the application runs",
         timeout_s=5,
     )
-    assert "in its loop, booting" in told(caplog)[0]
+    assert "in its loop, booting" in logged(caplog)[0]
     assert rig.ask("22 F1 89") == VERSION
 
 
@@ -95,5 +95,5 @@ def test_an_operation_of_the_control_port_that_breaks_is_answered(
         answer = control.server.answer(b'{"op": "state"}')
         control.stop()
     assert answer == {"ok": False, "error": "unforeseen ZeroDivisionError: a mistake; see the ECU's log"}
-    assert len(told(caplog)) == 1
+    assert len(logged(caplog)) == 1
     assert rig.ask("22 F1 89") == VERSION

@@ -1,6 +1,6 @@
 """Dependencies on other ECUs' versions: what the Director's Targets promise, kept with the slot, judged by FF01, 0210 and every boot.
 
-The ECU under test has image number 1; image 2 is another ECU of the vehicle. What nobody promised is not met.
+The ECU under test has image number 1; image 2 is another ECU of the vehicle. A dependency without a promise is not met.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The noise that a power cut with garbage leaves: random, told, and to be had again."""
+"""The noise that a power cut with garbage leaves: random, reported, and repeatable by its seed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def rig(tmp_path: Path, keys: Keys, old_image: bytes) -> Iterator[Rig]:
 
 
 def cut(rig: Rig, **seed: int) -> tuple[bytes, int]:
-    """Return what a cut with garbage leaves of one page of zeros, and the seed that the control port tells."""
+    """Return what a cut with garbage leaves of one page of zeros, and the seed that the control port reports."""
     rig.renew()
     rig.unlock()
     rig.erase()
     assert rig.request_download(0x400).startswith("74")
     fault = {"kind": "power-cut", "flash_operation": 2, "mode": "garbage", "off_s": 30, **seed}
     rig.ecu.call(lambda: rig.ecu.fault_effects.set(parse(fault)))
-    (told,) = rig.ecu.call(rig.ecu.faults.shown)
+    (shown,) = rig.ecu.call(rig.ecu.faults.shown)
     rig.send(b"\x36\x01" + bytes(0x400))
     eventually(lambda: rig.ecu.mode is Mode.OFF, "the power is cut", interval_s=0.005)
     page = rig.ecu.layout.slot_offset(1) + 0x100
-    return bytes(rig.ecu.flash.memory[page : page + 0x100]), int(told["seed"])
+    return bytes(rig.ecu.flash.memory[page : page + 0x100]), int(shown["seed"])
 
 
 def test_a_cut_with_garbage_leaves_what_its_seed_says(rig: Rig, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_after_78_a_functional_request_is_answered_with_31_too(ecu: Bench) -> No
     response = answer.work()
     assert response == b"\x7f\x31\x31"
     assert answer.final(response, announced=True) == response
-    assert answer.final(response, announced=False) is None, "the tester was told nothing before"
+    assert answer.final(response, announced=False) is None, "the tester got no 78 before"
 
 
 @pytest.mark.parametrize("nrc", sorted(SILENT_WHEN_FUNCTIONAL))
