@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
 import can
+from can.io.blf import BLFParseError
 
 from otabench.bench.bus.frame import Frame
 from otabench.bench.captures import file_formats
@@ -36,14 +38,8 @@ from otabench.bench.topology.python_can import quiet
 _TIME_TOLERANCE_US: Final = 2
 """Formats with floating-point seconds round."""
 DAMAGED: Final = (
-    ValueError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    struct.error,
-    can.CanError,
+    *(ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, EOFError, struct.error, zlib.error),
+    *(can.CanError, BLFParseError),
 )
 """What readers raise at damaged files."""
 
@@ -112,7 +108,7 @@ class _Losses:
             numbers = ", ".join(f"{name} is {self._numbers[name] + 1}" for name in others)
             yield f"{self._form.name} has numbers for channels: {numbers}"
         if self._sent and not self._form.has_directions:
-            yield f"{self._form.name} has no directions: {self._sent} frames were marked as sent"
+            yield f"{self._form.name} has no directions: {self._sent} of the frames {'was' if self._sent == 1 else 'were'} marked as sent"
 
     def counted(self) -> str:
         """Return the kinds that were left out, with their numbers."""
@@ -226,7 +222,7 @@ def _are_alike(left: Frame | None, right: Frame | None, shift_us: int) -> bool:
 def _channel_name(message: can.Message) -> str:
     if isinstance(message.channel, int):
         return f"can{message.channel}"
-    return str(message.channel or "can0")
+    return "_".join(str(message.channel or "can0").split()) or "can0"  # a line of a log is split at blanks
 
 
 def _words(error: Exception) -> str:

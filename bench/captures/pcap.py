@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import can
 from can.io.generic import BinaryIOMessageReader, BinaryIOMessageWriter
 
-from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, Frame
+from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, SFF_MASK, Frame
 from otabench.bench.captures import pcapng
 from otabench.bench.captures.formats import LINKTYPE_CAN_SOCKETCAN, pcap_header, pcap_record
 
@@ -28,6 +28,7 @@ _MAGIC: Final = {
     b"\xa1\xb2\x3c\x4d": (">", 1000),
 }
 _CAN_HEADER: Final = struct.Struct(">IBBxx")
+_YEAR_10000_US: Final = 253_402_300_800_000_000
 _TAG: Final = struct.Struct(">HH")
 _LINKTYPE_UPPER_PDU: Final = 252
 _DISSECTOR_NAME: Final = 12
@@ -165,7 +166,14 @@ def _frame(body: bytes, timestamp_us: int, *, where: str) -> Frame:
     if not _CAN_HEADER.size <= len(body) <= _LONGEST_RECORD_BYTES:
         raise ValueError(f"{where}: {len(body)} bytes are no CAN frame")
     can_id, length, flags = _CAN_HEADER.unpack_from(body)
-    if can_id & RTR_FLAG and length <= 8:  # a remote frame has a length and no data; some recorders leave the zeros out
+    if not can_id & (EFF_FLAG | ERR_FLAG) and can_id & EFF_MASK > SFF_MASK:
+        raise ValueError(f"{where}: 0x{can_id & EFF_MASK:X} is no identifier of 11 bits")
+    if not 0 <= timestamp_us < _YEAR_10000_US:
+        raise ValueError(f"{where}: its time stamp is no date")
+    is_remote = bool(can_id & RTR_FLAG) and not can_id & ERR_FLAG
+    if is_remote and length > 8:
+        raise ValueError(f"{where}: a remote frame with a length of {length}")
+    if is_remote:  # it has a length and no data; some recorders leave the zeros out
         return Frame(timestamp_us, can_id, 0, bytes(length))
     if _CAN_HEADER.size + length > len(body):
         raise ValueError(f"{where}: {length} data bytes do not fit into {len(body)}")

@@ -29,7 +29,7 @@ def convert(
     """
     said: list[str] = []
     count = converter.convert(source, target, lossy=lossy, say=said.append)
-    print(f"{target}: {count} frames")
+    print(f"{target}: {count} frame{'' if count == 1 else 's'}")
     for sentence in said:
         print(f"{target}: {sentence}")
 

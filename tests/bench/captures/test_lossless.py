@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -164,7 +165,7 @@ def test_channels_and_directions_that_a_format_does_not_have_are_named(tmp_path:
     convert(source, tmp_path / "x.pcap", say=said.append)
     assert said == [
         "pcap has no channels: those of body, vcan0, vcan1 are not told apart any more",
-        "pcap has no directions: 1 frames were marked as sent",
+        "pcap has no directions: 1 of the frames was marked as sent",
     ]
     said.clear()
     convert(source, tmp_path / "x.blf", say=said.append)
@@ -270,3 +271,30 @@ def test_wireshark_reads_ours_as_it_was(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FrameKind)
 def test_every_kind_of_frame_is_in_the_test_file(kind: FrameKind) -> None:
     assert kind in [kind_of(message_of(parse_candump_line(line)[1])) for line in ALL_KINDS.splitlines()]
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """Return a file with a byte changed, cut short, or with bytes put in."""
+    place = chance.randrange(len(data))
+    ends = (
+        data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :],
+        data[:place],
+        data[:place] + chance.randbytes(4) + data[place:],
+    )
+    return chance.choice(ends)
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_a_damaged_capture_ends_in_its_frames_or_in_a_sentence(suffix: str, tmp_path: Path) -> None:
+    chance = random.Random(suffix)
+    convert(log(tmp_path, ALL_KINDS), tmp_path / f"whole{suffix}", lossy=True)
+    whole, source = (tmp_path / f"whole{suffix}").read_bytes(), tmp_path / f"damaged{suffix}"
+    refused = 0
+    for _ in range(25):
+        source.write_bytes(damaged(whole, chance))
+        try:
+            convert(source, tmp_path / "out.log")
+        except BenchError as error:
+            assert str(error).startswith(f"{source}: ")
+            refused += 1
+    assert refused
