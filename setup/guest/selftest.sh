@@ -215,11 +215,13 @@ check_user() { # a user without a home, in a guest of its own; only root can bec
     fi
     mkdir -p cache/otabench
     cp -r "$(dirname "$("$with_can" --build-only)")" cache/otabench/
+    # A copy: the checkout may lie in a home that only its owner can enter.
+    cp -r "$here/.." setup
     chmod -R a+rX "$work"
     as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nonexistent XDG_CACHE_HOME="$work/cache")
     unset XDG_RUNTIME_DIR
     check "root in the guest, nobody on the host" "0 nobody" "$(cd / && file="/tmp/with-can-nobody.$$"
-        "${as_nobody[@]}" "$with_can" bash -c "id -u; touch $file; tc qdisc add dev vcan0 root tbf rate 500kbit burst 200 limit 99999" |
+        "${as_nobody[@]}" "$work/setup/with-can" bash -c "id -u; touch $file; tc qdisc add dev vcan0 root tbf rate 500kbit burst 200 limit 99999" |
             tr '\n' ' '
         stat -c %U "$file"
         rm -f "$file")"
