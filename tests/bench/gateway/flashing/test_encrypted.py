@@ -22,6 +22,7 @@ from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, re
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.errors import EcuRefused
+from otabench.proto import image_format
 from otabench.proto.trace import TraceWriter, read
 from tests.bench.gateway.flashing.test_flashing_ecu import multicast
 from tests.bench.gateway.real_ecu import RealEcu
@@ -128,12 +129,18 @@ def stage(vehicle: UdsVehicle, image: EcuImage) -> None:
     )
 
 
+def staged(engine: RealEcu) -> dict[str, Any]:
+    """Return the slot that holds exactly the new image."""
+    digest = image_format.parse(engine.new).tlv(image_format.TLV_SHA256) or b""
+    return {"state": "STAGED", "version": "2.0.0", "digest": digest.hex()}
+
+
 def test_an_ecu_without_a_key_is_told_from_a_wrong_address(tmp_path: Path, keys: Keys) -> None:
     with real_engine(tmp_path, keys, decryption_key=None) as engine, vehicle_of(tmp_path, engine) as vehicle:
         with pytest.raises(EcuRefused, match=r"NRC 31.*no key for encrypted files"):
             stage(vehicle, replace(engine.image(), is_encrypted=True))
         stage(vehicle, engine.image())
-        assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
+        assert engine.control(op="state")["slots"][1] == staged(engine)
 
 
 def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path: Path, keys: Keys) -> None:
@@ -155,6 +162,6 @@ def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path
         delta = replace(plain, patch_length=len(patch), is_encrypted=True)
         delta.image.write_bytes(good)
         stage(vehicle, delta)
-        assert engine.control(op="state")["slots"][1] == {"state": "STAGED", "version": "2.0.0"}
+        assert engine.control(op="state")["slots"][1] == staged(engine)
     sent = [event.data for event in read(tmp_path / "gateway.jsonl") if event.event == "flash.transfer"]
     assert [(data["kind"], data["bytes"]) for data in sent if data.get("encrypted")] == [("delta", len(patch))]
