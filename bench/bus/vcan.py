@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otabench.bench.bus import system_commands
 from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.setup_programs import command_of
-from otabench.bench.topology.entries import BusEntry
+
+if TYPE_CHECKING:  # the frame gate needs this module, and none of pydantic, which takes half of a process's start
+    from otabench.bench.topology.entries import BusEntry
 
 _INTERFACES: Final = Path("/sys/class/net")
 _MODULE: Final = Path("/sys/module/vcan")
