@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol, TextIO
 import can
 from can.io.blf import BLFParseError
 
-from otabench.bench.bus.frame import Frame
+from otabench.bench.bus.frame import EFF_MASK, SFF_MASK, Frame
 from otabench.bench.captures import file_formats
 from otabench.bench.captures.asc import AscWriter
 from otabench.bench.captures.file_formats import READABLE, WRITABLE, Channels, FileFormat, FrameKind, kind_of
@@ -35,6 +35,7 @@ from otabench.bench.captures.pcap import PcapReader, frame_of, message_of
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.topology.python_can import quiet
 
+_YEAR_10000_S: Final = 253_402_300_800
 _TIME_TOLERANCE_US: Final = 2
 """Formats with floating-point seconds round."""
 DAMAGED: Final = (
@@ -273,7 +274,21 @@ def _python_can_messages(source: Path) -> Iterator[Iterator[can.Message]]:
         return
     options: dict[str, Any] = {"relative_timestamp": False} if source.suffix.lower() == ".asc" else {}
     with can.LogReader(source, **options) as other:
-        yield _from_0(other) if source.suffix.lower() == ".trc" else iter(other)
+        yield _possible(_from_0(other) if source.suffix.lower() == ".trc" else other)
+
+
+def _possible(messages: Iterable[can.Message]) -> Iterator[can.Message]:
+    """Yield messages, and refuse those that no bus can carry: python-can's readers take any number for an identifier or a length."""
+    for number, message in enumerate(messages, start=1):
+        limit = 64 if message.is_fd else 8
+        if len(message.data) > limit or message.dlc > limit:
+            raise ValueError(f"frame {number}: more than the {limit} bytes that a frame of its kind has")
+        has_11_bits = not message.is_extended_id and not message.is_error_frame
+        if not 0 <= message.arbitration_id <= (SFF_MASK if has_11_bits else EFF_MASK):
+            raise ValueError(f"frame {number}: 0x{message.arbitration_id:X} is no identifier of its kind")
+        if not 0 <= message.timestamp < _YEAR_10000_S:
+            raise ValueError(f"frame {number}: its time stamp is no date")
+        yield message
 
 
 def _from_0(messages: Iterable[can.Message]) -> Iterator[can.Message]:
