@@ -50,7 +50,7 @@ NEEDED = {
     "wireshark-profile install": ["--dir", "profiles"],
 }
 """What a command needs besides the hostile value, to get as far as it can and to leave this machine alone."""
-ONLY_PARSED = ("bench run", "up", "perf powercut", "perf message-cut", "perf frames")
+ONLY_PARSED = ("with-can", "bench run", "up", "perf powercut", "perf message-cut", "perf frames")
 """Commands that would bring up a bench. Their arguments are read, and refused where that is the reader's part."""
 
 
