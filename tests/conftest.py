@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
 
 from otabench.bench.pytest_plugin.items import uses_bench
@@ -12,6 +13,10 @@ from tests.e2e.living_bench import QUICK
 from tests.needs import check_needs
 
 pytest_plugins = ["pytester"]
+
+# An example that takes longer than 200 ms is a busy machine, not a fault: hypothesis's own limit is off.
+hypothesis.settings.register_profile("otabench", deadline=None)
+hypothesis.settings.load_profile("otabench")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
