@@ -1,7 +1,7 @@
 """One thing that a check found: how severe it is, where, what is wrong, and what to do about it.
 
-Doctor, bench check, environment and keys return findings; the command line prints them, as lines or as JSON. A finding is never
-taken apart again from its text.
+Every check returns findings (e.g. `otabench doctor`, ``bus.environment``, ``launcher.keys``); the command line prints them as text or
+JSON. No code parses a finding's text: use its fields.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 _MIN_BEGINNING: Final = 3
-"""A shorter beginning of a name suggests nothing."""
+"""Prefixes shorter than this are not matched."""
 
 
 class Severity(StrEnum):
@@ -22,7 +22,7 @@ class Severity(StrEnum):
     OK = "ok"
     """Nothing to do."""
     WARN = "warn"
-    """The bench works without it, or less well."""
+    """The bench works, but something is missing or works less well."""
     FAIL = "fail"
     """Something will not work."""
 
@@ -34,7 +34,7 @@ class Finding:
     Attributes:
         severity: ``Severity``.
         where: what it is about, e.g. ``bus powertrain`` or ``ecus.engine.power.on``.
-        problem: what was found, in words; for ``OK`` the state.
+        problem: what was found, in words. If the severity is OK, the healthy state, e.g. ``can, up, 500 kbit/s``.
         remedy: what to do; empty where there is nothing to do.
     """
 
@@ -67,15 +67,15 @@ def warn(where: str, problem: str, remedy: str) -> Finding:
 
 
 def fail(where: str, problem: str, remedy: str = "") -> Finding:
-    """Return a finding that keeps something from working. Without a remedy of its own, ``problem`` contains it."""
+    """Return a finding that keeps something from working. Leave ``remedy`` empty if ``problem`` already says what to do."""
     return Finding(Severity.FAIL, where, problem, remedy)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was probably meant; None if none is like it.
 
-    Case does not matter, nor whether words are joined by ``-`` or ``_``. If no name is alike as a whole, one that begins with ``name``,
-    or with which ``name`` begins, is returned: ``boot-fail`` for ``boot``.
+    Case does not matter, nor whether words are joined by ``-`` or ``_``. If no known name is similar, return one that starts with
+    ``name``, or that ``name`` starts with: ``boot-fail`` for ``boot``.
     """
     plain = {_plain(each): each for each in reversed([*known])}
     wanted = _plain(name)

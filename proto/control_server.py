@@ -2,7 +2,7 @@
 
     def perform(message: Message) -> Message:
         if message.get("op") != "state":
-            raise OperationRefused("no such operation; there is state")
+            raise OperationRefused("no such operation; the only one is 'state'")
         return {"power": "on"}
 
     with ControlServer(perform, host="127.0.0.1", port=7001) as server, server.serving():
@@ -36,7 +36,7 @@ class OperationRefused(Exception):
 
 
 class ControlServer(socketserver.ThreadingTCPServer):
-    """A server that listens from its construction on, and answers from ``serving`` or ``start`` on.
+    """Listens as soon as it is constructed; answers once ``start`` or ``serving`` is called.
 
     Args:
         perform: carries out a message; each connection calls it in its own thread.

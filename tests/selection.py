@@ -27,7 +27,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--kernel-can", choices=(NEEDED, UNNEEDED), help="only the tests that need a kernel with CAN, or do not"
     )
-    group.addoption("--kernel-can-count", metavar="FILE", help="where to write how many tests --kernel-can leaves out")
+    group.addoption(
+        "--kernel-can-files", metavar="FILE", help="where to list the files whose tests --kernel-can leaves out"
+    )
     group.addoption("--exhaustive", action="store_true", help="full products of combinations and whole sweeps, too")
     group.addoption(
         "--bench-share", metavar="I/N", help="the I-th of N shares of the tests, and those marked every_bench"
@@ -60,8 +62,9 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     if where:
         here = kept
         kept = [item for item in here if needs_kernel_can(item) == (where == NEEDED)]
-        if count_file := config.getoption("--kernel-can-count"):
-            Path(count_file).write_text(str(len(here) - len(kept)))
+        if list_file := config.getoption("--kernel-can-files"):
+            left_out = dict.fromkeys(item.nodeid.partition("::")[0] for item in here if item not in set(kept))
+            Path(list_file).write_text("".join(f"{name}\n" for name in left_out))
     if share:
         kept = [i for i in kept if i.get_closest_marker("every_bench") or is_in_share(i.nodeid, share)]
     if len(kept) < len(items):

@@ -57,9 +57,10 @@ def test_needed_and_unneeded_are_the_whole_suite_and_share_nothing(selected: Sel
     assert "test_product" not in unneeded and "test_product" in selected("--exhaustive")
 
 
-def test_the_count_of_the_other_part_is_written(selected: Select, pytester: pytest.Pytester) -> None:
-    selected("--kernel-can", "unneeded", "--kernel-can-count", "count")
-    assert (pytester.path / "count").read_text() == "2"
+def test_the_files_of_the_other_part_are_listed(selected: Select, pytester: pytest.Pytester) -> None:
+    selected("--kernel-can", "unneeded", "--kernel-can-files", "files")
+    (name,) = (pytester.path / "files").read_text().splitlines()
+    assert name.endswith(".py") and (pytester.path / name).exists()
 
 
 def test_shares_are_the_whole_suite_and_each_has_the_core(selected: Select) -> None:

@@ -61,7 +61,7 @@ def describe(link: LinkState) -> str:
         words[-1] += f" (short: `ip link set {link.channel} txqueuelen {TX_QUEUE_LENGTH}`)"
     if link.parent:
         words.append(f"on {link.parent}")
-    if link.is_off:
+    if link.is_off_bus:
         words.append(f"off the bus: mend wiring or bit rate, then `{link.restart}`")
     return ", ".join(words)
 

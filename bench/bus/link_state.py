@@ -56,7 +56,7 @@ class LinkState:
     rx_errors: int = 0
     """The controller's receive error counter; see ``has_error_counters``."""
     bus_offs: int = 0
-    is_off: bool = False
+    is_off_bus: bool = False
     """Off the bus: the kernel throws away what is sent."""
     restart: str = ""
     """The command that brings it back then."""
@@ -128,7 +128,7 @@ def parse(entry: Mapping[str, Any]) -> LinkState:
         tx_errors=int(errors.get("tx") or 0),
         rx_errors=int(errors.get("rx") or 0),
         bus_offs=events.get("bus_off", 0),
-        is_off=_is_off(entry, data),
+        is_off_bus=_is_off_bus(entry, data),
         restart=_restart_line(channel, kind, bitrate),
         parent=f"{entry['parentbus']} {entry['parentdev']}" if "parentdev" in entry and "parentbus" in entry else "",
         has_error_counters=bool(errors),
@@ -164,7 +164,7 @@ def _bit_rate(data: Mapping[str, Any]) -> int:
     return 0 if found == _UNKNOWN_BIT_RATE else found
 
 
-def _is_off(entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+def _is_off_bus(entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     """Return whether the interface is off the bus: by its state, or up without carrier.
 
     An adapter that came back from bus-off by itself does not bring the kernel's carrier back.

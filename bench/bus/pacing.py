@@ -1,16 +1,17 @@
-"""Make a virtual CAN bus as slow as a real one: exactly, frame by frame, where the kernel has ``canline``, else by the mean length.
+"""Make a virtual CAN bus as slow as a real one: exactly if the kernel has ``canline``, otherwise on average (token bucket).
 
-``bus.canline`` sets an exact line, `tc` a token bucket with mean frame lengths. The arithmetic of frame lengths is in
+``bus.canline`` sets exact pacing; `tc` sets a token bucket based on the mean frame length. The arithmetic of frame lengths is in
 ``bus.frame_bits``, and again in setup/canline/sch_canline.c, because a kernel module cannot call Python.
 
 Rules:
 
 * Exact: each frame is on the line for as long as its own bits take, stuff bits and CAN FD's data bit rate included.
-* Where the kernel has no canline (setup/canline.sh builds it), a token bucket counts 128 bits for every classic frame and 576
-  for every CAN FD frame, whatever their length. Its rate comes from the mean length of the frames which carry the firmware
-  (full consecutive frames): they are nearly all of the traffic. Its burst covers a few frames, so that a late timer does not
-  cost line rate; below one FD frame it would drop FD frames.
-* Without ``vcan.echo=1`` frames reach local receivers before any discipline sees them, and nothing is paced.
+* Where the kernel has no canline (setup/canline.sh builds it), a token bucket counts a fixed 128 bits for every classic frame and
+  576 for every CAN FD frame.
+* The bucket's rate comes from the mean length of full consecutive frames, which are nearly all of the traffic.
+* The bucket's burst is a few frames, so that a late timer does not lower the throughput. It must hold at least one FD frame, or FD
+  frames are dropped.
+* Without ``vcan.echo=1``, frames reach local receivers before the queueing discipline, so nothing is paced.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Pacing:
     Attributes:
         applied: whether the bus is paced.
         bitrate: the bit rate of the line that is imitated.
-        mean_frame_bits: on the real line, of a frame that carries firmware.
+        mean_frame_bits: mean length of a frame that carries firmware on a real bus, in bit times at ``bitrate``.
         pace: ``EXACT`` or ``MEAN``; empty where it is not paced.
         tbf_rate_bit_s: the bucket's rate, where there is one.
         reason: why it is not applied, or not exact.
@@ -63,7 +64,7 @@ class Pacing:
     tbf_rate_bit_s: int = 0
     reason: str = ""
 
-    def line(self) -> str:
+    def describe(self) -> str:
         """Return the pacing in words."""
         if not self.applied:
             return f"not paced: {self.reason}"
@@ -72,7 +73,7 @@ class Pacing:
 
 
 def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -> float:
-    """Return the mean length of the frames that carry these payloads, in bits of the nominal rate."""
+    """Return the mean length of the frames that carry these payloads, in bit times at the nominal bit rate."""
     if not bus.fd:
         frames = [frame for payload in payloads for frame in frame_bits.consecutive_frames(payload)]
         return frame_bits.mean_classic_bits(request_id, frames)
@@ -89,12 +90,12 @@ def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -
 
 
 def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
-    """Pace a vcan to its bus's bit rates. The result has the reason if that is not possible, or not exactly."""
+    """Pace a vcan to its bus's bit rates. If the bus cannot be paced, or not exactly, ``reason`` of the result says why."""
     obstacle = _obstacle(bus)
     if obstacle:
         return Pacing(False, bus.bitrate, mean_bits, reason=obstacle)
-    not_exact = _set_line(bus)
-    if not not_exact:
+    why_not_exact = _set_line(bus)
+    if not why_not_exact:
         return Pacing(True, bus.bitrate, mean_bits, EXACT)
     remove(bus)  # a killed run may have left a discipline of another kind, which `tc` does not replace
     counted = frame_bits.TBF_FD_FRAME_BITS if bus.fd else frame_bits.TBF_CLASSIC_FRAME_BITS
@@ -106,7 +107,7 @@ def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
     )  # fmt: skip
     if reason:
         return Pacing(False, bus.bitrate, mean_bits, reason=reason)
-    return Pacing(True, bus.bitrate, mean_bits, MEAN, rate, not_exact)
+    return Pacing(True, bus.bitrate, mean_bits, MEAN, rate, why_not_exact)
 
 
 def remove(bus: BusEntry) -> None:
@@ -142,7 +143,7 @@ def _obstacle(bus: BusEntry) -> str:
 
 
 def _set_line(bus: BusEntry) -> str:
-    """Set a line as root. Return why the kernel refused; empty if it did not."""
+    """Set the exact pacing, with root rights. Return why the kernel refused; empty if it did not."""
     data_bitrate = bus.data_bitrate or bus.bitrate
     if os.geteuid() == 0:
         try:

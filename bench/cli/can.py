@@ -72,7 +72,7 @@ def status(channel: _Channel, as_json: AsJson = False) -> None:
     """
     link = link_state.read(channel)
     print(json.dumps(asdict(link), default=str) if as_json else interfaces.describe(link))
-    if not link.is_up or link.is_off or link.state == "STOPPED":
+    if not link.is_up or link.is_off_bus or link.state == "STOPPED":
         raise typer.Exit(1)
 
 

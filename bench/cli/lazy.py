@@ -2,7 +2,7 @@
 
     Group("can", "Look at SocketCAN interfaces.", [Lazy("up", "Set up an interface.", lambda: import_module("…").up), …])
 
-A command's one-line summary is written beside its name; a test holds it against the command's own help.
+A command's one-line summary is written beside its name; a test checks that it equals the first line of the command's help.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Lazy:
         name: as it is typed.
         summary: one line for the list of commands, shown whole.
         function: imports the command's function and returns it.
-        ignore_unknown_options: what looks like an option may be an argument.
+        ignore_unknown_options: pass words that look like unknown options on as arguments.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Group(TyperGroup):
         fixed = {"no_args_is_help": True, "rich_markup_mode": None, "context_settings": _HELP_OPTIONS}
         self.summary = summary
         self.entries = {entry.name or "": entry for entry in entries}
-        names = dict.fromkeys(self.entries)  # for "did you mean"
+        names = dict.fromkeys(self.entries)  # only the keys are used, for "did you mean"
         super().__init__(**settings | fixed | {"name": name, "help": summary, "commands": names})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:

@@ -102,7 +102,7 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
 
 
 def _run(options: BenchOptions, console: Console, *, timeout_s: float) -> int:
-    before_s = phases.since_the_command_s()
+    before_s = phases.seconds_since_command()
     started_s = time.monotonic()
     with Bench.bring_up(options, say=lambda line: _say(console, line)) as bench:
         reporter = of_bench.Reporter(bench, started_s=started_s)

@@ -2,10 +2,10 @@
 
 The diagnosis follows from classes, counts and the kind of violation:
 
-* Bit errors belong to a sender that reads back something else than it sends (no termination, a short circuit).
-* Form and stuff errors belong to a listener that cannot decode the frames. If it decodes none at all, the bus has another bit rate.
+* Bit errors mean that a sender reads back something different from what it sent (no termination, a short circuit).
+* Form and stuff errors mean that a receiver cannot decode the frames. If it decodes none at all, the bus has another bit rate.
 
-Only adapters that report bus errors deliver error frames (`berr-reporting on`, or always).
+Some adapters report bus errors always, some only with `berr-reporting on`, some never. Without reports there is nothing to diagnose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _ACK_SLOT: Final = 0x19
 """data[3]: the violation is in the acknowledgment slot."""
 _BIT_ERRORS: Final = 0x18
 """data[2]: a dominant or a recessive bit could not be sent."""
-_FEW: Final = 3
+_MEASURE: Final = "the resistance between CAN_H and CAN_L must be about 60 ohm with all power off"
+_MIN_VIOLATIONS: Final = 3
+"""Fewer protocol violations than this are only a warning."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class _Heard:
     classes: Counter[int] = field(default_factory=Counter)
     unacknowledged: int = 0
     violations: int = 0
-    misread_bits: int = 0
+    bit_error_frames: int = 0
 
     def count(self, can_id: int, data: bytes) -> None:
         """Count one error frame."""
@@ -44,7 +46,7 @@ class _Heard:
         is_ack = bool(can_id & _ACK) or (len(data) > 3 and data[3] == _ACK_SLOT)
         self.unacknowledged += is_ack
         self.violations += bool(can_id & _PROTOCOL) and not is_ack
-        self.misread_bits += bool(can_id & _PROTOCOL) and len(data) > 2 and bool(data[2] & _BIT_ERRORS)
+        self.bit_error_frames += bool(can_id & _PROTOCOL) and len(data) > 2 and bool(data[2] & _BIT_ERRORS)
 
 
 def judge(name: str, error_frames: Iterable[tuple[int, bytes]], *, data_frames: int, seconds: float) -> list[Finding]:
@@ -75,14 +77,14 @@ def _diagnose(name: str, heard: _Heard, *, data_frames: int, frames: str) -> Fin
     if heard.unacknowledged > heard.violations and data_frames == 0:
         problem = f"its frames are not acknowledged ({counts}): it is the only node, or the others are off"
         return fail(name, problem, "connect and power another node; a bus needs two")
-    if heard.violations < _FEW:
-        remedy = "single ones are harmless; if they continue, check the wiring"
+    if heard.violations < _MIN_VIOLATIONS:
+        remedy = "occasional error frames are harmless; if they keep coming, check the wiring"
         return warn(name, f"error frames ({counts}; {frames})", remedy)
-    if heard.misread_bits * 2 > heard.violations:
+    if heard.bit_error_frames * 2 > heard.violations:
         return fail(
             name,
-            f"it reads back other bits than it sends ({counts}; {frames})",
-            "the termination is missing, or there is a short circuit: measure 60 ohm between CAN_H and CAN_L with all power off",
+            f"it reads back different bits from those it sent ({counts}; {frames})",
+            f"the termination is missing, or there is a short circuit: {_MEASURE}",
         )
     if data_frames == 0:
         return fail(
@@ -93,5 +95,5 @@ def _diagnose(name: str, heard: _Heard, *, data_frames: int, frames: str) -> Fin
     return fail(
         name,
         f"frames are destroyed ({counts}; {frames})",
-        "the termination is missing, or the line is disturbed: measure 60 ohm between CAN_H and CAN_L with all power off",
+        f"the termination is missing, or the line is disturbed: {_MEASURE}",
     )

@@ -31,7 +31,7 @@ def judge(links: Sequence[LinkState], *, bitrates: Mapping[str, int] | None = No
 def _judge(link: LinkState, required_bitrate: int | None) -> list[Finding]:
     if not link.is_up:
         return [_down(link, required_bitrate)]
-    if link.is_off:
+    if link.is_off_bus:
         return [_bus_off(link)]
     findings = [_state(link)]
     name = link.channel
@@ -101,7 +101,7 @@ def _counters(link: LinkState) -> str:
 
 def _error_passive(link: LinkState) -> Finding:
     words = f"error-passive{_counters(link)}"
-    # An error-passive transmitter that only misses the acknowledgment does not count further (ISO 11898-1), so its counter stays at 128.
+    # While only acknowledgments are missing, an error-passive node does not raise its transmit counter (ISO 11898-1): it stays at 128.
     if link.tx_errors >= _PASSIVE and link.rx_errors == 0 and not link.bus_offs:
         return fail(
             link.channel,
@@ -126,7 +126,7 @@ def _bus_off(link: LinkState) -> Finding:
     if link.state != "BUS-OFF":
         return fail(
             link.channel,
-            f"{link.state.lower()}, but without carrier: it was bus-off and recovered by itself, but the kernel does not send",
+            f"{link.state.lower()}, without carrier: the controller recovered from bus-off by itself; the kernel still sends nothing",
             link.restart,
         )
     if link.restart_ms:

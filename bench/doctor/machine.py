@@ -144,7 +144,7 @@ def _interfaces(topology: Topology) -> Iterator[Finding]:
         yield warn("interfaces", "no CAN interface on this kernel", f"plug the adapter in, or {_WITH_CAN}")
     for link in found:
         yield from links.judge([link], bitrates=bitrates)
-        if not link.is_virtual and link.is_up and not link.is_off:
+        if not link.is_virtual and link.is_up and not link.is_off_bus:
             yield from _listen(link.channel)
 
 

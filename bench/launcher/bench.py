@@ -253,7 +253,7 @@ def _pace(bench: Bench, say: Say) -> None:
             bench.pacings[name] = Pacing(False, bus.bitrate, mean_bits, reason="not asked for")
             continue
         done = bench.pacings[name] = pacing.apply(bus, mean_bits=mean_bits)
-        say(f"bus {name}: {bus.channel} {done.line()}")
+        say(f"bus {name}: {bus.channel} {done.describe()}")
 
 
 def _start_gates(bench: Bench) -> None:

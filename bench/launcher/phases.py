@@ -1,4 +1,4 @@
-"""How long each phase of a run takes: where the time goes that is not the update's.
+"""Measures the phases of a run, to show the time spent outside the update itself.
 
 phases = Phases()
 with phases.measure("keys"):
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Final
 
 STARTED_AT: Final = "OTABENCH_STARTED_AT"
-"""Set by ``setup/with-can``: when the command was given, in seconds since 1970. In a guest, its boot and this program's start came
-before the first phase."""
+"""Set by ``setup/with-can``: when it was called, in seconds since 1970. The guest's boot and this program's start happen before the
+first phase, so no phase includes them."""
 
 
 class Phases:
@@ -35,7 +35,7 @@ class Phases:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started_s
 
 
-def since_the_command_s() -> float | None:
+def seconds_since_command() -> float | None:
     """Return the seconds since the command was given; None if ``setup/with-can`` did not hand the time over.
 
     By the wall clock, which host and guest share. A clock that was set in between makes it meaningless, so a negative or absurd

@@ -12,7 +12,7 @@ group on pytest 9.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -31,28 +31,39 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_make_scheduler() -> Generator[None, Any, Any]:
-    """Keep a run from hanging whose worker died under ``--dist loadscope``, ``loadfile`` or ``loadgroup``.
-
-    A worker runs a test only once it has the next one, or is told that there is none. pytest-xdist 3.8 gives the worker that
-    replaces a dead one a single unit of work; if that is one test, both wait for ever. ``schedule`` may be called again at any
-    time, and then gives the next unit, or the word that there is none.
-    """
+    """Keep a run from hanging whose worker died under ``--dist loadscope``, ``loadfile`` or ``loadgroup``."""
     scheduler = yield
     from xdist.scheduler import LoadScopeScheduling
 
     if isinstance(scheduler, LoadScopeScheduling):
-        scheduler.schedule = _schedule_twice(scheduler, scheduler.schedule)
+        survive_dead_workers(scheduler)
     return scheduler
 
 
-def _schedule_twice(scheduler: Any, schedule: Callable[[], None]) -> Callable[[], None]:
-    def twice() -> None:
+def survive_dead_workers(scheduler: Any) -> None:
+    """Mend two faults of pytest-xdist 3.8, each of which leaves workers waiting for ever.
+
+    A worker runs a test only once it has the next one, or is told that there is none.
+
+    * The worker that replaces a dead one receives a single unit of work, which may be a single test. ``schedule`` may be called again
+      at any time, and then gives the next unit, or the word that there is none.
+    * A dead worker's units go back into the queue, the finished ones too. A worker that receives a finished one has no next test.
+    """
+    schedule, remove_node = scheduler.schedule, scheduler.remove_node
+
+    def schedule_twice() -> None:
         is_first = scheduler.collection is None  # the first call distributes enough by itself
         schedule()
         if not is_first:
             schedule()
 
-    return twice
+    def remove_without_finished(node: Any) -> Any:
+        units = scheduler.assigned_work.get(node, {})
+        for scope in [scope for scope, unit in units.items() if all(unit.values())]:
+            del units[scope]
+        return remove_node(node)
+
+    scheduler.schedule, scheduler.remove_node = schedule_twice, remove_without_finished
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -88,7 +88,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
     if not isinstance(content, dict):
         finding = fail("", "expected the keys vehicle, buses and ecus", "see `otabench bench init FILE`")
         raise _refusal(name, [finding])
-    findings = [finding for at in _mappings(content.get("buses")) for finding in python_can.complete(*at)]
+    findings = [finding for at in _mappings(content.get("buses")) for finding in python_can.fill_in(*at)]
     here = (folder or Path()).resolve()
     if isinstance(content.get("keys"), str):
         content["keys"] = str(here / content["keys"])

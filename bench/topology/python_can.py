@@ -1,13 +1,15 @@
 """The part of a bus entry that python-can defines: its environment variables, ``~/.canrc``, the keys of its interfaces.
 
-What an entry omits (interface, channel, bit rates, CAN FD) is filled in from where ``can.Bus`` would read it: CAN_INTERFACE,
-CAN_CHANNEL, CAN_BITRATE, CAN_CONFIG (those with the context as suffix first), then ``/etc/can.conf``, ``~/.can`` and ``~/.canrc``
-(the context's section first). Further keys in these sources belong to their interface: they are used only if the entry omits
-``interface`` or ``channel``, or has a ``config_context``. Without any of these sources the interface is socketcan.
+What an entry omits (interface, channel, bit rates, CAN FD) is filled in from where ``can.Bus`` would read it:
+
+* The sources are the environment variables CAN_INTERFACE, CAN_CHANNEL, CAN_BITRATE and CAN_CONFIG, then ``/etc/can.conf``, ``~/.can``
+  and ``~/.canrc``. Of each kind, the variant of the entry's ``config_context`` comes first. The first source that has a key wins.
+* Other keys in these sources are used only if the entry omits ``interface`` or ``channel``, or names a ``config_context``.
+* Without any of these sources the interface is socketcan.
 
 An entry may have the further keys that ``can.Bus`` accepts: the bit timing, the parameters of its interface's constructor, and
-what that constructor may read from its ``**kwargs``. A key that looks like a misspelt one of these is a mistake, and so is a key
-that python-can would ignore. Everything below ``options`` is passed on unchecked.
+what that constructor may read from its ``**kwargs``. A key that looks like a misspelling of a known key, or that python-can
+would ignore, is reported. Everything below ``options`` is passed on unchecked.
 """
 
 from __future__ import annotations
@@ -31,24 +33,24 @@ _OWN: Final = tuple(BusEntry.model_fields)
 _LIKE: Final = 0.8
 _FILL_ORDER: Final = ("interface", "channel", "bitrate", "fd", "data_bitrate")
 _FROM_SETTINGS: Final = frozenset(_FILL_ORDER)
-_CORRECT: Final = "correct CAN_CONFIG and the like, or ~/.canrc"
-_NOTHING_FURTHER: Final = frozenset({"socketcan", "udp_multicast", "virtual", "socketcand"})
+_FIX_SETTINGS: Final = "correct the CAN_* environment variables or python-can's configuration file"
+_IGNORES_EXTRA_KEYS: Final = frozenset({"socketcan", "udp_multicast", "virtual", "socketcand"})
 """Interfaces whose constructors ignore ``**kwargs``."""
-_COMPLETE: Final = frozenset({"socketcan", "udp_multicast", "virtual"})
-"""Interfaces that need only a channel and no library: no reason to import python-can, which takes long."""
+_CHANNEL_ONLY: Final = frozenset({"socketcan", "udp_multicast", "virtual"})
+"""Interfaces that need only a channel. Their entries are filled in without importing python-can, which takes long."""
 _BIT_TIMING: Final = FD_BIT_TIMING | {"brp", "tseg1", "tseg2", "sjw", "nof_samples"}
 _CAN_BUS: Final = frozenset({"ignore_config"})
 """Keys of ``can.Bus`` itself, beside those of a bench file's entry."""
 
 
-def complete(bus: str, entry: dict[str, Any]) -> list[Finding]:
+def fill_in(bus: str, entry: dict[str, Any]) -> list[Finding]:
     """Fill in a raw entry, move its interface's own keys to ``options``, and return what is wrong."""
     given = frozenset(entry)
     try:
         settings = _settings(entry)
     except (ValueError, TypeError, AttributeError, OSError, configparser.Error) as error:
         words = " ".join(str(error).split())
-        settings, findings = [], [fail(f"buses.{bus}", f"python-can's settings cannot be read: {words}", _CORRECT)]
+        settings, findings = [], [fail(f"buses.{bus}", f"python-can's settings cannot be read: {words}", _FIX_SETTINGS)]
     else:
         findings = [finding for source in settings for finding in _fill(bus, entry, source)]
     entry.setdefault("interface", "socketcan")
@@ -61,15 +63,15 @@ def complete(bus: str, entry: dict[str, Any]) -> list[Finding]:
 
 
 def _unknown_interface(interface: str) -> tuple[str, str] | None:
-    """Return problem and remedy of an interface's name that python-can does not have; None if it has it."""
-    if interface in _COMPLETE:
+    """Return problem and remedy if python-can does not know the interface; None if it does."""
+    if interface in _CHANNEL_ONLY:
         return None
     with quiet():
         from can.interfaces import VALID_INTERFACES
     if interface in VALID_INTERFACES:
         return None
     near = difflib.get_close_matches(interface, sorted(VALID_INTERFACES), n=1)
-    known = f"it has {', '.join(sorted(VALID_INTERFACES))}; another one comes with its plug-in's package"
+    known = f"it has {', '.join(sorted(VALID_INTERFACES))}; for any other interface, install its python-can plug-in"
     return f"python-can has no {interface!r}", f"did you mean {near[0]!r}?" if near else known
 
 
@@ -85,7 +87,7 @@ def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[Finding]:
     for key in further:
         value = entry.pop(key)
         near = difflib.get_close_matches(str(key), sorted({*_OWN, *named}), n=1, cutoff=_LIKE)
-        if key in named or not (near or interface in _NOTHING_FURTHER):
+        if key in named or not (near or interface in _IGNORES_EXTRA_KEYS):
             options[key] = value
             continue
         known = ", ".join(sorted(named - set(_OWN) - _BIT_TIMING - _CAN_BUS))
@@ -98,7 +100,7 @@ def _move_further_keys(bus: str, entry: dict[str, Any]) -> list[Finding]:
 def _missing_keys(bus: str, entry: Mapping[str, Any]) -> list[Finding]:
     """Return a finding for each required argument of the interface's constructor that the entry does not have."""
     interface, options = str(entry["interface"]), entry.get("options", {})
-    if interface in _COMPLETE or not isinstance(options, dict):
+    if interface in _CHANNEL_ONLY or not isinstance(options, dict):
         return []
     needed = {
         key
@@ -131,9 +133,9 @@ class _Source:
     """The settings in one of python-can's sources.
 
     Attributes:
-        name: of the source, with its verb, for messages.
+        name: start of a message, e.g. "~/.canrc … says".
         values: as python-can reads them.
-        written: as they stand there.
+        written: the values as strings, before conversion.
     """
 
     name: str
@@ -142,7 +144,7 @@ class _Source:
 
 
 def _settings(entry: Mapping[str, Any]) -> list[_Source]:
-    """Return all sources with settings, in python-can's order; none if the entry omits nothing that they could fill in."""
+    """Return the sources that have settings, in python-can's order. None if the entry is complete and names no ``config_context``."""
     if not _omitted(entry) and "config_context" not in entry:
         return []
     with quiet():
@@ -164,7 +166,7 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
 
 
 def _plain(values: Mapping[str, Any], cast: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the settings as python-can reads them: texts converted to numbers and truth values, and one old name replaced."""
+    """Apply ``cast`` to every string, and rename the old key ``bustype`` to ``interface``."""
     return {
         "interface" if key == "bustype" else key: cast(value) if isinstance(value, str) else value
         for key, value in values.items()
@@ -193,7 +195,7 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[Finding]
             problem = f"{message[:1].lower()}{message[1:]}"
         if problem:
             found = repr(value) if isinstance(value, str) else source.written[key]
-            yield fail(f"buses.{bus}", f"{source.name} {key} {found}: {problem}", _CORRECT)
+            yield fail(f"buses.{bus}", f"{source.name} {key} {found}: {problem}", _FIX_SETTINGS)
         else:
             entry[key] = value
 

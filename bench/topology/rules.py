@@ -1,4 +1,4 @@
-"""Rules between the entries of a bench file, each of which is valid by itself. Pure.
+"""Rules across the entries of a bench file. Each entry has been validated by itself before. No I/O.
 
 Mistakes within one entry are found by pydantic, and worded in ``topology.wording``. All findings are ``FAIL``; ``where`` is the key.
 """
@@ -31,8 +31,10 @@ def cross_findings(topology: Topology) -> list[Finding]:
 
 
 def _identifier_findings(topology: Topology) -> Iterator[Finding]:
-    """Two connections of a bus must not share an identifier (with extended addressing: identifier and address)."""
-    used: dict[tuple[str, int, int | None], str] = {}  # key of the entry, by bus, identifier and address byte
+    """No two connections on a bus may use the same identifier. With extended addressing, the pair of identifier and address counts."""
+    used: dict[
+        tuple[str, int, int | None], str
+    ] = {}  # (bus, identifier, address byte): where it is used, e.g. ecus.engine.request_id
     for name, ecu in topology.ecus.items():
         if ecu.bus not in topology.buses:
             continue  # ``_ecu_findings`` reports the missing bus
@@ -101,7 +103,9 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
         at = f"ecus.{name}"
         if not re.fullmatch(NAME_PATTERN, name):
             yield fail(
-                at, f"{name[:40]!r} is not an ECU name", "use a small letter, then small letters, digits, - and _"
+                at,
+                f"{name[:40]!r} is not a valid ECU name",
+                "use 1 to 32 lower-case letters, digits, - and _, a letter first",
             )
         if ecu.bus not in topology.buses:
             known = ", ".join(topology.buses)
@@ -111,7 +115,7 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
             yield fail(
                 f"{at}.hardware_id",
                 f"{ecu.hardware_id!r} is already that of {other!r}",
-                "a campaign names its images by it: give each ECU its own",
+                "a campaign selects each ECU's image by hardware_id: give each ECU a different one",
             )
         number = topology.image_number_of(name)
         other = numbers.setdefault(number, name)
@@ -119,7 +123,7 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
             yield fail(
                 f"{at}.image_number",
                 f"{number} is already that of {other!r}",
-                "give each ECU its own (where none is given it is the ECU's place in the file, from 1)",
+                "give each ECU its own (default: the ECU's position in the file, starting at 1)",
             )
         yield from _board_findings(name, ecu) if ecu.kind == "board" else _simulator_findings(name, ecu)
 
@@ -135,12 +139,16 @@ def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
             "add it (64 hex digits), or secret_file",
         )
     if ecu.power.driver == "simulated":
-        yield fail(f"{at}.power.driver", "a board is not simulated", "use command or none")
+        yield fail(f"{at}.power.driver", "a board is not simulated", "set power.driver to `command` or `none`")
 
 
 def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
     if ecu.control_port is not None:
-        yield fail(f"ecus.{name}.control_port", "a simulated ECU gets its own", "remove it (it is for kind: board)")
+        yield fail(
+            f"ecus.{name}.control_port",
+            "the bench chooses the control port of a simulated ECU",
+            "remove this key (it is for kind: board)",
+        )
 
 
 def _bus_findings(topology: Topology) -> Iterator[Finding]:
@@ -165,11 +173,15 @@ def _bus_findings(topology: Topology) -> Iterator[Finding]:
         if bus.interface == UDP_MULTICAST and bus.channel != topology.buses[other].channel:
             yield fail(
                 f"buses.{name}.port",
-                f"bus {other!r} uses the same UDP port, and a port hears all its groups",
+                f"bus {other!r} uses the same UDP port, and a socket receives the frames of every multicast group on its port",
                 "give each bus a `port` of its own",
             )
         else:
-            yield fail(f"buses.{name}.channel", f"{bus.channel!r} is already bus {other!r}", "one entry a bus")
+            yield fail(
+                f"buses.{name}.channel",
+                f"{bus.channel!r} is already bus {other!r}",
+                "describe each bus in one entry only",
+            )
 
 
 _CLASSIC_ONLY = frozenset(
@@ -210,7 +222,7 @@ def _can_fd_findings(name: str, bus: BusEntry) -> Iterator[Finding]:
         )
     elif bus.interface == "socketcan" and str(bus.channel).startswith("slcan"):
         yield fail(
-            f"{at}.fd", f"{bus.channel} is a serial adapter by its name, and these have no CAN FD", "`fd: false`"
+            f"{at}.fd", f"{bus.channel} is the name of a serial adapter (slcan), which has no CAN FD", "`fd: false`"
         )
     elif bus.interface in _FD_BY_BIT_TIMING and "timing" not in bus.options:
         in_mhz = bus.interface == "pcan" and "f_clock_mhz" in bus.options
@@ -218,6 +230,6 @@ def _can_fd_findings(name: str, bus: BusEntry) -> Iterator[Finding]:
         if missing:
             yield fail(
                 f"{at}.fd",
-                f"{bus.interface} accepts CAN FD only with its bit timing",
+                f"{bus.interface} needs an explicit bit timing for CAN FD",
                 f"add {', '.join(sorted(missing))} (data_bitrate has no effect here), or `fd: false`",
             )

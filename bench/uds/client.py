@@ -145,7 +145,7 @@ class EcuClient:
                 repeats -= 1
             except EcuContradicts:
                 # If only a late response to another request came, this request was met with silence.
-                if not self._wire.stray or repeats == 0:
+                if not self._wire.skipped_response or repeats == 0:
                     raise
                 repeats -= 1
             is_sent_already = False
@@ -300,8 +300,8 @@ class EcuClient:
             answer = bytes(error.response.original_payload or b"")
             raise self.contradiction(step, f"answered {answer[:8].hex(' ').upper()}") from error
         except TimeoutException as error:
-            if self._wire.stray:
-                answer = self._wire.stray
+            if self._wire.skipped_response:
+                answer = self._wire.skipped_response
                 raise self.contradiction(step, f"answered {answer[:8].hex(' ').upper()}") from error
             problem = "no answer"
             raise EcuLost(

@@ -25,13 +25,13 @@ class _Request(Protocol):
 
 
 class SecurityAccess:
-    """The unlocking of one ECU.
+    """Unlocks one ECU (service 27).
 
     Args:
         endpoint: the ECU's algorithm and secret.
         profile: levels, and how long to wait for the ECU's delay.
         request: ``EcuClient.request``.
-        wire: the connection, for responses that came without being awaited.
+        wire: the connection; read for responses that nobody was waiting for.
     """
 
     def __init__(self, endpoint: EcuEndpoint, profile: Profile, *, request: _Request, wire: Wire) -> None:
@@ -51,15 +51,15 @@ class SecurityAccess:
                 if repeats == 0 or not self._needs_new_seed(error):
                     raise
             repeats -= 1
-            # A late seed would be taken for the new one, and the key made from it would be wrong. Once the ECU has answered another
-            # request, the late seed has arrived too, and is dropped before the next request.
+            # Send 3E 00 first. Once it is answered, a late seed of the previous attempt has arrived too, and the next request drops
+            # it. Otherwise it would be taken for the new seed, and the key made from it would be wrong.
             self._request(b"\x3e\x00", step="3E 00 tester present", may_repeat=True)
 
     def _needs_new_seed(self, error: EcuLost | EcuRefused) -> bool:
         if isinstance(error, EcuLost):
-            return error.nrc is None
-        # If the request for a seed arrived twice, the ECU made two seeds, and the key belongs to the first of them.
-        came_twice = self._wire.stray[:2] == bytes((0x67, self._profile.security.request_seed))
+            return error.nrc is None  # with an NRC the ECU answered 78 until the time was over: it is not silent
+        # If the ECU received the seed request twice, it made a second seed, but our key was made from the first.
+        came_twice = self._wire.skipped_response[:2] == bytes((0x67, self._profile.security.request_seed))
         return error.nrc == answers.INVALID_KEY and came_twice
 
     def _unlock(self) -> None:
@@ -86,7 +86,7 @@ class SecurityAccess:
             # The ECU does not report how long its delay lasts (ISO 14229-1), so ask again from time to time.
             deadline.pause(_DELAY_POLL_INTERVAL_S)
         # If the request arrived twice, the ECU has sent two seeds. Only the last one is valid.
-        seeds = [late for late in self._wire.take_unawaited() if late[:2] == answer[:2]]
+        seeds = [late for late in self._wire.take_pending() if late[:2] == answer[:2]]
         return (seeds or [answer])[-1][2:]
 
     def _key_for(self, seed: bytes, step: str) -> bytes:

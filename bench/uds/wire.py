@@ -12,7 +12,7 @@ from otabench.bench.deadline import Deadline
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 
 _MAX_UNAWAITED: Final = 16
-"""A node that never stops sending must not hold ``take_unawaited`` forever."""
+"""A node that never stops sending must not hold ``take_pending`` forever."""
 _TRACED_BYTES: Final = 64
 """Longer requests and responses are cut in the trace, which transfers would fill otherwise."""
 _TRANSFER_DATA: Final = 0x36
@@ -29,7 +29,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
     the response to the next request. It sends nothing if the request already went to all ECUs functionally.
 
     Attributes:
-        stray: the last response skipped since ``expect``; empty if none was skipped.
+        skipped_response: the last response skipped since ``expect``; empty if none was skipped.
     """
 
     def __init__(self, below: IsoTpConnection) -> None:
@@ -38,12 +38,12 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         self.is_sent_already = False
         self._positive_head = b""
         self._negative_head = b""
-        self.stray = b""
+        self.skipped_response = b""
 
     def expect(self, request: bytes, *, is_sent_already: bool) -> None:
         """Set the request whose responses are accepted; called before each request."""
         self._positive_head, self._negative_head = _positive_head(request), bytes((0x7F, request[0]))
-        self.is_sent_already, self.stray = is_sent_already, b""
+        self.is_sent_already, self.skipped_response = is_sent_already, b""
 
     def open(self) -> Wire:
         self.below.open()
@@ -60,7 +60,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
         if not self.is_sent_already:
             self.below.empty_rxqueue()
 
-    def take_unawaited(self) -> list[bytes]:
+    def take_pending(self) -> list[bytes]:
         """Return the messages that arrived without being awaited.
 
         The list is also empty if the bus is away. The next request reports that.
@@ -83,7 +83,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
             answer = self.below.specific_wait_frame(timeout=None if deadline is None else deadline.remaining_s())
             if answer is None or self._is_expected(answer):
                 return answer
-            self.stray = answer
+            self.skipped_response = answer
 
     def _is_expected(self, answer: bytes) -> bool:
         return answer.startswith((self._positive_head, self._negative_head))

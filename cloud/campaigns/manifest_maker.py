@@ -39,13 +39,13 @@ class ManifestMaker:
         self._announcer = announcer
         self._making: dict[str, asyncio.Task[None]] = {}
 
-    async def prepare(self, job_id: str, *, vin: str, when_versions_are_known: bool = False) -> None:
+    async def prepare(self, job_id: str, *, vin: str, only_if_versions_known: bool = False) -> None:
         """Make the job's manifest, unless it has one that fits. Concurrent calls for one job share one task.
 
         Args:
             job_id: a job in CREATED.
             vin: its vehicle.
-            when_versions_are_known: do nothing if the inventory does not hold what the vehicle runs.
+            only_if_versions_known: do nothing if the inventory does not hold what the vehicle runs.
 
         Raises:
             NotAllowed: the campaign demands a patch that cannot be made.
@@ -53,7 +53,7 @@ class ManifestMaker:
         """
         task = self._making.get(job_id)
         if task is None:
-            task = asyncio.create_task(self._prepare(job_id, vin, when_versions_are_known))
+            task = asyncio.create_task(self._prepare(job_id, vin, only_if_versions_known))
             self._making[job_id] = task
             task.add_done_callback(lambda _: self._making.pop(job_id, None))
         # The shield keeps the task alive for other callers if this vehicle hangs up.
@@ -64,9 +64,9 @@ class ManifestMaker:
         for task in self._making.values():
             task.cancel()
 
-    async def _prepare(self, job_id: str, vin: str, when_versions_are_known: bool) -> None:
+    async def _prepare(self, job_id: str, vin: str, only_if_versions_known: bool) -> None:
         missing = await self._database.run(
-            lambda session: _missing(session, job_id, vin, when_versions_are_known=when_versions_are_known)
+            lambda session: _missing(session, job_id, vin, only_if_versions_known=only_if_versions_known)
         )
         if missing is None:
             return
@@ -96,7 +96,7 @@ class ManifestMaker:
 
 
 def _missing(
-    session: Session, job_id: str, vin: str, *, when_versions_are_known: bool
+    session: Session, job_id: str, vin: str, *, only_if_versions_known: bool
 ) -> tuple[CampaignRow, list[EcuImage]] | None:
     """Return the campaign and the images of the manifest to make, or None if no manifest is needed."""
     job = jobs.load_job(session, vin=vin, job_id=job_id)
@@ -106,7 +106,7 @@ def _missing(
     if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
         return None
     offers = ecu_images.load_offers(session, job.campaign_id)
-    if when_versions_are_known and not ecu_images.versions_are_known(vehicle, offers):
+    if only_if_versions_known and not ecu_images.versions_are_known(vehicle, offers):
         return None
     campaign = session.get_one(CampaignRow, job.campaign_id)
     return campaign, ecu_images.load_ecu_images(session, job.campaign_id, vehicle)

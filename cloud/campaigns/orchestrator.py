@@ -9,7 +9,8 @@ Steps of a new campaign:
 1. Check the request itself, and verify every image (``request``).
 2. Judge every vehicle by ``vehicle_rules``, as far as that is possible before its check-in.
 3. Store the images, then write campaign and jobs to the database in one transaction.
-4. If the inventory holds what a vehicle runs, make its manifest at once (``manifest_maker``). Otherwise its first check-in does.
+4. If every ECU that gets an image has reported its version, make the vehicle's manifest now (``manifest_maker``). Otherwise the
+   vehicle's first check-in makes it.
 5. Wake the vehicles.
 
 An error before the end of step 3 leaves no campaign behind. A process that is killed after step 3 loses nothing: check-ins make missing
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class Orchestrator:
-    """The creation of campaigns. A control plane has one instance, whose methods run on the event loop."""
+    """Creates campaigns. Each control plane has one; its methods run on the event loop."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class Orchestrator:
         for job in campaign.jobs:
             # 4. manifest
             try:
-                await self._manifests.prepare(job.job_id, vin=job.vin, when_versions_are_known=True)
+                await self._manifests.prepare(job.job_id, vin=job.vin, only_if_versions_known=True)
             except RequestError as error:
                 _log.warning("manifest of %s is not made yet, the check-in will make it: %s", job.job_id, error)
             # 5. wake-up
@@ -188,7 +189,7 @@ def _insert_campaign(
 
 
 def _require_bases(session: Session, campaign_id: str, vehicle: VehicleFacts) -> None:
-    """Refuse a campaign that demands patches if a patch can certainly not be made.
+    """Refuse a delta campaign if the cloud lacks the image that an ECU has reported running: no patch can be made.
 
     Raises:
         NotAllowed: the cloud does not hold the image that an ECU runs.

@@ -1,7 +1,7 @@
 """The transport of interfaces without kernel ISO-TP: can-isotp's NotifierBasedCanStack over any python-can bus.
 
-It keeps the rules of ``transport``. Threads are can-isotp's and python-can's, and one more, which moves requests to a queue and wakes
-``receive``.
+It keeps the rules of ``transport``. can-isotp and python-can run their own threads. One more thread moves requests to a queue and
+wakes ``receive``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from otabench.proto.process_config import EcuConfig, IsoTpConfig
 log = logging.getLogger(__name__)
 
 MAX_WAIT_FRAMES: Final = 16
-"""The number of flow control frames in a row by which a tester may request to wait (N_WFTmax)."""
+"""How many FlowControl WAIT frames in a row are accepted from a tester (N_WFTmax)."""
 
 
 class UserTransport(can.Listener):
@@ -52,13 +52,15 @@ class UserTransport(can.Listener):
             raise BusUnavailable(f"bus: python-can does not take {config.bus}: {error}") from error
         # One notifier for both listeners: a second one on the same bus would take frames away from the first.
         self._notifier = can.Notifier(self._bus, [self], timeout=0.05)
-        # Not ``CanStack``, which polls the bus and starves (seen with can-isotp 2.0).
+        # Not ``CanStack``: it polls the bus and misses frames when there are many (seen with can-isotp 2.0).
         self._stack = isotp.NotifierBasedCanStack(
             self._bus,
             self._notifier,
             address=_stack_address(address.ecu_end),
             params=_stack_parameters(config.isotp, fd=fd),
-            error_handler=lambda error: log.warning("ISO-TP: %s", error),  # the stack raises none of them
+            error_handler=lambda error: log.warning(
+                "ISO-TP: %s", error
+            ),  # the stack reports errors only here; it raises none
         )
         self._stack.start()
         self._open = True
@@ -84,7 +86,7 @@ class UserTransport(can.Listener):
 
     def close(self) -> None:
         self._open = False
-        # ``recv`` blocks without a timeout. An empty message, which the stack itself never delivers, wakes its thread.
+        # The pump thread blocks in ``recv``. Wake it with an empty message, which the stack itself never delivers.
         self._stack.rx_queue.put(bytearray())
         self._pump.join(timeout=1.0)
         self._stack.stop()
@@ -103,7 +105,7 @@ class UserTransport(can.Listener):
             self._put(received)
 
     def on_error(self, exc: Exception) -> None:
-        """Remember that the notifier's receiving thread failed, and wake ``receive``: the ECU must not be deaf without notice."""
+        """Remember that the notifier's receiving thread failed, and wake ``receive``, which raises it. The ECU would be deaf unnoticed."""
         self._error = exc
         self._waker.set()
 
@@ -137,7 +139,7 @@ def _stack_parameters(config: IsoTpConfig, *, fd: bool) -> dict[str, Any]:
         "can_fd": fd,
         "bitrate_switch": fd,
         "max_frame_size": 4095,
-        # Without it ``send`` returns when the response is queued, and a reset, which closes the stack next, would drop it.
+        # Without this, ``send`` returns as soon as the response is queued. A reset right afterwards closes the stack, and would lose it.
         "blocking_send": True,
         "wftmax": MAX_WAIT_FRAMES,
     }

@@ -4,6 +4,7 @@ import pytest
 from udsoncan.exceptions import NegativeResponseException
 
 SOFTWARE_VERSION = 0xF189
+LOW_VOLTAGE = 0x056200
 INVALID_KEY = 0x35
 CONFIRMED = 0x08
 
@@ -29,12 +30,13 @@ def trouble_codes(uds_client):
 
 
 @pytest.mark.parametrize("nominal", [True, False, True], ids=["before", "low", "after"])
-def test_a_low_voltage_sets_a_trouble_code_for_this_test_only(uds_client, fault, nominal):
+def test_a_fault_and_its_trouble_code_end_with_the_test(uds_client, fault, nominal):
     if not nominal:
         fault("voltage", volts=7.5)
-    assert trouble_codes(uds_client) == ([] if nominal else [0x056200])
+    assert trouble_codes(uds_client) == ([] if nominal else [LOW_VOLTAGE])
 
 
+# Both names have the same readable form in a path; the folders must still differ.
 @pytest.mark.parametrize("name", ["a/b", "a b"])
 def test_each_test_has_a_folder_of_its_own(artifacts_dir, name):
     assert list(artifacts_dir.iterdir()) == []
@@ -42,6 +44,6 @@ def test_each_test_has_a_folder_of_its_own(artifacts_dir, name):
 
 
 @pytest.mark.feature("canfd")
-def test_a_long_record_comes_in_one_fd_frame(isotp, can_log):
+def test_a_long_record_uses_an_fd_frame(isotp, can_log):
     isotp.request(bytes.fromhex("22F1A1"))
     assert any(len(frame.data) > 8 for frame in can_log.frames())

@@ -18,7 +18,7 @@ from otabench.bench.cli.app import app
 from otabench.bench.cli.lazy import Group
 from otabench.bench.faults.control_port import FAULT_KINDS
 from otabench.bench.pytest_plugin import fixtures as fixtures_module
-from otabench.bench.pytest_plugin import plugin as plugin_module
+from otabench.bench.pytest_plugin import options as options_module
 from otabench.bench.pytest_plugin.capabilities import CAPABILITIES
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.profile import Profile
@@ -74,7 +74,7 @@ def test_every_marker_is_there(pytestconfig: pytest.Config) -> None:
 
 
 def test_every_option_of_the_plugin_is_there() -> None:
-    written = set(re.findall(r'"(--[a-z-]+)"', Path(plugin_module.__file__).read_text(encoding="utf-8")))
+    written = set(re.findall(r'"(--[a-z-]+)"', Path(options_module.__file__).read_text(encoding="utf-8")))
     page = reference.pytest_plugin()
     assert len(written) > 6
     assert {option for option in written if not re.search(rf"### `{option}[ `]", page)} == set()

@@ -118,7 +118,7 @@ def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
 
 def test_the_kinds_of_faults_are_listed_with_the_load(capsys: pytest.CaptureFixture[str]) -> None:
     faults.fault("bus", "list")
-    assert re.search(r"^load +other traffic takes that share of a bus's line \(60%", capsys.readouterr().out, re.M)
+    assert re.search(r"^load +other traffic takes a share of a bus's line \(60%", capsys.readouterr().out, re.M)
 
 
 def secrets_in(keys: Path) -> dict[str, bytes]:

@@ -65,7 +65,7 @@ def test_the_engine_alone_is_refused_when_the_campaign_is_made(living: LivingBen
         living.start_campaign(images={"engine": image}, ecus=["engine"])
     assert (
         f"FAILED_PRECONDITION): DEPENDENCY_NOT_MET: the image {wanted} of engine needs adas >= {wanted}, "
-        f"adas would run {version} and is not in this campaign" in str(refused.value)
+        f"but adas would run {version} and is not in this campaign" in str(refused.value)
     )
 
 

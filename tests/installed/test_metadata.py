@@ -29,7 +29,9 @@ def test_the_description_has_only_links_that_an_index_can_follow(metadata: Messa
 
 
 def test_the_metadata_names_authors_licence_and_each_python(metadata: Message) -> None:
-    assert metadata["Author"] == "otabench developers" and metadata["License-Expression"] == "Apache-2.0"
+    assert (
+        metadata["Author"] == "otabench developers" and metadata["License-Expression"] == "Apache-2.0 AND GPL-2.0-only"
+    )
     classifiers = metadata.get_all("Classifier", [])
     assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)} <= set(classifiers)
     assert metadata["Requires-Python"] == ">=3.11"

@@ -9,11 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from xdist.scheduler import LoadGroupScheduling
 
 from otabench.bench.launcher.lock import BenchInUse, BenchLock
 from otabench.bench.pytest_plugin.run import BenchRun
+from otabench.bench.pytest_plugin.workers import survive_dead_workers
 from tests.plugin.conftest import UDP_BENCH_FILE, UDP_PORT
 
 DIES_ONCE = """
@@ -44,6 +47,42 @@ def run(pytester: pytest.Pytester, *arguments: str, fixture: str = "", timeout_s
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr  # the one that died
     return done.stdout
+
+
+class Worker:
+    """A worker as the scheduler sees it: what it was sent, and whether it was told that there is no more."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.sent: list[list[int]] = []
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.sent.append(indices)
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_the_worker_that_replaces_a_dead_one_never_waits_for_a_test_that_does_not_come(
+    pytester: pytest.Pytester,
+) -> None:
+    scheduler = LoadGroupScheduling(pytester.parseconfigure("--tx", "2*popen"))
+    survive_dead_workers(scheduler)
+    tests = [f"test_it.py::test_it[{number}]" for number in range(6)]
+    first, second, third = Worker("gw0"), Worker("gw1"), Worker("gw2")
+    for worker in (first, second):
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, tests)
+    scheduler.schedule()
+    for worker, index in ((second, 1), (first, 0), (second, 3), (second, 4)):
+        scheduler.mark_test_complete(worker, index)
+    assert scheduler.remove_node(first) == tests[2]  # it died in its second test, and had a third
+    scheduler.add_node(third)
+    scheduler.add_node_collection(third, tests)
+    scheduler.schedule()
+    assert [] not in second.sent + third.sent
+    assert sum(map(len, third.sent)) >= 2 or third.shutting_down
 
 
 @pytest.mark.timeout(120)

@@ -23,7 +23,7 @@ _STAGED_SHARE: Final = {Phase.CHECKING: 0.95, Phase.STAGED: 1.0}
 """Shares of one ECU's expected transfer time. Erasing before the transfer and checking after it take about a twentieth each."""
 _ERASED_SHARE: Final = 0.05
 _BOOTED_SHARE: Final = {Phase.TRIAL: 0.4, Phase.SOAKING: 0.4, Phase.CONFIRMED: 0.95}
-"""Shares of the expected time of boot and soak, of which the soak is more than half. Only SUCCEEDED reaches the whole."""
+"""Shares of the expected time of boot and soak, of which the soak is more than half. All of it is only SUCCEEDED."""
 _RESET_SHARE: Final = 0.2
 """Share of boot and soak at the start of VERIFYING, when all ECUs have been reset."""
 
@@ -80,8 +80,9 @@ def remaining_s(
             for bus in times.transfers_s.values()
         ]
         return max(left, default=0.0) + times.put_into_use_s
-    reset = _RESET_SHARE if state is JobState.VERIFYING else 0.0
-    booted = [max(reset, _booted_share(ecus.get(ecu))) for ecu in times.ecus]
+    # ACTIVATING and later: boot, soak and confirmation are left.
+    min_booted = _RESET_SHARE if state is JobState.VERIFYING else 0.0
+    booted = [max(min_booted, _booted_share(ecus.get(ecu))) for ecu in times.ecus]
     confirmed = sum(1 for ecu in times.ecus if ecu in ecus and ecus[ecu].phase is Phase.CONFIRMED)
     mean_booted = sum(booted) / len(booted) if booted else 0.0
     return times.boot_s * (1.0 - mean_booted) + times.confirm_s * (len(times.ecus) - confirmed)

@@ -3,8 +3,8 @@
     for sent in dry_run(profile, material, now=datetime.now(UTC)):
         print(sent.act, sent.step, sent.payload.hex(" "))
 
-In its responses the status of a routine is "done", and seeds are 01 02 03 …. Keys are zeros, because a dry run does not have the secret.
-There are no pauses.
+Made-up responses: a routine's status is one that the profile takes for done, a seed is 01 02 … 08, and keys are zeros, because a dry
+run does not have the secret. There are no pauses.
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ _ANSWERS: Final[dict[int, Callable[[bytes], bytes]]] = {
     0x2E: lambda request: b"\x6e" + request[1:3],
     0x31: lambda request: b"\x71" + request[1:4] + b"\x00",
     0x34: lambda _: b"\x74\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
-    0x36: lambda request: b"\x76" + request[1:2],
 }
-"""Positive responses of the services whose answer is more than the echoed sub-function."""
+"""Positive responses by service. Any other service is answered with ``service | 0x40`` and the request's second byte."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """One request that would be sent, or one wait.
+    """One request, one burst (the same request repeated), or one wait.
 
     Attributes:
-        act: e.g. "programming".
-        step: its name.
+        act: the sequence of the profile that it belongs to, e.g. "programming".
+        step: the name of the step.
         payload: the request; empty for a wait.
         answer: the positive response that the profile expects; empty if it expects none.
         functional: whether all ECUs of the bus are addressed.
@@ -57,8 +56,8 @@ class Sent:
     times: int = 1
 
 
-class _Paper:
-    """See ``tester.Tester``."""
+class _RecordingTester:
+    """A ``Tester`` that records requests instead of sending them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -103,12 +102,12 @@ def dry_run(profile: SequenceProfile, material: Material, *, now: datetime) -> l
     Raises:
         FlashError: a template cannot be filled with this material, or the profile contradicts itself.
     """
-    paper = _Paper(profile.name)
+    tester = _RecordingTester(profile.name)
     scope = RunScope(lay_out(material, profile.layout), profile.values, now)
     for act in Acts.model_fields:
-        paper.act = act
-        Runner(paper, scope, times=profile.times).run(getattr(profile.sequences, act))
-    return paper.sent
+        tester.act = act
+        Runner(tester, scope, times=profile.times).run(getattr(profile.sequences, act))
+    return tester.sent
 
 
 def _answer(request: bytes) -> bytes:

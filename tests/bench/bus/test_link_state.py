@@ -39,7 +39,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, *, stdout: str = "", stderr: str 
 def test_a_controller_is_read_with_state_counts_and_traffic() -> None:
     link = recorded("can_busoff")
     assert (link.channel, link.kind, link.is_up, link.mtu, link.tx_queue_length) == ("can0", "slcan", True, 16, 1000)
-    assert (link.state, link.bitrate, link.is_off, link.bus_offs) == ("BUS-OFF", 500_000, True, 1)
+    assert (link.state, link.bitrate, link.is_off_bus, link.bus_offs) == ("BUS-OFF", 500_000, True, 1)
     assert link.restart == "otabench can up can0 --bitrate 500000"
     assert (link.received, link.sent) == (Traffic(1, 2), Traffic(0, 7))
     assert link.events["error_passive"] == 1
@@ -48,7 +48,7 @@ def test_a_controller_is_read_with_state_counts_and_traffic() -> None:
 
 def test_a_virtual_interface_has_neither_state_nor_counters() -> None:
     link = recorded("vcan")
-    assert link.is_virtual and link.is_up and not link.is_off
+    assert link.is_virtual and link.is_up and not link.is_off_bus
     assert (link.state, link.bitrate, dict(link.events), link.queueing_discipline) == ("", 0, {}, "noqueue")
 
 

@@ -58,7 +58,7 @@ def test_where_the_kernel_has_canline_pacing_is_exact(line: None, bus: BusEntry)
         pytest.skip(pacing.NO_CANLINE)
     done = pacing.apply(bus, mean_bits=115)
     assert (done.applied, done.pace, done.reason) == (True, pacing.EXACT, "")
-    assert done.line() == "paced to 500 kbit/s, exact"
+    assert done.describe() == "paced to 500 kbit/s, exact"
     counted = pacing.counters(bus)
     assert counted is not None
     assert counted.frames == 0
@@ -75,7 +75,7 @@ def test_where_it_has_none_a_bucket_paces_by_the_mean_and_says_so(line: None, mo
     done = pacing.apply(CLASSIC, mean_bits=115)
     # then
     assert (done.applied, done.pace, done.tbf_rate_bit_s) == (True, pacing.MEAN, 556_522)
-    assert done.line() == f"paced to 500 kbit/s, mean frame length: {pacing.NO_CANLINE}"
+    assert done.describe() == f"paced to 500 kbit/s, mean frame length: {pacing.NO_CANLINE}"
     assert "tbf" in shown()
     assert pacing.counters(CLASSIC) is None
 

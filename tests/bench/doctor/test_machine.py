@@ -80,7 +80,7 @@ def test_an_adapter_that_came_back_by_itself_is_still_without_carrier() -> None:
     entry["linkinfo"]["info_data"]["state"] = "ERROR-ACTIVE"
     (finding,) = judge(entry)
     assert finding.severity is Severity.FAIL
-    assert "recovered by itself, but the kernel does not send" in finding.problem
+    assert "the controller recovered from bus-off by itself; the kernel still sends nothing" in finding.problem
 
 
 def test_a_bit_rate_that_only_slcand_knows_contradicts_nobody() -> None:
@@ -191,7 +191,7 @@ def test_destroyed_frames_among_good_ones_is_the_termination() -> None:
 @pytest.mark.parametrize("data_frames", [0, 300])
 def test_frames_that_read_back_otherwise_are_the_termination(data_frames: int) -> None:
     (finding,) = error_frames.judge("can0", [BIT] * 20, data_frames=data_frames, seconds=0.5)
-    assert finding.problem.startswith("it reads back other bits than it sends")
+    assert finding.problem.startswith("it reads back different bits from those it sent")
     assert "60 ohm" in finding.remedy
 
 

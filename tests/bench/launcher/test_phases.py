@@ -7,7 +7,7 @@ import time
 import pytest
 
 from otabench.bench.launcher import phases as module
-from otabench.bench.launcher.phases import STARTED_AT, Phases, since_the_command_s
+from otabench.bench.launcher.phases import STARTED_AT, Phases, seconds_since_command
 
 
 class Clock:
@@ -46,11 +46,11 @@ def test_the_time_since_the_command_is_that_of_with_can(
 ) -> None:
     assert callable(given)
     monkeypatch.setenv(STARTED_AT, given())
-    seconds = since_the_command_s()
+    seconds = seconds_since_command()
     assert (seconds is not None) == is_known
     assert seconds is None or 2.0 <= seconds < 60.0
 
 
 def test_without_with_can_the_time_since_the_command_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STARTED_AT, raising=False)
-    assert since_the_command_s() is None
+    assert seconds_since_command() is None

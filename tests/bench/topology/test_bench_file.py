@@ -66,7 +66,7 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
         ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: input should be greater than or equal to 10000"),
         ("kind: simulated", "kind: real", "ecus.engine.kind: input should be 'simulated' or 'board', found 'real'"),
         ("bus: powertrain", "bus: body", "ecus.engine.bus: there is no bus 'body'; known buses: powertrain"),
-        ("engine:", "Engine:", "ecus.Engine: 'Engine' is not an ECU name"),
+        ("engine:", "Engine:", "ecus.Engine: 'Engine' is not a valid ECU name"),
         ("0x7E0", "0x7DF", "ecus.engine.request_id: 0x7DF is the functional request identifier"),
         ("0x7E9", "0x7E8", "ecus.adas.response_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
         ("0x7E1", "0x7E8", "ecus.adas.request_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
@@ -210,7 +210,9 @@ def test_the_same_identifier_on_another_bus_is_allowed() -> None:
 
 def test_two_buses_on_one_interface_are_a_mistake() -> None:
     text = changed("buses:", "buses:\n  body: {channel: vcan0}")
-    assert problems_of(text) == [f"{FILE}: buses.powertrain.channel: 'vcan0' is already bus 'body'; one entry a bus"]
+    assert problems_of(text) == [
+        f"{FILE}: buses.powertrain.channel: 'vcan0' is already bus 'body'; describe each bus in one entry only"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -239,12 +241,12 @@ def test_two_buses_on_one_interface_are_a_mistake() -> None:
         (
             "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
             "interface: slcan, channel: /dev/ttyACM0, fd: true, data_bitrate: 2000000",
-            "buses.powertrain.fd: slcan accepts CAN FD only with its bit timing; add data_brp, data_sjw, data_tseg1, ",
+            "buses.powertrain.fd: slcan needs an explicit bit timing for CAN FD; add data_brp, data_sjw, data_tseg1, ",
         ),
         (
             "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
             "interface: pcan, channel: PCAN_USBBUS1, fd: true, f_clock_mhz: 80, nom_brp: 1",
-            "buses.powertrain.fd: pcan accepts CAN FD only with its bit timing; add data_brp, data_sjw, data_tseg1, data_tseg2, ",
+            "buses.powertrain.fd: pcan needs an explicit bit timing for CAN FD; add data_brp, data_sjw, data_tseg1, data_tseg2, ",
         ),
         (
             "interface: socketcan, channel: vcan0, bitrate: 500000, fd: false",
@@ -254,7 +256,7 @@ def test_two_buses_on_one_interface_are_a_mistake() -> None:
         (
             "channel: vcan0, bitrate: 500000, fd: false",
             "channel: slcan0, bitrate: 500000, fd: true",
-            "buses.powertrain.fd: slcan0 is a serial adapter by its name, and these have no CAN FD; `fd: false`",
+            "buses.powertrain.fd: slcan0 is the name of a serial adapter (slcan), which has no CAN FD; `fd: false`",
         ),
         (
             "profile: iso14229-ab",

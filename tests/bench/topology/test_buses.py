@@ -297,7 +297,7 @@ BOARD = "kind: board, serial: ENGINE-1, security: {secret: " + "a0" * 32 + "}"
         (BOARD + ", power: {on: x}", "ecus.engine.power: the commands on and off need driver: command"),
         (BOARD + ", power: {driver: simulated}", "ecus.engine.power.driver: a board is not simulated"),
         (BOARD.replace("secret:", "secret_file: a, secret:"), "ecus.engine.security: secret and secret_file are both"),
-        ("control_port: 9001", "ecus.engine.control_port: a simulated ECU gets its own"),
+        ("control_port: 9001", "ecus.engine.control_port: the bench chooses the control port of a simulated ECU"),
         ("security: {algorithm: mine}", "ecus.engine.security.algorithm: 'mine' does not fit"),
         ("isotp: {addressing: extended}", "ecus.engine.isotp: addressing extended needs target_address"),
     ],

@@ -104,7 +104,7 @@ def test_a_name_that_becomes_a_path_is_checked(name: str) -> None:
     (problem,) = problems_of(bench(bus=f"p: {{channel: vcan0}}, '{name}': {{channel: vcan1}}"))
     assert problem.startswith(f"buses.{name}: {name!r} is not a bus name; use at most 32 letters, digits")
     (problem,) = problems_of(bench(ecu=f"'{name}'"))
-    assert f"{name!r} is not an ECU name" in problem
+    assert f"{name!r} is not a valid ECU name" in problem
 
 
 @pytest.mark.parametrize("name", ["p", "HS-CAN", "body.left", "1", "chassis_2"])
