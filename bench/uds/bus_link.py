@@ -14,6 +14,7 @@ from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable
+from otabench.bench.uds.profile import Profile
 from otabench.bench.uds.tester_present import TesterPresent, send_functional
 from otabench.bench.uds.transport import Channel, TransportError, open_channel
 from otabench.proto.isotp_address import functional_address
@@ -74,23 +75,34 @@ class BusLink:
             self._clients[ecu] = client
         return self._clients[ecu]
 
-    def send_functional(self, request: bytes, *, step: str, is_best_effort: bool = False) -> None:
-        """Send a functional request to all ECUs of this bus.
+    def functional_groups(self) -> list[dict[str, Profile]]:
+        """Return, for each functional address of the bus, the flash profiles of the ECUs that listen to it.
+
+        Raises:
+            ProfileInvalid: a flash profile is missing or wrong.
+        """
+        groups: dict[object, dict[str, Profile]] = {}
+        for endpoint in self.endpoints.values():
+            groups.setdefault(_address(endpoint), {})[endpoint.name] = profiles.load(endpoint.profile)
+        return list(groups.values())
+
+    def send_functional(self, request: bytes, *, step: str, to: str, is_best_effort: bool = False) -> None:
+        """Send a functional request to the functional address of the ECU ``to``.
 
         Raises:
             BusUnavailable: the request could not be sent. With ``is_best_effort`` this is only traced.
         """
-        for target in self._functional:
-            send_functional(
-                self._open(),
-                request,
-                can_id=target.functional_id,
-                isotp=target.isotp,
-                trace=self._trace,
-                job_id=self._job_id,
-                step=step,
-                is_best_effort=is_best_effort,
-            )
+        target = self.endpoints[to]
+        send_functional(
+            self._open(),
+            request,
+            can_id=target.functional_id,
+            isotp=target.isotp,
+            trace=self._trace,
+            job_id=self._job_id,
+            step=step,
+            is_best_effort=is_best_effort,
+        )
 
     def keep_sessions(self) -> None:
         """Start TesterPresent, unless it runs already. If the bus is away, wait for it up to 5 seconds.
@@ -101,7 +113,10 @@ class BusLink:
         if self._tester_present:
             return
         self._await_bus()
-        period_s = profiles.load(self._first.profile).timing.tester_present_s
+        # The ECU with the shortest S3 decides for all that hear the same request.
+        periods_s = [
+            min(profile.timing.tester_present_s for profile in group.values()) for group in self.functional_groups()
+        ]
         self._tester_present = [
             TesterPresent(
                 self._open(),
@@ -111,7 +126,7 @@ class BusLink:
                 trace=self._trace,
                 job_id=self._job_id or "",
             )
-            for target in self._functional
+            for target, period_s in zip(self._functional, periods_s, strict=True)
         ]
         for sender in self._tester_present:
             sender.start()
@@ -161,10 +176,14 @@ def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
     """Return one ECU for each functional address of the bus. A functional request must be sent once to each address."""
     targets: dict[object, EcuEndpoint] = {}
     for endpoint in endpoints:
-        try:
-            address: object = functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
-        except ValueError:
-            # The address contradicts itself. Keep it as a target: the error is raised where a request is sent to it.
-            address = endpoint.name
-        targets.setdefault(address, endpoint)
+        targets.setdefault(_address(endpoint), endpoint)
     return list(targets.values())
+
+
+def _address(endpoint: EcuEndpoint) -> object:
+    """Return the functional address of an ECU, as a key."""
+    try:
+        return functional_address(endpoint.isotp, functional_id=endpoint.functional_id)
+    except ValueError:
+        # The address contradicts itself. It is an address of its own: the error is raised where a request is sent to it.
+        return endpoint.name

@@ -61,7 +61,7 @@ def test_a_healthy_adapter_is_up_and_silent(plugged: Adapter, tmp_path: Path) ->
     [
         (Wiring.ALONE, "its frames are not acknowledged"),
         (Wiring.WRONG_BIT_RATE, "every frame is destroyed"),
-        (Wiring.NO_TERMINATION, "it reads back other bits than it sends"),
+        (Wiring.NO_TERMINATION, "it reads back different bits from those it sent"),
     ],
 )
 def test_what_is_wrong_with_the_wires_is_told_from_the_kernels_error_frames(

@@ -18,6 +18,7 @@ from typing import Final
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayTiming
+from otabench.bench.gateway.flashing.common_steps import SharedStep, plan
 from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.reentry import means_lost
 from otabench.bench.gateway.flashing.steps import (
@@ -97,45 +98,51 @@ class BusProgramming:
         return False
 
     def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Run pre-programming with functional requests.
+        """Run pre-programming, with functional requests where all ECUs that hear them have the step.
 
         An ECU that is silent or was reset meanwhile drops out here. It enters the session at the beginning of its own attempt.
         """
-        if not clients:
-            return
         present = {client.name: client for client in clients}
-        for step in clients[0].profile.sequence.pre_programming:
-            for name in self._run_on_all(step, present):
+        sequences = {
+            name: (client.profile, client.profile.sequence.pre_programming) for name, client in present.items()
+        }
+        addressed = [
+            {name: (profile, profile.sequence.pre_programming) for name, profile in group.items()}
+            for group in self._link.functional_groups()
+        ]
+        for act in plan(sequences, addressed=addressed):
+            for name in self._run_on_all(act, {name: present[name] for name in act.ecus if name in present}):
                 del present[name]
         self._entered |= set(present)
 
-    def _run_on_all(self, step: Step, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Run one step on all ECUs. Return the names of those that did not answer, or were reset meanwhile.
+    def _run_on_all(self, act: SharedStep, clients: Mapping[str, EcuClient]) -> list[str]:
+        """Run one step on these ECUs. Return the names of those that did not answer, or were reset meanwhile.
 
         Raises:
             EcuRefused: one of them refuses the step.
         """
         lost = []
         pending = dict(clients)
-        profile = next(iter(clients.values())).profile if clients else None
-        request = functional_request(step, profile) if profile else None
-        if request is not None:
+        if act.functional_to is not None and clients:
+            request = functional_request(act.step, next(iter(clients.values())).profile)
+            assert request is not None
             try:
                 for client in clients.values():
                     client.discard_received()
-                self._link.send_functional(request, step=f"{title(request, step)} (functional)")
+                name = f"{title(request, act.step)} (functional)"
+                self._link.send_functional(request, step=name, to=act.functional_to)
             except BusUnavailable:
                 # The bus is away. Every ECU waits for it in its own attempt.
                 return list(clients)
             for name, client in clients.items():
                 try:
-                    pre_programming_step(client, step, is_sent_already=True)
+                    pre_programming_step(client, act.step, is_sent_already=True)
                     del pending[name]
                 except (EcuLost, BusUnavailable):
                     continue
         for name, client in pending.items():
             try:
-                pre_programming_step(client, step)
+                pre_programming_step(client, act.step)
             except (EcuLost, BusUnavailable):
                 lost.append(name)
             except EcuRefused as error:

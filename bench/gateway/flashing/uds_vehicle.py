@@ -14,15 +14,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.flashing import activation, soak
+from otabench.bench.gateway.flashing.common_steps import plan
 from otabench.bench.gateway.flashing.programming import BusProgramming
 from otabench.bench.gateway.flashing.progress import ProgressSender
-from otabench.bench.gateway.flashing.steps import functional_request, title
+from otabench.bench.gateway.flashing.steps import functional_request, simple_step, title
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds.bus_link import BusLink, ChannelOpener
 from otabench.bench.uds.client import EcuClient
@@ -210,13 +211,24 @@ class UdsVehicle:
 
     @staticmethod
     def _finish_bus(link: BusLink) -> None:
-        profile = load(next(iter(link.endpoints.values())).profile)
-        for step in profile.sequence.post_programming:
-            request = functional_request(step, profile)
-            if request is not None:
+        """Run post-programming on every ECU of a bus. What fails is traced, and no reason to stop."""
+        groups = [
+            {name: (profile, profile.sequence.post_programming) for name, profile in group.items()}
+            for group in link.functional_groups()
+        ]
+        everybody = {name: each for group in groups for name, each in group.items()}
+        for act in plan(everybody, addressed=groups):
+            profile, _ = everybody[act.ecus[0]]
+            request = functional_request(act.step, profile)
+            if request is not None and act.functional_to is not None:
                 # Nobody waits for the responses, so suppress them (bit 7 of the sub-function).
                 suppressed = bytes((request[0], request[1] | 0x80)) + request[2:]
-                link.send_functional(suppressed, step=f"{title(suppressed, step)} (functional)", is_best_effort=True)
+                name = f"{title(suppressed, act.step)} (functional)"
+                link.send_functional(suppressed, step=name, to=act.functional_to, is_best_effort=True)
+                continue
+            for ecu in act.ecus:
+                with suppress(FlashError):
+                    simple_step(link.client(ecu), act.step)
 
     def _pairs(self, images: list[EcuImage]) -> list[tuple[EcuClient, EcuImage]]:
         self._require_known(images)
