@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from otabench.bench.bus import pacing
+from otabench.bench.bus.canline import LineCounters
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
@@ -63,15 +64,18 @@ class Reporter:
         bench = self._bench
         since_ns = job.changed_ns if job else 0
         after = _ecu_states(bench.ecus.settled_states(since_ns=since_ns))
-        tail = TraceTail(bench.folder.trace)
-        events = tail.new_events()
-        dtcs = _dtcs_after(bench, tail, events, since_ns=since_ns, timeout_s=dtc_timeout_s if job else 0.0)
-        lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
-        bench.processes.stop_captures()
-        events += tail.new_events()
+        events, dtcs, lines = _end_captures(bench, since_ns=since_ns, timeout_s=dtc_timeout_s if job else 0.0)
         statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
         result, exit_status, reason = self._verdict(job, after, target_version)
         job_id = job.job_id if job else ""
+        transfers = figures.transfers(
+            events,
+            job_id,
+            topology=bench.topology,
+            statistics=statistics,
+            full_image_bytes=_image_sizes(bench, target_version, after),
+            pacings=bench.pacings,
+        )
         return Report(
             result=result,
             exit_status=exit_status,
@@ -87,14 +91,7 @@ class Reporter:
             phases=figures.phases(events, job_id),
             before=self._before,
             after=after,
-            transfers=figures.transfers(
-                events,
-                job_id,
-                topology=bench.topology,
-                statistics=statistics,
-                full_image_bytes=_image_sizes(bench, target_version, after),
-                pacings=bench.pacings,
-            ),
+            transfers=transfers,
             buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
             files=_files(bench),
             notes=tuple(notes),
@@ -162,6 +159,22 @@ def short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _end_captures(
+    bench: Bench, *, since_ns: int, timeout_s: float
+) -> tuple[list[TraceEvent], dict[str, tuple[str, ...]], dict[str, LineCounters | None]]:
+    """Wait until the gateway has read the trouble codes, and end the captures.
+
+    Return the whole trace, the codes by ECU, and the counters of each bus's line.
+    """
+    tail = TraceTail(bench.folder.trace)
+    events = tail.new_events()
+    dtcs = _dtcs_after(bench, tail, events, since_ns=since_ns, timeout_s=timeout_s)
+    # before the captures end: what they count, the lines must not have counted more of
+    lines = {name: pacing.counters(bus) for name, bus in bench.topology.buses.items()}
+    bench.processes.stop_captures()
+    return events + tail.new_events(), dtcs, lines
 
 
 def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, EcuReport]) -> dict[str, int]:

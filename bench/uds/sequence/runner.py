@@ -13,20 +13,21 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError, ProfileInvalid
+from otabench.bench.uds.sequence.asking import Asker, example_of
+from otabench.bench.uds.sequence.downloads import Downloader
 from otabench.bench.uds.sequence.material import Block, EraseArea
 from otabench.bench.uds.sequence.profile import Times
-from otabench.bench.uds.sequence.scope import RunScope, Transfer
+from otabench.bench.uds.sequence.scope import RunScope
 from otabench.bench.uds.sequence.steps import (
     AnyStep,
     AwaitAnswer,
     Burst,
     Common,
     Download,
-    Failure,
     ForEach,
     OnRefusal,
     ReadDid,
@@ -36,17 +37,15 @@ from otabench.bench.uds.sequence.steps import (
     Routine,
     Sequence,
     Session,
-    Target,
     TesterPresent,
     Unlock,
     Wait,
     WriteDid,
     kind_of,
 )
-from otabench.bench.uds.sequence.template import Pattern, TemplateError
+from otabench.bench.uds.sequence.template import TemplateError
 from otabench.bench.uds.sequence.tester import Exchange, Tester
 
-_SUPPRESS: Final = 0x80
 _ROUTINE_ACTS: Final = {"start": 1, "stop": 2, "results": 3}
 _POLL_P2_S: Final = 0.3
 _WITHOUT_RECORD: Final = 2
@@ -69,7 +68,8 @@ class Runner:
         self._tester = tester
         self._scope = scope
         self._times = times
-        self._on_bytes = on_bytes
+        self._asker = Asker(tester)
+        self._downloader = Downloader(tester, self._asker, run_steps=self._run_all, on_bytes=on_bytes)
 
     def run(self, sequence: Sequence) -> None:
         """Carry out all steps.
@@ -154,58 +154,31 @@ class Runner:
                 self._routine(step, scope, until_s)
             case WriteDid():
                 request = b"\x2e" + step.write_did.to_bytes(2, "big") + step.data.render(scope)
-                self._ask(step, request, f"2E {step.write_did:04X} write")
+                self._asker.ask(step, request, f"2E {step.write_did:04X} write")
             case ReadDid():
                 self._read(step, scope)
             case TesterPresent():
-                self._ask(step, b"\x3e\x00", "3E 00 tester present")
+                self._asker.ask(step, b"\x3e\x00", "3E 00 tester present")
             case Reset():
                 self._reset(step)
             case Download():
-                self._download(step, scope)
-
-    # -- requests
-
-    def _ask(
-        self,
-        step: Common,
-        payload: bytes,
-        title: str,
-        *,
-        p2_s: float | None = None,
-        example: Callable[[], bytes] | None = None,
-    ) -> bytes:
-        """Send one request of a step. Return the positive response, or empty bytes if it is suppressed."""
-        if step.suppress:
-            payload = bytes((payload[0], payload[1] | _SUPPRESS)) + payload[2:]
-        return self._tester.exchange(
-            Exchange(
-                payload,
-                step.title or title,
-                functional=step.to is Target.ALL,
-                expects_answer=not step.suppress,
-                p2_s=step.p2_s if p2_s is None else p2_s,
-                p2_star_s=step.p2_star_s,
-                limit_s=step.limit_s,
-                example=example,
-            )
-        )
+                self._downloader.send(step, scope)
 
     def _request(self, step: Request, scope: RunScope) -> None:
         payload = step.request.render(scope)
         title = step.title or payload[:4].hex(" ").upper()
-        answer = self._ask(step, payload, title, example=_example(step.expect, scope))
+        answer = self._asker.ask(step, payload, title, example=example_of(step.expect, scope))
         if step.suppress:
             return
-        self._require_no_failure(step.failures, answer, scope, title)
-        self._require(step.expect, answer, scope, title)
+        self._asker.require_no_failure(step.failures, answer, scope, title)
+        self._asker.require(step.expect, answer, scope, title)
         if step.save:
             scope.saved[step.save] = answer[step.save_from :]
 
     def _session(self, step: Session, scope: RunScope) -> None:
         title = step.title or f"10 {step.session:02X} session"
         try:
-            answer = self._ask(step, bytes((0x10, step.session)), title, example=_example(step.expect, scope))
+            answer = self._asker.ask(step, bytes((0x10, step.session)), title, example=example_of(step.expect, scope))
         except EcuLost:
             if not step.answers_after_reset:
                 raise
@@ -215,7 +188,7 @@ class Runner:
             self._tester.pause(step.deaf_s)
         if not answer:
             return
-        self._require(step.expect, answer, scope, title)
+        self._asker.require(step.expect, answer, scope, title)
         if step.timing and len(answer) >= _WITHOUT_RECORD + 4:
             # ISO 14229-1, service 10: P2 in units of 1 ms, P2* in units of 10 ms.
             margin_s = self._times.margin_s
@@ -225,19 +198,19 @@ class Runner:
     def _unlock(self, step: Unlock, scope: RunScope) -> None:
         key_level = step.send_key if step.send_key is not None else step.unlock + 1
         request = bytes((0x27, step.unlock)) + step.record.render(scope)
-        seed = self._ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
+        seed = self._asker.ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
         if not any(seed):
             # A seed of zeros means that the ECU is unlocked already (ISO 14229-1, service 27).
             return
         key = self._tester.key_for(seed, level=step.unlock)
-        self._ask(step, bytes((0x27, key_level)) + key, f"27 {key_level:02X} send key")
+        self._asker.ask(step, bytes((0x27, key_level)) + key, f"27 {key_level:02X} send key")
 
     def _read(self, step: ReadDid, scope: RunScope) -> None:
         title = step.title or f"22 {step.read_did:04X} read"
         identifier = step.read_did.to_bytes(2, "big")
-        example = _example(step.expect, scope, head=b"\x62" + identifier)
-        record = self._ask(step, b"\x22" + identifier, title, example=example)[3:]
-        self._require(step.expect, record, scope, title)
+        example = example_of(step.expect, scope, head=b"\x62" + identifier)
+        record = self._asker.ask(step, b"\x22" + identifier, title, example=example)[3:]
+        self._asker.require(step.expect, record, scope, title)
         if step.save:
             scope.saved[step.save] = record
 
@@ -249,11 +222,11 @@ class Runner:
         until_s = min(until_s, self._tester.now_s() + step.poll.limit_s)
         request = first
         while True:
-            answer = self._ask(step, request, title, example=lambda: _routine_example(step, scope))
+            answer = self._asker.ask(step, request, title, example=lambda: _routine_example(step, scope))
             if step.suppress:
                 return
             if step.status is None or self._is_done(step, answer, title):
-                self._require(step.expect, answer, scope, title)
+                self._asker.require(step.expect, answer, scope, title)
                 return
             if self._tester.now_s() >= until_s:
                 text = f"still in progress after {step.poll.limit_s:g} s"
@@ -266,7 +239,7 @@ class Runner:
         assert step.status is not None
         at = 4 + step.status.at
         if len(answer) <= at:
-            raise self._contradicts(title, f"answered {answer.hex(' ').upper()}, without a status")
+            raise self._asker.contradicts(title, f"answered {answer.hex(' ').upper()}, without a status")
         status = answer[at]
         if status in step.status.done_values:
             return True
@@ -280,7 +253,7 @@ class Runner:
         try:
             # Some ECUs answer only after the reset, from the software that starts. That may take as long as the step allows.
             wait_s = step.limit_s if step.answer == "late" else None
-            self._ask(step, bytes((0x11, step.reset)), title, p2_s=wait_s)
+            self._asker.ask(step, bytes((0x11, step.reset)), title, p2_s=wait_s)
         except (EcuLost, EcuContradicts):
             if step.answer != "may_be_lost":
                 raise
@@ -307,103 +280,6 @@ class Runner:
                 if self._tester.now_s() >= until_s:
                     raise
             self._tester.pause(step.every_s)
-
-    # -- transfers
-
-    def _download(self, step: Download, scope: RunScope) -> None:
-        block = scope.block
-        if not isinstance(block, Block):
-            raise TemplateError("download sends a block, and this loop is over areas to be erased")
-        length = self._request_download(step, scope)
-        self._run_all(step.before_data, scope)
-        pieces = list(_pieces(step, block, length))
-        started_s = self._tester.now_s()
-        done = 0
-        for number, (address, data) in enumerate(pieces):
-            transfer = Transfer((step.first_counter + number) & 0xFF, done, address, data)
-            self._transfer(step, scope.sending(transfer))
-            done += len(data)
-            self._on_bytes(done)
-        duration_s = self._tester.now_s() - started_s
-        if step.exit is not None:
-            request, example = step.exit.render(scope), _example(step.exit_answer, scope)
-            answer = self._ask(step, request, "37 transfer exit", p2_s=step.transfer_p2_s, example=example)
-            self._require(step.exit_answer, answer, scope, "37 transfer exit")
-        self._tester.emit(
-            "flash.transfer",
-            kind=block.kind.value,
-            bytes=done,
-            duration_s=round(duration_s, 6),
-            bytes_per_s=round(done / duration_s, 1) if duration_s > 0 else 0.0,
-            block_bytes=length,
-        )
-
-    def _request_download(self, step: Download, scope: RunScope) -> int:
-        """Send 34. Return the number of data bytes for each 36."""
-        title = step.title or "34 request download"
-        answer = self._ask(step, step.request.render(scope), title)
-        rule = step.length
-        most = rule.max_bytes
-        if rule.source == "answer":
-            size_bytes = answer[1] >> 4 if len(answer) > 1 else 0
-            stated = int.from_bytes(answer[2 : 2 + size_bytes], "big")
-            if len(answer) < 2 + size_bytes or stated < 3:
-                text = f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})"
-                raise self._contradicts(title, text)
-            most = min(most, stated if rule.includes_header else stated + 2)
-        data_bytes = (most - 2) // rule.multiple_of * rule.multiple_of
-        if data_bytes < 1:
-            raise TemplateError(f"length: {most} bytes hold no {rule.multiple_of} data bytes behind the header")
-        return data_bytes
-
-    def _transfer(self, step: Download, scope: RunScope) -> None:
-        payload = step.transfer.render(scope)
-        title = f"36 {payload[1]:02X} transfer data"
-        repeats = step.repeats
-        while True:
-            try:
-                example = _example(step.accepted, scope)
-                answer = self._ask(step, payload, title, p2_s=step.transfer_p2_s, example=example)
-                break
-            except (EcuLost, EcuContradicts):
-                # A repeated block may be answered twice. The second response then arrives after the next block was sent, with the wrong
-                # counter. That raises EcuContradicts, but only means that the response to the next block is missing.
-                if repeats == 0:
-                    raise
-            repeats -= 1
-        self._require_no_failure(step.failures, answer, scope, title)
-        self._require(step.accepted, answer, scope, title)
-
-    # -- answers
-
-    def _require(self, expected: Pattern | None, answer: bytes, scope: RunScope, title: str) -> None:
-        if expected is not None and (wrong := expected.mismatch(answer, scope)):
-            raise self._contradicts(title, f"answered {answer[:16].hex(' ').upper()}: {wrong}")
-
-    def _require_no_failure(self, failures: tuple[Failure, ...], answer: bytes, scope: RunScope, title: str) -> None:
-        for each in failures:
-            if each.answer.matches(answer, scope):
-                text = f"answered {answer[:16].hex(' ').upper()}: {each.means}"
-                raise EcuRefused(text, ecu=self._tester.name, step=title)
-
-    def _contradicts(self, title: str, text: str) -> EcuContradicts:
-        remedy = "the ECU's software or its flash profile is wrong"
-        return EcuContradicts(text, ecu=self._tester.name, step=title, remedy=remedy)
-
-
-def _pieces(step: Download, block: Block, length: int) -> Iterator[tuple[int, bytes]]:
-    """Return address and data of each 36."""
-    if step.records:
-        if not block.records:
-            raise TemplateError("records: the program file has none; records are the lines of an S-record file")
-        yield from block.records
-        return
-    for at in range(0, len(block.data), length):
-        yield block.address + at, block.data[at : at + length]
-
-
-def _example(expected: Pattern | None, scope: RunScope, *, head: bytes = b"") -> Callable[[], bytes] | None:
-    return None if expected is None else lambda: head + expected.example(scope)
 
 
 def _routine_example(step: Routine, scope: RunScope) -> bytes:
