@@ -12,10 +12,11 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
+from otabench.bench.uds.draft.downloads import Download, blocks_of, group
 from otabench.bench.uds.draft.explain import Explainer
 from otabench.bench.uds.draft.heard import Heard, Source
 from otabench.bench.uds.draft.loops import fold, fold_erase
-from otabench.bench.uds.draft.steps import Download, Item, StepWriter, blocks_of, group
+from otabench.bench.uds.draft.steps import Item, StepWriter
 from otabench.bench.uds.sequence.material import Block
 
 _PROGRAMMING: Final = 0x02
