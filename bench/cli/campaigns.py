@@ -65,13 +65,13 @@ def create(
             if ecu not in hardware:
                 raise UnknownName("ECU", ecu, hardware, where="in this bench")
             _, data = images.read(path)
-            if image:
-                bench.sent_images.keep(data)
             base = b"" if transfer is TransferPolicy.FULL else bench.running_image(ecu, hardware_id=hardware[ecu])
             wanted.append(CampaignImage(hardware[ecu], data, base))
         campaign = operator.create_campaign(
             name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt
         )
+        for each in wanted:
+            bench.sent_images.keep(each.image)
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:
         print(f"  {_job_line(job)}")

@@ -59,10 +59,12 @@ def of_this_process(run_folder: Path, *, environ: Mapping[str, str] = os.environ
     guest, with_can = environ.get(GUEST), environ.get(_WITH_CAN)
     script = Path(sys.executable).with_name("otabench")
     latest = run_folder.with_name(LATEST.name)
+    # Another bench that was started since then in the same folder is the latest.
+    is_latest = short(latest) == str(LATEST) and latest.resolve() == run_folder.resolve()
     return OtherTerminal(
         prefix=(short(Path(with_can)), f"--join={guest}") if guest and with_can else (),
         otabench=(short(script),) if script.exists() else (sys.executable, "-m", "otabench.bench.cli"),
-        run=() if short(latest) == str(LATEST) else ("--run", short(run_folder)),
+        run=() if is_latest else ("--run", short(run_folder)),
     )
 
 

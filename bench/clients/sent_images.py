@@ -2,7 +2,7 @@
 
 Two images may have the same version: a user's own, and the one that the bench made. So the image that an ECU runs is looked up
 by the digest that the ECU reports (the SHA-256 that imgtool put into the image). The bench's own images lie in the run's folder
-``firmware/``; others are kept in ``firmware/sent/DIGEST.bin`` when a campaign sends them, for every process that makes the next one.
+``firmware/``. Every image that a campaign sends is kept in ``firmware/sent/DIGEST.bin``, for every process that makes the next one.
 """
 
 from __future__ import annotations

@@ -108,23 +108,24 @@ class Jobs:
             EndpointError: the cloud does not answer or refuses.
         """
         policy = transfer or self._options.transfer
-        for image in (images or {}).values():
-            self._sent.keep(image)
+        campaign_images = self._campaign_images(
+            [ecu for ecu in self._topology.ecus if ecus is None or ecu in ecus],
+            version=version or self._options.versions[-1],
+            given=images or {},
+            transfer=policy,
+        )
         campaign = self._operator().create_campaign(
             name=name,
             release_notes=release_notes,
             vins=[self._topology.vehicle.vin],
-            images=self._campaign_images(
-                [ecu for ecu in self._topology.ecus if ecus is None or ecu in ecus],
-                version=version or self._options.versions[-1],
-                given=images or {},
-                transfer=policy,
-            ),
+            images=campaign_images,
             transfer=policy,
             encrypt=self._options.encrypt if encrypt is None else encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
             approval_timeout_s=approval_timeout_s,
         )
+        for each in campaign_images:  # the bench's own too: for a board the last one that was sent counts
+            self._sent.keep(each.image)
         self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)
         self._on_change()
         return self.campaign

@@ -15,11 +15,13 @@ GUEST = {"OTABENCH_GUEST": "12-ab34", "OTABENCH_FORWARDED": "8080 8081"}
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a virtual environment, as the working directory."""
+    """A folder with a virtual environment and a run, as the working directory."""
     script = tmp_path / ".venv/bin/otabench"
     script.parent.mkdir(parents=True)
     script.touch()
     monkeypatch.setattr(sys, "executable", str(script.with_name("python")))
+    (tmp_path / "runs/1").mkdir(parents=True)
+    (tmp_path / "runs/latest").symlink_to("1")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -35,6 +37,14 @@ def test_on_this_kernel_nothing_stands_in_front(checkout: Path) -> None:
     environ = {"OTABENCH_WITH_CAN": str(checkout / "setup/with-can")}
     way = other_terminal.of_this_process(checkout / "runs/1", environ=environ)
     assert (way.bench_command("status"), way.command("candump")) == (".venv/bin/otabench status", "candump")
+
+
+def test_a_bench_that_is_not_the_latest_any_more_is_named(checkout: Path) -> None:
+    (checkout / "runs/2").mkdir()
+    (checkout / "runs/latest").unlink()
+    (checkout / "runs/latest").symlink_to("2")
+    way = other_terminal.of_this_process(checkout / "runs/1", environ={})
+    assert way.bench_command("status") == ".venv/bin/otabench status --run runs/1"
 
 
 def test_what_lies_outside_the_working_directory_is_named_in_full_and_quoted(
