@@ -228,4 +228,6 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise EndpointError(f"{path}: {error.strerror}; `otabench keys init` makes the bench's certificates") from error
+        raise EndpointError(
+            f"{path}: {error.strerror}; has that bench ended? Its keys are removed then: name the one that runs with --run"
+        ) from error

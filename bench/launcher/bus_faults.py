@@ -121,7 +121,9 @@ def _gated_bus(target: str, gated: Collection[str], bus_by_ecu: Mapping[str, str
         WrongUsage: there is no such gate.
     """
     if not gated:
-        raise WrongUsage(f"{target}: faults of frames need a frame gate: start the bench with --frame-gate")
+        raise WrongUsage(
+            f"{target}: faults of frames need a frame gate: start the bench with --frame-gate (make up ARGS=--frame-gate)"
+        )
     bus = bus_by_ecu.get(target, target)
     if target == ANY_BUS and len(gated) == 1:
         bus = next(iter(gated))
