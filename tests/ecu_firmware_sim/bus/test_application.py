@@ -61,6 +61,7 @@ class Ear:
         return len(self.hear(10 * PERIOD_S)) >= 5
 
     def is_silent(self) -> bool:
+        self.hear(PERIOD_S)  # a frame may have been on its way when the response was sent
         return self.hear(6 * PERIOD_S) == []
 
 
