@@ -116,7 +116,11 @@ def parse(text: str) -> Document:
         if node is None:
             return Document(None, {}, {})
         content = loader.construct_document(node)
-        return Document(content, dict(_written(loader, node, ())), dict(_lines(loader, node, ())))
+        values = list(_walk(loader, node, (), node))
+        written = {
+            place: each.value for place, each, _ in values if isinstance(each, yaml.ScalarNode) and each.style is None
+        }
+        return Document(content, written, {place: begin.start_mark.line + 1 for place, _, begin in values})
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         raise YamlMistake(
@@ -215,33 +219,21 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 100 else text[:100] + "…"
 
 
-def _written(loader: _Loader, node: yaml.Node, place: Place) -> Iterator[tuple[Place, str]]:
-    """Yield the unquoted single values below a node, as they are written."""
-    if isinstance(node, yaml.ScalarNode):
-        if node.style is None:
-            yield place, node.value
-    elif isinstance(node, yaml.SequenceNode):
-        for number, each in enumerate(node.value):
-            yield from _written(loader, each, (*place, number))
-    elif isinstance(node, yaml.MappingNode):
-        for key_node, each in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                yield (*place, key if isinstance(key, int) else str(key), "[key]"), key_node.value
-            yield from _written(loader, each, (*place, key if isinstance(key, int) else str(key)))
-
-
-def _lines(loader: _Loader, node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
-    """Yield the line of every value below a node."""
-    yield place, node.start_mark.line + 1
+def _walk(
+    loader: _Loader, node: yaml.Node, place: Place, begin: yaml.Node
+) -> Iterator[tuple[Place, yaml.Node, yaml.Node]]:
+    """Yield place, node and beginning of every value below a node: a value in a mapping begins with its key."""
+    yield place, node, begin
     if isinstance(node, yaml.SequenceNode):
         for number, each in enumerate(node.value):
-            yield from _lines(loader, each, (*place, number))
+            yield from _walk(loader, each, (*place, number), each)
     elif isinstance(node, yaml.MappingNode):
         for key_node, each in node.value:
             key = loader.construct_object(key_node, deep=True)
-            yield from _lines(loader, each, (*place, key if isinstance(key, int) else str(key)))
-            yield (*place, key if isinstance(key, int) else str(key)), key_node.start_mark.line + 1
+            here = (*place, key if isinstance(key, int) else str(key))
+            if not isinstance(key, str):
+                yield (*here, "[key]"), key_node, key_node
+            yield from _walk(loader, each, here, key_node)
 
 
 _Loader.yaml_implicit_resolvers = {

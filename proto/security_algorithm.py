@@ -28,9 +28,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.cmac import CMAC
-
 DEFAULT: Final = "hmac-sha256"
 LIBRARY: Final = "library:"
 NAME_PATTERN: Final = (
@@ -77,6 +74,10 @@ def hmac_sha256(seed: bytes, *, secret: bytes, level: int) -> bytes:
 
 def aes_cmac(seed: bytes, *, secret: bytes, level: int) -> bytes:
     """Return AES-CMAC(secret, seed), RFC 4493. It ignores ``level``."""
+    # Imported here: every command loads this module, and few ECUs use this algorithm.
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES
+    from cryptography.hazmat.primitives.cmac import CMAC
+
     cmac = CMAC(AES(secret))
     cmac.update(seed)
     return cmac.finalize()

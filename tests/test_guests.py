@@ -78,7 +78,7 @@ class TestChoose:
 
 PANIC = (
     """<6>VFS: Mounted root (hostfs filesystem).\r
-<3>hostfs: Unknown parameter '/root/.cache/x'\r
+<3>hostfs: Unknown parameter '/home/user/.cache/x'\r
 {init}<0>Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r
 <4>CPU: 0 PID: 1 Comm: init\r
 """
@@ -92,7 +92,7 @@ class TestConsole:
         ("text", "told"),
         [
             (PANIC.format(init="otabench init: mount failed: why\r\n"), "mount failed: why"),
-            (PANIC.format(init=""), "hostfs: Unknown parameter '/root/.cache/x'"),
+            (PANIC.format(init=""), "hostfs: Unknown parameter '/home/user/.cache/x'"),
             ("no memory for you\n\n", "no memory for you"),
             ("", "nothing was written"),
             ("Kernel panic - not syncing: at once\n", "Kernel panic - not syncing: at once"),

@@ -285,9 +285,9 @@ def _possible(messages: Iterable[can.Message]) -> Iterator[can.Message]:
             raise ValueError(f"frame {number}: more than the {limit} bytes that a frame of its kind has")
         has_11_bits = not message.is_extended_id and not message.is_error_frame
         if not 0 <= message.arbitration_id <= (SFF_MASK if has_11_bits else EFF_MASK):
-            raise ValueError(f"frame {number}: 0x{message.arbitration_id:X} is no identifier of its kind")
+            raise ValueError(f"frame {number}: 0x{message.arbitration_id:X} is not an identifier of its kind")
         if not 0 <= message.timestamp < _YEAR_10000_S:
-            raise ValueError(f"frame {number}: its time stamp is no date")
+            raise ValueError(f"frame {number}: its time stamp is not a date")
         yield message
 
 

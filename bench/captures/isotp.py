@@ -5,7 +5,7 @@
 Pure. Rules (ISO 15765-2:2016, 9):
 
 * A message whose consecutive frames have a gap or a wrong sequence number is left out, and counted: its bytes are not known.
-* A response belongs to the last request before it. 78 is no response: the time it buys is kept as ``pending_s``.
+* A response belongs to the last request before it. 78 is not a final response: the time it buys is kept as ``pending_s``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
+
+from otabench.bench.uds.draft.heard import Heard
 
 _SINGLE, _FIRST, _CONSECUTIVE, _FLOW = range(4)
 _LONG_LENGTH: Final = 0
@@ -44,27 +46,6 @@ class Addresses:
     response_id: int
     functional_id: int | None = None
     has_address_byte: bool = False
-
-
-@dataclass(frozen=True)
-class HeardExchange:
-    """A request and the response to it.
-
-    Attributes:
-        time_s: of the request.
-        request: its bytes.
-        response: the final one; empty if there is none.
-        response_s: from request to final response; 0 without one.
-        pending_s: from request to the last 78; 0 without one.
-        functional: whether all ECUs were addressed.
-    """
-
-    time_s: float
-    request: bytes
-    response: bytes = b""
-    response_s: float = 0.0
-    pending_s: float = 0.0
-    functional: bool = False
 
 
 @dataclass
@@ -119,23 +100,22 @@ class Reassembly:
         self.broken += self._partial.pop(can_id, None) is not None
 
 
-def exchanges(messages: Iterable[Message], addresses: Addresses) -> list[HeardExchange]:
+def exchanges(messages: Iterable[Message], addresses: Addresses) -> list[Heard]:
     """Return requests with their responses, in order."""
-    heard: list[HeardExchange] = []
+    heard: list[Heard] = []
     for message in messages:
         if message.can_id != addresses.response_id:
-            heard.append(
-                HeardExchange(message.time_s, message.payload, functional=message.can_id == addresses.functional_id)
-            )
+            functional = message.can_id == addresses.functional_id
+            heard.append(Heard(message.time_s, message.payload, functional=functional))
         elif heard:
             heard[-1] = _answered(heard[-1], message)
     return heard
 
 
-def _answered(last: HeardExchange, message: Message) -> HeardExchange:
+def _answered(last: Heard, message: Message) -> Heard:
     after_s = message.time_s - last.time_s
     is_pending = message.payload[:1] + message.payload[2:3] == b"\x7f\x78"
-    return HeardExchange(
+    return Heard(
         last.time_s,
         last.request,
         last.response if is_pending else message.payload,

@@ -167,9 +167,9 @@ def _frame(body: bytes, timestamp_us: int, *, where: str) -> Frame:
         raise ValueError(f"{where}: {len(body)} bytes are no CAN frame")
     can_id, length, flags = _CAN_HEADER.unpack_from(body)
     if not can_id & (EFF_FLAG | ERR_FLAG) and can_id & EFF_MASK > SFF_MASK:
-        raise ValueError(f"{where}: 0x{can_id & EFF_MASK:X} is no identifier of 11 bits")
+        raise ValueError(f"{where}: 0x{can_id & EFF_MASK:X} is not an identifier of 11 bits")
     if not 0 <= timestamp_us < _YEAR_10000_US:
-        raise ValueError(f"{where}: its time stamp is no date")
+        raise ValueError(f"{where}: its time stamp is not a date")
     is_remote = bool(can_id & RTR_FLAG) and not can_id & ERR_FLAG
     if is_remote and length > 8:
         raise ValueError(f"{where}: a remote frame with a length of {length}")

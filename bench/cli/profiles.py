@@ -149,7 +149,7 @@ def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]
         raise BenchError(f"{capture}: not a {capture.suffix} capture, or damaged: {error}") from error
     heard = exchanges(reassembly.messages(frames), reassembly.addresses)
     when = datetime.fromtimestamp(frames[0].time_s if frames else 0.0, UTC)
-    return [Heard(**vars(each)) for each in heard], when
+    return heard, when
 
 
 def _programs(
@@ -165,16 +165,6 @@ def _programs(
     return made.blocks, start, tuple((each.address, each.length) for each in made.erase)
 
 
-def _identifier(text: str) -> int:
-    try:
-        value = int(text, 0)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << 29:
-        raise typer.BadParameter(f"{text!r} is not a CAN identifier, such as 0x7E0")
-    return value
-
-
 def _load(name: str) -> SequenceProfile:
     path = profiles.path_of(name)
     if "/" not in name and not name.endswith(".yaml") and name not in profiles.shipped():
@@ -185,13 +175,26 @@ def _load(name: str) -> SequenceProfile:
         raise BenchError(str(error)) from error
 
 
+def _identifier(text: str) -> int:
+    return _number(text, bits=29, what="a CAN identifier, such as 0x7E0")
+
+
 def _address(text: str) -> int:
+    return _number(text, bits=32, what="an address of 4 bytes, such as 0x08000000", hint="--address")
+
+
+def _number(text: str, *, bits: int, what: str, hint: str | None = None) -> int:
+    """Return a number in decimal or hexadecimal digits.
+
+    Raises:
+        typer.BadParameter: it is not one, or has more bits.
+    """
     try:
         value = int(text, 0)
     except ValueError:
         value = -1
-    if not 0 <= value <= 0xFFFF_FFFF:
-        raise typer.BadParameter(f"{text!r} is not an address of 4 bytes, such as 0x08000000", param_hint="--address")
+    if not 0 <= value < 1 << bits:
+        raise typer.BadParameter(f"{text!r} is not {what}", param_hint=hint)
     return value
 
 

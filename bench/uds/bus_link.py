@@ -44,7 +44,7 @@ class BusLink:
         self._opener = opener
         self._channel: Channel | None = None
         self._clients: dict[str, EcuClient] = {}
-        self._functional = _functional_targets(endpoints)
+        self._groups = _groups_by_functional_address(endpoints)
         self._tester_present: list[TesterPresent] = []
         self._job_id: str | None = None
 
@@ -81,10 +81,7 @@ class BusLink:
         Raises:
             ProfileInvalid: a flash profile is missing or wrong.
         """
-        groups: dict[object, dict[str, Profile]] = {}
-        for endpoint in self.endpoints.values():
-            groups.setdefault(_address(endpoint), {})[endpoint.name] = profiles.load(endpoint.profile)
-        return list(groups.values())
+        return [{each.name: profiles.load(each.profile) for each in group} for group in self._groups]
 
     def send_functional(self, request: bytes, *, step: str, to: str, is_best_effort: bool = False) -> None:
         """Send a functional request to the functional address of the ECU ``to``.
@@ -113,21 +110,17 @@ class BusLink:
         if self._tester_present:
             return
         self._await_bus()
-        # The ECU with the shortest S3 decides for all that hear the same request.
-        periods_s = [
-            min(profile.timing.tester_present_s for profile in group.values()) for group in self.functional_groups()
-        ]
-        self._tester_present = [
-            TesterPresent(
+        for group, by_ecu in zip(self._groups, self.functional_groups(), strict=True):
+            sender = TesterPresent(
                 self._open(),
-                can_id=target.functional_id,
-                isotp=target.isotp,
-                period_s=period_s,
+                can_id=group[0].functional_id,
+                isotp=group[0].isotp,
+                # The ECU with the shortest S3 sets the period for all that hear the same request.
+                period_s=min(profile.timing.tester_present_s for profile in by_ecu.values()),
                 trace=self._trace,
                 job_id=self._job_id or "",
             )
-            for target, period_s in zip(self._functional, periods_s, strict=True)
-        ]
+            self._tester_present.append(sender)
         for sender in self._tester_present:
             sender.start()
 
@@ -172,12 +165,12 @@ class BusLink:
         return self._channel
 
 
-def _functional_targets(endpoints: Sequence[EcuEndpoint]) -> list[EcuEndpoint]:
-    """Return one ECU for each functional address of the bus. A functional request must be sent once to each address."""
-    targets: dict[object, EcuEndpoint] = {}
+def _groups_by_functional_address(endpoints: Sequence[EcuEndpoint]) -> list[list[EcuEndpoint]]:
+    """Return the ECUs of each functional address. A functional request must be sent once to each address."""
+    groups: dict[object, list[EcuEndpoint]] = {}
     for endpoint in endpoints:
-        targets.setdefault(_address(endpoint), endpoint)
-    return list(targets.values())
+        groups.setdefault(_address(endpoint), []).append(endpoint)
+    return list(groups.values())
 
 
 def _address(endpoint: EcuEndpoint) -> object:

@@ -9,6 +9,7 @@ from udsoncan.connections import BaseConnection
 from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.deadline import Deadline
+from otabench.bench.uds.services import positive_head
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 
 _MAX_UNAWAITED: Final = 16
@@ -16,10 +17,6 @@ _MAX_UNAWAITED: Final = 16
 _TRACED_BYTES: Final = 64
 """Longer requests and responses are cut in the trace, which transfers would fill otherwise."""
 _TRANSFER_DATA: Final = 0x36
-_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
-"""The services with a sub-function, among those that a tester of this bench sends."""
-_ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
-"""Number of parameter bytes that a positive response repeats: identifier, routine or counter. Other services repeat the sub-function."""
 
 
 class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
@@ -42,7 +39,7 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
 
     def expect(self, request: bytes, *, is_sent_already: bool) -> None:
         """Set the request whose responses are accepted; called before each request."""
-        self._positive_head, self._negative_head = _positive_head(request), bytes((0x7F, request[0]))
+        self._positive_head, self._negative_head = positive_head(request), bytes((0x7F, request[0]))
         self.is_sent_already, self.skipped_response = is_sent_already, b""
 
     def open(self) -> Wire:
@@ -87,18 +84,6 @@ class Wire(BaseConnection):  # type: ignore[misc, unused-ignore]
 
     def _is_expected(self, answer: bytes) -> bool:
         return answer.startswith((self._positive_head, self._negative_head))
-
-
-def _positive_head(request: bytes) -> bytes:
-    """Return the first bytes of the positive response to a request (ISO 14229-1).
-
-    They are the service identifier plus 0x40 and the echoed parameters.
-    """
-    service = request[0]
-    echoed = bytearray(request[1 : 1 + _ECHOED_BYTES.get(service, int(service in _WITH_SUB_FUNCTION))])
-    if service in _WITH_SUB_FUNCTION and echoed:
-        echoed[0] &= 0x7F  # suppressPosRspMsgIndicationBit is not echoed
-    return bytes((service | 0x40,)) + bytes(echoed)
 
 
 def exchange_record(payload: bytes, answer: bytes, duration_s: float, *, step: str, problem: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.cli import main
 from otabench.bench.uds.draft import profile as drafts
 from otabench.bench.uds.draft.heard import Heard, Source
 from otabench.bench.uds.sequence import profile as profiles
@@ -14,6 +13,7 @@ from otabench.ecu_firmware_sim.personalities.memory import new_flash
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE, RAM_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.bench.firmware.programs import writers
+from tests.command_line import otabench
 from tests.isotp_frames import frames_of
 from tests.personalities.direct import DirectTester
 from tests.personalities.updates import NOW, material, profile_of, program, update
@@ -92,14 +92,6 @@ def candump(heard: list[Heard], path: Path) -> None:
                     f"({NOW.timestamp() + each.time_s + after_s:.6f}) vcan0 {RESPONSE:03X}#{data.hex().upper()}"
                 )
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
-
-
-def otabench(*arguments: str) -> int:
-    """Run the command line in this process; return its exit status."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["otabench", *arguments])
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_the_command_reads_a_candump_log_and_program_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Which steps the ECUs of a bus do together, by one functional request, and which each does by itself. Pure.
 
-    for act in plan(needs, addressed=groups):
+    for act in plan(ecus, link.functional_groups(), lambda profile: profile.sequence.pre_programming):
         ...
 
 A functional request reaches every ECU that listens to its address, also those that are not updated. So it is sent only if each of them
@@ -9,7 +9,7 @@ has that step, with the same bytes. Otherwise the step goes to each ECU that has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from otabench.bench.gateway.flashing.steps import functional_request
@@ -32,31 +32,28 @@ class SharedStep:
 
 
 def plan(
-    sequences: Mapping[str, tuple[Profile, Sequence[Step]]],
-    *,
-    addressed: Sequence[Mapping[str, tuple[Profile, Sequence[Step]]]],
+    ecus: Collection[str], groups: Iterable[Mapping[str, Profile]], steps_of: Callable[[Profile], Sequence[Step]]
 ) -> list[SharedStep]:
     """Return the steps of all ECUs in an order that keeps each ECU's own.
 
     Args:
-        sequences: profile and steps of each ECU that is to do them.
-        addressed: for each functional address, profile and steps of every ECU that listens to it.
+        ecus: those that are to do their steps.
+        groups: for each functional address, the profile of every ECU that listens to it.
+        steps_of: returns the steps of an ECU with this profile.
     """
     planned: list[SharedStep] = []
-    for group in addressed:
-        left = {name: list(steps) for name, (_, steps) in sequences.items() if name in group}
+    for group in groups:
+        left = {name: list(steps_of(group[name])) for name in ecus if name in group}
         while any(left.values()):
             step = _next_step(left)
-            ecus = tuple(name for name, steps in left.items() if steps and steps[0] is step)
-            for name in ecus:
+            now = tuple(name for name, steps in left.items() if steps and steps[0] is step)
+            for name in now:
                 left[name].pop(0)
-            everybody = {
-                functional_request(step, profile) if step in steps else None for profile, steps in group.values()
+            requests = {
+                functional_request(step, profile) if step in steps_of(profile) else None for profile in group.values()
             }
-            is_common = (
-                len(everybody) == 1 and everybody != {None} and len(ecus) == sum(name in group for name in sequences)
-            )
-            planned.append(SharedStep(step, ecus, ecus[0] if is_common else None))
+            is_common = len(requests) == 1 and requests != {None} and len(now) == len(left)
+            planned.append(SharedStep(step, now, now[0] if is_common else None))
     return planned
 
 

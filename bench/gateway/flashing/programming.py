@@ -103,14 +103,7 @@ class BusProgramming:
         An ECU that is silent or was reset meanwhile drops out here. It enters the session at the beginning of its own attempt.
         """
         present = {client.name: client for client in clients}
-        sequences = {
-            name: (client.profile, client.profile.sequence.pre_programming) for name, client in present.items()
-        }
-        addressed = [
-            {name: (profile, profile.sequence.pre_programming) for name, profile in group.items()}
-            for group in self._link.functional_groups()
-        ]
-        for act in plan(sequences, addressed=addressed):
+        for act in plan(present, self._link.functional_groups(), lambda profile: profile.sequence.pre_programming):
             for name in self._run_on_all(act, {name: present[name] for name in act.ecus if name in present}):
                 del present[name]
         self._entered |= set(present)

@@ -32,6 +32,7 @@ from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable, FlashCanceled, FlashError, SeveralFailed
 from otabench.bench.uds.identity import EcuIdentity, read_identity
 from otabench.bench.uds.profile import load
+from otabench.bench.uds.services import suppressed
 from otabench.bench.uds.slot_table import SlotState
 from otabench.bench.uds.transport import open_channel
 from otabench.proto.trace import TraceWriter
@@ -212,19 +213,14 @@ class UdsVehicle:
     @staticmethod
     def _finish_bus(link: BusLink) -> None:
         """Run post-programming on every ECU of a bus. What fails is traced, and no reason to stop."""
-        groups = [
-            {name: (profile, profile.sequence.post_programming) for name, profile in group.items()}
-            for group in link.functional_groups()
-        ]
-        everybody = {name: each for group in groups for name, each in group.items()}
-        for act in plan(everybody, addressed=groups):
-            profile, _ = everybody[act.ecus[0]]
-            request = functional_request(act.step, profile)
+        profiles = {name: profile for group in link.functional_groups() for name, profile in group.items()}
+        for act in plan(profiles, link.functional_groups(), lambda profile: profile.sequence.post_programming):
+            request = functional_request(act.step, profiles[act.ecus[0]])
             if request is not None and act.functional_to is not None:
                 # Nobody waits for the responses, so suppress them (bit 7 of the sub-function).
-                suppressed = bytes((request[0], request[1] | 0x80)) + request[2:]
-                name = f"{title(suppressed, act.step)} (functional)"
-                link.send_functional(suppressed, step=name, to=act.functional_to, is_best_effort=True)
+                request = suppressed(request)
+                name = f"{title(request, act.step)} (functional)"
+                link.send_functional(request, step=name, to=act.functional_to, is_best_effort=True)
                 continue
             for ecu in act.ecus:
                 with suppress(FlashError):

@@ -10,13 +10,12 @@ from otabench.bench.uds.draft.downloads import Download, memory_of
 from otabench.bench.uds.draft.explain import Explainer
 from otabench.bench.uds.draft.heard import Heard
 from otabench.bench.uds.sequence.material import Block
+from otabench.bench.uds.services import SUPPRESS, is_suppressed, without_suppress
 
 LONG_WAIT_S: Final = 0.9
 """A tool that sends nothing for longer waits on purpose."""
 _SHORT_WAIT_S: Final = 0.05
 _SLOW_S: Final = 1.0
-_SUPPRESS: Final = 0x80
-_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x28, 0x31, 0x3E, 0x85})
 _SELF_EXPLAINING: Final = frozenset({0x14, 0x28, 0x3E, 0x85})
 """Services whose bytes ISO 14229-1 fixes: nothing is open about them."""
 _MIN_BURST: Final = 5
@@ -106,8 +105,7 @@ class StepWriter:
         item = self._by_service(run)
         if heard.functional:
             item.keys["to"] = "all"
-        is_suppressed = heard.sid in _WITH_SUB_FUNCTION and len(heard.request) > 1 and heard.request[1] & _SUPPRESS
-        if is_suppressed:
+        if is_suppressed(heard.request):
             item.keys["suppress"] = True
         elif heard.response[:1] == b"\x7f":
             item.keys["optional"] = True
@@ -127,7 +125,7 @@ class StepWriter:
         if sid == 0x10:
             return _session(heard)
         if sid == 0x11:
-            return Item({"reset": _Hex(request[1] & ~_SUPPRESS), **({"answer": "late"} if heard.pending_s else {})})
+            return Item({"reset": _Hex(request[1] & ~SUPPRESS), **({"answer": "late"} if heard.pending_s else {})})
         if sid == 0x27:
             return Item({"unlock": _Hex(request[1]), **({"record": _hex(request[2:])} if request[2:] else {})})
         if request[:2] == b"\x3e\x00":
@@ -141,14 +139,14 @@ class StepWriter:
             )
         if sid == 0x31:
             return self._routine(run)
-        item = self._explained(_without_suppress(request), "request", b"")
+        item = self._explained(without_suppress(request), "request", b"")
         if sid in _SELF_EXPLAINING:
             item.comments.clear()
         return item
 
     def _routine(self, run: Sequence[Heard]) -> Item:
         first, last = run[0], run[-1]
-        act = {1: "start", 2: "stop", 3: "results"}.get(first.request[1] & ~_SUPPRESS, "start")
+        act = {1: "start", 2: "stop", 3: "results"}.get(first.request[1] & ~SUPPRESS, "start")
         keys: dict[str, Any] = {"routine": _Hex(int.from_bytes(first.request[2:4], "big"), 4)}
         if act != "start":
             keys["act"] = act
@@ -259,8 +257,8 @@ class _Hex(int):
 
 
 def _session(heard: Heard) -> Item:
-    keys: dict[str, Any] = {"session": _Hex(heard.request[1] & ~_SUPPRESS)}
-    is_restart = bool(heard.pending_s) or (not heard.response and not heard.request[1] & _SUPPRESS)
+    keys: dict[str, Any] = {"session": _Hex(heard.request[1] & ~SUPPRESS)}
+    is_restart = bool(heard.pending_s) or (not heard.response and not heard.request[1] & SUPPRESS)
     if is_restart and not heard.functional:
         keys["answers_after_reset"] = True
         keys["deaf_s"] = 0.2
@@ -339,12 +337,6 @@ def _burst(run: Sequence[Heard]) -> Item:
             "for_s": round(every_s * (len(run) - 1), 2),
         }
     )
-
-
-def _without_suppress(request: bytes) -> bytes:
-    if request[0] in _WITH_SUB_FUNCTION and len(request) > 1:
-        return bytes((request[0], request[1] & ~_SUPPRESS)) + request[2:]
-    return request
 
 
 def _hex(data: bytes) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from otabench.bench.uds.errors import EcuContradicts, EcuRefused
 from otabench.bench.uds.sequence.scope import RunScope
 from otabench.bench.uds.sequence.steps import Common, Failure, Target
 from otabench.bench.uds.sequence.template import Pattern
 from otabench.bench.uds.sequence.tester import Exchange, Tester
-
-_SUPPRESS: Final = 0x80
+from otabench.bench.uds.services import suppressed
 
 
 class Asker:
@@ -31,7 +29,7 @@ class Asker:
     ) -> bytes:
         """Send one request of a step. Return the positive response, or empty bytes if it is suppressed."""
         if step.suppress:
-            payload = bytes((payload[0], payload[1] | _SUPPRESS)) + payload[2:]
+            payload = suppressed(payload)
         return self._tester.exchange(
             Exchange(
                 payload,

@@ -52,10 +52,9 @@ class Downloader:
             raise TemplateError("download sends a block, and this loop is over areas to be erased")
         length = self._request_download(step, scope)
         self._run_steps(step.before_data, scope)
-        pieces = list(_pieces(step, block, length))
         started_s = self._tester.now_s()
         done = 0
-        for number, (address, data) in enumerate(pieces):
+        for number, (address, data) in enumerate(_pieces(step, block, length)):
             transfer = Transfer((step.first_counter + number) & 0xFF, done, address, data)
             self._transfer(step, scope.sending(transfer))
             done += len(data)

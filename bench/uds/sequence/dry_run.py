@@ -19,18 +19,18 @@ from otabench.bench.uds.sequence.profile import Acts, SequenceProfile
 from otabench.bench.uds.sequence.runner import Runner
 from otabench.bench.uds.sequence.scope import RunScope
 from otabench.bench.uds.sequence.tester import Exchange
+from otabench.bench.uds.services import positive_head
 
 _SEED: Final = bytes(range(1, 9))
 _MAX_BLOCK_LENGTH: Final = 0x0FFF
-_ANSWERS: Final[dict[int, Callable[[bytes], bytes]]] = {
-    0x10: lambda request: bytes((0x50, request[1])) + bytes.fromhex("003201F4"),
-    0x22: lambda request: b"\x62" + request[1:3] + b"\x00",
-    0x27: lambda request: bytes((0x67, request[1])) + (_SEED if request[1] % 2 else b""),
-    0x2E: lambda request: b"\x6e" + request[1:3],
-    0x31: lambda request: b"\x71" + request[1:4] + b"\x00",
-    0x34: lambda _: b"\x74\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
+_RECORDS: Final[dict[int, Callable[[bytes], bytes]]] = {
+    0x10: lambda _: bytes.fromhex("003201F4"),  # P2 50 ms, P2* 5 s
+    0x22: lambda _: b"\x00",
+    0x27: lambda request: _SEED if request[1] % 2 else b"",
+    0x31: lambda _: b"\x00",
+    0x34: lambda _: b"\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
 }
-"""Positive responses by service. Any other service is answered with ``service | 0x40`` and the request's second byte."""
+"""What stands behind the echoed bytes of a positive response, by service; nothing for the others."""
 
 
 @dataclass(frozen=True)
@@ -111,5 +111,5 @@ def dry_run(profile: SequenceProfile, material: Material, *, now: datetime) -> l
 
 
 def _answer(request: bytes) -> bytes:
-    special = _ANSWERS.get(request[0])
-    return special(request) if special else bytes((request[0] | 0x40,)) + request[1:2]
+    record = _RECORDS.get(request[0])
+    return positive_head(request) + (record(request) if record else b"")

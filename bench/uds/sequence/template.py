@@ -14,13 +14,14 @@ A pattern knows three more: ``??`` is any byte, ``?`` in place of a digit is any
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
 from pydantic import PlainValidator
+
+from otabench.bench.finding import nearest
 
 NUMBERS: Final = {
     "address": "the block's first address",
@@ -220,8 +221,8 @@ def check_names(template: Template | Pattern, *, values: Iterable[str], is_trans
             if not each.width:
                 raise TemplateError(f"{{{each.name}}} needs a width in bytes, such as {{{each.name}:4}}")
         else:
-            near = difflib.get_close_matches(each.name, sorted(own | numbers), n=1)
-            meant = f"did you mean {{{near[0]}}}? " if near else ""
+            near = nearest(each.name, sorted(own | numbers))
+            meant = f"did you mean {{{near}}}? " if near else ""
             place = "only in a transfer" if each.name in of_transfers | {DATA} else "unknown"
             raise TemplateError(f"{{{each.name}}} is {place}; {meant}known: {', '.join(sorted(own | numbers))}")
 

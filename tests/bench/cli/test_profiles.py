@@ -7,18 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.cli import main
 from otabench.bench.uds.sequence.profile import shipped
 from tests.bench.firmware.programs import writers
-
-
-def otabench(*arguments: str) -> int:
-    """Run the command line in this process; return its exit status."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("sys.argv", ["otabench", *arguments])
-        main()
-    return int(ended.value.code or 0)
-
+from tests.command_line import otabench
 
 APP = [(0x0800_0000, bytes(range(256)) * 40)]
 DRIVER = [(0x2000_0000, b"driver" * 10)]

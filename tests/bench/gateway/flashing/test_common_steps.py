@@ -15,10 +15,23 @@ OTHER_SESSION = OWN.model_copy(update={"sessions": OWN.sessions.model_copy(updat
 PLAIN = (Step.EXTENDED_SESSION,)
 
 
+Sequences = dict[str, tuple[Profile, tuple[Step, ...]]]
+
+
+def with_steps(profile: Profile, steps: tuple[Step, ...]) -> Profile:
+    return profile.model_copy(update={"sequence": profile.sequence.model_copy(update={"pre_programming": steps})})
+
+
+def planned_in_groups(sequences: Sequences, *groups: Sequences) -> list[SharedStep]:
+    """Plan for ECUs of these profiles, each with these steps before programming."""
+    profiles = [{name: with_steps(*each) for name, each in group.items()} for group in groups]
+    return plan(sequences, profiles, lambda profile: profile.sequence.pre_programming)
+
+
 def planned(
     sequences: dict[str, tuple[Profile, tuple[Step, ...]]], **bystanders: tuple[Profile, tuple[Step, ...]]
 ) -> list[SharedStep]:
-    return plan(sequences, addressed=[{**sequences, **bystanders}])
+    return planned_in_groups(sequences, {**sequences, **bystanders})
 
 
 def test_ecus_of_one_profile_do_every_step_together() -> None:
@@ -50,7 +63,7 @@ def test_the_same_step_with_other_bytes_is_not_common() -> None:
 
 def test_functional_addresses_do_not_disturb_each_other() -> None:
     sequences = {"engine": (OWN, BEFORE), "board": (OWN, PLAIN)}
-    steps = plan(sequences, addressed=[{"engine": sequences["engine"]}, {"board": sequences["board"]}])
+    steps = planned_in_groups(sequences, {"engine": sequences["engine"]}, {"board": sequences["board"]})
     assert {each.ecus for each in steps} == {("engine",), ("board",)}
     assert steps[-1] == SharedStep(Step.EXTENDED_SESSION, ("board",), "board")
 
