@@ -38,6 +38,16 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
+class Payload:
+    """How the file of an image is read, where the file itself was signed and not an MCUboot container."""
+
+    file_format: str
+    """Its format, as ``bench.firmware.programs`` names it: RAW, Intel HEX, VBF, …"""
+    start_address: int | None = None
+    """Where a raw binary belongs in the ECU's memory. None: the file has its own addresses."""
+
+
+@dataclass(frozen=True)
 class EcuImage:
     """The image that one ECU is to run, verified and downloaded."""
 
@@ -57,6 +67,8 @@ class EcuImage:
     """Length of the file ``image``. None: as long as the image."""
     needs: str = ""
     """The image's dependencies and the versions in the vehicle, in words. It explains an ECU's report that a dependency is not met."""
+    payload: Payload | None = None
+    """None: ``image`` is an MCUboot container. Otherwise the file itself was signed, and is sent as its format and the flash profile say."""
 
 
 @dataclass(frozen=True)

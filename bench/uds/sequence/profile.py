@@ -15,7 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from otabench.bench import yaml_text
 from otabench.bench.finding import Finding, fail, nearest, unknown_key_remedy
-from otabench.bench.uds.sequence.material import Layout
+from otabench.bench.uds.profile import Soak
+from otabench.bench.uds.sequence.material import BlockKind, Layout
+from otabench.bench.uds.sequence.sections import (
+    Bootloader,
+    Confirming,
+    DidText,
+    Identity,
+    Payload,
+    Reverting,
+    Slots,
+    SlotsKind,
+    Success,
+    Versions,
+)
 from otabench.bench.uds.sequence.steps import (
     KINDS,
     AnyStep,
@@ -35,6 +48,7 @@ from otabench.bench.uds.sequence.steps import (
     Status,
     Unlock,
     WriteDid,
+    walk,
 )
 from otabench.bench.uds.sequence.template import NUMBERS, Pattern, Template, TemplateError, TemplateText, check_names
 from otabench.bench.uds.sequence.values import VALUE_KINDS, Composed, Value
@@ -87,6 +101,51 @@ class SequenceProfile(_Model):
     times: Times = Times()
     layout: Layout = Layout()
     keep_alive: KeepAlive | None = KeepAlive()
+    identity: Identity = Identity()
+    bootloader: Bootloader | None = None
+    slots: Slots = Slots()
+    versions: Versions = Versions()
+    payload: Payload = Payload()
+    takes_deltas: bool = False
+    success: Success | None = None
+    """None: by the slot table or the version that the ECU reports, otherwise by the steps of ``verify``. Without any of them the ECU
+    only has to answer after its reset."""
+    confirm: Confirming | None = None
+    """None: by the steps of ``confirm`` if there are any, otherwise ``none``."""
+    revert: Reverting | None = None
+    """None: by the steps of ``revert`` if there are any; else ``flash_former`` with a single bank, and ``none`` without."""
+    soak: Soak = Soak(trial_limit_s=None)
+
+    @property
+    def proves_success_by(self) -> str:
+        """What proves that the new software runs: ``slot``, ``version``, ``sequence`` or only an ``answer``."""
+        if self.success is not None:
+            return self.success.by
+        if self.slots.kind is SlotsKind.TABLE:
+            return "slot"
+        if self.identity.version is not None:
+            return "version"
+        return "sequence" if self.sequences.verify.steps else "answer"
+
+    @property
+    def confirming(self) -> Confirming:
+        """How the new software becomes permanent."""
+        return self.confirm or (Confirming.SEQUENCE if self.sequences.confirm.steps else Confirming.NONE)
+
+    @property
+    def reverting(self) -> Reverting:
+        """How the ECU returns to the software before."""
+        if self.revert is not None:
+            return self.revert
+        if self.sequences.revert.steps:
+            return Reverting.SEQUENCE
+        return Reverting.FLASH_FORMER if self.slots.kind is SlotsKind.SINGLE else Reverting.NONE
+
+    @property
+    def takes_metadata(self) -> bool:
+        """Whether the ECU receives the signed metadata: a loop sends blocks of this kind."""
+        steps = (step for act in Acts.model_fields for _, step in walk(getattr(self.sequences, act).steps))
+        return any(isinstance(step, ForEach) and step.kind is BlockKind.METADATA for step in steps)
 
     @field_validator("values")
     @classmethod
@@ -107,6 +166,17 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "poll": Poll,
     "failures": Failure,
     "nrc": Refusal,
+    "identity": Identity,
+    "serial": DidText,
+    "hardware_id": DidText,
+    "version": DidText,
+    "boot_software_id": DidText,
+    "bootloader": Bootloader,
+    "slots": Slots,
+    "versions": Versions,
+    "payload": Payload,
+    "success": Success,
+    "soak": Soak,
 }
 """The models behind keys that hold further keys."""
 
@@ -197,7 +267,8 @@ class SequenceProfileError(Exception):
 
 
 def mistakes(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
-    """Return mistakes across steps: fields that do not exist where they are used, and missing loops."""
+    """Return mistakes across steps and sections: fields that do not exist where they are used, missing loops, acts without steps."""
+    yield from _of_sections(profile)
     for name, value in profile.values.items():
         if isinstance(value, Composed):
             yield from _wrong_names(value.bytes, ("values", name), set(profile.values) - {name}, is_transfer=False)
@@ -206,6 +277,30 @@ def mistakes(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
     for act in Acts.model_fields:
         sequence: Sequence = getattr(profile.sequences, act)
         yield from _of_steps(sequence.steps, ("sequences", act), known, in_loop=False)
+
+
+def _of_sections(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
+    """Return the mistakes between the sections, and between them and the sequences."""
+    acts, kind = profile.sequences, profile.slots.kind
+    if not acts.programming.steps:
+        yield ("sequences", "programming"), "it has no steps: write how the ECU is programmed"
+    by = profile.proves_success_by
+    if by == "version" and profile.identity.version is None:
+        yield ("success",), "the ECU reports no version: add identity.version, or take by: sequence"
+    if by == "slot" and kind is not SlotsKind.TABLE:
+        yield ("success",), "the ECU has no slot table: take by: version or by: sequence"
+    if by == "sequence" and not acts.verify.steps:
+        yield ("success",), "sequences.verify has no steps: add them, or identity.version"
+    if profile.confirm is Confirming.SEQUENCE and not acts.confirm.steps:
+        yield ("confirm",), "sequences.confirm has no steps: add them, or take confirm: none"
+    if profile.revert is Reverting.SEQUENCE and not acts.revert.steps:
+        yield ("revert",), "sequences.revert has no steps: add them, or take another revert"
+    if profile.revert is Reverting.RESET_UNCONFIRMED and kind is SlotsKind.SINGLE:
+        yield ("revert",), "an ECU with a single bank has no software to fall back to: take flash_former or none"
+    if profile.confirm is Confirming.ITSELF and kind is not SlotsKind.TABLE:
+        yield ("confirm",), "whether the ECU has confirmed it shows in a slot table only: take confirm: none"
+    if profile.takes_deltas and profile.payload.patch_data_format is None:
+        yield ("takes_deltas",), "a patch needs a data format: add payload.patch_data_format, or take it away"
 
 
 def _of_steps(

@@ -1,0 +1,114 @@
+"""Flash profiles of both kinds by name: named steps (``profile``) and sequences as data (``sequence.profile``).
+
+    facts_of("single-bank").payload        # "raw"
+    isinstance(load("./mine.yaml"), SequenceProfile)
+
+A file is a sequence profile if it has the key ``sequences``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from otabench.bench import yaml_text
+from otabench.bench.uds import profile as step_profiles
+from otabench.bench.uds.errors import ProfileInvalid
+from otabench.bench.uds.profile import Profile, Step
+from otabench.bench.uds.sequence import profile as sequence_profiles
+from otabench.bench.uds.sequence.profile import SequenceProfile, SequenceProfileError
+from otabench.bench.uds.sequence.sections import Reverting, SlotsKind, VersionOrder, Versions
+from otabench.bench.yaml_text import YamlMistake
+
+AnyProfile = Profile | SequenceProfile
+
+
+@dataclass(frozen=True)
+class ProfileFacts:
+    """What others than the gateway need of a flash profile.
+
+    Attributes:
+        payload: ``container``: MCUboot images; ``raw``: program files.
+        address: where a binary without an address belongs; None: the profile has none.
+        versions: how versions are compared, and which there are.
+        takes_deltas: whether the ECU rebuilds images from patches.
+        slots: what holds the ECU's images.
+        takes_metadata: whether the ECU receives the signed metadata.
+        needs_former_image: whether a rollback flashes the image before.
+    """
+
+    payload: Literal["container", "raw"]
+    address: int | None
+    versions: Versions
+    takes_deltas: bool
+    slots: SlotsKind
+    takes_metadata: bool
+    needs_former_image: bool
+
+    @property
+    def version_order(self) -> VersionOrder:
+        """How two versions are compared."""
+        return self.versions.order
+
+
+def shipped() -> list[str]:
+    """Return the names of all profiles in the package."""
+    return sorted([*step_profiles.shipped(), *sequence_profiles.shipped()])
+
+
+@cache
+def load(name: str) -> AnyProfile:
+    """Return a profile of either kind. Read it once per process.
+
+    Args:
+        name: the name of a shipped profile; or a path, if it contains ``/`` or ends in ``.yaml``.
+
+    Raises:
+        ProfileInvalid: the profile does not exist, cannot be read, or has mistakes.
+    """
+    if not _has_sequences(name):
+        return step_profiles.load(name)
+    try:
+        return sequence_profiles.load(sequence_profiles.path_of(name))
+    except SequenceProfileError as error:
+        raise ProfileInvalid(str(error), ecu="", step=f"flash profile {name}") from error
+
+
+def _has_sequences(name: str) -> bool:
+    if "/" not in name and not name.endswith(".yaml"):
+        return name in sequence_profiles.shipped()
+    try:
+        content = yaml_text.parse(yaml_text.load_text(Path(name))).content
+    except (OSError, YamlMistake):
+        return False  # the reader of the other kind words what is wrong
+    return isinstance(content, dict) and "sequences" in content
+
+
+def facts_of(name: str) -> ProfileFacts:
+    """Return the facts of a profile.
+
+    Raises:
+        ProfileInvalid: see ``load``.
+    """
+    profile = load(name)
+    if isinstance(profile, Profile):
+        return ProfileFacts(
+            payload="container",
+            address=profile.memory.image.address,
+            versions=Versions(order=VersionOrder.SEMVER),
+            takes_deltas=True,
+            slots=SlotsKind.TABLE,
+            takes_metadata=Step.DOWNLOAD_METADATA in profile.sequence.programming,
+            needs_former_image=False,
+        )
+    return ProfileFacts(
+        payload=profile.payload.kind,
+        address=profile.payload.address,
+        versions=profile.versions,
+        takes_deltas=profile.takes_deltas,
+        slots=profile.slots.kind,
+        takes_metadata=profile.takes_metadata,
+        needs_former_image=profile.reverting is Reverting.FLASH_FORMER,
+    )

@@ -1,0 +1,221 @@
+"""What a sequence profile states about its ECU beside the sequences: identity, slots, versions, payload, and what its acts mean.
+
+    identity: {version: {did: 0xF189}, serial: {did: 0xF18C}, hardware_id: {did: 0xF191, decode: hex}}
+    slots: {kind: single}
+    versions: {order: semver}
+    payload: {kind: raw}
+    success: {by: version}
+    confirm: none
+    revert: flash_former
+
+Nothing is obligatory. What the ECU does not report is taken from the bench file and from the gateway's own record.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from otabench.bench.uds.sequence.steps import Byte, Word
+from otabench.bench.uds.sequence.template import PatternText
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Decoding(StrEnum):
+    """How the bytes of an identifier become text."""
+
+    ASCII = "ascii"
+    """Without NUL bytes and blanks at the ends."""
+    UTF8 = "utf-8"
+    """As ``ascii``, in UTF-8."""
+    HEX = "hex"
+    """Two capital digits for each byte."""
+    BCD = "bcd"
+    """Two decimal digits for each byte."""
+
+
+class DidText(_Model):
+    """A text that the ECU reports.
+
+    Attributes:
+        did: its data identifier (22).
+        decode: see ``Decoding``.
+        at: the first byte of the record that belongs to it.
+        length: the number of bytes; None: up to the end.
+        join: for ``hex`` and ``bcd``: put between the bytes. The bytes are then numbers without leading zeros: 01 02 10 is "1.2.10".
+    """
+
+    did: Word
+    decode: Decoding = Decoding.ASCII
+    at: int = Field(default=0, ge=0, le=4095)
+    length: int | None = Field(default=None, ge=1, le=4095)
+    join: str = Field(default="", max_length=1)
+
+    @model_validator(mode="after")
+    def _joins_numbers(self) -> DidText:
+        if self.join and self.decode not in (Decoding.HEX, Decoding.BCD):
+            raise ValueError("join is for hex and bcd; leave it out")
+        return self
+
+    def text_of(self, record: bytes) -> str:
+        """Return the text in a record, without 62 and the identifier.
+
+        Raises:
+            ValueError: the record is too short, or is not in this code.
+        """
+        end = None if self.length is None else self.at + self.length
+        if len(record) < (self.at + 1 if end is None else end):
+            raise ValueError(f"{record.hex(' ').upper() or 'an empty record'} is too short")
+        part = record[self.at : end]
+        if self.decode in (Decoding.ASCII, Decoding.UTF8):
+            return _characters(part, self.decode)
+        numbers = [f"{each:02X}" for each in part]
+        if self.decode is Decoding.BCD and not all(number.isdecimal() for number in numbers):
+            raise ValueError(f"{part.hex(' ').upper()} is not BCD")
+        if not self.join:
+            return "".join(numbers)
+        return self.join.join(number.lstrip("0") or "0" for number in numbers)
+
+
+def _characters(part: bytes, decode: Decoding) -> str:
+    try:
+        # Erased flash reads FF: a field that was never written is empty.
+        text = part.rstrip(b"\xff").decode(decode)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{part.hex(' ').upper()} is not {decode.upper()}") from error
+    return text.strip("\0 ")
+
+
+class Identity(_Model):
+    """The texts that the ECU reports about itself. What is missing comes from the bench file, and the version from the gateway's record."""
+
+    serial: DidText | None = None
+    hardware_id: DidText | None = None
+    version: DidText | None = None
+    boot_software_id: DidText | None = None
+
+
+class Bootloader(_Model):
+    """How to see that the ECU is in its bootloader: by a record. By default, an ECU whose version is refused is in its bootloader."""
+
+    did: Word
+    expect: PatternText
+
+
+class SlotsKind(StrEnum):
+    """What holds the ECU's images."""
+
+    TABLE = "table"
+    """Two slots, which the ECU reports in a slot table."""
+    VERSION_ONLY = "version_only"
+    """Two slots of which nothing is reported but the version that runs."""
+    SINGLE = "single"
+    """One bank. While it is programmed, there is no application."""
+
+
+class Slots(_Model):
+    """The ECU's slots. ``did``: of the slot table (docs/contracts.md), for ``table`` only."""
+
+    kind: SlotsKind = SlotsKind.SINGLE
+    did: Word | None = None
+
+    @model_validator(mode="after")
+    def _table_has_identifier(self) -> Slots:
+        if (self.kind is SlotsKind.TABLE) != (self.did is not None):
+            raise ValueError("did is the identifier of a slot table: kind: table needs it, the others do not have it")
+        return self
+
+
+class VersionOrder(StrEnum):
+    """How two versions are compared."""
+
+    SEMVER = "semver"
+    """MAJOR.MINOR.PATCH[+BUILD]."""
+    NUMERIC = "numeric"
+    """A decimal number."""
+    LIST = "list"
+    """Their places in ``known``."""
+    NONE = "none"
+    """Not at all: any other version may follow."""
+
+
+class Versions(_Model):
+    """The ECU's versions. ``known``: all of them, the oldest first, for the order ``list``."""
+
+    order: VersionOrder = VersionOrder.NONE
+    known: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _list_is_given(self) -> Versions:
+        if (self.order is VersionOrder.LIST) != bool(self.known):
+            raise ValueError("order: list needs known: [oldest, …, newest], and only that order has it")
+        if len(set(self.known)) != len(self.known):
+            raise ValueError("known: a version is there twice")
+        return self
+
+
+class Payload(_Model):
+    """What is sent to the ECU.
+
+    Attributes:
+        kind: ``container``: an MCUboot image with header and signature; ``raw``: what is in a program file.
+        address: where a container, or a binary without an address, belongs.
+        data_format: dataFormatIdentifier (34) of a container.
+        patch_data_format: that of a patch; None: the ECU takes none.
+    """
+
+    kind: Literal["container", "raw"] = "raw"
+    address: int | None = Field(default=None, ge=0, lt=2**64)
+    data_format: Byte = 0x00
+    patch_data_format: Byte | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _container_has_address(self) -> Payload:
+        if self.kind == "container" and self.address is None:
+            raise ValueError("a container needs the address that it is sent to")
+        if self.kind == "raw" and self.patch_data_format is not None:
+            raise ValueError("patches are made of containers only")
+        return self
+
+
+class Success(_Model):
+    """What proves that the new software runs.
+
+    Attributes:
+        by: ``version``: the ECU reports the new version; ``slot``: its slot table has it in a trial or confirmed slot;
+            ``sequence``: the steps of ``verify`` succeed. These steps are carried out in the other cases, too.
+    """
+
+    by: Literal["version", "slot", "sequence"]
+
+
+class Confirming(StrEnum):
+    """How the new software becomes permanent."""
+
+    SEQUENCE = "sequence"
+    ITSELF = "itself"
+    """The ECU does it."""
+    NONE = "none"
+    """It is permanent from the first boot on."""
+
+
+class Reverting(StrEnum):
+    """How the ECU returns to the software before."""
+
+    SEQUENCE = "sequence"
+    RESET_UNCONFIRMED = "reset_unconfirmed"
+    """A reset before it is confirmed."""
+    FLASH_FORMER = "flash_former"
+    """The image before is flashed again."""
+    NONE = "none"
+    """Not at all."""
