@@ -6,16 +6,20 @@ Rules:
   left out. If none is left, the answer is 31.
 * F184 (fingerprint) is written in the programming session, F190 (VIN) once, while it is empty. Both need an unlocked ECU and are
   kept in NVM.
+* A write is judged by its identifier, in this order: 31 where it cannot be written in this session, 33 while the ECU is locked, 13,
+  then conditions. So a scan for writable identifiers finds those that exist. F1A0 (RXSWIN) is readable in every session and cannot be
+  written (UN R156, 7.1.2.3 and 7.2.1.2.3): only an image brings another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from otabench.ecu_firmware_sim.programming.memory import SlotEntry
 from otabench.ecu_firmware_sim.uds.codes import MAX_RESPONSE_BYTES, Did, Nrc, Session, Sid
-from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, Negative, Request, Service
+from otabench.ecu_firmware_sim.uds.rules import NOT_DEFAULT, ONLY_PROGRAMMING, Negative, Request, Service
 
 VIN_BYTES: Final = 17
 # A fingerprint is the date of programming in BCD, then the tester's serial number in ASCII.
@@ -80,17 +84,17 @@ def read_data_by_identifier(request: Request) -> bytes:
 
 def write_data_by_identifier(request: Request) -> bytes:
     identifier = int.from_bytes(request.data[1:3], "big")
-    record = request.data[3:]
-    writer = _WRITERS.get(identifier)
-    if writer is None:
+    writable = _WRITABLE.get(identifier)
+    # 31 and not 7F for another session: the standard has no NRC for an identifier that this session does not have.
+    if writable is None or request.dialogue.session not in writable.sessions:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
-    writer(request, record)
+    if writable.unlocked and not request.dialogue.unlocked:
+        raise Negative(Nrc.SECURITY_ACCESS_DENIED)
+    writable.write(request, request.data[3:])
     return b"\x6e" + request.data[1:3]
 
 
 def _write_fingerprint(request: Request, record: bytes) -> None:
-    if request.dialogue.session is not Session.PROGRAMMING:
-        raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
     if not _DATE_BYTES < len(record) <= _DATE_BYTES + _MAX_TESTER_SERIAL_BYTES:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
     date, tester = record[:_DATE_BYTES], record[_DATE_BYTES:]
@@ -115,12 +119,21 @@ def _is_printable(data: bytes) -> bool:
     return all(0x20 <= byte < 0x7F for byte in data)
 
 
-_WRITERS: Final[dict[int, Callable[[Request, bytes], None]]] = {
-    Did.APPLICATION_FINGERPRINT: _write_fingerprint,
-    Did.VIN: _write_vin,
+@dataclass(frozen=True)
+class Writable:
+    """An identifier that can be written. ``write`` keeps the record; the rest are the rules under which it may be called."""
+
+    write: Callable[[Request, bytes], None]
+    sessions: frozenset[Session]
+    unlocked: bool = True
+
+
+_WRITABLE: Final[dict[int, Writable]] = {
+    Did.APPLICATION_FINGERPRINT: Writable(_write_fingerprint, ONLY_PROGRAMMING),
+    Did.VIN: Writable(_write_vin, NOT_DEFAULT),
 }
 
 SERVICES: Final = {
     Sid.READ_DATA_BY_IDENTIFIER: Service(read_data_by_identifier, shortest=3),
-    Sid.WRITE_DATA_BY_IDENTIFIER: Service(write_data_by_identifier, NOT_DEFAULT, unlocked=True, shortest=4),
+    Sid.WRITE_DATA_BY_IDENTIFIER: Service(write_data_by_identifier, NOT_DEFAULT, shortest=4),
 }

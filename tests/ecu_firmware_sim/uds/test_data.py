@@ -91,6 +91,47 @@ def test_2e_of_what_cannot_be_written_is_31(ecu: Bench) -> None:
     assert ecu.ask("2E F1 8C 41") == "7F 2E 31"
 
 
+@pytest.mark.parametrize(
+    ("session", "request_text", "nrc"),
+    [
+        ("10 03", "2E F1 8C 41", "31"),  # cannot be written at all: neither locked nor unlocked
+        ("10 03", "2E F1 A0 41", "31"),  # RXSWIN
+        ("10 03", "2E AB CD 41", "31"),
+        ("10 03", "2E F1 84 41", "31"),  # not in this session
+        ("10 02", "2E F1 84 41", "33"),  # 33 before 13: the record is too short, too
+        ("10 03", "2E F1 90 41", "33"),
+        ("10 02", "2E F1 90 41", "33"),
+    ],
+)
+def test_2e_is_judged_by_its_identifier_before_the_lock_and_its_length(
+    ecu: Bench, session: str, request_text: str, nrc: str
+) -> None:
+    if session == "10 02":
+        ecu.must("10 03")
+    ecu.must(session)
+    assert ecu.ask(request_text) == f"7F 2E {nrc}"
+
+
+def test_a_scan_of_a_locked_ecu_finds_the_identifiers_that_can_be_written(ecu: Bench) -> None:
+    ecu.must("10 03")
+    ecu.must("10 02")
+    answers = {did: ecu.ask(bytes((0x2E, 0xF1, did, 0x41))) for did in range(0x100)}
+    assert {did for did, answer in answers.items() if answer != "7F 2E 31"} == {0x84, 0x90}
+
+
+def test_rxswin_is_read_in_every_session_and_stays_as_it_is(ecu: Bench) -> None:
+    before = ecu.must("22 F1 A0")
+    ecu.unlock()
+    assert ecu.ask(b"\x2e\xf1\xa0" + before[3:]) == "7F 2E 31"
+    assert ecu.must("22 F1 A0") == before
+
+
+@pytest.mark.parametrize("request_text", ["23 44 00 00 00 00 00 00 00 10", "3D 44 00 00 00 00 00 00 00 01 FF"])
+def test_memory_cannot_be_read_or_written_by_address(ecu: Bench, request_text: str) -> None:
+    ecu.unlock()
+    assert ecu.ask(request_text) == f"7F {request_text[:2]} 11"
+
+
 def test_2e_vin_is_written_once(new_ecu: Callable[..., Bench]) -> None:
     ecu = new_ecu(vin="")
     ecu.unlock()
