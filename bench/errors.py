@@ -7,6 +7,7 @@
     ├── FirmwareError          an image could not be built, packed or read
     ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
     ├── EndpointError          a process runs and does not answer as it should
+    │   └── ValueRefused       it refuses a value that was given (2)
     ├── NoRunningBench         a command needs a running bench and there is none
     ├── WaitTimeout            an awaited event did not happen in time
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
@@ -15,7 +16,8 @@
     │   └── WrongBoard         it is not the one of the bench file; carries key and both values
     └── AdapterError           a CAN interface does not exist or could not be set up
 
-Every message contains the problem, its place and the remedy.
+Every message contains the problem, its place and the remedy. The exit status is 2 if a value is wrong that was typed or that the bench
+file has, whoever found it: this program, an ECU or the cloud. It is 1 for everything else, such as a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -90,6 +92,12 @@ class ProcessFailed(BenchError):
 
 class EndpointError(BenchError):
     """A process of the bench does not answer, or refuses."""
+
+
+class ValueRefused(EndpointError):
+    """A process of the bench refuses a value that the user gave: a parameter of a fault, the id of a campaign."""
+
+    exit_status: ClassVar[int] = 2
 
 
 class NoRunningBench(BenchError):

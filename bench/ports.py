@@ -49,7 +49,7 @@ def require_free(port: int, *, purpose: str, remedy: str) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             why = (
-                "is in use by another program"
+                "is in use by another program or bench"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used: {error.strerror}"
             )

@@ -36,7 +36,15 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.gateway.trust",),
     ("bench.gateway", "bench.firmware", "bench.bus"),  # gateway: config, errors, store, vehicle
     ("bench.uds", "bench.topology"),
-    ("bench.ports", "bench.backoff", "bench.deadline", "bench.yaml_text"),
+    (
+        "bench.ancestors",
+        "bench.backoff",
+        "bench.deadline",
+        "bench.ports",
+        "bench.run_folder",
+        "bench.run_mark",
+        "bench.yaml_text",
+    ),
     ("bench.errors",),
     ("bench.finding", "bench.setup_programs"),
     ("cloud.__main__",),

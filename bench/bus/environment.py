@@ -6,6 +6,7 @@ Without them a bench runs on python-can's ``udp_multicast``.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -94,8 +95,7 @@ def interface_problem(
         remedy = (
             by_line
             if channel.startswith("slcan")
-            else f"run `sudo {command_of('vcan.sh')} {channel}`; where this kernel has no CAN, run the command by "
-            f"`{command_of('with-can')}`"
+            else vcan_remedy(channel)
             if channel.startswith("vcan")
             else f"plug the adapter in and set it up: `{line}`"
         )
@@ -116,6 +116,22 @@ def interface_problem(
             channel, f"the CAN interface {channel} is bus-off: it sends nothing", f"repair the wires, then {how}"
         )
     return None if up else fail(channel, f"the CAN interface {channel} is down", f"`{line}`")
+
+
+def vcan_remedy(channel: str) -> str:
+    """Return how to get a virtual interface: `setup/vcan.sh` makes one only on a kernel that has CAN."""
+    if why_kernel_has_no_can():
+        return f"this kernel has no CAN: run the command by `{command_of('with-can')}`"
+    return f"run `sudo {command_of('vcan.sh')} {channel}`, or the command by `{command_of('with-can')}`"
+
+
+def why_kernel_has_no_can() -> str:
+    """Return why raw CAN sockets cannot be opened on this kernel; empty if they can. The first socket loads the kernel's module."""
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
+    except (OSError, AttributeError) as error:  # AttributeError: a Python that was built without CAN
+        return str(error)
+    return ""
 
 
 def virtual_bus_problem(channel: str) -> Finding | None:

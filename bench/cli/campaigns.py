@@ -14,9 +14,9 @@ from typing import Annotated, Any, Final
 import typer
 from google.protobuf.json_format import MessageToDict
 
+from otabench.bench.cli import running
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.options import LATEST, MAX_WAIT_S, AsJson, Campaign, Encrypt, RunDir, TransferOption
-from otabench.bench.clients import running_bench
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
 from otabench.bench.deadline import Deadline
@@ -56,7 +56,7 @@ def create(
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
-    bench = running_bench.find(run)
+    bench = running.find(run)
     chosen = _given_images(image or []) or _newest_images(bench)
     with bench.operator() as operator:
         hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
@@ -97,7 +97,7 @@ def _newest_images(bench: RunningBench) -> dict[str, Path]:
 
 def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """List all campaigns, one line for each job."""
-    with running_bench.find(run).operator() as operator:
+    with running.find(run).operator() as operator:
         campaigns = operator.list_campaigns()
     if as_json:
         print(json.dumps([_as_json(campaign) for campaign in campaigns], indent=1))
@@ -111,7 +111,7 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 
 def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """Show one campaign with its jobs and ECUs."""
-    with running_bench.find(run).operator() as operator:
+    with running.find(run).operator() as operator:
         found = operator.get_campaign(campaign or _newest(operator))
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
@@ -134,7 +134,7 @@ def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fal
     Print one line for each change. With --json, print one campaign on each line.
     """
     seen: set[str] = set()
-    with running_bench.find(run).operator() as operator:
+    with running.find(run).operator() as operator:
         for found in operator.watch_campaign(campaign or _newest(operator)):
             if as_json:
                 print(json.dumps(_as_json(found), separators=(",", ":")), flush=True)
@@ -152,7 +152,7 @@ def cancel(
     run: RunDir = LATEST,
 ) -> None:
     """Cancel those jobs of a campaign that can still be canceled."""
-    with running_bench.find(run).operator() as operator:
+    with running.find(run).operator() as operator:
         canceled = operator.cancel_campaign(campaign or _newest(operator), reason=reason)
     for job in canceled.jobs:
         print(_job_line(job))
@@ -182,7 +182,7 @@ def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float) ->
     Raises:
         BenchError: the job does not wait for a decision, or the gateway refuses it.
     """
-    bench = running_bench.find(run)
+    bench = running.find(run)
     deadline = Deadline(wait_s)
     with bench.operator() as operator:
         campaign_id = campaign or _newest(operator)
@@ -211,7 +211,7 @@ def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 
     Its processes, ECUs, bus loads and job.
     """
-    bench = running_bench.find(run)
+    bench = running.find(run)
     facts = _status_of(bench)
     if as_json:
         print(json.dumps(facts, indent=1))
@@ -234,8 +234,7 @@ def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 def _status_of(bench: RunningBench) -> dict[str, Any]:
     """Return the facts that `otabench status` shows. A part that does not answer has an ``error`` instead."""
     processes = {
-        name: {"pid": process["pid"], "runs": Path(f"/proc/{process['pid']}").exists()}
-        for name, process in bench.content["processes"].items()
+        name: {"pid": process["pid"], "runs": bench.runs(name)} for name, process in bench.content["processes"].items()
     }
     loads = BusPorts.of(bench.content)
     return {

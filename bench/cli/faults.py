@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated, Any, Final
 
 import typer
 
+from otabench.bench.cli import running
 from otabench.bench.cli.options import LATEST, RunDir
-from otabench.bench.clients import running_bench
+from otabench.bench.errors import UnknownName, WrongUsage
 from otabench.bench.faults import control_port
 from otabench.bench.faults.load_plan import LOAD_KIND
 from otabench.bench.launcher.bus_faults import BusPorts
@@ -20,27 +23,34 @@ def fault(
         str, typer.Argument(metavar="ECU|BUS", help="A simulated ECU or a bus; `bus` if there is only one.")
     ],
     kind: Annotated[
-        str, typer.Argument(help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds.")
-    ],
+        str,
+        typer.Argument(
+            metavar="KIND", help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds."
+        ),
+    ] = "",
     parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     run: RunDir = LATEST,
 ) -> None:
     """Set or clear faults of an ECU or a bus.
 
-    `otabench fault engine silent count=3`, `otabench fault bus load 60%`, `otabench fault engine clear`.
+    `otabench fault engine silent count=3`, `otabench fault bus load 60%`, `otabench fault engine clear`. Each part is a word of its own;
+    only --fault of `bench run` and `up` takes them in one: `bus:load:60%`.
     """
     given = parameters or []
+    _require_words([target, kind, *given])
     if kind == "list":
         for name, text in (control_port.FAULT_KINDS | control_port.NO_FAULTS).items():
             print(f"{name:<19} {text}")
         return
     if kind not in control_port.NO_FAULTS:
         control_port.checked_kind(kind)
-    bench = running_bench.find(run)
+    bench = running.find(run)
     buses = BusPorts.of(bench.content)
     if buses.concerns(target, kind):
         _bus_fault(buses, target, kind, given)
         return
+    if target not in bench.content["control_ports"]:
+        raise UnknownName("simulated ECU or bus", target, buses.targets(bench.content["control_ports"]))
     port = bench.ecu(target)
     if kind == "clear":
         port.clear()
@@ -50,6 +60,19 @@ def fault(
         port.fault(kind, **control_port.parse_parameters(given))
     faults = ", ".join(control_port.shown(found) for found in port.state()["faults"]) or "none"
     print(f"{target}: power {port.state()['power']}, faults: {faults}")
+
+
+def _require_words(words: list[str]) -> None:
+    """Refuse what is written as for --fault, with the line that was meant.
+
+    Raises:
+        WrongUsage: a word has several parts, or there is no kind.
+    """
+    parts = [part for word in words for part in re.split(r"[:\s]+", word) if part]
+    if len(parts) > len([word for word in words if word]):
+        raise WrongUsage(f"did you mean `otabench fault {shlex.join(parts)}`? Each part is a word of its own")
+    if len(parts) < 2:
+        raise WrongUsage("which fault? `otabench fault engine list` lists the kinds")
 
 
 def _bus_fault(buses: BusPorts, target: str, kind: str, parameters: list[str]) -> None:

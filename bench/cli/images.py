@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir, with_options
+from otabench.bench.cli.running import note
 from otabench.bench.clients import running_bench
-from otabench.bench.errors import UnknownName
+from otabench.bench.errors import FirmwareError, NoRunningBench, UnknownName
 from otabench.bench.firmware import images
 from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.firmware.programs import reading
@@ -22,6 +24,7 @@ from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
 from otabench.proto import image_format
 
+_KEYS: Final = Path("keys")
 _Requires = Annotated[
     list[str] | None,
     typer.Option("--requires", metavar="ECU>=VERSION", help="What it depends on: 'adas>=2.0.0'; repeatable."),
@@ -54,15 +57,16 @@ def build(
     One image for each ECU of the bench file and each version. The running bench's keys sign them, by its bench file, unless others
     are given.
     """
-    keys, bench = _keys_and_bench_file(keys, bench, run)
-    made = images.build(
-        bench_file.load(bench),
-        keys_dir=keys,
-        out_dir=out,
-        ecus=tuple(ecu or ()),
-        versions=tuple(version or ()) or images.BENCH_VERSIONS,
-        requires=tuple(requires or ()),
-    )
+    used, bench = _keys_and_bench_file(keys, bench, run)
+    with _missing_keys_explained(keys, run):
+        made = images.build(
+            bench_file.load(bench),
+            keys_dir=used,
+            out_dir=out,
+            ecus=tuple(ecu or ()),
+            versions=tuple(version or ()) or images.BENCH_VERSIONS,
+            requires=tuple(requires or ()),
+        )
     for by_version in made.values():
         for file in by_version.values():
             print(_line(file))
@@ -115,7 +119,8 @@ def pack(
         file, max_bytes=entry.slot_size_bytes, as_raw=options.as_raw, session=options.session
     )
     out = options.out or Path(f"{entry.hardware_id}-{options.version}.bin")
-    made = images.pack(binary, details, keys_dir=keys, out=out)
+    with _missing_keys_explained(options.keys, options.run):
+        made = images.pack(binary, details, keys_dir=keys, out=out)
     if program.format is not ProgramFormat.RAW:
         print(f"{file}: {program.format}, {', '.join(map(str, program.segments))}")
     print(_line(made))
@@ -139,16 +144,31 @@ def info(
 def _keys_and_bench_file(keys: Path | None, bench: Path | None, run: Path) -> tuple[Path, Path | None]:
     """Return the keys to sign with, and the bench file: those given, else the running bench's, else ``keys`` and the built-in one.
 
-    Which bench's keys sign is printed to stderr: an image that another bench's keys sign is refused much later, by the cloud.
+    Whose keys sign is printed to stderr: an image that another bench's keys sign is refused much later, by the cloud.
     """
     if keys is not None:
         return keys, bench
     found = running_bench.published_keys(run)
-    if found is None:
-        return Path("keys"), bench
-    theirs, their_file = found
-    print(f"signed with the keys of the bench in {run}; --keys DIR signs with others", file=sys.stderr)
-    return theirs, bench or their_file
+    if found is not None:
+        note(f"signed with the keys of the bench in {found.run}; --keys DIR signs with others")
+        return found.folder, bench or found.bench_file
+    if _KEYS.is_dir():
+        note(f"signed with the folder {_KEYS}, as no bench is up in {run}; --keys DIR signs with others")
+    return _KEYS, bench
+
+
+@contextmanager
+def _missing_keys_explained(given: Path | None, run: Path) -> Iterator[None]:
+    """Say where keys were looked for, if none were given and there are none. What else is wrong is reported first."""
+    try:
+        yield
+    except FirmwareError as error:
+        if given is not None or _KEYS.is_dir() or running_bench.published_keys(run) is not None:
+            raise
+        raise NoRunningBench(
+            f"there are no keys to sign with: no bench is up in {run}, and there is no folder {_KEYS}; start a bench (`make up`), "
+            f"give --keys DIR, or make keys by `otabench keys init {_KEYS}`"
+        ) from error
 
 
 def _line(file: images.FirmwareFile) -> str:

@@ -77,8 +77,9 @@ class _Lines:
             key = (str(ecu["phase"]), step)
             if ecu["phase"] and self._shown.get(ecu["ecu"]) != key:
                 self._shown[ecu["ecu"]] = key
-                amount = f" {done:,} of {total:,} bytes, {ecu['bytes_per_s'] / 1024:.1f} KiB/s" if total else ""
-                self._print(f"  {ecu['ecu']}: {ecu['phase']}{amount}")
+                amount = f" {done:,} of {total:,} bytes" if total else ""
+                rate = f", {ecu['bytes_per_s'] / 1024:.1f} KiB/s" if ecu["bytes_per_s"] else ""
+                self._print(f"  {ecu['ecu']}: {ecu['phase']}{amount}{rate}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from otabench.bench.cli import running
 from otabench.bench.cli.options import LATEST
 from otabench.bench.report.build import write_page
 
@@ -19,4 +20,5 @@ def report(
 
     The page needs no other file. Its path is printed.
     """
+    running.note_others(run)
     print(write_page(run, out=out))

@@ -11,12 +11,12 @@ from typing import Annotated, Final
 
 import typer
 
+from otabench.bench import run_folder
 from otabench.bench.cli.options import MAX_RUNS, AsJson
 from otabench.bench.errors import WrongUsage
-from otabench.bench.launcher import run_folder
-from otabench.bench.launcher.run_folder import LATEST
 from otabench.bench.report import index as index_page
 from otabench.bench.report.of_bench import short
+from otabench.bench.run_folder import LATEST
 from otabench.bench.runs import compare as comparison
 from otabench.bench.runs import find, summary
 from otabench.bench.runs import prune as pruning
@@ -45,7 +45,7 @@ def list_all(runs_dir: RunsDir = _RUNS, as_json: AsJson = False) -> None:
     for run in runs:
         print(_line(run))
     total = sum(run.size_bytes for run in runs)
-    print(f"{len(runs)} runs, {_mib(total)}; `otabench runs prune --keep N` removes the oldest")
+    print(f"{_runs(len(runs))}, {_mib(total)}; `otabench runs prune --keep N` removes the oldest")
 
 
 def show(
@@ -146,7 +146,7 @@ def prune(
         print(f"{name}  {_mib(size):>10}  {verb}")
     for run in plan.up:
         print(f"{run.root.name}  stays: its bench is up")
-    print(f"{len(sizes)} runs {verb}, {_mib(sum(sizes.values()))}")
+    print(f"{_runs(len(sizes))} {verb}, {_mib(sum(sizes.values()))}")
 
 
 def index(
@@ -189,6 +189,10 @@ def _line(run: RunSummary) -> str:
     duration = _NONE if run.duration_s is None else f"{run.duration_s:.1f} s"
     keys = "  holds keys" if run.has_keys else ""
     return f"{run.name:<19} {run.result:<12} {duration:>9} {_mib(run.size_bytes):>10}  {rates}{keys}".rstrip()
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _mib(size_bytes: int) -> str:

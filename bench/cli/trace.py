@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from otabench.bench.cli import running
 from otabench.bench.cli.options import LATEST, AsJson, RunDir
 from otabench.bench.report import story
 
@@ -24,6 +25,7 @@ def trace(
 
     Events of cloud, gateway and ECUs, UDS exchanges and CAN frames are joined by time. --json prints the job's trace events.
     """
+    running.note_others(run)
     if as_json:
         for event in story.events_of(run, job):
             print(json.dumps(event, separators=(",", ":")))

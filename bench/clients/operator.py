@@ -23,7 +23,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from otabench.bench.errors import EndpointError
+from otabench.bench.errors import EndpointError, ValueRefused
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.process_config import TlsConfig
 
@@ -200,6 +200,10 @@ class OperatorClient:
         return _Explained(call, self.target)
 
 
+_REFUSED_VALUES: Final = ("INVALID_ARGUMENT", "NOT_FOUND")
+"""Codes of calls that can never succeed as they are."""
+
+
 class _Explained:
     """A context manager that turns a failed call into an EndpointError with the call, the address and the reason."""
 
@@ -221,7 +225,8 @@ class _Explained:
             raise EndpointError(
                 f"cloud control plane {self._target}: {self._call}: no answer ({details}); is it up? see logs/cloud-control.log"
             ) from value
-        raise EndpointError(f"cloud control plane refuses {self._call} ({code}): {details}") from value
+        error = ValueRefused if code in _REFUSED_VALUES else EndpointError
+        raise error(f"cloud control plane refuses {self._call} ({code}): {details}") from value
 
 
 def _read(path: Path) -> bytes:

@@ -17,14 +17,15 @@ from typing import Final
 from otabench.bench.bus import environment, interfaces, link_state, vcan
 from otabench.bench.bus.link_state import LinkState
 from otabench.bench.clients import running_bench
-from otabench.bench.errors import BenchError, NoRunningBench
+from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail
+from otabench.bench.run_mark import Whereabouts
 from otabench.bench.topology.entries import UDP_MULTICAST, BusEntry
 from otabench.bench.topology.python_can import quiet
 
 _SHARED: Final = frozenset({UDP_MULTICAST, "virtual", "socketcand"})
 """Interfaces that any number of programs may open."""
-_RUN: Final = Path("runs/latest")
+_RUNS: Final = Path("runs")
 _CONNECT_S: Final = 2.0
 _PACKAGES: Final = {
     "slcan": ("serial", "serial"),
@@ -69,7 +70,7 @@ def describe(bus: BusEntry) -> str:
     if bus.interface == "socketcan":
         return f"{bus.channel} exists and is up (required: {rate})"
     if _is_taken(bus):
-        return f"{bus.interface} {bus.channel} was not opened, because the bench of {_RUN} runs"
+        return f"{bus.interface} {bus.channel} was not opened, because a bench of {_RUNS} is up"
     return f"{bus.interface} {bus.channel} can be opened (required: {rate})"
 
 
@@ -119,11 +120,7 @@ def _is_taken(bus: BusEntry) -> bool:
     # Several programs may open these at the same time, so a running bench does not matter.
     if bus.interface in _SHARED:
         return False
-    try:
-        running_bench.find(_RUN)
-    except NoRunningBench:
-        return False
-    return True
+    return bool(running_bench.benches_up(_RUNS, Whereabouts.HERE))
 
 
 def _socketcand_problem(bus: BusEntry) -> Finding | None:

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench import ports
-from otabench.bench.bus import link_state, pacing
+from otabench.bench.bus import environment, link_state, pacing
 from otabench.bench.bus.system_commands import may_change_interfaces, search_path
+from otabench.bench.clients import running_bench
 from otabench.bench.doctor import adapters, bus_probe, error_frames, links
 from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, keys
 from otabench.bench.launcher.specs import cloud
+from otabench.bench.run_mark import Whereabouts
 from otabench.bench.setup_programs import command_of
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import why_kernel_has_no_isotp
@@ -67,7 +69,7 @@ def examine(topology: Topology) -> list[Finding]:
 def _kernel(topology: Topology) -> Iterator[Finding]:
     where = os.environ.get("OTABENCH_KERNEL", "this machine's")
     yield ok("kernel", f"{platform.release()} {platform.machine()} ({where})")
-    raw, isotp = _raw_socket_problem(), why_kernel_has_no_isotp()
+    raw, isotp = environment.why_kernel_has_no_can(), why_kernel_has_no_isotp()
     if not raw:
         yield ok("can-raw", "can be opened")
     elif any(bus.interface == "socketcan" for bus in topology.buses.values()):
@@ -75,19 +77,10 @@ def _kernel(topology: Topology) -> Iterator[Finding]:
     else:
         yield ok("can-raw", f"not in this kernel ({raw}), and no bus of the bench file is a SocketCAN interface")
     if isotp:
-        yield warn(
-            "can-isotp", f"not in this kernel ({isotp})", "modprobe can-isotp; ISO-TP runs in user space until then"
-        )
+        remedy = _WITH_CAN if raw else "modprobe can-isotp; ISO-TP runs in user space until then"
+        yield warn("can-isotp", f"not in this kernel ({isotp})", remedy)
     else:
         yield ok("can-isotp", "can be opened")
-
-
-def _raw_socket_problem() -> str:
-    try:
-        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
-    except (OSError, AttributeError) as error:
-        return str(error)
-    return ""
 
 
 def _rights(_: Topology) -> Iterator[Finding]:
@@ -100,8 +93,7 @@ def _rights(_: Topology) -> Iterator[Finding]:
         yield warn(
             "rights",
             "no CAP_NET_ADMIN: interfaces cannot be set up or paced by this user",
-            f"vcan: `sudo {command_of('vcan.sh')}` once after each boot, or {command_of('with-can')}; "
-            "adapter: systemd-networkd (docs/hardware.md)",
+            f"{environment.vcan_remedy('vcan0')} (vcan.sh: once after each boot); adapter: systemd-networkd (docs/hardware.md)",
         )
 
 
@@ -242,9 +234,24 @@ def _ports(_: Topology) -> Iterator[Finding]:
     try:
         ports.require_free(int(given), purpose="the HMI", remedy="")
     except BenchError as error:
-        yield warn("HMI port", str(error).rstrip("; "), "end that program, or HMI_PORT=8081")
+        owner = _owner_of_page(int(given))
+        yield (
+            ok("HMI port", f"{given} is the driver's page of the bench of {owner}, which is up")
+            if owner
+            else warn("HMI port", str(error).rstrip("; "), "end that program, or HMI_PORT=8081")
+        )
     else:
         yield ok("HMI port", f"{given} is free")
+
+
+def _owner_of_page(port: int) -> Path | None:
+    """Return the run of this folder whose bench serves its driver's page there; a guest's page is led to a port of this machine."""
+    in_guest = "OTABENCH_GUEST" in os.environ
+    places = (Whereabouts.HERE,) if in_guest else (Whereabouts.HERE, Whereabouts.ELSEWHERE)
+    for run in running_bench.benches_up(Path("runs"), *places):
+        if (running_bench.published(run) or {}).get("hmi_port") == port:
+            return run
+    return None
 
 
 def _keys(topology: Topology) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otabench.bench.errors import EndpointError, UnknownName, WrongUsage
+from otabench.bench.errors import EndpointError, UnknownName, ValueRefused, WrongUsage
 from otabench.bench.ports import LOOPBACK
 
 FAULT_KINDS: Final = {
@@ -85,6 +85,9 @@ class Fault:
         """
         ecu, _, rest = text.partition(":")
         kind, *parameters = rest.split(":")
+        if len(text.split()) > 1:
+            meant = ":".join(text.replace(":", " ").split())
+            raise WrongUsage(f"fault {text!r}: expected one word; did you mean {meant!r}?")
         if not ecu or not kind:
             raise WrongUsage(f"fault {text!r}: expected ECU:KIND, such as engine:boot-fail")
         found = parse_parameters(parameters, kind=checked_kind(kind))
@@ -173,7 +176,8 @@ class ControlPort:
         """Send one request, such as ``call("power", state="cycle")``, and return the answer.
 
         Raises:
-            EndpointError: the port does not answer, or refuses the request.
+            ValueRefused: the port refuses the request.
+            EndpointError: the port does not answer.
         """
         request = json.dumps({"op": op, **arguments}) + "\n"
         try:
@@ -189,7 +193,7 @@ class ControlPort:
             ) from error
         if not isinstance(answer, dict) or not answer.get("ok"):
             reason = answer.get("error", "no reason given") if isinstance(answer, dict) else answer
-            raise EndpointError(f"{self.what} {self.ecu} refuses {op!r}: {reason}")
+            raise ValueRefused(f"{self.what} {self.ecu} refuses {op!r}: {reason}")
         return answer
 
     def state(self) -> dict[str, Any]:
@@ -209,7 +213,8 @@ class ControlPort:
 
         Raises:
             UnknownName: there is no such kind, or it has no such parameter.
-            EndpointError: there is no answer, or a refusal.
+            ValueRefused: the ECU refuses a value.
+            EndpointError: there is no answer.
         """
         check_parameters(checked_kind(kind), parameters)
         self.call("fault", kind=kind, **parameters)

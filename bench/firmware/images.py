@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.errors import FirmwareError, UnknownName
+from otabench.bench.errors import FirmwareError, UnknownName, WrongUsage
 from otabench.bench.firmware import synthetic
 from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
@@ -81,12 +81,12 @@ def parse_version(text: str) -> ImageVersion:
     """Return a version as ``2.0.1`` or ``2.0.1+5``.
 
     Raises:
-        FirmwareError: the text has another form.
+        WrongUsage: the text has another form.
     """
     try:
         return ImageVersion.parse(text)
     except ValueError as error:
-        raise FirmwareError(str(error)) from error
+        raise WrongUsage(str(error)) from error
 
 
 def build(
@@ -146,22 +146,21 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
     """Return the dependencies of an image for ``ecu``; each text as ``adas>=2.0.0``.
 
     Raises:
-        FirmwareError: a text has another form, an ECU is not in the bench file, or there are too many.
+        WrongUsage: a text has another form, an ECU is not in the bench file, or there are too many.
     """
     found = []
     for text in texts:
         given = re.fullmatch(r"\s*([^\s<>=]+)\s*>=\s*(\S+)\s*", text)
         if given is None:
-            raise FirmwareError(f"--requires {text!r}: expected ECU>=VERSION, such as adas>=2.0.0 (in quotes)")
+            raise WrongUsage(f"--requires {text!r}: expected ECU>=VERSION, such as adas>=2.0.0 (in quotes)")
         other, version = given.groups()
         if other not in topology.ecus:
-            known = ", ".join(topology.ecus)
-            raise FirmwareError(f"--requires {text!r}: there is no ECU {other!r} in the bench file; known: {known}")
+            raise UnknownName("ECU", other, topology.ecus, where="in the bench file")
         # a dependency on the ECU itself: the version that it must run before this update
         number = OWN_IMAGE if other == ecu else topology.image_number_of(other)
         found.append(Dependency(number, parse_version(version)))
     if len(found) > MAX_DEPENDENCIES:
-        raise FirmwareError(
+        raise WrongUsage(
             f"--requires: {len(found)} dependencies are more than the {MAX_DEPENDENCIES} that an ECU accepts"
         )
     return tuple(found)

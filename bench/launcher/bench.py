@@ -44,12 +44,12 @@ from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.phases import Phases
 from otabench.bench.launcher.prepare import Say
 from otabench.bench.launcher.processes import Processes
-from otabench.bench.launcher.run_mark import RunMark
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs import buses, cloud, names
 from otabench.bench.launcher.specs.ecu import simulated_ecu
 from otabench.bench.launcher.specs.gateway import gateway
 from otabench.bench.launcher.specs.names import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY
+from otabench.bench.run_mark import RunMark
 
 if TYPE_CHECKING:
     from otabench.bench.clients.operator import OperatorClient

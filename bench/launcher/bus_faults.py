@@ -7,7 +7,7 @@ frames only), a bus, or ``bus`` where there is but one gate; a load is of a bus,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +54,10 @@ class BusPorts:
     def concerns(self, target: str, kind: str) -> bool:
         """Return whether such a fault is a bus's matter, not an ECU's."""
         return kind in BUS_FAULT_KINDS or (target not in self.ecus and (target in self.loads or target == ANY_BUS))
+
+    def targets(self, ecus: Iterable[str]) -> list[str]:
+        """Return what a fault can name: those ECUs and the buses."""
+        return [*ecus, *self.loads, *([ANY_BUS] if len(self.loads) == 1 else [])]
 
     def gate_of(self, target: str) -> ControlPort:
         """Return the control port of the gate of a bus, or of an ECU's bus.

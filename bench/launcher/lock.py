@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from otabench.bench.ancestors import ancestors
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
 from otabench.bench.topology.model import Topology
@@ -130,7 +131,7 @@ class BenchLock:
                     os.close(descriptor)
                     raise BenchError(f"{path}: the bench cannot be locked: {error.strerror}") from error
             holder = _read(path)
-            if holder.get("pid") in set(_ancestors()):
+            if holder.get("pid") in set(ancestors()):
                 os.close(descriptor)
                 raise BenchInUse(
                     f"bus {channel} is in use by {_describe(holder)}, which started this command: waiting would deadlock; "
@@ -174,18 +175,6 @@ def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Ca
 def buses_of(topology: Topology) -> list[tuple[str, str]]:
     """Return interface and channel of each bus of the bench file on this machine."""
     return [bus.identity for bus in topology.buses.values()]
-
-
-def _ancestors() -> Iterator[int]:
-    """Yield the processes that this one descends from, nearest first."""
-    pid = os.getppid()
-    while pid > 1:
-        yield pid
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:  # it has just ended
-            return
-        pid = int(stat.rpartition(")")[2].split()[1])
 
 
 def _open(path: Path) -> int:

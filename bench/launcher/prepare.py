@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from otabench.bench import ports
+from otabench.bench import ports, run_folder
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, UnknownName
-from otabench.bench.launcher import boards, bus_faults, run_end, run_folder
+from otabench.bench.launcher import boards, bus_faults, run_end
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.run_setup import Ports, RunSetup

@@ -1,4 +1,4 @@
-"""What is done when a run ends: the private keys that it made are removed, and its mark (``launcher.run_mark``) with them.
+"""What is done when a run ends: the private keys that it made are removed, and its mark (``bench.run_mark``) with them.
 
 A run's folder is evidence that people pass on: to a colleague, to CI, into an issue. So it must not hold what signs firmware or opens
 ECUs. Keys that were given to the bench (``--keys``, ``keys`` of the bench file) are not the run's; they stay where they are.
@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from otabench.bench import run_folder, run_mark
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher import run_folder, run_mark
-from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench.run_folder import RunFolder
 
 _SECRETS: Final = frozenset({"security_secret"})
 """Keys of the processes' configuration files whose values are secret themselves; all others are paths of files."""

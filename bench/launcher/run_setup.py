@@ -7,7 +7,7 @@ from pathlib import Path
 
 from otabench.bench.launcher.key_folder import KeyFolder
 from otabench.bench.launcher.options import BenchOptions
-from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench.run_folder import RunFolder
 from otabench.bench.topology.model import Topology
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otabench.bench.ancestors import ancestors
 from otabench.bench.deadline import Deadline
 from otabench.bench.pytest_plugin.demands import Requirements
 from otabench.bench.pytest_plugin.interruption import EndAsInterrupted
@@ -204,8 +205,4 @@ class BenchRun:
 
 def _is_sibling(pid: int) -> bool:
     """Return whether that process is a worker of the same run: a child of the same controller."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:  # it has just ended
-        return True
-    return int(stat.rpartition(")")[2].split()[1]) == os.getppid()
+    return next(ancestors(pid), os.getppid()) == os.getppid()  # none: it has just ended

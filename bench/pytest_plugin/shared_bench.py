@@ -29,10 +29,10 @@ from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.jobs import Jobs
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.processes import Processes
-from otabench.bench.launcher.run_folder import RunFolder
 from otabench.bench.launcher.specs.names import GATEWAY, ecu_process
 from otabench.bench.pytest_plugin import upkeep
 from otabench.bench.pytest_plugin.tester import Tester
+from otabench.bench.run_folder import RunFolder
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity

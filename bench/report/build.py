@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from otabench.bench import run_mark
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher.run_folder import RunFolder
 from otabench.bench.report import figures, story
 from otabench.bench.report import page as report_page
 from otabench.bench.report import series as report_series
+from otabench.bench.run_folder import RunFolder
 from otabench.bench.topology.addresses import from_entry
 from otabench.proto import trace
 from otabench.proto.isotp_address import FrameAddress
@@ -52,14 +53,20 @@ def addresses(entry: Mapping[str, Any]) -> tuple[FrameAddress, ...]:
     return (*diagnostic, *(FrameAddress(int(can_id)) for can_id in entry.get("periodic_ids", ())))
 
 
+def _why_not_there(folder: RunFolder) -> str:
+    if run_mark.is_up(folder.root):
+        return "that bench is still up, and its report is written when it ends: until then, `otabench status` shows what it does"
+    if (folder.root / "logs").is_dir():
+        return "that run ended without one, as it did not come up or was killed: `otabench runs list` shows which runs have one"
+    return "give the folder of a run: `otabench runs list` lists them"
+
+
 def _report_of(folder: RunFolder) -> dict[str, Any]:
     path = folder.report_json
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BenchError(
-            f"{path}: {error.strerror}; `otabench bench run` writes it at its end: give the folder of such a run"
-        ) from error
+        raise BenchError(f"{path}: {error.strerror}; {_why_not_there(folder)}") from error
     except ValueError as error:
         raise BenchError(f"{path}: not JSON: {error}; run the bench again") from error
     if not isinstance(content, dict) or "result" not in content or "ecus" not in content:

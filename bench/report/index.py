@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from otabench.bench import run_folder
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher import run_folder
 from otabench.bench.report import figures, strokes, templates, trends
 from otabench.bench.report.plots import KIB, phase_class
 from otabench.bench.runs import summary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.errors import BenchError, UnknownName
-from otabench.bench.launcher import run_folder
-from otabench.bench.launcher.run_folder import LATEST, RunFolder
+from otabench.bench import run_folder
+from otabench.bench.errors import UnknownName, WrongUsage
+from otabench.bench.run_folder import LATEST, RunFolder
 
 _MAX_NAMED: Final = 10
 """An error names that many of the newest runs."""
@@ -18,7 +18,7 @@ def find(runs_dir: Path, name: str) -> RunFolder:
 
     Raises:
         UnknownName: there is no such run.
-        BenchError: several runs begin like that.
+        WrongUsage: several runs begin like that, or the path is not that of a run.
     """
     runs = run_folder.runs_in(runs_dir)
     wanted = Path(name)
@@ -26,7 +26,7 @@ def find(runs_dir: Path, name: str) -> RunFolder:
         resolved = wanted.resolve()
         if run_folder.is_run(resolved):
             return RunFolder(resolved)
-        raise BenchError(f"{name}: not the folder of a run; `otabench runs list` lists those of {runs_dir}")
+        raise WrongUsage(f"{name}: not the folder of a run; `otabench runs list` lists those of {runs_dir}")
     if name == LATEST and runs:
         return runs[-1]
     found = [run for run in runs if run.root.name == name] or [
@@ -34,7 +34,7 @@ def find(runs_dir: Path, name: str) -> RunFolder:
     ]
     if len(found) > 1:
         names = ", ".join(run.root.name for run in found)
-        raise BenchError(f"{name}: several runs begin like that: {names}; write one of them in full")
+        raise WrongUsage(f"{name}: several runs begin like that: {names}; write one of them in full")
     if not found:
         raise UnknownName("run", name, [run.root.name for run in runs[-_MAX_NAMED:]], where=f"in {runs_dir}")
     return found[0]

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.errors import BenchError
-from otabench.bench.launcher import run_folder, run_mark
-from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench import run_folder, run_mark
+from otabench.bench.errors import BenchError, WrongUsage
+from otabench.bench.run_folder import RunFolder
 
 _DOOMED: Final = ".pruned-"
 
@@ -71,7 +71,7 @@ def running(runs: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 def remove(runs: Sequence[RunFolder], *, runs_dir: Path) -> None:
-    """Remove runs, and point the links to the newest one that is left.
+    """Remove runs, and point `runs/latest` to the newest one that is left.
 
     Raises:
         BenchError: one is up, is not a run of this folder, or cannot be removed; those before it are gone.
@@ -109,6 +109,6 @@ def keep_newest(runs_dir: Path, keep: int, *, now: datetime) -> tuple[RunFolder,
 
 def _require_removable(run: RunFolder, home: Path) -> None:
     if run.root.parent != home or not run_folder.is_run(run.root):
-        raise BenchError(f"{run.root}: not the folder of a run in {home}; it is left alone")
+        raise WrongUsage(f"{run.root}: not the folder of a run in {home}; it is left alone")
     if run_mark.is_up(run.root):
         raise BenchError(f"{run.root}: its bench is up; stop it first")

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from otabench.bench.launcher import run_mark
-from otabench.bench.launcher.run_folder import RunFolder
+from otabench.bench import run_mark
+from otabench.bench.run_folder import RunFolder
 
 UP: Final = "UP"
 NO_REPORT: Final = "NO REPORT"

@@ -18,9 +18,8 @@ from typing import Any, Final
 
 import yaml
 
-from otabench.bench import ports
+from otabench.bench import ports, run_folder
 from otabench.bench.firmware import images
-from otabench.bench.launcher import run_folder
 from otabench.bench.launcher.keys import make_keys
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, stop_all, wait_ready

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from otabench.bench import run_mark
 from otabench.bench.cli import campaigns, faults
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.faults.control_port import Fault
-from otabench.bench.launcher import run_mark
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.report import figures

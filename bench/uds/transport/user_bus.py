@@ -178,7 +178,7 @@ class UserBus:
             self.bus = can.Bus(**arguments)
         except (can.CanError, OSError, ValueError, TypeError, NotImplementedError) as error:
             remedy = (
-                f"{command_of('vcan.sh')}, or run by {command_of('with-can')}"
+                f"run by {command_of('with-can')}, or, where the kernel has CAN, {command_of('vcan.sh')}"
                 if self._is_socketcan
                 else "plug the adapter in"
             )

@@ -64,10 +64,20 @@ def test_a_check_promises_what_a_bench_would_make_and_makes_nothing(
     assert made == []
 
 
-def test_who_may_not_make_it_gets_the_line_that_does(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("why_none", "first"),
+    [
+        ("", f"run `sudo setup/vcan.sh {ABSENT}`, or the command by `setup/with-can`"),
+        ("not built in", "this kernel has no CAN: run the command by `setup/with-can`"),
+    ],
+)
+def test_who_may_not_make_it_gets_the_line_that_does(
+    made: list[str], monkeypatch: pytest.MonkeyPatch, why_none: str, first: str
+) -> None:
     monkeypatch.setattr(vcan, "can_make", lambda: False)
+    monkeypatch.setattr(environment, "why_kernel_has_no_can", lambda: why_none)
     monkeypatch.setattr(environment, "interface_problem", absent_only(environment.interface_problem))
-    with pytest.raises(BenchError, match=rf"bus comfort: .*`sudo setup/vcan.sh {ABSENT}`"):
+    with pytest.raises(BenchError, match=rf"bus comfort: .* on this kernel; {first}$"):
         environment.usable_topology(two_buses(ABSENT), kernel_can=True, make_vcans=True)
     assert made == []
 

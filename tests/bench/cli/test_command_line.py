@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from otabench.bench.cli.app import app
 from otabench.bench.cli.lazy import Group, Lazy
+from otabench.bench.errors import BenchError
 from otabench.bench.faults import control_port
 from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
 from otabench.bench.topology import bench_file
@@ -46,10 +47,10 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["firmware", "pack", "wrong.yaml", "--ecu", "door", "--version", "1.0.0"], 2, "there is no ECU 'door'"),
         (
             ["firmware", "pack", "wrong.yaml", "--ecu", "engine", "--version", "2.0.0", "--requires", "door>=1.0.0"],
-            1,
+            2,
             "there is no ECU 'door' in the bench file; known: engine, adas",
         ),
-        (["firmware", "build"], 1, "keys/image/signing.pem: there is no image signing key"),
+        (["firmware", "build"], 1, "no bench is up in runs/latest, and there is no folder keys"),
     ],
 )
 def test_an_error_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], status: int, expected: str) -> None:
@@ -60,6 +61,39 @@ def test_an_error_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], st
     (line,) = done.stderr.splitlines()
     assert line.startswith("otabench: ")
     assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        # what was typed is wrong
+        (["bench", "run", "--fault", "bus load 60%"], 2, "did you mean 'bus:load:60%'?"),
+        (["fault", "bus", "load:60%"], 2, "did you mean `otabench fault bus load 60%`?"),
+        (["fault", "bus:load:60%"], 2, "did you mean `otabench fault bus load 60%`?"),
+        (["fault", "engine silent"], 2, "did you mean `otabench fault engine silent`?"),
+        (["fault", "engine"], 2, "which fault? `otabench fault engine list`"),
+        (["firmware", "build", "--keys", "absent", "--version", "two"], 2, "two"),
+        (["firmware", "build", "--keys", "absent", "--requires", "adas"], 2, "expected ECU>=VERSION"),
+        (["firmware", "build", "--keys", "absent", "--ecu", "door"], 2, "there is no ECU 'door'"),
+        (["runs", "show", "../elsewhere"], 2, "not the folder of a run"),
+        (["runs", "show", "2026"], 2, "there is no run '2026'"),
+        (["capture", "convert", "a.log", "b.txt"], 2, "files ending in '.txt'"),
+        (["campaign", "create", "--transfer", "half"], 2, "there is no transfer 'half'"),
+        (["profile", "show", "mine"], 2, "there is no flash profile 'mine'"),
+        # the world is not as the command needs it
+        (["firmware", "build", "--keys", "absent"], 1, "absent/image/signing.pem: there is no image signing key"),
+        (["capture", "convert", "a.log", "b.pcap"], 1, "a.log: No such file"),
+        (["report"], 1, "give the folder of a run"),
+        (["campaign", "list"], 1, "no bench was brought up there"),
+    ],
+)
+def test_status_2_is_for_what_was_typed_and_1_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, BenchError) and expected in str(refused.exception), refused.output
+    assert refused.exception.exit_status == status
 
 
 @pytest.mark.parametrize(

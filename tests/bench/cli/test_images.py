@@ -12,8 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from typer.testing import CliRunner
 
 from otabench.bench.cli.app import app
+from otabench.bench.errors import NoRunningBench
 from otabench.bench.topology import bench_file
 from otabench.proto import image_format
+
+WITH_KEYS = "signed with the folder keys, as no bench is up in runs/latest; --keys DIR signs with others\n"
 
 
 def make_keys(folder: Path) -> Ed25519PrivateKey:
@@ -67,12 +70,20 @@ def test_the_running_bench_s_keys_sign_and_its_bench_file_counts(folder: Path) -
 
 def test_without_a_bench_that_is_up_the_folder_keys_signs(folder: Path) -> None:
     (folder / "runs/latest/keys").rename(folder / "gone")
-    assert pack("--ecu", "engine") == ""
+    assert pack("--ecu", "engine") == WITH_KEYS
     pack("--ecu", "engine", "--keys", "keys", "--out", "same.bin")
     assert signature(Path("engine-mcu-a-2.0.0.bin")) == signature(Path("same.bin"))
+
+
+def test_without_a_bench_and_without_keys_both_are_named(folder: Path) -> None:
+    (folder / "runs").rename(folder / "gone")
+    (folder / "keys").rename(folder / "gone-too")
+    refused = CliRunner().invoke(app, ["firmware", "pack", "own.bin", "--version", "2.0.0", "--ecu", "engine"])
+    assert isinstance(refused.exception, NoRunningBench)
+    assert "no bench is up in runs/latest, and there is no folder keys; start a bench" in str(refused.exception)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"keys": "/nowhere"}'])
 def test_a_bench_json_that_tells_nothing_is_passed_over(folder: Path, content: str) -> None:
     (folder / "runs/latest/bench.json").write_text(content)
-    assert pack("--ecu", "engine") == ""
+    assert pack("--ecu", "engine") == WITH_KEYS

@@ -66,7 +66,8 @@ def test_prune_removes_what_dry_run_announced_and_writes_the_index(folder: Path)
 
 
 def test_prune_removes_runs_by_name(folder: Path) -> None:
-    assert runs("prune", NAMES[1]).exit_code == 0
+    done = runs("prune", NAMES[1])
+    assert done.exit_code == 0 and done.output.splitlines()[-1].startswith("1 run removed, ")
     assert not (folder / "runs" / NAMES[1]).exists() and (folder / "runs" / NAMES[0]).exists()
 
 

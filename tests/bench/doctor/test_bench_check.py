@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import socket
 import subprocess
@@ -21,8 +20,10 @@ from otabench.bench.doctor import bench_check, bus_probe
 from otabench.bench.errors import BenchError, BenchFileError
 from otabench.bench.finding import Finding
 from otabench.bench.launcher.keys import make_keys
+from otabench.bench.run_mark import RunMark
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.entries import BusEntry
+from tests.bench.runs.made import make_run
 
 BOARD = """
 vehicle: {vin: W0TABENCH00000001}
@@ -268,7 +269,10 @@ def test_a_bus_that_a_running_bench_may_hold_is_not_opened(tmp_path: Path, monke
     bus = BusEntry(interface="neousys", channel=0)  # needs no package to be imported, and a library to be opened
     monkeypatch.chdir(tmp_path)
     assert bus_problem(bus)
-    (tmp_path / "runs/latest").mkdir(parents=True)
-    (tmp_path / "runs/latest/bench.json").write_text(json.dumps({"pid": os.getpid()}))
-    assert bus_problem(bus) == ""
-    assert bus_probe.describe(bus) == "neousys 0 was not opened, because the bench of runs/latest runs"
+    mark = RunMark(make_run(Path("runs"), "20261128T120000Z"), keep_keys=False)
+    mark.make()
+    try:
+        assert bus_problem(bus) == ""
+        assert bus_probe.describe(bus) == "neousys 0 was not opened, because a bench of runs is up"
+    finally:
+        mark.remove()

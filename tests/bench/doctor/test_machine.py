@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.bus import link_state
-from otabench.bench.doctor import adapters, error_frames, links
+from otabench.bench.bus import environment, link_state
+from otabench.bench.doctor import adapters, error_frames, links, machine
 from otabench.bench.doctor.adapters import UsbAdapter
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
+from otabench.bench.run_mark import RunMark
 from otabench.bench.topology import bench_file
+from otabench.bench.topology.model import Topology
+from tests.bench.runs.made import make_run
 from tests.needs import needs
 
 DATA = Path(__file__).parent / "data"
@@ -272,6 +276,41 @@ def test_a_line_has_level_subject_words_and_remedy() -> None:
     assert warn("tc", "is not installed", "x").as_json() == {
         "severity": "warn", "where": "tc", "problem": "is not installed", "remedy": "x"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_the_port_of_this_folder_s_own_page_is_not_another_program_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ours: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        run = make_run(Path("runs"), "20261128T120000Z")
+        (run / "bench.json").write_text(json.dumps({"hmi_port": port if is_ours else port - 1}))
+        mark = RunMark(run, keep_keys=False)
+        mark.make()
+        monkeypatch.setenv("HMI_PORT", str(port))
+        try:
+            (finding,) = [each for each in machine.examine(bench_file.load()) if each.where == "HMI port"]
+        finally:
+            mark.remove()
+    if is_ours:
+        assert finding == ok("HMI port", f"{port} is the driver's page of the bench of {run}, which is up")
+    else:
+        assert finding.severity is Severity.WARN and "another program or bench" in finding.problem
+
+
+def test_a_kernel_without_can_is_answered_with_with_can_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "why_kernel_has_no_can", lambda: "not supported")
+    monkeypatch.setattr(machine, "why_kernel_has_no_isotp", lambda: "not supported")
+    remedies = {each.where: each.remedy for each in machine.examine(on_a_missing_bus())}
+    for where in ("can-raw", "can-isotp", "bus powertrain"):
+        assert "setup/with-can" in remedies[where]
+        assert "vcan.sh" not in remedies[where] and "modprobe" not in remedies[where]
+
+
+def on_a_missing_bus() -> Topology:
+    return bench_file.parse(bench_file.default_text().replace("vcan0", "vcan77"), name="x")
 
 
 def doctor(*arguments: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

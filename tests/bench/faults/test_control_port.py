@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.errors import UnknownName
+from otabench.bench.errors import EndpointError, UnknownName, ValueRefused, WrongUsage
 from otabench.bench.faults.control_port import ECU_FAULT_PARAMETERS, ControlPort, Fault
 from otabench.ecu_firmware_sim import faults as ecu_faults
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.faults import FaultKind
+from otabench.proto.control_server import ControlServer, Message, OperationRefused
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,23 @@ def test_the_parameters_of_every_fault_are_those_that_the_ecu_takes() -> None:
         if "count" not in names:
             with pytest.raises(FaultError, match="takes no count"):
                 ecu_faults.parse({**message, "count": 1})
+
+
+def test_a_value_that_the_ecu_refuses_is_wrong_usage_and_silence_is_not() -> None:
+    def refuse(_: Message) -> Message:
+        raise OperationRefused("count: expected a number")
+
+    with ControlServer(refuse, host="127.0.0.1", port=0) as server, server.serving():
+        port = ControlPort("engine", server.server_address[1])
+        with pytest.raises(ValueRefused, match="ECU engine refuses 'fault': count: expected a number") as refused:
+            port.fault("silent", count="abc")
+        assert refused.value.exit_status == 2
+    with pytest.raises(EndpointError, match="does not answer") as silent:
+        ControlPort("engine", 1).clear()
+    assert silent.value.exit_status == 1
+
+
+@pytest.mark.parametrize("text", ["bus load 60%", "bus:load 60%", "bus load:60%"])
+def test_a_fault_written_as_several_words_is_answered_with_the_one_word(text: str) -> None:
+    with pytest.raises(WrongUsage, match=r"did you mean 'bus:load:60%'\?"):
+        Fault.parse(text)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from otabench.bench.launcher import run_end, run_mark
-from otabench.bench.launcher.run_folder import RunFolder
-from otabench.bench.launcher.run_mark import RunMark
+from otabench.bench import run_mark
+from otabench.bench.launcher import run_end
+from otabench.bench.run_folder import RunFolder
+from otabench.bench.run_mark import RunMark
 from tests.bench.runs.made import make_run
 
 SECRET = "5e" * 32

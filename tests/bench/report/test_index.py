@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher.run_folder import RunFolder
 from otabench.bench.report import index, trends
+from otabench.bench.run_folder import RunFolder
 from otabench.bench.runs import summary
 from tests.bench.runs.made import REPORT, make_run
 

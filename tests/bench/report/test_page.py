@@ -22,6 +22,7 @@ from otabench.bench.report import series as report_series
 from otabench.bench.report.build import write_page
 from otabench.bench.report.plots import TimeAxis
 from otabench.bench.report.series import Block, Lane, Span
+from otabench.bench.run_mark import RunMark
 from otabench.bench.topology import bench_file
 from otabench.proto import trace
 from otabench.proto.isotp_address import FrameAddress
@@ -29,6 +30,7 @@ from otabench.proto.trace import TraceEvent
 from tests.bench.gateway.hmi.browser import console_errors, resize, start_browser
 from tests.bench.report import small_run
 from tests.bench.runs import made
+from tests.bench.runs.made import make_run
 
 IDS = {
     "engine": ("powertrain", (FrameAddress(0x7E0), FrameAddress(0x7E8))),
@@ -296,7 +298,7 @@ def test_axes_have_round_steps(least: float, step: float) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "bench run. writes it at its end"),
+        (None, "give the folder of a run: `otabench runs list`"),
         ("{", "not JSON"),
         ("[]", "not a report of this version"),
         ("{}", "not a report"),
@@ -307,6 +309,17 @@ def test_a_folder_without_a_report_is_told(tmp_path: Path, content: str | None, 
         (tmp_path / "report.json").write_text(content)
     with pytest.raises(BenchError, match=expected):
         write_page(tmp_path)
+
+
+def test_a_bench_that_is_up_and_a_run_that_was_cut_off_are_told_apart(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "20261128T120000Z", report=None)
+    mark = RunMark(run, keep_keys=False)
+    mark.make()
+    with pytest.raises(BenchError, match="that bench is still up, and its report is written when it ends"):
+        write_page(run)
+    mark.remove()
+    with pytest.raises(BenchError, match="that run ended without one"):
+        write_page(run)
 
 
 _PARTS_THAT_ARE_LOST = """

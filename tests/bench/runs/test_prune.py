@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from otabench.bench import run_folder
 from otabench.bench.errors import BenchError
-from otabench.bench.launcher import run_folder
-from otabench.bench.launcher.run_folder import RunFolder
-from otabench.bench.launcher.run_mark import RunMark
+from otabench.bench.run_folder import RunFolder
+from otabench.bench.run_mark import RunMark
 from otabench.bench.runs import find, prune
 from tests.bench.runs.made import make_run
 
@@ -21,12 +21,11 @@ NAMES = ["20261120T120000Z", "20261127T120000Z", "20261127T120000Z-2", "20261127
 
 @pytest.fixture
 def runs_dir(tmp_path: Path) -> Path:
-    """A folder with five runs, and the links that the bench makes."""
+    """A folder with five runs, and the link that the bench makes."""
     folder = tmp_path / "runs"
     for name in NAMES:
         make_run(folder, name)
     (folder / "latest").symlink_to(NAMES[-1])
-    (tmp_path / "traces").symlink_to(Path("runs") / NAMES[-1] / "traces")
     return folder
 
 
@@ -58,14 +57,13 @@ def test_the_plan_keeps_the_newest_and_what_is_up(
     assert (names(plan.removed), names(plan.up)) == (removed, stay)
 
 
-def test_pruned_runs_are_gone_and_the_links_lead_to_the_newest_that_is_left(runs_dir: Path) -> None:
+def test_pruned_runs_are_gone_and_the_link_leads_to_the_newest_that_is_left(runs_dir: Path) -> None:
     runs = run_folder.runs_in(runs_dir)
     prune.remove([runs[0], runs[4]], runs_dir=runs_dir)
     assert sorted(path.name for path in runs_dir.iterdir()) == sorted([*NAMES[1:4], "latest"])
     assert (runs_dir / "latest").resolve() == (runs_dir / NAMES[3]).resolve()
-    assert (runs_dir.parent / "traces").resolve() == (runs_dir / NAMES[3] / "traces").resolve()
     prune.remove(runs[1:4], runs_dir=runs_dir)
-    assert list(runs_dir.iterdir()) == [] and not (runs_dir.parent / "traces").is_symlink()
+    assert list(runs_dir.iterdir()) == []
 
 
 def test_a_run_that_is_up_is_never_removed(runs_dir: Path) -> None:

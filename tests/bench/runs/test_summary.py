@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.launcher.run_folder import RunFolder
-from otabench.bench.launcher.run_mark import RunMark
+from otabench.bench.run_folder import RunFolder
+from otabench.bench.run_mark import RunMark
 from otabench.bench.runs import compare, summary
 from otabench.bench.runs.summary import RunSummary
 from tests.bench.report.small_run import unpack

@@ -7,7 +7,7 @@
 
 Rules:
 
-* ``is_up`` answers for any process of this machine. The kernel releases the lock when the bench's process ends, however it ends.
+* ``whereabouts`` and ``is_up`` answer for any process. The kernel releases the lock when the bench's process ends, however it ends.
 * A guest kernel's locks are not seen outside of it, although its files are. So the mark names the kernel that it was made under, and
   its file is written to every few seconds: a mark of another kernel that has not been written to for a while is of a run that ended.
 * A mark that is there although its run is not up is of a run that was cut off, by SIGKILL or with its machine. What the end of a run
@@ -22,6 +22,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,16 @@ NAME: Final = "up.json"
 _BEAT_S: Final = 10.0
 _DEAD_AFTER_S: Final = 120.0
 """A mark of another kernel that was not written to for so long is of a run that ended."""
+
+
+class Whereabouts(StrEnum):
+    """Where the bench of a run is."""
+
+    HERE = "here"
+    """Up on this kernel: its processes can be reached."""
+    ELSEWHERE = "elsewhere"
+    """Up on another kernel, a guest's or the one around it: its files can be read, nothing more."""
+    ENDED = "ended"
 
 
 class RunMark:
@@ -93,8 +104,8 @@ def this_kernel() -> str:
         return ""
 
 
-def is_up(folder: Path) -> bool:
-    """Return whether the bench of a run's folder is up.
+def whereabouts(folder: Path) -> Whereabouts:
+    """Return whether the bench of a run's folder is up, and on which kernel.
 
     Raises:
         BenchError: the mark cannot be read.
@@ -102,18 +113,29 @@ def is_up(folder: Path) -> bool:
     try:
         descriptor = os.open(folder / NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return False
+        return Whereabouts.ENDED
     except OSError as error:
         raise BenchError(f"{folder / NAME}: cannot be read: {error.strerror}; correct its rights") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:  # locked; or the file system has no locks, and nobody can tell
-        return True
+        return Whereabouts.HERE
     finally:
         written_s = os.fstat(descriptor).st_mtime
         os.close(descriptor)
-    content = _read(folder)
-    return content.get("kernel", "") != this_kernel() and time.time() - written_s < _DEAD_AFTER_S
+    is_of_another_kernel = _read(folder).get("kernel", "") != this_kernel()
+    if is_of_another_kernel and time.time() - written_s < _DEAD_AFTER_S:
+        return Whereabouts.ELSEWHERE
+    return Whereabouts.ENDED
+
+
+def is_up(folder: Path) -> bool:
+    """Return whether the bench of a run's folder is up, on any kernel.
+
+    Raises:
+        BenchError: the mark cannot be read.
+    """
+    return whereabouts(folder) is not Whereabouts.ENDED
 
 
 def was_cut_off(folder: Path) -> bool:

@@ -10,13 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from otabench.bench.launcher import run_mark
-from otabench.bench.launcher.run_mark import RunMark
+from otabench.bench import run_mark
+from otabench.bench.run_mark import RunMark
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from otabench.bench.launcher.run_mark import RunMark
+from otabench.bench.run_mark import RunMark
 RunMark(Path(sys.argv[1]), keep_keys=False).make()
 print("made", flush=True)
 time.sleep(60)

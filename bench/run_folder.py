@@ -1,6 +1,6 @@
 """A run's folder (docs/contracts.md, "A run's folder"): where each file of a run is.
 
-Two links lead to the newest run: ``runs/latest`` to its folder, and ``traces`` beside ``runs`` to its traces.
+The link ``runs/latest`` leads to the newest run, whether or not it is the one that is up. Nothing is made outside of the folder of runs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class RunFolder:
 
 
 def create(runs_dir: Path) -> RunFolder:
-    """Make the folder of a new run and point the links to it.
+    """Make the folder of a new run and point the link to it.
 
     Raises:
         BenchError: the place cannot be written.
@@ -97,13 +97,20 @@ def create(runs_dir: Path) -> RunFolder:
         for name in _PARTS:
             (root / name).mkdir()
         _link(runs_dir / LATEST, Path(root.name))
-        _link(runs_dir.parent / "traces", Path(runs_dir.name) / root.name / "traces")
     except OSError as error:
         raise BenchError(
             f"{error.filename or runs_dir}: a run's folder cannot be made: {error.strerror}; "
             "run from a folder that you may write, or give --runs-dir"
         ) from error
     return RunFolder(root)
+
+
+def is_link(path: Path) -> bool:
+    """Return whether that is a link, as ``latest`` is. A path that no file can have is none."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
 
 
 def is_run(path: Path) -> bool:
@@ -139,15 +146,15 @@ def runs_in(runs_dir: Path) -> list[RunFolder]:
 
 
 def point_to_newest(runs_dir: Path) -> None:
-    """Point the links to the newest run that is left; remove them where none is."""
+    """Point the link to the newest run that is left, if it leads nowhere; remove it where none is left."""
+    link = runs_dir / LATEST
+    if not link.is_symlink() or link.exists():
+        return
     left = runs_in(runs_dir)
-    for link, part in ((runs_dir / LATEST, Path()), (runs_dir.parent / "traces", Path(runs_dir.name))):
-        if not link.is_symlink() or link.exists():
-            continue
-        if left:
-            _link(link, part / left[-1].root.name / ("traces" if link.name == "traces" else ""))
-        else:
-            link.unlink()
+    if left:
+        _link(link, Path(left[-1].root.name))
+    else:
+        link.unlink()
 
 
 def _first_free(runs_dir: Path, stamp: str) -> Path:
