@@ -215,7 +215,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "conditions_limit_s")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +233,8 @@ class CreateCampaignRequest(_message.Message):
     MANIFEST_LIFETIME_S_FIELD_NUMBER: _ClassVar[int]
     APPROVAL_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     ENCRYPT_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
     vins: _containers.RepeatedScalarFieldContainer[str]
@@ -241,7 +243,9 @@ class CreateCampaignRequest(_message.Message):
     manifest_lifetime_s: float
     approval_timeout_s: float
     encrypt: bool
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ...) -> None: ...
+    conditions: _containers.RepeatedScalarFieldContainer[str]
+    conditions_limit_s: float
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")

@@ -20,6 +20,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from otabench.proto.conditions import DEFAULT_LIMIT_S, MAX_CONDITIONS, ConditionText
 from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
@@ -103,6 +104,10 @@ class ManifestCustom(_Model):
     release_notes: str = ""
     approval_timeout_s: float = 0.0
     """How long the driver may take to decide, counted from the first question. 0: no limit."""
+    conditions: tuple[ConditionText, ...] = Field(default=(), max_length=MAX_CONDITIONS)
+    """All must hold before the driver may install, and again before anything is activated."""
+    conditions_limit_s: float = Field(default=DEFAULT_LIMIT_S, gt=0)
+    """How long the vehicle waits for a lost condition before it gives up."""
     vehicle: tuple[VehicleEcuCustom, ...] = ()
     """Every ECU with a known version, whether it is in this campaign or not."""
 

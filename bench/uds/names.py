@@ -36,6 +36,9 @@ DATA_IDENTIFIERS: Final[dict[int, str]] = {
     0xF195: "systemSupplierECUSoftwareVersionNumber",
     0xF1A0: "RXSWIN (OEM)",
     0xF1A1: "slotTable (OEM)",
+    0xF40C: "engineSpeed",
+    0xF40D: "vehicleSpeed",
+    0xF442: "controlModuleVoltage",
 }
 ROUTINES: Final[dict[int, str]] = {
     0x0202: "checkMemory (OEM)",

@@ -19,6 +19,7 @@ manifests, and vehicles poll.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -170,6 +171,8 @@ def _insert_campaign(
             manifest_lifetime_s=request.manifest_lifetime_s,
             approval_timeout_s=request.approval_timeout_s,
             encrypt=request.encrypt,
+            conditions=json.dumps([str(each) for each in checked.conditions]),
+            conditions_limit_s=request.conditions_limit_s,
             created_at=now,
         )
     )

@@ -16,6 +16,7 @@ from otabench.cloud.errors import InvalidRequest
 from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
 from otabench.proto import ota_pb2
+from otabench.proto.conditions import MAX_CONDITIONS, Condition
 
 MAX_NAME_BYTES: Final = 200
 MAX_NOTES_BYTES: Final = 8 * 1024
@@ -67,6 +68,7 @@ class CheckedCampaign:
 
     images: list[GivenImage]
     policy: TransferPolicy
+    conditions: tuple[Condition, ...] = ()
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
@@ -91,7 +93,7 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
             raise InvalidRequest(
                 f"{field}: {size} bytes are more than {limit}: shorten it, because every ECU receives it with its metadata"
             )
-    for field in ("manifest_lifetime_s", "approval_timeout_s"):
+    for field in ("manifest_lifetime_s", "approval_timeout_s", "conditions_limit_s"):
         value = getattr(request, field)
         # Written like this, the comparison refuses NaN as well.
         if not 0 <= value <= MAX_DURATION_S:
@@ -100,9 +102,19 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
     if policy is None:
         # Enumerations of proto3 are open: a newer client may send any number.
         raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy of this cloud")
+    conditions = _check_conditions(request)
     # Verify the images last, because that takes time.
     images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
-    return CheckedCampaign(images=images, policy=policy)
+    return CheckedCampaign(images=images, policy=policy, conditions=conditions)
+
+
+def _check_conditions(request: ota_pb2.CreateCampaignRequest) -> tuple[Condition, ...]:
+    if len(request.conditions) > MAX_CONDITIONS:
+        raise InvalidRequest(f"conditions: {len(request.conditions)} are more than {MAX_CONDITIONS}")
+    try:
+        return tuple(map(Condition.parse, request.conditions))
+    except ValueError as error:
+        raise InvalidRequest(f"conditions: {error}") from error
 
 
 def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicKey, *, encrypt: bool) -> GivenImage:

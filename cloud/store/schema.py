@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Incremented with every change of a table. There are no migrations: a database of another version is refused."""
 _ID: Final = String(64)  # names.require_safe_name allows 64 characters
 _SHA256: Final = String(64)
@@ -110,6 +110,10 @@ class CampaignRow(Base):
     manifest_lifetime_s: Mapped[float]
     approval_timeout_s: Mapped[float]
     encrypt: Mapped[bool] = mapped_column(default=False)
+    conditions: Mapped[str] = mapped_column(Text, default="[]")
+    """JSON: the texts of the vehicle's conditions (``proto.conditions``)."""
+    conditions_limit_s: Mapped[float] = mapped_column(default=0.0)
+    """0: the default."""
     created_at: Mapped[float]
 
 

@@ -6,10 +6,12 @@ Rules:
 * 10 02 is refused with 22 while the vehicle moves or its engine runs.
 * A supply out of range sets P0562 or P0563.
 * Erasing, requesting a download and transferring need a supply in range: 92 above it, 93 below it.
+* The identifiers F40C, F40D and F442 report the values, by which the gateway judges the conditions of a campaign.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +22,8 @@ from otabench.ecu_firmware_sim.uds.dtc import Dtc
 MIN_SUPPLY_V: Final = 9.0
 MAX_SUPPLY_V: Final = 16.0
 NOMINAL_SUPPLY_V: Final = 13.5
+IDLE_RPM: Final = 800
+"""The speed of an engine that runs; any value above 0 would do."""
 
 # Codes of routine 0203 (profile iso14229-ab). 04 is the memory's: ``programming.memory``.
 MOVING: Final = 0x01
@@ -43,6 +47,18 @@ class Conditions:
             SUPPLY_OUT_OF_RANGE: self.supply_nrc() is not None,
         }
         return [code for code, is_unmet in found.items() if is_unmet]
+
+    def engine_speed_record(self) -> bytes:
+        """Return the record of identifier F40C: two bytes, 0.25 rpm each."""
+        return (IDLE_RPM * 4 if self.engine_running else 0).to_bytes(2, "big")
+
+    def speed_record(self) -> bytes:
+        """Return the record of identifier F40D: one byte, 1 km/h each. A vehicle that moves at all has at least 1."""
+        return min(255, max(math.ceil(self.speed_km_h), 0)).to_bytes(1, "big")
+
+    def supply_record(self) -> bytes:
+        """Return the record of identifier F442: two bytes, 1 mV each."""
+        return min(0xFFFF, max(round(self.supply_v * 1000), 0)).to_bytes(2, "big")
 
     def supply_dtc(self) -> Dtc | None:
         """Return the trouble code of the supply, if it is out of range."""

@@ -59,6 +59,9 @@ READERS: Final[dict[int, Callable[[Request], bytes]]] = {
     Did.SUPPLIER_SOFTWARE_VERSION: lambda request: request.device.identity.supplier_software_version.encode(),
     Did.RXSWIN: lambda request: request.device.identity.rxswin.encode(),
     Did.SLOT_TABLE: _slot_table,
+    Did.ENGINE_SPEED: lambda request: request.device.conditions.engine_speed_record(),
+    Did.VEHICLE_SPEED: lambda request: request.device.conditions.speed_record(),
+    Did.SUPPLY_VOLTAGE: lambda request: request.device.conditions.supply_record(),
 }
 
 

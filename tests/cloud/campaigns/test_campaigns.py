@@ -66,7 +66,9 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
     assert (idle.decision, idle.poll_interval_s) == (NO_UPDATE, 7.0)
     bases = {ENGINE: images(ENGINE, "1.0.0", counter=1), ADAS: images(ADAS, "1.0.0", counter=1)}
     news = {ENGINE: images(ENGINE, "2.0.0"), ADAS: images(ADAS, "2.0.0", seed=77)}  # adas: nothing in common
-    request = campaign_request(vehicle, *news.items(), approval_timeout_s=60)
+    request = campaign_request(
+        vehicle, *news.items(), approval_timeout_s=60, conditions=["speed_km_h <= 0", "supply_v>=12.5"]
+    )
     for image in request.images:
         image.base_image = bases[image.hardware_id]
 
@@ -87,6 +89,7 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
         "Smoother.",
         60,
     )
+    assert (custom.conditions, custom.conditions_limit_s) == (("speed_km_h<=0", "supply_v>=12.5"), 600)
 
     # then: every file is served as the manifest says, and the engine's patch makes the image; the adas' does not pay
     targets = {}
@@ -242,6 +245,8 @@ def test_demanding_a_patch_that_cannot_be_made_is_refused(
         ("same vin twice", grpc.StatusCode.INVALID_ARGUMENT, "twice"),
         ("endless notes", grpc.StatusCode.INVALID_ARGUMENT, "release_notes"),
         ("negative lifetime", grpc.StatusCode.INVALID_ARGUMENT, "manifest_lifetime_s"),
+        ("unknown quantity", grpc.StatusCode.INVALID_ARGUMENT, "conditions: 'mood' is not a quantity"),
+        ("too many conditions", grpc.StatusCode.INVALID_ARGUMENT, "conditions: 17 are more than 16"),
         ("unknown vin", grpc.StatusCode.NOT_FOUND, "not registered"),
         ("hardware it has not", grpc.StatusCode.FAILED_PRECONDITION, "WRONG_HARDWARE"),
         ("not newer", grpc.StatusCode.FAILED_PRECONDITION, "NOT_NEWER"),
@@ -275,6 +280,10 @@ def test_a_campaign_that_is_wrong_is_refused_with_the_reason(
             request.release_notes = "long " * 10_000
         case "negative lifetime":
             request.manifest_lifetime_s = -1
+        case "unknown quantity":
+            request.conditions.append("mood>=1")
+        case "too many conditions":
+            request.conditions.extend(["speed_km_h<=0"] * 17)
         case "unknown vin":
             request.vins.append("NOBODY")
         case "hardware it has not":

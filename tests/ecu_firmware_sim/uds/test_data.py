@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 
 from otabench.ecu_firmware_sim.uds.codes import Did
+from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.data import READERS
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 from tests.ecu_firmware_sim.factory import HARDWARE_ID, SERIAL, VIN, Bench, Manifest
@@ -37,6 +39,16 @@ def test_22_slot_table_has_28_bytes_as_in_the_contract(ecu: Bench) -> None:
     assert table[15:] == bytes(13)
 
 
+_FIXED_LENGTHS = {
+    Did.ACTIVE_SESSION: 1,
+    Did.SLOT_TABLE: 28,
+    Did.ENGINE_SPEED: 2,
+    Did.VEHICLE_SPEED: 1,
+    Did.SUPPLY_VOLTAGE: 2,
+}
+"""As docs/contracts.md has them."""
+
+
 def test_22_answers_several_identifiers_and_leaves_out_unknown_ones(ecu: Bench) -> None:
     assert ecu.must("22 F1 86 AB CD F1 89") == b"\x62\xf1\x86\x01\xf1\x891.0.0"
 
@@ -56,11 +68,24 @@ def test_22_of_all_identifiers_is_split_as_the_contract_says(ecu: Bench) -> None
     found: dict[int, bytes] = {}
     while rest:
         identifier = int.from_bytes(rest[:2], "big")
-        length = {Did.ACTIVE_SESSION: 1, Did.SLOT_TABLE: 28}.get(Did(identifier))
-        end = 2 + length if length is not None else rest.find(b"\xf1", 2) % (len(rest) + 1)
+        length = _FIXED_LENGTHS.get(Did(identifier))
+        end = 2 + length if length is not None else len(re.split(rb"[\xf1\xf4]", rest[2:])[0]) + 2
         found[identifier], rest = rest[2:end], rest[end:]
     assert list(found) == identifiers
     assert found == {one: ecu.must(b"\x22" + one.to_bytes(2, "big"))[3:] for one in identifiers}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (Conditions(), "62 F4 0C 00 00 F4 0D 00 F4 42 34 BC"),
+        (Conditions(speed_km_h=0.4, engine_running=True, supply_v=11.2), "62 F4 0C 0C 80 F4 0D 01 F4 42 2B C0"),
+        (Conditions(speed_km_h=900, supply_v=-1), "62 F4 0C 00 00 F4 0D FF F4 42 00 00"),
+    ],
+)
+def test_22_of_the_vehicles_conditions(ecu: Bench, conditions: Conditions, expected: str) -> None:
+    vars(ecu.server.device.conditions).update(vars(conditions))
+    assert ecu.ask("22 F4 0C F4 0D F4 42") == expected
 
 
 def test_22_with_only_unknown_identifiers_is_31(ecu: Bench) -> None:
