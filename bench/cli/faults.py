@@ -28,7 +28,9 @@ def fault(
             metavar="KIND", help="A fault kind, `clear`, `on`, `off` or `cycle` (power); `list` lists the kinds."
         ),
     ] = "",
-    parameters: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Parameters of the fault, as `list` shows them.")
+    ] = None,
     run: RunDir = LATEST,
 ) -> None:
     """Set or clear faults of an ECU or a bus.

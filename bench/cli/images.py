@@ -44,9 +44,9 @@ def make_keys(
 def build(
     keys: KeysDir = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where images are written.")] = Path("firmware"),
-    ecu: Annotated[list[str] | None, typer.Option("--ecu", help="Only this ECU; repeatable.")] = None,
+    ecu: Annotated[list[str] | None, typer.Option("--ecu", metavar="NAME", help="Only this ECU; repeatable.")] = None,
     version: Annotated[
-        list[str] | None, typer.Option("--version", help="By default 1.0.0 and 2.0.0; repeatable.")
+        list[str] | None, typer.Option("--version", metavar="VERSION", help="By default 1.0.0 and 2.0.0; repeatable.")
     ] = None,
     requires: _Requires = None,
     bench: BenchFile = None,

@@ -7,15 +7,18 @@ A command's one-line summary is written beside its name; a test checks that it e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 _HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"]}
+_TYPE_BEHIND_NAME: Final = re.compile(r"^(  \[?[A-Z][A-Z|=\[\]. ]*) (<[^>]+>)", re.MULTILINE)
+"""In the help of an argument: its name as it is shown, and the Python type that typer adds."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,17 @@ class Lazy:
         """Import the function and return it as a click command."""
         app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         settings = _HELP_OPTIONS | {"ignore_unknown_options": self.ignore_unknown_options}
-        app.command(context_settings=settings)(self.function())
+        app.command(cls=_Command, context_settings=settings)(self.function())
         return get_command(app)
+
+
+class _Command(TyperCommand):
+    """A command whose help does not show the Python types of arguments that have a name for the user."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        # Replaced by as many spaces: the columns are laid out already.
+        return _TYPE_BEHIND_NAME.sub(lambda found: found[1] + " " * (len(found[2]) + 1), super().get_help(ctx))
 
 
 class Group(TyperGroup):

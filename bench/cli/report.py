@@ -13,7 +13,7 @@ from otabench.bench.report.build import write_page
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="[RUN]", help="The run's folder.")] = LATEST,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")] = LATEST,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="By default RUN/report.html.")] = None,
 ) -> None:
     """Write a run as one HTML page.

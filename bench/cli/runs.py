@@ -99,9 +99,7 @@ def compare(
 
 
 def prune(
-    runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Only these, as for `runs show`.")
-    ] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Only these, as for `runs show`.")] = None,
     keep: Annotated[
         int | None, typer.Option("--keep", metavar="N", min=0, max=MAX_RUNS, help="All but the newest N runs.")
     ] = None,

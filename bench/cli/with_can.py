@@ -26,6 +26,6 @@ def become(arguments: list[str]) -> NoReturn:
         raise BenchError(f"{program}: {error.strerror}; install otabench anew: its files are not complete") from error
 
 
-def with_can(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS] CMD [ARGS]...")] = None) -> None:
+def with_can(arguments: Annotated[list[str] | None, typer.Argument(metavar="CMD")] = None) -> None:
     """Run a command on a kernel with CAN: this one if possible, else a guest kernel."""
     become(arguments or [])

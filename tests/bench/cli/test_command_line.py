@@ -155,6 +155,7 @@ def test_every_command_has_help_whose_first_line_is_its_summary(words: str) -> N
     entry, command = COMMANDS[words]
     done = CliRunner().invoke(app, [*words.split(), "-h"])
     assert done.exit_code == 0 and "Usage: " in done.output and words.split()[-1] in done.output
+    assert "list[" not in done.output and "[[" not in done.output, "Python's types, or brackets twice"
     assert entry.summary == command.help.partition("\n")[0]
     for parameter in command.params:
         explained = getattr(parameter, "help", None) or parameter.param_type_name == "argument"
