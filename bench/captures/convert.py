@@ -29,9 +29,9 @@ from can.io.blf import BLFParseError
 from otabench.bench.bus.frame import EFF_MASK, SFF_MASK, Frame
 from otabench.bench.captures import file_formats
 from otabench.bench.captures.asc import AscWriter
-from otabench.bench.captures.file_formats import READABLE, WRITABLE, Channels, FileFormat, FrameKind, kind_of
+from otabench.bench.captures.file_formats import WRITABLE, Channels, FileFormat, FrameKind, kind_of
 from otabench.bench.captures.formats import candump_line, parse_candump_line
-from otabench.bench.captures.pcap import PcapReader, frame_of, message_of
+from otabench.bench.captures.pcap import PcapngWriter, PcapReader, channel_name, frame_of, message_of
 from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.topology.python_can import quiet
 
@@ -58,7 +58,7 @@ class CandumpWriter:
 
     def on_message_received(self, msg: can.Message) -> None:
         """Append one line."""
-        self._file.write(candump_line(frame_of(msg), _channel_name(msg)))
+        self._file.write(candump_line(frame_of(msg), channel_name(msg)))
 
     def stop(self) -> None:
         """End the file."""
@@ -84,7 +84,7 @@ class _Losses:
                 self.left_out[kind] += 1
                 continue
             self._sent += not message.is_rx
-            number = self._number(_channel_name(message))
+            number = self._number(channel_name(message))
             if self._form.channels is Channels.NUMBERS:
                 message.channel = number
             yield message
@@ -132,9 +132,8 @@ def convert(source: Path, target: Path, *, lossy: bool = False, say: Callable[[s
         WrongUsage: a suffix that means no format, or both are the same file.
         BenchError: a file cannot be read or written, is damaged, or has frames that the new format cannot hold.
     """
-    for path, known, verb in ((source, READABLE, "read"), (target, tuple(WRITABLE), "written")):
-        if path.suffix.lower() not in known:
-            raise WrongUsage(f"{path}: files ending in {path.suffix!r} cannot be {verb}; known: {', '.join(known)}")
+    for path, verb in ((source, "read"), (target, "written")):
+        file_formats.require_known(path, verb=verb)
     try:
         if target.exists() and source.exists() and target.samefile(source):
             raise WrongUsage(f"{target}: is the file to be converted itself; name another one")
@@ -220,12 +219,6 @@ def _are_alike(left: Frame | None, right: Frame | None, shift_us: int) -> bool:
     return not is_apart and (left.can_id, left.flags, left.data) == (right.can_id, right.flags, right.data)
 
 
-def _channel_name(message: can.Message) -> str:
-    if isinstance(message.channel, int):
-        return f"can{message.channel}"
-    return "_".join(str(message.channel or "can0").split()) or "can0"  # a line of a log is split at blanks
-
-
 def _words(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -302,4 +295,6 @@ def _from_0(messages: Iterable[can.Message]) -> Iterator[can.Message]:
 def _open(target: Path) -> _Writer:
     if target.suffix == ".log":
         return CandumpWriter(target)
+    if target.suffix == ".pcapng":
+        return PcapngWriter(target)
     return AscWriter(target) if target.suffix == ".asc" else can.Logger(target)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 import can
+
+from otabench.bench.errors import WrongUsage
 
 
 class FrameKind(StrEnum):
@@ -54,6 +57,7 @@ WRITABLE: Final = {
     # No directions in .log, though candump -x writes them: Wireshark does not read lines with them.
     ".log": FileFormat("candump's log", _ALL, Channels.NAMES),
     ".pcap": _PCAP,
+    ".pcapng": FileFormat("pcapng", _ALL, Channels.NAMES, has_directions=True),
     ".blf": FileFormat("BLF", _ALL, Channels.NUMBERS, has_directions=True),
     # An ErrorFrame line has no class. python-can reads a CAN FD line without data as a remote frame.
     ".asc": FileFormat("ASC", _ALL - {FrameKind.ERROR, FrameKind.EMPTY_FD}, Channels.NUMBERS, has_directions=True),
@@ -63,8 +67,28 @@ WRITABLE: Final = {
     ".csv": FileFormat("CSV", frozenset({FrameKind.CLASSIC, FrameKind.REMOTE, FrameKind.ERROR})),
 }
 """By suffix."""
-READABLE: Final = (*WRITABLE, ".pcapng")
 _PCAP_SUFFIXES: Final = (".pcap", ".pcapng")
+_MDF: Final = "ASAM MDF; export it as .blf or .asc by the program that recorded it, or by asammdf"
+_NOT_HANDLED: Final = {".mf4": _MDF, ".mdf": _MDF}
+"""Other formats of CAN captures, with what to do instead."""
+
+
+def require_known(path: Path, *, verb: str) -> None:
+    """Refuse a file whose suffix means no format. All formats are both read and written.
+
+    Args:
+        path: the file.
+        verb: what is to be done with it, as in "cannot be read".
+
+    Raises:
+        WrongUsage: its suffix is unknown; the message has the known ones.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        instead = f" ({_NOT_HANDLED[suffix]})" if suffix in _NOT_HANDLED else ""
+        raise WrongUsage(
+            f"{path}: files ending in {path.suffix!r} cannot be {verb}{instead}; known: {', '.join(WRITABLE)}"
+        )
 
 
 def is_pcap(suffix: str) -> bool:

@@ -44,13 +44,14 @@ def pcap_header() -> bytes:
 
 def pcap_record(frame: Frame) -> bytes:
     """Return one record of a pcap file."""
-    length = 8 + len(frame.data)
+    packet = socketcan_packet(frame)
     seconds, micros = divmod(frame.timestamp_us, 1_000_000)
-    return (
-        _RECORD.pack(seconds, micros, length, length)
-        + _CAN_HEADER.pack(frame.can_id, len(frame.data), frame.flags)
-        + frame.data
-    )
+    return _RECORD.pack(seconds, micros, len(packet), len(packet)) + packet
+
+
+def socketcan_packet(frame: Frame) -> bytes:
+    """Return a frame as a packet of link type 227."""
+    return _CAN_HEADER.pack(frame.can_id, len(frame.data), frame.flags) + frame.data
 
 
 def candump_line(frame: Frame, channel: str) -> str:

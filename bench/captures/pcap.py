@@ -1,7 +1,7 @@
-"""``.pcap`` for python-can: a writer and a reader that it finds by its entry points, so that ``can_logger -f bus.pcap`` works.
+"""``.pcap`` and ``.pcapng`` for python-can: writers and a reader, found by entry points, so that ``can_logger -f bus.pcap`` works.
 
-A ``can.Message`` becomes a SocketCAN frame, and back; ``captures.formats`` has the bytes of a record. Directions and channel names are
-lost: link type 227 has no place for them. Importing this module imports python-can.
+A ``can.Message`` becomes a SocketCAN frame, and back; ``captures.formats`` has the bytes of a record. A pcap file loses directions and
+channel names: link type 227 has no place for them. A pcapng file has both. Importing this module imports python-can.
 
 The reader takes what libpcap and Wireshark write for a SocketCAN interface: pcap in either byte order, with time stamps in micro- or
 nanoseconds, and pcapng (``captures.pcapng``), whose interfaces have names.
@@ -19,7 +19,7 @@ from can.io.generic import BinaryIOMessageReader, BinaryIOMessageWriter
 
 from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF, RTR_FLAG, SFF_MASK, Frame
 from otabench.bench.captures import pcapng
-from otabench.bench.captures.formats import LINKTYPE_CAN_SOCKETCAN, pcap_header, pcap_record
+from otabench.bench.captures.formats import LINKTYPE_CAN_SOCKETCAN, pcap_header, pcap_record, socketcan_packet
 
 _MAGIC: Final = {
     b"\xd4\xc3\xb2\xa1": ("<", 1),
@@ -68,6 +68,13 @@ def message_of(frame: Frame, *, channel: str | None = None) -> can.Message:
     )
 
 
+def channel_name(message: can.Message) -> str:
+    """Return the name of a message's channel, as one word: a line of a candump log is split at blanks."""
+    if isinstance(message.channel, int):
+        return f"can{message.channel}"
+    return "_".join(str(message.channel or "can0").split()) or "can0"
+
+
 class PcapWriter(BinaryIOMessageWriter):
     """Writes messages to a pcap file.
 
@@ -83,6 +90,34 @@ class PcapWriter(BinaryIOMessageWriter):
 
     def on_message_received(self, msg: can.Message) -> None:
         self.file.write(pcap_record(frame_of(msg)))
+
+
+class PcapngWriter(BinaryIOMessageWriter):
+    """Writes messages to a pcapng file, which has an interface for each channel.
+
+    Args:
+        file: path, or a file open for writing bytes.
+    """
+
+    def __init__(self, file: str | PathLike[str] | BinaryIO, **kwargs: Any) -> None:
+        super().__init__(file, mode="wb")
+        self._interfaces: dict[str, int] = {}
+        self.file.write(pcapng.section_block())
+
+    def on_message_received(self, msg: can.Message) -> None:
+        name = channel_name(msg)
+        if name not in self._interfaces:
+            self._interfaces[name] = len(self._interfaces)
+            self.file.write(pcapng.interface_block(name, link_type=LINKTYPE_CAN_SOCKETCAN))
+        frame = frame_of(msg)
+        self.file.write(
+            pcapng.packet_block(
+                self._interfaces[name],
+                socketcan_packet(frame),
+                timestamp_us=frame.timestamp_us,
+                is_sent=not msg.is_rx,
+            )
+        )
 
 
 class PcapReader(BinaryIOMessageReader):
@@ -104,7 +139,9 @@ class PcapReader(BinaryIOMessageReader):
                 where = f"packet {number}"
                 body = _socketcan_bytes(packet.interface.link_type, packet.data, where=where)
                 frame = _frame(body, packet.timestamp_us, where=where)
-                yield message_of(frame, channel=packet.interface.name or None)
+                message = message_of(frame, channel=packet.interface.name or None)
+                message.is_rx = not packet.is_sent
+                yield message
             return
         header = magic + self.file.read(20)
         if len(header) < 24 or magic not in _MAGIC:

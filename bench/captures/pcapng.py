@@ -1,7 +1,7 @@
-"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng), as Wireshark and dumpcap write it: read only.
+"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng): read as Wireshark and dumpcap write them, and written.
 
 Packets of several interfaces come in the file's order, each with its interface's name. Blocks that have no packets are skipped. A file
-may change its byte order with each section.
+may change its byte order with each section. What is written is one section in little-endian order, with time stamps in microseconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ _INTERFACE: Final = 1
 _SIMPLE_PACKET: Final = 3
 _ENHANCED_PACKET: Final = 6
 _BYTE_ORDER: Final = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+_END: Final = 0
 _NAME: Final = 2
+_FLAGS: Final = 2
+"""Of a packet: option codes have a meaning of their own in each kind of block."""
+_DIRECTION: Final = 0b11
+_INBOUND: Final = 1
+_OUTBOUND: Final = 2
 _RESOLUTION: Final = 9
 _OFFSET: Final = 14
 _MAX_BLOCK_BYTES: Final = 16 << 20
@@ -43,11 +50,42 @@ class Interface:
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet: its interface, its time, and its bytes as they were captured."""
+    """One packet: its interface, its time, its bytes as they were captured, and whether it was sent by the recording machine."""
 
     interface: Interface
     timestamp_us: int
     data: bytes
+    is_sent: bool = False
+
+
+def section_block() -> bytes:
+    """Return the block that a file begins with. The section's length is left open, as the file is written in one go."""
+    return _block(_SECTION, struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1))
+
+
+def interface_block(name: str, *, link_type: int) -> bytes:
+    """Return the block of one interface; packets name it by its position among these blocks, from 0."""
+    return _block(_INTERFACE, struct.pack("<HHI", link_type, 0, 0) + _option(_NAME, name.encode()) + _option(_END))
+
+
+def packet_block(interface: int, data: bytes, *, timestamp_us: int, is_sent: bool) -> bytes:
+    """Return the block of one packet."""
+    head = struct.pack("<IIIII", interface, timestamp_us >> 32, timestamp_us & 0xFFFF_FFFF, len(data), len(data))
+    flags = struct.pack("<I", _OUTBOUND if is_sent else _INBOUND)
+    return _block(_ENHANCED_PACKET, head + _padded(data) + _option(_FLAGS, flags) + _option(_END))
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = struct.pack("<I", len(body) + 12)
+    return struct.pack("<I", kind) + length + body + length
+
+
+def _option(code: int, value: bytes = b"") -> bytes:
+    return struct.pack("<HH", code, len(value)) + _padded(value)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
 
 
 def packets(file: BinaryIO | BufferedIOBase) -> Iterator[Packet]:
@@ -113,4 +151,7 @@ def _enhanced(body: bytes, order: str, interfaces: list[Interface]) -> Packet:
         raise ValueError(f"{captured} bytes do not fit into it")
     interface = interfaces[index]
     ticks = high << 32 | low
-    return Packet(interface, interface.offset_s * 1_000_000 + ticks * 1_000_000 // interface.units_per_s, data)
+    flags = dict(_options(body[20 + (captured + 3) // 4 * 4 :], order)).get(_FLAGS, b"")
+    is_sent = len(flags) == 4 and struct.unpack(f"{order}I", flags)[0] & _DIRECTION == _OUTBOUND
+    timestamp_us = interface.offset_s * 1_000_000 + ticks * 1_000_000 // interface.units_per_s
+    return Packet(interface, timestamp_us, data, is_sent)

@@ -24,8 +24,8 @@ def convert(
 ) -> None:
     """Write a capture in another format.
 
-    Read: .log (candump), .pcap, .pcapng, .blf, .asc, .trc, .csv; all but .pcapng are written too. What OUT cannot hold is refused or
-    named: .trc has only classic data frames, .csv no CAN FD, .asc no error frames.
+    Read and written: .log (candump), .pcap, .pcapng, .blf, .asc, .trc, .csv. What OUT cannot hold is refused or named: .trc has only
+    classic data frames, .csv no CAN FD, .asc no error frames.
     """
     said: list[str] = []
     count = converter.convert(source, target, lossy=lossy, say=said.append)

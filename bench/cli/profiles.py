@@ -11,11 +11,10 @@ from typing import Annotated
 
 import typer
 
-from otabench.bench.captures import convert
-from otabench.bench.captures.file_formats import READABLE
+from otabench.bench.captures import convert, file_formats
 from otabench.bench.captures.isotp import Addresses, CapturedFrame, Reassembly, exchanges
 from otabench.bench.cli.options import AsJson
-from otabench.bench.errors import BenchError, UnknownName, WrongUsage
+from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.material import material
 from otabench.bench.uds.draft import profile as drafts
@@ -137,9 +136,7 @@ def from_capture(
 
 def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]:
     """Return the exchanges of a capture, and when it began."""
-    if capture.suffix.lower() not in READABLE:
-        known = ", ".join(READABLE)
-        raise WrongUsage(f"{capture}: files ending in {capture.suffix!r} cannot be read; known: {known}")
+    file_formats.require_known(capture, verb="read")
     try:
         with convert.reading(capture) as messages:
             frames = [CapturedFrame(each.timestamp, each.arbitration_id, bytes(each.data)) for each in messages]

@@ -8,6 +8,7 @@ tester on the bus (state ``default``), unless the test also uses gateway, campai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -167,13 +168,15 @@ def uds_client(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Client]:
 @pytest.fixture
 def power(request: pytest.FixtureRequest, ecu: Ecu) -> Iterator[Power]:
     """The ECU's supply: ``off``, ``on``, ``cycle``. Skips where the bench cannot switch it; on again after the test."""
+    from otabench.bench.errors import BenchError
     from otabench.bench.pytest_plugin import handles
 
     _need_feature(request, ecu, "power")
     switch = handles.Power(ecu)
     yield switch
     if not ecu.bench.broken and not request.config.stash[RUN].is_ending:
-        ecu.bench.ecus.power(ecu.name).on()
+        with suppress(BenchError):  # tidying tries it again after every test, and reports what it cannot do in one line
+            ecu.bench.ecus.power(ecu.name).on()
 
 
 @pytest.fixture

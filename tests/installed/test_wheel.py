@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import zipfile
 from importlib import metadata
@@ -13,6 +14,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tests.installed.environments import UsersEnvironment, required_by, run, wheel_of_installed
+from tests.needs import needs
 from tests.test_layering import PACKAGES, ROOT
 from tests.test_with_can import IN_GUEST, tool_dir
 from tests.test_with_can import run as run_with_can
@@ -110,6 +112,19 @@ def test_with_can_is_a_command_of_an_installed_otabench(tmp_path: Path, users_en
     assert refused.returncode == 125
     packages = re.search(r"\(Debian, Ubuntu: (\S+/packages.sh) run\)", refused.stderr)
     assert packages is not None and os.access(packages[1], os.X_OK), refused.stderr
+
+
+@needs(IN_GUEST or shutil.which("slirp4netns"), "slirp4netns is missing: setup/packages.sh run")
+def test_with_can_of_an_installed_otabench_gives_a_command_a_bus(users_environment: UsersEnvironment) -> None:
+    """The wheel's recipe has the checkout's hash, so the kernel in the cache serves both; the rest is the wheel's own."""
+    otabench = users_environment.scripts / "otabench"
+    # `can status` reads the bus by the installed otabench itself, on the kernel that it was given
+    script = 'echo "$OTABENCH_KERNEL $OTABENCH_WITH_CAN"; exec "$0" can status vcan0'
+    shown = run_with_can(otabench, "with-can", "sh", "-c", script, otabench)
+    assert shown.returncode == 0, shown.stderr
+    kernel, bus = shown.stdout.splitlines()
+    assert kernel.split() == [kernel.split()[0], str(users_environment.site_packages / "otabench/setup/with-can")]
+    assert kernel.startswith(("guest ", "native ")) and "vcan" in bus and "CAN FD" in bus
 
 
 def test_doctor_of_an_installed_otabench_says_how_to_get_a_kernel_with_can(

@@ -178,6 +178,7 @@ def test_a_capture_cut_short_by_a_killed_recorder_is_read_to_its_last_whole_fram
     [
         ("in.xyz", "out.log", "'.xyz' cannot be read; known: .log"),
         ("in.pcap", "out.xyz", "'.xyz' cannot be written"),
+        ("in.MF4", "out.log", r"'.MF4' cannot be read \(ASAM MDF; export it as .blf or .asc"),
         ("in.pcap", "in.pcap", "is the file to be converted itself"),
     ],
 )

@@ -17,7 +17,7 @@ from otabench.bench.bus.frame import EFF_FLAG, ERR_FLAG, FD_BRS, FD_ESI, FD_FDF,
 from otabench.bench.captures.convert import convert
 from otabench.bench.captures.file_formats import WRITABLE, FrameKind, kind_of
 from otabench.bench.captures.formats import candump_line, parse_candump_line
-from otabench.bench.captures.pcap import message_of
+from otabench.bench.captures.pcap import PcapReader, message_of
 from otabench.bench.captures.statistics import BusStatistics
 from otabench.bench.cli.app import app
 from otabench.bench.errors import BenchError
@@ -66,8 +66,9 @@ def test_what_a_format_cannot_hold_is_refused_and_left_out_only_when_asked(suffi
         target.write_text("an older file")
         with pytest.raises(BenchError) as caught:
             convert(source, target)
-        assert f"{NOT_HELD[suffix]} cannot be held by {suffix} files; use .log, .pcap, .blf, or --lossy" in str(
-            caught.value
+        assert (
+            f"{NOT_HELD[suffix]} cannot be held by {suffix} files; use .log, .pcap, .pcapng, .blf, or --lossy"
+            in str(caught.value)
         )
         assert target.read_text() == "an older file"
     count = convert(source, target, lossy=True, say=said.append)
@@ -173,6 +174,13 @@ def test_channels_and_directions_that_a_format_does_not_have_are_named(tmp_path:
         "BLF has numbers for channels: body is 3, vcan0 is 1, vcan1 is 2",
         "it cannot hold these dates: all times are 1.000 s earlier, the intervals are kept",
     ]
+    said.clear()
+    convert(source, tmp_path / "x.pcapng", say=said.append)
+    assert said == []
+    convert(tmp_path / "x.pcapng", tmp_path / "back.log")
+    assert [line.split()[1] for line in (tmp_path / "back.log").read_text().splitlines()] == ["vcan0", "vcan1", "body"]
+    with PcapReader(tmp_path / "x.pcapng") as reader:
+        assert [message.is_rx for message in reader] == [True, False, True]
     for suffix in (".asc", ".blf", ".trc"):
         convert(source, tmp_path / f"x{suffix}")
         convert(tmp_path / f"x{suffix}", tmp_path / "back.log")
@@ -245,7 +253,7 @@ def test_what_wireshark_s_tools_write_is_read(form: str, tmp_path: Path) -> None
 
 
 @pytest.mark.tshark
-@pytest.mark.parametrize("suffix", [".log", ".pcap"])
+@pytest.mark.parametrize("suffix", [".log", ".pcap", ".pcapng"])
 def test_wireshark_reads_ours_as_it_was(suffix: str, tmp_path: Path) -> None:
     convert(log(tmp_path, ALL_KINDS), tmp_path / f"x{suffix}")
     fields = ("frame.time_epoch", "can.id", "can.len", "can.flags.rtr", "can.flags.err")
@@ -266,6 +274,14 @@ def test_wireshark_reads_ours_as_it_was(suffix: str, tmp_path: Path) -> None:
         "2024",
     ]
     assert rows[3][3] == rows[4][3] == "1" and rows[4][2] == "4" and rows[9][4] == "1"
+
+
+@pytest.mark.tshark
+def test_wireshark_reads_channels_and_directions_of_our_pcapng(tmp_path: Path) -> None:
+    convert(log(tmp_path, "(1.000001) vcan0 001#\n(1.000002) body 002# T\n"), tmp_path / "x.pcapng")
+    fields = ("-T", "fields", "-e", "frame.interface_name", "-e", "frame.packet_flags_direction")
+    rows = [line.split("\t") for line in run("tshark", "-r", tmp_path / "x.pcapng", *fields).splitlines()]
+    assert [(name, int(direction, 0)) for name, direction in rows] == [("vcan0", 1), ("body", 2)]
 
 
 @pytest.mark.parametrize("kind", FrameKind)
