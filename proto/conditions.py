@@ -100,13 +100,8 @@ PARKED: Final = tuple(map(Condition.parse, ("speed_km_h<=0", "engine_rpm<=0", "s
 """What a bench's campaign demands unless it states its own conditions: standstill, engine off, and a usual supply."""
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a number")
-    return value
-
-
-_Number = Annotated[float, AfterValidator(_finite)]
+_Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""Far beyond what is measured. The bounds also keep infinity and NaN out."""
 
 
 class ConditionSource(BaseModel):

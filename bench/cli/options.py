@@ -13,6 +13,7 @@ import typer
 from otabench.bench.errors import WrongUsage
 from otabench.bench.finding import nearest
 from otabench.bench.launcher.options import TransferPolicy
+from otabench.proto.conditions import Condition
 
 _OTHER_WORDS: Final = {
     "patch": TransferPolicy.DELTA,
@@ -115,11 +116,32 @@ class BenchArguments:
             help="Give up if no process of the bench becomes ready for this long. Default: by the number of processes.",
         ),
     ] = None
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            metavar="TEXT",
+            help="What the vehicle must meet, e.g. 'supply_v>=12'; `none` for nothing. Default: parked, engine off, a usual supply.",
+        ),
+    ] = None
     chaos: Annotated[list[str] | None, typer.Option("--chaos", hidden=True)] = None
 
     def __post_init__(self) -> None:
         if self.chaos:
             raise WrongUsage("there is no option --chaos; did you mean --fault?")
+
+    def conditions(self) -> tuple[str, ...] | None:
+        """Return the conditions of the campaign; None: the default ones.
+
+        Raises:
+            WrongUsage: a text states no condition.
+        """
+        if self.condition is None:
+            return None
+        try:
+            return tuple(str(Condition.parse(text)) for text in self.condition if text != "none")
+        except ValueError as error:
+            raise WrongUsage(f"--condition: {error}") from None
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -96,6 +96,7 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
         transfer=arguments.transfer,
         encrypt=arguments.encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
+        conditions=arguments.conditions(),
         keep_keys=arguments.keep_keys,
         ready_timeout_s=arguments.ready_timeout,
     )

@@ -130,6 +130,8 @@ class OperatorClient:
         encrypt: bool = False,
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
+        conditions: Sequence[str] = (),
+        conditions_limit_s: float = 0.0,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
@@ -144,6 +146,8 @@ class OperatorClient:
             encrypt=encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
             approval_timeout_s=approval_timeout_s,
+            conditions=conditions,
+            conditions_limit_s=conditions_limit_s,
         )
         for image in images:
             request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)

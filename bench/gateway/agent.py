@@ -30,6 +30,7 @@ from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.hmi.model import DecisionRefused, Obstacle, ObstacleKind
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.approval import DriverApproval
+from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
@@ -143,6 +144,14 @@ class Agent:
         calls = VehicleCalls(
             vehicle=self._vehicle, worker=self._worker, files=files, record_progress=progress.record_progress
         )
+        conditions = VehicleConditions(
+            self._config.conditions,
+            vehicle=self._vehicle,
+            worker=self._worker,
+            dashboard=self.dashboard,
+            trace=self._trace,
+            poll_s=timing.conditions_poll_s,
+        )
         way_back = WayBack(timing=timing, calls=calls, dashboard=self.dashboard, store=self.store, trace=self._trace)
         return Actions(
             manifest_check=ManifestCheck(
@@ -153,6 +162,7 @@ class Agent:
                 identities=self._identities,
                 dashboard=self.dashboard,
                 trace=self._trace,
+                conditions=conditions,
             ),
             approval=DriverApproval(
                 later_s=timing.later_s,
@@ -160,10 +170,13 @@ class Agent:
                 dashboard=self.dashboard,
                 store=self.store,
                 trace=self._trace,
+                conditions=conditions,
             ),
             files=files,
             calls=calls,
-            programming=Programming(calls=calls, files=files, way_back=way_back),
+            programming=Programming(
+                calls=calls, files=files, way_back=way_back, conditions=conditions, store=self.store
+            ),
             identities=self._identities,
         )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.process_config import ProcessConfig, TlsConfig
 
 
@@ -26,6 +27,9 @@ class GatewayTiming(ProcessConfig):
     stage_attempts: int = 3
     soak_s: float | None = Field(default=None, ge=0)
     """How long all trial images must run and answer before the first is confirmed. None: the flash profile's time."""
+    conditions_poll_s: float = Field(default=2.0, gt=0)
+    """Interval between two readings of a campaign's conditions, while the driver is asked or a condition is lost. Each reading is one
+    short request for each quantity."""
     download_min_bytes_per_s: float = 1024.0
     download_stall_s: float = 10.0
 
@@ -50,6 +54,8 @@ class GatewayConfig(ProcessConfig):
     mqtt_port: int = 1883
     hmi_host: str = "127.0.0.1"
     hmi_port: int = 8080
+    conditions: dict[Quantity, ConditionSource] = Field(default_factory=dict)
+    """Where the vehicle takes the quantities from that a campaign's conditions are about."""
     line_payload_bytes_per_s: float = 28_000.0
     """Payload rate of a bus, used to compute the expected duration that the driver sees."""
     timing: GatewayTiming = GatewayTiming()

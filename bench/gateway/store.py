@@ -109,6 +109,14 @@ class _ProgressRow(_Base):
     percent: Mapped[int]
 
 
+class _ActivationRow(_Base):
+    """A job whose activation has begun. A table of its own: a database of an earlier version gets it at its next start."""
+
+    __tablename__ = "activations"
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+
+
 class _ReportRow(_Base):
     __tablename__ = "outbox"
 
@@ -220,6 +228,16 @@ class Store:
         """Write up to which percent a job's progress may be shown."""
         with Session(self._engine) as session, session.begin():
             session.merge(_ProgressRow(job_id=job_id, percent=percent))
+
+    def is_activation_begun(self, job_id: str) -> bool:
+        """Return whether ECUs of the job may have been activated."""
+        with Session(self._engine) as session:
+            return session.get(_ActivationRow, job_id) is not None
+
+    def note_activation_begun(self, job_id: str) -> None:
+        """Write that from now on ECUs of the job may be activated."""
+        with Session(self._engine) as session, session.begin():
+            session.merge(_ActivationRow(job_id=job_id))
 
     def close_job(self, job_id: str) -> None:
         """Mark a job as closed, when the work after its final state is done.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.conditions import ConditionSource, Quantity
 
 
 class Phase(StrEnum):
@@ -98,6 +99,10 @@ class Vehicle(Protocol):
         Raises:
             FlashError: an ECU does not answer (then ``retryable`` is true), or its response does not fit.
         """
+        ...
+
+    def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
+        """Return the values of quantities that conditions are about. A value that cannot be read is left out; nothing is raised."""
         ...
 
     def stage(

@@ -23,6 +23,7 @@ from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.names import CLOUD_CONTROL, GATEWAY
+from otabench.proto.conditions import PARKED
 from otabench.proto.job_states import FINAL_STATES, JobState
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Jobs:
         manifest_lifetime_s: float = 0.0,
         approval_timeout_s: float = 0.0,
         ecus: Collection[str] | None = None,
+        conditions: Collection[str] | None = None,
+        conditions_limit_s: float = 0.0,
     ) -> CampaignHandle:
         """Make a campaign for this vehicle.
 
@@ -103,6 +106,8 @@ class Jobs:
             transfer, encrypt: None: the options'.
             manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
             ecus: only these; None: all.
+            conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (``proto.conditions``); None: the options'.
+            conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -123,6 +128,8 @@ class Jobs:
             encrypt=self._options.encrypt if encrypt is None else encrypt,
             manifest_lifetime_s=manifest_lifetime_s,
             approval_timeout_s=approval_timeout_s,
+            conditions=self._default_conditions() if conditions is None else list(conditions),
+            conditions_limit_s=conditions_limit_s,
         )
         for each in campaign_images:  # the bench's own too: for a board the last one that was sent counts
             self._sent.keep(each.image)
@@ -191,6 +198,12 @@ class Jobs:
         self.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
         self.decide()
         return self.wait_for_end(timeout_s=timeout_s)
+
+    def _default_conditions(self) -> list[str]:
+        if self._options.conditions is not None:
+            return list(self._options.conditions)
+        measured = self._topology.condition_sources()
+        return [str(each) for each in PARKED if each.quantity in measured]
 
     def _campaign_images(
         self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes], transfer: TransferPolicy

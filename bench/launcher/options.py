@@ -48,6 +48,7 @@ class BenchOptions:
         embedded_broker: amqtt instead of mosquitto; None: only if mosquitto is not installed.
         kernel_can: False: udp_multicast instead of SocketCAN; None: by OTABENCH_NO_KERNEL_CAN.
         frame_gate: put simulated ECUs behind a frame gate, for faults of frames; implied by such a fault in ``faults``.
+        conditions: of campaigns that name none (``proto.conditions``); None: those of a parked vehicle, as far as it measures them.
         keep_keys: leave the keys that the run made in its folder when it ends.
         ready_timeout_s: how long to wait without any process becoming ready; None: by their number (``launcher.readiness``).
     """
@@ -72,5 +73,6 @@ class BenchOptions:
     embedded_broker: bool | None = None
     kernel_can: bool | None = None
     frame_gate: bool = False
+    conditions: tuple[str, ...] | None = ()
     keep_keys: bool = False
     ready_timeout_s: float | None = None

@@ -233,6 +233,8 @@ class Campaign:
         ecus: Collection[str] | None = None,
         name: str = "Campaign of a test",
         release_notes: str = "Made by a test.",
+        conditions: Collection[str] = (),
+        conditions_limit_s: float = 0.0,
     ) -> CampaignHandle:
         """Make a campaign; the driver is not asked yet.
 
@@ -242,6 +244,8 @@ class Campaign:
             transfer: auto, full or delta.
             ecus: only these; None: all.
             name, release_notes: shown to the driver.
+            conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (docs/hardware.md).
+            conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
 
         Raises:
             BenchError: the bench is broken, the firmware cannot be made, or the cloud refuses.
@@ -260,6 +264,8 @@ class Campaign:
             ecus=ecus,
             name=name,
             release_notes=release_notes,
+            conditions=conditions,
+            conditions_limit_s=conditions_limit_s,
         )
 
     def decide(self, decision: str = "install", *, timeout_s: float = 60.0) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
 from otabench.proto.periodic import PeriodicFrame
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
@@ -18,6 +19,8 @@ from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 
 FUNCTIONAL_ID = 0x7DF
 UDP_MULTICAST = "udp_multicast"
+DEFAULT_PROFILE = "iso14229-ab"
+"""The flash profile of the simulated ECUs, whose identifiers F40C, F40D and F442 report the vehicle's conditions."""
 UDP_MULTICAST_PORT = 43113
 """python-can's default."""
 FD_BIT_TIMING = frozenset(
@@ -36,6 +39,9 @@ class VehicleEntry(Entry):
     """The vehicle."""
 
     vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
+    conditions: dict[Quantity, ConditionSource] = {}
+    """Where the gateway takes the quantities from that campaigns have conditions on. A quantity that is omitted is taken from the first
+    simulated ECU that reports it."""
 
 
 _EXCLUSIVE: Final = frozenset({"slcan", "serial", "robotell", "seeedstudio", "gs_usb", "canalystii", "cantact"})
@@ -152,7 +158,7 @@ class EcuEntry(Entry):
     hardware_id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
     image_number: int | None = Field(default=None, ge=1, le=MAX_IMAGE_NUMBER)
     """The number by which images of other ECUs depend on this one. None: its place in the file, from 1."""
-    profile: str = "iso14229-ab"
+    profile: str = DEFAULT_PROFILE
     """Flash profile: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""
     serial: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
     part_number: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")

@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import Field
 
 from otabench.bench.topology.entries import (
+    DEFAULT_PROFILE,
     UDP_MULTICAST,
     BusEntry,
     EcuEntry,
     Entry,
     VehicleEntry,
 )
+from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
 from otabench.proto.process_config import IsoTpConfig
 
 USER_SPACE_BLOCK_SIZE = 8
@@ -50,6 +52,11 @@ class Topology(Entry):
         if bus.interface != "socketcan":
             needed |= {"transport": "user", "block_size": USER_SPACE_BLOCK_SIZE}
         return given.model_copy(update={key: needed[key] for key in needed.keys() - given.model_fields_set})
+
+    def condition_sources(self) -> dict[Quantity, ConditionSource]:
+        """Return where the gateway takes quantities from: the file's sources; others from the first simulated A/B ECU, if there is one."""
+        simulated = [name for name in self.simulated() if self.ecus[name].profile == DEFAULT_PROFILE]
+        return {**(standard_sources(simulated[0]) if simulated else {}), **self.vehicle.conditions}
 
     def identifiers_on(self, bus: str) -> frozenset[int]:
         """Return all identifiers that the ECUs of a bus use: diagnostic and periodic ones."""

@@ -25,6 +25,7 @@ def cross_findings(topology: Topology) -> list[Finding]:
         *_periodic_findings(topology),
         *_ecu_findings(topology),
         *_isotp_findings(topology),
+        *_condition_findings(topology),
         *_bus_findings(topology),
         *(finding for name, bus in topology.buses.items() for finding in _can_fd_findings(name, bus)),
     ]
@@ -72,6 +73,16 @@ def _periodic_findings(topology: Topology) -> Iterator[Finding]:
                     f"0x{frame.id:X} of {frame.name} is {other} on bus {ecu.bus!r}",
                     "give it an identifier of its own",
                 )
+
+
+def _condition_findings(topology: Topology) -> Iterator[Finding]:
+    for quantity, source in topology.vehicle.conditions.items():
+        if source.ecu and source.ecu not in topology.ecus:
+            yield fail(
+                f"vehicle.conditions.{quantity}.ecu",
+                f"there is no ECU {source.ecu!r}",
+                f"known ECUs: {', '.join(topology.ecus)}",
+            )
 
 
 def _isotp_findings(topology: Topology) -> Iterator[Finding]:

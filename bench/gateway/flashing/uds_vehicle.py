@@ -35,6 +35,7 @@ from otabench.bench.uds.profile import load
 from otabench.bench.uds.services import suppressed
 from otabench.bench.uds.slot_table import SlotState
 from otabench.bench.uds.transport import open_channel
+from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.trace import TraceWriter
 
 
@@ -63,6 +64,15 @@ class UdsVehicle:
         """See ``Vehicle.identify``."""
         with self._job(None):
             return {name: self._identity(link.client(name)) for name, link in self._link_of.items()}
+
+    def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
+        """See ``Vehicle.read_conditions``."""
+        with self._job(job_id):
+            return {
+                quantity: value
+                for quantity, source in sources.items()
+                if (value := self._read_condition(source)) is not None
+            }
 
     def stage(
         self,
@@ -176,6 +186,18 @@ class UdsVehicle:
         with self._lock:
             for link in self._links:
                 link.close()
+
+    def _read_condition(self, source: ConditionSource) -> float | None:
+        if source.identifier is None:
+            return source.value
+        link = self._link_of.get(source.ecu)
+        if link is None:
+            return None
+        try:
+            return source.read(link.client(source.ecu).read(source.identifier))
+        except FlashError:
+            # The exchange is in the trace. For the conditions it is enough that the value is not known.
+            return None
 
     @staticmethod
     def _identity(client: EcuClient) -> EcuIdentity:

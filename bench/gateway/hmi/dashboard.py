@@ -22,7 +22,15 @@ _MIN_INTERVAL_S: Final = 0.1
 _MAX_HISTORY: Final = 20
 _OF_ONE_JOB: Final[dict[str, Any]] = {
     name: HmiState.model_fields[name].default
-    for name in ("download_bytes", "download_done_bytes", "expected_duration_s", "release_notes", "progress_percent")
+    for name in (
+        "download_bytes",
+        "download_done_bytes",
+        "expected_duration_s",
+        "release_notes",
+        "progress_percent",
+        "conditions",
+        "is_paused",
+    )
 }
 """Fields that the next job must not inherit."""
 

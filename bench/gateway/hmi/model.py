@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from otabench.proto.conditions import Quantity, Sign
 from otabench.proto.job_states import JobState
 
 
@@ -68,6 +69,17 @@ class EcuView(_Model):
     detail: str = ""
 
 
+class ConditionView(_Model):
+    """One condition of the update: what it is about, its limit, and the value as last read."""
+
+    quantity: Quantity
+    sign: Sign
+    limit: float
+    value: float | None = None
+    """None: it could not be read."""
+    is_met: bool
+
+
 class Obstacle(_Model):
     """What keeps the vehicle from being updated, for as long as it does."""
 
@@ -111,6 +123,10 @@ class HmiState(_Model):
     reason: str = ""
     """Why the job ended or is being undone, in the words of the workshop."""
     obstacle: Obstacle | None = None
+    conditions: tuple[ConditionView, ...] = ()
+    """What the vehicle must meet before the update may be installed, as last read."""
+    is_paused: bool = False
+    """Whether the job waits for a condition that was lost."""
     deferred_until: float | None = None
     """s since 1970, UTC: when the driver is asked again, after Later."""
     cloud_reachable: bool | None = None

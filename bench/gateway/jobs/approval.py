@@ -7,7 +7,8 @@ import time
 from typing import Final
 
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.hmi.model import Decision
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused
+from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
 from otabench.bench.gateway.jobs.states import Event
@@ -21,6 +22,7 @@ _CLOCK_POLL_S: Final = 5.0
 The times here must survive a restart, so they are wall-clock times. The wall clock may be set while the gateway waits, and one long wait
 would not notice that.
 """
+_NOT_YET: Final = "The vehicle does not meet all conditions of this update yet."
 
 
 class DriverApproval:
@@ -32,11 +34,20 @@ class DriverApproval:
         dashboard: shows the question and returns the driver's decision.
         store: holds the time until which the question is deferred.
         trace: receives each decision.
+        conditions: read while the driver is asked; Install now is refused while one is not met.
     """
 
     def __init__(
-        self, *, later_s: float, files: JobFiles, dashboard: Dashboard, store: Store, trace: TraceWriter
+        self,
+        *,
+        later_s: float,
+        files: JobFiles,
+        dashboard: Dashboard,
+        store: Store,
+        trace: TraceWriter,
+        conditions: VehicleConditions,
     ) -> None:
+        self._conditions = conditions
         self._later_s = later_s
         self._files = files
         self._dashboard = dashboard
@@ -55,15 +66,24 @@ class DriverApproval:
                 return Outcome(Event.TIME_RAN_OUT, f"the driver did not decide within {limit_s:g} s")
             if deferred_until is not None and now >= deferred_until:
                 deferred_until = self._defer(job, None)
-            # Wake for whichever comes first: the end of the campaign's time, the end of "Later", or the next reading of the clock.
+            # Nobody looks at the conditions while the question is deferred.
+            if deferred_until is None:
+                await self._conditions.unmet(job.job_id, plan)
+            # Wake for whichever comes first: the end of the campaign's time, the end of "Later", or the next reading of clock and
+            # conditions.
             waits_s = [each - now for each in (ends_at, deferred_until) if each is not None]
+            poll_s = self._conditions.poll_s if plan.custom.conditions and deferred_until is None else _CLOCK_POLL_S
             try:
-                async with asyncio.timeout(min([_CLOCK_POLL_S, *waits_s])):
+                async with asyncio.timeout(min([poll_s, *waits_s])):
                     pending = await self._dashboard.next_decision()
             except TimeoutError:
                 continue
             self._trace.emit("driver.decision", job_id=job.job_id, decision=str(pending.decision))
             if pending.decision is Decision.INSTALL:
+                # What the page shows may be seconds old.
+                if problems := await self._conditions.unmet(job.job_id, plan):
+                    self._dashboard.end_decision(DecisionRefused(_NOT_YET, detail="; ".join(problems)))
+                    continue
                 return self._approve(job, plan)
             if pending.decision is Decision.DECLINE:
                 return Outcome(Event.DECLINED, "the driver declined")

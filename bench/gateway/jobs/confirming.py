@@ -15,6 +15,7 @@ from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, ManifestRefused
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.hmi.model import Obstacle, ObstacleKind
+from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
@@ -39,7 +40,9 @@ class ManifestCheck:
         identities: Identities,
         dashboard: Dashboard,
         trace: TraceWriter,
+        conditions: VehicleConditions,
     ) -> None:
+        self._conditions = conditions
         self._timing = timing
         self._cloud = cloud
         self._primary = primary
@@ -84,6 +87,9 @@ class ManifestCheck:
         # Check the space now, before the driver is asked. An update that cannot be downloaded should not be offered.
         if problem := self._files.room_problem(plan, from_versions):
             return Outcome(Event.UNABLE, problem)
+        # A condition that can never be met would leave the driver with an offer that cannot be accepted.
+        if problem := self._conditions.problem(plan):
+            return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {problem}")
         facts = Facts(
             manifest=accepted.targets,
             artifact_base_url=artifact_base_url,

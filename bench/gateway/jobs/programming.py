@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
 from otabench.bench.gateway.jobs.states import Event
@@ -123,7 +124,11 @@ class WayBack:
 class Programming:
     """The actions of INSTALLING, ACTIVATING and VERIFYING."""
 
-    def __init__(self, *, calls: VehicleCalls, files: JobFiles, way_back: WayBack) -> None:
+    def __init__(
+        self, *, calls: VehicleCalls, files: JobFiles, way_back: WayBack, conditions: VehicleConditions, store: Store
+    ) -> None:
+        self._conditions = conditions
+        self._store = store
         self._calls = calls
         self._files = files
         self._way_back = way_back
@@ -143,6 +148,8 @@ class Programming:
             await self._files.fetch(job)
         except OSError as error:
             return Outcome(Event.UNABLE, f"downloads: {error.strerror or error}")
+        if problem := await self._conditions.wait(job.job_id, self._files.plan(job)):
+            return Outcome(Event.UNABLE, problem)
         cancel = threading.Event()
         staging = self._calls.stage(job, cancel)
         try:
@@ -163,6 +170,11 @@ class Programming:
         """Activate all staged slots and reset the ECUs; or continue to revert, if that has begun."""
         if job.revert_reason:
             return await self._way_back.revert(job, job.revert_reason)
+        # Once activation has begun, a restarted gateway must go on, whatever the vehicle does: half of the ECUs may run the new version.
+        if not self._store.is_activation_begun(job.job_id):
+            if problem := await self._conditions.wait(job.job_id, self._files.plan(job)):
+                return Outcome(Event.UNABLE, problem)
+            self._store.note_activation_begun(job.job_id)
         try:
             await self._calls.activate(job)
         except DependenciesNotMet as error:

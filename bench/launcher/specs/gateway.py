@@ -26,6 +26,7 @@ def gateway(setup: RunSetup, *, stop_before: str = "", line_payload_bytes_per_s:
         mqtt_port=setup.ports.mqtt,
         hmi_host=LOOPBACK,
         hmi_port=setup.ports.hmi,
+        conditions=setup.topology.condition_sources(),
         line_payload_bytes_per_s=line_payload_bytes_per_s,
         timing=GatewayTiming.model_validate(timing),
         trace=setup.folder.trace,

@@ -25,6 +25,7 @@ from otabench.bench.uds.errors import DependenciesNotMet, EcuLost, FlashCanceled
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
 from otabench.proto import image_format
+from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.trace import TraceWriter
 
 _CHUNK_BYTES = 1024
@@ -84,6 +85,10 @@ class ModelVehicle:
         mine = {k: v for k, v in {**faults.get(ecu, {}), **fault}.items() if v is not None}
         _write(self._folder / "faults.json", json.dumps({**faults, ecu: mine}))
 
+    def set_values(self, **values: float) -> None:
+        """Set what the vehicle measures, by quantity. A quantity that is not named cannot be read."""
+        _write(self._folder / "values.txt", json.dumps(values))
+
     def running(self) -> dict[str, tuple[str, str]]:
         """Return the version and state of each ECU's running slot."""
         return {
@@ -100,6 +105,11 @@ class ModelVehicle:
 
     def identify(self) -> Mapping[str, EcuIdentity]:
         return {name: self._identity(name) for name in self._names()}
+
+    def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
+        file = self._folder / "values.txt"
+        values = json.loads(file.read_text()) if file.exists() else {}
+        return {quantity: values[quantity] for quantity in sources if quantity in values}
 
     def stage(
         self,

@@ -39,6 +39,7 @@ QUICK = GatewayTiming(
     later_s=0.2,
     ecu_lost_timeout_s=0.1,
     stage_attempts=2,
+    conditions_poll_s=0.02,
     download_stall_s=0.4,
     download_min_bytes_per_s=2000.0,
 )

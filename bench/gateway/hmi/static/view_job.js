@@ -1,10 +1,11 @@
 // The job: the offer, the progress, or the result; or that no update is waiting.
 
+import { allMet, conditionList } from "./conditions.js";
 import { h } from "./dom.js";
 import { bytes, duration, moment } from "./format.js";
 import { icon } from "./icons.js";
 import { idleWords } from "./idle.js";
-import { ENDINGS, STEPS, jobState, obstacle, running as runningWords } from "./words.js";
+import { ENDINGS, PAUSED, STEPS, jobState, obstacle, running as runningWords } from "./words.js";
 
 /** The large card. */
 export function jobSection(state, ui, actions) {
@@ -56,8 +57,8 @@ function idle(state, ui) {
 function offer(state, ui, actions) {
   const deferred = state.deferred_until !== null;
   const busy = ui.sending !== null || ui.linkUp === false;
-  const button = (decision, label, look) =>
-    h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: busy, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
+  const button = (decision, label, look, blocked = false) =>
+    h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: busy || blocked, "aria-describedby": blocked ? "conditions" : null, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
       ui.sending === decision ? "One moment…" : label);
   return [
     "offer",
@@ -71,6 +72,7 @@ function offer(state, ui, actions) {
         state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
         fact("chip", "Control units", String(state.ecus.length), "fact fact-more"),
       ),
+      !deferred && conditionList(state),
       state.release_notes && h("div", { class: "notes-frame" },
         h("h2", { id: "notes-title", class: "section-title" }, "What is new"),
         h("div", { id: "notes", "data-testid": "notes", class: "notes", tabindex: "0", role: "region", "aria-labelledby": "notes-title" }, state.release_notes),
@@ -78,7 +80,7 @@ function offer(state, ui, actions) {
     ),
     ui.error && h("p", { id: "decision-error", "data-testid": "decision-error", class: "error", role: "alert" }, icon("warn"), ui.error),
     h("div", { id: "actions", class: "actions" },
-      button("install", "Install now", "button-primary"),
+      button("install", "Install now", "button-primary", !deferred && !allMet(state)),
       !deferred && button("later", "Later", ""),
       button("decline", "Decline", "button-quiet"),
     ),
@@ -96,13 +98,14 @@ function running(state, ui) {
     "running",
     badge(state.job_state, tone, jobState(state.job_state)),
     h("div", { id: "job-body", class: "job-body" },
-      title(words.title),
+      title(state.is_paused ? PAUSED.title : words.title),
       campaign(state),
-      h("p", { class: "lead" }, words.text),
+      h("p", { class: "lead", "data-testid": state.is_paused ? "paused" : null }, state.is_paused ? PAUSED.text : words.text),
+      state.is_paused && conditionList(state, { onlyUnmet: true }),
       hindered(state, ui),
       reason(state.reason, "warn", ui),
     ),
-    car(),
+    !state.is_paused && car(),
     counted && h("div", { id: "overall", class: "overall" },
       h("p", { class: "overall-percent", "aria-hidden": "true" }, h("span", { "data-testid": "overall-percent" }, state.progress_percent), h("small", {}, "%")),
       downloading && h("p", { class: "overall-bytes" }, `${bytes(state.download_done_bytes)} of ${bytes(state.download_bytes)}`),

@@ -20,6 +20,11 @@ const REVERTING = {
   text: "The new software could not be put into use. The control units go back to the previous version. Please leave the vehicle switched on.",
 };
 
+export const PAUSED = {
+  title: "Update paused",
+  text: "Nothing has been changed yet. The update goes on by itself as soon as the vehicle is ready again.",
+};
+
 /**
  * How a job ended: what happened, and what the vehicle runs now.
  * `afterwards` is what remains to be read once the result is closed, `notice` the title it then has.

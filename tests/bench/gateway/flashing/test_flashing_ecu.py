@@ -21,6 +21,7 @@ from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Phase
 from otabench.bench.uds.errors import DependenciesNotMet, EcuRefused, RolledBack
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto import trace
+from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
 from otabench.proto.process_config import IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.bench.gateway.real_ecu import RealEcu
@@ -278,3 +279,21 @@ def test_a_boot_that_fails_is_rolled_back_and_the_other_ecu_is_reverted(make_rig
         rig.update(images)
     rig.revert(images)
     assert set(rig.standings().values()) == {("1.0.0", SlotState.CONFIRMED)}
+
+
+def test_the_quantities_of_conditions_are_read_from_ecus_and_what_cannot_be_read_is_left_out(
+    make_rig: Callable[..., EcuProcessRig],
+) -> None:
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
+    sources = {
+        **standard_sources("engine"),
+        Quantity.CHARGE: ConditionSource(ecu="engine", identifier=0x0100),
+        Quantity.IGNITION: ConditionSource(ecu="radar", identifier=0x0100),
+        Quantity.DOORS_OPEN: ConditionSource(value=0),
+    }
+    expected = {Quantity.SPEED: 0.0, Quantity.ENGINE_SPEED: 0.0, Quantity.SUPPLY: 13.5, Quantity.DOORS_OPEN: 0.0}
+    assert rig.vehicle.read_conditions(sources, job_id="job-1") == pytest.approx(expected)
+    rig.ecus["engine"].control(op="fault", kind="speed", km_h=30)
+    rig.ecus["engine"].control(op="fault", kind="voltage", volts=9.2)
+    now = rig.vehicle.read_conditions(sources, job_id="job-1")
+    assert now == pytest.approx({**expected, Quantity.SPEED: 30.0, Quantity.SUPPLY: 9.2})

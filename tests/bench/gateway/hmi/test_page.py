@@ -9,8 +9,10 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
-from otabench.bench.gateway.hmi.model import Decision, EcuView, Ending, HistoryEntry
+from otabench.bench.gateway.hmi.model import ConditionView, Decision, EcuView, Ending, HistoryEntry
+from otabench.proto.conditions import Condition, Quantity, Sign
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, resize
 from tests.bench.gateway.hmi.display import Display
@@ -276,3 +278,54 @@ def test_lost_gateway_is_seen_and_its_return_shows_the_new_state(browser: Chrome
         before.wait_for_state("INSTALLING")
         before.wait(lambda: not before.find("lost").is_displayed())
     assert requested_hosts(browser) == {urlsplit(url).netloc}
+
+
+def test_conditions_are_listed_and_install_waits_for_them(display: Display) -> None:
+    moving = condition("speed_km_h", "<=", 0, 12.0)
+    weak = (condition("supply_v", ">=", 10, 9.46), condition("supply_v", "<=", 16, 9.46))
+    closed = condition("doors_open", "=", 0, 0.0)
+    display.model.show(**OFFER, conditions=(moving, *weak, closed))
+    display.wait_for_state("WAITING_FOR_APPROVAL")
+    display.wait(lambda: display.has("conditions"))
+    assert [(e.get_attribute("data-quantity"), e.get_attribute("data-met")) for e in condition_rows(display)] == [
+        ("speed_km_h", "false"),
+        ("supply_v", "false"),
+        ("doors_open", "true"),
+    ]
+    assert [" ".join(row.text.split()) for row in condition_rows(display)] == [
+        "The vehicle stands still : not yet Now: 12 km/h. Please stop and park the vehicle.",
+        "Battery voltage: 10 to 16 V : not yet Now: 9.5 V. Please charge the battery, or contact your workshop.",
+        "The doors are closed : yes",
+    ]
+    assert not display.find("install").is_enabled()
+    assert display.find("install").get_attribute("aria-describedby") == "conditions"
+    assert display.find("later").is_enabled()
+
+    display.model.show(conditions=(condition("speed_km_h", "<=", 0, 0.0),))
+    display.wait(lambda: display.find("install").is_enabled())
+    assert condition_rows(display)[0].get_attribute("data-met") == "true"
+
+
+def test_a_job_that_waits_for_a_condition_says_what_it_waits_for(display: Display) -> None:
+    unread = condition("speed_km_h", "<=", 0, None)
+    display.model.show(
+        **{**OFFER, "job_state": S.INSTALLING}, conditions=(unread, condition("engine_rpm", "<=", 0, 0.0))
+    )
+    display.wait_for_state("INSTALLING")
+    assert not display.has("paused")
+    display.model.show(is_paused=True)
+    display.wait(lambda: display.has("paused"))
+    assert "Update paused" in display.job_text()
+    assert [row.get_attribute("data-quantity") for row in condition_rows(display)] == ["speed_km_h"]
+    assert "The vehicle cannot tell at the moment." in condition_rows(display)[0].text
+    assert display.script("return document.getElementById('announcer').textContent") == "Update paused"
+    assert console_errors(display.browser) == []
+
+
+def condition(quantity: str, sign: str, limit: float, value: float | None) -> ConditionView:
+    is_met = Condition.parse(f"{quantity}{sign}{limit:g}").is_met(value)
+    return ConditionView(quantity=Quantity(quantity), sign=Sign(sign), limit=limit, value=value, is_met=is_met)
+
+
+def condition_rows(display: Display) -> list[WebElement]:
+    return list(display.find("conditions").find_elements(By.TAG_NAME, "li"))
