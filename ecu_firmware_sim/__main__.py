@@ -9,14 +9,16 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from otabench.ecu_firmware_sim.bus.opening import open_transport
 from otabench.ecu_firmware_sim.bus.transport import Waker
-from otabench.ecu_firmware_sim.control_port import EcuControlPort
+from otabench.ecu_firmware_sim.control_port import EcuControlPort, perform
 from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError
 from otabench.ecu_firmware_sim.factory import open_state, provision
@@ -39,6 +41,12 @@ def load_config(path: Path) -> EcuConfig:
 
 def run(config: EcuConfig) -> None:
     """Run the ECU until a signal ends it. Raises EcuSimError."""
+    if config.personality is not None:
+        # Late: an ECU with two slots does not need them.
+        from otabench.ecu_firmware_sim.personalities import process
+
+        process.run(config, _stop_on_signals)
+        return
     given = provision(config)
     layout = FlashLayout(slot_bytes=config.slot_size_bytes)
     with ExitStack() as opened:
@@ -48,12 +56,16 @@ def run(config: EcuConfig) -> None:
         open_transport(config, Waker()).close()
         trace = opened.enter_context(closing(TraceWriter(config.trace, component=f"ecu.{config.name}", vin=config.vin)))
         ecu = Ecu(config, given, backing, trace)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: ecu.stop())
+        _stop_on_signals(ecu.stop)
         # Not earlier: the port listens from its construction on, but answers only for an ECU that exists.
-        control.start(ecu)
+        control.start(ecu, partial(perform, ecu))
         ecu.run()
         control.stop()
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,15 +7,16 @@ An operation that is refused has changed nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from otabench.ecu_firmware_sim import faults, unforeseen
 from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError, FaultError
 from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto import image_format
-from otabench.proto.control_server import ControlServer, Message, OperationRefused
+from otabench.proto.control_server import ControlServer, Message, OperationRefused, Perform
 from otabench.proto.image_format import ImageFormatError
+from otabench.proto.process_config import EcuConfig
 
 
 def state_of(ecu: Ecu) -> Message:
@@ -95,6 +96,14 @@ def _image(ecu: Ecu, slot: int) -> dict[str, str]:
     return {"version": str(image.version), "digest": (image.tlv(image_format.TLV_SHA256) or b"").hex()}
 
 
+class _Loop(Protocol):
+    """An ECU of any kind, with a loop that performs operations."""
+
+    config: EcuConfig
+
+    def call(self, function: Callable[[], Message]) -> Message: ...
+
+
 class EcuControlPort:
     """The control port of one ECU. It listens from its construction on, and answers from ``start`` on.
 
@@ -103,7 +112,8 @@ class EcuControlPort:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        self._ecu: Ecu | None = None
+        self._ecu: _Loop | None = None
+        self._perform_on: Perform = lambda message: message
         try:
             self.server = ControlServer(self._perform, host=host, port=port)
         except OSError as error:
@@ -117,9 +127,9 @@ class EcuControlPort:
     def __exit__(self, *_: object) -> None:
         self.server.server_close()
 
-    def start(self, ecu: Ecu) -> None:
-        """Perform operations on this ECU from now on."""
-        self._ecu = ecu
+    def start(self, ecu: _Loop, perform: Perform) -> None:
+        """Perform operations from now on, by calls of ``perform`` on this ECU's loop."""
+        self._ecu, self._perform_on = ecu, perform
         self.server.start()
 
     def stop(self) -> None:
@@ -132,7 +142,7 @@ class EcuControlPort:
         if ecu is None:
             raise OperationRefused("the ECU has not started")
         try:
-            return ecu.call(lambda: perform(ecu, message))
+            return ecu.call(lambda: self._perform_on(message))
         except (EcuSimError, TimeoutError) as error:
             raise OperationRefused(str(error) or "the ECU's loop did not answer in time") from error
         except Exception as error:

@@ -47,14 +47,14 @@ class Provision:
 def provision(config: EcuConfig) -> Provision:
     """Return what is pinned, read from the files that the configuration names. Raises ConfigError."""
     try:
-        key = load_pem_public_key(_read("image_public_key", config.image_public_key))
+        key = load_pem_public_key(read_file("image_public_key", config.image_public_key))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"image_public_key {config.image_public_key}: not a PEM public key") from error
     # One algorithm: the bootloader has no agility that could be attacked.
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"image_public_key {config.image_public_key}: not an Ed25519 key")
     try:
-        root = manifest.parse_root(_read("director_root", config.director_root))
+        root = manifest.parse_root(read_file("director_root", config.director_root))
     except ValueError as error:
         raise ConfigError(f"director_root {config.director_root}: {error}") from error
     return Provision(
@@ -66,7 +66,7 @@ def _read_decryption_key(path: Path | None) -> PrivateKey | None:
     if path is None:
         return None
     try:
-        return parse_private_key(_read("decryption_key", path).decode("ascii"))
+        return parse_private_key(read_file("decryption_key", path).decode("ascii"))
     except ValueError as error:
         raise ConfigError(f"decryption_key {path}: not an X25519 private key as 64 hexadecimal digits") from error
 
@@ -124,7 +124,7 @@ def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> Fi
     if not path.exists():
         try:
             memory = factory_memory(
-                _read("factory_image", config.factory_image),
+                read_file("factory_image", config.factory_image),
                 layout=layout,
                 policy=policy,
                 vin=config.vin,
@@ -133,7 +133,7 @@ def open_state(config: EcuConfig, layout: FlashLayout, policy: BootPolicy) -> Fi
             )
         except ConfigError as error:
             raise ConfigError(f"{error} ({config.factory_image})") from error
-        _write_whole(path, memory)
+        write_whole(path, memory)
         log.info("state file %s made from %s", path, config.factory_image)
     return FileBacking(path, size_bytes=layout.total_bytes)
 
@@ -145,7 +145,8 @@ def _versions(texts: Mapping[int, str]) -> dict[int, ImageVersion]:
         raise ConfigError(f"factory_versions: {error}") from error
 
 
-def _write_whole(path: Path, data: bytes | bytearray) -> None:
+def write_whole(path: Path, data: bytes | bytearray) -> None:
+    """Make a file, completely or not at all. Raises ConfigError."""
     # In the same folder, so that ``replace`` stays within one file system and is atomic.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,8 @@ def _write_whole(path: Path, data: bytes | bytearray) -> None:
         raise ConfigError(f"state_file {path}: cannot be made: {error.strerror}") from error
 
 
-def _read(what: str, path: Path) -> bytes:
+def read_file(what: str, path: Path) -> bytes:
+    """Return the contents of a file that the configuration names as ``what``. Raises ConfigError."""
     try:
         return path.read_bytes()
     except OSError as error:

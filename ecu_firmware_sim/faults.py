@@ -24,6 +24,8 @@ class FaultKind(StrEnum):
     CRASH_AFTER_CONFIRM = "crash-after-confirm"
     NRC = "nrc"
     SILENT = "silent"
+    PENDING = "pending"
+    FORGET_SESSION = "forget-session"
     POWER_CUT = "power-cut"
     POWER_CYCLE_AT = "power-cycle-at"
     SLOW_FLASH = "slow-flash"
@@ -40,6 +42,8 @@ _NUMBERS: Final[dict[FaultKind, tuple[str, ...]]] = {
     FaultKind.CRASH_AFTER_CONFIRM: (),
     FaultKind.NRC: ("service", "nrc"),
     FaultKind.SILENT: (),
+    FaultKind.PENDING: ("service",),
+    FaultKind.FORGET_SESSION: (),
     FaultKind.POWER_CUT: ("flash_operation",),
     FaultKind.POWER_CYCLE_AT: ("bytes",),
     FaultKind.SLOW_FLASH: ("factor",),
@@ -60,7 +64,15 @@ _OPTIONS: Final[dict[FaultKind, dict[str, float | str]]] = {
 }
 # Faults that may have a count. Of the others each is either a state (voltage) or acts once (power-cut).
 _COUNTED: Final = frozenset(
-    {FaultKind.NRC, FaultKind.SILENT, FaultKind.BOOT_FAIL, FaultKind.CRASH, FaultKind.CRASH_AFTER_CONFIRM}
+    {
+        FaultKind.NRC,
+        FaultKind.SILENT,
+        FaultKind.PENDING,
+        FaultKind.FORGET_SESSION,
+        FaultKind.BOOT_FAIL,
+        FaultKind.CRASH,
+        FaultKind.CRASH_AFTER_CONFIRM,
+    }
 )
 CLEAN: Final = "clean"
 """Another name for a cut before an operation."""

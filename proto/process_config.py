@@ -79,6 +79,8 @@ class EcuConfig(ProcessConfig):
     functional_id: int = 0x7DF
     isotp: IsoTpConfig = IsoTpConfig()
     timing: EcuTiming = EcuTiming()
+    personality: str | None = None
+    """A bootloader of another kind (``ecu_firmware_sim.personalities``). None: two slots and a slot table."""
     security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
     """The secret of security access: 32 bytes, hex."""
     security_algorithm: str = "hmac-sha256"
@@ -86,6 +88,7 @@ class EcuConfig(ProcessConfig):
     state_file: Path
     """The ECU's flash. The first start creates it from ``factory_image``."""
     factory_image: Path
+    """An MCUboot image; with a ``personality`` the bytes of its application, from the first address on."""
     factory_versions: dict[int, str] = {}
     """The versions in the vehicle at the factory, by image number. The ECU judges the factory image's dependencies by them."""
     image_public_key: Path

@@ -110,7 +110,9 @@ def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
     if name.startswith(LIBRARY):
         return SecurityAlgorithm(name, None, _library(name), secret)
     function = _BUILT_IN.get(name) or _find(name)
-    return SecurityAlgorithm(name, len(_call(name, function, _TRIAL_SEED, secret, 1)), function, secret)
+    key_bytes = len(_call(name, function, _TRIAL_SEED, secret, 1))
+    # Keys of these two are as long as the seed, which has another length in every kind of ECU.
+    return SecurityAlgorithm(name, None if function in (xor, add) else key_bytes, function, secret)
 
 
 def _library(name: str) -> Callable[..., bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -9,6 +10,17 @@ from pydantic import Field
 from otabench.proto.process_config import IsoTpConfig, ProcessConfig
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
+
+
+class FormerImage(ProcessConfig):
+    """The image that an ECU had when the gateway first met it: what a rollback flashes where there is no second slot."""
+
+    version: str
+    file: Path
+    file_format: str | None = None
+    """As ``bench.firmware.programs`` names it. None: an MCUboot container."""
+    start_address: int | None = None
+    """Where a raw binary belongs. None: the file has its own addresses."""
 
 
 class EcuEndpoint(ProcessConfig):
@@ -24,6 +36,10 @@ class EcuEndpoint(ProcessConfig):
     serial: str
     hardware_id: str
     profile: str = "iso14229-ab"
-    security_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+    security_secret: str = Field(default="", pattern=r"^([0-9a-f]{2}){0,255}$")
+    """In hex. Empty: the ECU has no security access, or its algorithm needs no secret."""
     security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
     """A built-in algorithm, ``module:function``, or ``library:PATH`` (see ``proto.security_algorithm``)."""
+    former_image: FormerImage | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
+    """Texts that the templates of a sequence profile may name, e.g. ``workshop_code``."""

@@ -26,8 +26,15 @@ from otabench.ecu_firmware_sim.personalities.refusal import SUPPRESS, Refused, s
 from otabench.ecu_firmware_sim.personalities.security import SecurityAccess
 from otabench.ecu_firmware_sim.uds.codes import Nrc, Session, Sid
 
-_SERIAL: Final = b"SIM-0001"
 _PRECONDITIONS: Final = 0x0203
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the ECU reports about itself (22 F18C, F190)."""
+
+    serial: str = "SIM-0001"
+    vin: str = "SIMULATEDVIN00001"
 
 
 @dataclass(frozen=True)
@@ -45,14 +52,26 @@ class Bootloader:
         personality: its differences from others.
         flash: its memory, of ``memory.FLASH_BYTES``.
         random_bytes: source of seeds.
+        identity: what it reports about itself.
+        key_for: returns the key for a seed and a level. None: each byte of the seed XOR the level's constant.
     """
 
-    def __init__(self, personality: Personality, flash: NorFlash, *, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        personality: Personality,
+        flash: NorFlash,
+        *,
+        random_bytes: Callable[[int], bytes],
+        identity: Identity | None = None,
+        key_for: Callable[[bytes, int], bytes] | None = None,
+    ) -> None:
         self.personality = personality
         self.flash = flash
         self.in_bootloader = False
         self.session = Session.DEFAULT
         self._random_bytes = random_bytes
+        self._identity = identity or Identity()
+        self._key_for = key_for
         self._stay = False
         """Whether the next boot stays in the bootloader: 10 02 was requested."""
         self._late: tuple[bytes, ...] = ()
@@ -70,7 +89,7 @@ class Bootloader:
     def _forget_all(self) -> None:
         self._memory = Memory(self.flash)
         self._programming = Programming(self.personality, self._memory)
-        self._security = SecurityAccess(self.personality.levels, self._random_bytes)
+        self._security = SecurityAccess(self.personality.levels, self._random_bytes, key_for=self._key_for)
 
     def _choose_software(self) -> None:
         self.in_bootloader = self._stay or not self.is_valid
@@ -80,6 +99,16 @@ class Bootloader:
     def lose_power(self) -> None:
         """Forget everything that is not in flash."""
         self._stay, self._late = False, ()
+
+    def forget_session(self) -> None:
+        """Return to the default session, locked, as after S3."""
+        self.session = Session.DEFAULT
+        self._security.lock()
+        self._programming.end_transfer()
+
+    def fail_application(self) -> None:
+        """Stay in the bootloader in place of an application that did not come up."""
+        self.in_bootloader, self.session = True, Session.DEFAULT
 
     @property
     def is_valid(self) -> bool:
@@ -154,11 +183,15 @@ class Bootloader:
 
     def _read(self, request: bytes) -> tuple[bytes, bool]:
         identifier = int.from_bytes(request[1:3], "big")
-        records: dict[int, bytes] = {0xF18C: _SERIAL, 0xF186: bytes((self.session,)), 0xF15B: bytes(10)}
+        records: dict[int, bytes] = {
+            0xF18C: self._identity.serial.encode("ascii"),
+            0xF186: bytes((self.session,)),
+            0xF15B: bytes(10),
+        }
         # Version and VIN are the application's: a tester must be able to do without them while the bootloader runs.
         if not self.in_bootloader:
             records[0xF189] = self.version.encode("ascii")
-            records[0xF190] = b"SIMULATEDVIN00001"
+            records[0xF190] = self._identity.vin.encode("ascii")
         if identifier not in records:
             raise Refused(Nrc.REQUEST_OUT_OF_RANGE)
         return b"\x62" + request[1:3] + records[identifier], False

@@ -12,9 +12,16 @@ from otabench.ecu_firmware_sim.uds.codes import Nrc, Session
 class SecurityAccess:
     """The levels of one ECU, all locked when this is made."""
 
-    def __init__(self, levels: Mapping[int, Level], random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        levels: Mapping[int, Level],
+        random_bytes: Callable[[int], bytes],
+        *,
+        key_for: Callable[[bytes, int], bytes] | None = None,
+    ) -> None:
         self._levels = levels
         self._random_bytes = random_bytes
+        self._key_for = key_for
         self._unlocked: set[int] = set()
         self._seeds: dict[int, bytes] = {}
 
@@ -41,7 +48,8 @@ class SecurityAccess:
         seed = self._seeds.pop(level, None)
         if seed is None:
             raise Refused(Nrc.REQUEST_SEQUENCE_ERROR)
-        if request[2:] != bytes(each ^ rule.key_xor for each in seed):
+        key = bytes(each ^ rule.key_xor for each in seed) if self._key_for is None else self._key_for(seed, level)
+        if request[2:] != key:
             raise Refused(Nrc.INVALID_KEY)
         self._unlocked.add(level)
         return bytes((0x67, sub))

@@ -19,6 +19,7 @@ class Due(StrEnum):
     REOPEN = "reopen"
     ANNOUNCE = "announce"
     SUPPLY = "supply"
+    S3 = "S3"
 
 
 class Deadlines:

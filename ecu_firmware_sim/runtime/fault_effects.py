@@ -9,6 +9,7 @@ import secrets
 import time
 from typing import Final
 
+from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.event_trace import EventTrace
 from otabench.ecu_firmware_sim.faults import Fault, FaultKind, Faults
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
@@ -49,6 +50,8 @@ class FaultEffects:
 
     def set(self, fault: Fault) -> None:
         """Set a fault; bit rot happens at once. Raises FaultError, FlashError."""
+        if fault.kind in (FaultKind.PENDING, FaultKind.FORGET_SESSION):
+            raise FaultError(f"{fault.kind}: only bootloaders of other kinds have it (`personality` in the bench file)")
         # The seed is drawn here and not in the flash, so that trace and control port show it and the cut can be repeated.
         if fault.kind is FaultKind.POWER_CUT:
             self._flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_an_operation_of_the_control_port_that_breaks_is_answered(
 ) -> None:
     monkeypatch.setitem(control_port._OPERATIONS, "state", broken)
     with EcuControlPort("127.0.0.1", free_port()) as control:
-        control.start(rig.ecu)
+        control.start(rig.ecu, partial(control_port.perform, rig.ecu))
         answer = control.server.answer(b'{"op": "state"}')
         control.stop()
     assert answer == {"ok": False, "error": "unforeseen ZeroDivisionError: a mistake; see the ECU's log"}

@@ -1,10 +1,11 @@
 """Which steps the ECUs of a bus do together, by one functional request, and which each does by itself. Pure.
 
-    for act in plan(ecus, link.functional_groups(), lambda profile: profile.sequence.pre_programming):
+    for act in plan(ecus, link.functional_groups(), pre_programming):
         ...
 
 A functional request reaches every ECU that listens to its address, also those that are not updated. So it is sent only if each of them
-has that step, with the same bytes. Otherwise the step goes to each ECU that has it, by its own identifier.
+has that step, with the same bytes. Otherwise the step goes to each ECU that has it, by its own identifier. This holds for named steps and
+for the steps of sequences (``to: all``) alike, so that ECUs with both kinds of profiles may share a bus.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from otabench.bench.gateway.flashing.steps import functional_request
+from otabench.bench.gateway.flashing import steps
+from otabench.bench.uds.flash_profiles import AnyProfile
 from otabench.bench.uds.profile import Profile, Step
+from otabench.bench.uds.sequence import steps as sequence_steps
+from otabench.bench.uds.sequence.steps import AnyStep, Common
+from otabench.bench.uds.services import suppressed
+
+AnyAct = Sequence[Step | AnyStep]
+_Key = bytes | tuple[str, int] | Step
 
 
 @dataclass(frozen=True)
@@ -21,18 +29,41 @@ class SharedStep:
     """One step of one or more ECUs.
 
     Attributes:
-        step: the step.
-        ecus: the ECUs that do it now.
-        functional_to: any ECU of the functional address to which the request is sent once; None: each ECU receives its own.
+        steps: the step of each ECU that does it now, in its own words.
+        request: what is sent to all ECUs at once; None: each ECU does its step by itself.
     """
 
-    step: Step
-    ecus: tuple[str, ...]
-    functional_to: str | None = None
+    steps: Mapping[str, Step | AnyStep]
+    request: bytes | None = None
+
+    @property
+    def ecus(self) -> tuple[str, ...]:
+        """The ECUs that do it now."""
+        return tuple(self.steps)
+
+
+def pre_programming(profile: AnyProfile) -> AnyAct:
+    """Return the steps before programming."""
+    return profile.sequence.pre_programming if isinstance(profile, Profile) else profile.sequences.pre_programming.steps
+
+
+def post_programming(profile: AnyProfile) -> AnyAct:
+    """Return the steps after programming."""
+    return (
+        profile.sequence.post_programming if isinstance(profile, Profile) else profile.sequences.post_programming.steps
+    )
+
+
+def functional_request(step: Step | AnyStep, profile: AnyProfile) -> bytes | None:
+    """Return the request of a step that can be sent to all ECUs at once, without its suppress bit; None if it cannot."""
+    if isinstance(step, Step):
+        assert isinstance(profile, Profile)
+        return steps.functional_request(step, profile)
+    return sequence_steps.functional_request(step)
 
 
 def plan(
-    ecus: Collection[str], groups: Iterable[Mapping[str, Profile]], steps_of: Callable[[Profile], Sequence[Step]]
+    ecus: Collection[str], groups: Iterable[Mapping[str, AnyProfile]], steps_of: Callable[[AnyProfile], AnyAct]
 ) -> list[SharedStep]:
     """Return the steps of all ECUs in an order that keeps each ECU's own.
 
@@ -43,24 +74,44 @@ def plan(
     """
     planned: list[SharedStep] = []
     for group in groups:
-        left = {name: list(steps_of(group[name])) for name in ecus if name in group}
+        own = {name: list(steps_of(profile)) for name, profile in group.items()}
+        keys = {
+            name: [_key(name, number, step, group[name]) for number, step in enumerate(steps)]
+            for name, steps in own.items()
+        }
+        left = {name: list(keys[name]) for name in ecus if name in group}
         while any(left.values()):
-            step = _next_step(left)
-            now = tuple(name for name, steps in left.items() if steps and steps[0] is step)
+            key = _next_key(left)
+            now = {
+                name: own[name][len(own[name]) - len(keys_left)]
+                for name, keys_left in left.items()
+                if keys_left and keys_left[0] == key
+            }
             for name in now:
                 left[name].pop(0)
-            requests = {
-                functional_request(step, profile) if step in steps_of(profile) else None for profile in group.values()
-            }
-            is_common = len(requests) == 1 and requests != {None} and len(now) == len(left)
-            planned.append(SharedStep(step, now, now[0] if is_common else None))
+            is_common = isinstance(key, bytes) and len(now) == len(left) and all(key in each for each in keys.values())
+            planned.append(SharedStep(now, _request(key, now) if is_common and isinstance(key, bytes) else None))
     return planned
 
 
-def _next_step(left: Mapping[str, Sequence[Step]]) -> Step:
+def _key(name: str, number: int, step: Step | AnyStep, profile: AnyProfile) -> _Key:
+    """Return a key that is equal for steps that may be done together."""
+    request = functional_request(step, profile)
+    if request is not None:
+        return request
+    return step if isinstance(step, Step) else (name, number)
+
+
+def _next_key(left: Mapping[str, Sequence[_Key]]) -> _Key:
     """Return the step that comes next: one for which no ECU has to do another one first, if there is one."""
-    firsts = [steps[0] for steps in left.values() if steps]
-    for step in firsts:
-        if all(step not in steps[1:] or steps[0] is step for steps in left.values()):
-            return step
+    firsts = [keys[0] for keys in left.values() if keys]
+    for key in firsts:
+        if all(key not in keys[1:] or keys[0] == key for keys in left.values()):
+            return key
     return firsts[0]
+
+
+def _request(request: bytes, now: Mapping[str, Step | AnyStep]) -> bytes:
+    """Return the request for all of these ECUs. Nobody answers it if no ECU's step waits for a response."""
+    nobody_waits = all(isinstance(step, Common) and step.suppress for step in now.values())
+    return suppressed(request) if nobody_waits else request

@@ -6,6 +6,7 @@ Rules:
 * A refusal is final at once. After a refused patch, send the full image.
 * An ECU is in its bootloader when neither slot holds an image that may run. It has no extended session then, so program it from the session
   that it is in.
+* ECUs with sequence profiles and two slots are staged by their sequences, in the same way. Those with a single bank are only looked at.
 
 The single steps are in ``steps``, the transfer of data in ``transfer``.
 """
@@ -18,20 +19,13 @@ from typing import Final
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayTiming
-from otabench.bench.gateway.flashing.common_steps import SharedStep, plan
+from otabench.bench.gateway.flashing.entering import Member, enter_all
 from otabench.bench.gateway.flashing.progress import ProgressSender
-from otabench.bench.gateway.flashing.reentry import means_lost
-from otabench.bench.gateway.flashing.steps import (
-    Work,
-    functional_request,
-    pre_programming_step,
-    programming_step,
-    title,
-)
+from otabench.bench.gateway.flashing.sequence_ecu import NOT_USABLE, SequenceEcu
+from otabench.bench.gateway.flashing.steps import Work, pre_programming_step, programming_step
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds import answers
 from otabench.bench.uds.bus_link import BusLink
-from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.errors import BusUnavailable, EcuLost, EcuRefused, FlashCanceled, FlashError, PatchRefused
 from otabench.bench.uds.identity import AWAIT_STEP, await_answer, read_slots
 from otabench.bench.uds.profile import Step
@@ -48,12 +42,14 @@ class BusProgramming:
         self,
         link: BusLink,
         *,
+        sequences: Mapping[str, SequenceEcu],
         timing: GatewayTiming,
         progress: ProgressListener,
         cancel: threading.Event,
         fetch_image: Callable[[str], None],
     ) -> None:
         self._link = link
+        self._sequences = sequences
         self._timing = timing
         self._progress = progress
         self._cancel = cancel
@@ -67,13 +63,19 @@ class BusProgramming:
             FlashError: see ``Vehicle.stage``.
             FlashCanceled: ``cancel`` was set.
         """
-        works = [self._work(image) for image in images]
+        works = [self._work(image) for image in images if image.ecu not in self._sequences]
         for work in works:
             work.progress.phase(Phase.WAITING, bytes_total=_bus_bytes(work))
         remaining = [work for work in works if not self._is_done(work)]
-        self._enter_all([work.client for work in remaining])
+        sequences = [work for work in map(self._sequence_work, images) if work is not None]
+        # In its bootloader an ECU has other steps, which it does by itself.
+        in_application = {ecu.name: ecu for ecu, _, _ in sequences if ecu.is_in_application()}
+        members: dict[str, Member] = {**{work.client.name: work.client for work in remaining}, **in_application}
+        self._entered |= enter_all(self._link, members, attempts=self._timing.stage_attempts)
         for work in remaining:
             self._stage_one(work)
+        for ecu, image, sender in sequences:
+            ecu.stage(image, sender=sender, cancel=self._cancel, is_entered=ecu.name in self._entered)
 
     def _work(self, image: EcuImage) -> Work:
         client = self._link.client(image.ecu)
@@ -86,6 +88,23 @@ class BusProgramming:
             use_patch=image.patch is not None,
         )
 
+    def _sequence_work(self, image: EcuImage) -> tuple[SequenceEcu, EcuImage, ProgressSender] | None:
+        """Return what is to be staged by a sequence; None for an ECU that is done, has a single bank, or has named steps."""
+        ecu = self._sequences.get(image.ecu)
+        if ecu is None:
+            return None
+        sender = ProgressSender(ecu.client, self._progress)
+        sender.phase(Phase.WAITING, bytes_total=image.file_length or image.image_length)
+        ecu.begin(image)
+        if ecu.runs_already(image):
+            sender.phase(Phase.STAGED, detail=f"runs {image.version} already")
+            return None
+        if ecu.is_single:
+            # It cannot be staged without being changed: it is programmed when all others are staged.
+            sender.phase(Phase.WAITING, bytes_total=image.image_length, detail=f"is programmed last; {NOT_USABLE}")
+            return None
+        return ecu, image, sender
+
     def _is_done(self, work: Work) -> bool:
         """Return whether the ECU runs the version already. Return False if it is silent: its own attempt follows and waits for it."""
         try:
@@ -96,56 +115,6 @@ class BusProgramming:
             work.progress.phase(Phase.STAGED, detail=f"runs {slots.active.version} already")
             return True
         return False
-
-    def _enter_all(self, clients: list[EcuClient]) -> None:
-        """Run pre-programming, with functional requests where all ECUs that hear them have the step.
-
-        An ECU that is silent or was reset meanwhile drops out here. It enters the session at the beginning of its own attempt.
-        """
-        present = {client.name: client for client in clients}
-        for act in plan(present, self._link.functional_groups(), lambda profile: profile.sequence.pre_programming):
-            for name in self._run_on_all(act, {name: present[name] for name in act.ecus if name in present}):
-                del present[name]
-        self._entered |= set(present)
-
-    def _run_on_all(self, act: SharedStep, clients: Mapping[str, EcuClient]) -> list[str]:
-        """Run one step on these ECUs. Return the names of those that did not answer, or were reset meanwhile.
-
-        Raises:
-            EcuRefused: one of them refuses the step.
-        """
-        lost = []
-        pending = dict(clients)
-        if act.functional_to is not None and clients:
-            request = functional_request(act.step, next(iter(clients.values())).profile)
-            assert request is not None
-            try:
-                for client in clients.values():
-                    client.discard_received()
-                name = f"{title(request, act.step)} (functional)"
-                self._link.send_functional(request, step=name, to=act.functional_to)
-            except BusUnavailable:
-                # The bus is away. Every ECU waits for it in its own attempt.
-                return list(clients)
-            for name, client in clients.items():
-                try:
-                    pre_programming_step(client, act.step, is_sent_already=True)
-                    del pending[name]
-                except (EcuLost, BusUnavailable):
-                    continue
-        for name, client in pending.items():
-            try:
-                pre_programming_step(client, act.step)
-            except (EcuLost, BusUnavailable):
-                lost.append(name)
-            except EcuRefused as error:
-                # Any refusal other than a lost session is final, for this ECU and so for the whole update.
-                if not means_lost(error):
-                    raise
-                attempts = self._timing.stage_attempts
-                client.emit("flash.reentry", step=error.step, attempt=1, of=attempts, reason=str(error))
-                lost.append(name)
-        return lost
 
     def _stage_one(self, work: Work) -> None:
         attempts = self._timing.stage_attempts

@@ -6,18 +6,25 @@ A change of phase is reported at once, and traced. Within a phase progress is re
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final, Protocol
 
 from otabench.bench.gateway.vehicle import EcuProgress, Phase, ProgressListener
-from otabench.bench.uds.client import EcuClient
 
 _MIN_INTERVAL_S: Final = 0.2
+
+
+class _Ecu(Protocol):
+    """An ECU with its part of the trace: a client of either kind."""
+
+    name: str
+
+    def emit(self, event: str, **data: Any) -> None: ...
 
 
 class ProgressSender:
     """The progress of one ECU, sent to a listener."""
 
-    def __init__(self, client: EcuClient, listener: ProgressListener) -> None:
+    def __init__(self, client: _Ecu, listener: ProgressListener) -> None:
         self._client = client
         self._listener = listener
         self._phase: Phase | None = None

@@ -15,22 +15,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.flashing.activation import Standing, describe_slots, standing
 from otabench.bench.gateway.flashing.reentry import with_reentry
+from otabench.bench.gateway.flashing.sequence_ecu import SequenceEcu
+from otabench.bench.gateway.flashing.sequence_runs import POLL_PAUSE_S
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.errors import BusUnavailable, FlashError, ProfileInvalid, TrialUnsteady
+from otabench.bench.uds.flash_profiles import AnyProfile
 from otabench.bench.uds.identity import read_slots
-from otabench.bench.uds.profile import Profile
 from otabench.bench.uds.slot_table import SlotTable
 
 STEP = "soak"
+_PATIENCE_S: Final = 10.0
 
 
-def soak_time_s(profiles: Mapping[str, Profile], configured_s: float | None) -> float:
+def soak_time_s(profiles: Mapping[str, AnyProfile], configured_s: float | None) -> float:
     """Return how long ECUs with these profiles soak together.
 
     Args:
@@ -59,7 +63,82 @@ def find_unsteadiness(before: SlotTable, now: SlotTable, version: str) -> str:
     return ""
 
 
-def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
+class Trial(Protocol):
+    """An ECU that runs new software, as the soak watches it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the ECU."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The version on trial."""
+        ...
+
+    @property
+    def poll_s(self) -> float:
+        """The longest time between two looks."""
+        ...
+
+    def begin(self) -> None:
+        """Read what later readings are compared with.
+
+        Raises:
+            FlashError: the ECU did not answer.
+        """
+        ...
+
+    def find_trouble(self) -> str:
+        """Return why the trial is unsteady; an empty text if it is steady."""
+        ...
+
+
+class TableTrial:
+    """A trial of an ECU with a slot table and named steps."""
+
+    def __init__(self, client: EcuClient, image: EcuImage) -> None:
+        self.name, self.version, self.poll_s = client.name, image.version, client.profile.soak.poll_s
+        self._client = client
+        self._before: SlotTable | None = None
+
+    def begin(self) -> None:
+        """See ``Trial``."""
+        self._before = with_reentry(self._client, lambda: read_slots(self._client))
+
+    def find_trouble(self) -> str:
+        """See ``Trial``."""
+        assert self._before is not None
+        before, client = self._before, self._client
+        return _look(
+            lambda: find_unsteadiness(before, read_slots(client), self.version),
+            patience_s=client.profile.reentry.max_duration_s,
+            pause_s=client.profile.timing.poll_pause_s,
+        )
+
+
+class SequenceTrial:
+    """A trial of an ECU with a sequence profile: it must keep running the version."""
+
+    def __init__(self, ecu: SequenceEcu, image: EcuImage) -> None:
+        self.name, self.version, self.poll_s = ecu.name, image.version, ecu.profile.soak.poll_s
+        self._ecu = ecu
+        self._image = image
+
+    def begin(self) -> None:
+        """See ``Trial``."""
+        self._ecu.require_running(self._image)
+
+    def find_trouble(self) -> str:
+        """See ``Trial``."""
+        return _look(self._require_running, patience_s=_PATIENCE_S, pause_s=POLL_PAUSE_S)
+
+    def _require_running(self) -> str:
+        self._ecu.require_running(self._image)
+        return ""
+
+
+def soak(trials: Sequence[Trial], time_s: float) -> None:
     """Watch the ECUs that run a trial for ``time_s``, all together. A time of 0 means no soak.
 
     Raises:
@@ -68,38 +147,36 @@ def soak(trials: Sequence[tuple[EcuClient, EcuImage]], time_s: float) -> None:
     """
     if not trials or time_s <= 0:
         return
-    before = {client.name: _read_baseline(client) for client, _ in trials}
+    for trial in trials:
+        trial.begin()
     started = time.monotonic()
     # At least one poll is at the end of the time, so the last part of the soak is watched, too.
-    polls = math.ceil(time_s / min(client.profile.soak.poll_s for client, _ in trials))
+    polls = math.ceil(time_s / min(trial.poll_s for trial in trials))
     for poll in range(1, polls + 1):
         # Points in time are computed from the start, so that slow polls do not lengthen the soak.
         time.sleep(max(0.0, started + time_s * poll / polls - time.monotonic()))
-        for client, image in trials:
-            _require_steady(client, image, before[client.name], since=started)
+        for trial in trials:
+            _require_steady(trial, since=started)
 
 
-def _read_baseline(client: EcuClient) -> SlotTable:
-    return with_reentry(client, lambda: read_slots(client))
-
-
-def _require_steady(client: EcuClient, image: EcuImage, before: SlotTable, *, since: float) -> None:
-    trouble = _poll_trial(client, image, before) and _poll_trial(client, image, before)
+def _require_steady(trial: Trial, *, since: float) -> None:
+    trouble = trial.find_trouble() and trial.find_trouble()
     if trouble:
         after_s = time.monotonic() - since
-        text = f"{image.version} did not run steadily, found after {after_s:.1f} s: {trouble}"
-        raise TrialUnsteady(text, ecu=client.name, step=STEP)
+        text = f"{trial.version} did not run steadily, found after {after_s:.1f} s: {trouble}"
+        raise TrialUnsteady(text, ecu=trial.name, step=STEP)
 
 
-def _poll_trial(client: EcuClient, image: EcuImage, before: SlotTable) -> str:
-    deadline = Deadline(client.profile.reentry.max_duration_s)
+def _look(read: Callable[[], str], *, patience_s: float, pause_s: float) -> str:
+    """Return what ``read`` finds. Wait for a bus that is away."""
+    deadline = Deadline(patience_s)
     while True:
         try:
-            return find_unsteadiness(before, read_slots(client), image.version)
+            return read()
         except BusUnavailable as error:
             # The bus is away, so this is not the ECU's silence.
             if deadline.has_passed():
                 return str(error)
         except FlashError as error:
             return str(error)
-        time.sleep(client.profile.timing.poll_pause_s)
+        time.sleep(pause_s)

@@ -14,25 +14,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.flashing import activation, soak
-from otabench.bench.gateway.flashing.common_steps import plan
+from otabench.bench.gateway.flashing.entering import enter_all
+from otabench.bench.gateway.flashing.finishing import finish_bus
 from otabench.bench.gateway.flashing.programming import BusProgramming
 from otabench.bench.gateway.flashing.progress import ProgressSender
-from otabench.bench.gateway.flashing.steps import functional_request, simple_step, title
+from otabench.bench.gateway.flashing.records import EcuRecords, FormerImages
+from otabench.bench.gateway.flashing.sequence_ecu import SequenceEcu
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds.bus_link import BusLink, ChannelOpener
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.dtcs import read_dtcs
 from otabench.bench.uds.endpoint import EcuEndpoint
-from otabench.bench.uds.errors import BusUnavailable, FlashCanceled, FlashError, SeveralFailed
+from otabench.bench.uds.errors import FlashCanceled, FlashError, SeveralFailed
 from otabench.bench.uds.identity import EcuIdentity, read_identity
-from otabench.bench.uds.profile import load
-from otabench.bench.uds.services import suppressed
+from otabench.bench.uds.sequence.profile import SequenceProfile
 from otabench.bench.uds.slot_table import SlotState
 from otabench.bench.uds.transport import open_channel
 from otabench.proto.conditions import ConditionSource, Quantity
@@ -59,11 +61,14 @@ class UdsVehicle:
             groups.setdefault(bus_key(endpoint), []).append(endpoint)
         self._links = [BusLink(endpoints, trace, opener=opener) for endpoints in groups.values()]
         self._link_of = {name: link for link in self._links for name in link.endpoints}
+        self._records = EcuRecords(config.state_dir / "ecus")
+        self._former = FormerImages(config.state_dir / "former")
+        self._sequence_ecus: dict[str, SequenceEcu] = {}
 
     def identify(self) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.identify``."""
         with self._job(None):
-            return {name: self._identity(link.client(name)) for name, link in self._link_of.items()}
+            return {name: self._identity(name) for name in self._link_of}
 
     def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
         """See ``Vehicle.read_conditions``."""
@@ -106,47 +111,66 @@ class UdsVehicle:
         """See ``Vehicle.activate``."""
         with self._job(job_id):
             self._keep_sessions()
-            pairs = self._pairs(images)
+            named, sequences = self._pairs(images), self._sequences(images)
             # Check all ECUs before the first one is changed. If one of them reports an unmet dependency, all others stay as they are (ADR
             # 6).
-            changing = [(client, image) for client, image in pairs if activation.needs_activation(client, image)]
+            changing = [(client, image) for client, image in named if activation.needs_activation(client, image)]
             for client, _ in changing:
                 ProgressSender(client, progress).phase(Phase.ACTIVATING)
             for client, image in changing:
                 activation.make_trial(client, image)
+            # Single banks last (ADR 11): from here on there are only resets left for the others. They come later, because a trial that
+            # runs while a single bank is programmed might run out of time.
+            self._put_into_use([(ecu, image) for ecu, image in sequences if ecu.is_single], progress)
             for client, image in changing:
                 # Reset only after all slots are trial slots. Until the first reset every ECU still runs its old version.
                 activation.reset_into_trial(client, image)
+            for ecu, image in sequences:
+                if not ecu.is_single:
+                    ecu.activate(image, sender=ProgressSender(ecu.client, progress))
 
     def verify(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.verify``."""
         with self._job(job_id):
             deadline = Deadline(self._timing.boot_timeout_s)
-            pairs, identities = self._pairs(images), {}
-            for client, image in pairs:
-                identity = activation.await_version(client, image.version, deadline=deadline)
-                confirmed = identity.active.state is SlotState.CONFIRMED
-                ProgressSender(client, progress).phase(Phase.CONFIRMED if confirmed else Phase.TRIAL)
-                identities[client.name] = identity
-            trials = [pair for pair in pairs if identities[pair[0].name].active.state is SlotState.TRIAL]
+            named, sequences = self._pairs(images), self._sequences(images)
+            identities = {
+                client.name: activation.await_version(client, image.version, deadline=deadline)
+                for client, image in named
+            }
+            identities |= {ecu.name: ecu.await_success(image, deadline=deadline) for ecu, image in sequences}
+            trials: list[soak.Trial] = [soak.TableTrial(client, image) for client, image in named]
+            trials += [soak.SequenceTrial(ecu, image) for ecu, image in sequences]
+            senders = {client.name: ProgressSender(client, progress) for client, _ in named}
+            senders |= {ecu.name: ProgressSender(ecu.client, progress) for ecu, _ in sequences}
+            on_trial = []
+            for trial in trials:
+                is_trial = identities[trial.name].active.state is SlotState.TRIAL
+                senders[trial.name].phase(Phase.TRIAL if is_trial else Phase.CONFIRMED)
+                on_trial += [trial] if is_trial else []
             time_s = self._soak_time_s(images)
-            for client, _ in trials if time_s > 0 else []:
-                ProgressSender(client, progress).phase(Phase.SOAKING, detail=f"for {time_s:g} s")
-            soak.soak(trials, time_s)
+            for trial in on_trial if time_s > 0 else []:
+                senders[trial.name].phase(Phase.SOAKING, detail=f"for {time_s:g} s")
+            soak.soak(on_trial, time_s)
             return identities
 
     def confirm(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
         """See ``Vehicle.confirm``."""
         with self._job(job_id):
             self._keep_sessions()
-            pairs = self._pairs(images)
+            named, sequences = self._pairs(images), self._sequences(images)
             # Confirming is the point of no return (ADR 3). First make sure that every ECU still runs the new version.
-            for client, image in pairs:
+            for client, image in named:
                 activation.require_running(client, image)
+            for ecu, image in sequences:
+                ecu.require_running(image)
             identities = {}
-            for client, image in pairs:
+            for client, image in named:
                 identities[client.name] = activation.confirm(client, image)
                 ProgressSender(client, progress).phase(Phase.CONFIRMED)
+            for ecu, image in sequences:
+                identities[ecu.name] = ecu.confirm(image)
+                ProgressSender(ecu.client, progress).phase(Phase.CONFIRMED)
             return identities
 
     def revert(self, images: list[EcuImage], *, job_id: str, progress: ProgressListener) -> Mapping[str, EcuIdentity]:
@@ -155,14 +179,12 @@ class UdsVehicle:
             self._keep_sessions()
             identities: dict[str, EcuIdentity] = {}
             problems: list[FlashError] = []
-            for client, image in self._pairs(images):
+            for name, sender, way_back in self._ways_back(images, progress):
                 try:
-                    identities[client.name] = activation.revert(
-                        client, image, boot_timeout_s=self._timing.boot_timeout_s
-                    )
-                    ProgressSender(client, progress).phase(Phase.REVERTED)
+                    identities[name] = way_back()
+                    sender.phase(Phase.REVERTED)
                 except FlashError as error:
-                    ProgressSender(client, progress).phase(Phase.FAILED, detail=str(error))
+                    sender.phase(Phase.FAILED, detail=str(error))
                     # Continue with the other ECUs, and report all failures together.
                     problems.append(error)
             if problems:
@@ -174,12 +196,7 @@ class UdsVehicle:
         with self._job(job_id):
             for link in self._links:
                 link.let_sessions_end()
-                try:
-                    self._finish_bus(link)
-                except BusUnavailable:
-                    # The failure is traced. Without TesterPresent the ECUs end their sessions by themselves (S3).
-                    continue
-                self._trace_dtcs(link)
+                finish_bus(link, self._sequence_ecu)
 
     def close(self) -> None:
         """See ``Vehicle.close``."""
@@ -194,26 +211,47 @@ class UdsVehicle:
         if link is None:
             return None
         try:
-            return source.read(link.client(source.ecu).read(source.identifier))
+            has_sequences = self._has_sequences(source.ecu)
+            client = link.sequence_client(source.ecu) if has_sequences else link.client(source.ecu)
+            return source.read(client.read(source.identifier))
         except FlashError:
             # The exchange is in the trace. For the conditions it is enough that the value is not known.
             return None
 
-    @staticmethod
-    def _identity(client: EcuClient) -> EcuIdentity:
-        return replace(read_identity(client), dtcs=tuple(str(dtc) for dtc in read_dtcs(client)))
+    def _ways_back(
+        self, images: list[EcuImage], progress: ProgressListener
+    ) -> list[tuple[str, ProgressSender, Callable[[], EcuIdentity]]]:
+        """Return how each ECU is reverted: single banks first, because they were changed last, and have no other slot (ADR 11)."""
+        ways: list[tuple[str, ProgressSender, Callable[[], EcuIdentity]]] = []
+        for ecu, image in sorted(self._sequences(images), key=lambda each: not each[0].is_single):
+            sender = ProgressSender(ecu.client, progress)
+            ways.append((ecu.name, sender, partial(ecu.revert, image, sender=sender)))
+        for client, image in self._pairs(images):
+            way = partial(activation.revert, client, image, boot_timeout_s=self._timing.boot_timeout_s)
+            ways.append((client.name, ProgressSender(client, progress), way))
+        return ways
 
-    @staticmethod
-    def _trace_dtcs(link: BusLink) -> None:
-        """Trace the stored trouble codes of all ECUs, now that DTC setting is on again."""
-        for name in link.endpoints:
-            client = link.client(name)
-            try:
-                dtcs = read_dtcs(client)
-            except FlashError:
-                # The exchange without a response is in the trace already.
-                continue
-            client.emit("ecu.dtcs", dtcs=[str(dtc) for dtc in dtcs])
+    def _put_into_use(self, singles: list[tuple[SequenceEcu, EcuImage]], progress: ProgressListener) -> None:
+        """Program ECUs with a single bank, and start them: one after the other on each bus."""
+        for link in self._links:
+            mine = [(ecu, image) for ecu, image in singles if ecu.name in link.endpoints]
+            members = {ecu.name: ecu for ecu, image in mine if not ecu.runs_already(image) and ecu.is_in_application()}
+            entered = enter_all(
+                link,
+                members,
+                attempts=self._timing.stage_attempts,
+                # The others must keep their sessions.
+                may_address_all=link.endpoints.keys() <= members.keys(),
+            )
+            for ecu, image in mine:
+                sender = ProgressSender(ecu.client, progress)
+                ecu.put_into_use(image, sender=sender, is_entered=ecu.name in entered)
+
+    def _identity(self, name: str) -> EcuIdentity:
+        if self._has_sequences(name):
+            return self._sequence_ecu(name).reading.identity()
+        client = self._link_of[name].client(name)
+        return replace(read_identity(client), dtcs=tuple(str(dtc) for dtc in read_dtcs(client)))
 
     def _stage_bus(
         self,
@@ -224,36 +262,47 @@ class UdsVehicle:
         fetch_image: Callable[[str], None],
     ) -> None:
         try:
-            BusProgramming(link, timing=self._timing, progress=progress, cancel=stop, fetch_image=fetch_image).stage(
-                images
-            )
+            BusProgramming(
+                link,
+                sequences={ecu.name: ecu for ecu, _ in self._sequences(images)},
+                timing=self._timing,
+                progress=progress,
+                cancel=stop,
+                fetch_image=fetch_image,
+            ).stage(images)
         except BaseException:
             # An update is all or nothing, so the other buses need not finish.
             stop.set()
             raise
 
-    @staticmethod
-    def _finish_bus(link: BusLink) -> None:
-        """Run post-programming on every ECU of a bus. What fails is traced, and no reason to stop."""
-        profiles = {name: profile for group in link.functional_groups() for name, profile in group.items()}
-        for act in plan(profiles, link.functional_groups(), lambda profile: profile.sequence.post_programming):
-            request = functional_request(act.step, profiles[act.ecus[0]])
-            if request is not None and act.functional_to is not None:
-                # Nobody waits for the responses, so suppress them (bit 7 of the sub-function).
-                request = suppressed(request)
-                name = f"{title(request, act.step)} (functional)"
-                link.send_functional(request, step=name, to=act.functional_to, is_best_effort=True)
-                continue
-            for ecu in act.ecus:
-                with suppress(FlashError):
-                    simple_step(link.client(ecu), act.step)
+    def _has_sequences(self, name: str) -> bool:
+        return isinstance(self._link_of[name].profile(name), SequenceProfile)
+
+    def _sequence_ecu(self, name: str) -> SequenceEcu:
+        client = self._link_of[name].sequence_client(name)
+        ecu = self._sequence_ecus.get(name)
+        # A bus that was closed has new clients.
+        if ecu is None or ecu.client is not client:
+            ecu = SequenceEcu(client, records=self._records, former=self._former, timing=self._timing)
+            self._sequence_ecus[name] = ecu
+        return ecu
 
     def _pairs(self, images: list[EcuImage]) -> list[tuple[EcuClient, EcuImage]]:
+        """Return the ECUs with named steps, each with its image."""
         self._require_known(images)
-        return [(self._link_of[image.ecu].client(image.ecu), image) for image in images]
+        return [
+            (self._link_of[image.ecu].client(image.ecu), image)
+            for image in images
+            if not self._has_sequences(image.ecu)
+        ]
+
+    def _sequences(self, images: list[EcuImage]) -> list[tuple[SequenceEcu, EcuImage]]:
+        """Return the ECUs with sequence profiles, each with its image."""
+        self._require_known(images)
+        return [(self._sequence_ecu(image.ecu), image) for image in images if self._has_sequences(image.ecu)]
 
     def _soak_time_s(self, images: list[EcuImage]) -> float:
-        profiles = {image.ecu: load(self._link_of[image.ecu].endpoints[image.ecu].profile) for image in images}
+        profiles = {image.ecu: self._link_of[image.ecu].profile(image.ecu) for image in images}
         return soak.soak_time_s(profiles, self._timing.soak_s)
 
     def _require_known(self, images: list[EcuImage]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class BlockKind(StrEnum):
@@ -88,10 +89,33 @@ class Material:
         return self.erase or own
 
 
+class Area(BaseModel):
+    """A part of the ECU's memory that is sent as a block of its own. A program file is cut at its borders.
+
+    Attributes:
+        address, length: where it is.
+        kind: of its blocks: a file may contain the driver for RAM beside the application.
+        id: the ECU's number for it, if it numbers its memory.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: int = Field(ge=0, lt=2**64)
+    length: int = Field(ge=1, lt=2**64)
+    kind: BlockKind = BlockKind.APPLICATION
+    id: int | None = Field(default=None, ge=0, lt=2**32)
+
+    @property
+    def end(self) -> int:
+        """The first address behind it."""
+        return self.address + self.length
+
+
 class Layout(BaseModel):
     """How an ECU expects its blocks: in whole units of flash, and as few as possible.
 
     Attributes:
+        areas: parts of the memory that are blocks of their own.
         fill: the byte that fills gaps and ends.
         max_gap_bytes: two blocks with at most this gap are joined.
         align_bytes: blocks begin and end at multiples of it, because many flash controllers write only whole words or pages.
@@ -104,18 +128,54 @@ class Layout(BaseModel):
     max_gap_bytes: int = Field(default=0, ge=0, le=1 << 24)
     align_bytes: int = Field(default=1, ge=1, le=1 << 20)
     erase_sector_bytes: int = Field(default=1, ge=1, le=1 << 24)
+    areas: tuple[Area, ...] = ()
+
+    @model_validator(mode="after")
+    def _areas_apart(self) -> Layout:
+        for before, after in pairwise(sorted(self.areas, key=lambda area: area.address)):
+            if after.address < before.end:
+                raise ValueError(f"areas: those at 0x{before.address:X} and 0x{after.address:X} overlap")
+        return self
 
 
 def lay_out(material: Material, layout: Layout) -> Material:
-    """Return the material with its application blocks aligned and joined, and its areas to erase in whole sectors.
+    """Return the material with its blocks cut at areas, application blocks aligned and joined, and areas to erase in whole sectors.
 
     Compressed or encrypted blocks stay as they are, because their bytes are not the bytes of the memory. Blocks with records and drivers in
     RAM stay as they are, too.
     """
-    blocks = [block for block in material.blocks if block.kind is not BlockKind.APPLICATION]
-    blocks += _joined(material.of_kind(BlockKind.APPLICATION), layout)
+    cut = [part for block in material.blocks for part in _cut(block, layout.areas)]
+    drivers = [block for block in cut if block.kind is not BlockKind.APPLICATION]
+    blocks = drivers + _joined([block for block in cut if block.kind is BlockKind.APPLICATION], layout)
     laid = replace(material, blocks=tuple(blocks))
     return replace(laid, erase=tuple(_sectors(laid.areas(), layout.erase_sector_bytes)))
+
+
+def _cut(block: Block, areas: Sequence[Area]) -> list[Block]:
+    """Return a block cut at the borders of the areas, each part with the area's kind and number."""
+    if block.kind is not BlockKind.APPLICATION or not areas:
+        return [block]
+    if block.data_format:
+        # Its bytes are not those of the memory. It belongs to an area as a whole.
+        return [_in_area(block, next((area for area in areas if area.address <= block.address < area.end), None))]
+    borders = {border for area in areas for border in (area.address, area.end)}
+    cuts = sorted({block.address, _end(block), *(each for each in borders if block.address < each < _end(block))})
+    parts = []
+    for start, end in pairwise(cuts):
+        part = replace(
+            block,
+            address=start,
+            data=block.data[start - block.address : end - block.address],
+            records=tuple(record for record in block.records if start <= record[0] < end),
+        )
+        parts.append(_in_area(part, next((area for area in areas if area.address <= start < area.end), None)))
+    return parts
+
+
+def _in_area(block: Block, area: Area | None) -> Block:
+    if area is None:
+        return block
+    return replace(block, kind=area.kind, block_id=block.block_id if area.id is None else area.id)
 
 
 def _joined(blocks: Iterable[Block], layout: Layout) -> list[Block]:
@@ -124,6 +184,8 @@ def _joined(blocks: Iterable[Block], layout: Layout) -> list[Block]:
         new = block if block.data_format or block.records else _aligned(block, layout)
         last = joined[-1] if joined else None
         plain = last is not None and not (last.data_format or new.data_format or last.records or new.records)
+        # Parts of a block that was cut meet at the border of an area: there they stay apart.
+        plain = plain and not any(block.address in (area.address, area.end) for area in layout.areas)
         if last is not None and plain and new.address - _end(last) <= layout.max_gap_bytes:
             joined[-1] = _one(last, new, layout.fill)
         else:

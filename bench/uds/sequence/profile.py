@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from otabench.bench import yaml_text
 from otabench.bench.finding import Finding, fail, nearest, unknown_key_remedy
 from otabench.bench.uds.profile import Soak
-from otabench.bench.uds.sequence.material import BlockKind, Layout
+from otabench.bench.uds.sequence.material import Area, BlockKind, Layout
 from otabench.bench.uds.sequence.sections import (
     Bootloader,
     Confirming,
@@ -76,6 +76,13 @@ class KeepAlive(_Model):
     every_s: float = Field(default=2.0, gt=0, le=60)
     request: TemplateText = Template.parse("3E 80")
     functional: bool = True
+
+    @field_validator("request")
+    @classmethod
+    def _is_constant(cls, given: Template) -> Template:
+        if not given.constant:
+            raise ValueError("it is sent at any time: give constant bytes")
+        return given
 
 
 class Acts(_Model):
@@ -161,6 +168,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "times": Times,
     "keep_alive": KeepAlive,
     "layout": Layout,
+    "areas": Area,
     "length": BlockLength,
     "status": Status,
     "poll": Poll,

@@ -106,6 +106,12 @@ class Bootloader(_Model):
     did: Word
     expect: PatternText
 
+    @model_validator(mode="after")
+    def _is_constant(self) -> Bootloader:
+        if self.expect.fields:
+            raise ValueError("expect: fields exist in a sequence only; give constant bytes, ?? for any")
+        return self
+
 
 class SlotsKind(StrEnum):
     """What holds the ECU's images."""

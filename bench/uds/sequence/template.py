@@ -121,6 +121,11 @@ class Template:
         """The fields, in order."""
         return tuple(part for part in self.parts if isinstance(part, Field))
 
+    @property
+    def constant(self) -> bytes | None:
+        """The bytes of a template without fields; None with fields."""
+        return None if self.fields else b"".join(part for part in self.parts if isinstance(part, bytes))
+
     def render(self, scope: Scope) -> bytes:
         """Return the bytes.
 

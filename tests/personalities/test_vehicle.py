@@ -1,0 +1,107 @@
+"""The gateway updates vehicles of other bootloaders, by their shipped profiles, and rolls them back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from otabench.bench.gateway.vehicle import Payload
+from otabench.bench.uds.errors import EcuRefused, FlashError
+from otabench.bench.uds.slot_table import SlotState
+from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
+from tests.personalities.on_bus import BusRig, EcuOnBus, virtual_bus
+
+SAMPLE = "single-bank"
+EACH = [pytest.param(name, marks=[] if name == SAMPLE else pytest.mark.exhaustive) for name in sorted(PERSONALITIES)]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_an_update_and_its_way_back(name: str, tmp_path: Path) -> None:
+    with EcuOnBus(name, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        before = rig.vehicle.identify()[name]
+        assert (before.serial, before.hardware_id, before.software_version) == ("SN-1", f"{name}-mcu", "1.0.0")
+        assert [slot.state for slot in before.slots] == [SlotState.CONFIRMED], "one bank, one slot"
+        after = rig.update(rig.images("2.0.0"))[name]
+        assert (ecu.runs, after.software_version, after.active.state) == ("2.0.0", "2.0.0", SlotState.CONFIRMED)
+        images = rig.images("3.0.0")
+        rig.stage(images, "job-2")
+        assert ecu.runs == "2.0.0", "a single bank is not touched before all others are staged"
+        rig.activate(images, "job-2")
+        assert ecu.runs == "3.0.0"
+        reverted = rig.revert(images, "job-2")[name]
+        assert (ecu.runs, reverted.software_version) == ("2.0.0", "2.0.0")
+
+
+def test_programming_that_power_interrupts_goes_on_in_the_bootloader(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        ecu.control("fault", kind="power-cut", flash_operation=4, off_s=0.1)
+        rig.activate(images)
+        assert ecu.runs == "2.0.0"
+        sent = rig.requests(SAMPLE)
+        assert sent.count("31010203") == 1, "the bootloader has no preconditions to check"
+        assert any(event.event == "flash.in_bootloader" for event in rig.events())
+
+
+def test_a_gateway_that_was_killed_goes_on_in_the_bootloader_and_knows_the_way_back(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        ecu.control("fault", kind="nrc", service=0x36, nrc=0x72, count=2)
+        with pytest.raises(EcuRefused, match=r"36 01 transfer data.*given up after 3 attempts"):
+            rig.activate(images)
+        assert ecu.runs == "", "there is no application"
+        rig.restart()
+        identity = rig.vehicle.identify()[SAMPLE]
+        assert (identity.software_version, identity.active.state) == ("0.0.0", SlotState.INVALID)
+        rig.activate(images)
+        assert ecu.runs == "2.0.0"
+        rig.restart()
+        rig.revert(images)
+        assert ecu.runs == "1.0.0"
+        assert rig.vehicle.identify()[SAMPLE].software_version == "1.0.0"
+        rig.revert(images)
+        assert ecu.runs == "1.0.0", "a second reverting has nothing to do"
+
+
+def test_without_the_image_before_a_rollback_fails_and_names_what_is_missing(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu], knows_former=False) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        rig.activate(images)
+        with pytest.raises(FlashError, match=r"revert: the image of 1\.0\.0 is not at hand: have the image flashed"):
+            rig.revert(images)
+        assert ecu.runs == "2.0.0"
+
+
+def test_an_image_that_does_not_come_up_leaves_its_bootloader_and_is_reverted(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        ecu.control("fault", kind="boot-fail", count=1)
+        rig.activate(images)
+        with pytest.raises(FlashError, match=r"2\.0\.0 did not come up in time: it is in its bootloader"):
+            rig.verify(images)
+        rig.revert(images)
+        assert ecu.runs == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("file_format", "problem"),
+    [
+        ("S-record", "it is Intel HEX, but S-record was signed"),
+        (None, "it is an MCUboot image, but flash profile single-bank sends program files"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_refused_before_anything_is_sent(
+    file_format: str | None, problem: str, tmp_path: Path
+) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        (image,) = rig.images("2.0.0")
+        wrong = replace(image, payload=Payload(file_format) if file_format else None)
+        with pytest.raises(FlashError, match=problem):
+            rig.stage([wrong])
+        assert set(rig.requests(SAMPLE)) == {"22f189"}, "only its version was read"
