@@ -82,7 +82,7 @@ ADAPTERS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "isotp": {
         "bench": ("bench/uds/transport/",),
-        "ecu_firmware_sim": ("ecu_firmware_sim/bus/user.py",),
+        "ecu_firmware_sim": ("ecu_firmware_sim/bus/user_space_isotp.py",),
     },
     "imgtool": {"bench": ("bench/firmware/images.py",), "cloud": (), "ecu_firmware_sim": ()},
     "bsdiff4": {

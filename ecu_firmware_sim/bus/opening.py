@@ -25,7 +25,7 @@ def open_transport(config: EcuConfig, waker: Waker) -> Transport:
             )
         return KernelTransport(config, waker)
     # Late, because python-can takes long to import and the kernel's transport does not need it.
-    from otabench.ecu_firmware_sim.bus.user import UserTransport
+    from otabench.ecu_firmware_sim.bus.user_space_isotp import UserTransport
 
     return UserTransport(config, waker)
 

@@ -1,6 +1,6 @@
 """ISO-TP between tester and ECUs, as one small udsoncan connection per ECU.
 
-Two implementations behave alike: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp in user space (``user``).
+Two implementations behave alike: the kernel's CAN_ISOTP sockets (``kernel``) and can-isotp in user space (``user_space``).
 ``open_channel`` chooses one of them. They raise only ``TransportError`` and its subclasses.
 """
 

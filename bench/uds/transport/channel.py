@@ -1,6 +1,6 @@
 """The abstract interface of a bus for the tester: one connection per ECU, and functional requests to all ECUs.
 
-``kernel`` and ``user`` implement the interface, and ``opening`` chooses between them. This module also holds what both need: single frames,
+``kernel`` and ``user_space`` implement the interface, and ``opening`` chooses between them. This module also holds what both need: single frames,
 addresses, and the limit for waiting on a full transmit queue.
 """
 

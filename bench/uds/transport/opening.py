@@ -50,7 +50,7 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
     """
     # Imported late: python-can and can-isotp take long to import, and the kernel's implementation does not need them.
     from otabench.bench.uds.transport.kernel import KernelChannel
-    from otabench.bench.uds.transport.user import UserChannel
+    from otabench.bench.uds.transport.user_space import UserChannel
 
     # The kernel's ISO-TP needs a network interface, which only socketcan has.
     is_socketcan = bus.get("interface") == "socketcan"

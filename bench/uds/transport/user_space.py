@@ -2,7 +2,7 @@
 
 Rules:
 
-* A channel has one ``can.Bus`` and one ``Notifier`` (``user_bus``), because python-can allows only one Notifier per bus.
+* A channel has one ``can.Bus`` and one ``Notifier`` (``user_space_bus``), because python-can allows only one Notifier per bus.
 * ``blocking_send`` lets P2 start when the last frame was sent. Without it, udsoncan starts P2 when the payload is queued.
 * The stack reports errors to a handler in its own thread. The handler maps them to ``errors``; they are raised where the caller waits.
 * A block size of 0 (no limit) becomes 8. Interfaces without back-pressure lose frames of unlimited blocks: udp_multicast and a classic
@@ -29,7 +29,7 @@ from otabench.bench.uds.transport.channel import (
     single_frame,
     with_bus_fd,
 )
-from otabench.bench.uds.transport.user_bus import UserBus
+from otabench.bench.uds.transport.user_space_bus import UserBus
 from otabench.proto.isotp_address import EndAddress
 from otabench.proto.process_config import IsoTpConfig
 

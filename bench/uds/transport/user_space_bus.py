@@ -1,4 +1,4 @@
-"""A python-can bus with its Notifier, shared by the connections of ``user``. It can be opened again after a failure.
+"""A python-can bus with its Notifier, shared by the connections of ``user_space``. It can be opened again after a failure.
 
 Rules:
 
