@@ -11,6 +11,7 @@ test's name decides which fifth it is in, so an added test moves no other. Tests
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -63,10 +64,19 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         here = kept
         kept = [item for item in here if needs_kernel_can(item) == (where == NEEDED)]
         if list_file := config.getoption("--kernel-can-files"):
-            left_out = dict.fromkeys(item.nodeid.partition("::")[0] for item in here if item not in set(kept))
-            Path(list_file).write_text("".join(f"{name}\n" for name in left_out))
+            here_only = set(kept)
+            left_out = dict.fromkeys(item.nodeid.partition("::")[0] for item in here if item not in here_only)
+            _write_at_once(Path(list_file), "".join(f"{name}\n" for name in left_out))
     if share:
         kept = [i for i in kept if i.get_closest_marker("every_bench") or is_in_share(i.nodeid, share)]
     if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        still_there = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in still_there])
         items[:] = kept
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    """Write a file that ``setup/run-tests`` waits for, and that every worker of pytest-xdist writes."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(text)
+    new.replace(path)
