@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from otabench.proto.periodic import PeriodicFrame
+from tests.waiting import PATIENCE_S
 
 _TALK = """
 import json, sys
@@ -44,5 +45,5 @@ def talking(frames: Sequence[PeriodicFrame], *, channel: str) -> Iterator[None]:
         assert process.stdout.readline() == "False\n"
     finally:
         process.stdin.close()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         process.stdout.close()

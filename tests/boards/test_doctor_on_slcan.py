@@ -5,9 +5,7 @@ Linux' slcan driver makes controller states, carrier and error frames of what th
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +16,11 @@ from otabench.bench.topology import bench_file
 from tests.boards import adapter
 from tests.boards.adapter import ADAPTER, BEHIND, Adapter, plugged_in
 from tests.boards.wiring import Wiring
+from tests.command_line import run_otabench
 from tests.needs import needs
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.vcan, needs(not adapter.missing(), adapter.missing())]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -34,9 +32,7 @@ def plugged(tmp_path: Path) -> Iterator[Adapter]:
 
 
 def otabench(*arguments: str, cwd: Path) -> tuple[int, list[str]]:
-    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=60, env=environment)
+    done = run_otabench(*arguments, cwd=cwd)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, done.stdout.splitlines()
 

@@ -76,7 +76,7 @@ def ecu() -> Iterator[None]:
 def ask(connection: IsoTpConnection) -> bytes:
     connection.empty_rxqueue()
     connection.send(b"\x3e\x00")
-    return bytes(connection.wait_frame(timeout=5.0, exception=True) or b"")
+    return bytes(connection.wait_frame(timeout=PATIENCE_S, exception=True) or b"")
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:

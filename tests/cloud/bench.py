@@ -165,7 +165,7 @@ class Cloud:
         """Send the signal and return the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(timeout=20)
+        status = self.process.wait(timeout=60)
         self._close_channels()
         return status
 

@@ -9,7 +9,7 @@ import pytest
 from otabench.bench.errors import WaitTimeout
 from otabench.bench.pytest_plugin.handles import Ecu, Power
 from otabench.bench.pytest_plugin.uds import Client, IsoTpLink, key_of
-from tests.diagnostics.conftest import Ask
+from tests.diagnostics.conftest import ANSWER_S, Ask
 
 S3_S = 5.0
 
@@ -80,7 +80,7 @@ def test_without_supply_it_is_silent(isotp: IsoTpLink, power: Power) -> None:
     with pytest.raises(WaitTimeout):
         isotp.request(bytes.fromhex("3E00"), timeout_s=0.3)
     power.on()
-    assert isotp.request(bytes.fromhex("3E00"), timeout_s=3) == bytes.fromhex("7E00")
+    assert isotp.request(bytes.fromhex("3E00"), timeout_s=ANSWER_S) == bytes.fromhex("7E00")
 
 
 @pytest.mark.every_bench

@@ -20,6 +20,7 @@ from otabench.proto.image_format import ImageVersion
 from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
 from otabench.proto.ota_pb2 import Campaign
 from otabench.proto.trace import TraceEvent, read
+from tests.waiting import PATIENCE_S
 
 IMAGE_SIZE_BYTES: Final = 24 * 1024
 VERSIONS: Final = tuple(f"{major}.0.0" for major in range(1, 81))
@@ -66,7 +67,7 @@ def states(bench: Bench) -> dict[str, EcuState]:
     return found
 
 
-def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = 15.0) -> None:
+def wait_until_confirmed(bench: Bench, version: str, *, timeout_s: float = PATIENCE_S) -> None:
     """Wait until all ECUs are up, in their application, and run that version in a CONFIRMED slot."""
     deadline = time.monotonic() + timeout_s
     wanted = dict.fromkeys(bench.topology.ecus, EcuState(version, "CONFIRMED"))
@@ -98,7 +99,7 @@ class LivingBench:
         bench = self.bench
         return bench.jobs.start_campaign(version=self.next_version, **arguments).job_id
 
-    def approve(self, *, timeout_s: float = 30.0) -> None:
+    def approve(self, *, timeout_s: float = PATIENCE_S) -> None:
         """Wait for the question and answers Install."""
         self.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
         self.bench.jobs.decide("install")
@@ -119,7 +120,7 @@ class LivingBench:
         wait_until_confirmed(self.bench, self.version)
         return job
 
-    def expect_cloud_knows(self, state: JobState, *, timeout_s: float = 20.0) -> None:
+    def expect_cloud_knows(self, state: JobState, *, timeout_s: float = PATIENCE_S) -> None:
         """The cloud has heard how the last campaign's only job ended, and that nothing else is told of it."""
         assert self.bench.jobs.campaign is not None
         deadline = time.monotonic() + timeout_s
@@ -160,7 +161,7 @@ class LivingBench:
         slots = [slot for state in bench.ecus.states().values() for slot in state["slots"]]
         self._staged = {slot["version"] for slot in slots if slot["state"] == "STAGED"}
 
-    def _wait_until_no_job_is_open(self, *, timeout_s: float = 20.0) -> None:
+    def _wait_until_no_job_is_open(self, *, timeout_s: float = PATIENCE_S, cancel_after_s: float = 20.0) -> None:
         """The cloud has heard the end of every job; what a failed test left open is cancelled."""
         operator = self.bench.operator
         deadline = time.monotonic() + timeout_s
@@ -169,7 +170,7 @@ class LivingBench:
             if not left:
                 return
             assert time.monotonic() < deadline, f"still open: {left}"
-            if time.monotonic() > deadline - timeout_s / 2:
+            if time.monotonic() > deadline - timeout_s + cancel_after_s:
                 for campaign_id in left:
                     operator.cancel_campaign(campaign_id, reason="the test is over")
             time.sleep(0.1)

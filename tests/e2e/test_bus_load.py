@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from otabench.bench.topology import bench_file
 from otabench.proto import trace
 from otabench.proto.job_states import JobState
 from tests.boards import rig
+from tests.command_line import run_otabench
 from tests.e2e.living_bench import quick_options, wait_until_confirmed
 from tests.needs import needs
 
@@ -105,12 +104,9 @@ def test_a_load_is_set_shown_and_cleared_from_another_terminal(
     ],
 )
 def test_a_wrong_load_is_one_line_on_stderr_and_exit_status_2(
-    loaded: Bench, arguments: tuple[str, ...], expected: str
+    loaded: Bench, arguments: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", "fault", *arguments]
-    done = subprocess.run(
-        [*command, "--run", str(loaded.folder.root)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_otabench("fault", *arguments, "--run", str(loaded.folder.root), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, ""), done
     (line,) = done.stderr.splitlines()
     assert line.startswith("otabench: ") and expected in line

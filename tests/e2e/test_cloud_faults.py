@@ -21,7 +21,7 @@ def test_a_dead_broker_delays_an_update_and_never_loses_it(living: LivingBench) 
 def test_the_broker_comes_back_in_the_middle(living: LivingBench) -> None:
     living.bench.processes.kill("broker")
     living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     living.bench.processes.start("broker")
     living.bench.jobs.decide("install")
     living.expect_updated()
@@ -31,7 +31,7 @@ def test_the_broker_comes_back_in_the_middle(living: LivingBench) -> None:
 def test_the_control_plane_killed_in_the_middle_hears_the_rest_when_it_is_back(living: LivingBench, state: str) -> None:
     bench = living.bench
     living.start_campaign()
-    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     if state == "WAITING_FOR_APPROVAL":
         bench.processes.kill("cloud-control")
         bench.processes.start("cloud-control")
@@ -48,10 +48,10 @@ def test_the_control_plane_killed_in_the_middle_hears_the_rest_when_it_is_back(l
 def test_the_artifact_server_dead_at_the_download_is_waited_for(living: LivingBench) -> None:
     bench = living.bench
     living.start_campaign(transfer=TransferPolicy.FULL)
-    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     bench.processes.kill("cloud-artifacts")
     bench.jobs.decide("install")
-    job = bench.jobs.wait_for(JobState.DOWNLOADING, timeout_s=10)
+    job = bench.jobs.wait_for(JobState.DOWNLOADING, timeout_s=60)
     assert job.state is JobState.DOWNLOADING
     bench.processes.start("cloud-artifacts")
     living.expect_updated()

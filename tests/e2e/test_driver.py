@@ -37,7 +37,7 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
     wanted = living.next_version
     bench.ecus.control_port("adas").fault("slow-flash", factor=100)
     living.start_campaign(transfer=TransferPolicy.FULL, name="Autumn release", release_notes="Smoother cold start.")
-    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     browser = start_browser(tmp_path)
     try:
         browser.get(bench.hmi.url)

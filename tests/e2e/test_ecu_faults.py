@@ -54,12 +54,11 @@ def test_a_failed_boot_and_the_rollback_of_both_ecus_stand_in_the_report(living:
         assert started <= at <= datetime.now(UTC)
 
 
-def stored_in(living: LivingBench, job_id: str, *, timeout_s: float = 20.0) -> dict[str, dict[str, datetime]]:
+def stored_in(living: LivingBench, job_id: str) -> dict[str, dict[str, datetime]]:
     """Return what the report says of each ECU's trouble codes that were stored in this job, with their time."""
     eventually(
         lambda: {event.ecu for event in living.events(job_id, ["ecu.dtcs"])} == set(living.bench.topology.ecus),
         "the gateway has read the trouble codes",
-        timeout_s=timeout_s,
         interval_s=0.05,
     )
     line = re.compile(rf"(.*) \(job {job_id}, (\S+ \S+) UTC(?:, \d+ times)?\)")
@@ -104,7 +103,7 @@ def rot_both_slots(living: LivingBench, ecu: str) -> None:
     for slot in (0, 1):
         port.fault("bit-rot", slot=slot, offset=0x300)
     port.power("cycle")
-    eventually(lambda: port.state()["mode"] == "bootloader", "the bootloader runs", timeout_s=15)
+    eventually(lambda: port.state()["mode"] == "bootloader", "the bootloader runs")
 
 
 @pytest.mark.parametrize("transfer", [TransferPolicy.AUTO, TransferPolicy.FULL])
@@ -142,7 +141,7 @@ def test_a_refusal_ends_the_job_with_ecu_step_and_response_code(living: LivingBe
 
 def test_a_silent_ecu_ends_the_job_by_name(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     living.bench.ecus.control_port("engine").fault("silent")
     living.bench.jobs.decide("install")
     job = living.bench.jobs.wait_for_end(timeout_s=90)
@@ -152,7 +151,7 @@ def test_a_silent_ecu_ends_the_job_by_name(living: LivingBench) -> None:
 
 def test_an_ecu_silent_for_a_moment_does_not_matter(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     living.bench.ecus.control_port("engine").fault("silent", count=4)
     living.bench.jobs.decide("install")
     living.expect_updated()

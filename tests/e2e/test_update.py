@@ -86,6 +86,6 @@ def test_a_driver_who_never_answers_times_the_job_out(living: LivingBench) -> No
 
 def test_the_operator_cancels_while_the_driver_is_asked(living: LivingBench) -> None:
     living.start_campaign()
-    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=30)
+    living.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     living.bench.operator.cancel_campaign(living.bench.jobs.campaign.campaign_id, reason="wrong release")  # type: ignore[union-attr]
     living.expect_unchanged(JobState.CANCELED)

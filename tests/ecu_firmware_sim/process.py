@@ -16,9 +16,10 @@ import isotp
 
 from otabench.proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 from tests.ecu_firmware_sim.factory import HARDWARE_ID, SECRET, SERIAL, VIN, Keys, key_for
+from tests.waiting import PATIENCE_S
 
 REQUEST_ID, RESPONSE_ID, FUNCTIONAL_ID = 0x7E0, 0x7E8, 0x7DF
-ANSWER_S = 8.0
+ANSWER_S = 20.0
 
 
 def free_port() -> int:
@@ -66,7 +67,7 @@ class EcuProcess:
         self._path.write_text(config.model_dump_json())
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *, timeout_s: float = 30.0) -> None:
+    def start(self, *, timeout_s: float = PATIENCE_S) -> None:
         command = [sys.executable, "-m", "otabench.ecu_firmware_sim", "--config", str(self._path)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + timeout_s
@@ -84,21 +85,21 @@ class EcuProcess:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=PATIENCE_S)
 
     def control(self, **message: Any) -> dict[str, Any]:
-        with socket.create_connection(("127.0.0.1", self.config.control_port), timeout=10) as link:
+        with socket.create_connection(("127.0.0.1", self.config.control_port), timeout=PATIENCE_S) as link:
             link.sendall(json.dumps(message).encode() + b"\n")
             answer: dict[str, Any] = json.loads(link.makefile("rb").readline())
             return answer
 
-    def await_mode(self, mode: str, *, timeout_s: float = 10.0) -> dict[str, Any]:
+    def await_mode(self, mode: str, *, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while True:
             state = self.control(op="state")

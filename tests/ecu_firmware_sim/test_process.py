@@ -17,6 +17,7 @@ from otabench.proto import image_format, trace
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from tests.ecu_firmware_sim.factory import ImageMaker, Keys, Manifest, code, patch_facts
 from tests.ecu_firmware_sim.process import REQUEST_ID, EcuProcess, KernelWire, Tester, UserWire, make_config
+from tests.waiting import PATIENCE_S
 
 VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
 MULTICAST: dict[str, Any] = {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43211}
@@ -217,7 +218,7 @@ def test_a_trial_that_fails_is_rolled_back_by_the_watchdog(
     assert tester.ask("31 01 02 02")[-1] == 0
     assert tester.ask("31 01 02 10")[-1] == 0
     assert tester.ask("11 01") == b"\x51\x01"
-    while process.await_mode("application", timeout_s=15)["slots"][1]["state"] == "TRIAL":
+    while process.await_mode("application")["slots"][1]["state"] == "TRIAL":
         pass
     assert tester.ask("22 F1 89") == b"\x62\xf1\x891.0.0"
     codes = tester.ask("19 02 08")
@@ -234,7 +235,7 @@ def test_a_trial_that_crashes_once_comes_up_again_and_answers(
     assert stage(tester, keys, update) == b"\x77"
     for request in ("31 01 02 02", "31 01 02 10", "11 01"):
         tester.ask(request)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while process.await_mode("application")["active_slot"] != 1:
         assert time.monotonic() < deadline
     assert tester.ask("22 F1 89") == b"\x62\xf1\x892.0.0", "it answers before it crashes"

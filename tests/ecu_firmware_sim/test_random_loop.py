@@ -33,7 +33,7 @@ from tests.ecu_firmware_sim.line import SLOT_BYTES, erase_request
 from tests.ecu_firmware_sim.process import make_config
 from tests.ecu_firmware_sim.stalls import Stalls
 from tests.ecu_firmware_sim.test_random_requests import SENSIBLE, check_answer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 TIMING: Final = EcuTiming(
     p2_server_max_s=0.05, p2_star_server_max_s=0.2, boot_s=0.0, erase_sector_s=0.2, program_page_s=0.03
@@ -64,7 +64,7 @@ class Wire:
 
     def receive(self) -> tuple[float, bytes]:
         try:
-            return self.from_ecu.get(timeout=3)
+            return self.from_ecu.get(timeout=PATIENCE_S)
         except queue.Empty:
             raise AssertionError("no answer") from None
 
@@ -234,7 +234,7 @@ class AnyTesterInTime(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.ecu.stop()
-        self.thread.join(5)
+        self.thread.join(PATIENCE_S)
         self.backing.close()
         assert not self.thread.is_alive()
 

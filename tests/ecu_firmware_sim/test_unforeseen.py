@@ -67,7 +67,6 @@ def test_the_loop_that_breaks_outside_a_request_goes_on(rig: Rig, caplog: pytest
     eventually(
         lambda: logged(caplog) and rig.ecu.call(lambda: rig.ecu.connection.is_open),
         "the error is logged, and the bus is open again",
-        timeout_s=5,
     )
     assert len(logged(caplog)) == 1 and "in its loop, application" in logged(caplog)[0]
     rig.connection.empty_rxqueue()
@@ -81,7 +80,6 @@ def test_a_boot_that_breaks_is_tried_again(rig: Rig, caplog: pytest.LogCaptureFi
     eventually(
         lambda: logged(caplog) and rig.ecu.call(lambda: rig.ecu.mode is Mode.APPLICATION),
         "the error is logged, and the application runs",
-        timeout_s=5,
     )
     assert "in its loop, booting" in logged(caplog)[0]
     assert rig.ask("22 F1 89") == VERSION

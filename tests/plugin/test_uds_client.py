@@ -65,7 +65,7 @@ def far_end(answers: Answers) -> Iterator[Callable[..., EcuEndpoint]]:
             yield endpoint
         finally:
             ended.set()
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from otabench.bench.bus import interfaces, link_state, system_commands
 from otabench.bench.bus.interfaces import LinkSettings
 from otabench.bench.errors import WrongUsage
+from tests.command_line import run_otabench
 
 
 def lines(kind: str, **settings: object) -> list[str]:
@@ -113,20 +114,13 @@ def test_a_refusal_says_line_reason_and_remedy(said: str, expected: str) -> None
 
 
 def test_print_runs_nothing() -> None:
-    code = "from otabench.bench.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "can", "up", "can77", "--data-bitrate", "2000000", "--print"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = otabench_can("up", "can77", "--data-bitrate", "2000000", "--print")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("ip link set can77 type can bitrate 500000 dbitrate 2000000 fd on")
 
 
 def otabench_can(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", "can", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return run_otabench("can", *arguments, cwd=Path.cwd())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import time
 
 from otabench.bench.bus.frame import Frame
 from otabench.bench.bus.reopening import ReopeningSource
+from tests.waiting import PATIENCE_S
 
 FRAME = Frame(0, 0x7E0, 0, b"\x02\x10\x03")
 
@@ -51,7 +52,7 @@ def test_what_comes_after_the_gap_is_captured_again() -> None:
         source.wait(0.05)
         assert source.receive() == []
     adapter.plugged = True
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not (frames := source.receive()):
         source.wait(0.05)
         assert time.monotonic() < deadline

@@ -21,9 +21,11 @@ from otabench.bench.faults import control_port
 from otabench.bench.faults.frame_faults import FRAME_FAULT_KINDS
 from otabench.bench.topology import bench_file
 from otabench.ecu_firmware_sim.faults import FaultKind
+from tests.command_line import run_otabench
 
 
 def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run it as a process of its own, as a user does."""
     command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=60)
 
@@ -55,7 +57,7 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_an_error_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], status: int, expected: str) -> None:
     (tmp_path / "wrong.yaml").write_text(bench_file.default_text().replace("fd: false", "fdd: false"))
-    done = otabench(*arguments, cwd=tmp_path)
+    done = run_otabench(*arguments, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -116,7 +118,7 @@ def test_status_2_is_for_what_was_typed_and_1_for_the_rest(
 def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
     tmp_path: Path, arguments: list[str], meant: str
 ) -> None:
-    done = otabench(*arguments, cwd=tmp_path)
+    done = run_otabench(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert meant in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
 
@@ -190,7 +192,7 @@ def test_completion_is_shown_for_a_shell(tmp_path: Path, shell: str, monkeypatch
 
 
 def test_fault_list_shows_everything_that_fault_takes(tmp_path: Path) -> None:
-    done = otabench("fault", "engine", "list", cwd=tmp_path)
+    done = run_otabench("fault", "engine", "list", cwd=tmp_path)
     listed = [line.split()[0] for line in done.stdout.splitlines()]
     assert sorted(listed) == sorted([*FaultKind, *FRAME_FAULT_KINDS, "load", "clear", "on", "off", "cycle"])
 

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from ctypes.util import find_library
@@ -24,6 +23,7 @@ from otabench.bench.run_mark import RunMark
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.entries import BusEntry
 from tests.bench.runs.made import make_run
+from tests.command_line import run_otabench
 
 BOARD = """
 vehicle: {vin: W0TABENCH00000001}
@@ -177,9 +177,7 @@ def test_can_fd_on_an_interface_that_is_classic_is_told_with_the_line_that_mends
     with pytest.raises(BenchError, match=f"bus powertrain: the CAN interface {classic_vcan} is set to classic"):
         environment.usable_topology(bench_file.parse(text, name="x"), kernel_can=True)
     mend = told.split("`")[1].removeprefix("otabench ").split()
-    subprocess.run(
-        [sys.executable, "-c", "from otabench.bench.cli import main; main()", *mend], check=True, capture_output=True
-    )
+    assert run_otabench(*mend, cwd=tmp_path).returncode == 0
     assert findings(tmp_path, text)["bus powertrain"] == [
         f"ok {classic_vcan} exists and is up (required: 500 kbit/s, CAN FD)"
     ]
@@ -231,9 +229,7 @@ def test_a_vendor_s_library_that_is_missing_is_told() -> None:
 
 def checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "my.yaml").write_text(text)
-    command = [sys.executable, "-c", "from otabench.bench.cli import main; main()", "bench", "check", "my.yaml"]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=60, env=environ)
+    return run_otabench("bench", "check", "my.yaml", cwd=folder)
 
 
 def test_a_socketcand_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ def on_a_missing_bus() -> Topology:
 
 def doctor(*arguments: str, cwd: Path, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     command = [*prefix, sys.executable, "-c", "from otabench.bench.cli import main; main()", "doctor", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=60, env=environment)
 
 

@@ -19,6 +19,7 @@ from otabench.bench.errors import EndpointError
 from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.launcher.process import Process, ProcessSpec, wait_ready
 from otabench.bench.topology import bench_file
+from tests.waiting import PATIENCE_S
 
 OWN = sorted(bench_file.load().identifiers_on("powertrain"))
 CLASSIC = {"can": {"interface": "socketcan", "channel": "vcan0", "fd": False}, "bitrate": 500_000, "data_bitrate": None}
@@ -45,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def started(bus: dict[str, Any]) -> ControlPort:
-            port = ControlPort("powertrain", ports.free_ports(1)[0], what="load of bus", timeout_s=30)
+            port = ControlPort("powertrain", ports.free_ports(1)[0], what="load of bus", timeout_s=PATIENCE_S)
             arguments = ["--bus", json.dumps(bus), "--name", "powertrain", "--control-port", str(port.port)]
             process = Process(
                 ProcessSpec(
@@ -57,7 +58,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             )
             process.start()
             stack.callback(process.stop)
-            wait_ready([process], timeout_s=30)
+            wait_ready([process], timeout_s=PATIENCE_S)
             return port
 
         yield started
@@ -117,7 +118,7 @@ def test_the_bus_carries_the_share_asked_for(start: Start, bus: dict[str, Any]) 
 def test_frames_of_a_bus_with_bit_rate_switch_are_fd_and_switched(start: Start) -> None:
     start(SWITCHED).fault("load", share=10, priority="lowest")
     with contextlib.closing(BatchCanSocket("vcan0")) as source:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while not (frames := source.receive()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -128,7 +129,7 @@ def test_frames_of_a_bus_with_bit_rate_switch_are_fd_and_switched(start: Start) 
 @pytest.mark.vcan
 def test_nothing_is_sent_once_the_process_has_ended(start: Start, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
-        port = ControlPort("powertrain", ports.free_ports(1)[0], timeout_s=30)
+        port = ControlPort("powertrain", ports.free_ports(1)[0], timeout_s=PATIENCE_S)
         arguments = ["--bus", json.dumps(CLASSIC), "--name", "powertrain", "--control-port", str(port.port)]
         process = Process(
             ProcessSpec(
@@ -140,7 +141,7 @@ def test_nothing_is_sent_once_the_process_has_ended(start: Start, tmp_path: Path
         )
         process.start()
         stack.callback(process.stop)
-        wait_ready([process], timeout_s=30)
+        wait_ready([process], timeout_s=PATIENCE_S)
         port.fault("load", share=30)
         assert seen(CLASSIC, window_s=0.3).frames > 0
         process.kill()

@@ -16,6 +16,7 @@ from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 from tests.ecu_firmware_sim.factory import SECRET, VIN, ImageMaker, Keys, Manifest, patch_facts
+from tests.waiting import PATIENCE_S
 
 
 def free_port() -> int:
@@ -78,7 +79,7 @@ class RealEcu:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otabench.ecu_firmware_sim", "--config", str(path)], stdout=self.log, stderr=self.log
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 if self.control(op="state").get("mode") == "application":
@@ -91,12 +92,12 @@ class RealEcu:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         self.log.close()
 
     def control(self, **request: Any) -> Mapping[str, Any]:
         """Send one request to the control port, and return the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as wire:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as wire:
             wire.sendall(json.dumps(request).encode() + b"\n")
             answer: Mapping[str, Any] = json.loads(wire.makefile().readline())
             return answer

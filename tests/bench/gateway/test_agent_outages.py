@@ -207,7 +207,7 @@ def _mosquitto(folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         broker.terminate()
-        broker.wait(5)
+        broker.wait(60)
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ import pytest
 from otabench.bench.gateway.process import read_config
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World
+from tests.waiting import PATIENCE_S
 
 
 class Gateway:
@@ -28,7 +29,7 @@ class Gateway:
         command = [sys.executable, "-m", "tests.bench.gateway.gateway_with_model", str(config)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    async def ended(self, within_s: float = 20.0) -> tuple[int, str]:
+    async def ended(self, within_s: float = PATIENCE_S) -> tuple[int, str]:
         """Wait for the end. Return exit status and stderr."""
         _, errors = await asyncio.to_thread(self.process.communicate, timeout=within_s)
         return self.process.returncode, errors
@@ -44,7 +45,7 @@ class Gateway:
 async def _install(url: str) -> None:
     """Decide as the page's button does."""
     async with httpx.AsyncClient(base_url=url, trust_env=False) as page:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             state = (await page.get("/api/state")).json()
             if state["job_state"] == "WAITING_FOR_APPROVAL":
@@ -59,7 +60,7 @@ async def _install(url: str) -> None:
         assert answer.status_code == 200, answer.text
 
 
-async def _until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
+async def _until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)
@@ -140,7 +141,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "otabench.bench.gateway", "--config", str(tmp_path / "none.json")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 1
     assert ended.stderr == f"gateway: config {tmp_path}/none.json: cannot be read: no such file or directory\n"
 

@@ -27,6 +27,7 @@ from tests.bench.gateway.artifact_server import ArtifactServer
 from tests.bench.gateway.control_plane import ControlPlane
 from tests.bench.gateway.director import Artifact, Director
 from tests.bench.gateway.model_vehicle import ModelEcu, ModelVehicle, firmware
+from tests.waiting import PATIENCE_S
 
 VIN = "W0TABENCH00000001"
 ENGINE = ModelEcu("engine", "ENG-0001", "engine-mcu-a")
@@ -185,7 +186,7 @@ class World:
             await agent.close()
             trace.close()
 
-    async def until(self, condition: Callable[[], Any], *, within_s: float = 10.0, what: str = "") -> None:
+    async def until(self, condition: Callable[[], Any], *, within_s: float = PATIENCE_S, what: str = "") -> None:
         """Wait until the condition holds. Fail with the cloud's view if time runs out, or if the agent has died."""
         try:
             async with asyncio.timeout(within_s):
@@ -200,7 +201,7 @@ class World:
 
     async def until_killed(self) -> None:
         """Wait until the agent has stopped by ``killed_before``."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.wait({self.running})
         with contextlib.suppress(ExceptionGroup):
             self.running.result()
@@ -216,7 +217,7 @@ class World:
         )
         await agent.dashboard.decide(shown(agent).job_id or "", decision)
 
-    async def reported(self, state: JobState, *, within_s: float = 10.0) -> None:
+    async def reported(self, state: JobState, *, within_s: float = PATIENCE_S) -> None:
         """Wait until the cloud has received that state."""
         await self.until(lambda: self.cloud.state is state, what=f"never {state}", within_s=within_s)
 

@@ -53,11 +53,11 @@ def test_a_server_that_is_a_fork_of_its_user_does_the_same_and_ends_with_it(fold
         from otabench.bench.launcher.fork_server import ForkServer
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of the user alone
         server = ForkServer(preload=("json",), is_fork=True)
-        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(20))
+        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(60))
         sleeper = server.spawn("childs_module", ["sleep"], log=Path("log"))
         print(server.pid, sleeper.pid, server.fits())
         sleeper.send_signal(signal.SIGTERM)
-        print(sleeper.wait(20))
+        print(sleeper.wait(60))
         sys.stdout.flush()
         server.close()
         print(server.fits())
@@ -77,7 +77,7 @@ def test_a_process_with_threads_starts_a_server_that_is_no_fork_of_it(folder: Pa
         from otabench.bench.launcher.fork_server import ForkServer
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         server = ForkServer(preload=(), is_fork=True)
-        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(20))
+        print(server.spawn("childs_module", ["exit", "7"], log=Path("log")).wait(60))
         print(b"fork_server" in Path(f"/proc/{server.pid}/cmdline").read_bytes())
     """
     done = subprocess.run(
@@ -93,7 +93,7 @@ def is_gone(pid: int) -> bool:
 def test_a_child_is_what_python_m_starts(server: ForkServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_THE_TEST", "yes")
     forked, executed = folder / "forked.log", folder / "executed.log"
-    assert server.spawn("childs_module", ["exit", "0"], log=forked).wait(20) == 0
+    assert server.spawn("childs_module", ["exit", "0"], log=forked).wait(60) == 0
     with executed.open("wb") as log:
         subprocess.run(
             [sys.executable, "-P", "-m", "childs_module", "exit", "0"],
@@ -120,7 +120,7 @@ def test_a_child_ends_with_the_status_that_python_gives(
 ) -> None:
     log = folder / "log"
     child = server.spawn("childs_module", arguments, log=log)
-    assert (child.wait(20), child.poll()) == (status, status)
+    assert (child.wait(60), child.poll()) == (status, status)
     assert log.read_text().splitlines()[-1] == last
     assert ("ValueError: broken" in log.read_text()) == (arguments == ["raise"])
 
@@ -133,7 +133,7 @@ def test_a_childs_status_names_the_signal_that_ended_it(server: ForkServer, fold
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.01)
     child.send_signal(number)
-    assert child.wait(20) == -number
+    assert child.wait(60) == -number
     child.send_signal(number)  # to nobody: it has ended
 
 
@@ -150,7 +150,7 @@ def test_a_killed_server_takes_its_children_along(server: ForkServer, folder: Pa
     eventually(lambda: "argv" in (folder / "log").read_text(), "the child runs")
     os.kill(server.pid, signal.SIGKILL)
     eventually(lambda: is_gone(child.pid), "the child is gone")
-    assert child.wait(20) < 0
+    assert child.wait(60) < 0
     eventually(lambda: not server.fits(), "its end is seen")
 
 

@@ -111,7 +111,7 @@ def works(connection: IsoTpConnection, peer: Peer) -> None:
     with acting(peer.answers):
         connection.empty_rxqueue()
         connection.send(b"\x3e\x00")
-        assert connection.wait_frame(timeout=3.0, exception=True) == b"\x7e\x00"
+        assert connection.wait_frame(timeout=20.0, exception=True) == b"\x7e\x00"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_single_frame_is_padded_as_configured(medium: Medium, padding: int | N
         connection.send(b"\x3e\x00")
         peer.expect(frame)
         peer.send("02 7E 00")
-        assert connection.wait_frame(timeout=1.0, exception=True) == b"\x7e\x00"
+        assert connection.wait_frame(timeout=20.0, exception=True) == b"\x7e\x00"
 
 
 def test_block_size_and_st_min_of_the_ecu_are_respected(medium: Medium) -> None:
@@ -150,7 +150,7 @@ def test_flow_control_for_a_long_response_has_our_block_size_and_st_min(medium: 
         peer.send("10 0A 62 F1 90 41 42 43")
         peer.expect("30 09 01 cc cc cc cc cc")
         peer.send("21 44 45 46 47 CC CC CC")
-        assert connection.wait_frame(timeout=1.0, exception=True) == b"\x62\xf1\x90ABCDEFG"
+        assert connection.wait_frame(timeout=20.0, exception=True) == b"\x62\xf1\x90ABCDEFG"
 
 
 def test_a_message_of_4095_bytes_arrives_whole(medium: Medium) -> None:
@@ -160,10 +160,10 @@ def test_a_message_of_4095_bytes_arrives_whole(medium: Medium) -> None:
     payload = bytes(n * 7 & 0xFF for n in range(4095))
     try:
         connection.send(payload)
-        received = echo.wait_frame(timeout=5.0, exception=True)
+        received = echo.wait_frame(timeout=20.0, exception=True)
         assert received == payload
         echo.send(received[::-1])
-        assert connection.wait_frame(timeout=5.0, exception=True) == payload[::-1]
+        assert connection.wait_frame(timeout=20.0, exception=True) == payload[::-1]
     finally:
         for one in reversed(other.opened):
             one.close()
@@ -274,7 +274,7 @@ def test_identifiers_of_29_bits(medium: Medium) -> None:
         message = peer.receive()
         assert message.is_extended_id and message.arbitration_id == request_id
         peer.send("02 7E 00")
-        assert connection.wait_frame(timeout=1.0, exception=True) == b"\x7e\x00"
+        assert connection.wait_frame(timeout=20.0, exception=True) == b"\x7e\x00"
 
 
 def test_a_functional_request_is_one_single_frame(medium: Medium) -> None:

@@ -70,7 +70,7 @@ def test_a_profile_that_does_not_know_of_the_lock_learns_of_it_from_the_ecu(
 
 
 def test_two_buses_are_programmed_at_the_same_time(make_rig: Callable[..., ScriptedEcuRig]) -> None:
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
     met: set[str] = set()
 
     def wait_for_the_other(request: bytes, ecu: ScriptedEcu) -> bool:

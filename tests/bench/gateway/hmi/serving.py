@@ -35,9 +35,9 @@ def serving(model: HmiModel, *, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=run, name="hmi-under-test", daemon=True)
     thread.start()
     try:
-        assert up.wait(20), "the HMI did not start"
+        assert up.wait(60), "the HMI did not start"
         yield server.url
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive(), "the HMI did not stop"
