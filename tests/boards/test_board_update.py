@@ -1,4 +1,8 @@
-"""The tests of a simulated bench, on boards behind a USB-serial adapter: only the bench file differs."""
+"""The tests of a simulated bench, on boards behind a USB-serial adapter: only the bench file differs.
+
+`make test` runs them where a bench is up anyway: on boards only in ``test_interrupted``, on a mixed bench in the share of
+``tests/e2e`` and ``tests/diagnostics`` that `setup/run-tests` runs there. `make test-all` runs them on benches of their own as well.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from tests.needs import needs
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
+    pytest.mark.exhaustive,
     needs(not rig.missing(), rig.missing()),
 ]
 

@@ -1,4 +1,7 @@
-"""A user's tests on a board: one that a test has switched off is on again for the next, as a simulator would be."""
+"""A user's tests on a board: one that a test has switched off is on again for the next, as a simulator would be.
+
+`make test` proves that on the shared mixed bench, where these are tests of ours (``tests/diagnostics/test_left_off.py``).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tests.needs import needs
 
 pytestmark = [
     pytest.mark.vcan,
+    pytest.mark.exhaustive,
     pytest.mark.slow,
     pytest.mark.timeout(400),
     needs(not rig.missing(), rig.missing()),

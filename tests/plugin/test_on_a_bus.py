@@ -1,4 +1,4 @@
-"""One run of a user's tests on a real bench: states, health, evidence and properties, in an xdist worker.
+"""One run of a user's tests on a bench of its own: states, health, evidence and properties, in an xdist worker.
 
 The tests depend on each other on purpose: each finds the bench as the one before left it.
 """
@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import BenchFile
+from tests.plugin.conftest import UDP_PORT, BenchFile
 
-pytestmark = [pytest.mark.vcan, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@dataclass(frozen=True)
+class Bus:
+    """The bus of the user's bench file. ``more``: its other keys; ``in_logs``: its name in candump logs."""
+
+    interface: str
+    channel: str
+    in_logs: str
+    more: str = ""
+
+
+VCAN0 = Bus("socketcan", "vcan0", in_logs="vcan0")
+UDP_MULTICAST = Bus("udp_multicast", "239.74.163.61", in_logs="powertrain", more=f", port: {UDP_PORT}, hop_limit: 0")
 
 USERS_TESTS = """
 import os
@@ -90,9 +105,15 @@ def test_b_is_not_the_bench_s():
 """
 
 
-def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: BenchFile) -> None:
+# On this kernel by default: a guest kernel takes four times as long to start pytest, its worker and a bench.
+@pytest.mark.parametrize(
+    "bus",
+    [UDP_MULTICAST, pytest.param(VCAN0, marks=[pytest.mark.vcan, pytest.mark.exhaustive])],
+    ids=lambda bus: bus.channel,
+)
+def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: BenchFile, bus: Bus) -> None:
     pytester.makepyfile(test_it=USERS_TESTS)
-    file = bench_file(channel="vcan0")
+    file = bench_file(interface=bus.interface, channel=f"{bus.channel}{bus.more}")
     result = pytester.runpytest_subprocess(
         *("-n1", "--dist", "loadgroup", "-rsfE", "-p", "no:cacheprovider"),
         *("--bench", file, "--junitxml", "junit.xml"),
@@ -112,7 +133,7 @@ def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: Bench
     assert tags == {"failure"} and "wanted" in text
     run_folder = (pytester.path / "runs" / "latest").resolve()
     evidence = {path.parent.name[:23]: path.parent for path in (run_folder / "tests").glob("*/powertrain.log")}
-    _assert_evidence(next(path for key, path in evidence.items() if "test_4" in key))
+    _assert_evidence(next(path for key, path in evidence.items() if "test_4" in key), bus)
     assert f"frames, trace, logs and trouble codes of this test: {run_folder / 'tests'}" in said
     assert not any("test_1" in key or "test_2" in key for key in evidence)
     assert [path.name for path in (run_folder / "tests").glob("*test_5*/*")] == ["note.txt"]
@@ -135,7 +156,7 @@ def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: Bench
         for entry in ElementTree.parse(pytester.path / "junit.xml").iter("property")
     }
     assert properties["otabench.bench"] == file
-    assert properties["otabench.adapters"] == "powertrain: socketcan vcan0, 500000 bit/s"
+    assert properties["otabench.adapters"] == f"powertrain: {bus.interface} {bus.channel}, 500000 bit/s"
     assert properties["otabench.ecu.engine"].startswith("1.0.0 (simulated, hardware engine-mcu-a, serial ")
     assert properties["otabench.git_commit"] == "none"
 
@@ -145,12 +166,12 @@ def test_states_health_and_evidence(pytester: pytest.Pytester, bench_file: Bench
     assert f'<a href="{run_folder.name}/report.html">' in (run_folder.parent / "index.html").read_text()
 
 
-def _assert_evidence(folder: Path) -> None:
+def _assert_evidence(folder: Path, bus: Bus) -> None:
     lines = (folder / "powertrain.log").read_text().splitlines()
     payloads = [line.rpartition("#")[2] for line in lines]
     assert any(payload.startswith("0322F186") for payload in payloads)
     assert any(payload.startswith("0462F18601") for payload in payloads)
-    assert all(" vcan0 " in line for line in lines)
+    assert all(f" {bus.in_logs} " in line for line in lines)
     assert (folder / "powertrain.pcap").stat().st_size > 24 + 24 * len(lines) // 2
     events = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
     assert "fault" in " ".join(event["event"] for event in events), events
