@@ -37,7 +37,7 @@ def bench_options() -> dict[str, Any]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The shared bench comes up last: it stays until the end, and other tests want vcan0 for themselves."""
     selection.select(config, items)
-    items.sort(key=uses_bench)
+    items.sort(key=lambda item: (uses_bench(item), selection.rank(item.nodeid)))
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures are set up

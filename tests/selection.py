@@ -7,6 +7,9 @@ bench. ``--kernel-can unneeded`` keeps the others. Every test is in one of the t
 test's name decides which fifth it is in, so an added test moves no other. Tests marked ``every_bench`` are always kept.
 
 ``--exhaustive`` adds what ``make test`` leaves to ``make test-all``: the tests marked ``exhaustive``.
+
+Guests take whole files, one after the other in the order of ``LONGEST_FIRST``: a long file that begins last keeps one guest busy while
+the others have nothing left.
 """
 
 from __future__ import annotations
@@ -20,6 +23,16 @@ import pytest
 from otabench.bench.pytest_plugin.items import uses_bench
 
 NEEDED, UNNEEDED = "needed", "unneeded"
+LONGEST_FIRST = (
+    "tests/boards/test_interrupted.py",
+    "tests/sweeps/test_updates_on_vcan.py",
+    "tests/e2e/test_ecu_faults.py",
+    "tests/e2e/test_gateway_killed.py",
+    "tests/diagnostics/test_services.py",
+    "tests/e2e/test_cloud_faults.py",
+    "tests/diagnostics/test_sessions_and_security.py",
+)
+"""Files that take more than 40 s in a guest; all others follow."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -52,6 +65,12 @@ def is_in_share(nodeid: str, share: str) -> bool:
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise pytest.UsageError(f"--bench-share {share}: write it as I/N, for example 1/5")
     return zlib.crc32(nodeid.encode()) % int(count) == int(index) - 1
+
+
+def rank(nodeid: str) -> int:
+    """Return the place of a test's file among the files."""
+    file = nodeid.partition("::")[0]
+    return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.selection import is_in_share
+from tests.selection import LONGEST_FIRST, is_in_share, rank
+from tests.test_layering import ROOT
 
 Select = Callable[..., set[str]]
 
@@ -67,6 +68,11 @@ def test_shares_are_the_whole_suite_and_each_has_the_core(selected: Select) -> N
     shares = [selected("--bench-share", f"{index}/3") for index in (1, 2, 3)]
     assert set.union(*shares) == selected()
     assert set.intersection(*shares) == {"test_core"}
+
+
+def test_long_files_come_first() -> None:
+    assert rank("tests/a.py::test") > rank(f"{LONGEST_FIRST[-1]}::test") > rank(f"{LONGEST_FIRST[0]}::test[1]")
+    assert [name for name in LONGEST_FIRST if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("share", ["", "0/3", "4/3", "x/3", "1"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from otabench.bench.pytest_plugin.handles import Ecu
 from otabench.bench.pytest_plugin.uds import IsoTpLink, key_of
@@ -20,7 +21,23 @@ ANSWER_S = PENDING_S = 20.0
 """An ECU answers within 50 ms and 5 s on a quiet machine; these limits only end the test of one that does not."""
 
 
-@pytest.fixture(params=["engine", "adas"])
+ECUS = ("engine", "adas")
+
+
+def on_each_ecu_in_turn(*cases: tuple[str, ...]) -> list[ParameterSet]:
+    """Return each case for one ECU, in turn; the same case for the other ECU is ``exhaustive``.
+
+    Returns:
+        Parameters whose first value is for the fixture ``ecu`` (``indirect=["ecu"]``).
+    """
+    return [
+        pytest.param(ecu, *case, marks=[] if (number + place) % 2 == 0 else [pytest.mark.exhaustive])
+        for number, case in enumerate(cases)
+        for place, ecu in enumerate(ECUS)
+    ]
+
+
+@pytest.fixture(params=ECUS)
 def ecu(request: pytest.FixtureRequest, ecus: dict[str, Ecu]) -> Ecu:
     """Each ECU in turn."""
     if request.param not in ecus:

@@ -13,15 +13,15 @@ from otabench.bench.pytest_plugin.handles import Ecu, Faults
 from otabench.bench.pytest_plugin.shared_bench import SharedBench
 from otabench.bench.pytest_plugin.uds import IsoTpLink
 from otabench.bench.topology.entries import EcuEntry
-from tests.diagnostics.conftest import Ask
+from tests.diagnostics.conftest import Ask, on_each_ecu_in_turn
 
 PADDING = 0xCC
 WINDOW = "44 00 10 00 00"
 
 
 @pytest.mark.parametrize(
-    ("session", "request_", "answer"),
-    [
+    ("ecu", "session", "request_", "answer"),
+    on_each_ecu_in_turn(
         ("01", "BA 00", "7F BA 11"),
         ("01", "10 55", "7F 10 12"),
         ("01", "10", "7F 10 13"),
@@ -37,10 +37,11 @@ WINDOW = "44 00 10 00 00"
         ("02", "31 01 FF 00 44 00 10 00 00 00 00 10 00", "7F 31 33"),
         ("03", "31 01 77 77", "7F 31 31"),
         ("03", "3E 55", "7F 3E 12"),
-    ],
+    ),
+    indirect=["ecu"],
 )
 def test_a_request_that_does_not_fit_is_refused_with_its_code(
-    ask: Ask, session: str, request_: str, answer: str
+    ask: Ask, ecu: Ecu, session: str, request_: str, answer: str
 ) -> None:
     if session == "02":
         ask("10 03")
@@ -69,7 +70,9 @@ def test_a_functional_request_is_answered_by_every_ecu_of_the_bus(
     assert answers(ecu, can_log, since_us=since_us) == {name: ["02 7E 00"] for name, _ in _beside(ecu)}
 
 
-@pytest.mark.parametrize("request_", ["BA 00", "10 55", "22 F1 FF", "27 01"])
+@pytest.mark.parametrize(
+    ("ecu", "request_"), on_each_ecu_in_turn(("BA 00",), ("10 55",), ("22 F1 FF",), ("27 01",)), indirect=["ecu"]
+)
 def test_a_functional_request_that_does_not_apply_is_not_answered(
     isotp: IsoTpLink, ecu: Ecu, can_bus: can.BusABC, can_log: CanLog, request_: str
 ) -> None:

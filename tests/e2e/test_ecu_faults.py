@@ -23,9 +23,19 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("ecu", ["engine", "adas"])
+# Every fault, each ECU with two of them. That the engine does not boot is in three tests below.
 @pytest.mark.parametrize(
-    ("fault", "parameters"), [("boot-fail", {}), ("hang", {"after_s": 0.0}), ("hang", {}), ("crash", {"after_s": 0.02})]
+    ("ecu", "fault", "parameters"),
+    [
+        pytest.param("adas", "boot-fail", {}, marks=pytest.mark.every_bench),
+        ("engine", "hang", {"after_s": 0.0}),
+        ("engine", "hang", {}),
+        ("adas", "crash", {"after_s": 0.02}),
+        pytest.param("engine", "boot-fail", {}, marks=pytest.mark.exhaustive),
+        pytest.param("adas", "hang", {"after_s": 0.0}, marks=pytest.mark.exhaustive),
+        pytest.param("adas", "hang", {}, marks=pytest.mark.exhaustive),
+        pytest.param("engine", "crash", {"after_s": 0.02}, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_new_image_that_does_not_run_rolls_both_ecus_back(
     living: LivingBench, ecu: str, fault: str, parameters: dict[str, float]
@@ -82,7 +92,7 @@ def test_an_update_succeeds_after_one_that_was_rolled_back(living: LivingBench) 
     living.expect_updated()
 
 
-@pytest.mark.parametrize("transferred", [1, 9000, 20000])
+@pytest.mark.parametrize("transferred", [1, pytest.param(9000, marks=pytest.mark.exhaustive), 20000])
 def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: LivingBench, transferred: int) -> None:
     living.bench.ecus.control_port("adas").fault("power-cycle-at", bytes=transferred, off_s=0.3)
     living.start_campaign(transfer=TransferPolicy.FULL)
