@@ -9,7 +9,7 @@ import pytest
 from otabench.bench.errors import WaitTimeout
 from otabench.bench.pytest_plugin.handles import Ecu, Power
 from otabench.bench.pytest_plugin.uds import Client, IsoTpLink, key_of
-from tests.diagnostics.conftest import ANSWER_S, Ask
+from tests.diagnostics.conftest import ANSWER_S, Ask, on_each_ecu_in_turn
 
 S3_S = 5.0
 
@@ -29,9 +29,10 @@ def test_the_suppress_bit_silences_the_positive_response_only(isotp: IsoTpLink, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ecu", on_each_ecu_in_turn(()), indirect=True)
 def test_s3_ends_a_session_and_tester_present_keeps_it(ask: Ask) -> None:
     ask("10 03")
-    for _ in range(3):
+    for _ in range(2):
         time.sleep(S3_S * 0.6)
         assert ask("3E 00") == "7E 00"
     assert ask("22 F1 86") == "62 F1 86 03"

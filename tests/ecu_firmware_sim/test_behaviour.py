@@ -106,11 +106,11 @@ def test_a_session_reports_its_times(rig: Rig) -> None:
 @ON_TWO_LINES_A_TRANSPORT
 def test_s3_ends_a_session_unless_tester_present_keeps_it(rig: Rig) -> None:
     rig.unlock()
-    for _ in range(2):
-        time.sleep(TIMING.s3_server_s * 0.6)
+    for _ in range(8):  # longer than S3 in all; each pause is so much shorter that a busy machine may prolong it
+        time.sleep(TIMING.s3_server_s / 6)
         rig.broadcast("3E 80")
     assert rig.ask("22 F1 86") == "62 F1 86 02"
-    time.sleep(TIMING.s3_server_s)
+    time.sleep(TIMING.s3_server_s + 0.2)  # the ECU starts S3 after its response, which may be after we have it
     assert rig.ask("22 F1 86") == "62 F1 86 01"
     rig.ask("10 02")
     assert rig.ask("37") == "7F 37 33"

@@ -56,7 +56,7 @@ def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> we
     service = Service(executable_path=str(found["chromedriver"]), log_output=str(tmp_path / "chromedriver.log"))
     browser = webdriver.Chrome(options=options, service=service)
     resize(browser, width, height)
-    browser.set_page_load_timeout(60)
+    browser.set_page_load_timeout(240)  # in a guest kernel everything takes ten times as long
     return browser
 
 
