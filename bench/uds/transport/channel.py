@@ -1,7 +1,7 @@
 """The abstract interface of a bus for the tester: one connection per ECU, and functional requests to all ECUs.
 
-``kernel`` and ``user_space`` implement the interface, and ``opening`` chooses between them. This module also holds what both need: single frames,
-addresses, and the limit for waiting on a full transmit queue.
+``kernel`` and ``user_space`` implement the interface, and ``opening`` chooses between them. This module also holds what both need: single
+frames, addresses, and the limit for waiting on a full transmit queue.
 """
 
 from __future__ import annotations
