@@ -98,6 +98,22 @@ RUNS = Group(
         Lazy("index", "Write all runs as one HTML page, with trends.", lambda: _runs().index),
     ],
 )
+EVIDENCE = Group(
+    "evidence",
+    "One update as a signed file that another machine can check.",
+    [
+        Lazy(
+            "make",
+            "Write the evidence of one update: what was demanded, agreed to, done and reached, signed by the gateway.",
+            lambda: import_module("otabench.bench.cli.evidence").make,
+        ),
+        Lazy(
+            "verify",
+            "Check an evidence file with the pinned roots alone.",
+            lambda: import_module("otabench.bench.cli.evidence").verify,
+        ),
+    ],
+)
 PROFILE = Group(
     "profile",
     "Flash profiles whose sequences are data.",
@@ -164,6 +180,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
     CAMPAIGN,
     Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
+    EVIDENCE,
     RUNS,
     FIRMWARE,
     PROFILE,

@@ -88,6 +88,9 @@ class VehicleConditions:
                 await asyncio.sleep(min(self.poll_s, max(deadline.remaining_s(), 0.01)))
         finally:
             self._dashboard.show(is_paused=False)
+        # Recorded even if nothing has changed since the last time: this is the proof that they held at this moment.
+        if plan.custom.conditions:
+            self._trace.emit("conditions.judged", job_id=job_id, unmet=[])
         return ""
 
     def _show(self, job_id: str, conditions: Sequence[Condition], values: Mapping[Quantity, float]) -> None:

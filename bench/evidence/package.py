@@ -1,0 +1,192 @@
+"""The evidence file: a ZIP of parts, a manifest with the length and SHA-256 of each, and the gateway's signature over the manifest.
+
+    write(path, parts, signer=Signer(certificate_pem, key_pem), made_at=now)
+    package = read(path)
+
+The ZIP holds exactly the files that manifest.json names, manifest.json and signature.json. Its entries have no time stamps, so that the
+same parts give the same bytes, apart from the signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from otabench.bench.errors import BenchError
+from otabench.bench.evidence.document import FORMAT
+
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "signature.json"
+ALGORITHM: Final = "ECDSA-P256-SHA256"
+MAX_PART_BYTES: Final = 512 * 1024 * 1024
+MAX_TOTAL_BYTES: Final = 2 * MAX_PART_BYTES
+"""A file that claims to be larger is refused before it is unpacked."""
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The first date that a ZIP can hold."""
+
+
+class NotEvidence(Exception):
+    """The file is no evidence file, or was damaged; the text says what does not fit."""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """The gateway's certificate and private key, as PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    def sign(self, message: bytes) -> bytes:
+        """Return signature.json for a message.
+
+        Raises:
+            ValueError: the key is not one on the curve P-256.
+        """
+        key = serialization.load_pem_private_key(self.key, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("the gateway's key is not on the curve P-256")
+        signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
+        return _json({"algorithm": ALGORITHM, "certificate": self.certificate.decode(), "signature": signature.hex()})
+
+
+@dataclass(frozen=True)
+class Package:
+    """An evidence file that was read: its parts fit the manifest; the signature is not judged yet."""
+
+    parts: Mapping[str, bytes]
+    manifest: bytes
+    made_at: float
+    certificate: x509.Certificate
+    signature: bytes
+
+    def is_signed(self) -> bool:
+        """Return whether the certificate's key signed the manifest."""
+        key = self.certificate.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            return False
+        try:
+            key.verify(self.signature, self.manifest, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+
+def write(path: Path, parts: Mapping[str, bytes], *, signer: Signer, made_at: float) -> None:
+    """Write an evidence file.
+
+    Args:
+        path: the file.
+        parts: by name.
+        made_at: seconds since 1970, UTC.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    manifest = manifest_of(parts, made_at=made_at)
+    try:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {
+                **dict(sorted(parts.items())),
+                MANIFEST: manifest,
+                SIGNATURE: signer.sign(manifest),
+            }.items():
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, content)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: the evidence cannot be written: {error}") from error
+
+
+def manifest_of(parts: Mapping[str, bytes], *, made_at: float) -> bytes:
+    """Return manifest.json."""
+    files = {
+        name: {"length": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in parts.items()
+    }
+    return _json({"format": FORMAT, "made_at": made_at, "files": files})
+
+
+def read(path: Path) -> Package:
+    """Read an evidence file, and compare its parts with the manifest.
+
+    Raises:
+        BenchError: the file cannot be read.
+        NotEvidence: it is not an evidence file, or a part does not fit the manifest; with the name of the first.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = _unpacked(archive)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        # RuntimeError: an encrypted entry. Damage of a compressed entry is a zlib.error, which ``_unpacked`` names.
+        raise NotEvidence(f"it is not a ZIP file that can be read ({error})") from error
+    for name in (MANIFEST, SIGNATURE):
+        if name not in files:
+            raise NotEvidence(f"{name} is missing")
+    manifest = files.pop(MANIFEST)
+    signature, certificate = _signature(files.pop(SIGNATURE))
+    return Package(files, manifest, _compared(manifest, files), certificate, signature)
+
+
+def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    import zlib
+
+    files: dict[str, bytes] = {}
+    if sum(entry.file_size for entry in archive.infolist()) > MAX_TOTAL_BYTES:
+        raise NotEvidence(f"it would unpack to more than {MAX_TOTAL_BYTES} bytes")
+    for entry in archive.infolist():
+        if entry.filename in files:
+            raise NotEvidence(f"{entry.filename} is there twice")
+        try:
+            with archive.open(entry) as content:
+                # One byte more than it claims: a part that is longer must not be taken for one that fits.
+                files[entry.filename] = content.read(entry.file_size + 1)
+        except (zlib.error, zipfile.BadZipFile) as error:
+            raise NotEvidence(f"{entry.filename} is damaged ({error})") from error
+    return files
+
+
+def _compared(manifest: bytes, files: Mapping[str, bytes]) -> float:
+    """Compare the parts with the manifest. Return when the file was made."""
+    try:
+        content: dict[str, Any] = json.loads(manifest)
+        if content["format"] != FORMAT:
+            raise NotEvidence(f"{MANIFEST}: the format {content['format']!r} is not {FORMAT}")
+        listed: dict[str, dict[str, Any]] = content["files"]
+        made_at = float(content["made_at"])
+        expected = {name: (int(each["length"]), str(each["sha256"])) for name, each in listed.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotEvidence(f"{MANIFEST} is not a manifest ({error})") from error
+    for name in sorted(expected.keys() | files.keys()):
+        if name not in files:
+            raise NotEvidence(f"{name} is missing")
+        if name not in expected:
+            raise NotEvidence(f"{name} does not belong to it: {MANIFEST} does not name it")
+        if (len(files[name]), hashlib.sha256(files[name]).hexdigest()) != expected[name]:
+            raise NotEvidence(f"{name} was changed: it is not the file that {MANIFEST} names")
+    return made_at
+
+
+def _signature(content: bytes) -> tuple[bytes, x509.Certificate]:
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        if fields["algorithm"] != ALGORITHM:
+            raise NotEvidence(f"{SIGNATURE}: the algorithm {fields['algorithm']!r} is not {ALGORITHM}")
+        return bytes.fromhex(fields["signature"]), x509.load_pem_x509_certificate(str(fields["certificate"]).encode())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotEvidence(f"{SIGNATURE} is not a signature ({error})") from error
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

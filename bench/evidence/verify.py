@@ -1,0 +1,239 @@
+"""Judge an evidence file with nothing but the pinned roots: the Director's Root and the CA of the vehicles' certificates.
+
+Checks, in this order; the first that fails is named, and nothing after it is believed:
+
+1. *file*: the parts are those of the manifest, byte for byte.
+2. *signature*: a certificate of the pinned CA, made out to this vehicle, signed the manifest.
+3. *metadata*: the Director's metadata verify from the pinned Root, as they did when the gateway accepted them.
+4. *facts*: evidence.json, its schema and the page follow from the other parts.
+5. *course*: the job went through allowed states to an end, the driver consented before anything was downloaded, and the conditions held
+   before anything was activated.
+6. *result*: after a success every ECU runs the version of the manifest; after any other end none runs a version that it did not run before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from otabench.bench.errors import BenchError
+from otabench.bench.evidence import collect, document, page
+from otabench.bench.evidence.document import Evidence, NotDerivable, Parts
+from otabench.bench.evidence.package import NotEvidence, Package, read
+from otabench.proto.job_states import JobState, is_allowed, is_final
+from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
+
+EVIDENCE: Final = "evidence.json"
+SCHEMA: Final = "schema.json"
+PAGE: Final = "index.html"
+_UNIT: Final = "vehicle"
+"""The organizational unit of vehicles' certificates (cloud/trust/tls.py)."""
+
+
+class Refused(Exception):
+    """A check failed; the text says what does not fit."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and its result. ``problem`` is empty if it passed."""
+
+    name: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class PinnedRoots:
+    """What the verifier trusts: files that were handed over when the vehicle was provisioned."""
+
+    director_root: bytes
+    ca: bytes
+
+
+def derived_parts(parts: Parts) -> dict[str, bytes]:
+    """Return the parts that follow from the others: facts, schema and page.
+
+    Raises:
+        NotDerivable: a part is missing, or cannot be read.
+    """
+    evidence = document.derive(parts)
+    return {
+        EVIDENCE: document.to_bytes(evidence),
+        SCHEMA: document.schema(),
+        PAGE: page.render(evidence, sorted(parts)).encode(),
+    }
+
+
+def verify(path: Path, roots: PinnedRoots) -> Iterator[Check]:
+    """Yield the result of each check, and stop at the first that fails.
+
+    Raises:
+        BenchError: the file cannot be read.
+    """
+    try:
+        package = read(path)
+    except NotEvidence as error:
+        yield Check("file", str(error))
+        return
+    yield Check("file")
+    evidence: Evidence | None = None
+    try:
+        evidence = document.derive(package.parts)
+    except NotDerivable as error:
+        yield Check("facts", str(error))
+        return
+    checks: list[tuple[str, Callable[[], None]]] = [
+        ("signature", lambda: _check_signature(package, evidence, roots)),
+        ("metadata", lambda: _check_metadata(package.parts, evidence, roots)),
+        ("facts", lambda: _check_facts(package.parts)),
+        ("course", lambda: _check_course(evidence)),
+        ("result", lambda: _check_result(evidence)),
+    ]
+    for name, check in checks:
+        try:
+            check()
+        except (Refused, NotDerivable) as error:
+            yield Check(name, str(error))
+            return
+        yield Check(name)
+
+
+def read_roots(director_root: Path, ca: Path) -> PinnedRoots:
+    """Read the pinned roots.
+
+    Raises:
+        BenchError: a file cannot be read.
+    """
+    try:
+        return PinnedRoots(director_root.read_bytes(), ca.read_bytes())
+    except OSError as error:
+        raise BenchError(
+            f"{error.filename}: {error.strerror}; it was handed over with the keys of the vehicle"
+        ) from error
+
+
+def _check_signature(package: Package, evidence: Evidence, roots: PinnedRoots) -> None:
+    try:
+        ca = x509.load_pem_x509_certificate(roots.ca)
+    except ValueError as error:
+        raise Refused(f"the pinned CA is not a certificate ({error})") from error
+    certificate = package.certificate
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise Refused("the certificate in signature.json is not one of the pinned CA") from error
+    made_at = datetime.fromtimestamp(package.made_at, UTC)
+    if not certificate.not_valid_before_utc <= made_at <= certificate.not_valid_after_utc:
+        raise Refused(f"the certificate in signature.json was not valid at {made_at.isoformat(timespec='seconds')}")
+    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    units = [
+        str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)
+    ]
+    if units != [_UNIT]:
+        raise Refused(
+            f"the certificate in signature.json is that of a {' '.join(units) or 'stranger'}, not of a vehicle"
+        )
+    if evidence.vin not in names:
+        raise Refused(
+            f"the certificate in signature.json is that of {', '.join(names) or 'nobody'}, not of {evidence.vin}"
+        )
+    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey) or not package.is_signed():
+        raise Refused("manifest.json was not signed by the key of the certificate in signature.json")
+
+
+def _check_metadata(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
+    from tuf.api.exceptions import RepositoryError
+    from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
+    from tuf.ngclient.config import EnvelopeType
+
+    folder = "metadata/director/"
+    name = "the pinned Root"
+    try:
+        trusted = TrustedMetadataSet(roots.director_root, EnvelopeType.METADATA)
+        # Expiry is judged by the time at which the gateway accepted the metadata. A year later they have all expired.
+        trusted.reference_time = document.reference_time(evidence)
+        while (name := f"{folder}root_history/{trusted.root.version + 1}.root.json") in parts:
+            trusted.update_root(parts[name])
+        for role in ("timestamp", "snapshot", "targets"):
+            name = f"{folder}{role}.json"
+            getattr(trusted, f"update_{role}")(parts[name])
+    except KeyError as error:
+        raise Refused(f"{error.args[0]} is missing") from error
+    except (RepositoryError, ValueError) as error:
+        raise Refused(f"{name} does not verify from the pinned Root: {' '.join(str(error).split())[:200]}") from error
+    custom: dict[str, Any] = trusted.targets.unrecognized_fields[MANIFEST_CUSTOM_KEY]
+    if custom.get("vin") != evidence.vin:
+        raise Refused(f"the metadata are those of the vehicle {custom.get('vin')}")
+
+
+def _check_facts(parts: Parts) -> None:
+    own = (EVIDENCE, SCHEMA, PAGE)
+    sources = {name: content for name, content in parts.items() if name not in own}
+    for name, content in derived_parts(sources).items():
+        if name not in parts:
+            raise Refused(f"{name} is missing")
+        if parts[name] != content:
+            raise Refused(f"{name} does not follow from the other parts")
+    for name, content in sources.items():
+        if name.startswith("capture/") and name.endswith(".log"):
+            pcap = name.removesuffix(".log") + ".pcap"
+            if parts.get(pcap) != collect.pcap_of(content):
+                raise Refused(f"{pcap} does not hold the frames of {name}")
+
+
+def _check_course(evidence: Evidence) -> None:
+    course = evidence.course
+    if not course or course[0].before != JobState.CREATED:
+        raise Refused("the job does not begin in CREATED")
+    for move, following in zip(course, [*course[1:], None], strict=True):
+        if not is_allowed(JobState(move.before), JobState(move.after)):
+            raise Refused(f"the job went from {move.before} to {move.after}, which is not allowed")
+        if following is not None and following.before != move.after:
+            raise Refused(f"the job was in {move.after}, and the next transition begins in {following.before}")
+    if not is_final(JobState(course[-1].after)):
+        raise Refused(f"the job had not ended: it was in {course[-1].after}")
+    reached = {move.after: move.at for move in course}
+    _check_consent(evidence, reached)
+    for state in (JobState.INSTALLING, JobState.ACTIVATING):
+        if evidence.conditions and state in reached and not _held_at_leaving(evidence, state):
+            raise Refused(f"the job went on from {state} while a condition was not met")
+
+
+def _check_consent(evidence: Evidence, reached: dict[str, str]) -> None:
+    downloading = reached.get(JobState.DOWNLOADING)
+    if downloading is None:
+        return
+    before = [each.decision for each in evidence.consents if each.at <= downloading]
+    if not before or before[-1] != "install":
+        raise Refused("the job was downloaded without the driver's consent")
+
+
+def _held_at_leaving(evidence: Evidence, state: JobState) -> bool:
+    """Return whether all conditions were met by the last judgement before the job left a state for the next one."""
+    left = next((move for move in evidence.course if move.before == state), None)
+    if left is None or left.after not in (JobState.ACTIVATING, JobState.VERIFYING):
+        return True
+    judged = [each.unmet for each in evidence.judgements if each.at <= left.at]
+    return bool(judged) and not judged[-1]
+
+
+def _check_result(evidence: Evidence) -> None:
+    for image in evidence.images:
+        after, before = evidence.after.get(image.ecu), evidence.before.get(image.ecu)
+        if after is None or before is None:
+            raise Refused(f"what {image.ecu or image.serial} ran is not there")
+        if after.serial != image.serial:
+            raise Refused(f"{image.ecu} has the serial number {after.serial}, the manifest is for {image.serial}")
+        if evidence.result == JobState.SUCCEEDED and after.software_version != image.version:
+            raise Refused(f"{image.ecu} runs {after.software_version} after the update, not {image.version}")
+        # A job that FAILED may have left an ECU on the new version, and says so itself. No other end may.
+        changed = after.software_version != before.software_version
+        if changed and evidence.result not in (JobState.SUCCEEDED, JobState.FAILED):
+            raise Refused(f"{image.ecu} runs {after.software_version}, and the job ended as {evidence.result}")

@@ -1,0 +1,135 @@
+"""A run's folder as a bench leaves it after one update of one ECU: keys, verified metadata, trace and capture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from otabench.bench.evidence.package import Signer
+from otabench.bench.evidence.verify import PinnedRoots
+from otabench.cloud.trust.tls import CertificateAuthority
+from tests.bench.gateway.director import Artifact, Director
+
+VIN = "W0TABENCH00000001"
+JOB = "job-1"
+COURSE = ["CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
+START = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
+IDENTITY: dict[str, Any] = {
+    "serial": "ENG-1",
+    "hardware_id": "engine-mcu-a",
+    "active_slot": 0,
+    "boots_left": 0,
+    "slots": [],
+}
+
+
+@dataclass
+class Run:
+    """The folder, and the roots that a verifier has pinned."""
+
+    folder: Path
+    director: Director = field(default_factory=Director)
+    authority: CertificateAuthority = field(default_factory=CertificateAuthority)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def roots(self) -> PinnedRoots:
+        return PinnedRoots(self.director.root(), self.authority.issued.certificate)
+
+    def signer(self, *, vin: str = VIN, unit: str = "vehicle", authority: CertificateAuthority | None = None) -> Signer:
+        """Return a signer with a certificate of the bench's CA, or of another one."""
+        issued = (authority or self.authority).issue(common_name=vin, unit=unit)
+        return Signer(issued.certificate, issued.key)
+
+    def emit(
+        self, event: str, *, job: bool = True, component: str = "gateway", ecu: str | None = None, **data: Any
+    ) -> None:
+        """Append one event, 100 ms after the one before."""
+        number = len(self.events)
+        self.events.append(
+            {
+                "v": 1,
+                "seq": number + 1,
+                "ts": (START + timedelta(milliseconds=100 * number)).isoformat(timespec="microseconds"),
+                "mono_ns": 100_000_000 * number,
+                "component": component,
+                "event": event,
+                "vin": VIN,
+                "job_id": JOB if job else None,
+                "ecu": ecu,
+                "data": data,
+            }
+        )
+
+
+def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = lambda _: None) -> Run:
+    """Write a run's folder.
+
+    Args:
+        folder: where.
+        change: changes the trace's events before they are written.
+    """
+    run = Run(folder)
+    for name in ("traces", "can", "state/gateway/director/root_history"):
+        (folder / name).mkdir(parents=True)
+    image = {"ecu_serial": "ENG-1", "hardware_id": "engine-mcu-a", "version": "2.0.0", "release_counter": 2}
+    custom = {
+        "vin": VIN,
+        "job_id": JOB,
+        "campaign_id": "campaign-1",
+        "campaign_name": "Autumn <release>",
+        "conditions": ["speed_km_h<=0"],
+        "vehicle": [{"image_number": 1, "ecu": "engine", "ecu_serial": "ENG-1", "version": "2.0.0"}],
+    }
+    # Long expired when the evidence is verified; valid when the gateway accepted it.
+    expires_s = (START - datetime.now(UTC)).total_seconds() + 3600
+    bundle = run.director.bundle([Artifact("images/x", b"code", image)], custom=custom, lifetime_s=expires_s)
+    metadata = folder / "state/gateway/director"
+    for name, content in bundle.items():
+        (metadata / name).write_bytes(content)
+    (metadata / "root_history/1.root.json").write_bytes(run.director.root())
+    _tell(run)
+    change(run.events)
+    trace = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in run.events)
+    (folder / "traces/simulation_trace.jsonl").write_text(trace)
+    ecus = {"engine": {"bus": "powertrain", "request_id": 0x7E0, "response_id": 0x7E8, "functional_id": 0x7DF}}
+    (folder / "bench.json").write_text(json.dumps({"vin": VIN, "ecus": ecus, "pid": 1}))
+    (folder / "can/powertrain.log").write_text(_capture(run))
+    return run
+
+
+def _move(before: str | None, after: str) -> dict[str, Any]:
+    return {"from": before, "to": after, "reason": ""}
+
+
+def _tell(run: Run) -> None:
+    run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="1.0.0")
+    run.emit("campaign.created", job=False, component="cloud.orchestrator", campaign_id="campaign-1", images=[])
+    run.emit("job.state", component="cloud.control", **_move(None, "CREATED"))
+    for before, after in zip(COURSE, [*COURSE[1:], "SUCCEEDED"], strict=True):
+        if before == "CONFIRMING":
+            run.emit("manifest.accepted", versions={"engine": ["1.0.0", "2.0.0"]})
+        if before in ("WAITING_FOR_APPROVAL", "INSTALLING", "ACTIVATING"):
+            run.emit("conditions.judged", unmet=[])
+        if before == "WAITING_FOR_APPROVAL":
+            run.emit("driver.decision", decision="install")
+        if before == "INSTALLING":
+            run.emit("uds.exchange", ecu="engine", service="10", request="1002", response="5002", duration_ms=20.0)
+        if before == "VERIFYING":
+            run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="2.0.0")
+        run.emit("job.state", **_move(before, after))
+    run.emit("ecu.dtcs", ecu="engine", dtcs=["U3000-55 (engine: seen)"])
+
+
+def _capture(run: Run) -> str:
+    """Return a log with an exchange on the diagnostic identifiers, and other nodes' frames around it."""
+    (exchange,) = [event for event in run.events if event["event"] == "uds.exchange"]
+    end = datetime.fromisoformat(exchange["ts"]).timestamp()
+    frames = [(-0.5, "120#00"), (-0.019, "7E0#021002CCCCCCCCCC"), (-0.010, "120#01"), (-0.001, "7E8#025002CCCCCCCCCC")]
+    outside = [(-3600.0, "7E0#023E00"), (3600.0, "7E0#023E00")]
+    lines = [f"({end + at:017.6f}) vcan0 {frame}\n" for at, frame in sorted([*frames, *outside])]
+    return "".join(lines)

@@ -1,0 +1,240 @@
+"""An evidence file: what it holds, that it verifies with the pinned roots alone, and that no change of it passes."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabench.bench.errors import BenchError
+from otabench.bench.evidence import collect, document, package
+from otabench.bench.evidence.verify import PinnedRoots, derived_parts, verify
+from otabench.cloud.trust.tls import CertificateAuthority
+from tests.bench.evidence.run_folder import JOB, START, VIN, Run, make_run
+
+MADE_AT = START.timestamp() + 3600
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def parts(run: Run) -> dict[str, bytes]:
+    sources = collect.parts_of(run.folder, JOB)
+    return {**sources, **derived_parts(sources)}
+
+
+def result(path: Path, roots: PinnedRoots) -> tuple[str, str]:
+    """Return the name and the problem of the last check."""
+    last = list(verify(path, roots))[-1]
+    return last.name, last.problem
+
+
+def written(tmp_path: Path, parts: dict[str, bytes], signer: package.Signer, made_at: float = MADE_AT) -> Path:
+    path = tmp_path / "evidence.zip"
+    package.write(path, parts, signer=signer, made_at=made_at)
+    return path
+
+
+def test_an_honest_file_verifies_after_its_metadata_have_expired(
+    run: Run, parts: dict[str, bytes], tmp_path: Path
+) -> None:
+    checks = list(verify(written(tmp_path, parts, run.signer()), run.roots))
+    assert [(each.name, each.problem) for each in checks] == [
+        (name, "") for name in ("file", "signature", "metadata", "facts", "course", "result")
+    ]
+
+
+def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
+    facts = json.loads(parts["evidence.json"])
+    assert (facts["vin"], facts["job_id"], facts["result"]) == (VIN, JOB, "SUCCEEDED")
+    assert facts["images"][0] | {"hashes": ""} == {
+        "ecu": "engine",
+        "serial": "ENG-1",
+        "hardware_id": "engine-mcu-a",
+        "version": "2.0.0",
+        "release_counter": 2,
+        "path": "images/x",
+        "length": 4,
+        "hashes": "",
+        "patch_sha256": "",
+        "is_encrypted": False,
+    }
+    assert (facts["before"]["engine"]["software_version"], facts["after"]["engine"]["software_version"]) == (
+        "1.0.0",
+        "2.0.0",
+    )
+    assert [each["decision"] for each in facts["consents"]] == ["install"]
+    assert facts["conditions"] == ["speed_km_h<=0"]
+    assert [move["after"] for move in facts["course"]][-2:] == ["VERIFYING", "SUCCEEDED"]
+    assert facts["trouble_codes"] == {"engine": ["U3000-55 (engine: seen)"]}
+    step = facts["steps"][0]
+    assert (step["request"], step["bus"], step["frames"]) == ("1002", "powertrain", [2, 4])
+    assert parts["capture/powertrain.log"].count(b"\n") == 4, "only what was on the bus during the job"
+    assert b"Autumn &lt;release&gt;" in parts["index.html"]
+    document.Evidence.model_validate(facts)
+    assert json.loads(parts["schema.json"])["title"] == "Evidence"
+
+
+def test_the_same_run_gives_the_same_file(run: Run, parts: dict[str, bytes]) -> None:
+    again = collect.parts_of(run.folder, None)
+    assert {**again, **derived_parts(again)} == parts
+
+
+def changes(parts: dict[str, bytes]) -> list[tuple[str, dict[str, bytes]]]:
+    """Return each part with one byte changed at its beginning, middle and end, cut short, extended, and left out."""
+    found = []
+    for name, content in parts.items():
+        for at in (0, len(content) // 2, len(content) - 1):
+            flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+            found.append((f"{name}: byte {at}", {**parts, name: flipped}))
+        found.append((f"{name}: cut short", {**parts, name: content[:-1]}))
+        found.append((f"{name}: longer", {**parts, name: content + b" "}))
+        found.append((f"{name}: left out", {key: value for key, value in parts.items() if key != name}))
+    found.append(("another file", {**parts, "more.txt": b"more"}))
+    return found
+
+
+def test_every_change_of_a_part_is_found_whoever_makes_it(run: Run, parts: dict[str, bytes], tmp_path: Path) -> None:
+    honest = package.manifest_of(parts, made_at=MADE_AT)
+    gateway, stranger = run.signer(), run.signer(authority=CertificateAuthority())
+    cases = changes(parts)
+    assert len(cases) > 50
+    missed = []
+    for name, changed in cases:
+        # 1. changed in the file; 2. with a new manifest under the old signature; 3. signed by a stranger
+        for who, manifest, signature in (
+            ("file", honest, gateway.sign(honest)),
+            ("manifest", (new := package.manifest_of(changed, made_at=MADE_AT)), gateway.sign(honest)),
+            ("stranger", new, stranger.sign(new)),
+        ):
+            path = tmp_path / "changed.zip"
+            with zipfile.ZipFile(path, "w") as archive:
+                for part, content in {**changed, "manifest.json": manifest, "signature.json": signature}.items():
+                    archive.writestr(part, content)
+            if not result(path, run.roots)[1]:
+                missed.append(f"{name} ({who})")
+    assert missed == []
+
+
+def test_even_the_gateway_cannot_change_a_part_so_that_it_still_fits(
+    run: Run, parts: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Signed by the right key: metadata are the Director's, and facts must follow from the trace. What a gateway writes into its own
+    trace from the beginning cannot be found here; its ECUs' signed reports are for that."""
+    derived = {"evidence.json", "schema.json", "index.html", "capture/powertrain.pcap"}
+    metadata = {name for name in parts if name.startswith("metadata/") and "root_history" not in name}
+    for name, changed in changes(parts):
+        part = name.partition(":")[0]
+        if part not in derived | metadata:
+            continue
+        problem = result(written(tmp_path, changed, run.signer()), run.roots)[1]
+        # A blank at the end of JSON changes neither what it says nor what was signed.
+        assert problem or (part in metadata and name.endswith("longer")), name
+
+
+@pytest.mark.parametrize(
+    ("signer", "problem"),
+    [
+        (lambda run: run.signer(authority=CertificateAuthority()), "is not one of the pinned CA"),
+        (lambda run: run.signer(vin="W0TABENCH00000002"), "is that of W0TABENCH00000002, not of W0TABENCH00000001"),
+        (lambda run: run.signer(unit="operator"), "is that of a operator, not of a vehicle"),
+    ],
+)
+def test_another_signer_is_refused(
+    run: Run, parts: dict[str, bytes], tmp_path: Path, signer: Callable[[Run], package.Signer], problem: str
+) -> None:
+    name, found = result(written(tmp_path, parts, signer(run)), run.roots)
+    assert name == "signature"
+    assert problem in found
+
+
+def test_other_roots_refuse_it(run: Run, parts: dict[str, bytes], tmp_path: Path) -> None:
+    path = written(tmp_path, parts, run.signer())
+    other = Run(tmp_path)
+    assert result(path, PinnedRoots(other.director.root(), run.roots.ca)) == (
+        "metadata",
+        result(path, PinnedRoots(other.director.root(), run.roots.ca))[1],
+    )
+    assert "timestamp.json does not verify" in result(path, PinnedRoots(other.director.root(), run.roots.ca))[1]
+    assert result(path, PinnedRoots(run.roots.director_root, b"no PEM"))[0] == "signature"
+    assert "was not valid at" in result(written(tmp_path, parts, run.signer(), made_at=0.0), run.roots)[1]
+
+
+def without(name: str, **fields: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def change(events: list[dict[str, Any]]) -> None:
+        events[:] = [e for e in events if e["event"] != name or any(e["data"].get(k) != v for k, v in fields.items())]
+
+    return change
+
+
+def set_field(name: str, number: int, **fields: Any) -> Callable[[list[dict[str, Any]]], None]:
+    def change(events: list[dict[str, Any]]) -> None:
+        [each for each in events if each["event"] == name][number]["data"].update(fields)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "problem"),
+    [
+        (without("driver.decision"), "course", "without the driver's consent"),
+        (set_field("driver.decision", 0, decision="later"), "course", "without the driver's consent"),
+        (
+            set_field("conditions.judged", 2, unmet=["speed_km_h is 9"]),
+            "course",
+            "went on from ACTIVATING while a condition",
+        ),
+        (without("conditions.judged"), "course", "went on from INSTALLING while a condition"),
+        (without("job.state", to="INSTALLING"), "course", "the next transition begins in"),
+        (without("job.state", to="SUCCEEDED"), "course", "had not ended: it was in VERIFYING"),
+        (set_field("job.state", -1, to="CANCELED"), "course", "from VERIFYING to CANCELED, which is not allowed"),
+        (
+            set_field("ecu.identity", 1, software_version="1.0.0"),
+            "result",
+            "engine runs 1.0.0 after the update, not 2.0.0",
+        ),
+        (set_field("ecu.identity", 1, serial="ENG-2"), "result", "serial number ENG-2"),
+        (set_field("job.state", -1, to="ROLLED_BACK"), "result", "runs 2.0.0, and the job ended as ROLLED_BACK"),
+        (without("manifest.accepted"), "metadata", "did not accept the manifest"),
+    ],
+)
+def test_a_story_that_does_not_hold_is_refused(
+    tmp_path: Path, change: Callable[[list[dict[str, Any]]], None], check: str, problem: str
+) -> None:
+    run = make_run(tmp_path / "run", change=change)
+    sources = collect.parts_of(run.folder, JOB)
+    name, found = result(written(tmp_path, {**sources, **derived_parts(sources)}, run.signer()), run.roots)
+    assert name == check
+    assert problem in found
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100])
+def test_what_is_no_evidence_file_is_told(run: Run, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(content)
+    assert result(path, run.roots)[0] == "file"
+
+
+def test_a_file_that_unpacks_without_end_is_refused_before_it_is_unpacked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "MAX_TOTAL_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("evidence.json", b"0" * 5000)
+    assert result(tmp_path / "bomb.zip", run.roots) == ("file", "it would unpack to more than 1000 bytes")
+
+
+def test_a_run_without_the_jobs_metadata_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with pytest.raises(BenchError, match=r"no-job.*|there is no job 'job-2'"):
+        collect.parts_of(run.folder, "job-2")
+    (run.folder / "state/gateway/director/targets.json").unlink()
+    with pytest.raises(BenchError, match="evidence needs a job whose manifest was accepted"):
+        collect.parts_of(run.folder, JOB)
