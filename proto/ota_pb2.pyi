@@ -33,6 +33,20 @@ class SlotState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SLOT_STATE_CONFIRMED: _ClassVar[SlotState]
     SLOT_STATE_INVALID: _ClassVar[SlotState]
 
+class PayloadKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PAYLOAD_KIND_UNSPECIFIED: _ClassVar[PayloadKind]
+    PAYLOAD_KIND_CONTAINER: _ClassVar[PayloadKind]
+    PAYLOAD_KIND_PROGRAM: _ClassVar[PayloadKind]
+
+class VersionOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERSION_ORDER_UNSPECIFIED: _ClassVar[VersionOrder]
+    VERSION_ORDER_SEMVER: _ClassVar[VersionOrder]
+    VERSION_ORDER_NUMERIC: _ClassVar[VersionOrder]
+    VERSION_ORDER_LIST: _ClassVar[VersionOrder]
+    VERSION_ORDER_NONE: _ClassVar[VersionOrder]
+
 class TransferPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRANSFER_POLICY_UNSPECIFIED: _ClassVar[TransferPolicy]
@@ -59,6 +73,14 @@ SLOT_STATE_STAGED: SlotState
 SLOT_STATE_TRIAL: SlotState
 SLOT_STATE_CONFIRMED: SlotState
 SLOT_STATE_INVALID: SlotState
+PAYLOAD_KIND_UNSPECIFIED: PayloadKind
+PAYLOAD_KIND_CONTAINER: PayloadKind
+PAYLOAD_KIND_PROGRAM: PayloadKind
+VERSION_ORDER_UNSPECIFIED: VersionOrder
+VERSION_ORDER_SEMVER: VersionOrder
+VERSION_ORDER_NUMERIC: VersionOrder
+VERSION_ORDER_LIST: VersionOrder
+VERSION_ORDER_NONE: VersionOrder
 TRANSFER_POLICY_UNSPECIFIED: TransferPolicy
 TRANSFER_POLICY_AUTO: TransferPolicy
 TRANSFER_POLICY_FULL: TransferPolicy
@@ -192,18 +214,26 @@ class UpdateStatusResponse(_message.Message):
 class RegisterVehicleRequest(_message.Message):
     __slots__ = ("vin", "ecus")
     class Ecu(_message.Message):
-        __slots__ = ("ecu", "serial", "hardware_id", "public_key", "image_number")
+        __slots__ = ("ecu", "serial", "hardware_id", "public_key", "image_number", "payload", "version_order", "known_versions", "refuses_patches")
         ECU_FIELD_NUMBER: _ClassVar[int]
         SERIAL_FIELD_NUMBER: _ClassVar[int]
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
         PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
         IMAGE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+        PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+        VERSION_ORDER_FIELD_NUMBER: _ClassVar[int]
+        KNOWN_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+        REFUSES_PATCHES_FIELD_NUMBER: _ClassVar[int]
         ecu: str
         serial: str
         hardware_id: str
         public_key: bytes
         image_number: int
-        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., image_number: _Optional[int] = ...) -> None: ...
+        payload: PayloadKind
+        version_order: VersionOrder
+        known_versions: _containers.RepeatedScalarFieldContainer[str]
+        refuses_patches: bool
+        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., image_number: _Optional[int] = ..., payload: _Optional[_Union[PayloadKind, str]] = ..., version_order: _Optional[_Union[VersionOrder, str]] = ..., known_versions: _Optional[_Iterable[str]] = ..., refuses_patches: _Optional[bool] = ...) -> None: ...
     VIN_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
     vin: str
@@ -217,14 +247,34 @@ class RegisterVehicleResponse(_message.Message):
 class CreateCampaignRequest(_message.Message):
     __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "conditions_limit_s")
     class Image(_message.Message):
-        __slots__ = ("hardware_id", "image", "base_image")
+        __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
         IMAGE_FIELD_NUMBER: _ClassVar[int]
         BASE_IMAGE_FIELD_NUMBER: _ClassVar[int]
+        PROGRAM_FIELD_NUMBER: _ClassVar[int]
         hardware_id: str
         image: bytes
         base_image: bytes
-        def __init__(self, hardware_id: _Optional[str] = ..., image: _Optional[bytes] = ..., base_image: _Optional[bytes] = ...) -> None: ...
+        program: CreateCampaignRequest.Program
+        def __init__(self, hardware_id: _Optional[str] = ..., image: _Optional[bytes] = ..., base_image: _Optional[bytes] = ..., program: _Optional[_Union[CreateCampaignRequest.Program, _Mapping]] = ...) -> None: ...
+    class Program(_message.Message):
+        __slots__ = ("format", "version", "start_address", "segments")
+        class Segment(_message.Message):
+            __slots__ = ("address", "length")
+            ADDRESS_FIELD_NUMBER: _ClassVar[int]
+            LENGTH_FIELD_NUMBER: _ClassVar[int]
+            address: int
+            length: int
+            def __init__(self, address: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+        FORMAT_FIELD_NUMBER: _ClassVar[int]
+        VERSION_FIELD_NUMBER: _ClassVar[int]
+        START_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+        SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+        format: str
+        version: str
+        start_address: int
+        segments: _containers.RepeatedCompositeFieldContainer[CreateCampaignRequest.Program.Segment]
+        def __init__(self, format: _Optional[str] = ..., version: _Optional[str] = ..., start_address: _Optional[int] = ..., segments: _Optional[_Iterable[_Union[CreateCampaignRequest.Program.Segment, _Mapping]]] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
     VINS_FIELD_NUMBER: _ClassVar[int]

@@ -6,6 +6,8 @@ in its partial verification.
 
 * Targets.signed has an extra member ``custom`` (``ManifestCustom``), and every target has ``custom`` (``TargetCustom``).
 * Each target is one ECU's full image. Its ``patch`` rebuilds the same image.
+* A target with ``payload`` is a program file (HEX, VBF, a raw binary, …) for an ECU that is no MCUboot target. Its version is a text in the
+  ECU's own order (``proto.version_order``), and it has neither patch nor encryption nor dependencies.
 * In an encrypted campaign ``encryption`` describes the files to download. Length and digest of image and patch remain those of the plain
   files, so the ECU's checks stay the same.
 * ``vehicle`` states which version every ECU of the vehicle runs after the update, by image number. An ECU judges its image's dependencies
@@ -16,14 +18,21 @@ Unknown fields are ignored, because TUF permits a later version to add fields.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from otabench.proto.conditions import DEFAULT_LIMIT_S, MAX_CONDITIONS, ConditionText
 from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
+from otabench.proto.program_format import MAX_ADDRESS, ProgramFormat
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
+MAX_SEGMENTS: Final = 256
+"""Of one program file: the Targets must fit an ECU's metadata window (64 KiB)."""
+FORMATS_WITHOUT_ADDRESSES: Final = frozenset({ProgramFormat.RAW, ProgramFormat.MCUBOOT})
+"""Files of bytes that may lie anywhere."""
+_MAY_BE_COMPRESSED: Final = frozenset({ProgramFormat.VBF, ProgramFormat.ODX_F, ProgramFormat.PDX})
 
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -80,6 +89,43 @@ class VehicleEcuCustom(_Model):
     version: VersionText
 
 
+class SegmentCustom(_Model):
+    """A contiguous part of a program file."""
+
+    address: int = Field(ge=0, le=MAX_ADDRESS)
+    length: int = Field(ge=1, le=MAX_ADDRESS + 1)
+    """In the file; compressed or encrypted data have another length in the ECU."""
+
+    def __str__(self) -> str:
+        return f"0x{self.address:08X} ({self.length:,} bytes)"
+
+
+class PayloadCustom(_Model):
+    """How a program file is read, and what is in it."""
+
+    format: ProgramFormat
+    start_address: int | None = Field(default=None, ge=0, le=MAX_ADDRESS)
+    """Where a file without addresses of its own belongs. Other formats do not have it."""
+    segments: tuple[SegmentCustom, ...] = Field(min_length=1, max_length=MAX_SEGMENTS)
+    """By address."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> PayloadCustom:
+        has_addresses = self.format not in FORMATS_WITHOUT_ADDRESSES
+        if has_addresses == (self.start_address is not None):
+            needs = "has its own addresses" if has_addresses else "needs a start address"
+            raise ValueError(f"{self.format} {needs}")
+        if not has_addresses and (len(self.segments) != 1 or self.segments[0].address != self.start_address):
+            raise ValueError(f"{self.format} has one segment, at its start address")
+        for before, after in pairwise(self.segments):
+            # Compressed data occupy more memory than their length in the file, so only their order can be judged.
+            if after.address < before.address + (1 if self.format in _MAY_BE_COMPRESSED else before.length):
+                raise ValueError("its segments overlap, or are not in the order of their addresses")
+        if self.segments[-1].address + self.segments[-1].length > MAX_ADDRESS + 1:
+            raise ValueError("its last segment ends outside a memory of 4 GiB")
+        return self
+
+
 class TargetCustom(_Model):
     """The part of the manifest about one ECU."""
 
@@ -87,11 +133,19 @@ class TargetCustom(_Model):
     hardware_id: str
     version: str
     release_counter: int = Field(ge=0)
-    """The image's MCUboot security counter."""
+    """The image's MCUboot security counter; 0 for a program file, which has none."""
     requires: tuple[RequirementCustom, ...] = ()
     """The image's dependencies, for the gateway, which cannot read an encrypted image. The ECU reads them from the image."""
     patch: PatchCustom | None = None
     encryption: EncryptionCustom | None = None
+    payload: PayloadCustom | None = None
+    """None: the target is an MCUboot image."""
+
+    @model_validator(mode="after")
+    def _file_as_it_is(self) -> TargetCustom:
+        if self.payload is not None and (self.patch or self.encryption or self.requires):
+            raise ValueError("a program file has neither patch nor encryption nor dependencies")
+        return self
 
 
 class ManifestCustom(_Model):
@@ -109,7 +163,7 @@ class ManifestCustom(_Model):
     conditions_limit_s: float = Field(default=DEFAULT_LIMIT_S, gt=0)
     """How long the vehicle waits for a lost condition before it gives up."""
     vehicle: tuple[VehicleEcuCustom, ...] = ()
-    """Every ECU with a known version, whether it is in this campaign or not."""
+    """Every ECU with a known version in MCUboot's form, whether it is in this campaign or not."""
 
     @model_validator(mode="after")
     def _each_once(self) -> ManifestCustom:

@@ -65,8 +65,8 @@ FIRMWARE = Group(
     "Make, wrap and read firmware images.",
     [
         Lazy("build", "Make images whose binaries behave like compiled code.", lambda: _images().build),
-        Lazy("pack", "Make a signed MCUboot image of your own program.", lambda: _images().pack),
-        Lazy("info", "Show what an image contains.", lambda: _images().info),
+        Lazy("pack", "Make what an ECU takes of your own program.", lambda: _images().pack),
+        Lazy("info", "Show what an image or a program file contains.", lambda: _images().info),
     ],
 )
 CAMPAIGN = Group(

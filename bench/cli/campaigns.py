@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,11 +18,11 @@ from google.protobuf.json_format import MessageToDict
 from otabench.bench.cli import running
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.options import LATEST, MAX_WAIT_S, AsJson, Campaign, Encrypt, RunDir, TransferOption
-from otabench.bench.clients.operator import CampaignImage, OperatorClient
+from otabench.bench.clients import campaign_images
+from otabench.bench.clients.operator import OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, UnknownName, WrongUsage
-from otabench.bench.firmware import images
 from otabench.bench.launcher.bus_faults import BusPorts
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto import image_format, job_states, ota_pb2
@@ -64,14 +65,17 @@ def create(
         for ecu, path in chosen.items():
             if ecu not in hardware:
                 raise UnknownName("ECU", ecu, hardware, where="in this bench")
-            _, data = images.read(path)
-            base = b"" if transfer is TransferPolicy.FULL else bench.running_image(ecu, hardware_id=hardware[ecu])
-            wanted.append(CampaignImage(hardware[ecu], data, base))
+            found = campaign_images.load(path, hardware_id=hardware[ecu])
+            # Patches are made of images only.
+            if found.program is None and transfer is not TransferPolicy.FULL:
+                found = replace(found, base_image=bench.running_image(ecu, hardware_id=hardware[ecu]))
+            wanted.append(found)
         campaign = operator.create_campaign(
             name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt
         )
         for each in wanted:
-            bench.sent_images.keep(each.image)
+            if each.program is None:
+                bench.sent_images.keep(each.image)
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:
         print(f"  {_job_line(job)}")
@@ -90,9 +94,16 @@ def _given_images(texts: list[str]) -> dict[str, Path]:
 def _newest_images(bench: RunningBench) -> dict[str, Path]:
     newest = {}
     for ecu, files in bench.content["firmware"].items():
-        version = max(files, key=image_format.ImageVersion.parse)
-        newest[ecu] = Path(files[version])
+        newest[ecu] = Path(files[_newest_version(list(files))])
     return newest
+
+
+def _newest_version(versions: list[str]) -> str:
+    try:
+        return max(versions, key=image_format.ImageVersion.parse)
+    except ValueError:
+        # Versions of another order are in the order in which they were asked for.
+        return versions[-1]
 
 
 def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:

@@ -15,14 +15,19 @@ import typer
 from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir, with_options
 from otabench.bench.cli.running import note
 from otabench.bench.clients import running_bench
-from otabench.bench.errors import FirmwareError, NoRunningBench, UnknownName
-from otabench.bench.firmware import images
+from otabench.bench.errors import FirmwareError, NoRunningBench, UnknownName, WrongUsage
+from otabench.bench.firmware import ecu_facts, images, program_files
 from otabench.bench.firmware.images import ImageDetails
+from otabench.bench.firmware.program_files import ProgramDetails
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import ProgramFormat
 from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
+from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
+from otabench.proto.program_format import MAX_ADDRESS
+from otabench.proto.uptane import FORMATS_WITHOUT_ADDRESSES
+from otabench.proto.version_order import path_part
 
 _KEYS: Final = Path("keys")
 _Requires = Annotated[
@@ -77,7 +82,9 @@ class PackOptions:
     """The options of `otabench firmware pack`."""
 
     ecu: Annotated[str, typer.Option("--ecu", help="The ECU that it is for, by its name in the bench file.")]
-    version: Annotated[str, typer.Option("--version", help="2.0.0 or 2.0.0+5.")]
+    version: Annotated[
+        str, typer.Option("--version", help="2.0.0 or 2.0.0+5; of a program file any text that its ECU's order takes.")
+    ]
     keys: KeysDir = None
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
@@ -86,6 +93,12 @@ class PackOptions:
         int | None, typer.Option(min=0, max=image_format.MAX_SECURITY_COUNTER, help="By default the major version.")
     ] = None
     requires: _Requires = None
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="ADDRESS", help="Where a binary belongs, for an ECU that takes program files."
+        ),
+    ] = None
     as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False
     session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None
     bench: BenchFile = None
@@ -97,16 +110,57 @@ def pack(
     options: PackOptions,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
 ) -> None:
-    """Make a signed MCUboot image of your own program.
+    """Make what an ECU takes of your own program.
 
-    The format of the file is recognized by its contents. Gaps between its segments are filled with FF, as erased flash reads.
-    The running bench's keys sign the image, by its bench file, unless others are given.
+    That is a signed MCUboot image or a checked program file, as the ECU's flash profile says. The format of the file is recognized by its
+    contents.
+
+    In an image, gaps between segments are filled with FF, as erased flash reads. The running bench's keys sign it, by its bench file,
+    unless others are given. A program file stays as it is. Beside it a .json file states its version and contents, which the cloud signs.
     """
+    topology = bench_file.load(_used_bench_file(options))
+    if options.ecu not in topology.ecus:
+        raise UnknownName("ECU", options.ecu, topology.ecus, where="in the bench file")
+    if ecu_facts.of(topology, options.ecu).payload == "raw":
+        _pack_program(options, file, topology)
+    else:
+        _pack_image(options, file)
+
+
+def _pack_program(options: PackOptions, file: Path, topology: Topology) -> None:
+    facts, entry = ecu_facts.of(topology, options.ecu), topology.ecus[options.ecu]
+    for given, option in (
+        (options.requires, "--requires"),
+        (options.security_counter is not None, "--security-counter"),
+        (options.session, "--session"),
+    ):
+        if given:
+            raise WrongUsage(f"{option}: {options.ecu} takes program files, which do not have it; leave it out")
+    address = facts.address if options.address is None else _address(options.address)
+    details = ProgramDetails(options.ecu, entry.hardware_id, options.version, facts.versions.rule, address)
+    out = options.out or Path(f"{entry.hardware_id}-{path_part(options.version)}{file.suffix or '.bin'}")
+    made = program_files.pack(file, details, out=out, as_raw=options.as_raw)
+    payload = made.statement.payload
+    print(f"{file}: {payload.format}, {', '.join(map(str, payload.segments[:8]))}")
+    print(f"{made.path}  {made.length_bytes:,} bytes  {options.ecu} {options.version}, stated in {made.path}.json")
+
+
+def _address(text: str) -> int:
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if not 0 <= address <= MAX_ADDRESS:
+        raise WrongUsage(f"--address {text!r}: expected a number such as 0x08000000, up to 0x{MAX_ADDRESS:X}")
+    return address
+
+
+def _pack_image(options: PackOptions, file: Path) -> None:
+    if options.address is not None:
+        raise WrongUsage(f"--address: {options.ecu} takes MCUboot images, which have a slot; leave it out")
     keys, bench = _keys_and_bench_file(options.keys, options.bench, options.run)
     topology = bench_file.load(bench)
-    entry = topology.ecus.get(options.ecu)
-    if entry is None:
-        raise UnknownName("ECU", options.ecu, topology.ecus, where="in the bench file")
+    entry = topology.ecus[options.ecu]
     details = ImageDetails(
         ecu=options.ecu,
         hardware_id=entry.hardware_id,
@@ -127,13 +181,17 @@ def pack(
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="IMAGE")], bench: BenchFile = None, as_json: AsJson = False
+    file: Annotated[Path, typer.Argument(metavar="FILE")], bench: BenchFile = None, as_json: AsJson = False
 ) -> None:
-    """Show what an image contains.
+    """Show what an image or a program file contains.
 
-    Version, size, security counter, ECU, dependencies, hash and signature.
+    Of an image: version, size, security counter, ECU, dependencies, hash and signature. Of a program file: format, segments, hash, and what
+    `otabench firmware pack` stated about it.
     """
-    facts = images.describe(file, bench_file.load(bench))
+    is_program = (
+        program_files.statement_of(file) is not None or reading.read_format(file) not in FORMATS_WITHOUT_ADDRESSES
+    )
+    facts = program_files.describe(file) if is_program else images.describe(file, bench_file.load(bench))
     if as_json:
         print(json.dumps(facts, indent=1))
         return
@@ -155,6 +213,14 @@ def _keys_and_bench_file(keys: Path | None, bench: Path | None, run: Path) -> tu
     if _KEYS.is_dir():
         note(f"signed with the folder {_KEYS}, as no bench is up in {run}; --keys DIR signs with others")
     return _KEYS, bench
+
+
+def _used_bench_file(options: PackOptions) -> Path | None:
+    """Return the bench file that counts, as ``_keys_and_bench_file`` does, without a word about keys."""
+    if options.bench is not None or options.keys is not None:
+        return options.bench
+    found = running_bench.published_keys(options.run)
+    return found.bench_file if found is not None else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ This module sets the timeouts of calls and the texts of errors. Only this module
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from otabench.bench.errors import EndpointError, ValueRefused
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.process_config import TlsConfig
+from otabench.proto.uptane import PayloadCustom
+from otabench.proto.version_order import SEMVER, VersionRule
 
 CALL_TIMEOUT_S: Final = 20.0
 CAMPAIGN_TIMEOUT_S: Final = 120.0
@@ -34,12 +36,47 @@ _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
+class ProgramFacts:
+    """What a program file is, which the cloud signs: its version and its contents."""
+
+    version: str
+    payload: PayloadCustom
+
+
+@dataclass(frozen=True)
 class CampaignImage:
-    """The image that one kind of ECU is to run, and optionally the image that it runs now, as the base of a patch."""
+    """The image that one kind of ECU is to run, and optionally the image that it runs now, as the base of a patch.
+
+    ``program``: ``image`` is a program file. None: it is an MCUboot image.
+    """
 
     hardware_id: str
     image: bytes
     base_image: bytes = b""
+    program: ProgramFacts | None = None
+
+
+@dataclass(frozen=True)
+class RegisteredEcu:
+    """One ECU of a vehicle that is registered.
+
+    Attributes:
+        name, serial, hardware_id: what it is.
+        public_key: X25519 key; None: artifacts cannot be encrypted for it.
+        image_number: 0: its place among the ECUs, counted from 1.
+        takes_programs: whether it takes program files instead of MCUboot images.
+        takes_patches: whether it rebuilds an image from a patch.
+        versions: how its versions are compared.
+    """
+
+    name: str
+    serial: str
+    hardware_id: str
+    public_key: bytes | None = None
+    image_number: int = 0
+    takes_programs: bool = False
+    takes_patches: bool = True
+    versions: VersionRule = SEMVER
 
 
 class OperatorClient:
@@ -88,33 +125,24 @@ class OperatorClient:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def register_vehicle(
-        self,
-        vin: str,
-        ecus: Sequence[tuple[str, str, str]],
-        *,
-        public_keys: Mapping[str, bytes] | None = None,
-        image_numbers: Mapping[str, int] | None = None,
-    ) -> None:
-        """Register a vehicle.
-
-        Args:
-            vin: the vehicle.
-            ecus: name, serial number and hardware id of each ECU.
-            public_keys: X25519 keys, by the ECU's name.
-            image_numbers: image numbers by ECU name. Default for an ECU: its position in ``ecus``, counted from 1.
+    def register_vehicle(self, vin: str, ecus: Sequence[RegisteredEcu]) -> None:
+        """Register a vehicle with these ECUs.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
         request = ota_pb2.RegisterVehicleRequest(vin=vin)
-        for name, serial, hardware_id in ecus:
+        for ecu in ecus:
             request.ecus.add(
-                ecu=name,
-                serial=serial,
-                hardware_id=hardware_id,
-                public_key=(public_keys or {}).get(name),
-                image_number=(image_numbers or {}).get(name),
+                ecu=ecu.name,
+                serial=ecu.serial,
+                hardware_id=ecu.hardware_id,
+                public_key=ecu.public_key,
+                image_number=ecu.image_number,
+                payload=ota_pb2.PAYLOAD_KIND_PROGRAM if ecu.takes_programs else ota_pb2.PAYLOAD_KIND_CONTAINER,
+                version_order=f"VERSION_ORDER_{ecu.versions.order.upper()}",
+                known_versions=ecu.versions.known,
+                refuses_patches=not ecu.takes_patches,
             )
         with self._explained("RegisterVehicle"):
             self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
@@ -150,7 +178,9 @@ class OperatorClient:
             conditions_limit_s=conditions_limit_s,
         )
         for image in images:
-            request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)
+            entry = request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)
+            if image.program is not None:
+                entry.program.CopyFrom(_program_message(image.program))
         with self._explained("CreateCampaign"):
             campaign: ota_pb2.Campaign = self._operator.CreateCampaign(
                 request, timeout=CAMPAIGN_TIMEOUT_S, wait_for_ready=True
@@ -202,6 +232,15 @@ class OperatorClient:
 
     def _explained(self, call: str) -> _Explained:
         return _Explained(call, self.target)
+
+
+def _program_message(facts: ProgramFacts) -> ota_pb2.CreateCampaignRequest.Program:
+    message = ota_pb2.CreateCampaignRequest.Program(
+        format=facts.payload.format, version=facts.version, start_address=facts.payload.start_address
+    )
+    for segment in facts.payload.segments:
+        message.segments.add(address=segment.address, length=segment.length)
+    return message
 
 
 _REFUSED_VALUES: Final = ("INVALID_ARGUMENT", "NOT_FOUND")

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import FirmwareError, UnknownName, WrongUsage
-from otabench.bench.firmware import synthetic
+from otabench.bench.firmware import ecu_facts, program_files, synthetic
+from otabench.bench.firmware.program_files import PackedProgram, ProgramDetails
 from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
 from otabench.proto.image_format import (
@@ -36,6 +37,9 @@ from otabench.proto.image_format import (
     ImageFormatError,
     ImageVersion,
 )
+from otabench.proto.program_format import NotAProgram, ProgramFormat, recognize
+from otabench.proto.uptane import PayloadCustom
+from otabench.proto.version_order import SEMVER, path_part
 
 HEADER_SIZE: Final = 0x200
 SLOT_SIZE_BYTES: Final = 0x100000
@@ -55,6 +59,9 @@ class FirmwareFile:
     path: Path
     length_bytes: int
     security_counter: int
+    """0 for a program file, which has none."""
+    payload: PayloadCustom | None = None
+    """What is in a program file. None: this is an MCUboot image."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def build(
     size_bytes: int | None = None,
     requires: Sequence[str] = (),
 ) -> dict[str, dict[str, FirmwareFile]]:
-    """Build images for ECUs of the bench, as ``out_dir/<hardware id>-<version>.bin``.
+    """Build images for ECUs of the bench, as ``out_dir/<hardware id>-<version>.bin``; for an ECU that takes program files, as ``.hex``.
 
     Args:
         topology: hardware ids and sizes of the ECUs.
@@ -122,7 +129,18 @@ def build(
         if entry is None:
             raise UnknownName("ECU", name, topology.ecus, where="in the bench file")
         dependencies = parse_requirements(requires, ecu=name, topology=topology)
+        facts = ecu_facts.of(topology, name)
         for version in versions:
+            if facts.payload == "raw":
+                details = ProgramDetails(name, entry.hardware_id, version, facts.versions.rule, facts.address)
+                out = out_dir / f"{entry.hardware_id}-{path_part(version)}.hex"
+                binary = _contents_of_any_version(
+                    name, entry.hardware_id, size_bytes or entry.image_size_bytes, version
+                )
+                made.setdefault(name, {})[version] = program_file(
+                    program_files.write_synthetic(binary, details, out=out), details
+                )
+                continue
             made.setdefault(name, {})[version] = pack(
                 _contents(name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version),
                 ImageDetails(
@@ -140,6 +158,28 @@ def _contents(ecu: str, hardware_id: str, *, size_bytes: int, version: str) -> b
         return synthetic.build(hardware_id, size_bytes=size_bytes, version=parsed)
     except ValueError as error:
         raise FirmwareError(f"firmware of {ecu}: {error}") from error
+
+
+def _contents_of_any_version(ecu: str, hardware_id: str, size_bytes: int, version: str) -> bytes:
+    """Return a generated binary for a version of any order."""
+    try:
+        return _contents(ecu, hardware_id, size_bytes=size_bytes, version=version)
+    except WrongUsage:
+        # The generator builds releases of MCUboot's versions only.
+        return program_files.varied(_contents(ecu, hardware_id, size_bytes=size_bytes, version="1.0.0"), version)
+
+
+def program_file(packed: PackedProgram, details: ProgramDetails) -> FirmwareFile:
+    """Return a program file on disk as one of the bench's firmware."""
+    return FirmwareFile(
+        ecu=details.ecu,
+        hardware_id=details.hardware_id,
+        version=details.version,
+        path=packed.path,
+        length_bytes=packed.length_bytes,
+        security_counter=0,
+        payload=packed.statement.payload,
+    )
 
 
 def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:
@@ -174,6 +214,8 @@ def pack(body: bytes, details: ImageDetails, *, keys_dir: Path, out: Path) -> Fi
             signing key, or the file cannot be written.
     """
     version, ecu = parse_version(details.version), details.ecu
+    if SEMVER.is_no_software(str(version)):
+        raise WrongUsage(f"version {version}: it stands for an ECU that runs nothing; choose another one")
     counter = version.major if details.security_counter is None else details.security_counter
     if not body:
         raise FirmwareError(f"firmware of {ecu}: the binary is empty; give a file with contents")
@@ -247,11 +289,23 @@ def read(path: Path) -> tuple[Image, bytes]:
     """
     try:
         data = path.read_bytes()
-        return image_format.parse(data), data
     except OSError as error:
         raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
+    try:
+        return image_format.parse(data), data
     except ImageFormatError as error:
-        raise FirmwareError(f"{path}: {error}; `otabench firmware pack` makes an image from a binary") from error
+        raise FirmwareError(f"{path}: {_not_an_image(data, error)}") from error
+
+
+def _not_an_image(data: bytes, error: ImageFormatError) -> str:
+    """Return what a file is instead of an image, and the remedy."""
+    try:
+        found = recognize(data)
+    except NotAProgram as foreign:
+        return str(foreign)
+    if found in (ProgramFormat.MCUBOOT, ProgramFormat.RAW):
+        return f"{error}; `otabench firmware pack` makes an image from a binary"
+    return f"it is a program file ({found}), not an image; `otabench firmware pack` makes of it what its ECU takes"
 
 
 def describe(path: Path, topology: Topology) -> dict[str, str]:

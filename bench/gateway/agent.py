@@ -25,7 +25,7 @@ from otabench.bench.gateway.cloud.downloads import OUTAGE_LIMIT_S, Downloader, D
 from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
-from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.hmi.model import DecisionRefused, Obstacle, ObstacleKind
 from otabench.bench.gateway.jobs.actions import Actions
@@ -45,7 +45,9 @@ from otabench.bench.gateway.store import Store
 from otabench.bench.gateway.trust.manifest import KnownEcu
 from otabench.bench.gateway.trust.primary import Primary
 from otabench.bench.gateway.vehicle import Vehicle
-from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import FlashError, ProfileInvalid
+from otabench.bench.uds.flash_profiles import facts_of
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, from_wire
 from otabench.proto.trace import TraceWriter
@@ -311,9 +313,24 @@ class Agent:
 def _make_primary(config: GatewayConfig) -> Primary:
     return Primary(
         vin=config.vin,
-        known=[KnownEcu(ecu.name, ecu.serial, ecu.hardware_id) for ecu in config.ecus],
+        known=[_known_ecu(ecu) for ecu in config.ecus],
         director_root=config.director_root,
         metadata_dir=config.state_dir / "director",
+    )
+
+
+def _known_ecu(ecu: EcuEndpoint) -> KnownEcu:
+    try:
+        facts = facts_of(ecu.profile)
+    except ProfileInvalid as error:
+        raise StartError(f"ECU {ecu.name}: {error}") from error
+    return KnownEcu(
+        ecu.name,
+        ecu.serial,
+        ecu.hardware_id,
+        takes_programs=facts.payload == "raw",
+        takes_patches=facts.takes_deltas,
+        versions=facts.versions.rule,
     )
 
 

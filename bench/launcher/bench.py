@@ -35,7 +35,7 @@ from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.deadline import Deadline
 from otabench.bench.firmware.images import FirmwareFile
-from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, readiness, run_end
+from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, readiness, registration, run_end
 from otabench.bench.launcher.boards import BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
@@ -324,13 +324,8 @@ def _register_vehicle(bench: Bench) -> None:
                 "listens, but does not say that it serves", remedy=readiness.remedy()
             )
         deadline.pause(_POLL_INTERVAL_S)
-    topology = bench.topology
-    bench.operator.register_vehicle(
-        topology.vehicle.vin,
-        [(name, topology.serial_of(name), ecu.hardware_id) for name, ecu in topology.ecus.items()],
-        public_keys=bench.setup.keys.public_keys(topology.ecus),
-        image_numbers={name: topology.image_number_of(name) for name in topology.ecus},
-    )
+    registered = registration.ecus(bench.topology, public_keys=bench.setup.keys.public_keys(bench.topology.ecus))
+    bench.operator.register_vehicle(bench.topology.vehicle.vin, registered)
 
 
 def _set_faults(bench: Bench, say: Say) -> None:

@@ -8,7 +8,8 @@ from the trace (``clients.job_watch``); an end counts once the cloud has heard o
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otabench.bench.clients import job_end
@@ -88,7 +89,7 @@ class Jobs:
         version: str | None = None,
         name: str = "Bench campaign",
         release_notes: str = "Made by the bench.",
-        images: Mapping[str, bytes] | None = None,
+        images: Mapping[str, bytes | Path] | None = None,
         transfer: TransferPolicy | None = None,
         encrypt: bool | None = None,
         manifest_lifetime_s: float = 0.0,
@@ -102,7 +103,7 @@ class Jobs:
         Args:
             version: of the firmware made with the bench; None: the newest.
             name, release_notes: shown to the driver.
-            images: ECU name to MCUboot image, instead of the bench's own.
+            images: ECU name to MCUboot image, or to the file of an image or packed program, instead of the bench's own.
             transfer, encrypt: None: the options'.
             manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
             ecus: only these; None: all.
@@ -132,7 +133,8 @@ class Jobs:
             conditions_limit_s=conditions_limit_s,
         )
         for each in campaign_images:  # the bench's own too: for a board the last one that was sent counts
-            self._sent.keep(each.image)
+            if each.program is None:
+                self._sent.keep(each.image)
         self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)
         self._on_change()
         return self.campaign
@@ -206,19 +208,24 @@ class Jobs:
         return [str(each) for each in PARKED if each.quantity in measured]
 
     def _campaign_images(
-        self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes], transfer: TransferPolicy
+        self, ecus: Collection[str], *, version: str, given: Mapping[str, bytes | Path], transfer: TransferPolicy
     ) -> list[CampaignImage]:
         """Return each ECU's image, the given one or the bench's own, with the image that it runs as base of a patch."""
-        from otabench.bench.clients.operator import CampaignImage  # grpc is slow to import
+        from otabench.bench.clients import campaign_images  # grpc is slow to import
+        from otabench.bench.clients.operator import CampaignImage
 
-        return [
-            CampaignImage(
-                hardware_id=self._topology.ecus[ecu].hardware_id,
-                image=given.get(ecu) or self._firmware[ecu][version].path.read_bytes(),
-                base_image=b"" if transfer is TransferPolicy.FULL else self._running_image(ecu),
-            )
-            for ecu in ecus
-        ]
+        found = []
+        for ecu in ecus:
+            hardware_id = self._topology.ecus[ecu].hardware_id
+            wanted = given.get(ecu) or self._firmware[ecu][version].path
+            if isinstance(wanted, Path):
+                image = campaign_images.load(wanted, hardware_id=hardware_id)
+            else:
+                image = CampaignImage(hardware_id, wanted)
+            # Patches are made of images only.
+            needs_base = image.program is None and transfer is not TransferPolicy.FULL
+            found.append(replace(image, base_image=self._running_image(ecu)) if needs_base else image)
+        return found
 
     def _wait_for_cloud(self, job: JobView, *, timeout_s: float) -> None:
         """Wait until the cloud has heard of a job's end, if the job is of the last campaign and both processes run."""

@@ -34,6 +34,7 @@ class ProfileFacts:
         address: where a binary without an address belongs; None: the profile has none.
         versions: how versions are compared, and which there are.
         takes_deltas: whether the ECU rebuilds images from patches.
+        takes_encryption: whether the ECU decrypts what it receives (OTAE-1).
         slots: what holds the ECU's images.
         takes_metadata: whether the ECU receives the signed metadata.
         needs_former_image: whether a rollback flashes the image before.
@@ -43,6 +44,7 @@ class ProfileFacts:
     address: int | None
     versions: Versions
     takes_deltas: bool
+    takes_encryption: bool
     slots: SlotsKind
     takes_metadata: bool
     needs_former_image: bool
@@ -99,6 +101,7 @@ def facts_of(name: str) -> ProfileFacts:
             address=profile.memory.image.address,
             versions=Versions(order=VersionOrder.SEMVER),
             takes_deltas=True,
+            takes_encryption=True,
             slots=SlotsKind.TABLE,
             takes_metadata=Step.DOWNLOAD_METADATA in profile.sequence.programming,
             needs_former_image=False,
@@ -108,6 +111,7 @@ def facts_of(name: str) -> ProfileFacts:
         address=profile.payload.address,
         versions=profile.versions,
         takes_deltas=profile.takes_deltas,
+        takes_encryption=False,  # a sequence has no word for it
         slots=profile.slots.kind,
         takes_metadata=profile.takes_metadata,
         needs_former_image=profile.reverting is Reverting.FLASH_FORMER,

@@ -80,7 +80,7 @@ class ArtifactMaker:
             is_public: whether the artifact server may serve it.
 
         Raises:
-            NotAllowed: the policy is DELTA, and the base image is not in the repository.
+            NotAllowed: the policy is DELTA, and the base image is not in the repository, or the ECU does not take patches.
             NotReady: database or store does not answer.
         """
         image, base = target.image, target.base

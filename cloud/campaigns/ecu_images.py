@@ -16,7 +16,6 @@ from otabench.cloud.campaigns.transfer_policy import TransferPolicy, patch_is_ke
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, Offer, VehicleFacts
 from otabench.cloud.store import image_repository as repository
 from otabench.cloud.store.schema import CampaignImageRow, CampaignRow, EncryptedRow, ImageRow, PatchRow
-from otabench.proto.image_format import ImageVersion
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,12 @@ class EcuImage:
     ecu: EcuFacts
     image: ImageRow
     base: ImageRow | None
-    """The image that the ECU runs, as the base of a patch; None if the repository does not hold it."""
+    """The image that the ECU runs, as the base of a patch; None if the repository does not hold it, or the ECU does not take patches."""
 
     def describe_missing_base(self) -> str:
         """Return why a patch cannot be made, and the remedy."""
+        if not self.ecu.takes_patches:
+            return f"a patch is demanded for {self.image.hardware_id}, but {self.ecu.ecu} does not take patches: send the full image"
         return (
             f"a patch is demanded for {self.image.hardware_id}, but the cloud does not hold the image of version "
             f"{self.ecu.software_version or '(not reported yet)'} that {self.ecu.ecu} runs: give it as base_image"
@@ -53,10 +54,11 @@ def load_offers(session: Session, campaign_id: str) -> list[Offer]:
     return [
         Offer(
             hardware_id=image.hardware_id,
-            version=ImageVersion.parse(image.version),
+            version=image.version,
             security_counter=image.security_counter,
             is_encrypted=encrypt,
             dependencies=repository.read_dependencies(image),
+            payload=repository.read_payload(image),
         )
         for _, image in _rows(session, campaign_id)
     ]
@@ -113,7 +115,7 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
 
 def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:
     """Return the image that the ECU runs: the campaign's base image if its version fits, otherwise the repository's."""
-    if not ecu.software_version:
+    if not ecu.software_version or not ecu.takes_patches:
         return None
     # Two images may have the same version. That is safe, because the ECU compares the base's SHA-256 before it applies a patch.
     given = repository.find_image(session, row.base_sha256) if row.base_sha256 else None
@@ -125,7 +127,7 @@ def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | 
 def _rows(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, ImageRow]]:
     rows = session.execute(
         select(CampaignImageRow, ImageRow)
-        .join(ImageRow, ImageRow.sha256 == CampaignImageRow.image_sha256)
+        .join(ImageRow, ImageRow.image_id == CampaignImageRow.image_id)
         .where(CampaignImageRow.campaign_id == campaign_id)
         # In a fixed order, so that the same facts give the same manifest.
         .order_by(CampaignImageRow.hardware_id)

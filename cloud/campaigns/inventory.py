@@ -6,9 +6,9 @@ transaction.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -19,9 +19,7 @@ from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store.schema import EcuRow, VehicleRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
-
-_MAX_VERSION_CHARACTERS: Final = 64
-"""Size of the table's column."""
+from otabench.proto.version_order import MAX_VERSION_CHARACTERS, VersionOrder, VersionRule
 
 
 def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
@@ -65,6 +63,9 @@ def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:
                 security_counter=row.security_counter,
                 public_key=row.public_key,
                 image_number=row.image_number,
+                takes_programs=row.takes_programs,
+                takes_patches=row.takes_patches,
+                versions=VersionRule(VersionOrder(row.version_order), tuple(json.loads(row.known_versions))),
             )
             for row in ecus
         ),
@@ -84,7 +85,7 @@ def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> Non
         row = session.get(EcuRow, (vin, report.ecu))
         if row is None:
             continue
-        row.software_version = report.software_version[:_MAX_VERSION_CHARACTERS]
+        row.software_version = report.software_version[:MAX_VERSION_CHARACTERS]
         active = report.slots[report.active_slot] if report.active_slot < len(report.slots) else None
         # The counter of an INVALID slot means nothing, because the image in it does not verify.
         is_known = active is not None and active.state != ota_pb2.SLOT_STATE_INVALID
@@ -102,21 +103,27 @@ def _register_ecu(session: Session, vin: str, ecu: EcuFacts, position: int) -> N
     row = session.get(EcuRow, (vin, ecu.ecu))
     if row is not None and (row.serial, row.hardware_id) == (ecu.serial, ecu.hardware_id):
         row.position, row.public_key, row.image_number = position, ecu.public_key, ecu.image_number
+        _set_update_facts(row, ecu)
         return
     if row is not None:
         # Another ECU has this name now. The report of the previous one does not apply to it.
         session.delete(row)
         session.flush()
-    session.add(
-        EcuRow(
-            vin=vin,
-            ecu=ecu.ecu,
-            position=position,
-            serial=ecu.serial,
-            hardware_id=ecu.hardware_id,
-            software_version="",
-            report=b"",
-            public_key=ecu.public_key,
-            image_number=ecu.image_number,
-        )
+    row = EcuRow(
+        vin=vin,
+        ecu=ecu.ecu,
+        position=position,
+        serial=ecu.serial,
+        hardware_id=ecu.hardware_id,
+        software_version="",
+        report=b"",
+        public_key=ecu.public_key,
+        image_number=ecu.image_number,
     )
+    _set_update_facts(row, ecu)
+    session.add(row)
+
+
+def _set_update_facts(row: EcuRow, ecu: EcuFacts) -> None:
+    row.takes_programs, row.takes_patches = ecu.takes_programs, ecu.takes_patches
+    row.version_order, row.known_versions = ecu.versions.order, json.dumps(ecu.versions.known)

@@ -184,7 +184,7 @@ def _insert_campaign(
             CampaignImageRow(
                 campaign_id=campaign_id,
                 hardware_id=image.firmware.hardware_id,
-                image_sha256=image.firmware.sha256,
+                image_id=image.firmware.image_id,
                 base_sha256=image.base.sha256 if image.base else None,
             )
         )
@@ -192,13 +192,13 @@ def _insert_campaign(
 
 
 def _require_bases(session: Session, campaign_id: str, vehicle: VehicleFacts) -> None:
-    """Refuse a delta campaign if the cloud lacks the image that an ECU has reported running: no patch can be made.
+    """Refuse a delta campaign if no patch can be made for an ECU.
 
     Raises:
-        NotAllowed: the cloud does not hold the image that an ECU runs.
+        NotAllowed: an ECU does not take patches, or the cloud does not hold the image that it has reported running.
     """
     for target in ecu_images.load_ecu_images(session, campaign_id, vehicle):
-        if target.base is None and target.ecu.software_version:
+        if target.base is None and (target.ecu.software_version or not target.ecu.takes_patches):
             raise NotAllowed(target.describe_missing_base())
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts
 from otabench.cloud.errors import InvalidRequest
@@ -13,8 +14,22 @@ from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.encryption import check_public_key
 from otabench.proto import ota_pb2
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
+from otabench.proto.version_order import VersionOrder, VersionRule, check_text
 
 _MAX_SERIAL_CHARACTERS: Final = 64
+_PAYLOADS: Final[Mapping[int, bool]] = {
+    ota_pb2.PAYLOAD_KIND_UNSPECIFIED: False,
+    ota_pb2.PAYLOAD_KIND_CONTAINER: False,
+    ota_pb2.PAYLOAD_KIND_PROGRAM: True,
+}
+_ORDERS: Final[Mapping[int, VersionOrder]] = {
+    ota_pb2.VERSION_ORDER_UNSPECIFIED: VersionOrder.SEMVER,
+    ota_pb2.VERSION_ORDER_SEMVER: VersionOrder.SEMVER,
+    ota_pb2.VERSION_ORDER_NUMERIC: VersionOrder.NUMERIC,
+    ota_pb2.VERSION_ORDER_LIST: VersionOrder.LIST,
+    ota_pb2.VERSION_ORDER_NONE: VersionOrder.NONE,
+}
+_Choice = TypeVar("_Choice")
 
 
 def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFacts, ...]:
@@ -54,6 +69,9 @@ def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFact
             raise ValueError(f"public key of {given.ecu}: {error}") from error
     if given.image_number > MAX_IMAGE_NUMBER:
         raise ValueError(f"image number of {given.ecu} {given.image_number}: 1 to {MAX_IMAGE_NUMBER}")
+    takes_programs = _choice(given.payload, _PAYLOADS, f"payload of {given.ecu}")
+    if takes_programs and given.HasField("public_key"):
+        raise ValueError(f"public key of {given.ecu}: program files are not encrypted for their ECU; leave it out")
     return EcuFacts(
         ecu=given.ecu,
         serial=given.serial,
@@ -61,4 +79,24 @@ def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFact
         public_key=given.public_key.hex(),
         # 0 means "not given" in proto3. It cannot be a number of an ECU, because it denotes the image's own ECU in a dependency.
         image_number=given.image_number or place,
+        takes_programs=takes_programs,
+        takes_patches=not (takes_programs or given.refuses_patches),
+        versions=_check_versions(given),
     )
+
+
+def _check_versions(given: ota_pb2.RegisterVehicleRequest.Ecu) -> VersionRule:
+    order = _choice(given.version_order, _ORDERS, f"version order of {given.ecu}")
+    known = tuple(given.known_versions)
+    if (order is VersionOrder.LIST) != bool(known) or find_duplicates(known):
+        raise ValueError(f"known versions of {given.ecu}: each of them once, for the order LIST only")
+    for text in known:
+        check_text(text)
+    return VersionRule(order, known)
+
+
+def _choice(number: int, choices: Mapping[int, _Choice], what: str) -> _Choice:
+    # Enumerations of proto3 are open: a newer client may send any number.
+    if number not in choices:
+        raise ValueError(f"{what}: this cloud does not have {number}")
+    return choices[number]

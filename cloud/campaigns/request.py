@@ -1,6 +1,7 @@
 """Check a CreateCampaign request by itself, without any vehicle, and verify its images.
 
-Base images are verified like images (``trust.firmware``), because a vehicle runs only signed images. ``vehicle_rules`` judges the vehicles.
+Base images are verified like images (``trust.firmware``), because a vehicle runs only signed images. A program file has no base image,
+because patches are made of images only. ``vehicle_rules`` judges the vehicles.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
 
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.errors import InvalidRequest
 from otabench.cloud.names import find_duplicates, require_safe_name
-from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify
+from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify, verify_program
 from otabench.proto import ota_pb2
 from otabench.proto.conditions import MAX_CONDITIONS, Condition
+from otabench.proto.program_format import ProgramFormat
+from otabench.proto.uptane import MAX_SEGMENTS, PayloadCustom, SegmentCustom
 
 MAX_NAME_BYTES: Final = 200
 MAX_NOTES_BYTES: Final = 8 * 1024
@@ -52,6 +56,7 @@ class GivenImage:
             security_counter=self.firmware.security_counter,
             is_encrypted=self.encrypt,
             dependencies=self.firmware.dependencies,
+            payload=self.firmware.payload,
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:
@@ -122,6 +127,8 @@ def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicK
         require_safe_name(given.hardware_id, "images: hardware id")
     except ValueError as error:
         raise InvalidRequest(str(error)) from error
+    if given.HasField("program"):
+        return _check_program(given, encrypt=encrypt)
     return GivenImage(
         firmware=_verify_image(given.image, given.hardware_id, key, what="image"),
         content=given.image,
@@ -129,6 +136,31 @@ def _check_image(given: ota_pb2.CreateCampaignRequest.Image, key: Ed25519PublicK
         base_content=given.base_image,
         encrypt=encrypt,
     )
+
+
+def _check_program(given: ota_pb2.CreateCampaignRequest.Image, *, encrypt: bool) -> GivenImage:
+    """Return a program file of a request, whose statement fits its contents."""
+    where, program = f"program file for {given.hardware_id}", given.program
+    if given.base_image:
+        raise InvalidRequest(f"{where} is refused: patches are made of MCUboot images only; leave base_image out")
+    if len(program.segments) > MAX_SEGMENTS:
+        raise InvalidRequest(
+            f"{where} is refused: {len(program.segments)} segments are more than {MAX_SEGMENTS}; join them by filling their gaps"
+        )
+    try:
+        payload = PayloadCustom(
+            format=ProgramFormat(program.format),
+            start_address=program.start_address if program.HasField("start_address") else None,
+            segments=tuple(SegmentCustom(address=each.address, length=each.length) for each in program.segments),
+        )
+        firmware = verify_program(given.image, hardware_id=given.hardware_id, version=program.version, payload=payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InvalidRequest(f"{where} is refused: {field + ': ' if field else ''}{first['msg']}") from error
+    except (ValueError, FirmwareRefused) as error:
+        raise InvalidRequest(f"{where} is refused: {error}") from error
+    return GivenImage(firmware=firmware, content=given.image, base=None, base_content=b"", encrypt=encrypt)
 
 
 def _verify_image(content: bytes, hardware_id: str, key: Ed25519PublicKey, *, what: str) -> Firmware:

@@ -4,12 +4,15 @@ The functions take facts and return a refusal with its reason, or None. They use
 
 1. The vehicle is registered, with at least one ECU.
 2. What the vehicle reports agrees with its registration: every reported ECU is registered, with that serial number and hardware.
-3. Each image fits exactly one ECU of the vehicle by its hardware id, because a manifest names one ECU for each target.
+3. Each image fits exactly one ECU of the vehicle by its hardware id, because a manifest names one ECU for each target. It is of the kind
+   that this ECU takes: an MCUboot image or a program file.
 4. The vehicle is not busy with another job.
-5. Each image is newer than what its ECU runs, and its security counter is not lower. Otherwise the bootloader would refuse it.
-6. In an encrypted campaign each ECU has a public key.
+5. Each image's version is one of its ECU's order of versions (``proto.version_order``) and newer than what the ECU runs. The security
+   counter of an MCUboot image is not lower. Otherwise the bootloader would refuse it.
+6. In an encrypted campaign each ECU has a public key. Program files are not encrypted for their ECU.
 7. Each image's dependencies are met by what the vehicle runs after the update: the campaign's versions, and what the other ECUs run now.
-   Images only get newer and a dependency is a minimum version, so a dependency that is met stays met.
+   Images only get newer and a dependency is a minimum version, so a dependency that is met stays met. Only ECUs with versions in MCUboot's
+   form (order ``semver``) can be named in one.
 
 When a campaign is created, rules 1, 3, 4 and 6 apply, and rules 5 and 7 as far as the running versions are known. At check-in all rules
 apply. The gateway decides whether driver and vehicle are ready.
@@ -23,6 +26,8 @@ from enum import StrEnum
 
 from otabench.proto.image_format import NOTHING_RUNS, OWN_IMAGE, Dependency, ImageVersion, first_unmet
 from otabench.proto.job_states import JobState, is_final
+from otabench.proto.uptane import PayloadCustom
+from otabench.proto.version_order import SEMVER, VersionOrder, VersionRule
 
 
 class Rule(StrEnum):
@@ -34,9 +39,11 @@ class Rule(StrEnum):
     OTHER_SERIAL = "OTHER_SERIAL"
     OTHER_HARDWARE = "OTHER_HARDWARE"
     WRONG_HARDWARE = "WRONG_HARDWARE"
+    WRONG_PAYLOAD = "WRONG_PAYLOAD"
     AMBIGUOUS_HARDWARE = "AMBIGUOUS_HARDWARE"
     VEHICLE_BUSY = "VEHICLE_BUSY"
     VERSION_UNKNOWN = "VERSION_UNKNOWN"
+    WRONG_VERSION = "WRONG_VERSION"
     NOT_NEWER = "NOT_NEWER"
     SECURITY_COUNTER = "SECURITY_COUNTER"
     NO_ENCRYPTION_KEY = "NO_ENCRYPTION_KEY"
@@ -68,6 +75,10 @@ class EcuFacts:
     """X25519 key, hex; "" if artifacts cannot be encrypted for this ECU."""
     image_number: int = 0
     """The number that dependencies of other ECUs' images use for this ECU; unique in the vehicle, from 1."""
+    takes_programs: bool = False
+    """Whether it takes program files instead of MCUboot images."""
+    takes_patches: bool = True
+    versions: VersionRule = SEMVER
 
 
 @dataclass(frozen=True)
@@ -98,10 +109,12 @@ class Offer:
     """One image of a campaign."""
 
     hardware_id: str
-    version: ImageVersion
+    version: str
     security_counter: int
     is_encrypted: bool = False
     dependencies: tuple[Dependency, ...] = ()
+    payload: PayloadCustom | None = None
+    """What is in a program file. None: this is an MCUboot image."""
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
@@ -148,7 +161,24 @@ def judge_fit(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
                 f"vehicle {vehicle.vin} has several ECUs with hardware {offer.hardware_id!r} ({', '.join(fitting)}): "
                 "a manifest names one ECU for each image",
             )
+        if refusal := _judge_payload(vehicle.ecu_for(offer.hardware_id), offer):
+            return refusal
     return None
+
+
+def _judge_payload(ecu: EcuFacts, offer: Offer) -> Refusal | None:
+    if ecu.takes_programs == (offer.payload is not None):
+        return None
+    if offer.payload is None:
+        return Refusal(
+            Rule.WRONG_PAYLOAD,
+            f"ECU {ecu.ecu} takes program files, and the campaign's is an MCUboot image: send the program that it was made of",
+        )
+    return Refusal(
+        Rule.WRONG_PAYLOAD,
+        f"ECU {ecu.ecu} takes MCUboot images, and the campaign's is a program file ({offer.payload.format}): "
+        "make an image of it (otabench firmware pack)",
+    )
 
 
 def judge_busy(vehicle: VehicleFacts, *, for_job_id: str = "") -> Refusal | None:
@@ -170,20 +200,26 @@ def judge_versions(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknown_is
     """
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
+        try:
+            ecu.versions.check(offer.version)
+        except ValueError as error:
+            return Refusal(Rule.WRONG_VERSION, f"ECU {ecu.ecu} does not take it ({ecu.versions.order}): {error}")
         if not ecu.software_version:
             if unknown_is_allowed:
                 continue
             return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} has not reported which version it runs")
+        running = ecu.software_version
         try:
-            running = ImageVersion.parse(ecu.software_version)
+            # Build numbers count, as they do for the bootloader: 1.0.0+1 is newer than 1.0.0.
+            is_newer = ecu.versions.is_newer(offer.version, than=running)
         except ValueError as error:
             return Refusal(Rule.VERSION_UNKNOWN, f"ECU {ecu.ecu} reports {error}")
-        # Build numbers count, as they do for the bootloader: 1.0.0+1 is newer than 1.0.0.
-        if offer.version <= running:
+        if not is_newer:
             return Refusal(
                 Rule.NOT_NEWER, f"ECU {ecu.ecu} runs {running}, and the campaign's {offer.version} is not newer"
             )
-        if ecu.security_counter is not None and offer.security_counter < ecu.security_counter:
+        # A program file has no counter.
+        if offer.payload is None and ecu.security_counter is not None and offer.security_counter < ecu.security_counter:
             return Refusal(
                 Rule.SECURITY_COUNTER,
                 f"ECU {ecu.ecu} runs security counter {ecu.security_counter}, "
@@ -196,6 +232,11 @@ def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None
     """Judge rule 6: there is a public key for each image that is to be encrypted. ``vehicle`` must have passed ``judge_fit``."""
     for offer in offers:
         ecu = vehicle.ecu_for(offer.hardware_id)
+        if offer.is_encrypted and ecu.takes_programs:
+            return Refusal(
+                Rule.NO_ENCRYPTION_KEY,
+                f"ECU {ecu.ecu} takes program files, which are not encrypted for it: send the campaign unencrypted",
+            )
         if offer.is_encrypted and not ecu.public_key:
             return Refusal(
                 Rule.NO_ENCRYPTION_KEY,
@@ -206,11 +247,14 @@ def judge_keys(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None
 
 
 def versions_after(vehicle: VehicleFacts, offers: Sequence[Offer]) -> dict[int, ImageVersion]:
-    """Return what every ECU runs after the update, by image number. ECUs that have never reported a version are left out."""
+    """Return what every ECU runs after the update, by image number.
+
+    ECUs that have never reported a version are left out, and so are those with versions of another form than MCUboot's.
+    """
     offered = {offer.hardware_id: offer.version for offer in offers}
     versions = {}
     for ecu in vehicle.ecus:
-        version = offered.get(ecu.hardware_id) or _running(ecu)
+        version = _parsed(ecu, offered.get(ecu.hardware_id, "")) or _running(ecu)
         if version is not None:
             versions[ecu.image_number] = version
     return versions
@@ -238,6 +282,12 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
             other = _ecu_of(vehicle, each, own=ecu)
             if other is None:
                 return _no_such_number(vehicle, offer, ecu, each)
+            if other.versions.order is not VersionOrder.SEMVER:
+                return Refusal(
+                    Rule.DEPENDENCY_NOT_MET,
+                    f"the image {offer.version} of {ecu.ecu} needs {other.ecu} >= {each.version}, but versions of {other.ecu} have the "
+                    f"order {other.versions.order}: only semver versions can be compared with that",
+                )
             if first_unmet([each], known) is None or (found is None and unknown_is_allowed):
                 continue
             is_offered = any(other.hardware_id == candidate.hardware_id for candidate in offers)
@@ -297,8 +347,12 @@ def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: st
 
 
 def _running(ecu: EcuFacts) -> ImageVersion | None:
+    return _parsed(ecu, ecu.software_version)
+
+
+def _parsed(ecu: EcuFacts, version: str) -> ImageVersion | None:
     # A vehicle may report any text. Treat a text that is not a version like a missing one.
     try:
-        return ImageVersion.parse(ecu.software_version) if ecu.software_version else None
+        return ImageVersion.parse(version) if version and ecu.versions.order is VersionOrder.SEMVER else None
     except ValueError:
         return None

@@ -5,6 +5,7 @@ Rules:
 * A path contains the file's SHA-256, so a file has the same path in every campaign.
 * A file that only encrypted campaigns use is in the store's private folder, which the artifact server does not serve. The first plain
   campaign that uses the file makes it public.
+* A program file is listed once for each kind of ECU and version that it was given for, because it contains neither.
 * If several images have the same hardware id and version, the one stored last counts as the one that ECUs run.
 * The bytes are in the artifact store. They are stored before a row here refers to them.
 
@@ -22,11 +23,13 @@ from otabench.cloud.store.artifact_store import PRIVATE_FOLDER
 from otabench.cloud.store.schema import EncryptedRow, ImageRow, PatchRow
 from otabench.cloud.trust.firmware import Firmware
 from otabench.proto.image_format import Dependency, ImageVersion
+from otabench.proto.uptane import PayloadCustom
+from otabench.proto.version_order import path_part
 
 
 def image_path(firmware: Firmware) -> str:
     """Return the image's path below ``/artifacts/``."""
-    return f"images/{firmware.sha256}/{firmware.hardware_id}-{firmware.version}.bin"
+    return f"images/{firmware.sha256}/{firmware.hardware_id}-{path_part(firmware.version)}.bin"
 
 
 def patch_path(*, sha256: str, hardware_id: str, base_version: str, version: str) -> str:
@@ -46,21 +49,23 @@ def store_path(path: str, *, is_public: bool) -> str:
 
 def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bool) -> None:
     """Add a stored image. An image that is present already stays as it is, but may become public."""
-    known = session.get(ImageRow, firmware.sha256)
+    known = session.get(ImageRow, firmware.image_id)
     if known is not None:
         known.is_public = known.is_public or is_public
         return
     session.add(
         ImageRow(
+            image_id=firmware.image_id,
             sha256=firmware.sha256,
             hardware_id=firmware.hardware_id,
-            version=str(firmware.version),
+            version=firmware.version,
             security_counter=firmware.security_counter,
             length=firmware.length,
             path=image_path(firmware),
             stored_at=now,
             is_public=is_public,
             dependencies=json.dumps([[each.image_number, str(each.version)] for each in firmware.dependencies]),
+            payload=firmware.payload.model_dump_json() if firmware.payload else "",
         )
     )
     session.flush()
@@ -71,16 +76,21 @@ def read_dependencies(row: ImageRow) -> tuple[Dependency, ...]:
     return tuple(Dependency(number, ImageVersion.parse(version)) for number, version in json.loads(row.dependencies))
 
 
+def read_payload(row: ImageRow) -> PayloadCustom | None:
+    """Return what is in a program file, or None for an MCUboot image."""
+    return PayloadCustom.model_validate_json(row.payload) if row.payload else None
+
+
 def find_image(session: Session, sha256: str) -> ImageRow | None:
-    """Return the image with that digest, or None."""
+    """Return the MCUboot image with that digest, or None."""
     return session.get(ImageRow, sha256)
 
 
 def find_image_of_version(session: Session, *, hardware_id: str, version: str) -> ImageRow | None:
-    """Return the image that an ECU with this hardware and version runs, or None if the cloud does not hold it."""
+    """Return the MCUboot image that an ECU with this hardware and version runs, or None if the cloud does not hold it."""
     return session.scalars(
         select(ImageRow)
-        .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version)
+        .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version, ImageRow.payload == "")
         .order_by(ImageRow.stored_at.desc(), ImageRow.sha256)
     ).first()
 

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Incremented with every change of a table. There are no migrations: a database of another version is refused."""
 _ID: Final = String(64)  # names.require_safe_name allows 64 characters
 _SHA256: Final = String(64)
@@ -55,13 +55,22 @@ class EcuRow(Base):
     """X25519 key, hex; empty if artifacts cannot be encrypted for this ECU."""
     image_number: Mapped[int]
     """The number that dependencies of other ECUs' images use for this ECU."""
+    takes_programs: Mapped[bool] = mapped_column(default=False)
+    """Whether it takes program files instead of MCUboot images."""
+    takes_patches: Mapped[bool] = mapped_column(default=True)
+    version_order: Mapped[str] = mapped_column(String(16), default="semver")
+    known_versions: Mapped[str] = mapped_column(Text, default="[]")
+    """JSON: all versions, the oldest first, for the order ``list``."""
 
 
 class ImageRow(Base):
-    """A verified image in the artifact store."""
+    """A verified image or program file in the artifact store."""
 
     __tablename__ = "images"
-    sha256: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    # The digest of the file alone is not enough: the same program file may be sent to two kinds of ECUs, or under another version.
+    image_id: Mapped[str] = mapped_column(_SHA256, primary_key=True)
+    """``Firmware.image_id``; for an MCUboot image the digest of the file."""
+    sha256: Mapped[str] = mapped_column(_SHA256)
     hardware_id: Mapped[str] = mapped_column(_ID, index=True)
     version: Mapped[str] = mapped_column(_ID)
     security_counter: Mapped[int] = mapped_column(BigInteger)
@@ -72,14 +81,17 @@ class ImageRow(Base):
     """False: only encrypted campaigns use the image, and the artifact server does not serve it."""
     dependencies: Mapped[str] = mapped_column(Text, default="[]")
     """JSON: pairs of image number and minimum version."""
+    payload: Mapped[str] = mapped_column(Text, default="")
+    """JSON of a ``PayloadCustom``, for a program file; empty for an MCUboot image."""
 
 
 class PatchRow(Base):
     """A patch from one image to another. ``path`` is empty for a patch that was too large and is not stored."""
 
     __tablename__ = "patches"
-    base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
-    target_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"), primary_key=True)
+    # Patches are made of MCUboot images only, whose identifiers are their digests.
+    base_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.image_id"), primary_key=True)
+    target_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.image_id"), primary_key=True)
     sha256: Mapped[str] = mapped_column(_SHA256)
     length: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(Text)
@@ -123,8 +135,8 @@ class CampaignImageRow(Base):
     __tablename__ = "campaign_images"
     campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), primary_key=True)
     hardware_id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    image_sha256: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.sha256"))
-    base_sha256: Mapped[str | None] = mapped_column(_SHA256, ForeignKey("images.sha256"))
+    image_id: Mapped[str] = mapped_column(_SHA256, ForeignKey("images.image_id"))
+    base_sha256: Mapped[str | None] = mapped_column(_SHA256, ForeignKey("images.image_id"))
 
 
 class JobRow(Base):

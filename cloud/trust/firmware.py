@@ -1,6 +1,6 @@
-"""Verify a firmware image as the fleet's bootloaders do. This module reads no files.
+"""Verify what is to be flashed: MCUboot images as the fleet's bootloaders do, and program files. This module reads no files.
 
-Steps, in the order of MCUboot's ``bootutil_img_validate``:
+Steps for an image, in the order of MCUboot's ``bootutil_img_validate``:
 
 1. The bytes are one well-formed image, without further bytes behind it.
 2. Its SHA-256 TLV is the digest of header, binary and protected TLVs.
@@ -8,6 +8,10 @@ Steps, in the order of MCUboot's ``bootutil_img_validate``:
 4. Its class id belongs to the hardware that it is offered for, and it has a security counter.
 
 The ECU's bootloader verifies the same at every boot. The cloud refuses a wrong image before any vehicle learns of it.
+
+A program file (HEX, VBF, a raw binary, …) has no signature of its own: the Director signs its digest and its facts. The operator's tool has
+read the file and states these facts. Here they are compared with the contents as far as that is possible without a parser: the format by
+its marks, and the lengths. What is declared as a raw binary may look like anything.
 """
 
 from __future__ import annotations
@@ -15,12 +19,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otabench.proto import image_format
-from otabench.proto.image_format import Dependency, Image, ImageVersion
+from otabench.proto.image_format import Dependency, Image
+from otabench.proto.program_format import NotAProgram, ProgramFormat, recognize
+from otabench.proto.uptane import FORMATS_WITHOUT_ADDRESSES, PayloadCustom
+from otabench.proto.version_order import check_text
+
+_TEXT_RECORDS: Final = (ProgramFormat.INTEL_HEX, ProgramFormat.S_RECORD)
 
 
 class FirmwareRefused(Exception):
@@ -32,12 +42,26 @@ class Firmware:
     """A verified image."""
 
     hardware_id: str
-    version: ImageVersion
+    version: str
     security_counter: int
+    """0 for a program file, which has none."""
     length: int
     sha256: str
     """Digest of the whole file, hex, as in the manifest. The digest in the image's own TLV covers less."""
     dependencies: tuple[Dependency, ...] = ()
+    payload: PayloadCustom | None = None
+    """What is in a program file. None: this is an MCUboot image."""
+
+    @property
+    def image_id(self) -> str:
+        """The key of the image in the repository.
+
+        An image contains its hardware and its version, so its digest is enough. A program file contains neither.
+        """
+        if self.payload is None:
+            return self.sha256
+        facts = "\n".join((self.sha256, self.hardware_id, self.version, self.payload.model_dump_json()))
+        return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
@@ -52,12 +76,60 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
     counter = _verify_purpose(image, hardware_id)  # 4
     return Firmware(
         hardware_id=hardware_id,
-        version=image.version,
+        version=str(image.version),
         security_counter=counter,
         length=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         dependencies=image.dependencies,
     )
+
+
+def verify_program(data: bytes, *, hardware_id: str, version: str, payload: PayloadCustom) -> Firmware:
+    """Return the facts of a program file, if they fit its contents.
+
+    Args:
+        data: the file.
+        hardware_id: what it is for.
+        version: any text; whether it fits the ECU's order of versions is judged with the vehicle.
+        payload: the operator's statement about the file.
+
+    Raises:
+        FirmwareRefused: the statement contradicts the contents.
+    """
+    try:
+        check_text(version)
+    except ValueError as error:
+        raise FirmwareRefused(str(error)) from error
+    if not data:
+        raise FirmwareRefused("it is empty: give a program")
+    _verify_format(data, payload.format)
+    listed = sum(segment.length for segment in payload.segments)
+    if payload.format in FORMATS_WITHOUT_ADDRESSES and listed != len(data):
+        raise FirmwareRefused(f"{listed} bytes are stated, but the {payload.format} has {len(data)}")
+    if payload.format in _TEXT_RECORDS and 2 * listed > len(data):
+        # Two digits for each byte.
+        raise FirmwareRefused(f"{listed} bytes are stated, more than {len(data)} bytes of {payload.format} can hold")
+    if payload.format in (ProgramFormat.ELF, ProgramFormat.VBF) and listed > len(data):
+        raise FirmwareRefused(f"{listed} bytes are stated, but the {payload.format} file has only {len(data)}")
+    return Firmware(
+        hardware_id=hardware_id,
+        version=version,
+        security_counter=0,
+        length=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        payload=payload,
+    )
+
+
+def _verify_format(data: bytes, stated: ProgramFormat) -> None:
+    if stated is ProgramFormat.RAW:
+        return
+    try:
+        found = recognize(data)
+    except NotAProgram as error:
+        raise FirmwareRefused(str(error)) from error
+    if found is not stated:
+        raise FirmwareRefused(f"it is stated to be {stated}, but its contents are {found}")
 
 
 def _verify_structure(data: bytes) -> Image:

@@ -7,6 +7,7 @@ import time
 import pytest
 from nacl.public import PrivateKey
 
+from otabench.bench.launcher import registration
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent, read
@@ -48,20 +49,17 @@ def test_both_ecus_are_updated_and_the_gateway_never_has_an_image(
 def test_an_artifact_for_another_key_is_refused_by_the_ecu_and_the_reason_says_so(living: LivingBench) -> None:
     """The cloud is given another public key for the engine: it encrypts for somebody else."""
     bench = living.bench
-    registered = [
-        (name, bench.topology.serial_of(name), entry.hardware_id) for name, entry in bench.topology.ecus.items()
-    ]
-    keys = bench.setup.keys.public_keys(bench.topology.ecus)
+    right = bench.setup.keys.public_keys(bench.topology.ecus)
     vin = bench.topology.vehicle.vin
-    wrong = {**keys, "engine": bytes(PrivateKey.generate().public_key)}
-    bench.operator.register_vehicle(vin, registered, public_keys=wrong)
+    wrong = {**right, "engine": bytes(PrivateKey.generate().public_key)}
+    bench.operator.register_vehicle(vin, registration.ecus(bench.topology, public_keys=wrong))
     try:
         living.start_campaign(encrypt=True)
         living.approve()
         job = living.expect_unchanged(JobState.FAILED)
         living.expect_cloud_knows(JobState.FAILED)
     finally:
-        bench.operator.register_vehicle(vin, registered, public_keys=keys)
+        bench.operator.register_vehicle(vin, registration.ecus(bench.topology, public_keys=right))
     assert "engine" in job.reason
     assert "decryption failed" in job.reason
     living.start_campaign(encrypt=True)

@@ -15,25 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import pairwise
-from typing import Final, Self
+from typing import Self
 
-MAX_ADDRESS: Final = 0xFFFF_FFFF
-"""The formats have addresses of at most four bytes, as RequestDownload of nearly every ECU."""
-
-
-class ProgramFormat(StrEnum):
-    """The format of a program file; the value is its name in messages."""
-
-    RAW = "raw binary"
-    INTEL_HEX = "Intel HEX"
-    S_RECORD = "S-record"
-    ELF = "ELF"
-    VBF = "VBF"
-    ODX_F = "ODX-F"
-    PDX = "PDX"
-    MCUBOOT = "MCUboot image"
+from otabench.proto.program_format import MAX_ADDRESS
+from otabench.proto.program_format import ProgramFormat as ProgramFormat  # part of this module's interface
 
 
 class MalformedProgram(Exception):

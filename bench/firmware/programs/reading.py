@@ -10,36 +10,15 @@ and run nowhere.
 
 from __future__ import annotations
 
-import string
-import struct
 from pathlib import Path
 from typing import Final
 
 from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware.programs import elf, odx, records, vbf
 from otabench.bench.firmware.programs.program import MalformedProgram, Program, ProgramFormat, Segment
-from otabench.proto import image_format
+from otabench.proto.program_format import MCUBOOT_MAGIC, NotAProgram, recognize
 
 MAX_FILE_BYTES: Final = 256 << 20
-_PEEK_BYTES: Final = 4096
-_MCUBOOT_MAGIC: Final = struct.pack("<I", image_format.IMAGE_MAGIC)
-_FOREIGN: Final = (
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ\x00", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"MZ", "a Windows program"),
-    (b"\x89PNG", "a picture (PNG)"),
-    (b"\xff\xd8\xff", "a picture (JPEG)"),
-    (b"%PDF", "a PDF document"),
-    (b"UF2\n", "a UF2 file"),
-    (b"!<arch>\n", "a static library"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"-----BEGIN", "a PEM file (a key or certificate)"),
-)
-_TEXT: Final = frozenset(string.printable.encode("ascii"))
 
 
 def read(path: Path, *, as_raw: bool = False, address: int = 0, session: str | None = None) -> Program:
@@ -67,6 +46,20 @@ def read(path: Path, *, as_raw: bool = False, address: int = 0, session: str | N
         raise FirmwareError(f"{path}: {error}") from error
 
 
+def read_format(path: Path) -> ProgramFormat:
+    """Return the format of a file, by its contents.
+
+    Raises:
+        FirmwareError: the file cannot be read, or is not a program.
+    """
+    try:
+        return recognize(path.read_bytes())
+    except OSError as error:
+        raise FirmwareError(f"{path}: {error.strerror}; check the path") from error
+    except NotAProgram as error:
+        raise FirmwareError(f"{path}: {error}") from error
+
+
 def read_binary(
     path: Path, *, max_bytes: int, fill: int = 0xFF, as_raw: bool = False, session: str | None = None
 ) -> tuple[Program, bytes]:
@@ -90,7 +83,7 @@ def read_binary(
     except MalformedProgram as error:
         raise FirmwareError(f"{path}: {error}") from error
     # imgtool writes images as HEX files too, so the contents are looked at, not only the file.
-    if not as_raw and binary.startswith(_MCUBOOT_MAGIC):
+    if not as_raw and binary.startswith(MCUBOOT_MAGIC):
         raise FirmwareError(
             f"{path}: it holds an MCUboot image already; use it in a campaign as it is, or give the binary it was made of"
         )
@@ -127,44 +120,7 @@ def format_of(data: bytes) -> ProgramFormat:
     Raises:
         MalformedProgram: they have a format that is not a program's.
     """
-    raw = ProgramFormat.RAW
-    head = data[:_PEEK_BYTES]
-    if head.startswith(_MCUBOOT_MAGIC):
-        return ProgramFormat.MCUBOOT
-    if head.startswith(b"\x7fELF"):
-        return ProgramFormat.ELF
-    if head.startswith(b"PK\x03\x04"):
-        if b".odx" in data.lower() or b"index.xml" in data.lower():
-            return ProgramFormat.PDX
-        raise MalformedProgram(raw, "", "it is a ZIP archive without a flash container (.odx-f)", "unpack it first")
-    for magic, words in _FOREIGN:
-        if head.startswith(magic):
-            raise MalformedProgram(raw, "", f"it is {words}", "give the program itself, or --raw to take it as it is")
-    return _text_format(head)
-
-
-def _text_format(head: bytes) -> ProgramFormat:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith((b"<?xml", b"<ODX")):
-        if b"<ODX" in text:
-            return ProgramFormat.ODX_F
-        raise MalformedProgram(ProgramFormat.RAW, "", "it is an XML file, and not ODX", "give the program itself")
-    first = text.split(maxsplit=1)[0] if text else b""
-    if first.startswith(b":") and _is_hex(first[1:9]):
-        return ProgramFormat.INTEL_HEX
-    if first[:1] == b"S" and first[1:2].isdigit() and _is_hex(first[2:6]):
-        return ProgramFormat.S_RECORD
-    if text.startswith((b"vbf_version", b"//", b"/*")) and b"vbf_version" in text:
-        return ProgramFormat.VBF
-    if head and _TEXT.issuperset(head):
-        raise MalformedProgram(
-            ProgramFormat.RAW,
-            "",
-            "it is a text, of no format that is known here",
-            "known: Intel HEX, S-record, ELF, VBF, ODX-F, PDX; --raw takes it as it is",
-        )
-    return ProgramFormat.RAW
-
-
-def _is_hex(text: bytes) -> bool:
-    return len(text) >= 4 and all(chr(each) in string.hexdigits for each in text)
+    try:
+        return recognize(data)
+    except NotAProgram as error:
+        raise MalformedProgram(ProgramFormat.RAW, "", error.problem, error.remedy) from error

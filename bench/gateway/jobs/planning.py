@@ -14,7 +14,7 @@ from typing import Final
 from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes
 from otabench.bench.gateway.trust.manifest import Plan, PlannedEcu, RemoteFile
 from otabench.bench.gateway.trust.vehicle_versions import explain
-from otabench.bench.gateway.vehicle import EcuImage
+from otabench.bench.gateway.vehicle import EcuImage, Payload
 
 _BOOT_S: Final = 3.5
 """Expected time for reset, boot and soak of all ECUs. 2 to 8 simulated ECUs take 3 to 3.5 s, of which the soak takes 2 s."""
@@ -80,9 +80,15 @@ def ecu_images(
             is_encrypted=planned.is_encrypted,
             file_length=planned.download.length,
             needs=explain(plan, planned, runs=from_versions.get(planned.ecu, "")),
+            payload=_payload(planned),
         )
         for planned in plan.ecus
     ]
+
+
+def _payload(planned: PlannedEcu) -> Payload | None:
+    signed = planned.payload
+    return None if signed is None else Payload(signed.format, signed.start_address)
 
 
 def expected_times(

@@ -7,13 +7,18 @@
 2. The manifest is for this VIN and this job.
 3. Every target is for an ECU that was provisioned here, by serial number and hardware id. No ECU appears twice.
 4. The ECU that answers on the bus is the ECU that was provisioned.
-5. The image's release counter is not lower than that of the active slot (rollback attack), and its version is newer. Neither is known for
-   an ECU in its bootloader (active slot INVALID, version 0.0.0). The bootloader itself checks what it accepts.
+5. The image's release counter is not lower than that of the active slot (rollback attack), and its version is newer, in the order of this
+   ECU's versions (``proto.version_order``). A program file has no counter. Neither is known for an ECU in its bootloader (active slot
+   INVALID, version 0.0.0). The bootloader itself checks what it accepts.
 6. Paths stay below the artifact server's base, and every file has a SHA-256.
 7. If an image is encrypted for its ECU, its patch is encrypted, too. A plain patch would reveal parts of the image to the gateway.
 
-``vehicle_versions`` judges the statements about the whole vehicle. ``downloads`` checks length and digest of the files, and the ECUs verify
-the images.
+``vehicle_versions`` judges the statements about the whole vehicle (rules 8 and 9). One more rule is here:
+
+10. An ECU gets what its flash profile sends: an MCUboot image, or a program file whose format and segments are stated. A patch is only for
+    an ECU that takes patches.
+
+``downloads`` checks length and digest of the files, and the ECUs verify the images, as far as they can.
 """
 
 from __future__ import annotations
@@ -31,7 +36,15 @@ from otabench.bench.gateway.errors import ManifestRefused
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto.image_format import Dependency, ImageVersion
-from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, EncryptionCustom, ManifestCustom, PatchCustom, TargetCustom
+from otabench.proto.uptane import (
+    MANIFEST_CUSTOM_KEY,
+    EncryptionCustom,
+    ManifestCustom,
+    PatchCustom,
+    PayloadCustom,
+    TargetCustom,
+)
+from otabench.proto.version_order import SEMVER, VersionRule
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -43,6 +56,10 @@ class KnownEcu:
     name: str
     serial: str
     hardware_id: str
+    takes_programs: bool = False
+    """Whether its flash profile sends program files instead of MCUboot images."""
+    takes_patches: bool = True
+    versions: VersionRule = SEMVER
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,8 @@ class PlannedEcu:
     """In an encrypted campaign: the file to download instead of ``image``. ``patch`` is encrypted then, too."""
     dependencies: tuple[Dependency, ...] = ()
     """The image's dependencies, from the manifest. The gateway cannot read them from an encrypted image."""
+    payload: PayloadCustom | None = None
+    """What is in a program file. None: this is an MCUboot image."""
 
     @property
     def is_encrypted(self) -> bool:
@@ -172,21 +191,36 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
         raise ManifestRefused(
             f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned"
         )
+    _judge_payload(planned, known)
     # Rule 5: neither the release counter nor the version may go back.
     running = identity.active
-    if running.state is not SlotState.INVALID and planned.release_counter < running.security_counter:
+    has_counter = planned.payload is None and running.state is not SlotState.INVALID
+    if has_counter and planned.release_counter < running.security_counter:
         raise ManifestRefused(
             f"its image for {name} has release counter {planned.release_counter}, "
             f"lower than {running.security_counter} of the active slot"
         )
     try:
-        is_newer = ImageVersion.parse(planned.version) > ImageVersion.parse(identity.software_version)
+        known.versions.check(planned.version)
+        is_newer = known.versions.is_newer(planned.version, than=identity.software_version)
     except ValueError as error:
         raise ManifestRefused(f"{name}: {error}") from error
     if not is_newer:
         raise ManifestRefused(
             f"its image for {name} is {planned.version}, {name} runs {identity.software_version} already"
         )
+
+
+def _judge_payload(planned: PlannedEcu, known: KnownEcu) -> None:
+    # Rule 10: what the flash profile sends. Otherwise header and signature would be programmed as code, or a text as bytes.
+    if known.takes_programs and planned.payload is None:
+        raise ManifestRefused(f"its image for {planned.ecu} is an MCUboot image, {planned.ecu} takes program files")
+    if planned.payload is not None and not known.takes_programs:
+        raise ManifestRefused(
+            f"its image for {planned.ecu} is a program file ({planned.payload.format}), {planned.ecu} takes MCUboot images"
+        )
+    if planned.patch is not None and not known.takes_patches:
+        raise ManifestRefused(f"it has a patch for {planned.ecu}, which does not take patches")
 
 
 def _planned(
@@ -215,6 +249,7 @@ def _planned(
         else PlannedPatch(_facts(patch.encryption or patch), base_version=patch.base_version),
         dependencies=tuple(Dependency(each.image_number, ImageVersion.parse(each.version)) for each in custom.requires),
         encrypted_image=_facts(custom.encryption) if custom.encryption is not None else None,
+        payload=custom.payload,
     )
 
 

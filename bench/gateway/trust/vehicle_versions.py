@@ -17,6 +17,7 @@ from otabench.bench.gateway.errors import ManifestRefused
 from otabench.bench.gateway.trust.manifest import Plan, PlannedEcu
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.image_format import NOTHING_RUNS, OWN_IMAGE, ImageVersion, first_unmet
+from otabench.proto.version_order import SEMVER
 
 
 def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
@@ -30,7 +31,7 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
     # Rule 8: the stated versions are true.
     for stated in plan.custom.vehicle:
         image, identity = planned.get(stated.ecu_serial), running.get(stated.ecu_serial)
-        if image is not None and ImageVersion.parse(image.version) != ImageVersion.parse(stated.version):
+        if image is not None and not SEMVER.is_same(image.version, stated.version):
             raise ManifestRefused(
                 f"it states that {stated.ecu} will run {stated.version}, but its image for {image.ecu} is {image.version}"
             )
@@ -42,6 +43,8 @@ def judge_versions(plan: Plan, identities: Mapping[str, EcuIdentity]) -> None:
             )
     for each in plan.ecus:
         # Rule 9: they meet the dependencies.
+        if not each.dependencies:
+            continue  # what the ECU runs may be a version of another form
         own = _version(identities[each.ecu])
         # An ECU that runs nothing must remain rescuable, so the condition on its own version does not count then (ADR 6).
         needs = [need for need in each.dependencies if need.image_number != OWN_IMAGE or own != NOTHING_RUNS]

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from otabench.bench.uds.sequence.steps import Byte, Word
 from otabench.bench.uds.sequence.template import PatternText
+from otabench.proto.version_order import VersionOrder as VersionOrder  # part of this module's interface
+from otabench.proto.version_order import VersionRule
 
 
 class _Model(BaseModel):
@@ -137,19 +139,6 @@ class Slots(_Model):
         return self
 
 
-class VersionOrder(StrEnum):
-    """How two versions are compared."""
-
-    SEMVER = "semver"
-    """MAJOR.MINOR.PATCH[+BUILD]."""
-    NUMERIC = "numeric"
-    """A decimal number."""
-    LIST = "list"
-    """Their places in ``known``."""
-    NONE = "none"
-    """Not at all: any other version may follow."""
-
-
 class Versions(_Model):
     """The ECU's versions. ``known``: all of them, the oldest first, for the order ``list``."""
 
@@ -163,6 +152,11 @@ class Versions(_Model):
         if len(set(self.known)) != len(self.known):
             raise ValueError("known: a version is there twice")
         return self
+
+    @property
+    def rule(self) -> VersionRule:
+        """The same as a rule, which compares."""
+        return VersionRule(self.order, self.known)
 
 
 class Payload(_Model):

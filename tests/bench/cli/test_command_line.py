@@ -45,7 +45,7 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["status"], 1, "no bench was brought up there"),
         (["trace"], 1, "runs/latest/traces/simulation_trace.jsonl: No such file or directory"),
         (["fault", "engine", "boot-fail"], 1, "no bench was brought up there"),
-        (["firmware", "info", "wrong.yaml"], 1, "wrong.yaml: header magic"),
+        (["firmware", "info", "wrong.yaml"], 1, "wrong.yaml: it is a text, of no format that is known here"),
         (["firmware", "pack", "wrong.yaml", "--ecu", "door", "--version", "1.0.0"], 2, "there is no ECU 'door'"),
         (
             ["firmware", "pack", "wrong.yaml", "--ecu", "engine", "--version", "2.0.0", "--requires", "door>=1.0.0"],

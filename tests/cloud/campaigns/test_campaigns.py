@@ -6,16 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bsdiff4
 import grpc
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tuf.ngclient import Updater  # type: ignore[attr-defined]  # its public names
 
+from otabench.cloud.campaigns.request import check_campaign
+from otabench.cloud.errors import InvalidRequest
 from otabench.proto import ota_pb2
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 from tests.cloud.bench import ADAS, CALL_S, ENGINE, Cloud, ImageMaker, Vehicle, campaign_request, state_name, words_of
@@ -426,3 +430,68 @@ def test_health_and_reflection_answer(shared_cloud: Cloud) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     assert {"ota.v1.ControlPlane", "ota.v1.Operator"} <= set(database.get_services())
     assert DescriptorPool(database).FindServiceByName("ota.v1.Operator").methods_by_name["CreateCampaign"]
+
+
+def test_a_program_file_is_signed_as_it_is_with_what_is_in_it(
+    shared_cloud: Cloud, vehicle: Vehicle, tmp_path: Path
+) -> None:
+    # given: a vehicle whose ECU takes program files with versions like 1.10, and a HEX file that two kinds of ECUs get
+    content = b":0400000001020304F2\n:00000001FF\n"
+    vehicle.hardware = {"gate": "gate-mcu", "door": "door-mcu"}
+    vehicle.versions = {"gate": "1.9", "door": "Blue"}
+    vehicle.counters = {"gate": 0, "door": 0}
+    ecus = [
+        ota_pb2.RegisterVehicleRequest.Ecu(
+            ecu=name,
+            serial=vehicle.serial(name),
+            hardware_id=hardware_id,
+            payload=ota_pb2.PAYLOAD_KIND_PROGRAM,
+            version_order=order,
+        )
+        for (name, hardware_id), order in zip(
+            vehicle.hardware.items(), (ota_pb2.VERSION_ORDER_NUMERIC, ota_pb2.VERSION_ORDER_NONE), strict=True
+        )
+    ]
+    shared_cloud.operator.RegisterVehicle(ota_pb2.RegisterVehicleRequest(vin=vehicle.vin, ecus=ecus), timeout=CALL_S)
+    vehicle.check_in(shared_cloud)
+    request = campaign_request(vehicle, ("gate-mcu", content), ("door-mcu", content))
+    for image, version in zip(request.images, ("1.10", "dark red/2"), strict=True):
+        image.program.format, image.program.version = "Intel HEX", version
+        image.program.segments.add(address=0, length=4)
+
+    # when: a campaign is made, and the vehicle checks in
+    job_id = create(shared_cloud, request).jobs[0].job_id
+    assert vehicle.check_in(shared_cloud).decision == AVAILABLE
+
+    # then: format, segments and version are in the signed Targets, and the file is served
+    updater, files = manifest(shared_cloud, vehicle, job_id, tmp_path)
+    signed = json.loads(files["targets.json"])["signed"]
+    assert ManifestCustom.model_validate(signed[MANIFEST_CUSTOM_KEY]).vehicle == ()
+    targets = {entry["custom"]["hardware_id"]: (path, entry) for path, entry in signed["targets"].items()}
+    assert {each[1]["custom"]["version"] for each in targets.values()} == {"1.10", "dark red/2"}
+    for path, entry in targets.values():
+        custom = TargetCustom.model_validate(entry["custom"])
+        assert custom.payload is not None
+        assert custom.payload.format == "Intel HEX"
+        assert [(each.address, each.length) for each in custom.payload.segments] == [(0, 4)]
+        assert updater.get_targetinfo(path) is not None
+        assert entry["hashes"]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert httpx.get(shared_cloud.artifacts_url + path, trust_env=False).content == content
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "a picture"}, "'a picture' is not a valid ProgramFormat"),
+        ({"format": "S-record"}, "stated to be S-record, but its contents are Intel HEX"),
+        ({"version": ""}, "1 to 64 printable characters"),
+        ({"start_address": 0}, "Intel HEX has its own addresses"),
+        ({"segments": []}, "at least 1 item"),
+    ],
+)
+def test_a_statement_about_a_program_file_is_checked(vehicle: Vehicle, change: dict[str, Any], words: str) -> None:
+    facts = {"format": "Intel HEX", "version": "A", "segments": [{"address": 0, "length": 4}], **change}
+    request = campaign_request(vehicle, ("gate-mcu", b":0400000001020304F2\n:00000001FF\n"))
+    request.images[0].program.CopyFrom(ota_pb2.CreateCampaignRequest.Program(**facts))
+    with pytest.raises(InvalidRequest, match=words):
+        check_campaign(request, key=Ed25519PrivateKey.generate().public_key())

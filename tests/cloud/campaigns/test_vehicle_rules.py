@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,8 @@ from otabench.cloud.campaigns.vehicle_rules import (
 )
 from otabench.proto.image_format import Dependency, ImageVersion
 from otabench.proto.job_states import JobState
+from otabench.proto.uptane import PayloadCustom
+from otabench.proto.version_order import VersionOrder, VersionRule
 
 ENGINE = EcuFacts("engine", "S1", "engine-mcu-a", software_version="1.0.0", security_counter=3, image_number=1)
 ADAS = EcuFacts("adas", "S2", "adas-soc-b", software_version="1.0.0", security_counter=3, image_number=2)
@@ -26,7 +29,7 @@ VEHICLE = VehicleFacts("VIN1", (ENGINE, ADAS))
 
 
 def offer(version: str = "2.0.0", *, hardware_id: str = "engine-mcu-a", counter: int = 3) -> Offer:
-    return Offer(hardware_id, ImageVersion.parse(version), counter)
+    return Offer(hardware_id, version, counter)
 
 
 def test_a_newer_image_for_known_hardware_is_allowed() -> None:
@@ -210,3 +213,81 @@ def test_an_ecu_in_its_bootloader_can_get_an_image_that_depends_on_itself() -> N
 
     assert judge_check_in(rescued, [needing((0, "1.5.0"))], job_id="job-1") is None
     assert judge_check_in(rescued, [needing((0, "1.5.0"), (2, "2.0.0"))], job_id="job-1") is not None
+
+
+HEX_FILE = PayloadCustom.model_validate({"format": "Intel HEX", "segments": [{"address": 0, "length": 16}]})
+GATE = EcuFacts(
+    "gate", "S3", "gate-mcu", image_number=3, takes_programs=True, takes_patches=False, software_version="1.9"
+)
+
+
+def program(version: str) -> Offer:
+    return Offer("gate-mcu", version, 0, payload=HEX_FILE)
+
+
+def with_gate(order: VersionOrder, *known: str, runs: str = "1.9") -> VehicleFacts:
+    return VehicleFacts(
+        "VIN1", (ENGINE, replace(GATE, versions=VersionRule(order, known), software_version=runs, security_counter=9))
+    )
+
+
+@pytest.mark.parametrize(
+    ("order", "known", "runs", "offered", "rule"),
+    [
+        (VersionOrder.NUMERIC, (), "1.9", "1.10", None),
+        (VersionOrder.NUMERIC, (), "1.10", "1.9", Rule.NOT_NEWER),
+        (VersionOrder.NUMERIC, (), "1.9", "V2", Rule.WRONG_VERSION),
+        (VersionOrder.LIST, ("B", "A"), "B", "A", None),
+        (VersionOrder.LIST, ("B", "A"), "A", "B", Rule.NOT_NEWER),
+        (VersionOrder.LIST, ("B", "A"), "C", "A", Rule.VERSION_UNKNOWN),
+        (VersionOrder.LIST, ("B", "A"), "B", "C", Rule.WRONG_VERSION),
+        (VersionOrder.NONE, (), "2026 b", "2025 a", None),
+        (VersionOrder.NONE, (), "2026 b", "2026 b", Rule.NOT_NEWER),
+        (VersionOrder.SEMVER, (), "1.9", "2.0.0", Rule.VERSION_UNKNOWN),
+        (VersionOrder.SEMVER, (), "1.9.0", "2.0", Rule.WRONG_VERSION),
+        (VersionOrder.NONE, (), "0.0.0", "A", None),
+    ],
+)
+def test_versions_are_compared_in_the_order_of_their_ecu(
+    order: VersionOrder, known: tuple[str, ...], runs: str, offered: str, rule: Rule | None
+) -> None:
+    refusal = judge_check_in(with_gate(order, *known, runs=runs), [program(offered)], job_id="job-1")
+    assert (refusal.rule if refusal else None) is rule
+
+
+def test_a_version_that_is_never_taken_is_refused_before_the_vehicle_has_reported_anything() -> None:
+    refusal = judge_campaign(with_gate(VersionOrder.NUMERIC, runs=""), [program("V2")])
+    assert refusal is not None
+    assert refusal.rule is Rule.WRONG_VERSION
+    assert "gate" in refusal.reason
+    assert "numeric" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("offered", "words"),
+    [
+        (replace(program("2.0.0"), hardware_id="engine-mcu-a"), "engine takes MCUboot images.*Intel HEX"),
+        (offer(hardware_id="gate-mcu"), "gate takes program files.*MCUboot image"),
+    ],
+)
+def test_an_image_and_a_program_file_are_not_mistaken_for_each_other(offered: Offer, words: str) -> None:
+    refusal = judge_campaign(with_gate(VersionOrder.NONE), [offered])
+    assert refusal is not None
+    assert refusal.rule is Rule.WRONG_PAYLOAD
+    assert re.search(words, refusal.reason)
+
+
+def test_a_program_file_cannot_be_encrypted() -> None:
+    refusal = judge_campaign(with_gate(VersionOrder.NONE), [replace(program("2"), is_encrypted=True)])
+    assert refusal is not None
+    assert refusal.rule is Rule.NO_ENCRYPTION_KEY
+    assert "takes program files" in refusal.reason
+
+
+def test_an_ecu_without_an_order_of_minimum_versions_is_not_depended_on_nor_stated() -> None:
+    vehicle = with_gate(VersionOrder.NUMERIC, runs="2.0.0")
+    assert 3 not in versions_after(vehicle, [program("3.0.0")])
+    refusal = judge_campaign(vehicle, [needing((3, "1.0.0"))])
+    assert refusal is not None
+    assert refusal.rule is Rule.DEPENDENCY_NOT_MET
+    assert "numeric" in refusal.reason

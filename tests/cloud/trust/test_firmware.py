@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from otabench.cloud.trust.firmware import FirmwareRefused, verify
+from otabench.cloud.trust.firmware import FirmwareRefused, verify, verify_program
 from otabench.cloud.trust.keys import load_image_public_key
+from otabench.proto.uptane import PayloadCustom
 from tests.cloud.bench import ADAS, ENGINE, ImageMaker
 
 
@@ -65,3 +67,45 @@ def test_bytes_after_the_image_are_refused(images: ImageMaker, keys_dir: Path) -
 @pytest.mark.parametrize("content", [b"", b"\x00" * 4096, b"hello"])
 def test_a_file_that_is_not_an_image_is_refused(content: bytes, keys_dir: Path) -> None:
     assert refusal(content, keys_dir)
+
+
+HEX_FILE = b":0400000001020304F2\n:00000001FF\n"
+
+
+def stated(form: str, length: int = 4, **more: Any) -> PayloadCustom:
+    address = more.get("start_address", 0)
+    return PayloadCustom.model_validate({"format": form, "segments": [{"address": address, "length": length}], **more})
+
+
+def test_a_program_file_is_one_more_image_for_each_hardware_and_version_it_is_given_for() -> None:
+    made = [
+        verify_program(HEX_FILE, hardware_id=hardware_id, version=version, payload=stated("Intel HEX"))
+        for hardware_id, version in (("gate", "A"), ("gate", "B"), ("door", "A"))
+    ]
+    assert {each.sha256 for each in made} == {hashlib.sha256(HEX_FILE).hexdigest()}
+    assert len({each.image_id for each in made}) == 3
+
+
+def test_bytes_that_are_declared_raw_are_taken_whatever_they_look_like() -> None:
+    payload = stated("raw binary", len(HEX_FILE), start_address=0x1000)
+    assert verify_program(HEX_FILE, hardware_id="gate", version="A", payload=payload).payload is payload
+
+
+@pytest.mark.parametrize(
+    ("data", "version", "payload", "words"),
+    [
+        (b"", "A", stated("Intel HEX"), "empty"),
+        (HEX_FILE, "A\n", stated("Intel HEX"), "printable"),
+        (HEX_FILE, "A", stated("S-record"), "stated to be S-record, but its contents are Intel HEX"),
+        (bytes(64), "A", stated("Intel HEX"), "stated to be Intel HEX, but its contents are raw binary"),
+        (b"%PDF-1.7", "A", stated("Intel HEX"), "a PDF document"),
+        (HEX_FILE, "A", stated("Intel HEX", 17), "17 bytes are stated, more than"),
+        (bytes(64), "A", stated("raw binary", 63, start_address=0), "63 bytes are stated, but the raw binary has 64"),
+        (b"\x7fELF" + bytes(60), "A", stated("ELF", 65), "65 bytes are stated, but the ELF file has only 64"),
+    ],
+)
+def test_a_statement_that_does_not_fit_its_file_is_refused(
+    data: bytes, version: str, payload: PayloadCustom, words: str
+) -> None:
+    with pytest.raises(FirmwareRefused, match=words):
+        verify_program(data, hardware_id="gate", version=version, payload=payload)

@@ -20,7 +20,8 @@ from otabench.bench.gateway.jobs.planning import (
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, PlannedPatch, RemoteFile, judge_plan
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot, SlotState
-from otabench.proto.uptane import ManifestCustom
+from otabench.proto.uptane import ManifestCustom, PayloadCustom
+from otabench.proto.version_order import VersionOrder, VersionRule
 
 _PATCH = PlannedPatch(RemoteFile("p", 100, "b" * 64), base_version="1.0.0")
 _ENGINE = PlannedEcu("engine", "E1", "mcu", "2.0.0", 1, RemoteFile("i", 1000, "a" * 64), _PATCH)
@@ -89,3 +90,66 @@ def test_an_ecu_in_its_bootloader_is_judged_by_no_counter_of_an_image_that_does_
     judge(SlotState.INVALID, "0.0.0")
     with pytest.raises(ManifestRefused, match="release counter 1, lower than 65535"):
         judge(SlotState.CONFIRMED, "1.0.0")
+
+
+HEX_FILE = PayloadCustom.model_validate({"format": "Intel HEX", "segments": [{"address": 0, "length": 16}]})
+RAW_FILE = PayloadCustom.model_validate(
+    {"format": "raw binary", "start_address": 16, "segments": [{"address": 16, "length": 9}]}
+)
+
+
+def plan_for(version: str, payload: PayloadCustom | None, *, patch: PlannedPatch | None = None) -> Plan:
+    image = PlannedEcu("gate", "G1", "mcu", version, 0, RemoteFile("i", 1000, "a" * 64), patch, payload=payload)
+    return Plan(ManifestCustom(vin="V", job_id="j", campaign_id="c"), 0.0, (image,))
+
+
+def judge_gate(plan: Plan, known: KnownEcu, *, runs: str) -> None:
+    # A counter that another image left in the table says nothing about a program file.
+    slots = (Slot(SlotState.CONFIRMED, runs, 7), Slot(SlotState.EMPTY, "", 0))
+    identity = EcuIdentity("gate", "G1", "mcu", runs, 0, 0, slots)
+    judge_plan(plan, vin="V", job_id="j", known=[known], identities={"gate": identity})
+
+
+GATE = KnownEcu(
+    "gate", "G1", "mcu", takes_programs=True, takes_patches=False, versions=VersionRule(VersionOrder.NUMERIC)
+)
+
+
+def test_a_program_file_is_accepted_in_the_order_of_its_ecu_and_handed_over_with_its_format() -> None:
+    for payload, start in ((HEX_FILE, None), (RAW_FILE, 16)):
+        plan = plan_for("1.10", payload)
+        judge_gate(plan, GATE, runs="1.9")
+        (image,) = ecu_images(plan, {"gate": "1.9"}, metadata=b"", path_of=lambda file: Path(file.sha256))
+        assert image.payload is not None
+        assert (image.payload.file_format, image.payload.start_address) == (payload.format, start)
+        assert image.patch is None
+
+
+@pytest.mark.parametrize(
+    ("version", "payload", "patch", "known", "words"),
+    [
+        ("1.9", HEX_FILE, None, GATE, "is 1.9, gate runs 1.9 already"),
+        ("1.8", HEX_FILE, None, GATE, "is 1.8, gate runs 1.9 already"),
+        ("V2", HEX_FILE, None, GATE, "gate: version 'V2': expected numbers"),
+        ("2.0", None, None, GATE, "is an MCUboot image, gate takes program files"),
+        (
+            "2.0",
+            HEX_FILE,
+            None,
+            KnownEcu("gate", "G1", "mcu"),
+            "is a program file .Intel HEX., gate takes MCUboot images",
+        ),
+        (
+            "2.0",
+            None,
+            PlannedPatch(RemoteFile("p", 1, "b" * 64), "1.9"),
+            KnownEcu("gate", "G1", "mcu", takes_patches=False),
+            "has a patch for gate, which does not take patches",
+        ),
+    ],
+)
+def test_what_an_ecu_does_not_take_is_refused_by_name(
+    version: str, payload: PayloadCustom | None, patch: PlannedPatch | None, known: KnownEcu, words: str
+) -> None:
+    with pytest.raises(ManifestRefused, match=words):
+        judge_gate(plan_for(version, payload, patch=patch), known, runs="1.9")
