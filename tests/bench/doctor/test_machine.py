@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.bus import environment, link_state
+from otabench.bench.bus import environment, link_state, vcan
 from otabench.bench.doctor import adapters, error_frames, links, machine
 from otabench.bench.doctor.adapters import UsbAdapter
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
@@ -303,6 +303,7 @@ def test_the_port_of_this_folder_s_own_page_is_not_another_program_s(
 def test_a_kernel_without_can_is_answered_with_with_can_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "why_kernel_has_no_can", lambda: "not supported")
     monkeypatch.setattr(machine, "why_kernel_has_no_isotp", lambda: "not supported")
+    monkeypatch.setattr(vcan, "can_make", lambda: False)
     remedies = {each.where: each.remedy for each in machine.examine(on_a_missing_bus())}
     for where in ("can-raw", "can-isotp", "bus powertrain"):
         assert "setup/with-can" in remedies[where]
