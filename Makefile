@@ -90,7 +90,7 @@ setup:  ## what `make bench` needs: apt packages, virtual environment, a kernel 
 
 setup-test:  ## what `make test` needs
 	@setup/packages.sh test
-	@$(BOTH)
+	@$(BOTH) $(STAMPS)/labgrid
 
 # At the same time: a kernel's build keeps all processors busy, pip mostly waits for the network.
 BOTH = $(MAKE) --silent --no-print-directory --jobs=2 $(STAMPS)/python kernel
@@ -102,6 +102,10 @@ kernel:
 $(STAMPS)/python: requirements.lock pyproject.toml setup/venv.sh
 	@setup/venv.sh $(PYTHON) $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
+
+# An environment of its own for labgrid, whose pyserial replaces ours: only tests of a shared lab use it.
+$(STAMPS)/labgrid: setup/labgrid.lock setup/labgrid.sh | $(STAMPS)/python
+	@if setup/labgrid.sh $(VENV); then touch $@; fi
 
 guest-selftest: $(STAMPS)/python  ## test the guest kernel's runner from the host
 	@setup/guest/selftest.sh

@@ -10,6 +10,8 @@
     │   └── ValueRefused       it refuses a value that was given (2)
     ├── NoRunningBench         a command needs a running bench and there is none
     ├── WaitTimeout            an awaited event did not happen in time
+    ├── LabError               a lab's place could not be taken or given back; carries the place
+    │   └── PlaceInUse         somebody else holds it; carries the holder
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
     ├── BoardError             about a real board; carries the ECU
     │   ├── BoardSilent        it does not answer
@@ -106,6 +108,36 @@ class NoRunningBench(BenchError):
 
 class WaitTimeout(BenchError):
     """An awaited event did not happen in time."""
+
+
+class LabError(BenchError):
+    """A place of a lab could not be taken, looked at or given back.
+
+    Attributes:
+        place: its name.
+        problem, remedy: what happened, and what to do.
+    """
+
+    def __init__(self, place: str, problem: str, *, remedy: str) -> None:
+        super().__init__(f"place {place}: {problem}; {remedy}")
+        self.place, self.problem, self.remedy = place, problem, remedy
+
+
+class PlaceInUse(LabError):
+    """Somebody else holds a lab's place.
+
+    Attributes:
+        holder: as labgrid names it, HOST/USER.
+    """
+
+    def __init__(self, place: str, holder: str, *, waited_s: float = 0.0) -> None:
+        waited = f" after {waited_s:g} s of waiting" if waited_s else ""
+        super().__init__(
+            place,
+            f"in use by {holder}{waited}",
+            remedy="wait for it with --bench-wait SECONDS, or ask them to release it",
+        )
+        self.holder = holder
 
 
 class PowerError(BenchError):

@@ -98,6 +98,7 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
         faults=tuple(Fault.parse(text) for text in texts),
         conditions=arguments.conditions(),
         keep_keys=arguments.keep_keys,
+        place_wait_s=arguments.bench_wait,
         ready_timeout_s=arguments.ready_timeout,
     )
 

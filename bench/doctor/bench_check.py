@@ -1,6 +1,6 @@
 """Check everything that a bench file names, before a run depends on it.
 
-* Each bus can be used (``doctor.bus_probe``), and the key folder is complete.
+* Each bus can be used (``doctor.bus_probe``), the key folder is complete, and the lab's place exists.
 * For each ECU: its flash profile and security algorithm can be loaded, its secret can be read, the kernel supports ISO-TP if required, and
   the programs of its power commands exist.
 * Each board answers, with the serial number of the file. Simulated ECUs are not asked, because they exist only while their bench is up.
@@ -21,7 +21,7 @@ from otabench.bench.bus import environment
 from otabench.bench.doctor import bus_probe
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail, ok
-from otabench.bench.launcher import boards, endpoints, keys
+from otabench.bench.launcher import boards, endpoints, keys, labgrid
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.topology.model import Topology
 
@@ -41,6 +41,8 @@ def examine(topology: Topology) -> Iterator[Finding]:
         yield keys.folder_problem(topology.keys, topology) or ok("keys", str(topology.keys))
     elif topology.boards():
         yield boards.NO_KEYS
+    if topology.lab is not None:
+        yield labgrid.finding(topology.lab)
     for name, ecu in topology.ecus.items():
         yield from _ecu_findings(topology, name, ecu, bus_is_there=ecu.bus in reachable)
 

@@ -3,7 +3,7 @@
 A ``Bench`` is composed of ``processes``, ``ecus``, ``jobs`` and ``bus_ports``; what each of them can do is in the module of that
 name in ``launcher``. ``bring_up`` constructs the whole object first and then starts its processes, in these steps:
 
-1. Check what can be checked, make the run's folder, choose keys and ports (``launcher.prepare``).
+1. Check what can be checked, take the lab's place, make the run's folder, choose keys and ports (``launcher.prepare``).
 2. Start the broker, the recorders and the loads. They need neither keys nor firmware, so they come up while those are made, and
    the captures see the first frame.
 3. Make keys and firmware.
@@ -40,6 +40,7 @@ from otabench.bench.launcher.boards import BoardFacts
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS, BusPorts
 from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.jobs import Jobs
+from otabench.bench.launcher.labgrid import Place
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.phases import Phases
 from otabench.bench.launcher.prepare import Say
@@ -65,6 +66,7 @@ class Bench:
     Args:
         setup: makes the specifications of the processes.
         kernel_can: the buses are SocketCAN, not udp_multicast.
+        place: the lab's place that was taken for this bench; given back when it stops.
 
     Attributes:
         setup, options, topology, folder: what this run was made from, and its folder.
@@ -79,13 +81,14 @@ class Bench:
         hmi: the gateway's HMI.
     """
 
-    def __init__(self, setup: RunSetup, *, kernel_can: bool) -> None:
+    def __init__(self, setup: RunSetup, *, kernel_can: bool, place: Place | None = None) -> None:
         self.setup = setup
         self.options = setup.options
         self.topology = setup.topology
         self.folder = setup.folder
         self.kernel_can = kernel_can
         self.phases = Phases()
+        self._place = place
         self._mark = RunMark(self.folder.root, keep_keys=self.options.keep_keys)
         self.firmware: dict[str, dict[str, FirmwareFile]] = {}
         self.pacings: dict[str, Pacing] = {}
@@ -121,7 +124,13 @@ class Bench:
         """
         chosen = options or BenchOptions()
         topology, kernel_can = prepare.check(chosen, say=say)
-        bench = cls(prepare.set_up(topology, chosen), kernel_can=kernel_can)
+        place = prepare.take_place(topology, chosen, say=say)
+        try:
+            bench = cls(prepare.set_up(topology, chosen), kernel_can=kernel_can, place=place)
+        except BaseException:
+            if place is not None:
+                place.release()
+            raise
         try:
             bench._mark.make()
             with bench.phases.measure("broker and recorders started"):
@@ -173,6 +182,8 @@ class Bench:
             if not self.options.keep_keys:
                 run_end.remove_secrets(self.folder)
             self._mark.remove()
+            if self._place is not None:
+                self._place.release()
 
     def channels(self) -> list[str]:
         """Return the SocketCAN interfaces of the buses."""
@@ -305,7 +316,7 @@ def _identify_boards(bench: Bench, say: Say) -> None:
     """Switch the boards on and ask each for its identity; the gateway must not be up yet."""
     for name in bench.topology.boards():
         entry = bench.topology.ecus[name]
-        if entry.power.driver == "command":
+        if entry.power.is_external:
             say(f"board {name}: power on")
             bench.ecus.power(name).on()
         endpoint = endpoints.endpoint(bench.topology, name, keys_dir=bench.setup.keys_dir)

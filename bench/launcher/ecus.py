@@ -65,7 +65,8 @@ class Ecus:
         if name not in self._topology.ecus:
             raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
         port = self.control_port(name) if name in self._control_ports else None
-        return NotedPower(name, power.driver(name, self._topology.ecus[name], port), self.switched_off)
+        driver = power.driver(name, self._topology.ecus[name], port, lab=self._topology.lab)
+        return NotedPower(name, driver, self.switched_off)
 
     def states(self, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
         """Return the state of every ECU that answers: a simulator's from its control port, a board's from its last reading.

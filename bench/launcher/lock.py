@@ -29,6 +29,8 @@ from otabench.bench.errors import BenchError
 from otabench.bench.topology.model import Topology
 
 _POLL_INTERVAL_S: Final = 0.2
+_PLACE: Final = "labgrid"
+"""The interface of a lab's place."""
 _PLACES: Final = (Path("/run/lock"), Path("/var/lock"))
 
 
@@ -120,6 +122,7 @@ class BenchLock:
         self, interface: str, channel: str, *, deadline: Deadline, wait_s: float, say: Callable[[str], None]
     ) -> None:
         path = self._folder / name_of(interface, channel)
+        what = f"place {channel}" if interface == _PLACE else f"bus {channel}"
         descriptor = _open(path)
         announced = False
         while True:
@@ -134,7 +137,7 @@ class BenchLock:
             if holder.get("pid") in set(ancestors()):
                 os.close(descriptor)
                 raise BenchInUse(
-                    f"bus {channel} is in use by {_describe(holder)}, which started this command: waiting would deadlock; "
+                    f"{what} is in use by {_describe(holder)}, which started this command: waiting would deadlock; "
                     "use the bench that it has up, or give this command a bench file with another bus",
                     holder=holder,
                 )
@@ -142,12 +145,12 @@ class BenchLock:
                 os.close(descriptor)
                 waited = f" after {wait_s:g} s of waiting" if wait_s else ""
                 raise BenchInUse(
-                    f"bus {channel} is in use by {_describe(holder)}{waited}; wait for it with --bench-wait SECONDS, "
+                    f"{what} is in use by {_describe(holder)}{waited}; wait for it with --bench-wait SECONDS, "
                     "or end that run",
                     holder=holder,
                 )
             if not announced:
-                say(f"bus {channel} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
+                say(f"{what} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
                 announced = True
             deadline.pause(_POLL_INTERVAL_S)
         self._held.append(_Held(path, descriptor))
@@ -173,8 +176,12 @@ def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Ca
 
 
 def buses_of(topology: Topology) -> list[tuple[str, str]]:
-    """Return interface and channel of each bus of the bench file on this machine."""
-    return [bus.identity for bus in topology.buses.values()]
+    """Return interface and channel of each bus of the bench file on this machine.
+
+    A lab's place counts as a bus: labgrid does not tell two runs of one user on one machine apart.
+    """
+    buses = [bus.identity for bus in topology.buses.values()]
+    return buses if topology.lab is None else [*buses, (_PLACE, topology.lab.place)]
 
 
 def _open(path: Path) -> int:

@@ -50,6 +50,7 @@ class BenchOptions:
         frame_gate: put simulated ECUs behind a frame gate, for faults of frames; implied by such a fault in ``faults``.
         conditions: of campaigns that name none (``proto.conditions``); None: those of a parked vehicle, as far as it measures them.
         keep_keys: leave the keys that the run made in its folder when it ends.
+        place_wait_s: how long to wait for the lab's place, if the bench file names one.
         ready_timeout_s: how long to wait without any process becoming ready; None: by their number (``launcher.readiness``).
     """
 
@@ -75,4 +76,5 @@ class BenchOptions:
     frame_gate: bool = False
     conditions: tuple[str, ...] | None = ()
     keep_keys: bool = False
+    place_wait_s: float = 0.0
     ready_timeout_s: float | None = None

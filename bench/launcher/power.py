@@ -1,4 +1,4 @@
-"""How an ECU's supply is switched: the simulator's control port, the user's own commands, or not at all.
+"""How an ECU's supply is switched: the simulator's control port, the user's own commands, the lab's power driver, or not at all.
 
 Commands are run by the shell, as the bench file has them (a relay board, a laboratory supply, ``uhubctl``). A command that does not
 end in time is killed, with every process that it started. The error of a failed command names the ECU, the command, its output
@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from otabench.bench.errors import PowerError
+from otabench.bench.errors import LabError, PowerError
 from otabench.bench.faults.control_port import ControlPort
-from otabench.bench.topology.entries import EcuEntry, PowerEntry
+from otabench.bench.launcher import labgrid
+from otabench.bench.launcher.labgrid import LabgridClient
+from otabench.bench.topology.entries import EcuEntry, LabEntry, PowerEntry
 
 _QUOTED_CHARACTERS: Final = 200
 
@@ -123,6 +125,44 @@ class CommandPower:
 
 
 @dataclass(frozen=True)
+class LabgridPower:
+    """The power driver of a lab's place. The place must be acquired."""
+
+    ecu: str
+    entry: PowerEntry
+    client: LabgridClient
+
+    def on(self) -> None:
+        """See ``PowerDriver``."""
+        self._run("on")
+
+    def off(self) -> None:
+        """See ``PowerDriver``."""
+        self._run("off")
+
+    def cycle(self) -> None:
+        """See ``PowerDriver``."""
+        self._run("cycle", "--delay", f"{self.entry.off_s:g}")
+
+    def _run(self, action: str, *options: str) -> None:
+        if self.entry.resource:
+            options = (*options, "--name", self.entry.resource)
+        try:
+            status, said = self.client.call(
+                "power", action, *options, timeout_s=self.entry.timeout_s + self.entry.off_s
+            )
+        except LabError as error:
+            raise PowerError(self.ecu, f"labgrid, {error}", remedy=f"see ecus.{self.ecu}.power") from error
+        if status != 0:
+            raise PowerError(
+                self.ecu,
+                f"labgrid cannot switch it {action!r}: {labgrid.reason(said)[-_QUOTED_CHARACTERS:]}",
+                remedy=f"`{labgrid.PROGRAM} -p {self.client.lab.place} power {action}` by hand, then lab and "
+                f"ecus.{self.ecu}.power.resource of the bench file",
+            )
+
+
+@dataclass(frozen=True)
 class NoPower:
     """An ECU without a power driver."""
 
@@ -178,11 +218,13 @@ class NotedPower:
         self.switched_off.discard(self.ecu)
 
 
-def driver(ecu: str, entry: EcuEntry, port: ControlPort | None) -> PowerDriver:
+def driver(ecu: str, entry: EcuEntry, port: ControlPort | None, *, lab: LabEntry | None = None) -> PowerDriver:
     """Return the driver that the bench file names; without one, a simulator's own, or for a board one that refuses."""
     kind = entry.power.driver or ("simulated" if entry.kind == "simulated" else "none")
     if kind == "command":
         return CommandPower(ecu, entry.power)
+    if kind == "labgrid" and lab is not None:
+        return LabgridPower(ecu, entry.power, LabgridClient(lab))
     if kind == "simulated" and port is not None:
         return SimulatedPower(port)
     return NoPower(ecu)

@@ -13,6 +13,7 @@ from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.launcher import boards, bus_faults, run_end
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS
+from otabench.bench.launcher.labgrid import Place
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.run_setup import Ports, RunSetup
 from otabench.bench.topology import bench_file
@@ -47,6 +48,19 @@ def check(options: BenchOptions, *, say: Say) -> tuple[Topology, bool]:
             options.hmi_port, purpose="the HMI", remedy="choose another: `make up HMI_PORT=8081` or --hmi-port 8081"
         )
     return topology, kernel_can
+
+
+def take_place(topology: Topology, options: BenchOptions, *, say: Say) -> Place | None:
+    """Take the lab's place that the bench file names; None if it names none.
+
+    Raises:
+        LabError: somebody else holds it, or it cannot be taken.
+    """
+    if topology.lab is None:
+        return None
+    place = Place(topology.lab)
+    place.acquire(wait_s=options.place_wait_s, say=say)
+    return place
 
 
 def set_up(topology: Topology, options: BenchOptions) -> RunSetup:

@@ -163,6 +163,7 @@ class BenchRun:
         from otabench.bench.launcher.options import BenchOptions
 
         given: dict[str, Any] = {"bench_file": self.bench_file, "runs_dir": self.runs_dir, "pace": self.pace}
+        given["place_wait_s"] = self.wait_s
         default = BenchOptions(**given, versions=(FIRST_VERSION,), poll_interval_s=_POLL_INTERVAL_S)
         known = {option.name for option in fields(BenchOptions)} - {"topology", *given}
         unknown = sorted(overrides.keys() - known)

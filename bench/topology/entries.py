@@ -103,14 +103,25 @@ class BusEntry(Entry):
         return self.interface in _EXCLUSIVE
 
 
+class LabEntry(Entry):
+    """The place of a lab that labgrid shares; a bench takes it while it runs (``launcher.labgrid``)."""
+
+    place: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
+    """Its name in the coordinator."""
+    coordinator: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:\[\]-]{1,255}$")
+    """``HOST`` or ``HOST:PORT``. None: LG_COORDINATOR, else 127.0.0.1:20408, as for labgrid's own client."""
+
+
 class PowerEntry(Entry):
     """How to switch an ECU's supply (``launcher.power``)."""
 
-    driver: Literal["simulated", "command", "none"] | None = None
+    driver: Literal["simulated", "command", "labgrid", "none"] | None = None
     """None: ``simulated`` for a simulated ECU, ``none`` for a board."""
     on: str = ""
     off: str = ""
     """Shell commands of the driver ``command``."""
+    resource: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,64}$")
+    """Driver ``labgrid``: the name of the power resource, if the place has several."""
     timeout_s: float = Field(default=10.0, gt=0, le=600)
     """Limit for one command; after it the command is killed."""
     off_s: float = Field(default=1.0, ge=0, le=600)
@@ -122,7 +133,14 @@ class PowerEntry(Entry):
             raise ValueError("driver command needs both commands, on and off")
         if self.driver != "command" and (self.on or self.off):
             raise ValueError("the commands on and off need driver: command")
+        if self.driver != "labgrid" and self.resource:
+            raise ValueError("resource needs driver: labgrid")
         return self
+
+    @property
+    def is_external(self) -> bool:
+        """Whether something outside of the bench switches the supply."""
+        return self.driver in ("command", "labgrid")
 
 
 class SecurityEntry(Entry):

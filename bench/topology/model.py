@@ -14,6 +14,7 @@ from otabench.bench.topology.entries import (
     BusEntry,
     EcuEntry,
     Entry,
+    LabEntry,
     VehicleEntry,
 )
 from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
@@ -31,6 +32,9 @@ class Topology(Entry):
     ecus: dict[str, EcuEntry] = Field(min_length=1)
     keys: Path | None = None
     """Folder made by `otabench keys init`, relative to the bench file. None: new keys for each run, which no board trusts."""
+
+    lab: LabEntry | None = None
+    """The place of a shared lab that this bench is."""
 
     def serial_of(self, ecu: str) -> str:
         """Return the ECU's serial number: the file's, else one made from vehicle and name."""

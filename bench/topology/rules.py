@@ -128,6 +128,8 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
                 f"{ecu.hardware_id!r} is already that of {other!r}",
                 "a campaign selects each ECU's image by hardware_id: give each ECU a different one",
             )
+        if ecu.power.driver == "labgrid" and topology.lab is None:
+            yield fail(f"{at}.power.driver", "labgrid needs a place", "add `lab: {place: NAME}` to the file")
         number = topology.image_number_of(name)
         other = numbers.setdefault(number, name)
         if other != name:
@@ -150,7 +152,9 @@ def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
             "add it (64 hex digits), or secret_file",
         )
     if ecu.power.driver == "simulated":
-        yield fail(f"{at}.power.driver", "a board is not simulated", "set power.driver to `command` or `none`")
+        yield fail(
+            f"{at}.power.driver", "a board is not simulated", "set power.driver to `command`, `labgrid` or `none`"
+        )
 
 
 def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:

@@ -12,12 +12,12 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from otabench.bench.finding import Finding, fail, unknown_key_remedy
-from otabench.bench.topology.entries import BusEntry, EcuEntry, PowerEntry, SecurityEntry, VehicleEntry
+from otabench.bench.topology.entries import BusEntry, EcuEntry, LabEntry, PowerEntry, SecurityEntry, VehicleEntry
 from otabench.bench.yaml_text import Place
 from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 
-_TOP_KEYS: Final = ("vehicle", "buses", "ecus", "keys")
+_TOP_KEYS: Final = ("vehicle", "buses", "ecus", "keys", "lab")
 _SUBMODELS: Final[dict[str, type[BaseModel]]] = {
     "vehicle": VehicleEntry,
     "buses": BusEntry,
@@ -25,6 +25,7 @@ _SUBMODELS: Final[dict[str, type[BaseModel]]] = {
     "isotp": IsoTpConfig,
     "timing": EcuTiming,
     "power": PowerEntry,
+    "lab": LabEntry,
     "security": SecurityEntry,
     "periodic": PeriodicFrame,
     "signals": PeriodicSignal,
@@ -37,6 +38,9 @@ _FORMS: Final = {
     "algorithm": "hmac-sha256, or a plug-in of yours as module:function",
     "secret": "64 hexadecimal digits",
     "name": "1 to 32 letters, digits and _, a letter first",
+    "place": "1 to 64 letters, digits, ., _ and -",
+    "coordinator": "HOST or HOST:PORT",
+    "resource": "at most 64 letters, digits, ., _ and -",
     "unit": "no quotation mark, backslash or line break",
 }
 _KINDS: Final = {
