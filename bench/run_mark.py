@@ -29,6 +29,8 @@ from typing import Any, Final
 from otabench.bench.errors import BenchError
 
 NAME: Final = "up.json"
+_GUEST: Final = "OTABENCH_GUEST"
+"""Set by ``setup/with-can`` in a guest kernel: the guest's id."""
 _BEAT_S: Final = 10.0
 _DEAD_AFTER_S: Final = 120.0
 """A mark of another kernel that was not written to for so long is of a run that ended."""
@@ -54,7 +56,9 @@ class RunMark:
 
     def __init__(self, folder: Path, *, keep_keys: bool) -> None:
         self._path = folder / NAME
-        self._content = json.dumps({"pid": os.getpid(), "kernel": this_kernel(), "keep_keys": keep_keys}).encode()
+        guest = os.environ.get(_GUEST)
+        content = {"pid": os.getpid(), "kernel": this_kernel(), "guest": guest, "keep_keys": keep_keys}
+        self._content = json.dumps(content).encode()
         self._descriptor: int | None = None
         self._removed = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="run-mark", daemon=True)
@@ -141,6 +145,12 @@ def is_up(folder: Path) -> bool:
 def was_cut_off(folder: Path) -> bool:
     """Return whether a run ended without its bench's doing."""
     return (folder / NAME).is_file() and not is_up(folder)
+
+
+def guest_of(folder: Path) -> str | None:
+    """Return the id of the guest kernel in which the bench of a run was started; None: in none, or that is not known."""
+    guest = _read(folder).get("guest")
+    return guest if isinstance(guest, str) else None
 
 
 def keeps_keys(folder: Path) -> bool:

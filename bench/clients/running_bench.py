@@ -195,7 +195,7 @@ def _state(run_dir: Path, where: Whereabouts) -> str:
 
 
 def _guest_of(run_dir: Path) -> str:
-    guest = (published(run_dir) or {}).get("guest")
+    guest = run_mark.guest_of(run_dir)
     return f", the guest {guest}" if guest else ""
 
 
@@ -205,8 +205,8 @@ def _remedy(run_dir: Path, where: Whereabouts) -> str:
     if not elsewhere:
         return f"start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `{command_of('with-can')} --join` in front"
     newest = elsewhere[-1]
-    guest = (published(newest) or {}).get("guest")
+    guest = run_mark.guest_of(newest)
     way = (
-        f"put `{command_of('with-can')} --join={guest}` in front" if guest else "run this command outside of the guest"
+        f"put `{command_of('with-can')} --join={guest}` in front" if guest else "run this command outside of this guest"
     )
     return way if newest == run_dir else f"{newest} is up on another kernel{_guest_of(newest)}: {way}"

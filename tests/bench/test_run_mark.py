@@ -44,8 +44,8 @@ def test_a_run_whose_process_was_killed_was_cut_off(tmp_path: Path) -> None:
 
 def test_a_mark_of_another_kernel_counts_as_long_as_it_is_written_to(tmp_path: Path) -> None:
     path = tmp_path / run_mark.NAME
-    path.write_text(json.dumps({"pid": 1, "kernel": "that of a guest", "keep_keys": False}))
-    assert run_mark.is_up(tmp_path)
+    path.write_text(json.dumps({"pid": 1, "kernel": "that of a guest", "guest": "12-ab34", "keep_keys": False}))
+    assert run_mark.is_up(tmp_path) and run_mark.guest_of(tmp_path) == "12-ab34"
     long_ago_s = time.time() - 3600
     os.utime(path, (long_ago_s, long_ago_s))
     assert not run_mark.is_up(tmp_path) and run_mark.was_cut_off(tmp_path)

@@ -26,18 +26,19 @@ ENDED, HERE, ELSEWHERE = "ended", "here", "elsewhere"
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that makes a run whose bench is where it says, and points ``runs/latest`` to it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OTABENCH_GUEST", raising=False)
     with ExitStack() as marks:
 
-        def make(name: str, where: str, **content: Any) -> None:
+        def make(name: str, where: str, *, guest: str | None = None, **content: Any) -> None:
             folder = make_run(Path("runs"), name)
             # the process of this test is alive and runs Python: a number proves nothing
-            (folder / "bench.json").write_text(json.dumps({"pid": os.getpid(), "vin": name, "guest": None} | content))
+            (folder / "bench.json").write_text(json.dumps({"pid": os.getpid(), "vin": name} | content))
             if where == HERE:
                 mark = RunMark(folder, keep_keys=False)
                 mark.make()
                 marks.callback(mark.remove)
             elif where == ELSEWHERE:
-                (folder / run_mark.NAME).write_text(json.dumps({"pid": 1, "kernel": "another"}))
+                (folder / run_mark.NAME).write_text(json.dumps({"pid": 1, "kernel": "another", "guest": guest}))
             LATEST.unlink(missing_ok=True)
             LATEST.symlink_to(name)
 
@@ -80,7 +81,7 @@ def test_several_that_are_up_are_named_and_none_is_taken(make: Callable[..., Non
         ([(NEW, ENDED, None)], r"has ended; start one by `make up`"),
         ([(NEW, ELSEWHERE, "12-ab34")], r"is up on another kernel, the guest 12-ab34; put `setup/with-can --join=12-ab34` in front"),
         ([(OLD, ELSEWHERE, "12-ab34"), (NEW, ENDED, None)], rf"has ended; runs/{OLD} is up on .* 12-ab34: put `setup/with-can --join=12-"),
-        ([(NEW, ELSEWHERE, None)], r"is up on another kernel; run this command outside of the guest"),
+        ([(NEW, ELSEWHERE, None)], r"is up on another kernel; run this command outside of this guest"),
     ],
 )  # fmt: skip
 def test_where_no_bench_is_up_the_message_says_where_one_is(
