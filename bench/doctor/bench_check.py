@@ -20,7 +20,7 @@ from typing import Final
 from otabench.bench.bus import environment
 from otabench.bench.doctor import bus_probe
 from otabench.bench.errors import BenchError
-from otabench.bench.finding import Finding, fail, ok
+from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, endpoints, keys, labgrid
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.topology.model import Topology
@@ -64,7 +64,7 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
         if not problems:
             yield ok(where, f"simulated {ecu.hardware_id} on {ecu.bus}: the bench starts it")
         return
-    if problems:
+    if any(problem.severity is Severity.FAIL for problem in problems):
         return
     if not bus_is_there:
         yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} cannot be used", "correct the bus first")
@@ -79,13 +79,17 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
 
 
 def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:
-    from otabench.bench.uds import profile
+    from otabench.bench.uds import flash_profiles
     from otabench.bench.uds.errors import FlashError
 
     try:
-        profile.load(ecu.profile)
+        facts = flash_profiles.facts_of(ecu.profile)
     except FlashError as error:
         yield fail(where, str(error))
+        return
+    if facts.needs_former_image and ecu.kind == "board" and ecu.former_image is None:
+        remedy = "name the image that it has: former_image: {file: …, version: …}"
+        yield warn(where, "a rollback of its first update is not possible: it has no second slot", remedy)
 
 
 def _algorithm_problems(where: str, name: str, ecu: EcuEntry, secret: str) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 
 from otabench.bench.errors import BenchError
+from otabench.bench.firmware.programs.program import MalformedProgram, ProgramFormat
 from otabench.bench.topology.model import Topology
-from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.endpoint import EcuEndpoint, FormerImage
 
 
 def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
@@ -30,8 +31,10 @@ def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BenchError(f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}") from error
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
-        raise BenchError(f"{path}: the security access secret of {ecu} is not 64 hexadecimal digits; {remedy}")
+    is_board = topology.ecus[ecu].kind == "board"
+    if not re.fullmatch(r"([0-9a-fA-F]{2})+" if is_board else r"[0-9a-fA-F]{64}", found):
+        expected = "hexadecimal digits in pairs" if is_board else "64 hexadecimal digits"
+        raise BenchError(f"{path}: the security access secret of {ecu} is not {expected}; {remedy}")
     return found.lower()
 
 
@@ -54,6 +57,31 @@ def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
         profile=entry.profile,
         security_secret=secret(topology, ecu, keys_dir=keys_dir),
         security_algorithm=entry.security.algorithm,
+        former_image=_former_image(topology, ecu),
+        settings=entry.settings,
+    )
+
+
+def _former_image(topology: Topology, ecu: str) -> FormerImage | None:
+    """Return the image that the bench file names as the one that a board has."""
+    given = topology.ecus[ecu].former_image
+    if given is None:
+        return None
+    from otabench.bench.firmware.programs import reading  # many benches have no such file
+
+    where = f"ecus.{ecu}.former_image"
+    try:
+        found = reading.format_of(given.file.read_bytes())
+    except OSError as error:
+        raise BenchError(f"{where}: {given.file}: {error.strerror}; check the path") from error
+    except MalformedProgram as error:
+        raise BenchError(f"{where}: {given.file}: {error}") from error
+    is_container = found is ProgramFormat.MCUBOOT
+    return FormerImage(
+        version=given.version,
+        file=given.file,
+        file_format=None if is_container else found.value,
+        start_address=given.address,
     )
 
 

@@ -18,7 +18,7 @@ from udsoncan.configs import default_client_config
 from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.errors import BenchError, WaitTimeout
-from otabench.bench.uds import profile, slot_table
+from otabench.bench.uds import flash_profiles, slot_table
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.profile import Timing
 from otabench.bench.uds.transport import IsoTpConnection, open_channel
@@ -200,6 +200,6 @@ def client(endpoint: EcuEndpoint) -> Iterator[Client]:
         server_address_format=32,
         server_memorysize_format=32,
     )
-    timing = profile.load(endpoint.profile).timing
+    timing = flash_profiles.timing_of(flash_profiles.load(endpoint.profile))
     with connection(endpoint) as below, _TimedClient(below, config=config, timing=timing) as opened:
         yield opened

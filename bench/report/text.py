@@ -63,7 +63,12 @@ def _ecus(report: Report) -> Table:
         before, after = report.before.get(name), report.after.get(name)
         slots = after.slots if after else ("?", "?")
         table.add_row(
-            name, _state(before), _state(after), slots[0], slots[1] or "-", str(after.active_slot) if after else "?"
+            name,
+            _state(before),
+            _state(after),
+            slots[0],
+            "".join(slots[1:2]) or "-",
+            str(after.active_slot) if after else "?",
         )
     return table
 

@@ -129,6 +129,9 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
     profile = ecu.get("profile")
     if isinstance(profile, str) and ("/" in profile or profile.endswith(".yaml")):
         ecu["profile"] = str(folder / profile)
+    former = ecu.get("former_image")
+    if isinstance(former, dict) and isinstance(former.get("file"), str):
+        former["file"] = str(folder / former["file"])
     security = ecu.get("security")
     if not isinstance(security, dict):
         return

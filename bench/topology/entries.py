@@ -148,8 +148,9 @@ class SecurityEntry(Entry):
 
     algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
     """A built-in algorithm, ``module:function``, or ``library:PATH`` (``proto.security_algorithm``)."""
-    secret: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    """32 bytes in hex. None: read from ``secret_file``, or made by `otabench keys init` (simulated ECUs only)."""
+    secret: str | None = Field(default=None, pattern=r"^([0-9a-fA-F]{2}){0,255}$")
+    """In hex; a simulated ECU's has 32 bytes. Empty: the board has none. None: read from ``secret_file``, or made by
+    `otabench keys init` (simulated ECUs only)."""
     secret_file: Path | None = None
     """A file with the 64 digits, so that the bench file can be shared without them; relative to the bench file."""
 
@@ -165,6 +166,16 @@ class SecurityEntry(Entry):
         return self
 
 
+class FormerImageEntry(Entry):
+    """The image that a board has when the bench first meets it, which a rollback flashes if the board has no second slot."""
+
+    file: Path
+    """A program file or an MCUboot image; relative to the bench file."""
+    version: str = Field(min_length=1, max_length=64)
+    address: int | None = Field(default=None, ge=0, lt=2**32)
+    """Where a binary without addresses belongs."""
+
+
 class EcuEntry(Entry):
     """One ECU."""
 
@@ -178,6 +189,11 @@ class EcuEntry(Entry):
     """The number by which images of other ECUs depend on this one. None: its place in the file, from 1."""
     profile: str = DEFAULT_PROFILE
     """Flash profile: a shipped one by name, or a file (``./mine.yaml``, relative to the bench file)."""
+    personality: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,32}$")
+    """Which bootloader a simulated ECU has. None: the one for which its flash profile is shipped, else one with a slot table."""
+    former_image: FormerImageEntry | None = None
+    settings: dict[str, str] = {}
+    """Texts that the templates of a sequence profile name, such as ``workshop_code``."""
     serial: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
     part_number: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,32}$")
     image_size_bytes: int = Field(default=262_144, ge=4096, le=1_000_000)

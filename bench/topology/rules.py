@@ -15,6 +15,7 @@ from otabench.proto.isotp_address import connection_address, functional_address
 
 NAME_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
 BUS_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+SIMULATOR_SECRET_DIGITS = 64
 _INTERFACE_PATTERN = r"(?!\.\.?$)[^\s/:]{1,15}"
 
 
@@ -149,8 +150,10 @@ def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
         yield fail(
             f"{at}.security.secret",
             "a board's security access secret is missing",
-            "add it (64 hex digits), or secret_file",
+            'add it (hex digits), or secret_file; `secret: ""` if it has no security access',
         )
+    if ecu.personality is not None:
+        yield fail(f"{at}.personality", "a board has its own bootloader", "remove this key (it is for kind: simulated)")
     if ecu.power.driver == "simulated":
         yield fail(
             f"{at}.power.driver", "a board is not simulated", "set power.driver to `command`, `labgrid` or `none`"
@@ -158,6 +161,12 @@ def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
 
 
 def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
+    if ecu.security.secret is not None and len(ecu.security.secret) != SIMULATOR_SECRET_DIGITS:
+        yield fail(
+            f"ecus.{name}.security.secret",
+            f"a secret of {len(ecu.security.secret)} characters does not fit",
+            f"expected {SIMULATOR_SECRET_DIGITS} hexadecimal digits",
+        )
     if ecu.control_port is not None:
         yield fail(
             f"ecus.{name}.control_port",

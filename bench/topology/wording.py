@@ -12,7 +12,15 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from otabench.bench.finding import Finding, fail, unknown_key_remedy
-from otabench.bench.topology.entries import BusEntry, EcuEntry, LabEntry, PowerEntry, SecurityEntry, VehicleEntry
+from otabench.bench.topology.entries import (
+    BusEntry,
+    EcuEntry,
+    FormerImageEntry,
+    LabEntry,
+    PowerEntry,
+    SecurityEntry,
+    VehicleEntry,
+)
 from otabench.bench.yaml_text import Place
 from otabench.proto.periodic import PeriodicFrame, PeriodicSignal
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
@@ -29,6 +37,7 @@ _SUBMODELS: Final[dict[str, type[BaseModel]]] = {
     "security": SecurityEntry,
     "periodic": PeriodicFrame,
     "signals": PeriodicSignal,
+    "former_image": FormerImageEntry,
 }
 _FORMS: Final = {
     "vin": "17 capital letters and digits without I, O, Q",
@@ -36,7 +45,8 @@ _FORMS: Final = {
     "serial": "1 to 32 ASCII characters, none of them a blank",
     "part_number": "1 to 32 ASCII characters, none of them a blank",
     "algorithm": "hmac-sha256, or a plug-in of yours as module:function",
-    "secret": "64 hexadecimal digits",
+    "secret": "pairs of hexadecimal digits",
+    "personality": "the name of a shipped sequence profile, such as single-bank",
     "name": "1 to 32 letters, digits and _, a letter first",
     "place": "1 to 64 letters, digits, ., _ and -",
     "coordinator": "HOST or HOST:PORT",

@@ -16,7 +16,7 @@ from typing import Literal
 from otabench.bench import yaml_text
 from otabench.bench.uds import profile as step_profiles
 from otabench.bench.uds.errors import ProfileInvalid
-from otabench.bench.uds.profile import Profile, Step
+from otabench.bench.uds.profile import Profile, Step, Timing
 from otabench.bench.uds.sequence import profile as sequence_profiles
 from otabench.bench.uds.sequence.profile import SequenceProfile, SequenceProfileError
 from otabench.bench.uds.sequence.sections import Reverting, SlotsKind, VersionOrder, Versions
@@ -76,6 +76,24 @@ def load(name: str) -> AnyProfile:
         return sequence_profiles.load(sequence_profiles.path_of(name))
     except SequenceProfileError as error:
         raise ProfileInvalid(str(error), ecu="", step=f"flash profile {name}") from error
+
+
+def timing_of(profile: AnyProfile) -> Timing:
+    """Return the times and repeats for single requests to an ECU with this profile."""
+    if isinstance(profile, Profile):
+        return profile.timing
+    times = profile.times
+    return Timing(
+        p2_s=times.p2_s,
+        p2_star_s=times.p2_star_s,
+        p2_margin_s=times.margin_s,
+        max_pending_s=times.max_pending_s,
+        tester_present_s=2.0,
+        busy_repeats=10,
+        busy_pause_s=0.1,
+        poll_p2_s=0.3,
+        poll_pause_s=0.1,
+    )
 
 
 def _has_sequences(name: str) -> bool:

@@ -131,7 +131,7 @@ class Bootloader:
         sid, resets = request[0], False
         try:
             service = _SERVICES.get(sid)
-            if service is None:
+            if service is None or sid not in self.personality.services:
                 raise Refused(Nrc.SERVICE_NOT_SUPPORTED)
             answer, resets = service(self, request)
         except Refused as refused:
@@ -150,7 +150,10 @@ class Bootloader:
 
     def _session(self, request: bytes) -> tuple[bytes, bool]:
         own, session = self.personality, sub_function(request)
-        if session not in (Session.DEFAULT, Session.EXTENDED, Session.PROGRAMMING):
+        # The extended session is there for what leads to programming: security access, and services that silence the bus.
+        has_extended = bool(own.services & {Sid.SECURITY_ACCESS, Sid.COMMUNICATION_CONTROL})
+        known = (Session.DEFAULT, Session.PROGRAMMING, *([Session.EXTENDED] if has_extended else []))
+        if session not in known:
             raise Refused(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
         # Only the application refuses: in the bootloader, an ECU without an application must be reachable.
         is_leaving = session == Session.PROGRAMMING and not self.in_bootloader
@@ -192,7 +195,7 @@ class Bootloader:
         if not self.in_bootloader:
             records[0xF189] = self.version.encode("ascii")
             records[0xF190] = self._identity.vin.encode("ascii")
-        if identifier not in records:
+        if identifier not in records or identifier not in self.personality.identifiers:
             raise Refused(Nrc.REQUEST_OUT_OF_RANGE)
         return b"\x62" + request[1:3] + records[identifier], False
 
@@ -221,7 +224,7 @@ class Bootloader:
             raise Refused(Nrc.SUB_FUNCTION_NOT_SUPPORTED)
         head = b"\x71" + bytes((act,)) + request[2:4]
         # A tester asks for the preconditions before it leaves the application.
-        if identifier == _PRECONDITIONS:
+        if identifier == _PRECONDITIONS and Sid.SECURITY_ACCESS in self.personality.services:
             return head + b"\x00", False
         self._require_unlocked()
         return head + self._programming.perform_routine(identifier, option, asks_for_results=act == 3), False

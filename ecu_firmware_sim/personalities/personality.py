@@ -14,6 +14,9 @@ RAM_BASE: Final = 0x2000_0000
 SECTORS: Final = 16
 
 
+ALL_SERVICES: Final = frozenset({0x10, 0x11, 0x22, 0x27, 0x28, 0x2E, 0x31, 0x34, 0x36, 0x37, 0x3E, 0x85})
+
+
 class EraseOption(StrEnum):
     """The option record of the erase routine (FF00)."""
 
@@ -75,6 +78,8 @@ class Personality:
 
     Attributes:
         name: the name by which it is shipped.
+        services: the services that it has.
+        identifiers: the identifiers that it reads.
         levels: the levels of SecurityAccess, by the sub-function of requestSeed.
         needed_levels: the levels that must all be unlocked before flash is erased or written.
         resets_into_bootloader: whether 10 02 in the application resets. The bootloader then answers by itself if ``answers_late``.
@@ -92,13 +97,16 @@ class Personality:
         stray_bytes: meaningless bytes behind 76.
         exit_crc: the CRC of the block that 77 carries; None: it carries none.
         check: the check routine; None: there is none.
-        commit: the routine that marks the application as valid. ``commit_done``: its status if it did; otherwise it is 05.
+        commit: the routine that marks the application as valid. ``commit_done``: its status if it did; otherwise it is 05. None: there
+            is no status, and a refusal (22) otherwise.
         fingerprint: the identifier that must be written before ``commit``; None: there is none.
         long_routines_pending: whether erase, check and commit are answered with 78 first.
         late_reset_answer: whether 51 is sent by the software that starts after the reset.
     """
 
     name: str
+    services: frozenset[int] = ALL_SERVICES
+    identifiers: frozenset[int] = frozenset({0xF186, 0xF189, 0xF18C, 0xF15B, 0xF190})
     levels: Mapping[int, Level] = field(default_factory=lambda: {1: Level()})
     needed_levels: tuple[int, ...] = (1,)
     resets_into_bootloader: bool = True
@@ -118,7 +126,7 @@ class Personality:
     exit_crc: str | None = None
     check: Check | None = field(default_factory=Check)
     commit: int = 0xFF01
-    commit_done: int = 0x00
+    commit_done: int | None = 0x00
     fingerprint: int | None = 0xF15A
     long_routines_pending: bool = True
     late_reset_answer: bool = False

@@ -87,7 +87,7 @@ class Programming:
             self._driver_started = True
             return b""
         if identifier == own.commit:
-            return bytes((self._commit(),))
+            return self._commit()
         if identifier == _CHECK_SECTIONS and self._memory.is_valid:
             return b"\x00"
         raise Refused(Nrc.REQUEST_OUT_OF_RANGE)
@@ -150,17 +150,17 @@ class Programming:
             self._driver_started = True
         return b"\x00" if check.status else b""
 
-    def _commit(self) -> int:
-        """Mark the application as valid. Return the status byte."""
+    def _commit(self) -> bytes:
+        """Mark the application as valid. Return the status record."""
         own, memory = self._personality, self._memory
-        # With a CRC in the answer to 37, it is the tester that compares it.
-        needs_check = own.check is not None or own.exit_crc is None
-        is_unchecked = needs_check and bool(self._unchecked)
+        is_unchecked = own.check is not None and bool(self._unchecked)
         needs_fingerprint = own.fingerprint is not None and not self.fingerprint_written
         if not memory.is_erased or not memory.written_end or is_unchecked or needs_fingerprint:
-            return 0x05
+            if own.commit_done is None:
+                raise Refused(Nrc.CONDITIONS_NOT_CORRECT)
+            return b"\x05"
         memory.mark_valid()
-        return own.commit_done
+        return b"" if own.commit_done is None else bytes((own.commit_done,))
 
     # -- transfers
 

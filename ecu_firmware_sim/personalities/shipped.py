@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from otabench.ecu_firmware_sim.personalities.personality import (
+    ALL_SERVICES,
     FLASH_BASE,
     RAM_BASE,
     Check,
@@ -20,6 +21,20 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
     for each in (
         # The plain case: all the defaults of ``Personality``.
         Personality("single-bank"),
+        # The least that can be flashed: no security, no extended session, no status bytes, nothing that silences the bus.
+        Personality(
+            "minimal",
+            services=ALL_SERVICES - {0x27, 0x28, 0x2E, 0x3E, 0x85},
+            identifiers=frozenset({0xF189}),
+            levels={},
+            needed_levels=(),
+            resets_into_bootloader=False,
+            erase_statuses=(),
+            check=None,
+            commit_done=None,
+            fingerprint=None,
+            long_routines_pending=False,
+        ),
         # Memory by numbered blocks instead of addresses, a driver in RAM, compression.
         Personality(
             "block-ids",

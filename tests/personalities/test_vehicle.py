@@ -105,3 +105,19 @@ def test_an_image_that_does_not_fit_is_refused_before_anything_is_sent(
         with pytest.raises(FlashError, match=problem):
             rig.stage([wrong])
         assert set(rig.requests(SAMPLE)) == {"22f189"}, "only its version was read"
+
+
+def test_a_board_that_lacks_nearly_everything_is_updated_beside_one_that_silences_the_bus(tmp_path: Path) -> None:
+    bus = virtual_bus()
+    with (
+        EcuOnBus("minimal", 1, tmp_path, bus) as minimal,
+        EcuOnBus(SAMPLE, 2, tmp_path, bus) as other,
+        BusRig(tmp_path, [minimal, other]) as rig,
+    ):
+        rig.update(rig.images("2.0.0"))
+        assert (minimal.runs, other.runs) == ("2.0.0", "2.0.0")
+        # What the other one has in pre-programming was sent to it alone: a functional request would have reached the board, too.
+        functional = [event.data["request"] for event in rig.events() if "functional_id" in event.data]
+        assert functional == []
+        assert {"8582", "288301"} <= set(rig.requests(SAMPLE))
+        assert {each[:2] for each in rig.requests("minimal")} == {"10", "11", "22", "31", "34", "36", "37", "3e"}

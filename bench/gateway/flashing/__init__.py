@@ -7,10 +7,11 @@
     vehicle.confirm(images, job_id=job_id, progress=print)
     vehicle.finish(job_id=job_id)
 
-``probe`` reads the identity of one ECU. The order of the requests is data (``bench/uds/profiles``).
+``probe`` reads the identity of one ECU. The order of the requests is data (``bench/uds/profiles``,
+``bench/uds/sequence``).
 """
 
+from otabench.bench.gateway.flashing.probing import probe
 from otabench.bench.gateway.flashing.uds_vehicle import UdsVehicle
-from otabench.bench.uds.identity import probe
 
 __all__ = ["UdsVehicle", "probe"]

@@ -13,6 +13,7 @@ from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.config_file import write_config
 from otabench.bench.launcher.specs.names import ecu_process
+from otabench.bench.launcher.specs.personality import factory_memory, personality_of
 from otabench.bench.uds.errors import FlashError
 from otabench.proto.process_config import EcuConfig, EcuTiming
 
@@ -25,6 +26,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
     """
     entry = setup.topology.ecus[name]
     process = ecu_process(name)
+    personality = personality_of(setup.topology, name)
     config = EcuConfig(
         name=name,
         vin=setup.topology.vehicle.vin,
@@ -40,7 +42,8 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         security_secret=endpoints.secret(setup.topology, name, keys_dir=setup.keys_dir),
         security_algorithm=entry.security.algorithm,
         state_file=setup.folder.state / f"{process}.bin",
-        factory_image=factory.path,
+        personality=personality,
+        factory_image=factory.path if personality is None else factory_memory(setup, name, factory),
         factory_versions={setup.topology.image_number_of(ecu): factory.version for ecu in setup.topology.simulated()},
         image_public_key=setup.keys.image_public_key,
         director_root=setup.keys.director_root,
@@ -66,10 +69,10 @@ def _timing(setup: RunSetup, name: str) -> EcuTiming:
     timing = EcuTiming.model_validate({**entry.timing.model_dump(), **setup.options.ecu_timing})
     soak_s = setup.options.gateway_timing.get("soak_s")
     if soak_s is None:
-        from otabench.bench.uds import profile  # here, because it imports the whole flashing client
+        from otabench.bench.uds import flash_profiles  # here, because it imports the whole flashing client
 
         try:
-            soak_s = profile.load(entry.profile).soak.time_s
+            soak_s = flash_profiles.load(entry.profile).soak.time_s
         except FlashError:
             return timing  # the gateway reports what is wrong with the profile
     if soak_s >= timing.trial_confirm_timeout_s:

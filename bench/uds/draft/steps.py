@@ -85,7 +85,7 @@ class StepWriter:
             is_burst = len(run) >= _MIN_BURST and not any(one.response for one in run)
             item = _burst(run) if is_burst else self._step(run)
             if items and restarts(items[-1]) and "tester_present" in item.keys:
-                item.keys = {"await_answer": 10.0}
+                item = Item({"await_answer": 10.0})
             items.append(item)
             last_end_s = run[-1].end_s
             at += len(run)
@@ -105,6 +105,9 @@ class StepWriter:
         item = self._by_service(run)
         if heard.functional:
             item.keys["to"] = "all"
+        if "await_answer" in item.keys:
+            # Whether it was refused in the end does not matter: any answer shows that the ECU is up.
+            return item
         if is_suppressed(heard.request):
             item.keys["suppress"] = True
         elif heard.response[:1] == b"\x7f":
