@@ -132,7 +132,14 @@ def build(
         facts = ecu_facts.of(topology, name)
         for version in versions:
             if facts.payload == "raw":
-                details = ProgramDetails(name, entry.hardware_id, version, facts.versions.rule, facts.address)
+                details = ProgramDetails(
+                    name,
+                    entry.hardware_id,
+                    version,
+                    facts.versions.rule,
+                    address=facts.address,
+                    driver_address=facts.driver_address,
+                )
                 out = out_dir / f"{entry.hardware_id}-{path_part(version)}.hex"
                 binary = _contents_of_any_version(
                     name, entry.hardware_id, size_bytes or entry.image_size_bytes, version

@@ -28,6 +28,7 @@ DEFAULT_ADDRESS: Final = 0x0800_0000
 VERSION_OFFSET: Final = 0x20
 VERSION_BYTES: Final = 16
 """Where ``write_synthetic`` puts the version text, and where simulated bootloaders read it."""
+_DRIVER_BYTES: Final = 600
 _STATEMENT: Final = ".json"
 
 
@@ -51,6 +52,7 @@ class ProgramDetails:
         hardware_id, version: what it is for, and what it is.
         rule: the order of this ECU's versions.
         address: where a file without addresses belongs; None: it is not known.
+        driver_address: where generated firmware has a driver for RAM; None: it has none.
     """
 
     ecu: str
@@ -58,6 +60,7 @@ class ProgramDetails:
     version: str
     rule: VersionRule = SEMVER
     address: int | None = None
+    driver_address: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,9 @@ def write_synthetic(binary: bytes, details: ProgramDetails, *, out: Path) -> Pac
     marked[VERSION_OFFSET : VERSION_OFFSET + VERSION_BYTES] = text.ljust(VERSION_BYTES, b"\0")
     file = bincopy.BinFile()
     file.add_binary(bytes(marked), details.address if details.address is not None else DEFAULT_ADDRESS)
+    if details.driver_address is not None:
+        # The same in all versions, as a driver usually is.
+        file.add_binary(random.Random(0).randbytes(_DRIVER_BYTES), details.driver_address)
     data = file.as_ihex(number_of_data_bytes=32).encode("ascii")
     program = reading.parse(data)
     statement = Statement(

@@ -284,7 +284,9 @@ def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
     for name in simulated:
         factory_image = bench.firmware[name][options.versions[0]]
         processes.declare(names.ecu_process(name), partial(simulated_ecu, setup, name, factory_image))
-    processes.declare(GATEWAY, partial(gateway, setup, line_payload_bytes_per_s=_line_payload_bytes_per_s(bench)))
+    factory = {name: bench.firmware[name][options.versions[0]] for name in simulated}
+    rate = _line_payload_bytes_per_s(bench)
+    processes.declare(GATEWAY, partial(gateway, setup, factory=factory, line_payload_bytes_per_s=rate))
 
     started = processes.start_present([BROKER, CLOUD_CONTROL, *map(names.ecu_process, simulated), CLOUD_ARTIFACTS])
     say(f"starting: {', '.join([*started, *({GATEWAY} - options.absent)]) or 'nothing'}")

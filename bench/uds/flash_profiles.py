@@ -18,6 +18,7 @@ from otabench.bench.uds import profile as step_profiles
 from otabench.bench.uds.errors import ProfileInvalid
 from otabench.bench.uds.profile import Profile, Step, Timing
 from otabench.bench.uds.sequence import profile as sequence_profiles
+from otabench.bench.uds.sequence.material import BlockKind
 from otabench.bench.uds.sequence.profile import SequenceProfile, SequenceProfileError
 from otabench.bench.uds.sequence.sections import Reverting, SlotsKind, VersionOrder, Versions
 from otabench.bench.yaml_text import YamlMistake
@@ -38,6 +39,7 @@ class ProfileFacts:
         slots: what holds the ECU's images.
         takes_metadata: whether the ECU receives the signed metadata.
         needs_former_image: whether a rollback flashes the image before.
+        driver_address: where program files have a driver for RAM; None: nowhere.
     """
 
     payload: Literal["container", "raw"]
@@ -48,6 +50,7 @@ class ProfileFacts:
     slots: SlotsKind
     takes_metadata: bool
     needs_former_image: bool
+    driver_address: int | None = None
 
     @property
     def version_order(self) -> VersionOrder:
@@ -133,4 +136,5 @@ def facts_of(name: str) -> ProfileFacts:
         slots=profile.slots.kind,
         takes_metadata=profile.takes_metadata,
         needs_former_image=profile.reverting is Reverting.FLASH_FORMER,
+        driver_address=next((area.address for area in profile.layout.areas if area.kind is BlockKind.DRIVER), None),
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.launcher import endpoints
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
@@ -10,14 +13,24 @@ from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.config_file import write_config
 from otabench.bench.launcher.specs.names import GATEWAY
 from otabench.bench.ports import LOOPBACK
+from otabench.bench.uds.endpoint import EcuEndpoint, FormerImage
 
 
-def gateway(setup: RunSetup, *, stop_before: str = "", line_payload_bytes_per_s: float = 28_000.0) -> ProcessSpec:
-    """Return the gateway of the vehicle."""
+def gateway(
+    setup: RunSetup,
+    *,
+    factory: Mapping[str, FirmwareFile] | None = None,
+    stop_before: str = "",
+    line_payload_bytes_per_s: float = 28_000.0,
+) -> ProcessSpec:
+    """Return the gateway of the vehicle. ``factory``: what the simulated ECUs were delivered with."""
     timing = {"poll_interval_s": setup.options.poll_interval_s, **setup.options.gateway_timing}
     config = GatewayConfig(
         vin=setup.topology.vehicle.vin,
-        ecus=endpoints.all_endpoints(setup.topology, keys_dir=setup.keys_dir),
+        ecus=tuple(
+            _with_former_image(each, (factory or {}).get(each.name))
+            for each in endpoints.all_endpoints(setup.topology, keys_dir=setup.keys_dir)
+        ),
         state_dir=setup.folder.state / GATEWAY,
         director_root=setup.keys.director_root,
         cloud_grpc=f"{LOOPBACK}:{setup.ports.grpc}",
@@ -40,3 +53,16 @@ def gateway(setup: RunSetup, *, stop_before: str = "", line_payload_bytes_per_s:
         awaited=f"the driver's page on port {setup.ports.hmi} does not answer",
         ends_itself=bool(stop_before),
     )
+
+
+def _with_former_image(ecu: EcuEndpoint, factory: FirmwareFile | None) -> EcuEndpoint:
+    """Return an ECU with the image that it was delivered with, for a rollback of its first update."""
+    if factory is None or ecu.former_image is not None or factory.payload is None:
+        return ecu
+    former = FormerImage(
+        version=factory.version,
+        file=factory.path,
+        file_format=factory.payload.format,
+        start_address=factory.payload.start_address,
+    )
+    return ecu.model_copy(update={"former_image": former})
