@@ -24,6 +24,7 @@ pytestmark = [
 
 
 # Every fault, each ECU with two of them. That the engine does not boot is in three tests below.
+@pytest.mark.clause("R156 7.2.2.1.1")
 @pytest.mark.parametrize(
     ("ecu", "fault", "parameters"),
     [
@@ -100,6 +101,7 @@ def test_an_ecu_power_cycled_during_the_transfer_is_programmed_again(living: Liv
     living.expect_updated()
 
 
+@pytest.mark.clause("R156 7.2.2.1.1")
 def test_power_cut_inside_a_flash_operation_is_recovered(living: LivingBench) -> None:
     living.bench.ecus.control_port("engine").fault("power-cut", flash_operation=25, off_s=0.3)
     living.start_campaign(transfer=TransferPolicy.FULL)
@@ -167,6 +169,7 @@ def test_an_ecu_silent_for_a_moment_does_not_matter(living: LivingBench) -> None
     living.expect_updated()
 
 
+@pytest.mark.clause("R156 7.2.1.1")
 def test_an_image_signed_by_another_key_is_refused_by_the_ecu_itself(living: LivingBench, tmp_path: Path) -> None:
     """The cloud is talked into another image key; the ECUs hold on to theirs."""
     bench = living.bench

@@ -12,6 +12,7 @@ from otabench.bench.perf.powercut import PowercutOptions, run
 from otabench.ecu_firmware_sim.sweep.powercut import Scenario
 
 
+@pytest.mark.clause("R156 7.2.2.1.1")
 def test_a_whole_sweep_prints_its_count_and_ends_with_0() -> None:
     done = CliRunner().invoke(app, ["perf", "powercut", "--no-second-cut", "--image-size", "2048"])
     assert done.exit_code == 0, done.output

@@ -51,6 +51,7 @@ def test_an_honest_file_verifies_after_its_metadata_have_expired(
     ]
 
 
+@pytest.mark.clause("R156 7.1.1.2", "R156 7.1.2.4", "R156 7.1.2.5")
 def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
     facts = json.loads(parts["evidence.json"])
     assert (facts["vin"], facts["job_id"], facts["result"]) == (VIN, JOB, "SUCCEEDED")
@@ -101,6 +102,7 @@ def changes(parts: dict[str, bytes]) -> list[tuple[str, dict[str, bytes]]]:
     return found
 
 
+@pytest.mark.clause("R156 7.2.1.1")
 def test_every_change_of_a_part_is_found_whoever_makes_it(run: Run, parts: dict[str, bytes], tmp_path: Path) -> None:
     honest = package.manifest_of(parts, made_at=MADE_AT)
     gateway, stranger = run.signer(), run.signer(authority=CertificateAuthority())

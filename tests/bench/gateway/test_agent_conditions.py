@@ -24,6 +24,7 @@ def met(agent: Any) -> list[bool]:
     return [each.is_met for each in shown(agent).conditions]
 
 
+@pytest.mark.clause("R156 7.2.2.1.2", "R156 7.2.2.5")
 def test_the_driver_sees_each_condition_and_installs_once_all_are_met(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world, world.gateway(conditions=SOURCES) as agent:
@@ -65,6 +66,7 @@ def test_a_page_that_is_behind_does_not_start_an_update_of_a_moving_vehicle(tmp_
     asyncio.run(story())
 
 
+@pytest.mark.clause("R156 7.2.2.1.3", "R156 7.2.2.5")
 @pytest.mark.parametrize("before", [JobState.INSTALLING, JobState.ACTIVATING])
 def test_a_lost_condition_pauses_the_job_and_it_goes_on_when_the_condition_is_back(
     tmp_path: Path, before: JobState
@@ -112,6 +114,7 @@ def test_a_condition_that_does_not_come_back_ends_the_job_and_nothing_has_change
     asyncio.run(story())
 
 
+@pytest.mark.clause("R156 7.2.2.1.3")
 def test_an_activation_that_has_begun_is_finished_whatever_the_vehicle_does(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world:

@@ -35,6 +35,7 @@ def register(cloud: Cloud, vehicle: Vehicle, **numbers: int) -> None:
     cloud.operator.RegisterVehicle(ota_pb2.RegisterVehicleRequest(vin=vehicle.vin, ecus=ecus), timeout=CALL_S)
 
 
+@pytest.mark.clause("R156 7.1.1.5", "R156 7.1.1.7")
 def test_a_dependency_that_the_vehicle_would_not_meet_refuses_the_campaign(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_manifest_promises_every_ecus_version_after_the_campaign(
     assert [(each.image_number, each.version) for each in stated] == [(9, "2.3.4"), (0, "1.0.0")]
 
 
+@pytest.mark.clause("R156 7.1.1.7")
 @pytest.mark.parametrize("transfer", [ota_pb2.TRANSFER_POLICY_AUTO, ota_pb2.TRANSFER_POLICY_FULL])
 def test_an_ecu_outside_the_campaign_that_changes_is_judged_again(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker, tmp_path: Path, transfer: Any

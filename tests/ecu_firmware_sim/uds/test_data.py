@@ -144,6 +144,7 @@ def test_a_scan_of_a_locked_ecu_finds_the_identifiers_that_can_be_written(ecu: B
     assert {did for did, answer in answers.items() if answer != "7F 2E 31"} == {0x84, 0x90}
 
 
+@pytest.mark.clause("R156 7.1.2.3", "R156 7.2.1.2.2", "R156 7.2.1.2.3")
 def test_rxswin_is_read_in_every_session_and_stays_as_it_is(ecu: Bench) -> None:
     before = ecu.must("22 F1 A0")
     ecu.unlock()

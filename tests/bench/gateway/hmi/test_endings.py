@@ -12,6 +12,7 @@ from otabench.proto.job_states import FINAL_STATES, JobState
 S, E = JobState, Ending
 
 
+@pytest.mark.clause("R156 7.2.2.4")
 @pytest.mark.parametrize(
     ("job", "expected"),
     [

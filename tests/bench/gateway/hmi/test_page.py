@@ -25,6 +25,7 @@ S, E = JobState, Ending
 KIB = 1024
 
 
+@pytest.mark.clause("R156 7.2.2.2", "R156 7.2.2.4")
 def test_update_from_offer_to_success(display: Display) -> None:
     model = display.model
     assert display.find("vin").text == VIN
@@ -280,6 +281,7 @@ def test_lost_gateway_is_seen_and_its_return_shows_the_new_state(browser: Chrome
     assert requested_hosts(browser) == {urlsplit(url).netloc}
 
 
+@pytest.mark.clause("R156 7.2.2.2")
 def test_conditions_are_listed_and_install_waits_for_them(display: Display) -> None:
     moving = condition("speed_km_h", "<=", 0, 12.0)
     weak = (condition("supply_v", ">=", 10, 9.46), condition("supply_v", "<=", 16, 9.46))

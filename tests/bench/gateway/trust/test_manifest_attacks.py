@@ -200,6 +200,7 @@ WHOLE_STORY = {
 }
 
 
+@pytest.mark.clause("R156 7.2.1.1")
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_is_refused_and_moves_nothing(tmp_path: Path, attack: Attack) -> None:
     # given: metadata version 5 was accepted with job 1
