@@ -25,6 +25,7 @@ _CONTROL_BYTES: Final = 64
 _SO_TIMESTAMPNS: Final = 35
 _SO_RXQ_OVFL: Final = 40
 _CAN_RAW_ERR_FILTER: Final = 2
+# A raw socket receives no error frames unless it asks for their classes.
 _ALL_ERROR_CLASSES: Final = struct.pack("=I", EFF_MASK)
 _FRAME: Final = struct.Struct("=IBB2x64s")
 _CONTROL: Final = struct.Struct("=QiiqqQiiI12x")
@@ -66,6 +67,8 @@ class BatchCanSocket:
         try:
             self.large_buffer = take_all_frames(self._socket)
             self._socket.setsockopt(socket.SOL_CAN_RAW, _CAN_RAW_ERR_FILTER, _ALL_ERROR_CLASSES)
+            # The kernel stamps a frame when it arrives. A time taken after the read would be late by up to a whole
+            # batch interval.
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
             self._socket.bind((channel,))
@@ -73,6 +76,8 @@ class BatchCanSocket:
             self._socket.close()
             raise
         self.lost_frames = 0
+        # All buffers are made once. The kernel fills them again at each call, so a batch costs no allocation outside
+        # of Frame.
         self._frames = ctypes.create_string_buffer(BATCH_FRAMES * CANFD_MTU)
         self._controls = ctypes.create_string_buffer(BATCH_FRAMES * _CONTROL_BYTES)
         self._vectors = (_IoVector * BATCH_FRAMES)()
@@ -104,6 +109,7 @@ class BatchCanSocket:
         count = self._receive(self.fileno(), self._headers, BATCH_FRAMES, socket.MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
+            # EINTR: the recorder is stopped by a signal, and reads what still waits afterwards.
             if number in (errno.EAGAIN, errno.EINTR):
                 return []
             raise OSError(number, os.strerror(number))
@@ -115,9 +121,12 @@ class BatchCanSocket:
             zip(records, controls, lengths, strict=True)
         ):
             header = self._headers[index]
+            # The first control message takes 32 bytes. The kernel adds the second one only after it has dropped a
+            # frame, and its count starts at the socket's opening.
             if header.control_length > 32 and control[7] == _SO_RXQ_OVFL:
                 self.lost_frames = control[8]
-            header.control_length = _CONTROL_BYTES
+            header.control_length = _CONTROL_BYTES  # recvmmsg has written there how much it used
+            # The size of what was read tells classic and FD frames apart: older kernels do not set CANFD_FDF.
             frames.append(
                 Frame(
                     control[3] * 1_000_000 + control[4] // 1000,

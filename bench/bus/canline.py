@@ -75,6 +75,7 @@ def set_line(channel: str, *, bitrate: int, data_bitrate: int | None = None, lim
     Raises:
         OSError: the kernel refused. ENOENT: it has no canline. EPERM: root is needed. EINVAL: a value is wrong.
     """
+    # Numbers of attributes as in setup/canline/sch_canline.c; they are this project's own, not Linux'.
     options = _u32(_TCA_CANLINE_BITRATE, bitrate) + _u32(_TCA_CANLINE_LIMIT, limit)
     if data_bitrate is not None:
         options += _u32(_TCA_CANLINE_DATA_BITRATE, data_bitrate)
@@ -92,6 +93,7 @@ def remove(channel: str) -> None:
     try:
         _request(_RTM_DELQDISC, 0, channel, 0)
     except OSError as error:
+        # The interface has only its default discipline, which cannot be removed: nothing was set.
         if error.errno not in (errno.ENOENT, errno.EINVAL):
             raise
 
@@ -103,6 +105,7 @@ def read_line(channel: str) -> LineCounters | None:
         OSError: there is no such interface.
     """
     index = _index(channel)
+    # A dump lists the disciplines of all interfaces.
     for payload in _request(_RTM_GETQDISC, _NLM_F_DUMP, channel, 0):
         attributes = _attributes(payload[_TCMSG.size :])
         if _TCMSG.unpack_from(payload)[1] != index or attributes.get(_TCA_KIND) != KIND.encode() + b"\0":
@@ -115,9 +118,11 @@ def read_line(channel: str) -> LineCounters | None:
 
 def _request(kind: int, flags: int, channel: str, handle: int, attributes: bytes = b"") -> list[bytes]:
     """Send one request. Return the kernel's answers without their headers."""
+    # A dump ends with NLMSG_DONE. Any other request is answered only if that is asked for.
     flags |= _NLM_F_REQUEST | (0 if flags & _NLM_F_DUMP == _NLM_F_DUMP else _NLM_F_ACK)
     body = _TCMSG.pack(socket.AF_UNSPEC, _index(channel), handle, _ROOT, 0) + attributes
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        # Without it a refusal is a bare EINVAL; with it the kernel names the attribute that it did not accept.
         kernel.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
         answers: list[bytes] = []
@@ -143,6 +148,7 @@ def _check(payload: bytes, flags: int, channel: str) -> None:
     number = -struct.unpack_from("=i", payload)[0]
     if not number:
         return
+    # An acknowledgement repeats the request before its own attributes, unless the kernel has capped it to the header.
     request_bytes = _HEADER.size if flags & _NLM_F_CAPPED else struct.unpack_from("=I", payload, 4)[0]
     words = _attributes(payload[4 + _aligned(request_bytes) :]).get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode()
     raise OSError(number, words or os.strerror(number), channel)

@@ -19,4 +19,5 @@ CLASSES: Final[dict[int, str]] = {
 
 def words(can_id: int) -> str:
     """Return the names of an error frame's classes. ``can_id`` is its identifier, with or without the error flag."""
+    # Without a bit of these: 0x200 (Linux 6.0), which only states that data[6] and data[7] hold the error counters.
     return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "an unknown class"

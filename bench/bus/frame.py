@@ -12,6 +12,8 @@ EFF_MASK: Final = 0x1FFF_FFFF
 SFF_MASK: Final = 0x7FF
 FD_BRS: Final = 0x01
 FD_ESI: Final = 0x02
+# CANFD_FDF exists in the kernel since Linux 5.14 only. Here it marks every FD frame, whatever the kernel, because the
+# length of the structure that was read is known only to the reader.
 FD_FDF: Final = 0x04
 
 

@@ -23,6 +23,7 @@ from typing import Final
 
 from otabench.proto.can_id import is_29_bit
 
+# x^15 + x^14 + x^10 + x^8 + x^7 + x^4 + x^3 + 1, without its highest term.
 CRC15_POLYNOMIAL: Final = 0x4599
 INTERMISSION_BITS: Final = 3
 _TRAILER_BITS: Final = 1 + 1 + 1 + 7 + INTERMISSION_BITS
@@ -70,12 +71,15 @@ def _stuff_bits(value: int, length: int, state: int) -> tuple[int, int]:
         bit = value >> shift & 1
         run = run + 1 if bit == last else 1
         last = bit
+        # The stuffed bit counts as the first bit of the next run (ISO 11898-1, bit stuffing), so two stuff bits can
+        # follow each other after four more equal bits.
         if run == 5:
             stuffed, last, run = stuffed + 1, 1 - bit, 1
     return stuffed, (run - 1) * 2 + last
 
 
 def _crc_table() -> list[int]:
+    # One entry for each value of the upper eight of the register's fifteen bits.
     table = []
     for value in range(256):
         crc = value << 7
@@ -85,6 +89,7 @@ def _crc_table() -> list[int]:
     return table
 
 
+# With tables for whole bytes a frame takes 5 µs; bit by bit it takes 30 µs (measured). Recorder and load count every frame.
 _STUFF_8: Final = _stuff_table(8)
 _STUFF_7: Final = _stuff_table(7)
 _CRC15: Final = _crc_table()
@@ -129,6 +134,7 @@ def classic_frame_bits(can_id: int, data: bytes, *, extended: bool = False, remo
         more, state = _STUFF_8[state][byte]
         stuffed += more
         crc = (crc << 8) & 0x7FFF ^ _CRC15[(crc >> 7) ^ byte]
+    # The CRC is stuffed as well, but not the delimiter behind it. Its 15 bits are a table's 8 and 7.
     more, state = _STUFF_8[state][crc >> 7]
     stuffed += more + _STUFF_7[state][crc & 0x7F][0]
     return header_bits + 8 * len(data) + 15 + stuffed + _TRAILER_BITS
@@ -147,7 +153,11 @@ def fd_frame_bits(
         arbitration, length = can_id << 2, 11 + 2  # RRS, IDE
     arbitration, length = (arbitration << 2 | 0b10) << 1 | brs, length + 3  # FDF, res, BRS
     stuffed, state = _stuff_bits(arbitration, length, _AFTER_SOF)
+    # The CRC delimiter is still at the data bit rate, so it is not in the nominal part here (- 1); it is counted
+    # below.
     nominal = 1 + length + stuffed + _TRAILER_BITS - 1
+    # ESI and DLC. Without data the DLC's last bit is followed by the fixed stuff bit, so it cannot cause a dynamic
+    # one.
     more, state = _stuff_bits(esi << 4 | dlc, 5, state) if data else _stuff_bits(esi << 3, 4, state)
     fast = 5 + more + 8 * len(data)
     for byte in data[:-1]:

@@ -19,6 +19,7 @@ from otabench.bench.bus.link_state import CANFD_MTU, OLD_SLCAN, WITHOUT_TIMING, 
 from otabench.bench.bus.system_commands import change, why_refused
 from otabench.bench.errors import AdapterError, WrongUsage
 
+# The kernel's default is 10 : a sender in user space that writes a block of 16 consecutive frames at once gets ENOBUFS.
 TX_QUEUE_LENGTH: Final = 1000
 _CAN_MTU: Final = 16
 
@@ -75,6 +76,8 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
     queue = ["txqueuelen", str(wanted.tx_queue_length)]
     if kind in WITHOUT_TIMING:
         _refuse(channel, kind, {"--listen-only": wanted.listen_only, "--restart-ms": bool(wanted.restart_ms)})
+        # A vcan has no `type can` settings. Its MTU alone decides whether it accepts FD frames, and can change only
+        # while it is down.
         mtu = CANFD_MTU if wanted.fd else _CAN_MTU
         return [_link(channel, "down"), _link(channel, "mtu", str(mtu), *queue), _link(channel, "up")]
     if kind == OLD_SLCAN:
@@ -85,6 +88,7 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
         _refuse(channel, kind, {"--fd": wanted.fd, "--restart-ms": bool(wanted.restart_ms)})
         timing = ["type", "can", "bitrate", str(wanted.bitrate), "listen-only", "on" if wanted.listen_only else "off"]
         return [_link(channel, "down"), _link(channel, *timing), _link(channel, *queue, "up")]
+    # A CAN FD bus without bit rate switch still needs a data bit rate: the kernel refuses `fd on` without one.
     data_bitrate = wanted.data_bitrate or wanted.bitrate
     if data_bitrate < wanted.bitrate:
         raise WrongUsage(

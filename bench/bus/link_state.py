@@ -20,6 +20,7 @@ WITHOUT_TIMING: Final = ("vcan", "vxcan")
 """Kinds of virtual interfaces: they have no controller, so no bit timing and no error counters."""
 OLD_SLCAN: Final = "slcan before Linux 6.0"
 CANFD_MTU: Final = 72
+# The bit rates S0 to S8 of the LAWICEL protocol, in the order of the kernel's driver.
 _SLCAN_BIT_RATES: Final = [10_000, 20_000, 50_000, 100_000, 125_000, 250_000, 500_000, 800_000, 1_000_000]
 _UNKNOWN_BIT_RATE: Final = 0xFFFF_FFFF
 """The slcan driver's value where `slcand` has set the bit rate."""
@@ -153,6 +154,8 @@ def _kind(entry: Mapping[str, Any]) -> str:
     # The slcan driver calls itself "can", whatever the interface's name; only its list of bit rates tells.
     if (info.get("info_data") or {}).get("bitrate_const") == _SLCAN_BIT_RATES:
         return "slcan"
+    # Before Linux 6.0 slcan was a line discipline without the CAN device interface: `ip` has no linkinfo for it, and
+    # only its name is a sign.
     if "info_kind" not in info and str(entry["ifname"]).startswith("slcan"):
         return OLD_SLCAN
     return str(info.get("info_kind", "can"))
@@ -170,6 +173,7 @@ def _is_off_bus(entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     An adapter that came back from bus-off by itself does not bring the kernel's carrier back.
     """
     flags = entry.get("flags", ())
+    # All three flags are needed: an interface that is down has no carrier either, and is not off the bus.
     without_carrier = "UP" in flags and "NO-CARRIER" in flags and "LOWER_UP" not in flags
     return data.get("state") == "BUS-OFF" or without_carrier
 

@@ -79,6 +79,7 @@ class ReopeningSource:
             self._gone(error)
             return []
         if frames:
+            # Only a frame proves that the bus is back: an adapter may accept to be opened and fail at once.
             self._pauses.reset()
         return frames
 
@@ -88,9 +89,11 @@ class ReopeningSource:
         self._not_before_s = float("inf")
 
     def _gone(self, error: Exception) -> None:
+        # One line for one gap. Every failed attempt to open the bus again ends here too.
         if not self._pauses.failures:
             self.gaps += 1
             print(f"captures: {self._name} went away: {error}; opened again as soon as it is back", file=sys.stderr)
+        # The next source counts from 0 again.
         self._lost_before = self.lost_frames
         self._let_go()
         self._put_off()

@@ -31,6 +31,8 @@ class AscWriter:
 
     def on_message_received(self, msg: can.Message) -> None:
         """Append one line."""
+        # Whole microseconds from here on: the difference of two floats near 1.8e9 has errors of a quarter of a
+        # microsecond.
         micros = round(msg.timestamp * 1_000_000)
         if self._base_s is None:
             self._base_s = micros // 1_000_000
@@ -47,6 +49,7 @@ class AscWriter:
             length = f"{len2dlc(len(msg.data)):x} {len(msg.data):2d}"
             self._file.write(
                 f"{at} CANFD {channel:3d} {direction:<4} {identifier:>8}  {'':32} {switches} {length}{data} "
+                # Duration, length in bits, flags, CRC, and four bit timings. Only the flags are known here.
                 f"{0:8d} {0:4d} {flags:8X} {0:8d} {0:8d} {0:8d} {0:8d} {0:8d}\n"
             )
         else:

@@ -65,6 +65,8 @@ def _message(frame: PeriodicFrame, ecu: str) -> Message:
                 name=signal.name,
                 start=signal.start_bit,
                 length=signal.length,
+                # Intel byte order, as proto.periodic packs the signals: start_bit is then the number of the signal's
+                # lowest bit in the DBC as well.
                 byte_order="little_endian",
                 conversion=BaseConversion.factory(scale=signal.factor, offset=signal.offset),
                 minimum=signal.minimum,

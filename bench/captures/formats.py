@@ -26,6 +26,7 @@ from otabench.bench.bus.frame import EFF_FLAG, EFF_MASK, ERR_FLAG, FD_BRS, FD_ES
 LINKTYPE_CAN_SOCKETCAN: Final = 227
 
 _PCAP_MAGIC_MICROSECONDS: Final = 0xA1B2C3D4
+# libpcap's own default. A frame has at most 72 bytes.
 _SNAP_LENGTH_BYTES: Final = 262_144
 _RECORD: Final = struct.Struct("<IIII")
 _CAN_HEADER: Final = struct.Struct(">IBBxx")
@@ -59,6 +60,7 @@ def candump_line(frame: Frame, channel: str) -> str:
     seconds, micros = divmod(frame.timestamp_us, 1_000_000)
     if frame.can_id & EFF_FLAG:
         name = f"{frame.can_id & EFF_MASK:08X}"
+    # Eight digits with the error flag in them (20000004), as candump writes it: three digits would be a data frame.
     elif frame.can_id & ERR_FLAG:
         name = f"{frame.can_id & (EFF_MASK | ERR_FLAG):08X}"
     else:
@@ -83,6 +85,8 @@ def parse_candump_line(line: str) -> tuple[str, Frame]:
         raise ValueError(f"not a line of a candump log: {line[:120]!r}")
     seconds, micros, channel, name, fd_flags, payload = found.groups()
     can_id, flags = int(name, 16), 0
+    # The number of digits tells the format of an identifier, not its value: 00000123 and 123 are different
+    # identifiers.
     if len(name) > 3 and not can_id & ERR_FLAG:
         can_id |= EFF_FLAG
     if fd_flags is not None:

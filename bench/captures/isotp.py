@@ -70,6 +70,7 @@ class Reassembly:
         """Take one frame; return the message that it completes, else nothing."""
         if not data:
             return b""
+        # The upper four bits of the first byte are the type of the frame (ISO 15765-2).
         kind = data[0] >> 4
         if kind == _SINGLE:
             # CAN FD: a length above 7 is in the second byte
@@ -79,6 +80,7 @@ class Reassembly:
         if kind == _FIRST:
             self._drop(can_id)
             length, at = (data[0] & 0xF) << 8 | data[1], 2
+            # A first frame's length of 0 means that the next four bytes have it: messages above 4095 bytes (since ISO 15765-2:2016).
             if not length:
                 length, at = int.from_bytes(data[2:6], "big"), 6
             self._partial[can_id] = (length, bytearray(data[at:]), 1)
@@ -86,6 +88,7 @@ class Reassembly:
         if kind != _CONSECUTIVE or can_id not in self._partial:
             return b""
         length, body, number = self._partial[can_id]
+        # Sequence numbers start at 1 and wrap from 15 to 0.
         if data[0] & 0xF != number & 0xF:
             self._drop(can_id)
             return b""
@@ -94,6 +97,7 @@ class Reassembly:
             self._partial[can_id] = (length, body, number + 1)
             return b""
         del self._partial[can_id]
+        # The last frame may be padded, and a CAN FD one must be: its length jumps from 8 to 12 and so on.
         return bytes(body[:length])
 
     def _drop(self, can_id: int) -> None:

@@ -148,6 +148,7 @@ class PcapReader(BinaryIOMessageReader):
             raise ValueError("not a pcap file, nor pcapng")
         order, divisor = _MAGIC[magic]
         (link_type,) = struct.unpack_from(f"{order}I", header, 20)
+        # The upper four bits are the length of the frame check sequence, not the link type (pcap file format).
         _require_can(link_type := link_type & 0x0FFF_FFFF)
         record = struct.Struct(f"{order}IIII")
         number = 0

@@ -28,6 +28,7 @@ _INBOUND: Final = 1
 _OUTBOUND: Final = 2
 _RESOLUTION: Final = 9
 _OFFSET: Final = 14
+# A damaged length must not make the reader allocate gigabytes.
 _MAX_BLOCK_BYTES: Final = 16 << 20
 
 
@@ -98,6 +99,8 @@ def packets(file: BinaryIO | BufferedIOBase) -> Iterator[Packet]:
     interfaces: list[Interface] = []
     while len(head := file.read(8)) == 8:
         number += 1
+        # The magic of a section is a palindrome, so it is recognized before the byte order is known. The byte order
+        # stands behind it, and holds for the length before it as well.
         if head[:4] == MAGIC:
             marker = file.read(4)
             if marker not in _BYTE_ORDER:
@@ -128,6 +131,7 @@ def packets(file: BinaryIO | BufferedIOBase) -> Iterator[Packet]:
 def _interface(body: bytes, order: str) -> Interface:
     (link_type,) = struct.unpack_from(f"{order}H", body)
     options = dict(_options(body[8:], order))
+    # if_tsresol: the highest bit chooses between powers of 2 and of 10. Without the option, microseconds.
     resolution = options.get(_RESOLUTION, b"\x06")[0]
     units = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
     offset_s = struct.unpack(f"{order}q", options[_OFFSET])[0] if _OFFSET in options else 0

@@ -79,6 +79,7 @@ class PythonCanSource:
     lost_frames = 0
 
     def __init__(self, arguments: dict[str, Any]) -> None:
+        # Late: a recorder of a SocketCAN interface starts without python-can, which takes long to import.
         import can
 
         from otabench.bench.captures.pcap import frame_of
@@ -88,12 +89,14 @@ class PythonCanSource:
         self._first: list[Frame] = []
 
     def wait(self, timeout_s: float) -> None:
+        # python-can has no wait without a read. What was read while waiting is the beginning of the next batch.
         self._first += self._take(timeout_s)
 
     def receive(self) -> list[Frame]:
         frames, self._first = self._first, []
         while more := self._take(0.0):
             frames += more
+            # A bus that never falls silent must not keep the recorder from writing, or from noticing a signal.
             if len(frames) >= 512:
                 break
         return frames
@@ -121,6 +124,7 @@ class Recorder:
         self._pcap: BinaryIO = out.with_name(out.name + ".pcap").open("wb")
         self._pcap.write(pcap_header())
         self._pcap.flush()
+        # The header is on disk now: the file's presence is the sign that the recorder is ready.
         self.statistics = BusStatistics(bitrate=bitrate, data_bitrate=data_bitrate, extended_ids=tuple(extended_ids))
 
     def write(self, frames: list[Frame]) -> None:
@@ -159,6 +163,7 @@ def record(source: FrameSource, recorder: Recorder, stop: _Stop) -> None:
         if time.monotonic() - flushed_at > _FLUSH_INTERVAL_S:
             recorder.flush()
             flushed_at = time.monotonic()
+    # Frames that were sent just before the signal may still be in the kernel's queue.
     source.wait(_LAST_LOOK_S)
     while frames := source.receive():
         recorder.write(frames)

@@ -58,6 +58,8 @@ class BusStatistics:
     def count(self, frame: Frame) -> None:
         """Add one frame."""
         if frame.can_id & ERR_FLAG:
+            # An error frame of SocketCAN is a message from the driver, not bits on the line. What the controller
+            # destroyed is not known.
             self.error_frames += 1
             return
         bits = self._bits(frame)
@@ -65,10 +67,13 @@ class BusStatistics:
         self.frames += 1
         self.data_bytes += size
         self.bits += bits
+        # BIN_S, in integers: this runs for every frame.
         key = frame.timestamp_us // 100_000
         self.bins[key] = self.bins.get(key, 0) + bits
         can_id = frame.can_id & EFF_MASK
         is_extended = can_id in self.extended_ids and size > 0
+        # Full consecutive frames only. The last one of a message is shorter, or padded, and would lower the mean that
+        # pacing is compared with.
         is_consecutive = size in (8, 64) and frame.data[1 if is_extended else 0] >> 4 == 2
         entry = self.by_id.get(can_id)
         if entry is None:
@@ -92,6 +97,8 @@ class BusStatistics:
         parts = frame_bits.fd_frame_bits(
             can_id, frame.data, extended=extended, brs=bool(frame.flags & FD_BRS), esi=bool(frame.flags & FD_ESI)
         )
+        # In bit times at the nominal bit rate: so bits of both phases can be added, and the share of the line is bits
+        # / bit rate.
         return parts.nominal + round(parts.data * self.bitrate / self.data_bitrate)
 
     def bits_between(self, start_s: float, end_s: float) -> float:

@@ -31,6 +31,7 @@ from otabench.proto.can_id import MAX_11_BIT_ID, MAX_29_BIT_ID, is_29_bit
 
 DEFAULT_NAME: Final = "otabench"
 _EXTENDED_SUFFIX: Final = "-extended"
+# Wireshark's own wildcard in these tables.
 _ANY_ADDRESS: Final = 0xFFFFFFFF
 _MADE_BY: Final = "# made by `otabench wireshark-profile install`; made anew by it\n"
 _COLUMNS: Final = (
@@ -45,6 +46,7 @@ _COLUMNS: Final = (
 _IDENTIFIER_COLUMN: Final = ("CAN ID", "%Cus:can.id:0:R")
 _COLOURS: Final = (
     ("UDS negative response", "uds.err.code && uds.err.code != 0x78", (65535, 52428, 52428)),
+    # Above: the first filter that matches colours the row, so 78 is left out of the negative responses.
     ("UDS response pending", "uds.err.code == 0x78", (65535, 62965, 52428)),
     ("UDS TransferData", "uds.sid == 0x36", (56797, 61166, 65535)),
     ("UDS", "uds", (59881, 65535, 59881)),
@@ -144,6 +146,8 @@ def personal_folder(environment: Mapping[str, str] | None = None) -> Path:
     given = os.environ if environment is None else environment
     home = Path(given.get("HOME") or Path.home())
     config = Path(given.get("XDG_CONFIG_HOME") or home / ".config") / "wireshark"
+    # Wireshark prefers the new place and reads the old one only where the new one does not exist. A profile in the
+    # other folder would never be seen.
     old = home / ".wireshark"
     return old if old.is_dir() and not config.is_dir() else config
 
