@@ -89,7 +89,8 @@ def _crc_table() -> list[int]:
     return table
 
 
-# With tables for whole bytes a frame takes 5 µs; bit by bit it takes 30 µs (measured). Recorder and load count every frame.
+# With tables for whole bytes a frame takes 5 µs; bit by bit it takes 30 µs (measured). Recorder and load count every
+# frame.
 _STUFF_8: Final = _stuff_table(8)
 _STUFF_7: Final = _stuff_table(7)
 _CRC15: Final = _crc_table()

@@ -25,7 +25,8 @@ def take_all_frames(raw: socket.socket) -> bool:
     """
     raw.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FD_FRAMES, 1)
     try:
-        # SO_RCVBUFFORCE (asm-generic/socket.h) ignores net.core.rmem_max, which is 208 KiB on most systems: a few hundred frames, because the kernel accounts a whole socket buffer for each.
+        # SO_RCVBUFFORCE (asm-generic/socket.h) ignores net.core.rmem_max, which is 208 KiB on most systems: a few
+        # hundred frames, because the kernel accounts a whole socket buffer for each.
         raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, WANTED_BUFFER_BYTES)
     except PermissionError:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WANTED_BUFFER_BYTES)

@@ -80,7 +80,8 @@ class Reassembly:
         if kind == _FIRST:
             self._drop(can_id)
             length, at = (data[0] & 0xF) << 8 | data[1], 2
-            # A first frame's length of 0 means that the next four bytes have it: messages above 4095 bytes (since ISO 15765-2:2016).
+            # A first frame's length of 0 means that the next four bytes have it: messages above 4095 bytes (since ISO
+            # 15765-2:2016).
             if not length:
                 length, at = int.from_bytes(data[2:6], "big"), 6
             self._partial[can_id] = (length, bytearray(data[at:]), 1)

@@ -18,6 +18,8 @@ from typing import Any
 
 from otabench.bench.uds.transport.channel import Channel
 from otabench.bench.uds.transport.errors import ChannelUnavailable
+from otabench.bench.uds.transport.kernel import KernelChannel
+from otabench.bench.uds.transport.user_space import UserChannel  # udsoncan imports python-can and can-isotp anyway
 from otabench.proto.process_config import IsoTpConfig
 
 
@@ -48,10 +50,6 @@ def open_channel(bus: Mapping[str, Any], isotp: IsoTpConfig) -> Channel:
     Raises:
         ChannelUnavailable: the bus cannot be opened; the message contains the remedy.
     """
-    # Imported late: python-can and can-isotp take long to import, and the kernel's implementation does not need them.
-    from otabench.bench.uds.transport.kernel import KernelChannel
-    from otabench.bench.uds.transport.user_space import UserChannel
-
     # The kernel's ISO-TP needs a network interface, which only socketcan has.
     is_socketcan = bus.get("interface") == "socketcan"
     if isotp.transport == "kernel" and not is_socketcan:
