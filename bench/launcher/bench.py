@@ -179,6 +179,8 @@ class Bench:
             for name, done in self.pacings.items():
                 if done.applied:
                     pacing.remove(self.topology.buses[name])
+            # Also after a failed stop: private keys must not stay in a run's folder, which people attach to bug
+            # reports.
             if not self.options.keep_keys:
                 run_end.remove_secrets(self.folder)
             self._mark.remove()
@@ -207,6 +209,7 @@ class Bench:
             },
             "campaign": asdict(self.jobs.campaign) if self.jobs.campaign else None,
         }
+        # Written beside it and renamed: `otabench status` in another terminal may read at any moment.
         fresh = self.folder.bench_json.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
         fresh.replace(self.folder.bench_json)
@@ -258,6 +261,8 @@ def _pace(bench: Bench, say: Say) -> None:
         newest = [bench.firmware[ecu][bench.options.versions[-1]].path.read_bytes() for ecu in on_bus]
         if not newest:
             continue
+        # The newest version's image, because it is what the job transfers; the mean depends on the bytes by their
+        # stuff bits.
         mean_bits = pacing.mean_frame_bits(bus, topology.ecus[on_bus[0]].request_id, newest)
         if not bench.options.pace:
             pacing.remove(bus)  # an earlier run may have left one on this interface

@@ -56,6 +56,7 @@ class BoardFacts:
         for event in self._tail.new_events():
             if event.event == "ecu.identity" and event.component == "gateway" and event.ecu in self._boards:
                 self._states[event.ecu] = _state(event.ecu, event.data)
+                # The time of the event, not of this look: the gateway may have read the board long before.
                 self._read_ns[event.ecu] = event.mono_ns
         return {ecu: state for ecu, state in self._states.items() if self._read_ns[ecu] >= since_ns}
 
@@ -94,6 +95,7 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
             found = probe(endpoint)
             break
         except FlashError as error:
+            # A negative response stays one, however long one waits; silence may be a board that boots.
             if deadline.has_passed() or not error.retryable:
                 raise BoardSilent(endpoint.name, str(error)) from error
         deadline.pause(_PROBE_INTERVAL_S)

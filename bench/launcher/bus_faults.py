@@ -28,6 +28,8 @@ def gated_buses(topology: Topology, options: BenchOptions) -> list[str]:
     """Buses that get a gate: all SocketCAN buses with simulated ECUs, where one is asked for or a fault needs it."""
     if not options.frame_gate and not any(fault.kind in FRAME_FAULT_KINDS for fault in options.faults):
         return []
+    # A gate stands between a simulated ECU and its bus. A board is on real wires, where nothing can be put in
+    # between.
     used = {topology.ecus[name].bus for name in topology.simulated()}
     return [name for name, bus in topology.buses.items() if name in used and bus.interface == "socketcan"]
 
@@ -95,9 +97,12 @@ class BusPorts:
         if kind == LOAD_KIND:
             port = self.load_of(target)
             Load.parse(_without_seed(parameters))
+            # Parsed here as well (above), so that a wrong number is refused without a load that takes seconds to
+            # start.
             return port.call("fault", kind=kind, **parameters)
         ids = {}
         if target in self.ecus:
+            # Both directions: a fault of an ECU's frames also meets the requests to it.
             ids = {"ids": [self.ecus[target]["request_id"], self.ecus[target]["response_id"]]}
         FrameFault.parse({"kind": kind, **_without_seed(parameters)})
         return self.gate_of(target).call("fault", **{"kind": kind, **ids, **parameters})

@@ -29,6 +29,8 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path, timeout_s: float
     argv = [*PYTHON, "otabench.cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
     for name in topology.ecus:
         argv += ["--ecu", name]
+    # In a process, because the cloud's code is not imported here (one of the rules that tests/test_layering.py
+    # holds).
     maker = Process(ProcessSpec("keys", argv, log, ready=lambda: True))
     maker.start()
     if not maker.wait(timeout_s):

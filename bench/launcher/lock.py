@@ -134,6 +134,7 @@ class BenchLock:
                     os.close(descriptor)
                     raise BenchError(f"{path}: the bench cannot be locked: {error.strerror}") from error
             holder = _read(path)
+            # A test that calls `otabench bench run` for the bench which its own pytest has up.
             if holder.get("pid") in set(ancestors()):
                 os.close(descriptor)
                 raise BenchInUse(
@@ -153,6 +154,8 @@ class BenchLock:
                 say(f"{what} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
                 announced = True
             deadline.pause(_POLL_INTERVAL_S)
+        # The lock is the flock, which the kernel releases with the process. The file's content only tells others who
+        # holds it.
         self._held.append(_Held(path, descriptor))
         content = {
             "pid": os.getpid(),

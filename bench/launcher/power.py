@@ -101,6 +101,7 @@ class CommandPower:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # A session of its own, so that a time-out can kill what the shell has started, not only the shell.
             start_new_session=True,
             text=True,
             errors="replace",
@@ -116,6 +117,7 @@ class CommandPower:
                 remedy=f"run it by hand, or raise ecus.{self.ecu}.power.timeout_s",
             ) from error
         if process.returncode != 0:
+            # The end of the output: that is where programs say what went wrong.
             words = " ".join(output.split())[-_QUOTED_CHARACTERS:] or "it printed nothing"
             raise PowerError(
                 self.ecu,

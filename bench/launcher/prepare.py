@@ -65,6 +65,7 @@ def take_place(topology: Topology, options: BenchOptions, *, say: Say) -> Place 
 
 def set_up(topology: Topology, options: BenchOptions) -> RunSetup:
     """Make the run's folder, and choose the key folder and the ports."""
+    # Before this run's folder exists: a run that was killed has left its secrets and its mark.
     run_end.end_cut_off(options.runs_dir)
     folder = run_folder.create(options.runs_dir)
     given_keys = options.keys_dir or topology.keys

@@ -26,8 +26,10 @@ from otabench.bench.launcher.fork_server import ForkedProcess, ServerDied
 
 PYTHON: Final = (sys.executable, "-P", "-m")
 """How one of our own modules is run: ``-P`` keeps modules of the working directory from being found first."""
+# Long enough for the gateway's journal and the cloud's database to be written, on a loaded machine too.
 STOP_GRACE_S: Final = 5.0
 _POLL_INTERVAL_S: Final = 0.03
+# A traceback's last lines are quoted, and a log may have grown to megabytes.
 _TAIL_BYTES: Final = 8192
 
 
@@ -88,6 +90,7 @@ class Process:
         """
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
         self._popen = self._fork() or self._execute()
+        # Only now: a process that could not be started has not ended, and must not be reported twice.
         self.expected_to_run = True
 
     def _fork(self) -> ForkedProcess | None:
@@ -102,6 +105,8 @@ class Process:
 
     def _execute(self) -> subprocess.Popen[bytes]:
         argv = list(self.spec.argv)
+        # Not preexec_fn with prctl: Python runs it between fork and exec, where other threads of this process may
+        # hold locks for ever.
         setpriv = shutil.which("setpriv")
         if setpriv is not None:
             argv = [setpriv, "--pdeathsig", "TERM", "--", *argv]
@@ -112,6 +117,7 @@ class Process:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    # Ctrl-C in the terminal goes to the launcher alone, which ends the processes in their order.
                     start_new_session=True,
                     env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 )
@@ -152,6 +158,7 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         assert self._popen is not None
         try:
+            # The whole group: the process may have started others.
             os.killpg(self._popen.pid, number)
         except (ProcessLookupError, PermissionError):  # it ended meanwhile, or has no group yet
             self._popen.send_signal(number)
@@ -215,6 +222,7 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
     deadline = Deadline(timeout_s)
     pending = list(processes)
     while True:
+        # A copy: what is ready is removed meanwhile.
         for process in list(pending):
             process.check()
             if process.spec.ready():
@@ -237,5 +245,6 @@ def stop_all(processes: Sequence[Process], *, grace_s: float = STOP_GRACE_S) -> 
         process.ask_to_stop()
     deadline = Deadline(grace_s)
     for process in processes:
+        # One deadline for all of them: ten processes that hang take 5 s, not 50 s.
         if not process.wait(deadline.remaining_s()):
             process.kill()

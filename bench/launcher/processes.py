@@ -174,6 +174,7 @@ class Processes:
         return [process for name, process in self._started.items() if name.startswith(CAPTURES)]
 
     def _start(self, name: str, **spec_arguments: Any) -> Process:
+        # Kept before the start, so that a process whose start fails half-way is stopped with the others.
         process = self._started[name] = Process(self._factories[name](**spec_arguments))
         process.start()
         return process

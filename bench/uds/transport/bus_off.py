@@ -68,6 +68,7 @@ class BusOffWatch:
                 self._socket.recv(_FRAME_BYTES)
             except OSError:
                 return has_happened
+            # All of them are read: one that stayed in the socket would make the next wait return at once.
             has_happened = True
 
     def close(self) -> None:

@@ -54,6 +54,7 @@ _MAX_STALE_MESSAGES: Final = 16
 # Longer than the kernel's own limits for a flow control (1 s) and for the echo of a frame (2 s), so that its more precise error comes
 # first.
 _MIN_SEND_S: Final = 2.5
+# Below P2 (50 ms): a request's P2 starts when the send returns, and must not start a whole P2 late.
 _POLL_INTERVAL_MS: Final = 40
 _INTERFACE_IS_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO})
 _RECEIVING_ERRORS: Final = frozenset({errno.EILSEQ, errno.ETIMEDOUT})

@@ -26,10 +26,13 @@ _FLAG_WAIT_TX_DONE: Final = 0x400
 _CAN_MTU: Final = 16
 _CANFD_MTU: Final = 72
 _OPTS: Final = struct.Struct("=IIBBBB")
+# struct can_isotp_fc_options: bs, stmin, wftmax.
 _RECV_FC: Final = struct.Struct("=BBB")
+# struct can_isotp_ll_options: mtu, tx_dl, tx_flags.
 _LL_OPTS: Final = struct.Struct("=BBB")
 
 _ERRORS: Final[dict[int, type[errors.TransportError]]] = {
+    # The kernel's choices for the errors of ISO 15765-2 (net/can/isotp.c), then those of every CAN socket.
     errno.ECOMM: errors.NoFlowControl,
     errno.EILSEQ: errors.WrongSequenceNumber,
     errno.ETIMEDOUT: errors.ConsecutiveFrameTimeout,
@@ -76,7 +79,9 @@ def configure(isotp_socket: socket.socket, isotp: IsoTpConfig, address: EndAddre
     flags |= options.flags
     packed = _OPTS.pack(flags, 0, options.ext_address, isotp.padding or 0, 0, options.rx_ext_address)
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_OPTS, packed)
+    # Our flow control, for the ECU's long responses. wftmax 0: the kernel never asks to wait, it always has room.
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_RECV_FC, _RECV_FC.pack(isotp.block_size, isotp.st_min_ms, 0))
+    # tx_dl: a CAN FD bus may have receivers for frames of 8 bytes only, so the bench file chooses the length.
     link = (_CANFD_MTU, isotp.frame_bytes(fd=True), CANFD_BRS) if isotp.fd else (_CAN_MTU, 8, 0)
     isotp_socket.setsockopt(_SOL_CAN_ISOTP, _CAN_ISOTP_LL_OPTS, _LL_OPTS.pack(*link))
 

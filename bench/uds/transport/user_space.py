@@ -35,6 +35,7 @@ from otabench.proto.process_config import IsoTpConfig
 
 _MIN_BLOCK_SIZE: Final = 8
 _SEND_TIMEOUT_S: Final = 10.0
+# The report comes from another thread within a millisecond. This ends the wait of a caller whose error has no report.
 _REPORT_TIMEOUT_S: Final = 0.2
 _MAX_WAIT_FRAMES: Final = 16
 """Bounded, so that an ECU that never stops asking to wait cannot block a request forever."""

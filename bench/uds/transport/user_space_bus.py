@@ -26,6 +26,7 @@ from otabench.bench.uds.transport import errors
 from otabench.bench.uds.transport.bus_off import CAN_ERR_BUSOFF, bus_off, is_off
 from otabench.bench.uds.transport.channel import QUEUE_FULL_PAUSE_S, QUEUE_FULL_TIMEOUT_S
 
+# How long python-can's receiving thread blocks, and so how long it takes to stop a Notifier.
 _NOTIFIER_TIMEOUT_S: Final = 0.1
 _FIRST_PAUSE_S: Final = 0.1
 _MAX_PAUSE_S: Final = 2.0
