@@ -161,6 +161,7 @@ class Report:
 
     def to_json(self) -> str:
         plain = asdict(self)
+        # asdict leaves properties out.
         for entry, transfer in zip(plain["transfers"], self.transfers, strict=True):
             entry["share_of_limit"] = transfer.share_of_limit
         plain["phases"] = [{"state": state, "duration_s": seconds} for state, seconds in self.phases]
@@ -215,9 +216,12 @@ def transfers(
         if kind not in ("full", "delta"):
             continue
         ecu = topology.ecus[event.ecu]
+        # Without a line (udp_multicast, an unpaced vcan) a rate says how fast this computer is.
         timed = has_line(topology.buses[ecu.bus], pacings.get(ecu.bus))
         bus = statistics.get(ecu.bus) if timed else None
         duration_s = float(event.data["duration_s"])
+        # The capture has only the wall clock, so the interval is cut out of it by that clock; the duration itself is
+        # the event's, from the monotonic clock.
         end_s = datetime.fromisoformat(event.ts).timestamp()
         found.append(
             TransferReport(
@@ -322,6 +326,7 @@ def verdict(
     """
     if job is None:
         return "NONE", BENCH_FAILED, "the gateway never took the job up; see logs/gateway.log"
+    # A job that is still open at the end of a run is the bench's failure: it waits for an end of every job.
     if not job.ended:
         return str(job.state), BENCH_FAILED, f"the job had not ended: {job.reason or 'it was still going on'}"
     if job.state is not JobState.SUCCEEDED:
@@ -330,6 +335,7 @@ def verdict(
         f"{name} runs {after[name].version} ({after[name].state})" if name in after else f"{name} does not answer"
         for name in ecus
         if name not in after
+        # A TRIAL image of the right version is not a success: it would be gone after the next reset.
         or after[name].state != "CONFIRMED"
         or (target_version is not None and after[name].version != target_version)
     ]

@@ -26,6 +26,7 @@ AXIS: Final = 26
 _LANE: Final = 30
 _PLOT: Final = 150
 _TOP: Final = 12
+# Widths of a digit in the page's fonts. SVG cannot measure text, and the page has no script to do so.
 _GLYPH: Final = 6.6
 _BOLD_GLYPH: Final = 7.6
 _TICK_DISTANCE: Final = 115
@@ -64,6 +65,7 @@ class TimeAxis:
 
     def draw(self, top: float, bottom: float) -> str:
         """Grid lines, their times and the unit."""
+        # At least one tick for 115 px, and two on the narrowest axis.
         step = nice_step((self.end_s - self.start_s) / max(2.0, (self.width - self.left) / _TICK_DISTANCE))
         parts = []
         tick = math.ceil(self.start_s / step) * step
@@ -89,6 +91,7 @@ def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
         top = _TOP + row * _LANE + 3
         parts.append(_text(axis.left - 10, top + 17, axis.fitting(lane.name), "end", "label"))
         for span in lane.spans:
+            # Not thinner than a line: a phase of a millisecond must still be found by the pointer, for its tooltip.
             x, width = axis.x(span.start_s), max(1.5, axis.x(span.end_s) - axis.x(span.start_s))
             words = f"{lane.name}: {span.name}, {span.end_s - span.start_s:.2f} s"
             parts.append(
@@ -143,6 +146,7 @@ def load_svg(load: LoadSeries, numbers: Mapping[str, int], axis: TimeAxis) -> st
         if any(shares):
             number = numbers.get(name, 0)
             kind = "other" if name == OTHER else strokes.classes(number)
+            # Along the top and back along the base: one closed polygon a part.
             outline = _outline(load, top, axis, scale) + _outline(load, base, axis, scale)[::-1]
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)
             parts.append(f'<polygon class="area {kind}" points="{points}"><title>{escape(name)}</title></polygon>')

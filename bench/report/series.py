@@ -170,6 +170,7 @@ def _blocks(own: Sequence[TraceEvent], ecu: str, zero_s: float) -> tuple[Block, 
             continue
         end_s = _wall_s(event) - zero_s
         size = int(event.data.get("request_bytes") or 0) - _BLOCK_HEADER_BYTES
+        # The last block of an image is short, and P2 and the ECU's own time weigh more than the line.
         if size < _MIN_RATED_BYTES:
             continue
         found.append(Block(end_s - duration_s, end_s, size / duration_s))
@@ -183,6 +184,7 @@ def _load(
     last = max(first, int((zero_s + end_s + _MARGIN_S) // BIN_S))
     step = max(1, -(-(last - first + 1) // MAX_INTERVALS))
     count = -(-(last - first + 1) // step)
+    # bits are weighed by the nominal bit rate (captures.statistics), so this holds for CAN FD too.
     carried = bus.bitrate * BIN_S * step
 
     def summed(bins: Mapping[int, int]) -> list[float]:
@@ -198,6 +200,8 @@ def _load(
         entries = [bus.of(address.can_id, address.extension) for address in addresses]
         each = [summed(entry.bins) for entry in entries if entry is not None]
         shares[ecu] = tuple(sum(parts) for parts in zip(*each, strict=True)) if each else (0.0,) * count
+    # Not below 0: a frame counts in the interval in which it ended, and rounding may make the ECUs' sum larger than
+    # the bus's.
     rest = tuple(max(0.0, all_ - sum(parts[n] for parts in shares.values())) for n, all_ in enumerate(total))
     return LoadSeries(name, first * BIN_S - zero_s, BIN_S * step, {**shares, OTHER: rest})
 
@@ -216,6 +220,7 @@ def _troubles(own: Sequence[TraceEvent], ecu: str) -> Troubles:
     counters = [event.data.get("block_sequence_counter") for event in exchanges]
     return Troubles(
         exchanges=len(exchanges),
+        # The same counter twice in a row: ISO 14229-1 has the tester repeat a block with its counter unchanged.
         repeated_blocks=sum(1 for before, after in pairwise(counters) if before is not None and before == after),
         resumed_transfers=sum(1 for event in mine if event.event == "flash.lost"),
         refused_patches=sum(1 for event in mine if event.event == "flash.patch_refused"),
