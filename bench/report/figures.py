@@ -42,6 +42,8 @@ EXIT_STATUS: Final[dict[JobState, int]] = {
     JobState.CANCELED: 6,
     JobState.TIMED_OUT: 6,
 }
+UNHARMED: Final = frozenset({JobState.ROLLED_BACK, JobState.REJECTED, JobState.CANCELED, JobState.TIMED_OUT})
+"""Ends without the update, after which every ECU runs what it ran before."""
 BENCH_FAILED: Final = 1
 NO_CAMPAIGN: Final = "NO CAMPAIGN"
 """The result of a run in which no campaign was made."""
@@ -174,6 +176,13 @@ LIMIT_IS: Final = (
     "bit rate / mean bits of the captured full consecutive frames (stuff bits and 3 bits intermission counted) "
     "x payload bytes of such a frame"
 )
+
+
+def tone(result: str, exit_status: int | None) -> str:
+    """Return how a result is colored on every page: good, warn or bad."""
+    if result == JobState.SUCCEEDED and exit_status == 0:
+        return "good"
+    return "warn" if result in UNHARMED else "bad"
 
 
 def phases(events: Sequence[TraceEvent], job_id: str) -> tuple[tuple[str, float], ...]:

@@ -25,7 +25,6 @@ TEMPLATE: Final = "index.html.j2"
 NAME: Final = "index.html"
 MAX_DRAWN: Final = 60
 """The trends show that many of the newest runs; the table shows all."""
-_WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED", "TIMED_OUT"})
 _NEUTRAL: Final = frozenset({summary.UP, summary.NO_REPORT, figures.NO_CAMPAIGN})
 
 
@@ -71,9 +70,7 @@ def tone(run: RunSummary) -> str:
     """Return how a run's result is colored: good, warn, bad or neutral."""
     if run.result in _NEUTRAL:
         return "neutral"
-    if run.result == "SUCCEEDED" and run.exit_status == 0:
-        return "good"
-    return "warn" if run.result in _WARN else "bad"
+    return figures.tone(run.result, run.exit_status)
 
 
 def _row(run: RunSummary) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from otabench.bench.report.series import OTHER, Series
 from otabench.bench.report.text import unpaced_note
 
 TEMPLATE: Final = "report.html.j2"
-_GOOD: Final = frozenset({"SUCCEEDED"})
-_WARN: Final = frozenset({"ROLLED_BACK", "REJECTED", "CANCELED", figures.NO_CAMPAIGN})
 
 
 def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str]) -> str:
@@ -43,9 +41,9 @@ def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str
 
 
 def _tone(report: Mapping[str, Any]) -> str:
-    if report["exit_status"] == 0 and report["result"] in _GOOD:
-        return "good"
-    return "warn" if report["result"] in _WARN else "bad"
+    if report["result"] == figures.NO_CAMPAIGN:
+        return "warn"
+    return figures.tone(report["result"], report["exit_status"])
 
 
 def _plots(report: Mapping[str, Any], series: Series) -> dict[str, Any]:

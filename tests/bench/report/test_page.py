@@ -22,10 +22,13 @@ from otabench.bench.report import series as report_series
 from otabench.bench.report.build import write_page
 from otabench.bench.report.plots import TimeAxis
 from otabench.bench.report.series import Block, Lane, Span
+from otabench.bench.run_folder import RunFolder
 from otabench.bench.run_mark import RunMark
+from otabench.bench.runs import summary
 from otabench.bench.topology import bench_file
 from otabench.proto import trace
 from otabench.proto.isotp_address import FrameAddress
+from otabench.proto.job_states import JobState, is_final
 from otabench.proto.trace import TraceEvent
 from tests.bench.gateway.hmi.browser import console_errors, resize, start_browser
 from tests.bench.report import small_run
@@ -275,6 +278,17 @@ def test_a_run_without_a_job_or_with_evil_words_has_a_page_too(run: Path) -> Non
     tags = parsed(page)
     assert "script" not in tags.seen and "svg" not in tags.seen
     assert "no answer" in page and 'class="tone-bad"' in page
+
+
+@pytest.mark.parametrize("result", [str(state) for state in JobState if is_final(state)])
+def test_page_and_index_color_a_result_alike(tmp_path: Path, run: Path, result: str) -> None:
+    # given a run with that result
+    content = json.loads((run / "report.json").read_text()) | {"result": result, "exit_status": 4}
+    made = make_run(tmp_path, "20261128T110000Z", result=result, exit_status=4)
+    # when page and index are made, then both color it alike
+    page = report_page.render(content, None, [])
+    (of_page,) = set(re.findall(r'class="tone-(\w+)"', page))
+    assert of_page == index.tone(summary.of_run(RunFolder(made)))
 
 
 def test_evil_names_cannot_leave_a_plot() -> None:
