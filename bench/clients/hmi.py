@@ -4,22 +4,36 @@
     hmi.decide("install", job_id=hmi.state()["job_id"])
 
 A decision may arrive a moment before the gateway waits for one. It is then repeated for a short time. Any other refusal is raised.
+
+The gateway answers a decision when it has carried it out: it reads the ECUs, and writes to disk. If that takes longer than a request may,
+the state of the page shows whether the decision was taken.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError
 from otabench.bench.ports import LOOPBACK
+from otabench.proto.job_states import JobState
 
 _TIMEOUT_S: Final = 5.0
 _CONFLICT: Final = 409
 _CONFLICT_PATIENCE_S: Final = 3.0
+_DECISION_LIMIT_S: Final = 60.0
+_INTERVAL_S: Final = 0.1
+_BEFORE_A_DECISION: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL})
+
+_ENDED_WITHOUT_CONSENT: Final = frozenset({"declined", "refused", "withdrawn", "out_of_time"})
+
+
+class _NotInTime(EndpointError):
+    """The gateway has taken the request, and has not answered in time."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +64,43 @@ class HmiClient:
         Raises:
             EndpointError: the gateway does not answer, or refuses the decision.
         """
-        deadline = Deadline(_CONFLICT_PATIENCE_S)
+        patience = Deadline(_CONFLICT_PATIENCE_S)
         while True:
-            status, body = self._request("POST", "/api/decision", {"job_id": job_id, "decision": decision})
+            try:
+                status, body = self._request("POST", "/api/decision", {"job_id": job_id, "decision": decision})
+            except _NotInTime:
+                self._await_decision(decision, job_id)
+                return
             if status == http.client.OK:
                 return
-            if status != _CONFLICT or deadline.has_passed():
+            if status != _CONFLICT or patience.has_passed():
                 reason = body.get("error", body) if isinstance(body, dict) else body
                 raise EndpointError(f"HMI {self.url}: {decision!r} for job {job_id} is refused ({status}): {reason}")
-            deadline.pause(0.1)
+            patience.pause(_INTERVAL_S)
+
+    def _await_decision(self, decision: str, job_id: str) -> None:
+        """Wait until the page shows that a decision was taken, whose answer did not come in time.
+
+        Raises:
+            EndpointError: the page shows that it was not, or the gateway does not answer.
+        """
+        deadline = Deadline(_DECISION_LIMIT_S)
+        while True:
+            try:
+                shown = self.state()
+            except _NotInTime:
+                if deadline.has_passed():
+                    raise
+                continue
+            if _was_taken(decision, job_id, shown):
+                return
+            waits = shown.get("job_id") == job_id and shown.get("job_state") in _BEFORE_A_DECISION
+            if not waits or deadline.has_passed():
+                raise EndpointError(
+                    f"HMI {self.url}: {decision!r} for job {job_id} was not answered in time, and not taken: "
+                    f"job {shown.get('job_id')} is {shown.get('job_state')} ({shown.get('reason') or 'no reason given'})"
+                )
+            deadline.pause(_INTERVAL_S)
 
     def is_up(self) -> bool:
         """Return whether the gateway serves its HMI."""
@@ -75,7 +117,22 @@ class HmiClient:
             connection.request(method, path, payload, headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
+        except TimeoutError as error:
+            raise _NotInTime(
+                f"HMI {self.url}: no answer to {method} {path} within {_TIMEOUT_S:g} s; is the machine busy?"
+            ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise EndpointError(f"HMI {self.url}: no answer to {method} {path}: {error}; is the gateway up?") from error
         finally:
             connection.close()
+
+
+def _was_taken(decision: str, job_id: str, shown: Mapping[str, Any]) -> bool:
+    """Return whether the page shows what a decision leads to."""
+    if shown.get("job_id") != job_id:
+        return False
+    if decision == "later":
+        return shown.get("deferred_until") is not None
+    if decision == "decline":
+        return shown.get("ending") == "declined"
+    return shown.get("job_state") not in _BEFORE_A_DECISION and shown.get("ending") not in _ENDED_WITHOUT_CONSENT

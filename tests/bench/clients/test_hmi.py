@@ -1,0 +1,100 @@
+"""The driver's decision, sent by a client: it counts as taken when the page shows it, however long the gateway takes to answer."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from otabench.bench.clients import hmi
+from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.errors import EndpointError
+
+WAITS = {"job_id": "job-1", "job_state": "WAITING_FOR_APPROVAL"}
+
+
+@contextmanager
+def gateway(*states: dict[str, Any], answers_decisions: bool = False) -> Iterator[HmiClient]:
+    """Serve one state after the other; the last one stays. A decision is answered only at the end, unless asked for."""
+    left, over = list(states), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(200, left.pop(0) if len(left) > 1 else left[0])
+
+        def do_POST(self) -> None:
+            if not answers_decisions:
+                over.wait(10)
+            self._answer(409, {"error": "no"})
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            content = json.dumps(body).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except OSError:
+                pass  # the client has hung up
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        serving.start()
+        try:
+            yield HmiClient(server.server_port)
+        finally:
+            over.set()
+            server.shutdown()
+            serving.join()
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hmi, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(hmi, "_DECISION_LIMIT_S", 0.3)
+    monkeypatch.setattr(hmi, "_CONFLICT_PATIENCE_S", 0.1)
+    monkeypatch.setattr(hmi, "_INTERVAL_S", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("decision", "after"),
+    [
+        ("install", {"job_state": "DOWNLOADING"}),
+        ("install", {"job_state": "SUCCEEDED", "ending": "installed"}),
+        ("install", {"job_state": "FAILED", "ending": "unchanged"}),
+        ("decline", {"job_state": "REJECTED", "ending": "declined"}),
+        ("later", {"deferred_until": 1.0}),
+    ],
+)
+def test_a_decision_that_is_answered_late_was_taken_if_the_page_shows_it(decision: str, after: dict[str, Any]) -> None:
+    with gateway(WAITS, WAITS, {**WAITS, **after}) as client:
+        client.decide(decision, job_id="job-1")
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ({}, "not answered in time, and not taken: job job-1 is WAITING_FOR_APPROVAL"),
+        ({"job_state": "CANCELED", "ending": "withdrawn", "reason": "by the operator"}, "is CANCELED .by the operator"),
+        ({"job_id": "job-2"}, "not taken: job job-2 is WAITING"),
+    ],
+)
+def test_a_decision_that_the_page_does_not_show_is_an_error(after: dict[str, Any], words: str) -> None:
+    with gateway(WAITS, {**WAITS, **after}) as client, pytest.raises(EndpointError, match=words):
+        client.decide("install", job_id="job-1")
+
+
+def test_a_refusal_is_raised_with_its_reason() -> None:
+    with (
+        gateway(WAITS, answers_decisions=True) as client,
+        pytest.raises(EndpointError, match=r"is refused \(409\): no"),
+    ):
+        client.decide("install", job_id="job-1")
