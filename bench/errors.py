@@ -15,6 +15,7 @@
     ├── PowerError             an ECU's supply could not be switched; carries the ECU
     ├── BoardError             about a real board; carries the ECU
     │   ├── BoardSilent        it does not answer
+    │   ├── BoardUnfit         it answers, and not as its flash profile requires
     │   └── WrongBoard         it is not the one of the bench file; carries key and both values
     └── AdapterError           a CAN interface does not exist or could not be set up
 
@@ -179,6 +180,18 @@ class BoardSilent(BoardError):
             f"ecus.{ecu}.request_id/response_id? `otabench bench check` asks again",
             ecu=ecu,
         )
+
+
+class BoardUnfit(BoardError):
+    """A real board answers, and not as its flash profile requires.
+
+    Attributes:
+        reason: its answer to the request that an update needs.
+    """
+
+    def __init__(self, ecu: str, reason: str, *, remedy: str) -> None:
+        self.reason = reason.removeprefix(f"{ecu}: ")
+        super().__init__(f"board {ecu} answers, but {self.reason}; {remedy}", ecu=ecu)
 
 
 class WrongBoard(BoardError):

@@ -60,6 +60,12 @@ class VersionRule:
         if self.is_no_software(text):
             raise ValueError(f"version {text!r}: it stands for an ECU that runs nothing; choose another one")
 
+    def check_running(self, text: str) -> None:
+        """Raise ValueError, with the reason, if no version could follow in an ECU that reports ``text``."""
+        check_text(text)
+        if not self.is_no_software(text):
+            self._key(text)
+
     def is_newer(self, version: str, *, than: str) -> bool:
         """Return whether one version may follow another.
 

@@ -17,6 +17,7 @@ from otabench.bench.bus.link_state import CANFD_MTU
 from otabench.bench.errors import BenchError
 from otabench.bench.finding import Finding, fail
 from otabench.bench.setup_programs import command_of
+from otabench.bench.topology.entries import BusEntry
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds.transport.opening import kernel_has_isotp
 
@@ -29,6 +30,8 @@ _KERNEL_OF_WITH_CAN: Final = "OTABENCH_KERNEL"
 """``setup/with-can --fallback`` sets it to ``none``, and prints the line and the reason itself."""
 _INTERFACES: Final = Path("/sys/class/net")
 _IFF_UP: Final = 1
+_ARPHRD_CAN: Final = 280
+_ARPHRD_LOOPBACK: Final = 772
 
 
 def usable_topology(
@@ -50,6 +53,9 @@ def usable_topology(
     Raises:
         BenchError: an interface is not there or is down.
     """
+    for name, bus in topology.buses.items():
+        if problem := one_program_problem(bus):
+            raise BenchError(f"bus {name}: {problem.sentence()}")
     wanted = wants_kernel_can() if kernel_can is None else kernel_can
     if not any(bus.interface == "socketcan" for bus in topology.buses.values()):
         return topology, False
@@ -72,6 +78,14 @@ def usable_topology(
         if problem:
             raise BenchError(f"bus {name}: {problem.sentence()}")
     return topology, True
+
+
+def one_program_problem(bus: BusEntry) -> Finding | None:
+    """Return why a bus cannot connect the programs of a bench, or None if it can."""
+    if bus.interface != "virtual":
+        return None
+    problem = "interface virtual passes frames between the threads of one program, and a bench has several programs"
+    return fail(str(bus.channel), problem, "use udp_multicast, or socketcan with a vcan interface")
 
 
 def wants_kernel_can() -> bool:
@@ -100,6 +114,9 @@ def interface_problem(
             else f"plug the adapter in and set it up: `{line}`"
         )
         return fail(channel, f"there is no CAN interface {channel} on this kernel", remedy)
+    if (kind := _hardware_type(device)) not in (_ARPHRD_CAN, None):
+        words = "the loopback interface" if kind == _ARPHRD_LOOPBACK else "not a CAN interface"
+        return fail(channel, f"{channel} is {words}", "`ip -br link show type can` lists the CAN interfaces")
     if fd and _mtu(device) < CANFD_MTU:
         return fail(
             channel, f"the CAN interface {channel} is set to classic CAN, but the bench file has fd: true", f"`{line}`"
@@ -144,6 +161,13 @@ def isotp_problem() -> Finding | None:
     if kernel_has_isotp():
         return None
     return fail("isotp", "ISO-TP is not in this kernel", "modprobe can-isotp, or leave transport out")
+
+
+def _hardware_type(device: Path) -> int | None:
+    try:
+        return int((device / "type").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _mtu(device: Path) -> int:

@@ -14,6 +14,8 @@ import typer
 
 from otabench.bench.bus import interfaces, link_state
 from otabench.bench.cli.options import AsJson, with_options
+from otabench.bench.errors import WrongUsage
+from otabench.bench.topology.rules import is_interface_name
 
 MAX_RESTART_MS: Final = 3_600_000
 MAX_TX_QUEUE_LENGTH: Final = 1_000_000
@@ -50,6 +52,7 @@ class LinkOptions:
 @with_options
 def up(options: LinkOptions, channel: _Channel, only_print: _Print = False) -> None:
     """Set up an interface: bit rates, CAN FD, transmit queue."""
+    _require_name(channel)
     kind = interfaces.kind_by_name(channel) if only_print else link_state.read(channel).kind
     given_rates = (("--bitrate", options.bitrate), ("--data-bitrate", options.data_bitrate))
     if kind in link_state.WITHOUT_TIMING and (options.bitrate or options.data_bitrate):
@@ -62,6 +65,7 @@ def up(options: LinkOptions, channel: _Channel, only_print: _Print = False) -> N
 
 def down(channel: _Channel, only_print: _Print = False) -> None:
     """Take an interface down."""
+    _require_name(channel)
     _run(interfaces.down_commands(channel), only_print=only_print)
 
 
@@ -70,10 +74,18 @@ def status(channel: _Channel, as_json: AsJson = False) -> None:
 
     Exit status 1 if the interface cannot carry frames.
     """
+    _require_name(channel)
     link = link_state.read(channel)
     print(json.dumps(asdict(link), default=str) if as_json else interfaces.describe(link))
     if not link.is_up or link.is_off_bus or link.state == "STOPPED":
         raise typer.Exit(1)
+
+
+def _require_name(channel: str) -> None:
+    if not is_interface_name(channel):
+        raise WrongUsage(
+            f"{channel[:40]!r} is not the name of a network interface; Linux allows 1 to 15 characters without blanks, / and :"
+        )
 
 
 def _run(commands: list[list[str]], *, only_print: bool) -> None:

@@ -3,7 +3,8 @@
 * Each bus can be used (``doctor.bus_probe``), the key folder is complete, and the lab's place exists.
 * For each ECU: its flash profile and security algorithm can be loaded, its secret can be read, the kernel supports ISO-TP if required, and
   the programs of its power commands exist.
-* Each board answers, with the serial number of the file. Simulated ECUs are not asked, because they exist only while their bench is up.
+* Each board answers, with the serial number of the file. It reports a version that an update may follow, and enters the session in which an
+  update begins. Simulated ECUs are not asked, because they exist only while their bench is up.
 
 The check changes nothing and does not switch power.
 """
@@ -24,6 +25,7 @@ from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, endpoints, keys, labgrid
 from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.topology.model import Topology
+from otabench.proto.version_order import VersionRule
 
 _BOARD_ANSWERS_S: Final = 1.0
 _SHELL_CHARACTERS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{")
@@ -69,13 +71,35 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
     if not bus_is_there:
         yield fail(where, f"board {ecu.hardware_id}: its bus {ecu.bus} cannot be used", "correct the bus first")
         return
+    from otabench.bench.uds.flash_profiles import facts_of
+
+    rule = facts_of(ecu.profile).versions.rule
     try:
-        found = boards.ask(endpoints.endpoint(topology, name, keys_dir=_keys_dir(topology)), within_s=_BOARD_ANSWERS_S)
+        endpoint = endpoints.endpoint(topology, name, keys_dir=_keys_dir(topology))
+        version = str(boards.ask(endpoint, within_s=_BOARD_ANSWERS_S)["software_version"])
+        boards.try_session(endpoint)
     except BenchError as error:
         yield fail(where, str(error))
     else:
-        version = found["software_version"]
-        yield ok(where, f"board {topology.serial_of(name)} on {ecu.bus} answers 22 F18C and runs {version}")
+        yield _version_problem(where, name, version, rule) or ok(
+            where,
+            f"board {topology.serial_of(name)} on {ecu.bus} answers, and runs {version or 'what it does not report'}",
+        )
+
+
+def _version_problem(where: str, name: str, version: str, rule: VersionRule) -> Finding | None:
+    """Return why the cloud would never send an update for a version that a board reports."""
+    try:
+        # An ECU that does not report its version runs what the gateway has flashed, or what former_image names.
+        if version:
+            rule.check_running(version)
+    except ValueError as error:
+        return fail(
+            where,
+            f"the board reports {error}; no update would follow (order {rule.order})",
+            f"state how its versions are compared in the flash profile of ecus.{name} (versions: {{order: …}})",
+        )
+    return None
 
 
 def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:

@@ -46,8 +46,22 @@ _VENDORS: Final = {
 """By interface: file name and full name of the vendor's library."""
 
 
+_WINDOWS_ONLY: Final = {
+    "etas": "",
+    "iscan": "",
+    "ixxat": "",
+    "nican": "",
+    "systec": "",
+    "usb2can": "; Linux has a driver for 8devices' USB2CAN (usb_8dev): interface socketcan",
+    "vector": "",
+}
+"""Interfaces that python-can 4.6 drives on Windows only, and what to do where Linux has a driver."""
+
+
 def problem(bus: BusEntry) -> Finding | None:
     """Return why a bus cannot be used now, or None if it can be used."""
+    if finding := environment.one_program_problem(bus):
+        return finding
     if _is_made_by_the_bench(bus):
         return None
     if bus.interface == "socketcan":
@@ -106,6 +120,9 @@ def _rate_problem(bus: BusEntry) -> Finding | None:
 
 
 def _missing_library(interface: str) -> Finding | None:
+    if interface in _WINDOWS_ONLY:
+        remedy = "use an adapter that Linux or python-can drives here (docs/hardware.md)" + _WINDOWS_ONLY[interface]
+        return fail(interface, "python-can drives these adapters on Windows only", remedy)
     package, extra = _PACKAGES.get(interface, ("", ""))
     if package and importlib.util.find_spec(package) is None:
         return fail(interface, "the required Python package is not installed", f'`pip install "python-can[{extra}]"`')

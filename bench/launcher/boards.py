@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from otabench.bench.clients.job_watch import TraceTail
 from otabench.bench.deadline import Deadline
-from otabench.bench.errors import BoardSilent, WrongBoard
+from otabench.bench.errors import BoardError, BoardSilent, BoardUnfit, WrongBoard
 from otabench.bench.finding import fail
+from otabench.bench.uds import answers
 from otabench.bench.uds.endpoint import EcuEndpoint
-from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuRefused, FlashError, ProfileInvalid
 
 _PROBE_INTERVAL_S: Final = 0.2
 NO_KEYS: Final = fail(
@@ -72,6 +73,23 @@ def _state(ecu: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _unusable(endpoint: EcuEndpoint, error: FlashError) -> BoardError:
+    """Return an error with advice for what happened: nothing is wrong with the wires if the board has answered."""
+    name = endpoint.name
+    if isinstance(error, BusUnavailable | ProfileInvalid):
+        return BoardError(f"board {name}: {str(error).removeprefix(f'{name}: ')}", ecu=name)
+    if isinstance(error, EcuRefused | EcuContradicts) or error.nrc is not None:
+        if error.nrc in answers.NOT_SUPPORTED and error.step.startswith("22 "):
+            remedy = (
+                f"correct the identifier in the flash profile of ecus.{name}, or describe an ECU that does not have it by sequences: "
+                "docs/boards.md"
+            )
+        else:
+            remedy = f"correct the flash profile of ecus.{name}, or the board"
+        return BoardUnfit(name, str(error), remedy=remedy)
+    return BoardSilent(name, str(error))
+
+
 def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
     """Ask one board for its identity, until it answers.
 
@@ -83,7 +101,9 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
         The data of an ``ecu.identity`` event.
 
     Raises:
-        BoardSilent: no bus, or no answer.
+        BoardSilent: no answer.
+        BoardUnfit: its answers are not what its flash profile requires.
+        BoardError: the bus or the flash profile cannot be used.
         WrongBoard: another board than the bench file's answers.
     """
     # Here, because udsoncan is slow to import and not every bench has a board.
@@ -97,7 +117,7 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
         except FlashError as error:
             # A negative response stays one, however long one waits; silence may be a board that boots.
             if deadline.has_passed() or not error.retryable:
-                raise BoardSilent(endpoint.name, str(error)) from error
+                raise _unusable(endpoint, error) from error
         deadline.pause(_PROBE_INTERVAL_S)
     for key, read, expected in (
         ("serial", found.serial, endpoint.serial),
@@ -110,3 +130,17 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
         "software_version": found.software_version,
         "slots": [{"state": str(slot.state), "version": slot.version} for slot in found.slots],
     }
+
+
+def try_session(endpoint: EcuEndpoint) -> None:
+    """Enter the session in which an update begins, and leave it.
+
+    Raises:
+        BoardError: the board refuses it, or does not answer.
+    """
+    from otabench.bench.gateway.flashing import session_check
+
+    try:
+        session_check.try_session(endpoint)
+    except FlashError as error:
+        raise _unusable(endpoint, error) from error

@@ -19,6 +19,11 @@ SIMULATOR_SECRET_DIGITS = 64
 _INTERFACE_PATTERN = r"(?!\.\.?$)[^\s/:]{1,15}"
 
 
+def is_interface_name(text: str) -> bool:
+    """Return whether Linux takes a text as the name of a network interface."""
+    return re.fullmatch(_INTERFACE_PATTERN, text) is not None
+
+
 def cross_findings(topology: Topology) -> list[Finding]:
     """Return the mistakes between entries that are valid by themselves."""
     return [
@@ -185,7 +190,7 @@ def _bus_findings(topology: Topology) -> Iterator[Finding]:
                 f"{name[:40]!r} is not a bus name",
                 "use at most 32 letters, digits, -, _ and dots, a letter or digit first",
             )
-        if bus.interface == "socketcan" and not re.fullmatch(_INTERFACE_PATTERN, str(bus.channel)):
+        if bus.interface == "socketcan" and not is_interface_name(str(bus.channel)):
             yield fail(
                 f"buses.{name[:40]}.channel",
                 f"{str(bus.channel)[:40]!r} is not the name of a network interface",
@@ -219,6 +224,7 @@ _CLASSIC_ONLY = frozenset(
         "robotell",
         "seeedstudio",
         "serial",
+        "socketcand",
         "systec",
         "usb2can",
     }
@@ -242,7 +248,11 @@ def _can_fd_findings(name: str, bus: BusEntry) -> Iterator[Finding]:
         )
     if bus.interface in _CLASSIC_ONLY:
         yield fail(
-            f"{at}.fd", f"python-can's {bus.interface} has no CAN FD", "`fd: false`, or the kernel's driver (socketcan)"
+            f"{at}.fd",
+            f"python-can's {bus.interface} has no CAN FD",
+            "`fd: false`, or run the bench where the interface is (socketcan)"
+            if bus.interface == "socketcand"
+            else "`fd: false`, or the kernel's driver (socketcan)",
         )
     elif bus.interface == "socketcan" and str(bus.channel).startswith("slcan"):
         yield fail(

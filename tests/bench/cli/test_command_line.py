@@ -52,6 +52,7 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             2,
             "there is no ECU 'door' in the bench file; known: engine, adas",
         ),
+        (["can", "up", "an18characterisname"], 2, "is not the name of a network interface; Linux allows 1 to 15"),
         (["firmware", "build"], 1, "no bench is up in runs/latest, and there is no folder keys"),
     ],
 )

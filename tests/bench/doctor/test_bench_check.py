@@ -17,10 +17,16 @@ from otabench.bench.bus.link_state import LinkState
 from otabench.bench.doctor import bench_check, bus_probe
 from otabench.bench.errors import BenchError, BenchFileError
 from otabench.bench.finding import Finding
+from otabench.bench.gateway import flashing
+from otabench.bench.gateway.flashing import session_check
 from otabench.bench.launcher.keys import make_keys
 from otabench.bench.run_mark import RunMark
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.entries import BusEntry
+from otabench.bench.uds import flash_profiles
+from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuRefused, FlashError
+from otabench.bench.uds.identity import EcuIdentity
 from tests.bench.runs.made import make_run
 from tests.command_line import run_otabench
 
@@ -224,6 +230,91 @@ def test_a_vendor_s_library_that_is_missing_is_told() -> None:
     assert bus_problem(BusEntry(interface="kvaser", channel=0)).startswith(
         "interface kvaser, channel 0: Kvaser's CANlib (libcanlib.so) is not installed; install it, or use the kernel's"
     )
+
+
+@pytest.mark.parametrize(
+    ("bus", "words"),
+    [
+        (BusEntry(channel="lo"), "lo is the loopback interface; `ip -br link show type can` lists the CAN interfaces"),
+        (
+            BusEntry(interface="virtual", channel="x"),
+            "one program, and a bench has several programs; use udp_multicast",
+        ),
+        *(
+            (BusEntry(interface=name, channel=0), "python-can drives these adapters on Windows only; use an adapter")
+            for name in ("vector", "ixxat", "nican", "systec", "usb2can", "etas", "iscan")
+        ),
+    ],
+)
+def test_a_bus_that_can_never_work_here_is_told_with_what_it_is(bus: BusEntry, words: str) -> None:
+    found = bus_problem(bus)
+    assert words in found
+    assert "plugged in" not in found
+
+
+def test_a_bus_within_one_program_is_refused_by_a_run_too() -> None:
+    topology = bench_file.parse(default_on("interface: virtual, channel: x"), name="x")
+    with pytest.raises(BenchError, match="bus powertrain: interface virtual passes frames between the threads"):
+        environment.usable_topology(topology)
+
+
+def test_socketcand_has_no_can_fd() -> None:
+    bus = "interface: socketcand, channel: can0, host: localhost, port: 9, fd: true"
+    with pytest.raises(BenchFileError, match=r"buses\.powertrain\.fd: python-can's socketcand has no CAN FD"):
+        bench_file.parse(default_on(bus), name="x")
+
+
+def board_reports(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, str] | FlashError, session: FlashError | None
+) -> None:
+    """Let the board of the bench file answer."""
+
+    def probe(endpoint: EcuEndpoint) -> EcuIdentity:
+        if isinstance(found, FlashError):
+            raise found
+        return EcuIdentity("engine", "ENGINE-1", "engine-mcu-a", found["version"], 0, 0, ())
+
+    def try_session(endpoint: EcuEndpoint) -> None:
+        if session is not None:
+            raise session
+
+    monkeypatch.setattr(flashing, "probe", probe)
+    monkeypatch.setattr(session_check, "try_session", try_session)
+
+
+REFUSED_F1A1 = EcuRefused(ecu="engine", step="22 F1A1 read", nrc=0x31)
+REFUSED_SESSION = EcuRefused(ecu="engine", step="10 03 diagnostic session", nrc=0x22)
+
+
+@pytest.mark.parametrize(
+    ("found", "session", "words"),
+    [
+        ({"version": "V1.2 b"}, None, "fail the board reports version 'V1.2 b': expected MAJOR.MINOR.REVISION"),
+        ({"version": "1.2.3"}, None, "ok board ENGINE-1 on air answers, and runs 1.2.3"),
+        ({"version": "0.0.0"}, None, "ok board ENGINE-1 on air answers"),
+        (REFUSED_F1A1, None, "fail board engine answers, but 22 F1A1 read: NRC 31 requestOutOfRange"),
+        ({"version": "1.2.3"}, REFUSED_SESSION, "fail board engine answers, but 10 03 diagnostic session: NRC 22"),
+        (EcuContradicts("3 bytes", ecu="engine", step="22 F1A1 read"), None, "fail board engine answers, but 22 F1A1"),
+        (BusUnavailable("gone", ecu="engine", step="open bus"), None, "fail board engine: open bus: gone"),
+    ],
+)
+def test_what_would_end_a_run_is_found_before_without_advice_about_wires(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: dict[str, str] | FlashError,
+    session: FlashError | None,
+    words: str,
+) -> None:
+    (tmp_path / "engine.secret").write_text("ab" * 32)
+    board_reports(monkeypatch, found, session)
+    (line,) = findings(tmp_path, BOARD.replace("BUS", "air").replace("no-such-relay 1", "true"))["ECU engine"]
+    assert line.startswith(words)
+    assert "wiring" not in line
+
+
+def test_the_session_that_an_update_begins_with_is_read_from_either_kind_of_profile() -> None:
+    assert session_check.first_session(flash_profiles.load("iso14229-ab")) == 0x03
+    assert session_check.first_session(flash_profiles.load("single-bank")) == 0x03
 
 
 def checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
