@@ -173,8 +173,9 @@ def _is_off_bus(entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
     An adapter that came back from bus-off by itself does not bring the kernel's carrier back.
     """
     flags = entry.get("flags", ())
-    # All three flags are needed: an interface that is down has no carrier either, and is not off the bus.
-    without_carrier = "UP" in flags and "NO-CARRIER" in flags and "LOWER_UP" not in flags
+    # LOWER_UP, not NO-CARRIER: `ip` makes the latter of the operational state, which the kernel updates up to a second later.
+    # An interface that is down has no carrier either, and is not off the bus.
+    without_carrier = "UP" in flags and "LOWER_UP" not in flags
     return data.get("state") == "BUS-OFF" or without_carrier
 
 

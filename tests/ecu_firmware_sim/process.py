@@ -163,12 +163,19 @@ class UserWire:
         self._bus = can.Bus(**bus)
         self._notifier = can.Notifier(self._bus, [], timeout=0.2)
         address = isotp.Address(isotp.AddressingMode.Normal_11bits, txid=REQUEST_ID, rxid=RESPONSE_ID)
-        parameters = {"blocking_send": True, "tx_padding": 0xCC, "blocksize": 8}
+        parameters = {
+            "blocking_send": True,
+            "tx_padding": 0xCC,
+            "blocksize": 8,
+            # 1 s by default, which a busy machine may need to give the ECU a processor.
+            "rx_flowcontrol_timeout": 20_000,
+            "rx_consecutive_frame_timeout": 20_000,
+        }
         self._stack = isotp.NotifierBasedCanStack(self._bus, self._notifier, address=address, params=parameters)
         self._stack.start()
 
     def send(self, request: bytes) -> None:
-        self._stack.send(request, send_timeout=10)
+        self._stack.send(request, send_timeout=PATIENCE_S)
 
     def receive(self, timeout_s: float) -> bytes | None:
         answer = self._stack.recv(block=True, timeout=timeout_s)

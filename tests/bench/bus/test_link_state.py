@@ -52,6 +52,15 @@ def test_a_virtual_interface_has_neither_state_nor_counters() -> None:
     assert (link.state, link.bitrate, dict(link.events), link.queueing_discipline) == ("", 0, {}, "noqueue")
 
 
+@pytest.mark.parametrize(
+    ("flags", "is_off"), [(["UP", "LOWER_UP"], False), (["NO-CARRIER", "UP"], True), (["UP"], True), ([], False)]
+)
+def test_an_interface_that_is_up_without_carrier_is_off_the_bus(flags: list[str], is_off: bool) -> None:
+    # NO-CARRIER comes up to a second after the carrier has gone; the controller may be active again by then
+    entry = {"ifname": "can0", "flags": flags, "linkinfo": {"info_kind": "can", "info_data": {"state": "ERROR-ACTIVE"}}}
+    assert link_state.parse(entry).is_off_bus is is_off
+
+
 @pytest.mark.parametrize("entry", [{"ifname": "can3"}, {"ifname": "can3", "linkinfo": None, "stats64": None}])
 def test_what_an_older_ip_leaves_out_is_zero_or_empty(entry: dict[str, Any]) -> None:
     assert link_state.parse(entry) == LinkState("can3", "can", False, 0, 0, restart="ip link set can3 type can restart")

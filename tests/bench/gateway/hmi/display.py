@@ -12,6 +12,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.bench.gateway.hmi.memory_model import MemoryModel
+from tests.waiting import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Display:
 
     def wait(self, condition: Callable[[], T]) -> T:
         ignored = (NoSuchElementException, StaleElementReferenceException)
-        return WebDriverWait(self.browser, 30, 0.05, ignored).until(lambda _: condition())
+        return WebDriverWait(self.browser, PATIENCE_S, 0.05, ignored).until(lambda _: condition())
 
     def wait_for_state(self, state: str) -> None:
         self.wait(lambda: self.find("job-state").get_attribute("data-state") == state)
