@@ -14,6 +14,8 @@ A vehicle raises ``FlashError`` and ``FlashCanceled``, which are in ``bench.uds.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class GatewayError(Exception):
     """Base of the agent's errors. The message is one sentence for a person."""
@@ -39,8 +41,40 @@ class CloudRefused(GatewayError):
         self.code = code
 
 
+class RefusalKind(StrEnum):
+    """Which attack, or which fault, a refusal stops. Uptane's word where it has one."""
+
+    ARBITRARY_SOFTWARE = "arbitrary-software"
+    FREEZE = "freeze"
+    ROLLBACK = "rollback"
+    MIX_AND_MATCH = "mix-and-match"
+    ENDLESS_DATA = "endless-data"
+    SLOW_RETRIEVAL = "slow-retrieval"
+    MISSING_METADATA = "missing-metadata"
+    MALFORMED_METADATA = "malformed-metadata"
+    DIRECTOR_DELEGATES = "director-delegates"
+    REPOSITORIES_DISAGREE = "repositories-disagree"
+    UNKNOWN_IMAGE = "unknown-image"
+    UNKNOWN_ECU = "unknown-ecu"
+    ECU_TWICE = "ecu-twice"
+    OTHER_VEHICLE = "other-vehicle"
+    OTHER_JOB = "other-job"
+    OTHER_HARDWARE = "other-hardware"
+    OTHER_ECU = "other-ecu"
+    NOT_SUITABLE = "not-suitable"
+    """Genuine, but not for this vehicle as it is now."""
+
+
 class ManifestRefused(GatewayError):
-    """The manifest must not be installed on this vehicle. The message is only the reason; callers add "manifest refused"."""
+    """The manifest must not be installed on this vehicle. The message is only the reason; callers add "manifest refused".
+
+    Attributes:
+        kind: which attack or fault this is.
+    """
+
+    def __init__(self, message: str, *, kind: RefusalKind = RefusalKind.NOT_SUITABLE) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class DownloadError(GatewayError):

@@ -20,11 +20,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from otabench.bench.gateway.errors import ManifestRefused, StartError
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, judge_plan, read_plan
@@ -87,6 +86,9 @@ class Primary:
             ManifestRefused: the metadata is not trusted, or not for this vehicle. The metadata accepted before is unchanged.
             OSError: the state folder cannot be written.
         """
+        # Here and not at the top: python-tuf takes a while to import, and most runs of the gateway have no job.
+        from otabench.bench.gateway.trust.repository import Repository, files_of
+
         self._trusted_dir.parent.mkdir(parents=True, exist_ok=True)
         # Beside the accepted metadata, so that its files can be renamed into place on the same file system.
         with tempfile.TemporaryDirectory(prefix="verifying-", dir=self._trusted_dir.parent) as scratch:
@@ -95,8 +97,9 @@ class Primary:
                 shutil.copytree(self._trusted_dir, candidate)
             candidate.mkdir(exist_ok=True)
             # 1. Signatures, expiry, versions and hashes, on a copy of the accepted metadata.
-            _refresh(metadata, root=self._root, metadata_dir=candidate)
-            targets = (candidate / "targets.json").read_bytes()
+            director = Repository("Director", candidate, fetch=files_of(metadata), root=self._root)
+            director.refresh()
+            targets = director.read("targets.json")
             # 2. The vehicle's own rules.
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
@@ -118,48 +121,6 @@ class Primary:
         return read_plan(targets, self._known)
 
 
-def _refresh(metadata: Mapping[str, bytes], *, root: bytes, metadata_dir: Path) -> None:
-    from tuf.api import exceptions as tuf_errors
-    from tuf.ngclient.fetcher import FetcherInterface
-    from tuf.ngclient.updater import Updater
-
-    class _Files(FetcherInterface):
-        """Serves the manifest's files to the TUF client."""
-
-        requested = "root.json"
-
-        def _fetch(self, url: str) -> Iterator[bytes]:
-            self.requested = unquote(url.rsplit("/", 1)[-1])
-            if self.requested not in metadata:
-                # python-tuf takes 404 as the end of the chain of Roots.
-                raise tuf_errors.DownloadHTTPError(f"{self.requested} is not in the manifest", 404)
-            return iter([metadata[self.requested]])
-
-    files = _Files()
-    try:
-        # With ``bootstrap`` trust starts at the pinned Root each time, and not at a cached Root that somebody may have replaced on disk.
-        updater = Updater(str(metadata_dir), "manifest:///", fetcher=files, bootstrap=root)
-        updater.refresh()
-    except tuf_errors.DownloadHTTPError as error:
-        raise ManifestRefused(f"the cloud sent no {files.requested}") from error
-    except tuf_errors.DownloadLengthMismatchError as error:
-        raise ManifestRefused(f"{files.requested} is longer than it may be") from error
-    except tuf_errors.UnsignedMetadataError as error:
-        # "2.root.json" is the role root.
-        role = files.requested.removesuffix(".json").rpartition(".")[2]
-        raise ManifestRefused(f"signed by a key that the pinned Director root does not list for {role}") from error
-    except tuf_errors.ExpiredMetadataError as error:
-        raise ManifestRefused(f"it has expired ({_plain(error)})") from error
-    except tuf_errors.BadVersionNumberError as error:
-        raise ManifestRefused(
-            f"older than one that was accepted before, or a mixture of two ({files.requested}: {_plain(error)})"
-        ) from error
-    except tuf_errors.LengthOrHashMismatchError as error:
-        raise ManifestRefused(f"{files.requested} is not the file that was signed for ({_plain(error)})") from error
-    except tuf_errors.RepositoryError as error:
-        raise ManifestRefused(f"{files.requested} is not valid metadata ({_plain(error)})") from error
-
-
 def _adopt(candidate: Path, trusted_dir: Path) -> None:
     """Move verified files to their place, each one atomically.
 
@@ -167,7 +128,8 @@ def _adopt(candidate: Path, trusted_dir: Path) -> None:
     files, which TUF's workflow repairs with the next manifest.
     """
     (trusted_dir / "root_history").mkdir(parents=True, exist_ok=True)
-    names = [*_ROLES_IN_ORDER, *(f"root_history/{path.name}" for path in (candidate / "root_history").iterdir())]
+    names = [*_ROLES_IN_ORDER, "counted_under_root"]
+    names += [f"root_history/{path.name}" for path in (candidate / "root_history").iterdir()]
     for name in names:
         if (candidate / name).exists():
             with (candidate / name).open("rb") as written:
@@ -183,19 +145,11 @@ def _read_root(path: Path) -> bytes:
             f"director_root {path}: {(error.strerror or str(error)).lower()}; "
             "the gateway needs the Director's root.json that was pinned at provisioning (otabench keys init)"
         ) from error
-    from tuf.api.exceptions import RepositoryError
-    from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
+    from otabench.bench.gateway.trust.repository import read_root
 
     try:
-        metadata: Metadata[Root] = Metadata.from_bytes(root)
-        if metadata.signed.type != Root.type:
-            raise StartError(f"director_root {path}: this is {metadata.signed.type} metadata, not root")
         # A Root must be signed by its own keys. A damaged or edited file is noticed here, at the start, and not at the first update.
-        metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
-    except RepositoryError as error:
-        raise StartError(f"director_root {path}: not a valid TUF root: {_plain(error)}") from error
+        read_root(root)
+    except ManifestRefused as error:
+        raise StartError(f"director_root {path}: {error}") from error
     return root
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,0 +1,71 @@
+"""Metadata and targets by HTTP, for ``repository``.
+
+* A server that drips is given up (slow retrieval attack): python-tuf limits the gap between two bytes only.
+* Contents are taken as they are, never decompressed, so a length limit holds for what arrives. python-tuf applies the limits.
+* Redirects are not followed, and proxies of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+from tuf.api import exceptions as tuf_errors
+
+from otabench.bench.gateway.trust.repository import Fetch
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """When a server is too slow."""
+
+    stall_s: float = 10.0
+    """No byte at all for this long; also the time after which the mean rate counts."""
+    min_bytes_per_s: float = 1024.0
+
+
+def http_fetch(limits: RateLimits | None = None) -> Fetch:
+    """Return a fetch by HTTP or HTTPS."""
+    chosen = limits or RateLimits()
+
+    def fetch(url: str) -> Iterator[bytes]:
+        try:
+            # Certificates are loaded only where they are needed: that takes longer than the download of a small file.
+            client = httpx.Client(
+                timeout=httpx.Timeout(chosen.stall_s),
+                follow_redirects=False,
+                trust_env=False,
+                verify=url.startswith("https:"),
+            )
+            request = client.build_request("GET", url, headers={"Accept-Encoding": "identity"})
+            answer = client.send(request, stream=True)
+        except httpx.TimeoutException as error:
+            raise tuf_errors.SlowRetrievalError(f"{url}: no answer for {chosen.stall_s:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise tuf_errors.DownloadError(f"{url}: {error}") from error
+        if answer.status_code != httpx.codes.OK:
+            client.close()
+            raise tuf_errors.DownloadHTTPError(f"{url}: status {answer.status_code}", answer.status_code)
+        return _pieces(client, answer, chosen)
+
+    return fetch
+
+
+def _pieces(client: httpx.Client, answer: httpx.Response, limits: RateLimits) -> Iterator[bytes]:
+    started, received = time.monotonic(), 0
+    try:
+        for piece in answer.iter_raw():
+            received += len(piece)
+            yield piece
+            elapsed_s = time.monotonic() - started
+            if elapsed_s > limits.stall_s and received < limits.min_bytes_per_s * elapsed_s:
+                raise tuf_errors.SlowRetrievalError(f"{received} bytes in {elapsed_s:.0f} s")
+    except httpx.TimeoutException as error:
+        raise tuf_errors.SlowRetrievalError(f"nothing arrived for {limits.stall_s:g} s") from error
+    except httpx.HTTPError as error:
+        raise tuf_errors.DownloadError(f"the connection broke: {error}") from error
+    finally:
+        # Reached, too, when python-tuf stops reading because the file is too long.
+        client.close()
