@@ -30,6 +30,7 @@ from otabench.ecu_firmware_sim.flash.nor import ERASED, FileBacking, NorFlash
 from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
 from otabench.ecu_firmware_sim.programming.decryption import parse_private_key
 from otabench.proto.image_format import ImageVersion
+from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EcuConfig
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def provision(config: EcuConfig) -> Provision:
         raise ConfigError(f"image_public_key {config.image_public_key}: not a PEM public key") from error
     # One algorithm: the bootloader has no agility that could be attacked.
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"image_public_key {config.image_public_key}: not an Ed25519 key")
+        raise ConfigError(f"image_public_key {config.image_public_key}: a key of the kind {describe(key)}, not Ed25519")
     try:
         root = manifest.parse_root(read_file("director_root", config.director_root))
     except ValueError as error:

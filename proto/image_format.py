@@ -35,6 +35,14 @@ _DEPENDENCY: Final = struct.Struct("<B3xBBHI")  # image number; major, minor, re
 
 TLV_SHA256: Final = 0x10
 TLV_ED25519: Final = 0x24
+SIGNATURE_TLVS: Final[Mapping[int, str]] = {
+    0x20: "RSA-2048",
+    0x21: "ECDSA (P-224)",
+    0x22: "ECDSA",
+    0x23: "RSA-3072",
+    TLV_ED25519: "Ed25519",
+}
+"""MCUboot's kinds of signatures (``bootutil/image.h``)."""
 TLV_DEPENDENCY: Final = 0x40
 TLV_SECURITY_COUNTER: Final = 0x50
 TLV_UUID_CLASS: Final = 0x75
@@ -120,6 +128,11 @@ class Image:
     protected_tlvs: tuple[tuple[int, bytes], ...]
     dependencies: tuple[Dependency, ...] = ()
     """In the order of their TLVs."""
+
+    @property
+    def signature_kinds(self) -> tuple[str, ...]:
+        """The kinds of the image's signatures, whether they verify or not."""
+        return tuple(SIGNATURE_TLVS[kind] for kind, _ in self.tlvs if kind in SIGNATURE_TLVS)
 
     @property
     def hashed_size(self) -> int:

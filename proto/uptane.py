@@ -18,6 +18,7 @@ Unknown fields are ignored, because TUF permits a later version to add fields.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -124,6 +125,22 @@ class PayloadCustom(_Model):
         if self.segments[-1].address + self.segments[-1].length > MAX_ADDRESS + 1:
             raise ValueError("its last segment ends outside a memory of 4 GiB")
         return self
+
+
+def first_outside(payload: PayloadCustom, memory: Sequence[tuple[int, int]]) -> SegmentCustom | None:
+    """Return the first segment of a program file that is not in one of these parts of a memory, or None.
+
+    Args:
+        payload: the file.
+        memory: first address of each part, and the one behind its last. Empty: anywhere is inside.
+    """
+    may_be_compressed = payload.format in _MAY_BE_COMPRESSED
+    for segment in payload.segments if memory else ():
+        # Compressed data have another length in the memory, so only their address can be judged.
+        end = segment.address + (1 if may_be_compressed else segment.length)
+        if not any(first <= segment.address and end <= behind for first, behind in memory):
+            return segment
+    return None
 
 
 class TargetCustom(_Model):

@@ -137,7 +137,9 @@ def _pack_program(options: PackOptions, file: Path, topology: Topology) -> None:
         if given:
             raise WrongUsage(f"{option}: {options.ecu} takes program files, which do not have it; leave it out")
     address = facts.address if options.address is None else _address(options.address)
-    details = ProgramDetails(options.ecu, entry.hardware_id, options.version, facts.versions.rule, address)
+    details = ProgramDetails(
+        options.ecu, entry.hardware_id, options.version, facts.versions.rule, address, facts.memory
+    )
     out = options.out or Path(f"{entry.hardware_id}-{path_part(options.version)}{file.suffix or '.bin'}")
     made = program_files.pack(file, details, out=out, as_raw=options.as_raw)
     payload = made.statement.payload

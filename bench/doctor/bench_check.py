@@ -20,7 +20,7 @@ from typing import Final
 
 from otabench.bench.bus import environment
 from otabench.bench.doctor import bus_probe
-from otabench.bench.errors import BenchError
+from otabench.bench.errors import BenchError, FirmwareError
 from otabench.bench.finding import Finding, Severity, fail, ok, warn
 from otabench.bench.launcher import boards, endpoints, keys, labgrid
 from otabench.bench.topology.entries import EcuEntry
@@ -40,7 +40,11 @@ def examine(topology: Topology) -> Iterator[Finding]:
             reachable.add(name)
         yield replace(problem, where=f"bus {name}") if problem else ok(f"bus {name}", bus_probe.describe(bus))
     if topology.keys is not None:
-        yield keys.folder_problem(topology.keys, topology) or ok("keys", str(topology.keys))
+        yield (
+            keys.folder_problem(topology.keys, topology)
+            or _signing_key_problem(topology.keys)
+            or ok("keys", str(topology.keys))
+        )
     elif topology.boards():
         yield boards.NO_KEYS
     if topology.lab is not None:
@@ -85,6 +89,16 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
             where,
             f"board {topology.serial_of(name)} on {ecu.bus} answers, and runs {version or 'what it does not report'}",
         )
+
+
+def _signing_key_problem(keys_dir: Path) -> Finding | None:
+    from otabench.bench.firmware import images  # imgtool is slow to import
+
+    try:
+        images.require_signing_key(keys_dir / images.SIGNING_KEY)
+    except FirmwareError as error:
+        return fail("keys", str(error))
+    return None
 
 
 def _version_problem(where: str, name: str, version: str, rule: VersionRule) -> Finding | None:

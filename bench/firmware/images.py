@@ -37,9 +37,10 @@ from otabench.proto.image_format import (
     ImageFormatError,
     ImageVersion,
 )
+from otabench.proto.key_kinds import describe as describe_key
 from otabench.proto.program_format import NotAProgram, ProgramFormat, recognize
 from otabench.proto.uptane import PayloadCustom
-from otabench.proto.version_order import SEMVER, path_part
+from otabench.proto.version_order import SEMVER, VersionOrder, VersionRule, path_part
 
 HEADER_SIZE: Final = 0x200
 SLOT_SIZE_BYTES: Final = 0x100000
@@ -130,12 +131,12 @@ def build(
             raise UnknownName("ECU", name, topology.ecus, where="in the bench file")
         dependencies = parse_requirements(requires, ecu=name, topology=topology)
         facts = ecu_facts.of(topology, name)
-        for version in versions:
+        for place, version in enumerate(versions):
             if facts.payload == "raw":
                 details = ProgramDetails(
                     name,
                     entry.hardware_id,
-                    version,
+                    _version_of(facts.versions.rule, name, version, place=place),
                     facts.versions.rule,
                     address=facts.address,
                     driver_address=facts.driver_address,
@@ -165,6 +166,15 @@ def _contents(ecu: str, hardware_id: str, *, size_bytes: int, version: str) -> b
         return synthetic.build(hardware_id, size_bytes=size_bytes, version=parsed)
     except ValueError as error:
         raise FirmwareError(f"firmware of {ecu}: {error}") from error
+
+
+def _version_of(rule: VersionRule, ecu: str, version: str, *, place: int) -> str:
+    """Return the version of generated firmware: the one that is asked for, or of a list the one at the same place."""
+    if rule.order is not VersionOrder.LIST or version in rule.known:
+        return version
+    if place >= len(rule.known):
+        raise WrongUsage(f"{ecu}: its flash profile lists {len(rule.known)} versions, too few for generated firmware")
+    return rule.known[place]
 
 
 def _contents_of_any_version(ecu: str, hardware_id: str, size_bytes: int, version: str) -> bytes:
@@ -234,6 +244,7 @@ def pack(body: bytes, details: ImageDetails, *, keys_dir: Path, out: Path) -> Fi
     try:
         if not key.is_file():
             raise FirmwareError(f"{key}: there is no image signing key; `otabench keys init {keys_dir}` makes one")
+        require_signing_key(key)
         out.parent.mkdir(parents=True, exist_ok=True)
         # imgtool signs files only, and reads a file without the suffix .hex as a raw binary
         with tempfile.TemporaryDirectory(prefix="otabench-pack-") as work:
@@ -245,6 +256,31 @@ def pack(body: bytes, details: ImageDetails, *, keys_dir: Path, out: Path) -> Fi
             f"{error.filename or out}: {error.strerror}; choose another place with --out or --keys"
         ) from error
     return FirmwareFile(ecu, details.hardware_id, str(version), out, out.stat().st_size, counter)
+
+
+def require_signing_key(path: Path) -> None:
+    """Refuse a key whose signatures the ECUs' bootloaders do not verify, although imgtool would sign with it.
+
+    Raises:
+        FirmwareError: it is of another kind, or cannot be read.
+        OSError: there is no such file.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = " ".join(str(error).split())
+        raise FirmwareError(
+            f"{path}: not a usable signing key (an unencrypted private key in PEM): {reason}"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise FirmwareError(
+            f"{path}: a key of the kind {describe_key(key)}, and the ECUs' bootloaders verify Ed25519; "
+            "`otabench keys init` makes one"
+        )
 
 
 def _imgtool_sign(
@@ -335,7 +371,7 @@ def describe(path: Path, topology: Topology) -> dict[str, str]:
         else f"{class_id.hex()} ({owners.get(class_id, 'no ECU of the bench file')})",
         "requires": ", ".join(_requirement(each, topology) for each in image.dependencies) or "nothing",
         "sha-256": f"{stated.hex() if stated else 'none'} ({'correct' if stated == image_format.digest(data, image) else 'WRONG'})",
-        "signature": "Ed25519" if image.tlv(image_format.TLV_ED25519) else "none",
+        "signature": ", ".join(image.signature_kinds) or "none",
     }
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from otabench.bench.errors import FirmwareError, WrongUsage
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import Program
-from otabench.proto.uptane import FORMATS_WITHOUT_ADDRESSES, MAX_SEGMENTS, PayloadCustom, SegmentCustom
+from otabench.proto.uptane import FORMATS_WITHOUT_ADDRESSES, MAX_SEGMENTS, PayloadCustom, SegmentCustom, first_outside
 from otabench.proto.version_order import SEMVER, VersionRule
 
 DEFAULT_ADDRESS: Final = 0x0800_0000
@@ -52,6 +52,7 @@ class ProgramDetails:
         hardware_id, version: what it is for, and what it is.
         rule: the order of this ECU's versions.
         address: where a file without addresses belongs; None: it is not known.
+        memory: where it may have data: first addresses and those behind the last. Empty: anywhere.
         driver_address: where generated firmware has a driver for RAM; None: it has none.
     """
 
@@ -60,6 +61,7 @@ class ProgramDetails:
     version: str
     rule: VersionRule = SEMVER
     address: int | None = None
+    memory: tuple[tuple[int, int], ...] = ()
     driver_address: int | None = None
 
 
@@ -87,12 +89,18 @@ def pack(file: Path, details: ProgramDetails, *, out: Path, as_raw: bool = False
     """
     _check_version(details)
     program = reading.read(file, as_raw=as_raw, address=_address(file, details, as_raw=as_raw))
+    payload = _payload(file, program)
+    if outside := first_outside(payload, details.memory):
+        memory = ", ".join(f"0x{first:08X} to 0x{behind - 1:08X}" for first, behind in details.memory)
+        raise FirmwareError(
+            f"{file}: {program.format}: data at {outside} are outside the memory of {details.ecu} ({memory})"
+        )
     data = file.read_bytes()
     statement = Statement(
         hardware_id=details.hardware_id,
         version=details.version,
         sha256=hashlib.sha256(data).hexdigest(),
-        payload=_payload(file, program),
+        payload=payload,
     )
     return _write(out, data, statement)
 

@@ -331,6 +331,7 @@ def _known_ecu(ecu: EcuEndpoint) -> KnownEcu:
         takes_programs=facts.payload == "raw",
         takes_patches=facts.takes_deltas,
         versions=facts.versions.rule,
+        memory=facts.memory,
     )
 
 

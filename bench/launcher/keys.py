@@ -49,8 +49,9 @@ def folder_problem(keys_dir: Path, topology: Topology) -> Finding | None:
         name for name, ecu in topology.ecus.items() if ecu.security.secret or ecu.security.secret_file is not None
     }
     vehicle = f"tls/vehicle-{topology.vehicle.vin}"
-    names = ["director/root.json", "director/targets.pem", "image/signing.pem", "image/signing.pub.pem", "tls/ca.pem"]
-    names += [f"{vehicle}.pem", f"{vehicle}.key", "tls/cloud.pem", "tls/operator.pem"]
+    names = ["director/root.json", *(f"director/{role}.pem" for role in ("targets", "snapshot", "timestamp"))]
+    names += ["image/signing.pem", "image/signing.pub.pem", "tls/ca.pem"]
+    names += [f"{who}.{end}" for who in (vehicle, "tls/cloud", "tls/operator") for end in ("pem", "key")]
     names += [f"ecu/{name}.secret" for name in topology.ecus if name not in own_secret]
     missing = [name for name in names if not (keys_dir / name).is_file()]
     if not missing:

@@ -40,6 +40,7 @@ class ProfileFacts:
         takes_metadata: whether the ECU receives the signed metadata.
         needs_former_image: whether a rollback flashes the image before.
         driver_address: where program files have a driver for RAM; None: nowhere.
+        memory: where program files may have data, as first address and the one behind the last. Empty: anywhere.
     """
 
     payload: Literal["container", "raw"]
@@ -51,6 +52,7 @@ class ProfileFacts:
     takes_metadata: bool
     needs_former_image: bool
     driver_address: int | None = None
+    memory: tuple[tuple[int, int], ...] = ()
 
     @property
     def version_order(self) -> VersionOrder:
@@ -137,4 +139,5 @@ def facts_of(name: str) -> ProfileFacts:
         takes_metadata=profile.takes_metadata,
         needs_former_image=profile.reverting is Reverting.FLASH_FORMER,
         driver_address=next((area.address for area in profile.layout.areas if area.kind is BlockKind.DRIVER), None),
+        memory=tuple((each.address, each.address + each.length) for each in profile.payload.memory),
     )

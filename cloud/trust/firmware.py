@@ -158,6 +158,11 @@ def _verify_digest(data: bytes, image: Image) -> bytes:
 def _verify_signature(image: Image, digest: bytes, key: Ed25519PublicKey) -> None:
     # imgtool signs the digest instead of the image, so that a bootloader can verify without holding the image in memory.
     signature = image.tlv(image_format.TLV_ED25519)
+    if signature is None and image.signature_kinds:
+        raise FirmwareRefused(
+            f"it is signed by a key of the kind {', '.join(image.signature_kinds)}, and the fleet's bootloaders verify Ed25519: "
+            "sign it with image/signing.pem of the keys folder"
+        )
     if signature is None:
         raise FirmwareRefused(
             "it is not signed (no Ed25519 TLV 0x24): sign it with image/signing.pem of the keys folder"

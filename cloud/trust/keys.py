@@ -31,6 +31,7 @@ from otabench.cloud.errors import StartError
 from otabench.cloud.names import require_safe_name
 from otabench.cloud.trust.encryption import make_key_pair
 from otabench.cloud.trust.tls import CertificateAuthority
+from otabench.proto.key_kinds import describe
 
 ROOT_LIFETIME: Final = timedelta(days=365)
 ROLES: Final = ("root", "targets", "snapshot", "timestamp")
@@ -128,7 +129,10 @@ def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise StartError(f"keys: {path} is not a public key in PEM: {error}") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise StartError(f"keys: {path} is not an Ed25519 key")
+        raise StartError(
+            f"keys: {path} is a key of the kind {describe(key)}, and the fleet's bootloaders verify Ed25519: "
+            "`otabench keys init` makes one"
+        )
     return key
 
 

@@ -15,8 +15,8 @@
 
 ``vehicle_versions`` judges the statements about the whole vehicle (rules 8 and 9). One more rule is here:
 
-10. An ECU gets what its flash profile sends: an MCUboot image, or a program file whose format and segments are stated. A patch is only for
-    an ECU that takes patches.
+10. An ECU gets what its flash profile sends: an MCUboot image, or a program file whose format and segments are stated, in the memory that
+    the profile names. A patch is only for an ECU that takes patches.
 
 ``downloads`` checks length and digest of the files, and the ECUs verify the images, as far as they can.
 """
@@ -43,6 +43,7 @@ from otabench.proto.uptane import (
     PatchCustom,
     PayloadCustom,
     TargetCustom,
+    first_outside,
 )
 from otabench.proto.version_order import SEMVER, VersionRule
 
@@ -60,6 +61,8 @@ class KnownEcu:
     """Whether its flash profile sends program files instead of MCUboot images."""
     takes_patches: bool = True
     versions: VersionRule = SEMVER
+    memory: tuple[tuple[int, int], ...] = ()
+    """Where a program file may have data: first addresses and those behind the last. Empty: anywhere."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,8 @@ def _judge_payload(planned: PlannedEcu, known: KnownEcu) -> None:
         raise ManifestRefused(
             f"its image for {planned.ecu} is a program file ({planned.payload.format}), {planned.ecu} takes MCUboot images"
         )
+    if planned.payload is not None and (outside := first_outside(planned.payload, known.memory)):
+        raise ManifestRefused(f"its program file for {planned.ecu} has data outside the memory, at {outside}")
     if planned.patch is not None and not known.takes_patches:
         raise ManifestRefused(f"it has a patch for {planned.ecu}, which does not take patches")
 

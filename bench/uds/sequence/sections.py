@@ -159,18 +159,27 @@ class Versions(_Model):
         return VersionRule(self.order, self.known)
 
 
+class MemoryRange(_Model):
+    """A part of the ECU's memory."""
+
+    address: int = Field(ge=0, lt=2**64)
+    length: int = Field(ge=1, lt=2**64)
+
+
 class Payload(_Model):
     """What is sent to the ECU.
 
     Attributes:
         kind: ``container``: an MCUboot image with header and signature; ``raw``: what is in a program file.
         address: where a container, or a binary without an address, belongs.
+        memory: where a program file may have data, drivers for RAM included. Others are refused before anything is sent. Empty: anywhere.
         data_format: dataFormatIdentifier (34) of a container.
         patch_data_format: that of a patch; None: the ECU takes none.
     """
 
     kind: Literal["container", "raw"] = "raw"
     address: int | None = Field(default=None, ge=0, lt=2**64)
+    memory: tuple[MemoryRange, ...] = ()
     data_format: Byte = 0x00
     patch_data_format: Byte | None = None
 
@@ -185,6 +194,8 @@ class Payload(_Model):
             raise ValueError("a container needs the address that it is sent to")
         if self.kind == "raw" and self.patch_data_format is not None:
             raise ValueError("patches are made of containers only")
+        if self.kind == "container" and self.memory:
+            raise ValueError("memory is for program files; a container has one address")
         return self
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 import bsdiff4
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from otabench.bench.errors import FirmwareError, WrongUsage
 from otabench.bench.firmware import images, synthetic
@@ -170,3 +174,34 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "raw.bin").write_bytes(bytes(100))
     with pytest.raises(FirmwareError, match=r"raw\.bin: header magic .*`otabench firmware pack`"):
         images.read(tmp_path / "raw.bin")
+
+
+def write_key(folder: Path, key: PrivateKeyTypes) -> None:
+    (folder / "image").mkdir()
+    (folder / "image" / "signing.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), r"ECDSA \(secp256r1\)"),
+        (X25519PrivateKey.generate(), "X25519"),
+        (Ed448PrivateKey.generate(), "Ed448"),
+    ],
+)
+def test_a_key_of_another_kind_than_the_bootloader_s_is_refused_by_name(
+    tmp_path: Path, key: PrivateKeyTypes, kind: str
+) -> None:
+    write_key(tmp_path, key)
+    with pytest.raises(FirmwareError, match=f"a key of the kind {kind}, and the ECUs' bootloaders verify Ed25519"):
+        images.pack(bytes(64), ImageDetails("engine", "engine-mcu-a", "2.0.0"), keys_dir=tmp_path, out=tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "signing.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    with pytest.raises(FirmwareError, match="not a usable signing key"):
+        images.pack(bytes(64), ImageDetails("engine", "engine-mcu-a", "2.0.0"), keys_dir=tmp_path, out=tmp_path / "o")

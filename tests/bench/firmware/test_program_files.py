@@ -13,6 +13,7 @@ from otabench.bench.firmware import images, program_files
 from otabench.bench.firmware.program_files import ProgramDetails
 from otabench.bench.firmware.programs import reading
 from otabench.bench.topology import bench_file
+from otabench.bench.uds.sequence import profile as sequence_profiles
 from otabench.cloud.trust.firmware import verify_program
 from otabench.proto.version_order import VersionOrder, VersionRule
 from tests.bench.firmware.programs import writers
@@ -108,3 +109,16 @@ def test_the_bench_makes_program_files_for_an_ecu_that_takes_them(tmp_path: Path
         assert binary[0x20:0x30].rstrip(b"\0").decode() == version
         binaries.append(binary)
     assert binaries[0] != binaries[1]
+
+
+def test_generated_firmware_has_the_versions_of_a_profile_s_list(tmp_path: Path) -> None:
+    profile = Path(sequence_profiles.path_of("minimal")).read_text()
+    (tmp_path / "mine.yaml").write_text(profile.replace("order: semver", "order: list, known: [Blue, Green, Amber]"))
+    (tmp_path / "own.yaml").write_text(
+        bench_file.default_text().replace("profile: iso14229-ab", "profile: ./mine.yaml")
+    )
+    topology = bench_file.load(tmp_path / "own.yaml")
+    made = images.build(topology, keys_dir=tmp_path, out_dir=tmp_path, ecus=("adas",), size_bytes=4096)["adas"]
+    assert {asked: file.version for asked, file in made.items()} == {"1.0.0": "Blue", "2.0.0": "Green"}
+    with pytest.raises(WrongUsage, match="lists 3 versions, too few"):
+        images.build(topology, keys_dir=tmp_path, out_dir=tmp_path, ecus=("adas",), versions=("1", "2", "3", "4"))

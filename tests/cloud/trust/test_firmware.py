@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from otabench.cloud.errors import StartError
 from otabench.cloud.trust.firmware import FirmwareRefused, verify, verify_program
 from otabench.cloud.trust.keys import load_image_public_key
 from otabench.proto.uptane import PayloadCustom
@@ -109,3 +111,28 @@ def test_a_statement_that_does_not_fit_its_file_is_refused(
 ) -> None:
     with pytest.raises(FirmwareRefused, match=words):
         verify_program(data, hardware_id="gate", version=version, payload=payload)
+
+
+def test_an_image_signed_by_a_key_of_another_kind_is_refused_by_name(
+    images: ImageMaker, keys_dir: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "ecdsa.pem"
+    other.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    assert "signed by a key of the kind ECDSA, and the fleet's bootloaders verify Ed25519" in refusal(
+        images(key=other), keys_dir
+    )
+
+
+def test_a_public_image_key_of_another_kind_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "signing.pub.pem").write_bytes(
+        ec.generate_private_key(ec.SECP384R1())
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    with pytest.raises(StartError, match=r"a key of the kind ECDSA \(secp384r1\)"):
+        load_image_public_key(tmp_path)

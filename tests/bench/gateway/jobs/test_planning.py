@@ -131,6 +131,7 @@ def test_a_program_file_is_accepted_in_the_order_of_its_ecu_and_handed_over_with
         ("1.9", HEX_FILE, None, GATE, "is 1.9, gate runs 1.9 already"),
         ("1.8", HEX_FILE, None, GATE, "is 1.8, gate runs 1.9 already"),
         ("V2", HEX_FILE, None, GATE, "gate: version 'V2': expected numbers"),
+        ("2.0", HEX_FILE, None, replace(GATE, memory=((0, 15),)), r"outside the memory, at 0x00000000 \(16 bytes\)"),
         ("2.0", None, None, GATE, "is an MCUboot image, gate takes program files"),
         (
             "2.0",
