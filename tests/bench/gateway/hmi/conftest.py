@@ -36,6 +36,8 @@ def page(browser: Chrome) -> Iterator[Display]:
 def display(page: Display) -> Display:
     """The idle page, loaded once for all tests: a kernel in a kernel takes its time over every page load."""
     page.model.reset()
+    if not page.browser.current_url.startswith(page.url):  # the browser is shared: another test went elsewhere
+        page.browser.get(page.url)
     resize(page.browser, 1280, 800)
     page.wait_for_state("IDLE")
     page.workshop(on=False)
