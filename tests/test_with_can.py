@@ -338,3 +338,9 @@ class TestSurroundings:
     def test_the_guest_has_a_network(self) -> None:
         with socket.create_server(("10.0.2.100", 0)) as server:
             assert server.getsockname()[0] == "10.0.2.100"
+
+
+@pytest.mark.parametrize("seconds", ["", "0", "-5", "soon", "1e3"])
+def test_a_system_is_not_tried_within_a_time_that_is_none(seconds: str) -> None:
+    refused = run(SETUP / "test-system", "--within", seconds)
+    assert (refused.returncode, refused.stdout) == (2, "") and "needs a number of seconds" in refused.stderr
