@@ -35,7 +35,7 @@ help:  ## list the targets
 bench: setup  ## the main job: a signed campaign updates two ECUs over vcan0, with a report (exit status tells the result)
 	@setup/with-can --fallback $(BIN)/otabench bench run $(BENCH_OPTIONS)
 
-up: setup  ## the same bench, left running: HMI on http://localhost:8080, Ctrl-C stops everything
+up: setup  ## the same bench, left running: prints the HMI's link, Ctrl-C stops everything
 	@setup/with-can --fallback --forward $(HMI_PORT) $(BIN)/otabench up $(BENCH_OPTIONS)
 
 test: setup-test  ## every test (TESTS=path, ARGS=options, REQUIRE=all makes missing capabilities failures)

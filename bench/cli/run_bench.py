@@ -159,7 +159,7 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 bench.jobs.start_campaign(
                     name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=taken.versions[-1])
                 )
-                page = other_terminal.page_line(bench.hmi.url, bench.setup.ports.hmi)
+                page = other_terminal.page_line(bench.hmi.link, bench.setup.ports.hmi)
                 console.print(f"\n[bold]HMI[/]      {page}", soft_wrap=True)
                 way = other_terminal.of_this_process(bench.folder.root)
                 for line in other_terminal.lines(way, channels=bench.channels()):

@@ -1,9 +1,10 @@
 """The client of the gateway's HMI: read what the driver's page shows, and decide in the driver's place.
 
-    hmi = HmiClient(8080)
+    hmi = HmiClient(8080, code="K7QM-2XFD-9RTP-AB3C")
     hmi.decide("install", job_id=hmi.state()["job_id"])
 
-A decision may arrive a moment before the gateway waits for one. It is then repeated for a short time. Any other refusal is raised.
+The pairing code stands in bench.json. A decision may arrive a moment before the gateway waits for one. It is then repeated for a short
+time. Any other refusal is raised.
 
 The gateway answers a decision when it has carried it out: it reads the ECUs, and writes to disk. If that takes longer than a request may,
 the state of the page shows whether the decision was taken.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otabench.bench.deadline import Deadline
@@ -26,7 +27,7 @@ _TIMEOUT_S: Final = 5.0
 _CONFLICT: Final = 409
 _CONFLICT_PATIENCE_S: Final = 3.0
 _DECISION_LIMIT_S: Final = 60.0
-_INTERVAL_S: Final = 0.1
+_INTERVAL_S: Final = 0.25
 _BEFORE_A_DECISION: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL})
 
 _ENDED_WITHOUT_CONSENT: Final = frozenset({"declined", "refused", "withdrawn", "out_of_time"})
@@ -42,10 +43,17 @@ class HmiClient:
 
     port: int
     host: str = LOOPBACK
+    code: str = field(default="", repr=False)
+    """The pairing code; only ``is_up`` works without."""
 
     @property
     def url(self) -> str:
         return f"http://localhost:{self.port}"
+
+    @property
+    def link(self) -> str:
+        """The link that pairs a browser and leads to the page."""
+        return f"{self.url}/pair/{self.code}"
 
     def state(self) -> dict[str, Any]:
         """Return what the page shows (``gateway.hmi.model.HmiState`` as JSON).
@@ -114,6 +122,8 @@ class HmiClient:
         try:
             payload = None if body is None else json.dumps(body)
             headers = {} if payload is None else {"Content-Type": "application/json"}
+            if self.code:
+                headers["Authorization"] = f"Bearer {self.code}"
             connection.request(method, path, payload, headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())

@@ -47,7 +47,7 @@ class RunningBench:
 
     @property
     def hmi(self) -> HmiClient:
-        return HmiClient(int(self.content["hmi_port"]))
+        return HmiClient(int(self.content["hmi_port"]), code=str(self.content["hmi_pairing_code"]))
 
     def operator(self) -> OperatorClient:
         """Return a connection to the cloud. The caller closes it."""

@@ -54,6 +54,9 @@ class GatewayConfig(ProcessConfig):
     mqtt_port: int = 1883
     hmi_host: str = "127.0.0.1"
     hmi_port: int = 8080
+    hmi_pairing_code: str = ""
+    """The code that pairs a display (``hmi.pairing``). Empty: the one of the file ``hmi.code`` in the state folder, made at the first
+    start."""
     conditions: dict[Quantity, ConditionSource] = Field(default_factory=dict)
     """Where the vehicle takes the quantities from that a campaign's conditions are about."""
     line_payload_bytes_per_s: float = 28_000.0

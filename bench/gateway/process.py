@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from otabench.bench.gateway.errors import GatewayError, StartError
+from otabench.proto import private_files
 
 if TYPE_CHECKING:
     from otabench.bench.gateway.agent import VehicleFactory
     from otabench.bench.gateway.config import GatewayConfig
+    from otabench.bench.gateway.hmi.pairing import Pairing
     from otabench.bench.gateway.vehicle import Vehicle
     from otabench.proto.trace import TraceWriter
 
@@ -97,7 +99,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
         raise StartError(f"trace {config.trace}: {error.strerror or error}") from error
     agent = Agent(config, vehicle=vehicle_factory(config, trace), trace=trace)
     try:
-        hmi = HmiServer(agent.dashboard, host=config.hmi_host, port=config.hmi_port)
+        hmi = HmiServer(agent.dashboard, _pairing(config), host=config.hmi_host, port=config.hmi_port)
     except HmiPortError as error:
         raise StartError(str(error)) from error
     running = asyncio.create_task(agent.run())
@@ -115,6 +117,28 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
             await asyncio.wait({running})
             await agent.close()
     trace.close()
+
+
+def _pairing(config: GatewayConfig) -> Pairing:
+    """Return the pairing by the configured code, or by that of the state folder, which is made where there is none.
+
+    Raises:
+        StartError: the file cannot be read or written, others may read it, or there is no code in it.
+    """
+    from otabench.bench.gateway.hmi.pairing import Pairing, new_code
+
+    path = config.state_dir / "hmi.code"
+    try:
+        if config.hmi_pairing_code:
+            return Pairing(config.hmi_pairing_code)
+        if not path.exists():
+            private_files.write(path, new_code() + "\n")
+        return Pairing(private_files.read(path).strip())
+    except private_files.PrivateFileError as error:
+        raise StartError(str(error)) from error
+    except ValueError as error:
+        where = "hmi_pairing_code" if config.hmi_pairing_code else path
+        raise StartError(f"{where}: not a pairing code: {error}") from error
 
 
 def _make_uds_vehicle(config: GatewayConfig, trace: TraceWriter) -> Vehicle:

@@ -51,6 +51,7 @@ from otabench.bench.launcher.specs.ecu import simulated_ecu
 from otabench.bench.launcher.specs.gateway import gateway
 from otabench.bench.launcher.specs.names import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL, GATEWAY
 from otabench.bench.run_mark import RunMark
+from otabench.proto import private_files
 
 if TYPE_CHECKING:
     from otabench.bench.clients.operator import OperatorClient
@@ -99,7 +100,7 @@ class Bench:
             boards=BoardFacts(self.folder.trace, self.topology.boards()),
         )
         self.bus_ports = BusPorts.of(bench_json.endpoints(setup))
-        self.hmi = HmiClient(setup.ports.hmi)
+        self.hmi = HmiClient(setup.ports.hmi, code=setup.secrets.pairing_code)
         self.jobs = Jobs(
             setup,
             firmware=self.firmware,
@@ -192,7 +193,7 @@ class Bench:
         return [str(bus.channel) for bus in self.topology.buses.values() if bus.interface == "socketcan"]
 
     def publish(self) -> None:
-        """Write bench.json. A reader sees the old or the new one, never a part."""
+        """Write bench.json, for this user only. A reader sees the old or the new one, never a part."""
         content = {
             "pid": os.getpid(),
             "started_at": time.time(),
@@ -209,10 +210,8 @@ class Bench:
             },
             "campaign": asdict(self.jobs.campaign) if self.jobs.campaign else None,
         }
-        # Written beside it and renamed: `otabench status` in another terminal may read at any moment.
-        fresh = self.folder.bench_json.with_suffix(".new")
-        fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        fresh.replace(self.folder.bench_json)
+        # A whole new file each time: `otabench status` in another terminal may read at any moment.
+        private_files.write(self.folder.bench_json, json.dumps(content, indent=1))
 
 
 def _start_broker_and_recorders(bench: Bench, say: Say) -> None:

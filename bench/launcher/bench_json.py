@@ -16,6 +16,7 @@ def endpoints(setup: RunSetup) -> dict[str, Any]:
         "vin": setup.topology.vehicle.vin,
         "hmi": f"http://localhost:{setup.ports.hmi}",
         "hmi_port": setup.ports.hmi,
+        "hmi_pairing_code": setup.secrets.pairing_code,
         "cloud": {
             "grpc": f"{LOOPBACK}:{setup.ports.grpc}",
             "artifacts": f"http://{LOOPBACK}:{setup.ports.artifacts}/artifacts/",

@@ -18,7 +18,7 @@ from otabench.bench import run_folder, run_mark
 from otabench.bench.errors import BenchError
 from otabench.bench.run_folder import RunFolder
 
-_SECRETS: Final = frozenset({"security_secret"})
+_SECRETS: Final = frozenset({"security_secret", "hmi_pairing_code", "control_token"})
 """Keys of the processes' configuration files whose values are secret themselves; all others are paths of files."""
 REMOVED: Final = "removed when the run ended"
 

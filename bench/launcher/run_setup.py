@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from otabench.bench.gateway.hmi import pairing
 from otabench.bench.launcher.key_folder import KeyFolder
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.run_folder import RunFolder
@@ -27,6 +29,14 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class RunSecrets:
+    """What opens the driver's page and the control ports of one run."""
+
+    pairing_code: str = field(default_factory=pairing.new_code)
+    control_token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+@dataclass(frozen=True)
 class RunSetup:
     """What one run is made from. It is complete before the first process starts, and never changes."""
 
@@ -35,6 +45,7 @@ class RunSetup:
     folder: RunFolder
     keys_dir: Path
     ports: Ports
+    secrets: RunSecrets = field(default_factory=RunSecrets)
 
     @property
     def keys(self) -> KeyFolder:

@@ -45,7 +45,7 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
     bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     browser = start_browser(tmp_path)
     try:
-        browser.get(bench.hmi.url)
+        browser.get(bench.hmi.link)
         wait = WebDriverWait(browser, PATIENCE_S)
         install = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, '[data-testid="install"]'))
         assert "Smoother cold start." in browser.find_element(By.TAG_NAME, "body").text

@@ -1,8 +1,7 @@
 """Which requests the HMI accepts, and the security headers of its answers.
 
 The headers alone show whether a request is meant for this page (``foreign_host``) and whether a decision comes from the page itself
-(``foreign_origin``). They do not show who sits in front of the screen: whoever reaches the port may press the buttons, so the page
-is served on loopback by default.
+(``foreign_origin``). They do not show who sends it: ``access`` asks for the session.
 
 Rules:
 

@@ -13,8 +13,12 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from otabench.bench.gateway.hmi.access import Gatekeeper
 from otabench.bench.gateway.hmi.app import create_app
+from otabench.bench.gateway.hmi.connections import Connections
 from otabench.bench.gateway.hmi.model import HmiModel
+from otabench.bench.gateway.hmi.pairing import Pairing
+from otabench.bench.gateway.hmi.protocol import LimitedConfig
 
 
 class HmiPortError(Exception):
@@ -22,7 +26,7 @@ class HmiPortError(Exception):
 
 
 class HmiServer:
-    """Serves the HMI; ``async with HmiServer(model, host=…, port=…)`` is up inside the block and gone after it.
+    """Serves the HMI; ``async with HmiServer(model, pairing, host=…, port=…)`` is up inside the block and gone after it.
 
     Attributes:
         host: the address it listens on.
@@ -32,14 +36,16 @@ class HmiServer:
         HmiPortError: when it is made, before anything runs.
     """
 
-    def __init__(self, model: HmiModel, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, model: HmiModel, pairing: Pairing, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         self._socket = _listen(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
-        self._app = create_app(model)
+        connections = Connections()
+        self._app = create_app(model, Gatekeeper(pairing, connections))
         self._server = _Server(
-            uvicorn.Config(
+            LimitedConfig(
                 self._app,
+                connections=connections,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -47,7 +53,6 @@ class HmiServer:
                 lifespan="off",
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=64,
             )
         )
         self._task: asyncio.Task[None] | None = None

@@ -39,6 +39,7 @@ def gateway(
         mqtt_port=setup.ports.mqtt,
         hmi_host=LOOPBACK,
         hmi_port=setup.ports.hmi,
+        hmi_pairing_code=setup.secrets.pairing_code,
         conditions=setup.topology.condition_sources(),
         line_payload_bytes_per_s=line_payload_bytes_per_s,
         timing=GatewayTiming.model_validate(timing),

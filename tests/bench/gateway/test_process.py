@@ -18,6 +18,7 @@ import pytest
 
 from otabench.bench.gateway.process import read_config
 from otabench.proto.job_states import JobState
+from tests.bench.gateway.hmi.serving import CODE
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World
 from tests.waiting import PATIENCE_S
 
@@ -44,7 +45,7 @@ class Gateway:
 
 async def _install(url: str) -> None:
     """Decide as the page's button does."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as page:
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {CODE}"}, trust_env=False) as page:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             state = (await page.get("/api/state")).json()
@@ -167,7 +168,7 @@ def test_a_wrong_configuration_names_the_key(tmp_path: Path, changes: dict[str, 
 
 def _write(world: World, **changes: Any) -> Path:
     path = world.folder / "gateway.json"
-    fields = {"hmi_port": _free_port(), "hmi_host": "127.0.0.1", **changes}
+    fields = {"hmi_port": _free_port(), "hmi_host": "127.0.0.1", "hmi_pairing_code": CODE, **changes}
     path.write_text(world.config(**fields).model_dump_json())
     return path
 

@@ -1,7 +1,9 @@
 // The stream of states: keeps one EventSource open, and reports when it is lost and when it is back.
 // EventSource comes back by itself after a network error, but gives up after an HTTP error, and never notices a gateway that hangs:
-// a closed one is opened anew, and a silent one is asked for its health.
+// a closed one is opened anew, and a silent one is asked for its health. A gateway that no longer accepts this display's session closes it
+// too; the page is then loaded anew, and becomes the pairing form.
 
+const UNAUTHORIZED = 401;
 const REOPEN_MS = 2000;
 const SILENCE_MS = 20000;
 const HEALTH_TIMEOUT_MS = 5000;
@@ -33,8 +35,14 @@ export function connect(run, { onState, onLink }) {
     });
     source.addEventListener("error", () => {
       onLink(false);
-      if (source.readyState === EventSource.CLOSED) reopening ??= setTimeout(open, REOPEN_MS);
+      if (source.readyState === EventSource.CLOSED) reopening ??= setTimeout(reopen, REOPEN_MS);
     });
+  };
+
+  const reopen = async () => {
+    const answer = await fetch("/api/state", { signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS), cache: "no-store" }).catch(() => null);
+    if (answer?.status === UNAUTHORIZED) location.reload();
+    else open();
   };
 
   setInterval(async () => {

@@ -11,7 +11,7 @@ import otabench.bench.gateway.hmi.app as hmi_app
 from tests.bench.gateway.hmi.browser import console_errors, resize, start_browser
 from tests.bench.gateway.hmi.display import Display
 from tests.bench.gateway.hmi.memory_model import MemoryModel
-from tests.bench.gateway.hmi.serving import serving
+from tests.bench.gateway.hmi.serving import CODE, serving
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +28,7 @@ def page(browser: Chrome) -> Iterator[Display]:
         patch.setattr(
             hmi_app, "_EVENT_INTERVAL_S", 0.005
         )  # many states are shown; ``test_events`` holds the real interval
-        browser.get(url)
+        browser.get(f"{url}/pair/{CODE}")
         yield Display(browser, model, url)
 
 
@@ -36,8 +36,8 @@ def page(browser: Chrome) -> Iterator[Display]:
 def display(page: Display) -> Display:
     """The idle page, loaded once for all tests: a kernel in a kernel takes its time over every page load."""
     page.model.reset()
-    if not page.browser.current_url.startswith(page.url):  # the browser is shared: another test went elsewhere
-        page.browser.get(page.url)
+    if not page.browser.current_url.startswith(f"{page.url}/"):  # the browser is shared: another test went elsewhere
+        page.browser.get(f"{page.url}/pair/{CODE}")
     resize(page.browser, 1280, 800)
     page.wait_for_state("IDLE")
     page.workshop(on=False)

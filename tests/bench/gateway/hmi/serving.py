@@ -6,9 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from otabench.bench.gateway.hmi.model import HmiModel
+from otabench.bench.gateway.hmi.pairing import Pairing
 from otabench.bench.gateway.hmi.server import HmiServer
+
+CODE: Final = "K7QM-2XFD-9RTP-AB3C"
 
 
 @contextmanager
@@ -18,7 +22,7 @@ def serving(model: HmiModel, *, port: int = 0) -> Iterator[str]:
     Raises:
         AssertionError: the server did not stop within five seconds.
     """
-    server = HmiServer(model, port=port)
+    server = HmiServer(model, Pairing(CODE), port=port)
     up = threading.Event()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()

@@ -11,9 +11,13 @@ import httpx
 import pytest
 
 import otabench.bench.gateway.hmi.app as hmi_app
+from otabench.bench.gateway.hmi.access import Gatekeeper
+from otabench.bench.gateway.hmi.connections import Connections
 from otabench.bench.gateway.hmi.model import Decision, HmiState
+from otabench.bench.gateway.hmi.pairing import Pairing
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.memory_model import OFFER, VIN, MemoryModel
+from tests.bench.gateway.hmi.serving import CODE
 
 INSTALL = {"job_id": "job-1", "decision": "install"}
 STATIC = Path(hmi_app.__file__).parent / "static"
@@ -22,9 +26,13 @@ STATIC = Path(hmi_app.__file__).parent / "static"
 def ask(
     model: MemoryModel, method: str, path: str, *, base: str = "http://localhost:8080", **kwargs: Any
 ) -> httpx.Response:
+    """Return the answer to a request that has the pairing code."""
+
     async def call() -> httpx.Response:
-        transport = httpx.ASGITransport(app=hmi_app.create_app(model), client=("127.0.0.1", 4711))
-        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+        app = hmi_app.create_app(model, Gatekeeper(Pairing(CODE), Connections()))
+        transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 4711))
+        bearer = {"Authorization": f"Bearer {CODE}"}
+        async with httpx.AsyncClient(transport=transport, base_url=base, headers=bearer) as client:
             return await client.request(method, path, **kwargs)
 
     return asyncio.run(call())

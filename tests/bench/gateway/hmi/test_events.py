@@ -13,9 +13,13 @@ import fastapi.routing
 import httpx
 import pytest
 
+from otabench.bench.gateway.hmi.pairing import Pairing
 from otabench.bench.gateway.hmi.server import HmiPortError, HmiServer
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.memory_model import OFFER, MemoryModel
+from tests.bench.gateway.hmi.serving import CODE
+
+BEARER = {"Authorization": f"Bearer {CODE}"}
 
 Events = AsyncIterator[dict[str, str]]
 
@@ -48,8 +52,8 @@ def over_socket(model: MemoryModel, story: Callable[[httpx.AsyncClient, HmiServe
     async def main() -> None:
         async with (
             asyncio.timeout(30),
-            HmiServer(model, port=0) as server,
-            httpx.AsyncClient(base_url=server.url, trust_env=False) as client,
+            HmiServer(model, Pairing(CODE), port=0) as server,
+            httpx.AsyncClient(base_url=server.url, headers=BEARER, trust_env=False) as client,
         ):
             await story(client, server)
 
@@ -171,8 +175,8 @@ def test_server_stops_at_once_with_streams_open(caplog: pytest.LogCaptureFixture
     model = MemoryModel()
 
     async def main() -> float:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            server = HmiServer(model, port=0)
+        async with httpx.AsyncClient(headers=BEARER, trust_env=False) as client:
+            server = HmiServer(model, Pairing(CODE), port=0)
             running = asyncio.create_task(server.run())
             async with client.stream("GET", f"{server.url}/api/events") as response:
                 events = events_of(response)
@@ -190,9 +194,9 @@ def test_server_stops_at_once_with_streams_open(caplog: pytest.LogCaptureFixture
 
 def test_cancelled_server_is_gone() -> None:
     async def main() -> None:
-        server = HmiServer(MemoryModel(), port=0)
+        server = HmiServer(MemoryModel(), Pairing(CODE), port=0)
         running = asyncio.create_task(server.run())
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(headers=BEARER, trust_env=False) as client:
             assert (await client.get(f"{server.url}/healthz")).status_code == 200
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -207,4 +211,4 @@ def test_port_in_use_says_where_why_and_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(HmiPortError, match=rf"127\.0\.0\.1:{port}: address already in use; .*hmi_port"):
-            HmiServer(MemoryModel(), port=port)
+            HmiServer(MemoryModel(), Pairing(CODE), port=port)

@@ -17,7 +17,7 @@ from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, resize
 from tests.bench.gateway.hmi.display import Display
 from tests.bench.gateway.hmi.memory_model import IDLE_ECUS, OFFER, VIN, MemoryModel
-from tests.bench.gateway.hmi.serving import serving
+from tests.bench.gateway.hmi.serving import CODE, serving
 
 pytestmark = pytest.mark.browser
 
@@ -259,11 +259,26 @@ def test_long_texts_and_many_units_fit_a_car_display_and_a_narrow_window(display
     assert console_errors(display.browser) == []
 
 
+def test_a_display_is_paired_by_the_code_of_the_bench(browser: Chrome) -> None:
+    with serving(MemoryModel(**OFFER)) as url:
+        browser.get(url)  # cookies have the port in their names: this one is not paired
+        shown = Display(browser, MemoryModel(), url)
+        assert VIN not in browser.page_source
+        shown.find("code").send_keys("K7QM-2XFD-9RTP-AB3D", Keys.ENTER)
+        shown.wait(lambda: "not the pairing code" in shown.find("error").text)
+        shown.find("code").clear()
+        shown.find("code").send_keys(CODE.lower(), Keys.ENTER)
+        shown.wait_for_state("WAITING_FOR_APPROVAL")
+        assert shown.find("vin").text == VIN
+        assert browser.execute_script("return document.cookie") == ""  # HttpOnly
+    console_errors(browser)  # the refused code is one
+
+
 def test_lost_gateway_is_seen_and_its_return_shows_the_new_state(browser: Chrome) -> None:
     requested_hosts(browser)
     with serving(MemoryModel(**{**OFFER, "seq": 500})) as url:
         resize(browser, 1280, 800)
-        browser.get(url)
+        browser.get(f"{url}/pair/{CODE}")
         before = Display(browser, MemoryModel(), url)
         before.wait_for_state("WAITING_FOR_APPROVAL")
         assert not before.find("lost").is_displayed()
