@@ -183,7 +183,9 @@ def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, E
     for ecu, made in bench.firmware.items():
         image = made.get(target_version or (after[ecu].version if ecu in after else ""))
         if image is not None:
-            sizes[ecu] = image.length_bytes
+            # Of a program file only what is in it crosses the bus; the file itself is longer, as text.
+            segments = image.payload.segments if image.payload is not None else ()
+            sizes[ecu] = sum(segment.length for segment in segments) or image.length_bytes
     return sizes
 
 

@@ -20,6 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from otabench.bench.gateway.vehicle import EcuImage, Payload
 from otabench.bench.uds.endpoint import EcuEndpoint
 
+RECORDS_FOLDER: Final = "ecus"
+FORMER_FOLDER: Final = "former"
+"""Names in the gateway's state folder."""
 _KEPT: Final = 2
 """The image that runs and the one before: until a job has ended, both may be needed."""
 
@@ -132,6 +135,13 @@ class FormerImages:
             return None
         payload = None if given.file_format is None else Payload(given.file_format, given.start_address)
         return _former(like, version, given.file, given.file.stat().st_size, payload)
+
+    def has(self, endpoint: EcuEndpoint, version: str) -> bool:
+        """Return whether the image of a version that an ECU ran is at hand."""
+        if any(kept.version == version for kept in self._known(endpoint.name).values()):
+            return True
+        given = endpoint.former_image
+        return given is not None and given.version == version and given.file.is_file()
 
     def _known(self, ecu: str) -> dict[Path, _Kept]:
         known = {}

@@ -164,7 +164,16 @@ class SequenceRuns:
     def _program(self, material: Material, *, sender: ProgressSender, total: int, note: str) -> None:
         counter = _ByteCounter(sender, total, note)
         self._attempts += 1
-        self._runner(material, on_bytes=counter.on_bytes).run(self._profile.sequences.programming)
+        runner = self._runner(material, on_bytes=counter.on_bytes)
+        runner.run(self._profile.sequences.programming)
+        totals = runner.totals
+        self._client.emit(
+            "flash.transfer",
+            kind="full",
+            bytes=totals.bytes,
+            duration_s=round(totals.duration_s, 6),
+            bytes_per_s=round(totals.bytes / totals.duration_s, 1) if totals.duration_s > 0 else 0.0,
+        )
 
     def _await_answer(self, deadline: Deadline, *, lost: FlashError) -> None:
         """Wait until the ECU answers anything. Raises the failure that made it necessary if it does not come back."""

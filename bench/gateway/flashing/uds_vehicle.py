@@ -25,7 +25,7 @@ from otabench.bench.gateway.flashing.entering import enter_all
 from otabench.bench.gateway.flashing.finishing import finish_bus
 from otabench.bench.gateway.flashing.programming import BusProgramming
 from otabench.bench.gateway.flashing.progress import ProgressSender
-from otabench.bench.gateway.flashing.records import EcuRecords, FormerImages
+from otabench.bench.gateway.flashing.records import FORMER_FOLDER, RECORDS_FOLDER, EcuRecords, FormerImages
 from otabench.bench.gateway.flashing.sequence_ecu import SequenceEcu
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds.bus_link import BusLink, ChannelOpener
@@ -61,8 +61,8 @@ class UdsVehicle:
             groups.setdefault(bus_key(endpoint), []).append(endpoint)
         self._links = [BusLink(endpoints, trace, opener=opener) for endpoints in groups.values()]
         self._link_of = {name: link for link in self._links for name in link.endpoints}
-        self._records = EcuRecords(config.state_dir / "ecus")
-        self._former = FormerImages(config.state_dir / "former")
+        self._records = EcuRecords(config.state_dir / RECORDS_FOLDER)
+        self._former = FormerImages(config.state_dir / FORMER_FOLDER)
         self._sequence_ecus: dict[str, SequenceEcu] = {}
 
     def identify(self) -> Mapping[str, EcuIdentity]:

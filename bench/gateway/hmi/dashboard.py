@@ -30,6 +30,8 @@ _OF_ONE_JOB: Final[dict[str, Any]] = {
         "progress_percent",
         "conditions",
         "is_paused",
+        "stops_working",
+        "has_no_way_back",
     )
 }
 """Fields that the next job must not inherit."""

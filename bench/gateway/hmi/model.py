@@ -125,6 +125,10 @@ class HmiState(_Model):
     obstacle: Obstacle | None = None
     conditions: tuple[ConditionView, ...] = ()
     """What the vehicle must meet before the update may be installed, as last read."""
+    stops_working: bool = False
+    """Whether a control unit does not work while the update is installed."""
+    has_no_way_back: bool = False
+    """Whether a control unit could not be brought back if the update failed."""
     is_paused: bool = False
     """Whether the job waits for a condition that was lost."""
     deferred_until: float | None = None

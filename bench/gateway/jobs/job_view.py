@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.errors import ManifestRefused
+from otabench.bench.gateway.flashing.consequences import foresee
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.job_progress import JobProgress
@@ -20,6 +21,8 @@ class JobView:
         self._progress = progress
         self._dashboard = dashboard
         self._line_payload_bytes_per_s = config.line_payload_bytes_per_s
+        self._ecus = {ecu.name: ecu for ecu in config.ecus}
+        self._state_dir = config.state_dir
         self._bus_of = {ecu.name: bus_key(ecu) for ecu in config.ecus}
 
     def show(self, job: JobRecord) -> None:
@@ -36,6 +39,9 @@ class JobView:
             bus_of=self._bus_of,
             line_payload_bytes_per_s=self._line_payload_bytes_per_s,
         )
+        consequences = foresee(
+            [self._ecus[each.ecu] for each in plan.ecus], job.from_versions, state_dir=self._state_dir
+        )
         download_bytes = sum(transfer.file.length for transfer in transfers)
         self._dashboard.show_job(
             job,
@@ -43,6 +49,8 @@ class JobView:
             release_notes=plan.custom.release_notes,
             download_bytes=download_bytes,
             expected_duration_s=times.installing_s,
+            stops_working=bool(consequences.stop_working),
+            has_no_way_back=bool(consequences.without_way_back),
             progress_percent=self._progress.enter(job.state, times=times, download_bytes=download_bytes),
         )
 

@@ -7,6 +7,7 @@ A 36 whose answer was lost is sent again with the same counter: a server acknowl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from otabench.bench.uds.errors import EcuContradicts, EcuLost
 from otabench.bench.uds.sequence.asking import Asker, example_of
@@ -17,6 +18,14 @@ from otabench.bench.uds.sequence.template import TemplateError
 from otabench.bench.uds.sequence.tester import Tester
 
 
+@dataclass
+class Totals:
+    """What was transferred (36) so far, and how long that took."""
+
+    bytes: int = 0
+    duration_s: float = 0.0
+
+
 class Downloader:
     """Sends blocks to one ECU.
 
@@ -25,6 +34,9 @@ class Downloader:
         asker: sends its requests.
         run_steps: carries out the steps between 34 and the first 36.
         on_bytes: called with the number of data bytes that the ECU has accepted in this download.
+
+    Attributes:
+        totals: of all finished downloads.
     """
 
     def __init__(
@@ -39,6 +51,7 @@ class Downloader:
         self._asker = asker
         self._run_steps = run_steps
         self._on_bytes = on_bytes
+        self.totals = Totals()
 
     def send(self, step: Download, scope: RunScope) -> None:
         """Send the block of the loop.
@@ -64,8 +77,10 @@ class Downloader:
             request, example = step.exit.render(scope), example_of(step.exit_answer, scope)
             answer = self._asker.ask(step, request, "37 transfer exit", p2_s=step.transfer_p2_s, example=example)
             self._asker.require(step.exit_answer, answer, scope, "37 transfer exit")
+        self.totals.bytes += done
+        self.totals.duration_s += duration_s
         self._tester.emit(
-            "flash.transfer",
+            "flash.block",
             kind=block.kind.value,
             bytes=done,
             duration_s=round(duration_s, 6),

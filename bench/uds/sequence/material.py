@@ -141,8 +141,8 @@ class Layout(BaseModel):
 def lay_out(material: Material, layout: Layout) -> Material:
     """Return the material with its blocks cut at areas, application blocks aligned and joined, and areas to erase in whole sectors.
 
-    Compressed or encrypted blocks stay as they are, because their bytes are not the bytes of the memory. Blocks with records and drivers in
-    RAM stay as they are, too.
+    Compressed or encrypted blocks stay as they are, because their bytes are not the bytes of the memory. Drivers in RAM stay as they are,
+    too, and so do the records of a file: what fills gaps is not among them.
     """
     cut = [part for block in material.blocks for part in _cut(block, layout.areas)]
     drivers = [block for block in cut if block.kind is not BlockKind.APPLICATION]
@@ -181,9 +181,9 @@ def _in_area(block: Block, area: Area | None) -> Block:
 def _joined(blocks: Iterable[Block], layout: Layout) -> list[Block]:
     joined: list[Block] = []
     for block in blocks:
-        new = block if block.data_format or block.records else _aligned(block, layout)
+        new = block if block.data_format else _aligned(block, layout)
         last = joined[-1] if joined else None
-        plain = last is not None and not (last.data_format or new.data_format or last.records or new.records)
+        plain = last is not None and not (last.data_format or new.data_format)
         # Parts of a block that was cut meet at the border of an area: there they stay apart.
         plain = plain and not any(block.address in (area.address, area.end) for area in layout.areas)
         if last is not None and plain and new.address - _end(last) <= layout.max_gap_bytes:
@@ -203,13 +203,14 @@ def _aligned(block: Block, layout: Layout) -> Block:
 
 def _one(first: Block, second: Block, fill: int) -> Block:
     """Return two blocks joined. If alignment made them overlap, bytes of the program replace the fill bytes of the other block."""
+    records = first.records + second.records
     gap = second.address - _end(first)
     if gap >= 0:
-        return replace(first, data=first.data + bytes((fill,)) * gap + second.data)
+        return replace(first, data=first.data + bytes((fill,)) * gap + second.data, records=records)
     shared = -gap
     ours, theirs = first.data[-shared:], second.data[:shared]
     mixed = bytes(a if b == fill else b for a, b in zip(ours, theirs, strict=True))
-    return replace(first, data=first.data[:-shared] + mixed + second.data[shared:])
+    return replace(first, data=first.data[:-shared] + mixed + second.data[shared:], records=records)
 
 
 def _end(block: Block) -> int:

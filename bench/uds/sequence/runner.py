@@ -18,7 +18,7 @@ from typing import Final
 
 from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError, ProfileInvalid
 from otabench.bench.uds.sequence.asking import Asker, example_of
-from otabench.bench.uds.sequence.downloads import Downloader
+from otabench.bench.uds.sequence.downloads import Downloader, Totals
 from otabench.bench.uds.sequence.material import Block, EraseArea
 from otabench.bench.uds.sequence.profile import Times
 from otabench.bench.uds.sequence.scope import RunScope
@@ -70,6 +70,11 @@ class Runner:
         self._times = times
         self._asker = Asker(tester)
         self._downloader = Downloader(tester, self._asker, run_steps=self._run_all, on_bytes=on_bytes)
+
+    @property
+    def totals(self) -> Totals:
+        """What was transferred so far."""
+        return self._downloader.totals
 
     def run(self, sequence: Sequence) -> None:
         """Carry out all steps.

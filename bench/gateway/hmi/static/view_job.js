@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { bytes, duration, moment } from "./format.js";
 import { icon } from "./icons.js";
 import { idleWords } from "./idle.js";
-import { ENDINGS, PAUSED, STEPS, jobState, obstacle, running as runningWords } from "./words.js";
+import { ENDINGS, NO_WAY_BACK, PAUSED, STEPS, STOPS_WORKING, jobState, obstacle, running as runningWords } from "./words.js";
 
 /** The large card. */
 export function jobSection(state, ui, actions) {
@@ -72,6 +72,7 @@ function offer(state, ui, actions) {
         state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
         fact("chip", "Control units", String(state.ecus.length), "fact fact-more"),
       ),
+      !deferred && warnings(state),
       !deferred && conditionList(state),
       state.release_notes && h("div", { class: "notes-frame" },
         h("h2", { id: "notes-title", class: "section-title" }, "What is new"),
@@ -86,6 +87,11 @@ function offer(state, ui, actions) {
     ),
   ];
 }
+
+const warnings = (state) => [
+  state.stops_working && h("p", { class: "lead", "data-testid": "stops-working" }, icon("warn"), STOPS_WORKING),
+  state.has_no_way_back && h("p", { class: "lead", "data-testid": "no-way-back" }, icon("warn"), NO_WAY_BACK),
+];
 
 const fact = (sign, name, value, look = "fact") => h("div", { class: look }, icon(sign), h("dt", {}, name), h("dd", {}, value));
 
@@ -102,6 +108,7 @@ function running(state, ui) {
       campaign(state),
       h("p", { class: "lead", "data-testid": state.is_paused ? "paused" : null }, state.is_paused ? PAUSED.text : words.text),
       state.is_paused && conditionList(state, { onlyUnmet: true }),
+      !state.is_paused && state.stops_working && h("p", { class: "lead", "data-testid": "stops-working" }, icon("warn"), STOPS_WORKING),
       hindered(state, ui),
       reason(state.reason, "warn", ui),
     ),

@@ -20,6 +20,9 @@ const REVERTING = {
   text: "The new software could not be put into use. The control units go back to the previous version. Please leave the vehicle switched on.",
 };
 
+/** What the driver has to know before the update, and while it runs. */
+export const STOPS_WORKING = "Part of the vehicle does not work while this update is installed. Please park it and leave it parked.";
+export const NO_WAY_BACK = "If this update fails, a workshop has to repair the vehicle.";
 export const PAUSED = {
   title: "Update paused",
   text: "Nothing has been changed yet. The update goes on by itself as soon as the vehicle is ready again.",

@@ -33,8 +33,10 @@ def test_update_from_offer_to_success(display: Display) -> None:
     assert display.row("engine", "versions").endswith("1.0.0")
 
     # given an offer
-    model.show(**{**OFFER, "job_id": "job-put-away"})
+    model.show(**{**OFFER, "job_id": "job-put-away", "stops_working": True, "has_no_way_back": True})
     display.wait_for_state("WAITING_FOR_APPROVAL")
+    assert "does not work while this update is installed" in display.find("stops-working").text
+    assert "a workshop has to repair" in display.find("no-way-back").text
     page = display.browser.find_element(By.ID, "job").text
     assert "Autumn release" in page
     assert "190 KiB" in page

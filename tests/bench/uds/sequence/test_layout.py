@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otabench.bench.uds.sequence.material import Block, BlockKind, EraseArea, Layout, Material, lay_out
+from otabench.bench.uds.sequence.material import Area, Block, BlockKind, EraseArea, Layout, Material, lay_out
 
 DRIVER = Block(0x2000_0001, b"driver", BlockKind.DRIVER)
 
@@ -72,9 +73,35 @@ def test_blocks_that_share_no_unit_are_never_overlapped() -> None:
     assert laid.blocks[0].data == b"a" + b"\xff" * 7 + b"b" + b"\xff" * 7
 
 
-def test_compressed_blocks_and_records_stay_as_they_are() -> None:
-    blocks = (Block(0x101, b"abc", data_format=0xAA, block_id=7), Block(0x203, b"de", records=((0x203, b"de"),)))
+def test_compressed_blocks_stay_as_they_are() -> None:
+    blocks = (Block(0x101, b"abc", data_format=0xAA, block_id=7),)
     assert lay_out(Material(blocks), Layout(align_bytes=16, max_gap_bytes=1000)).blocks == blocks
+
+
+def test_a_program_of_lines_is_laid_out_as_any_other_and_its_lines_stay() -> None:
+    lines = ((0x203, b"de"), (0x209, b"f"))
+    blocks = (Block(0x203, b"de", records=lines[:1]), Block(0x209, b"f", records=lines[1:]))
+    (block,) = lay_out(Material(blocks), Layout(align_bytes=8, max_gap_bytes=8)).blocks
+    assert (block.address, block.data) == (0x200, b"\xff\xff\xffde\xff\xff\xff\xfff" + b"\xff" * 6)
+    assert block.records == lines
+
+
+def test_a_program_is_cut_at_the_borders_of_areas() -> None:
+    areas = (Area(address=0x100, length=0x10, id=7), Area(address=0x2000, length=0x100, kind=BlockKind.DRIVER, id=0x30))
+    given = Material((Block(0x108, bytes(range(16)), records=((0x108, b"a"), (0x114, b"b"))), Block(0x2010, b"driver")))
+    laid = lay_out(given, Layout(areas=areas, max_gap_bytes=0x1000))
+    assert [(each.kind, each.address, len(each.data), each.block_id) for each in laid.blocks] == [
+        (BlockKind.DRIVER, 0x2010, 6, 0x30),
+        (BlockKind.APPLICATION, 0x108, 8, 7),
+        (BlockKind.APPLICATION, 0x110, 8, 0),
+    ]
+    assert [each.records for each in laid.blocks[1:]] == [((0x108, b"a"),), ((0x114, b"b"),)]
+    assert laid.areas() == (EraseArea(0x108, 8), EraseArea(0x110, 8)), "RAM is not erased"
+
+
+def test_areas_that_overlap_are_refused() -> None:
+    with pytest.raises(ValueError, match="those at 0x100 and 0x108 overlap"):
+        Layout(areas=(Area(address=0x100, length=16), Area(address=0x108, length=1)))
 
 
 def test_the_erase_list_of_the_file_wins_over_its_blocks() -> None:

@@ -203,7 +203,7 @@ class TestDownloads:
         assert [each[:2].hex() for each in ecu.sent] == ["3400", "3601", "37", "3400", "3601", "3602", "3603", "37"]
         assert sent(ecu)[3] == "34 00 44 08 00 00 00 00 00 00 46"
         assert b"".join(each[2:] for each in ecu.sent[4:7]) == APP.data
-        transfers = [data for event, data in ecu.events if event == "flash.transfer"]
+        transfers = [data for event, data in ecu.events if event == "flash.block"]
         assert [(each["kind"], each["bytes"], each["block_bytes"]) for each in transfers] == [
             ("driver", 6, 32),
             ("application", 70, 32),
