@@ -237,4 +237,4 @@ def _write(out: Path, data: bytes, statement: Statement) -> PackedProgram:
 
 
 def _statement_path(file: Path) -> Path:
-    return file.with_name(file.name + _STATEMENT)
+    return file.parent / f"{file.name}{_STATEMENT}"  # not with_name, which refuses a folder such as `.`
