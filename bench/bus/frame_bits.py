@@ -1,5 +1,8 @@
 """How long a CAN frame is on the wire: CRC, stuff bits and interframe space counted bit by bit.
 
+    classic_frame_bits(0x7E0, bytes(8))                  # 127 bits, of which 16 are stuffed
+    fd_frame_bits(0x7E0, bytes(range(64))).duration_s(500_000, 2_000_000)    # 0.0003495 s
+
 Two figures follow from them: the rate at which a queueing discipline must run so that a virtual bus carries as much as a real
 one, and the maximum payload rate of a line. Pure: no socket, no clock.
 

@@ -1,5 +1,8 @@
 """What `ip` reports about a CAN interface: the one reader of ``ip -json -details -statistics link``.
 
+    read("can0").state                                    # "ERROR-ACTIVE"
+    [link.channel for link in read_kind("can") if link.is_off_bus]
+
 ``parse`` is pure; ``read`` and ``read_kind`` ask `ip`. Older versions of `ip` and drivers without a controller leave members out, so
 nothing but the interface's name is taken for granted. What a state means is for ``doctor.links`` (a machine) and
 ``pytest_plugin.counters`` (before and after a test); ``bus.environment`` needs less and reads sysfs, which starts no process.

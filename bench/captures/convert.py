@@ -1,5 +1,8 @@
 """Captures from one format into another, by suffix: ``.log`` (candump), ``.pcap``, ``.pcapng``, ``.blf``, ``.asc``, ``.trc``, ``.csv``.
 
+    convert(Path("bus.log"), Path("bus.blf"))             # the number of frames in bus.blf
+    convert(Path("bus.pcapng"), Path("bus.trc"), lossy=True, say=print)
+
 Rules:
 
 * What the new format cannot hold is refused, or with ``lossy`` left out and counted by its name. Names of channels and directions

@@ -2,6 +2,9 @@
 
 The bytes of each record. Pure: frames in, bytes out.
 
+    channel, frame = parse_candump_line("(1700000000.000001) can0 7E0#023E00")
+    candump_line(frame, channel)                          # the same line, with its line end
+
 Rules:
 
 * A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI

@@ -1,4 +1,10 @@
-"""What was on a line, counted: frames, bytes and bits of a bus and of each identifier."""
+"""What was on a line, counted: frames, bytes and bits of a bus and of each identifier.
+
+statistics = BusStatistics(bitrate=500_000, data_bitrate=500_000)
+for frame in frames:
+    statistics.count(frame)
+statistics.bits_between(start_s, end_s) / (500_000 * (end_s - start_s))    # the load in that time
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """One bench, one run at a time: a lock file for each bus, held as long as the run lasts.
 
+    with held(buses_of(topology), bench="my.bench.yaml", wait_s=60, say=print):
+        ...
+
 A bench is identified by its buses. Two bench files that name ``can0`` mean the same bench; ``vcan0`` of another kernel or network
 namespace is another bus. The kernel releases a lock when its holder ends, however it ends, so a lock is never stale. The file
 names the holder: process, user, bench, and since when. A command whose lock is held by the process that started it is refused at
@@ -56,6 +59,7 @@ def place() -> Path:
 
 def name_of(interface: str, channel: str) -> str:
     """Return the name of one bus's lock file."""
+    # For people who look into the folder. The digest behind it keeps apart what reads alike, such as a/b and a_b.
     readable = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{interface}-{channel}")
     identity = f"{interface}\0{channel}\0{_kernel_identity() if interface == 'socketcan' else ''}"
     return f"otabench-{readable[:60]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.lock"

@@ -105,6 +105,7 @@ def gate_spec(gate: ControlPort, channel: str, seed: int, folder: Path) -> Proce
 
 def frames(rig: OneEcuRig, gate: ControlPort) -> int:
     """Return the number of frames of an undisturbed update."""
+    # The gate counts since its start, so the update's frames are a difference.
     before = sum(gate.state()["frames"].values())
     _update(rig, rig.next_image())
     return int(sum(gate.state()["frames"].values()) - before)
@@ -112,6 +113,7 @@ def frames(rig: OneEcuRig, gate: ControlPort) -> int:
 
 def _run(rig: OneEcuRig, gate: ControlPort, point: Point, seed: int) -> Run:
     image = rig.next_image()
+    # every=0: this one frame only.
     gate.call("fault", kind=str(point.kind), first=point.frame, every=0, seed=seed + point.frame)
     return judge(rig, str(point), image, lambda image: _update(rig, image), gate.clear, LIMIT_S)
 

@@ -123,6 +123,8 @@ def _ecu_cut(rig: OneEcuRig, point: Point, image: EcuImage) -> None:
         update(vehicle, image)
     finally:
         vehicle.close()
+        # The power must be back before the judgement, also if the update has given up earlier. A timer that was never
+        # started cannot be joined.
         if back.ident is not None:
             back.join()
 
@@ -139,6 +141,8 @@ def _gateway_killed(rig: OneEcuRig, point: Point, image: EcuImage) -> None:
 
 def _killed_at(rig: OneEcuRig, point: Point, image: EcuImage) -> Stage:
     reader, writer = os.pipe()
+    # A fork, not a new interpreter: SIGKILL must hit at this message, and an interpreter would take a second to come
+    # so far, in each of hundreds of runs.
     child = os.fork()
     if child == 0:  # the gateway: it ends here, one way or the other
         status = 1
@@ -150,8 +154,10 @@ def _killed_at(rig: OneEcuRig, point: Point, image: EcuImage) -> Stage:
         finally:
             os._exit(status)
     os.close(writer)
+    # Blocks until the first stage is written, or until the child has ended and with it the last writer of the pipe.
     begun = os.read(reader, 64)
     _, status = os.waitpid(child, 0)
+    # What was written between the first read and the end.
     begun += os.read(reader, 64)
     os.close(reader)
     if not os.WIFSIGNALED(status):

@@ -24,6 +24,7 @@ from otabench.proto.image_format import Dependency, ImageVersion
 from otabench.proto.uptane import VehicleEcuCustom
 
 FULL_SIZE_BODY_BYTES: Final = 256 * 1024
+# A full-size update has thousands of operations, and the recovery after each has hundreds of its own: one second cut, not all.
 FULL_SIZE_SECOND_CUTS: Final = 1
 SMALL_BODY_BYTES: Final = 6000
 _IMAGE_OVERHEAD_BYTES: Final = 0x400

@@ -52,6 +52,7 @@ class Tap:
             return
         with self._lock:
             self.sent.append(payload[:2].hex(" ").upper())
+            # Counted under the lock: ECUs of two buses are flashed by two threads.
             is_due = len(self.sent) == self._at
         if is_due and self._moment is Moment.BEFORE:
             self._action()

@@ -101,8 +101,10 @@ def judge(
         return Run(
             point, End.WRONG, duration_s, f"it runs {version} ({state}); before that: {reason or 'nothing wrong'}"
         )
+    # An update that reports success and changed nothing is the worst of all ends: nobody would look again.
     if version == old and not reason:
         return Run(point, End.WRONG, duration_s, f"the update reported success, but {old} runs")
+    # An ECU that runs a confirmed image but refuses every later update is bricked all the same.
     again, is_stuck = _bounded(lambda: _update_again(rig), limit_s)
     if again or is_stuck:
         return Run(point, End.WRONG, duration_s, f"an undisturbed update fails afterwards: {again or 'stuck'}")
@@ -132,6 +134,8 @@ def _bounded(act: Callable[[], None], limit_s: float) -> tuple[str, bool]:
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             defect.append(error)
 
+    # A thread, because a stuck update cannot be interrupted. It is left behind as a daemon, and the run counts as
+    # WRONG.
     thread = threading.Thread(target=run, name="disturbed update", daemon=True)
     thread.start()
     thread.join(limit_s)

@@ -50,6 +50,7 @@ def render(runs: Sequence[RunSummary]) -> str:
         runs: oldest first.
     """
     drawn = list(runs)[-MAX_DRAWN:]
+    # In the order of their first run, so that an ECU keeps its color as runs are added.
     ecus = list(dict.fromkeys(ecu for run in drawn for ecu in run.ecus))
     return templates.render(
         TEMPLATE,
