@@ -158,6 +158,7 @@ class Jobs:
             WaitTimeout: it does not reach any of them in time, or it ended in another state.
             ProcessFailed: a process died meanwhile.
         """
+        # A JobState is a str, too: one state, not its letters.
         wanted = {JobState(states)} if isinstance(states, str) else {JobState(state) for state in states}
         wanted_id = job_id or (self.campaign.job_id if self.campaign else None)
         names = ", ".join(sorted(wanted))
@@ -165,6 +166,7 @@ class Jobs:
         while True:
             self._watch.update()
             job = self._watch.jobs.get(wanted_id) if wanted_id else self._watch.latest
+            # The history, not the state: a job may pass CONFIRMING between two looks.
             if job is not None and not wanted.isdisjoint(job.history):
                 if job.ended and not wanted.isdisjoint(FINAL_STATES):
                     self._wait_for_cloud(job, timeout_s=deadline.remaining_s() + _CLOUD_HEARS_S)

@@ -30,6 +30,7 @@ def remove_secrets(folder: RunFolder) -> None:
         BenchError: something cannot be removed.
     """
     try:
+        # Never follow a link: what it leads to was given to the bench, and is not this run's.
         if folder.keys.is_symlink():
             folder.keys.unlink()
         elif folder.keys.is_dir():
@@ -37,6 +38,7 @@ def remove_secrets(folder: RunFolder) -> None:
         for path in sorted(folder.configs.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             blanked = _blanked(content)
+            # A file without secrets keeps its bytes and its time.
             if blanked != content:
                 path.write_text(json.dumps(blanked, indent=1), encoding="utf-8")
     except (OSError, ValueError) as error:

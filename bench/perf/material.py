@@ -67,6 +67,7 @@ class Material:
         key.touch(mode=0o600)
         key.write_bytes(private)
         self.keys.image_public_key.write_bytes(public)
+        # One key for all roles but root: the ECU verifies Targets only (Uptane's partial verification).
         root = Root(expires=_later(), consistent_snapshot=False)
         root.add_key(self._root.public_key, "root")
         for role in ("targets", "snapshot", "timestamp"):

@@ -159,6 +159,7 @@ class OneEcuRig:
             ecus=(self.material.endpoint(bus=options.bus, isotp=options.isotp, profile=self._profile),),
             state_dir=self.material.folder,
             director_root=KeyFolder(self.material.folder).director_root,
+            # Never used: the agent, which would call it, is not part of the rig.
             cloud_grpc="127.0.0.1:1",
             timing=QUICK_TIMING,
         )
@@ -174,6 +175,7 @@ class OneEcuRig:
 
     def _image(self, version: str) -> Path:
         size = self.options.body_bytes
+        # Seeded by version and size, so that a sweep is the same in every run.
         body = random.Random(f"{version}/{size}").randbytes(size) if size < 2048 else None
         return self.material.image(version, body_bytes=size, body=body)
 

@@ -38,6 +38,7 @@ def seal(plain: bytes, *, public_key: bytes) -> bytes:
             if is_last
             else bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
         )
+        # The header is authenticated with every chunk, so that a changed length is noticed.
         piece = plain[start : start + DEFAULT_CHUNK_BYTES]
         sealed.append(bindings.crypto_secretstream_xchacha20poly1305_push(state, piece, header.pack(), tag))
     return b"".join(sealed)

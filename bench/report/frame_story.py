@@ -91,6 +91,7 @@ def tell(
             words = f"error frame: {error_classes.words(frame.can_id)}  {frame.data.hex(' ').upper()}"
             lines.append(ToldFrame(mono_ns, words))
             continue
+        # Only after error frames: the data of those are the kernel's own, and would be read as an address.
         address = address_of_frame(frame.can_id, frame.data, extended_ids=extended_ids)
         content = frame.data[len(address.prefix) :]
         name = names.get(address)
@@ -98,12 +99,14 @@ def tell(
             begun_ns, count = runs.get(address, (mono_ns, 0))
             runs[address] = (begun_ns, count + 1)
             continue
+        # Any other frame of this sender ends its run. Frames of others in between, such as flow control, do not.
         if address in runs:
             end_run(address)
         words = f"{name}  {_protocol_words(content)}" if name is not None else frame.data.hex(" ").upper()
         lines.append(ToldFrame(mono_ns, f"{frame.can_id:03X} {words}"))
     for address in list(runs):
         end_run(address)
+    # A run is added when it ends, but stands at the time at which it began.
     return sorted(lines, key=lambda line: line.mono_ns)
 
 
@@ -111,6 +114,7 @@ def _protocol_words(data: bytes) -> str:
     """Single, first and flow control frames of ISO 15765-2, without the address in front; other bytes as they are."""
     kind = data[0] >> 4 if data else None
     if kind == 0:
+        # ISO 15765-2: a length of 0 is CAN FD's escape, with the length in the second byte.
         length, start = (data[0] & 0xF, 1) if data[0] & 0xF else (data[1] if len(data) > 1 else 0, 2)
         return _with_service("single frame", data[start : start + length])
     if kind == 1 and len(data) >= 7:

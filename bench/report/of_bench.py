@@ -62,11 +62,13 @@ class Reporter:
             dtc_timeout_s: how long to wait until the gateway has read the ECUs after the job.
         """
         bench = self._bench
+        # What the ECUs reported before the job's end may be of the version before.
         since_ns = job.changed_ns if job else 0
         after = _ecu_states(bench.ecus.settled_states(since_ns=since_ns))
         events, dtcs, lines = _end_captures(bench, since_ns=since_ns, timeout_s=dtc_timeout_s if job else 0.0)
         statistics = figures.read_statistics(bench.folder.can, list(bench.topology.buses))
         result, exit_status, reason = self._verdict(job, after, target_version)
+        # No event has an empty job id, so all figures of the job are empty then.
         job_id = job.job_id if job else ""
         transfers = figures.transfers(
             events,

@@ -22,6 +22,7 @@ from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.trace import TraceEvent
 
 _ECU_COMPONENT: Final = "ecu."
+# Hundreds in a job; the flash.transfer events sum them up.
 _NOISE: Final = frozenset({"uds.exchange"})
 
 
@@ -135,6 +136,7 @@ def story(
         event
         for event in events
         if event.job_id == job_id
+        # A reset or a power cut of an ECU belongs to the story, but the ECU has no job id at that moment.
         or (event.job_id is None and event.component.startswith(_ECU_COMPONENT) and first <= event.mono_ns <= last)
     ]
     lines = [
@@ -145,6 +147,7 @@ def story(
     for bus, each in (frames or {}).items():
         lines += [(frame.mono_ns, f"{f'can.{bus}':<16} {frame.words}") for frame in each]
     lines.sort(key=lambda line: line[0])
+    # Two frames of one bus are a tenth of a millisecond apart.
     digits = 6 if frames else 3
     return [f"{(mono_ns - first) / 1e9:{digits + 6}.{digits}f} s  {words}" for mono_ns, words in lines]
 

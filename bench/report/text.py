@@ -15,6 +15,7 @@ from rich.text import Text
 
 from otabench.bench.report.figures import LIMIT_IS, BusReport, EcuReport, Report
 
+# Fixed: report.txt must not depend on the terminal in which the bench ran.
 WIDTH = 110
 
 
