@@ -315,7 +315,8 @@ def _make_primary(config: GatewayConfig) -> Primary:
         vin=config.vin,
         known=[_known_ecu(ecu) for ecu in config.ecus],
         director_root=config.director_root,
-        metadata_dir=config.state_dir / "director",
+        image_root=config.image_root,
+        metadata_dir=config.state_dir,
     )
 
 

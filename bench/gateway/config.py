@@ -47,6 +47,8 @@ class GatewayConfig(ProcessConfig):
     """Folder of database, downloads and verified metadata. It survives the process."""
     director_root: Path
     """File of the Director's Root, pinned at provisioning."""
+    image_root: Path | None = None
+    """File of the Image repository's Root, pinned at provisioning. None: the Director alone is trusted."""
     cloud_grpc: str
     """host:port"""
     tls: TlsConfig | None = None

@@ -65,7 +65,7 @@ class ManifestCheck:
         try:
             accepted = self._primary.accept(manifest.metadata, job_id=job.job_id, identities=identities)
         except ManifestRefused as error:
-            self._trace.emit("manifest.refused", job_id=job.job_id, reason=str(error))
+            self._trace.emit("manifest.refused", job_id=job.job_id, reason=str(error), kind=error.kind)
             return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {error}")
         return self._keep(job, accepted, identities=identities, artifact_base_url=manifest.artifact_base_url)
 

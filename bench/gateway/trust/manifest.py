@@ -32,7 +32,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from otabench.bench.gateway.errors import ManifestRefused
+from otabench.bench.gateway.errors import ManifestRefused, RefusalKind
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto.image_format import Dependency, ImageVersion
@@ -167,15 +167,17 @@ def judge_plan(
     """
     # Rule 2: this vehicle and this job. Otherwise a manifest of another vehicle, or of an earlier job, could be replayed.
     if plan.custom.vin != vin:
-        raise ManifestRefused(f"it is for vehicle {plan.custom.vin}, this is {vin}")
+        raise ManifestRefused(f"it is for vehicle {plan.custom.vin}, this is {vin}", kind=RefusalKind.OTHER_VEHICLE)
     if plan.custom.job_id != job_id:
-        raise ManifestRefused(f"it belongs to job {plan.custom.job_id}, not to {job_id}")
+        raise ManifestRefused(f"it belongs to job {plan.custom.job_id}, not to {job_id}", kind=RefusalKind.OTHER_JOB)
     provisioned = {ecu.name: ecu for ecu in known}
     seen: set[str] = set()
     for planned in plan.ecus:
         # Uptane: no ECU identifier may occur twice in the Targets.
         if planned.ecu in seen:
-            raise ManifestRefused(f"it names ECU {planned.ecu} (serial {planned.serial}) twice")
+            raise ManifestRefused(
+                f"it names ECU {planned.ecu} (serial {planned.serial}) twice", kind=RefusalKind.ECU_TWICE
+            )
         seen.add(planned.ecu)
         _judge_ecu(planned, provisioned[planned.ecu], identities.get(planned.ecu))
 
@@ -185,14 +187,16 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
     # Rule 3: the image is for the provisioned hardware. Its serial number is known, because ``read_plan`` found the ECU by it.
     if planned.hardware_id != known.hardware_id:
         raise ManifestRefused(
-            f"its image for {name} is for hardware {planned.hardware_id}, {name} is {known.hardware_id}"
+            f"its image for {name} is for hardware {planned.hardware_id}, {name} is {known.hardware_id}",
+            kind=RefusalKind.OTHER_HARDWARE,
         )
     if identity is None:
         raise ManifestRefused(f"what {name} runs is not known")
     # An ECU may have been replaced since it was provisioned. Its secrets and keys are then those of another ECU.
     if (identity.serial, identity.hardware_id) != (known.serial, known.hardware_id):
         raise ManifestRefused(
-            f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned"
+            f"{name} reports serial {identity.serial} ({identity.hardware_id}), but {known.serial} ({known.hardware_id}) was provisioned",
+            kind=RefusalKind.OTHER_ECU,
         )
     _judge_payload(planned, known)
     # Rule 5: neither the release counter nor the version may go back.
@@ -201,7 +205,8 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
     if has_counter and planned.release_counter < running.security_counter:
         raise ManifestRefused(
             f"its image for {name} has release counter {planned.release_counter}, "
-            f"lower than {running.security_counter} of the active slot"
+            f"lower than {running.security_counter} of the active slot",
+            kind=RefusalKind.ROLLBACK,
         )
     try:
         known.versions.check(planned.version)
@@ -210,7 +215,8 @@ def _judge_ecu(planned: PlannedEcu, known: KnownEcu, identity: EcuIdentity | Non
         raise ManifestRefused(f"{name}: {error}") from error
     if not is_newer:
         raise ManifestRefused(
-            f"its image for {name} is {planned.version}, {name} runs {identity.software_version} already"
+            f"its image for {name} is {planned.version}, {name} runs {identity.software_version} already",
+            kind=RefusalKind.ROLLBACK,
         )
 
 
@@ -234,7 +240,9 @@ def _planned(
     known = by_serial.get(custom.ecu_serial)
     # Rule 3: only provisioned ECUs.
     if known is None:
-        raise ManifestRefused(f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have")
+        raise ManifestRefused(
+            f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have", kind=RefusalKind.UNKNOWN_ECU
+        )
     # TUF allows other hash algorithms. This vehicle requires SHA-256, whatever else is listed.
     hashes = entry.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None

@@ -1,39 +1,31 @@
-"""The Uptane Primary: full verification of the Director's metadata, before anything is downloaded.
+"""The Uptane Primary: full verification of the metadata, before anything is downloaded.
 
-    primary = Primary(vin=vin, known=ecus, director_root=root_path, metadata_dir=state_dir / "director")
-    accepted = primary.accept(manifest.metadata, job_id=job_id, identities=identities)
+    primary = Primary(vin=vin, known=ecus, director_root=root_path, image_root=image_root_path, metadata_dir=state_dir)
+    accepted = primary.accept(manifest.metadata, image_metadata=manifest.image_metadata, job_id=job_id, identities=identities)
 
 ``accept`` trusts the metadata of a manifest (``GetManifest``) after these steps:
 
-1. Run python-tuf's client workflow on a copy of the metadata that was accepted before: Root, starting from the pinned one, then Timestamp,
-   Snapshot and Targets. It checks signatures, expiry, versions and hashes.
+1. Run python-tuf's client workflow (``repository``) on a copy of the Director's metadata that was accepted before: Root, starting from the
+   pinned one, then Timestamp, Snapshot and Targets. It checks signatures, expiry, versions and hashes. Then apply Uptane's rules for the
+   Director (``two_repositories``).
 2. Apply the vehicle's own rules (``manifest``, ``vehicle_versions``).
-3. Apply ``cross_checks``. The Image repository, which must list the same images, is not built yet.
-4. Make the copy the accepted metadata. Refused metadata thus never changes a stored version number, and accepted version numbers survive a
-   restart: an older manifest (replay) is refused then, too.
+3. Do step 1 with the Image repository, which must list the same images (``two_repositories``).
+4. Make both copies the accepted metadata. Refused metadata thus never changes a stored version number, and accepted version numbers survive
+   a restart: an older manifest (replay) is refused then, too.
 
 This module downloads nothing and does not depend on job states.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from otabench.bench.gateway.errors import ManifestRefused, StartError
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, judge_plan, read_plan
 from otabench.bench.gateway.trust.vehicle_versions import judge_versions
 from otabench.bench.uds.identity import EcuIdentity
-
-_ROLES_IN_ORDER: Final = ("timestamp.json", "snapshot.json", "targets.json")
-
-CrossCheck = Callable[[Plan], None]
-"""Judges a plan by another trusted source, such as the Image repository; raises ManifestRefused."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +44,11 @@ class Primary:
         vin: this vehicle.
         known: its provisioned ECUs.
         director_root: the pinned Root.
-        metadata_dir: the folder of the accepted metadata.
-        cross_checks: further judges of a plan, called after the vehicle's own rules.
+        metadata_dir: the folder of the accepted metadata: ``director`` and ``image`` in it.
+        image_root: the pinned Root of the Image repository. None: the gateway has no Image repository, and trusts the Director alone.
 
     Raises:
-        StartError: the pinned Root cannot be read, or is not a valid Root.
+        StartError: a pinned Root cannot be read, or is not a valid Root.
     """
 
     def __init__(
@@ -66,21 +58,30 @@ class Primary:
         known: Iterable[KnownEcu],
         director_root: Path,
         metadata_dir: Path,
-        cross_checks: Iterable[CrossCheck] = (),
+        image_root: Path | None = None,
     ) -> None:
         self._vin = vin
         self._known = tuple(known)
-        self._root = _read_root(director_root)
-        self._trusted_dir = metadata_dir
-        self._cross_checks = tuple(cross_checks)
+        self._root = _read_root(director_root, "director_root")
+        self._image_root = None if image_root is None else _read_root(image_root, "image_root")
+        self._director_dir = metadata_dir / "director"
+        self._image_dir = metadata_dir / "image"
 
-    def accept(self, metadata: Mapping[str, bytes], *, job_id: str, identities: Mapping[str, EcuIdentity]) -> Accepted:
+    def accept(
+        self,
+        metadata: Mapping[str, bytes],
+        *,
+        job_id: str,
+        identities: Mapping[str, EcuIdentity],
+        image_metadata: Mapping[str, bytes] | None = None,
+    ) -> Accepted:
         """Verify a manifest's metadata and store it as the accepted metadata.
 
         Args:
             metadata: signed bytes by file name ("timestamp.json", "2.root.json", …).
             job_id: the job that the manifest must belong to.
             identities: what the ECUs run now.
+            image_metadata: the Image repository's files, as ``metadata``.
 
         Raises:
             ManifestRefused: the metadata is not trusted, or not for this vehicle. The metadata accepted before is unchanged.
@@ -88,27 +89,23 @@ class Primary:
         """
         # Here and not at the top: python-tuf takes a while to import, and most runs of the gateway have no job.
         from otabench.bench.gateway.trust.repository import Repository, files_of
+        from otabench.bench.gateway.trust.two_repositories import scratch_copies, verify_director, verify_image
 
-        self._trusted_dir.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the accepted metadata, so that its files can be renamed into place on the same file system.
-        with tempfile.TemporaryDirectory(prefix="verifying-", dir=self._trusted_dir.parent) as scratch:
-            candidate = Path(scratch, "metadata")
-            if self._trusted_dir.exists():
-                shutil.copytree(self._trusted_dir, candidate)
-            candidate.mkdir(exist_ok=True)
+        with scratch_copies(self._director_dir, self._image_dir) as (director_copy, image_copy):
             # 1. Signatures, expiry, versions and hashes, on a copy of the accepted metadata.
-            director = Repository("Director", candidate, fetch=files_of(metadata), root=self._root)
-            director.refresh()
+            director = Repository("Director", director_copy, fetch=files_of(metadata), root=self._root)
+            stated = verify_director(director)
             targets = director.read("targets.json")
             # 2. The vehicle's own rules.
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
             judge_versions(plan, identities)
-            # 3. Other trusted sources.
-            for judge in self._cross_checks:
-                judge(plan)
-            # 4. Nothing was refused: the copy becomes the accepted metadata.
-            _adopt(candidate, self._trusted_dir)
+            # 3. The Image repository.
+            if self._image_root is not None:
+                verify_image(
+                    Repository("Image", image_copy, fetch=files_of(image_metadata or {}), root=self._image_root), stated
+                )
+            # 4. Nothing was refused: the copies become the accepted metadata when this block ends.
         return Accepted(plan, targets)
 
     def reread(self, targets: bytes) -> Plan:
@@ -121,29 +118,13 @@ class Primary:
         return read_plan(targets, self._known)
 
 
-def _adopt(candidate: Path, trusted_dir: Path) -> None:
-    """Move verified files to their place, each one atomically.
-
-    Timestamp moves first, because its version number is what refuses older metadata. A crash in between leaves a mixture of old and new
-    files, which TUF's workflow repairs with the next manifest.
-    """
-    (trusted_dir / "root_history").mkdir(parents=True, exist_ok=True)
-    names = [*_ROLES_IN_ORDER, "counted_under_root"]
-    names += [f"root_history/{path.name}" for path in (candidate / "root_history").iterdir()]
-    for name in names:
-        if (candidate / name).exists():
-            with (candidate / name).open("rb") as written:
-                os.fsync(written.fileno())
-            (candidate / name).replace(trusted_dir / name)
-
-
-def _read_root(path: Path) -> bytes:
+def _read_root(path: Path, name: str) -> bytes:
     try:
         root = path.read_bytes()
     except OSError as error:
         raise StartError(
-            f"director_root {path}: {(error.strerror or str(error)).lower()}; "
-            "the gateway needs the Director's root.json that was pinned at provisioning (otabench keys init)"
+            f"{name} {path}: {(error.strerror or str(error)).lower()}; "
+            "the gateway needs the root.json that was pinned at provisioning (otabench keys init)"
         ) from error
     from otabench.bench.gateway.trust.repository import read_root
 
@@ -151,5 +132,5 @@ def _read_root(path: Path) -> bytes:
         # A Root must be signed by its own keys. A damaged or edited file is noticed here, at the start, and not at the first update.
         read_root(root)
     except ManifestRefused as error:
-        raise StartError(f"director_root {path}: {error}") from error
+        raise StartError(f"{name} {path}: {error}") from error
     return root

@@ -32,8 +32,8 @@ Fetch = Callable[[str], Iterator[bytes]]
 """Returns the contents of a URL piece by piece. Raises python-tuf's ``DownloadError``: ``DownloadHTTPError`` 404 where there is no file."""
 
 _ROOT: Final = "root.json"
-_COUNTED_UNDER: Final = "counted_under_root"
-"""Holds the version of the Root under which Timestamp and Snapshot were last accepted."""
+COUNTED_UNDER: Final = "counted_under_root"
+"""A file of the folder. Holds the version of the Root under which Timestamp and Snapshot were last accepted."""
 _ROLES_WITH_COUNTERS: Final = ("timestamp", "snapshot")
 
 
@@ -109,7 +109,7 @@ class Repository:
             with self._refusals():
                 self._updater = self._new_updater()
                 self._updater.refresh()
-        (self._folder / _COUNTED_UNDER).write_text(f"{self._newest_root().version}\n", encoding="ascii")
+        (self._folder / COUNTED_UNDER).write_text(f"{self._newest_root().version}\n", encoding="ascii")
 
     def read(self, name: str) -> bytes:
         """Return a trusted file."""
@@ -157,7 +157,7 @@ class Repository:
     def _keys_were_replaced(self) -> bool:
         """Return whether Timestamp or Snapshot have other keys than when their stored versions were accepted."""
         try:
-            version = int((self._folder / _COUNTED_UNDER).read_text(encoding="ascii"))
+            version = int((self._folder / COUNTED_UNDER).read_text(encoding="ascii"))
             before = Metadata[Root].from_bytes((self._folder / "root_history" / f"{version}.root.json").read_bytes())
         except (OSError, ValueError, tuf_errors.RepositoryError):
             return False
