@@ -245,7 +245,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "conditions_limit_s")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "conditions_limit_s")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -284,6 +284,7 @@ class CreateCampaignRequest(_message.Message):
     APPROVAL_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     ENCRYPT_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
@@ -294,8 +295,25 @@ class CreateCampaignRequest(_message.Message):
     approval_timeout_s: float
     encrypt: bool
     conditions: _containers.RepeatedScalarFieldContainer[str]
+    texts: _containers.RepeatedCompositeFieldContainer[DriverTexts]
     conditions_limit_s: float
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
+
+class DriverTexts(_message.Message):
+    __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions")
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
+    language: str
+    name: str
+    release_notes: str
+    purpose: str
+    unavailable: str
+    instructions: str
+    def __init__(self, language: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., purpose: _Optional[str] = ..., unavailable: _Optional[str] = ..., instructions: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")

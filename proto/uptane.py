@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from otabench.proto.conditions import DEFAULT_LIMIT_S, MAX_CONDITIONS, ConditionText
+from otabench.proto.driver_texts import MAX_LANGUAGES, DriverTexts, Language
 from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
 from otabench.proto.program_format import MAX_ADDRESS, ProgramFormat
 
@@ -175,6 +176,8 @@ class ManifestCustom(_Model):
     release_notes: str = ""
     approval_timeout_s: float = 0.0
     """How long the driver may take to decide, counted from the first question. 0: no limit."""
+    texts: dict[Language, DriverTexts] = Field(default_factory=dict, max_length=MAX_LANGUAGES)
+    """What the driver reads, by language; in the page's language if it is there."""
     conditions: tuple[ConditionText, ...] = Field(default=(), max_length=MAX_CONDITIONS)
     """All must hold before the driver may install, and again before anything is activated."""
     conditions_limit_s: float = Field(default=DEFAULT_LIMIT_S, gt=0)

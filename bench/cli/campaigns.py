@@ -16,8 +16,19 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from otabench.bench.cli import running
+from otabench.bench.cli.driver_texts import read_driver_texts
 from otabench.bench.cli.faults import bus_line
-from otabench.bench.cli.options import LATEST, MAX_WAIT_S, AsJson, Campaign, Encrypt, RunDir, TransferOption
+from otabench.bench.cli.options import (
+    LATEST,
+    MAX_WAIT_S,
+    AsJson,
+    Campaign,
+    Conditions,
+    Encrypt,
+    RunDir,
+    TransferOption,
+    parse_conditions,
+)
 from otabench.bench.clients import campaign_images
 from otabench.bench.clients.operator import OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
@@ -54,9 +65,18 @@ def create(
     ] = None,
     transfer: TransferOption = TransferPolicy.AUTO,
     encrypt: Encrypt = False,
+    condition: Conditions = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--texts", metavar="FILE", help="What the driver reads, by language: a YAML file (docs/campaigns.md)."
+        ),
+    ] = None,
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
+    conditions = parse_conditions(condition) or ()
+    driver_texts = {} if texts is None else read_driver_texts(texts)
     bench = running.find(run)
     chosen = _given_images(image or []) or _newest_images(bench)
     with bench.operator() as operator:
@@ -71,7 +91,14 @@ def create(
                 found = replace(found, base_image=bench.running_image(ecu, hardware_id=hardware[ecu]))
             wanted.append(found)
         campaign = operator.create_campaign(
-            name=name, release_notes=notes, vins=[bench.vin], images=wanted, transfer=transfer, encrypt=encrypt
+            name=name,
+            release_notes=notes,
+            vins=[bench.vin],
+            images=wanted,
+            transfer=transfer,
+            encrypt=encrypt,
+            conditions=conditions,
+            texts=driver_texts,
         )
         for each in wanted:
             if each.program is None:

@@ -77,6 +77,30 @@ Encrypt = Annotated[bool, typer.Option("--encrypt", help="Encrypt every file for
 Campaign = Annotated[str | None, typer.Argument(help="By default the newest.")]
 
 
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--condition",
+        metavar="TEXT",
+        help="What the vehicle must meet, e.g. 'supply_v>=12'; can be repeated; `none` for nothing.",
+    ),
+]
+
+
+def parse_conditions(texts: list[str] | None) -> tuple[str, ...] | None:
+    """Return the conditions of a campaign; None if none were given.
+
+    Raises:
+        WrongUsage: a text states no condition.
+    """
+    if texts is None:
+        return None
+    try:
+        return tuple(str(Condition.parse(text)) for text in texts if text != "none")
+    except ValueError as error:
+        raise WrongUsage(f"--condition: {error}") from None
+
+
 @dataclass(frozen=True)
 class BenchArguments:
     """What `otabench bench run` and `otabench up` have in common."""
@@ -116,32 +140,12 @@ class BenchArguments:
             help="Give up if no process of the bench becomes ready for this long. Default: by the number of processes.",
         ),
     ] = None
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--condition",
-            metavar="TEXT",
-            help="What the vehicle must meet, e.g. 'supply_v>=12'; `none` for nothing. Default: parked, engine off, a usual supply.",
-        ),
-    ] = None
+    condition: Conditions = None
     chaos: Annotated[list[str] | None, typer.Option("--chaos", hidden=True)] = None
 
     def __post_init__(self) -> None:
         if self.chaos:
             raise WrongUsage("there is no option --chaos; did you mean --fault?")
-
-    def conditions(self) -> tuple[str, ...] | None:
-        """Return the conditions of the campaign; None: the default ones.
-
-        Raises:
-            WrongUsage: a text states no condition.
-        """
-        if self.condition is None:
-            return None
-        try:
-            return tuple(str(Condition.parse(text)) for text in self.condition if text != "none")
-        except ValueError as error:
-            raise WrongUsage(f"--condition: {error}") from None
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

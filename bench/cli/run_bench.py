@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from otabench.bench.cli import other_terminal
-from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, with_options
+from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, parse_conditions, with_options
 from otabench.bench.cli.progress import follow
 from otabench.bench.cli.runs import tidied_runs
 from otabench.bench.clients.job_watch import JobView
@@ -96,7 +96,7 @@ def options_from(arguments: BenchArguments) -> BenchOptions:
         transfer=arguments.transfer,
         encrypt=arguments.encrypt,
         faults=tuple(Fault.parse(text) for text in texts),
-        conditions=arguments.conditions(),
+        conditions=parse_conditions(arguments.condition),
         keep_keys=arguments.keep_keys,
         place_wait_s=arguments.bench_wait,
         ready_timeout_s=arguments.ready_timeout,

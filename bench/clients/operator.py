@@ -11,7 +11,7 @@ This module sets the timeouts of calls and the texts of errors. Only this module
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from otabench.bench.errors import EndpointError, ValueRefused
 from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.process_config import TlsConfig
 from otabench.proto.uptane import PayloadCustom
 from otabench.proto.version_order import SEMVER, VersionRule
@@ -160,6 +161,7 @@ class OperatorClient:
         approval_timeout_s: float = 0.0,
         conditions: Sequence[str] = (),
         conditions_limit_s: float = 0.0,
+        texts: Mapping[str, DriverTexts] | None = None,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
@@ -176,6 +178,9 @@ class OperatorClient:
             approval_timeout_s=approval_timeout_s,
             conditions=conditions,
             conditions_limit_s=conditions_limit_s,
+            texts=[
+                ota_pb2.DriverTexts(language=language, **each.model_dump()) for language, each in (texts or {}).items()
+            ],
         )
         for image in images:
             entry = request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG
 from otabench.bench.captures.formats import parse_candump
 from otabench.bench.topology import addresses
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent
@@ -120,6 +121,7 @@ class Evidence(_Model):
     manifest_version: int
     manifest_accepted_at: str
     images: tuple[Image, ...]
+    texts: dict[str, DriverTexts]
     conditions: tuple[str, ...]
     judgements: tuple[Judgement, ...]
     consents: tuple[Consent, ...]
@@ -179,6 +181,7 @@ def _derive(parts: Parts) -> Evidence:
         manifest_version=int(targets["version"]),
         manifest_accepted_at=accepted,
         images=tuple(_image(path, entry, custom) for path, entry in sorted(targets["targets"].items())),
+        texts=custom.texts,
         conditions=custom.conditions,
         judgements=tuple(
             Judgement(at=event.ts, unmet=tuple(event.data["unmet"]))

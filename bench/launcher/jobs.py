@@ -25,6 +25,7 @@ from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.names import CLOUD_CONTROL, GATEWAY
 from otabench.proto.conditions import PARKED
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import FINAL_STATES, JobState
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Jobs:
         ecus: Collection[str] | None = None,
         conditions: Collection[str] | None = None,
         conditions_limit_s: float = 0.0,
+        texts: Mapping[str, DriverTexts] | None = None,
     ) -> CampaignHandle:
         """Make a campaign for this vehicle.
 
@@ -109,6 +111,7 @@ class Jobs:
             ecus: only these; None: all.
             conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (``proto.conditions``); None: the options'.
             conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
+            texts: what the driver reads, by language (BCP 47), in addition to ``name`` and ``release_notes``.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -131,6 +134,7 @@ class Jobs:
             approval_timeout_s=approval_timeout_s,
             conditions=self._default_conditions() if conditions is None else list(conditions),
             conditions_limit_s=conditions_limit_s,
+            texts=texts,
         )
         for each in campaign_images:  # the bench's own too: for a board the last one that was sent counts
             if each.program is None:

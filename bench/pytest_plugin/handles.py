@@ -244,7 +244,7 @@ class Campaign:
             transfer: auto, full or delta.
             ecus: only these; None: all.
             name, release_notes: shown to the driver.
-            conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (docs/hardware.md).
+            conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (docs/campaigns.md).
             conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
 
         Raises:

@@ -26,6 +26,7 @@ from otabench.cloud.store import image_repository as repository
 from otabench.cloud.store.schema import CampaignRow, ImageRow, JobRow, ManifestRow, PatchRow
 from otabench.cloud.trust.director import Director, SignedManifest, TargetEntry
 from otabench.proto.conditions import DEFAULT_LIMIT_S
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.uptane import (
     EncryptionCustom,
     ManifestCustom,
@@ -77,6 +78,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             release_notes=campaign.release_notes,
             approval_timeout_s=campaign.approval_timeout_s,
             conditions=tuple(json.loads(campaign.conditions)),
+            texts={language: DriverTexts(**each) for language, each in json.loads(campaign.texts).items()},
             conditions_limit_s=campaign.conditions_limit_s or DEFAULT_LIMIT_S,
             vehicle=_vehicle_after(vehicle, ecu_images.load_offers(session, job.campaign_id)),
         ),

@@ -172,6 +172,7 @@ def _insert_campaign(
             approval_timeout_s=request.approval_timeout_s,
             encrypt=request.encrypt,
             conditions=json.dumps([str(each) for each in checked.conditions]),
+            texts=json.dumps({language: each.model_dump() for language, each in checked.texts.items()}),
             conditions_limit_s=request.conditions_limit_s,
             created_at=now,
         )

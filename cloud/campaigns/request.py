@@ -6,6 +6,8 @@ because patches are made of images only. ``vehicle_rules`` judges the vehicles.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +21,14 @@ from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify, verify_program
 from otabench.proto import ota_pb2
 from otabench.proto.conditions import MAX_CONDITIONS, Condition
+from otabench.proto.driver_texts import LANGUAGE_PATTERN, MAX_BYTES, MAX_LANGUAGES, DriverTexts
 from otabench.proto.program_format import ProgramFormat
 from otabench.proto.uptane import MAX_SEGMENTS, PayloadCustom, SegmentCustom
 
 MAX_NAME_BYTES: Final = 200
 MAX_NOTES_BYTES: Final = 8 * 1024
 """Name and notes are part of the Targets, which must fit an ECU's metadata window (64 KiB) and cross the bus once for each ECU."""
+_LANGUAGE: Final = re.compile(LANGUAGE_PATTERN)
 MAX_DURATION_S: Final = 10 * 365 * 86_400
 _POLICIES: Final[dict[int, TransferPolicy]] = {
     ota_pb2.TRANSFER_POLICY_UNSPECIFIED: TransferPolicy.AUTO,
@@ -73,7 +77,8 @@ class CheckedCampaign:
 
     images: list[GivenImage]
     policy: TransferPolicy
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition, ...]
+    texts: Mapping[str, DriverTexts]
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
@@ -107,10 +112,31 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
     if policy is None:
         # Enumerations of proto3 are open: a newer client may send any number.
         raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy of this cloud")
-    conditions = _check_conditions(request)
+    conditions, texts = _check_conditions(request), _check_texts(request)
     # Verify the images last, because that takes time.
     images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
-    return CheckedCampaign(images=images, policy=policy, conditions=conditions)
+    return CheckedCampaign(images=images, policy=policy, conditions=conditions, texts=texts)
+
+
+def _check_texts(request: ota_pb2.CreateCampaignRequest) -> dict[str, DriverTexts]:
+    languages = [given.language for given in request.texts]
+    if twice := find_duplicates(languages):
+        raise InvalidRequest(f"texts: the language {', '.join(twice)} is given twice")
+    if len(languages) > MAX_LANGUAGES:
+        raise InvalidRequest(f"texts: {len(languages)} languages are more than {MAX_LANGUAGES}")
+    texts = {
+        given.language: DriverTexts(**{name: getattr(given, name) for name in DriverTexts.model_fields})
+        for given in request.texts
+    }
+    for language in languages:
+        if not _LANGUAGE.fullmatch(language):
+            raise InvalidRequest(f"texts: {language[:40]!r} is not a language tag, such as de or zh-Hant")
+    size = sum(each.size() for each in texts.values())
+    if size > MAX_BYTES:
+        raise InvalidRequest(
+            f"texts: {size} bytes are more than {MAX_BYTES}: shorten them, because every ECU receives them with its metadata"
+        )
+    return texts
 
 
 def _check_conditions(request: ota_pb2.CreateCampaignRequest) -> tuple[Condition, ...]:

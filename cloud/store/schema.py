@@ -124,6 +124,8 @@ class CampaignRow(Base):
     encrypt: Mapped[bool] = mapped_column(default=False)
     conditions: Mapped[str] = mapped_column(Text, default="[]")
     """JSON: the texts of the vehicle's conditions (``proto.conditions``)."""
+    texts: Mapped[str] = mapped_column(Text, default="{}")
+    """JSON: what the driver reads, by language (``proto.driver_texts``)."""
     conditions_limit_s: Mapped[float] = mapped_column(default=0.0)
     """0: the default."""
     created_at: Mapped[float]

@@ -21,12 +21,13 @@ from otabench.proto.job_states import JobState, is_final
 _MIN_INTERVAL_S: Final = 0.1
 _MAX_HISTORY: Final = 20
 _OF_ONE_JOB: Final[dict[str, Any]] = {
-    name: HmiState.model_fields[name].default
+    name: HmiState.model_fields[name].get_default(call_default_factory=True)
     for name in (
         "download_bytes",
         "download_done_bytes",
         "expected_duration_s",
         "release_notes",
+        "texts",
         "progress_percent",
         "conditions",
         "is_paused",

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from enum import StrEnum
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from otabench.proto.conditions import Quantity, Sign
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import JobState
 
 
@@ -112,6 +113,8 @@ class HmiState(_Model):
     job_state: JobState | None = None
     campaign_name: str = ""
     release_notes: str = ""
+    texts: dict[str, DriverTexts] = Field(default_factory=dict)
+    """What the driver reads, by language. Of a campaign without texts it is empty, and name and notes above are shown."""
     download_bytes: int = 0
     download_done_bytes: int = 0
     expected_duration_s: float = 0.0

@@ -47,6 +47,7 @@ class JobView:
             job,
             versions={each.ecu: (job.from_versions.get(each.ecu, ""), each.version) for each in plan.ecus},
             release_notes=plan.custom.release_notes,
+            texts=plan.custom.texts,
             download_bytes=download_bytes,
             expected_duration_s=times.installing_s,
             stops_working=bool(consequences.stop_working),

@@ -83,6 +83,7 @@ def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = l
         "campaign_id": "campaign-1",
         "campaign_name": "Autumn <release>",
         "conditions": ["speed_km_h<=0"],
+        "texts": {"de": {"purpose": "Wichtig."}},
         "vehicle": [{"image_number": 1, "ecu": "engine", "ecu_serial": "ENG-1", "version": "2.0.0"}],
     }
     # Long expired when the evidence is verified; valid when the gateway accepted it.

@@ -73,6 +73,7 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
     )
     assert [each["decision"] for each in facts["consents"]] == ["install"]
     assert facts["conditions"] == ["speed_km_h<=0"]
+    assert facts["texts"]["de"]["purpose"] == "Wichtig."
     assert [move["after"] for move in facts["course"]][-2:] == ["VERIFYING", "SUCCEEDED"]
     assert facts["trouble_codes"] == {"engine": ["U3000-55 (engine: seen)"]}
     step = facts["steps"][0]

@@ -21,6 +21,7 @@ from tuf.ngclient import Updater  # type: ignore[attr-defined]  # its public nam
 from otabench.cloud.campaigns.request import check_campaign
 from otabench.cloud.errors import InvalidRequest
 from otabench.proto import ota_pb2
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 from tests.cloud.bench import ADAS, CALL_S, ENGINE, Cloud, ImageMaker, Vehicle, campaign_request, state_name, words_of
 from tests.cloud.trust.test_director import client
@@ -71,7 +72,11 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
     bases = {ENGINE: images(ENGINE, "1.0.0", counter=1), ADAS: images(ADAS, "1.0.0", counter=1)}
     news = {ENGINE: images(ENGINE, "2.0.0"), ADAS: images(ADAS, "2.0.0", seed=77)}  # adas: nothing in common
     request = campaign_request(
-        vehicle, *news.items(), approval_timeout_s=60, conditions=["speed_km_h <= 0", "supply_v>=12.5"]
+        vehicle,
+        *news.items(),
+        approval_timeout_s=60,
+        conditions=["speed_km_h <= 0", "supply_v>=12.5"],
+        texts=[ota_pb2.DriverTexts(language="ar", purpose="مهم للسلامة")],
     )
     for image in request.images:
         image.base_image = bases[image.hardware_id]
@@ -93,6 +98,7 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
         "Smoother.",
         60,
     )
+    assert custom.texts == {"ar": DriverTexts(purpose="مهم للسلامة")}
     assert (custom.conditions, custom.conditions_limit_s) == (("speed_km_h<=0", "supply_v>=12.5"), 600)
 
     # then: every file is served as the manifest says, and the engine's patch makes the image; the adas' does not pay
@@ -251,6 +257,9 @@ def test_demanding_a_patch_that_cannot_be_made_is_refused(
         ("negative lifetime", grpc.StatusCode.INVALID_ARGUMENT, "manifest_lifetime_s"),
         ("unknown quantity", grpc.StatusCode.INVALID_ARGUMENT, "conditions: 'mood' is not a quantity"),
         ("too many conditions", grpc.StatusCode.INVALID_ARGUMENT, "conditions: 17 are more than 16"),
+        ("no language", grpc.StatusCode.INVALID_ARGUMENT, "texts: 'Deutsch' is not a language tag"),
+        ("a language twice", grpc.StatusCode.INVALID_ARGUMENT, "texts: the language de is given twice"),
+        ("endless texts", grpc.StatusCode.INVALID_ARGUMENT, "texts: 24577 bytes are more than 24576"),
         ("unknown vin", grpc.StatusCode.NOT_FOUND, "not registered"),
         ("hardware it has not", grpc.StatusCode.FAILED_PRECONDITION, "WRONG_HARDWARE"),
         ("not newer", grpc.StatusCode.FAILED_PRECONDITION, "NOT_NEWER"),
@@ -288,6 +297,13 @@ def test_a_campaign_that_is_wrong_is_refused_with_the_reason(
             request.conditions.append("mood>=1")
         case "too many conditions":
             request.conditions.extend(["speed_km_h<=0"] * 17)
+        case "no language":
+            request.texts.add(language="Deutsch")
+        case "a language twice":
+            request.texts.add(language="de")
+            request.texts.add(language="de")
+        case "endless texts":
+            request.texts.add(language="de", purpose="x" * (24 * 1024 + 1))
         case "unknown vin":
             request.vins.append("NOBODY")
         case "hardware it has not":

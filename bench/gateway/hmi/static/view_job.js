@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 import { bytes, duration, moment } from "./format.js";
 import { icon } from "./icons.js";
 import { idleWords } from "./idle.js";
+import { textsOf } from "./texts.js";
 import { ENDINGS, NO_WAY_BACK, PAUSED, STEPS, STOPS_WORKING, jobState, obstacle, running as runningWords } from "./words.js";
 
 /** The large card. */
@@ -28,7 +29,16 @@ const headline = (tone, sign, words) => h("div", { class: "headline" }, h("span"
 
 const car = () => h("img", { id: "car", class: "car", src: "/static/car.svg", alt: "", width: "800", height: "240" });
 
-const campaign = (state) => state.campaign_name && h("p", { class: "campaign", "data-testid": "campaign" }, state.campaign_name);
+const campaign = (state) => {
+  const texts = textsOf(state);
+  return texts.name && h("p", { class: "campaign", "data-testid": "campaign", lang: texts.language, dir: "auto" }, texts.name);
+};
+
+/** A short text of the campaign under a heading of the page; nothing where the campaign has none. */
+const told = (name, heading, texts) =>
+  texts[name] && h("div", { class: "told", key: `told-${name}` },
+    h("h2", { class: "section-title" }, heading),
+    h("p", { "data-testid": name, lang: texts.language, dir: "auto" }, texts[name]));
 
 /** The reason in the words of the workshop; shown in workshop details only. */
 const reason = (words, tone, ui) =>
@@ -55,6 +65,7 @@ function idle(state, ui) {
 }
 
 function offer(state, ui, actions) {
+  const texts = textsOf(state);
   const deferred = state.deferred_until !== null;
   const busy = ui.sending !== null || ui.linkUp === false;
   const button = (decision, label, look, blocked = false) =>
@@ -72,11 +83,14 @@ function offer(state, ui, actions) {
         state.expected_duration_s > 0 && fact("clock", "Expected time", `about ${duration(state.expected_duration_s)}`),
         fact("chip", "Control units", String(state.ecus.length), "fact fact-more"),
       ),
+      told("purpose", "Why this update", texts),
+      told("unavailable", "Not available meanwhile", texts),
+      !deferred && told("instructions", "What to do", texts),
       !deferred && warnings(state),
       !deferred && conditionList(state),
-      state.release_notes && h("div", { class: "notes-frame" },
+      texts.release_notes && h("div", { class: "notes-frame" },
         h("h2", { id: "notes-title", class: "section-title" }, "What is new"),
-        h("div", { id: "notes", "data-testid": "notes", class: "notes", tabindex: "0", role: "region", "aria-labelledby": "notes-title" }, state.release_notes),
+        h("div", { id: "notes", "data-testid": "notes", class: "notes", tabindex: "0", role: "region", "aria-labelledby": "notes-title", lang: texts.language, dir: "auto" }, texts.release_notes),
       ),
     ),
     ui.error && h("p", { id: "decision-error", "data-testid": "decision-error", class: "error", role: "alert" }, icon("warn"), ui.error),
@@ -134,6 +148,7 @@ function result(state, ui, actions) {
       headline(said.tone, state.ending === "undone" ? "undo" : said.tone, said.title),
       campaign(state),
       h("p", { class: "lead" }, said.text),
+      state.ending === "installed" && told("instructions", "What to do now", textsOf(state)),
       reason(state.reason, said.tone, ui),
       hindered(state, ui),
     ),

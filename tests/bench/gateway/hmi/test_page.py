@@ -13,6 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from otabench.bench.gateway.hmi.model import ConditionView, Decision, EcuView, Ending, HistoryEntry
 from otabench.proto.conditions import Condition, Quantity, Sign
+from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, resize
 from tests.bench.gateway.hmi.display import Display
@@ -348,3 +349,41 @@ def condition(quantity: str, sign: str, limit: float, value: float | None) -> Co
 
 def condition_rows(display: Display) -> list[WebElement]:
     return list(display.find("conditions").find_elements(By.TAG_NAME, "li"))
+
+
+@pytest.mark.clause("R156 7.2.2.2")
+def test_the_driver_reads_the_campaign_in_the_displays_language(display: Display) -> None:
+    texts = {
+        "en": DriverTexts(purpose="Important for safety.", unavailable="Lane keeping", instructions="Stay parked."),
+        "de": DriverTexts(name="Herbstversion", purpose="Wichtig für die Sicherheit."),
+        "ar": DriverTexts(name="إصدار الخريف", release_notes="بدء تشغيل أكثر سلاسة.", purpose="مهم للسلامة."),
+    }
+    shown = {}
+    for language in ("en-US", "de-AT", "ar", "fi"):
+        speak(display, language)
+        display.model.show(**OFFER, texts=texts)
+        display.wait_for_state("WAITING_FOR_APPROVAL")
+        display.wait(lambda: display.has("purpose"))
+        direction = display.script("return getComputedStyle(document.querySelector('[data-testid=purpose]')).direction")
+        shown[language] = (display.find("campaign").text, display.find("purpose").text, direction)
+        if language == "en-US":
+            assert display.find("unavailable").text == "Lane keeping"
+            assert display.find("instructions").text == "Stay parked."
+        display.model.reset()
+        display.wait_for_state("IDLE")
+    speak(display, "en-US")
+    assert shown == {
+        "en-US": ("Autumn release", "Important for safety.", "ltr"),
+        "de-AT": ("Herbstversion", "Wichtig für die Sicherheit.", "ltr"),
+        "ar": ("إصدار الخريف", "مهم للسلامة.", "rtl"),
+        "fi": ("Autumn release", "Important for safety.", "ltr"),
+    }
+    display.model.show(**OFFER, texts={})
+    display.wait_for_state("WAITING_FOR_APPROVAL")
+    assert not display.has("purpose")
+    assert display.find("campaign").text == "Autumn release"
+
+
+def speak(display: Display, language: str) -> None:
+    """Let the display have one language."""
+    display.script(f"Object.defineProperty(navigator, 'languages', {{value: ['{language}'], configurable: true}})")
