@@ -21,6 +21,7 @@ from otabench.cloud.process import _run, read_config
 from otabench.proto import ota_pb2
 from tests.cloud.bench import CALL_S, ENGINE, START_S, Cloud, ImageMaker, Vehicle, campaign_request
 from tests.cloud.campaigns.test_campaigns import create
+from tests.stalls import within
 
 
 def fails_to_start(cloud: Cloud) -> str:
@@ -144,11 +145,10 @@ def test_a_signal_ends_all_planes_at_once_with_status_0(
     with socket.create_connection(("127.0.0.1", cloud.artifact_port)) as idle:
         idle.sendall(b"GET /artifacts/x HTTP/1.1\r\nHost: x\r\n")
 
-        began = time.monotonic()
-        status = cloud.stop(number)
+        with within(3.0):  # an idle machine takes well under a second
+            status = cloud.stop(number)
 
     assert status == 0, cloud.log()
-    assert time.monotonic() - began < 3, "an idle machine takes well under a second"
     watcher.join(timeout=CALL_S)
     assert broken.is_set()
     assert "Traceback" not in cloud.log()

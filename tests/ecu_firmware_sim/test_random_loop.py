@@ -31,8 +31,8 @@ from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import SECRET, SERIAL, ImageMaker, Keys, key_for
 from tests.ecu_firmware_sim.line import SLOT_BYTES, erase_request
 from tests.ecu_firmware_sim.process import make_config
-from tests.ecu_firmware_sim.stalls import Stalls
 from tests.ecu_firmware_sim.test_random_requests import SENSIBLE, check_answer
+from tests.stalls import Stalls
 from tests.waiting import PATIENCE_S, eventually
 
 TIMING: Final = EcuTiming(

@@ -20,6 +20,7 @@ from otabench.bench.gateway.process import read_config
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.serving import CODE
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World
+from tests.stalls import within
 from tests.waiting import PATIENCE_S
 
 
@@ -88,11 +89,10 @@ def test_killed_by_sigkill_while_flashing_it_goes_on_and_sigterm_ends_it_cleanly
             await _until(lambda: world.cloud.state is JobState.SUCCEEDED)
             assert world.cloud.transitions == HAPPY
             assert world.vehicle.running() == NEW
-            started_s = time.monotonic()
-            last.process.send_signal(signal.SIGTERM)
-            status, errors = await last.ended()
+            with within(3.0):
+                last.process.send_signal(signal.SIGTERM)
+                status, errors = await last.ended()
             assert status == 0, errors
-            assert time.monotonic() - started_s < 3.0
             assert "Traceback" not in errors
 
     asyncio.run(story())
@@ -114,11 +114,10 @@ def test_sigterm_in_the_middle_of_flashing_ends_it_within_moments(tmp_path: Path
             )
             await _install(url)
             await _until(lambda: any(p.phase == "transferring" for u in world.cloud.updates for p in u.progress))
-            started_s = time.monotonic()
-            gateway.process.send_signal(signal.SIGTERM)
-            status, errors = await gateway.ended()
+            with within(3.0):
+                gateway.process.send_signal(signal.SIGTERM)
+                status, errors = await gateway.ended()
             assert status == 0, errors
-            assert time.monotonic() - started_s < 3.0
             assert world.cloud.state is JobState.INSTALLING
             assert world.vehicle.running() == OLD
             assert "Traceback" not in errors

@@ -33,6 +33,7 @@ from otabench.bench.uds.transport.errors import (
 from otabench.bench.uds.transport.kernel_socket import polls_transmission
 from otabench.proto.process_config import IsoTpConfig
 from tests.acting import acting
+from tests.stalls import within
 
 REQUEST_ID, RESPONSE_ID = 0x6E0, 0x6E8
 _buses = itertools.count()
@@ -173,9 +174,9 @@ def test_no_flow_control_is_named(medium: Medium) -> None:
     connection = medium.connect()
     with medium.peer() as peer:
         started = time.monotonic()
-        with pytest.raises(NoFlowControl, match="0x6E0"):
+        with within(2.5), pytest.raises(NoFlowControl, match="0x6E0"):
             connection.send(bytes(20))
-        assert 0.8 < time.monotonic() - started < 2.5
+        assert time.monotonic() - started > 0.8
         works(connection, peer)
 
 
@@ -241,10 +242,8 @@ def test_wait_frames_are_accepted_and_too_many_are_named(medium: Medium) -> None
 def test_silence_is_udsoncans_timeout(medium: Medium) -> None:
     connection = medium.connect()
     with medium.peer() as peer:
-        started = time.monotonic()
-        with pytest.raises(TimeoutException):
+        with within(0.6), pytest.raises(TimeoutException):
             connection.wait_frame(timeout=0.1, exception=True)
-        assert time.monotonic() - started < 0.6
         works(connection, peer)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
@@ -40,3 +42,22 @@ class Stalls:
             now_s = time.monotonic()
             self._late.append((now_s, max(0.0, now_s - before_s - _TICK_S)))
             before_s = now_s
+
+
+@contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    """Require that the block takes less than ``limit_s``, less the time that this machine stood still.
+
+    Example:
+        with within(0.5):
+            connection.close()
+    """
+    with Stalls() as stalls:
+        began_s = time.monotonic()
+        yield
+        took_s = time.monotonic() - began_s
+        if took_s >= limit_s:
+            lost_s = stalls.since(began_s)
+            assert took_s - lost_s < limit_s, (
+                f"{took_s:.2f} s, of which {lost_s:.2f} s the machine's, not {limit_s:g} s"
+            )
