@@ -278,6 +278,7 @@ def test_a_display_is_paired_by_the_code_of_the_bench(browser: Chrome) -> None:
 
 
 def test_lost_gateway_is_seen_and_its_return_shows_the_new_state(browser: Chrome) -> None:
+    browser.get("about:blank")  # the page of the test before still looks for its gateway
     requested_hosts(browser)
     with serving(MemoryModel(**{**OFFER, "seq": 500})) as url:
         resize(browser, 1280, 800)
