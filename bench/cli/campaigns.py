@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from otabench.bench.cli import running
 from otabench.bench.cli.driver_texts import read_driver_texts
 from otabench.bench.cli.faults import bus_line
+from otabench.bench.cli.image_arguments import parse_images
 from otabench.bench.cli.options import (
     LATEST,
     MAX_WAIT_S,
@@ -78,7 +79,7 @@ def create(
     conditions = parse_conditions(condition) or ()
     driver_texts = {} if texts is None else read_driver_texts(texts)
     bench = running.find(run)
-    chosen = _given_images(image or []) or _newest_images(bench)
+    chosen = parse_images(image or []) or _newest_images(bench)
     with bench.operator() as operator:
         hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
         wanted = []
@@ -106,16 +107,6 @@ def create(
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:
         print(f"  {_job_line(job)}")
-
-
-def _given_images(texts: list[str]) -> dict[str, Path]:
-    given = {}
-    for text in texts:
-        ecu, separator, file = text.partition("=")
-        if not ecu or not separator or not file:
-            raise WrongUsage(f"--image {text!r}: expected ECU=FILE, such as engine=engine-2.0.0.bin")
-        given[ecu] = Path(file)
-    return given
 
 
 def _newest_images(bench: RunningBench) -> dict[str, Path]:

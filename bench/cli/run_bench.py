@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final
 
@@ -17,12 +18,13 @@ import typer
 from rich.console import Console
 
 from otabench.bench.cli import other_terminal
+from otabench.bench.cli.image_arguments import parse_images
 from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, parse_conditions, with_options
 from otabench.bench.cli.progress import follow
 from otabench.bench.cli.runs import tidied_runs
 from otabench.bench.clients.job_watch import JobView
 from otabench.bench.deadline import Deadline
-from otabench.bench.errors import BenchError, EndpointError
+from otabench.bench.errors import BenchError, EndpointError, UnknownName
 from otabench.bench.faults.control_port import Fault
 from otabench.bench.launcher import fork_server, lock, phases
 from otabench.bench.launcher.bench import Bench
@@ -72,13 +74,22 @@ def up(
         bool,
         typer.Option("--frame-gate", help="Put the ECUs behind a frame gate, for `otabench fault bus drop every=50`."),
     ] = False,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            metavar="ECU=FILE",
+            help="What the campaign offers, made by `firmware pack`; repeatable. Default: firmware that the bench generates, for all ECUs.",
+        ),
+    ] = None,
 ) -> None:
     """Keep a bench running, with a campaign on offer.
 
     The driver's page asks for consent. Ctrl-C stops everything.
     """
     with tidied_runs(arguments.runs_dir, keep=arguments.keep):
-        keep_up(replace(options_from(arguments), frame_gate=frame_gate), wait_s=arguments.bench_wait)
+        options = replace(options_from(arguments), frame_gate=frame_gate)
+        keep_up(options, wait_s=arguments.bench_wait, images=parse_images(image or []))
 
 
 def options_from(arguments: BenchArguments) -> BenchOptions:
@@ -139,16 +150,18 @@ def _update(bench: Bench, console: Console, *, timeout_s: float) -> tuple[JobVie
         return bench.jobs.current(), [str(error)]
 
 
-def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
+def keep_up(options: BenchOptions, *, wait_s: float = 0.0, images: Mapping[str, Path] | None = None) -> None:
     """Keep a bench up until Ctrl-C.
 
     Args:
         wait_s: how long to wait for a bench that another run uses.
+        images: what the campaign offers, by ECU; none: generated firmware for all ECUs.
 
     Raises:
         BenchError: the bench could not run, or one of its processes died.
     """
     console = _console()
+    _require_images(options, images or {})
     with _terminated_as_interrupt():
         try:
             with (
@@ -157,7 +170,10 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
             ):
                 reporter = of_bench.Reporter(bench)
                 bench.jobs.start_campaign(
-                    name=CAMPAIGN_NAME, release_notes=RELEASE_NOTES.format(version=taken.versions[-1])
+                    name=CAMPAIGN_NAME,
+                    release_notes="" if images else RELEASE_NOTES.format(version=taken.versions[-1]),
+                    images=images,
+                    ecus=images.keys() if images else None,
                 )
                 page = other_terminal.page_line(bench.hmi.link, bench.setup.ports.hmi)
                 console.print(f"\n[bold]HMI[/]      {page}", soft_wrap=True)
@@ -168,6 +184,23 @@ def keep_up(options: BenchOptions, *, wait_s: float = 0.0) -> None:
                 _stay_and_report(bench, console, reporter)
         except KeyboardInterrupt:
             console.print("stopped")
+
+
+def _require_images(options: BenchOptions, images: Mapping[str, Path]) -> None:
+    """Read the files before anything is started.
+
+    Raises:
+        BenchError: an ECU is not in the bench file, or a file is not for it.
+    """
+    if not images:
+        return
+    from otabench.bench.clients import campaign_images  # grpc is slow to import
+
+    ecus = (options.topology or topology.load(options.bench_file)).ecus
+    for ecu, path in images.items():
+        if ecu not in ecus:
+            raise UnknownName("ECU", ecu, ecus, where="in the bench file")
+        campaign_images.load(path, hardware_id=ecus[ecu].hardware_id)
 
 
 @contextmanager

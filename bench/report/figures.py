@@ -323,7 +323,7 @@ def bus_reports(
 
 
 def verdict(
-    job: JobView | None, after: Mapping[str, EcuReport], *, ecus: Sequence[str], target_version: str | None
+    job: JobView | None, after: Mapping[str, EcuReport], *, ecus: Sequence[str], targets: Mapping[str, str] | None
 ) -> tuple[str, int, str]:
     """Return result, exit status and reason.
 
@@ -331,7 +331,7 @@ def verdict(
         job: as the gateway reported it; None: the gateway never had it.
         after: what the ECUs say of themselves at the end.
         ecus: names of those that must run the target version.
-        target_version: of the campaign; None: not known, any confirmed version will do.
+        targets: of the campaign, by ECU; None: not known, any confirmed version will do.
     """
     if job is None:
         return "NONE", BENCH_FAILED, "the gateway never took the job up; see logs/gateway.log"
@@ -346,7 +346,7 @@ def verdict(
         if name not in after
         # A TRIAL image of the right version is not a success: it would be gone after the next reset.
         or after[name].state != "CONFIRMED"
-        or (target_version is not None and after[name].version != target_version)
+        or (targets is not None and after[name].version != targets[name])
     ]
     if wrong:
         return str(job.state), BENCH_FAILED, f"the job is SUCCEEDED, but {', '.join(wrong)}"

@@ -130,7 +130,9 @@ class Reporter:
     def _verdict(self, job: JobView | None, after: Mapping[str, EcuReport], target: str | None) -> tuple[str, int, str]:
         if job is None and self._bench.jobs.campaign is None:
             return figures.NO_CAMPAIGN, 0, "no campaign was made in this run"
-        return figures.verdict(job, after, ecus=list(self._bench.topology.ecus), target_version=target)
+        # The versions of an ECU's own order may be other texts than the one that is asked for.
+        targets = target and {ecu: made[target].version for ecu, made in self._bench.firmware.items()}
+        return figures.verdict(job, after, ecus=list(self._bench.topology.ecus), targets=targets or None)
 
 
 def write_index_if_possible(runs_dir: Path) -> None:
@@ -183,7 +185,8 @@ def _image_sizes(bench: Bench, target_version: str | None, after: Mapping[str, E
     """Return the size of the full image of each ECU's target version, else of what it runs, if the bench made it."""
     sizes = {}
     for ecu, made in bench.firmware.items():
-        image = made.get(target_version or (after[ecu].version if ecu in after else ""))
+        runs = after[ecu].version if ecu in after else ""
+        image = made.get(target_version or "") or next((each for each in made.values() if each.version == runs), None)
         if image is not None:
             # Of a program file only what is in it crosses the bus; the file itself is longer, as text.
             segments = image.payload.segments if image.payload is not None else ()

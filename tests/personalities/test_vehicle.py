@@ -89,6 +89,19 @@ def test_an_image_that_does_not_come_up_leaves_its_bootloader_and_is_reverted(tm
         assert ecu.runs == "1.0.0"
 
 
+def test_an_image_of_another_version_than_was_stated_is_replaced_by_the_former_one(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        (image,) = rig.images("1.5.0")
+        misnamed = [replace(image, version="2.0.0")]
+        rig.stage(misnamed)
+        rig.activate(misnamed)
+        assert ecu.runs == "1.5.0"
+        with pytest.raises(FlashError, match=r"2\.0\.0 did not come up in time: it runs 1\.5\.0"):
+            rig.verify(misnamed)
+        rig.revert(misnamed)
+        assert ecu.runs == "1.0.0"
+
+
 @pytest.mark.parametrize(
     ("file_format", "problem"),
     [

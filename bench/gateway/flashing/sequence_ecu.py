@@ -205,6 +205,9 @@ class SequenceEcu:
         # Without an application there is nothing to stay with, whatever the record says.
         is_changing = running is None or record.act in (Act.PROGRAMMING, Act.REVERTING)
         is_left = not is_changing and not self.reading.is_version(running, image.version)
+        # The image may contain another version than was stated. Then the ECU runs neither the new version nor the former one.
+        if record.act in (Act.ACTIVATED, Act.CONFIRMED):
+            is_left = is_left and self._is_former(running, record)
         # A reverting whose end was not noted: the ECU may run the version before already.
         has_returned = record.act is Act.REVERTING and self._reports_version and self._is_former(running, record)
         if is_left or has_returned:

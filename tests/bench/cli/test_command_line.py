@@ -52,6 +52,8 @@ def otabench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             2,
             "there is no ECU 'door' in the bench file; known: engine, adas",
         ),
+        (["up", "--image", "door=wrong.yaml"], 2, "there is no ECU 'door' in the bench file; known: engine, adas"),
+        (["up", "--image", "engine=wrong.yaml"], 1, "wrong.yaml: it is a text, of no format that is known here"),
         (["can", "up", "an18characterisname"], 2, "is not the name of a network interface; Linux allows 1 to 15"),
         (["firmware", "build"], 1, "no bench is up in runs/latest, and there is no folder keys"),
     ],

@@ -217,7 +217,9 @@ def test_without_a_capture_no_limit_is_made_up() -> None:
 def test_the_exit_status_is_the_contract_s(
     job: JobView | None, after: dict[str, EcuReport], expected: tuple[str, int]
 ) -> None:
-    result, status, reason = figures.verdict(job, after, ecus=["engine", "adas"], target_version="2.0.0")
+    result, status, reason = figures.verdict(
+        job, after, ecus=["engine", "adas"], targets={"engine": "2.0.0", "adas": "2.0.0"}
+    )
     assert (result, status) == expected
     assert status != 1 or reason
 
