@@ -1,4 +1,4 @@
-"""A bootloader with one bank of flash: the requests of all personalities, and what happens at a boot.
+"""A bootloader: the requests of all personalities, and what happens at a boot.
 
 Pure but for the flash: requests in, responses out, no clock and no bus. Its host gives it power, and calls ``boot`` for the responses that
 it sends after a reset. ``programming`` has routines and transfers, ``security`` the access, ``memory`` the application in flash.
@@ -87,7 +87,7 @@ class Bootloader:
         return late
 
     def _forget_all(self) -> None:
-        self._memory = Memory(self.flash)
+        self._memory = Memory(self.flash, is_dual=self.personality.is_dual)
         self._programming = Programming(self.personality, self._memory)
         self._security = SecurityAccess(self.personality.levels, self._random_bytes, key_for=self._key_for)
 
@@ -114,6 +114,17 @@ class Bootloader:
     def is_valid(self) -> bool:
         """Whether the flash holds a complete application."""
         return self._memory.is_valid
+
+    @property
+    def slots(self) -> list[tuple[str, str]]:
+        """State and version of each bank."""
+        banks = (0, 1) if self.personality.is_dual else (0,)
+        return [(self._memory.state_of(bank), self._memory.version_in(bank)) for bank in banks]
+
+    @property
+    def active_slot(self) -> int:
+        """The bank that runs."""
+        return self._memory.active
 
     @property
     def version(self) -> str:
@@ -173,7 +184,7 @@ class Bootloader:
             self._security.lock()
             self._programming.end_transfer()
         self.session = Session(session)
-        if session == Session.PROGRAMMING:
+        if session == Session.PROGRAMMING and not own.is_dual:
             self.in_bootloader = True
         return answer, False
 
@@ -240,7 +251,8 @@ class Bootloader:
         return self._programming.transfer_exit(), False
 
     def _require_bootloader(self) -> None:
-        if not self.in_bootloader or self.session != Session.PROGRAMMING:
+        has_software = self.in_bootloader or self.personality.is_dual
+        if not has_software or self.session != Session.PROGRAMMING:
             raise Refused(Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION)
 
     def _require_unlocked(self) -> None:

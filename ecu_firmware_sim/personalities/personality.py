@@ -97,6 +97,8 @@ class Personality:
         stray_bytes: meaningless bytes behind 76.
         exit_crc: the CRC of the block that 77 carries; None: it carries none.
         check: the check routine; None: there is none.
+        activate: the routine that lets the other one of two banks run from the next boot on. None: there is one bank.
+        revert: the routine that gives up the bank that runs.
         commit: the routine that marks the application as valid. ``commit_done``: its status if it did; otherwise it is 05. None: there
             is no status, and a refusal (22) otherwise.
         fingerprint: the identifier that must be written before ``commit``; None: there is none.
@@ -125,8 +127,15 @@ class Personality:
     stray_bytes: bytes = b""
     exit_crc: str | None = None
     check: Check | None = field(default_factory=Check)
+    activate: int | None = None
+    revert: int | None = None
     commit: int = 0xFF01
     commit_done: int | None = 0x00
     fingerprint: int | None = 0xF15A
     long_routines_pending: bool = True
     late_reset_answer: bool = False
+
+    @property
+    def is_dual(self) -> bool:
+        """Whether it has two banks, so that the application runs while the other bank is programmed."""
+        return self.activate is not None

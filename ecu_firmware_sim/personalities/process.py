@@ -279,7 +279,8 @@ class PersonalityEcu:
         if not self.bootloader.in_bootloader and self.faults.act(FaultKind.BOOT_FAIL) is not None:
             self.bootloader.fail_application()
         self.mode = Mode.BOOTLOADER if self.bootloader.in_bootloader else Mode.APPLICATION
-        self._emit("ecu.boot", mode=str(self.mode), slot=0, state=self._slot_state(), version=self.bootloader.version)
+        slot, version = self.bootloader.active_slot, self.bootloader.version
+        self._emit("ecu.boot", mode=str(self.mode), slot=slot, state=self.bootloader.slots[slot][0], version=version)
         self._open_connection()
         for response in late:
             self.connection.send(response)
@@ -330,22 +331,19 @@ class PersonalityEcu:
     def _state(self) -> Message:
         powered, self.flash.powered = self.flash.powered, True
         try:
-            slot = {"state": self._slot_state(), "version": self.bootloader.version, "digest": ""}
+            slots = [{"state": state, "version": version, "digest": ""} for state, version in self.bootloader.slots]
         finally:
             self.flash.powered = powered
         return {
             "name": self.config.name,
             "power": "off" if self.mode is Mode.OFF else "on",
             "mode": str(self.mode),
-            "active_slot": 0,
+            "active_slot": self.bootloader.active_slot,
             "boots_left": 0,
-            "slots": [slot],
+            "slots": slots,
             "faults": self.faults.shown(),
             "flash_operations": self.flash.operations,
         }
-
-    def _slot_state(self) -> str:
-        return "CONFIRMED" if self.bootloader.is_valid else "INVALID"
 
     # -- faults
 

@@ -88,6 +88,10 @@ class Programming:
             return b""
         if identifier == own.commit:
             return self._commit()
+        if identifier in (own.activate, own.revert):
+            if not (self._memory.activate() if identifier == own.activate else self._memory.give_up()):
+                raise Refused(Nrc.CONDITIONS_NOT_CORRECT)
+            return b"\x00"
         if identifier == _CHECK_SECTIONS and self._memory.is_valid:
             return b"\x00"
         raise Refused(Nrc.REQUEST_OUT_OF_RANGE)

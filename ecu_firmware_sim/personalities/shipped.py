@@ -35,6 +35,8 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             fingerprint=None,
             long_routines_pending=False,
         ),
+        # Two banks, of which nothing is reported but the version that runs.
+        Personality("two-banks", resets_into_bootloader=False, activate=0x0205, revert=0x0206),
         # Memory by numbered blocks instead of addresses, a driver in RAM, compression.
         Personality(
             "block-ids",

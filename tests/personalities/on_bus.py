@@ -111,7 +111,8 @@ class EcuOnBus:
     @property
     def runs(self) -> str:
         """The version in its flash."""
-        return str(self.control("state")["slots"][0]["version"])
+        state = self.control("state")
+        return str(state["slots"][state["active_slot"]]["version"])
 
 
 class BusRig:

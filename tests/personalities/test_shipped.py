@@ -9,7 +9,7 @@ import pytest
 from otabench.bench.uds.errors import EcuLost, EcuRefused, FlashError
 from otabench.bench.uds.sequence.profile import shipped
 from otabench.ecu_firmware_sim.flash.nor import Cut
-from otabench.ecu_firmware_sim.personalities.memory import new_flash
+from otabench.ecu_firmware_sim.personalities.memory import BANK_BYTES, new_flash
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.direct import DirectTester
 from tests.personalities.updates import material, profile_of, program, update
@@ -27,7 +27,8 @@ def test_the_profile_updates_its_bootloader(name: str) -> None:
     assert (tester.ecu.version, tester.ecu.in_bootloader) == ("1.0.0", False)
     update(tester, profile_of(name), material(name, "2.0.0"))
     assert (tester.ecu.version, tester.ecu.in_bootloader) == ("2.0.0", False)
-    assert bytes(tester.flash.memory[: len(program("2.0.0"))]) == program("2.0.0")
+    at = tester.ecu.active_slot * BANK_BYTES
+    assert bytes(tester.flash.memory[at : at + len(program("2.0.0"))]) == program("2.0.0")
     update(tester, profile_of(name), material(name, "3.0.0"))
     assert tester.ecu.version == "3.0.0"
 

@@ -17,17 +17,41 @@ SAMPLE = "single-bank"
 EACH = [pytest.param(name, marks=[] if name == SAMPLE else pytest.mark.exhaustive) for name in sorted(PERSONALITIES)]
 
 
+def test_two_banks_without_a_table_are_staged_and_switched_back(tmp_path: Path) -> None:
+    with EcuOnBus("two-banks", 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        staged = rig.vehicle.identify()["two-banks"]
+        assert [(slot.state, slot.version) for slot in staged.slots] == [
+            (SlotState.CONFIRMED, "1.0.0"),
+            (SlotState.STAGED, "2.0.0"),
+        ]
+        rig.restart()
+        rig.stage(images)
+        assert rig.requests("two-banks").count("37") == 1, "it was staged already"
+        rig.activate(images)
+        rig.activate(images)
+        assert ecu.runs == "2.0.0"
+        assert rig.vehicle.identify()["two-banks"].active.state is SlotState.TRIAL
+        rig.verify(images)
+        rig.revert(images)
+        assert (ecu.runs, rig.requests("two-banks").count("37")) == ("1.0.0", 1), "by a routine, without a transfer"
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_an_update_and_its_way_back(name: str, tmp_path: Path) -> None:
     with EcuOnBus(name, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
         before = rig.vehicle.identify()[name]
         assert (before.serial, before.hardware_id, before.software_version) == ("SN-1", f"{name}-mcu", "1.0.0")
-        assert [slot.state for slot in before.slots] == [SlotState.CONFIRMED], "one bank, one slot"
+        assert before.active.state is SlotState.CONFIRMED
+        assert len(before.slots) == (2 if PERSONALITIES[name].is_dual else 1)
         after = rig.update(rig.images("2.0.0"))[name]
         assert (ecu.runs, after.software_version, after.active.state) == ("2.0.0", "2.0.0", SlotState.CONFIRMED)
         images = rig.images("3.0.0")
         rig.stage(images, "job-2")
-        assert ecu.runs == "2.0.0", "a single bank is not touched before all others are staged"
+        assert ecu.runs == "2.0.0", (
+            "a single bank is not touched before all others are staged, two are written while it runs"
+        )
         rig.activate(images, "job-2")
         assert ecu.runs == "3.0.0"
         reverted = rig.revert(images, "job-2")[name]
