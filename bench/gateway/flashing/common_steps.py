@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from otabench.bench.gateway.flashing import steps
 from otabench.bench.uds.flash_profiles import AnyProfile
 from otabench.bench.uds.profile import Profile, Step
-from otabench.bench.uds.sequence import steps as sequence_steps
+from otabench.bench.uds.sequence import functional
 from otabench.bench.uds.sequence.steps import AnyStep, Common
 from otabench.bench.uds.services import suppressed
 
@@ -59,7 +59,7 @@ def functional_request(step: Step | AnyStep, profile: AnyProfile) -> bytes | Non
     if isinstance(step, Step):
         assert isinstance(profile, Profile)
         return steps.functional_request(step, profile)
-    return sequence_steps.functional_request(step)
+    return functional.functional_request(step)
 
 
 def plan(

@@ -94,15 +94,17 @@ class BusProgramming:
         if ecu is None:
             return None
         sender = ProgressSender(ecu.client, self._progress)
-        sender.phase(Phase.WAITING, bytes_total=image.file_length or image.image_length)
+        sender.phase(Phase.WAITING)
         ecu.begin(image)
+        total = ecu.runs.length_of(image)
         if ecu.runs_already(image):
             sender.phase(Phase.STAGED, detail=f"runs {image.version} already")
             return None
         if ecu.is_single:
             # It cannot be staged without being changed: it is programmed when all others are staged.
-            sender.phase(Phase.WAITING, bytes_total=image.image_length, detail=f"is programmed last; {NOT_USABLE}")
+            sender.phase(Phase.WAITING, bytes_total=total, detail=f"is programmed last; {NOT_USABLE}")
             return None
+        sender.phase(Phase.WAITING, bytes_total=total)
         return ecu, image, sender
 
     def _is_done(self, work: Work) -> bool:

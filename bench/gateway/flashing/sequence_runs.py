@@ -65,6 +65,14 @@ class SequenceRuns:
         """
         dry_run(self._profile, self._material(image), now=datetime.now(UTC))
 
+    def length_of(self, image: EcuImage) -> int:
+        """Return how many bytes of the image are sent. A program file itself is longer, as text.
+
+        Raises:
+            FlashError: the image cannot be read, or does not fit the profile.
+        """
+        return _length(self._material(image))
+
     def step(self, step: AnyStep, *, sent: bytes = b"") -> None:
         """Carry out one step of a sequence. ``sent``: the request that went to all ECUs already; only the response is collected.
 
@@ -119,7 +127,7 @@ class SequenceRuns:
             FlashCanceled: ``cancel`` was set.
         """
         material = self._material(image)
-        total = sum(len(block.data) for block in material.blocks)
+        total = _length(material)
         attempts = self._timing.stage_attempts
         last: FlashError | None = None
         self._client.cancel = cancel
@@ -196,6 +204,10 @@ class SequenceRuns:
         now = datetime.now(UTC)
         scope = RunScope(material, self._profile.values, now, attempt=max(1, self._attempts), saved=self._saved)
         return Runner(self._client, scope, times=self._profile.times, on_bytes=on_bytes)
+
+
+def _length(material: Material) -> int:
+    return sum(len(block.data) for block in material.blocks)
 
 
 class _RefusedBefore(EcuRefused):

@@ -27,7 +27,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from otabench.bench.uds.sequence.material import BlockKind
 from otabench.bench.uds.sequence.template import Pattern, PatternText, Template, TemplateText
-from otabench.bench.uds.services import without_suppress
 
 Byte = Annotated[int, Field(ge=0, le=0xFF)]
 Word = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -369,22 +368,6 @@ class Sequence(_Model):
     @classmethod
     def _from_list(cls, given: Any) -> Any:
         return {"steps": given} if isinstance(given, list | tuple) else given
-
-
-def functional_request(step: BaseModel) -> bytes | None:
-    """Return the request that a step sends to all ECUs, without its suppress bit. Return None for a step that concerns one ECU only."""
-    if not isinstance(step, Common) or step.to is not Target.ALL:
-        return None
-    match step:
-        case Session():
-            return bytes((0x10, step.session))
-        case TesterPresent():
-            return b"\x3e\x00"
-        case Reset():
-            return bytes((0x11, step.reset))
-        case Request() if (constant := step.request.constant) is not None:
-            return without_suppress(constant)
-    return None
 
 
 def walk(
