@@ -51,6 +51,11 @@ class RunFolder:
         return self.root / "can"
 
     @property
+    def control_token(self) -> Path:
+        """What messages to the control ports of this run must bring."""
+        return self.root / "control.token"
+
+    @property
     def keys(self) -> Path:
         return self.root / "keys"
 

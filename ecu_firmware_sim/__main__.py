@@ -50,7 +50,7 @@ def run(config: EcuConfig) -> None:
     given = provision(config)
     layout = FlashLayout(slot_bytes=config.slot_size_bytes)
     with ExitStack() as opened:
-        control = opened.enter_context(EcuControlPort(config.control_host, config.control_port))
+        control = opened.enter_context(EcuControlPort(config))
         backing = opened.enter_context(closing(open_state(config, layout, given.policy)))
         # At the start an absent bus is an error of the configuration. Later it is a fault, and the ECU tries again until it is back.
         open_transport(config, Waker()).close()

@@ -14,7 +14,8 @@ from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError, FaultError
 from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
 from otabench.proto import image_format
-from otabench.proto.control_server import ControlServer, Message, OperationRefused, Perform
+from otabench.proto.control_message import Message
+from otabench.proto.control_server import ControlServer, OperationRefused, Perform, require_no_members
 from otabench.proto.image_format import ImageFormatError
 from otabench.proto.process_config import EcuConfig
 
@@ -40,6 +41,7 @@ def perform(ecu: Ecu, message: Message) -> Message:
 
     Raises:
         FaultError: the message requests something unknown.
+        OperationRefused: it has a member that the operation does not have.
     """
     operation = message.get("op")
     action = _OPERATIONS.get(str(operation))
@@ -48,12 +50,14 @@ def perform(ecu: Ecu, message: Message) -> Message:
     return action(ecu, {key: value for key, value in message.items() if key != "op"})
 
 
-def _state(ecu: Ecu, _message: Message) -> Message:
+def _state(ecu: Ecu, message: Message) -> Message:
+    require_no_members(message, operation="state")
     return state_of(ecu)
 
 
 def _power(ecu: Ecu, message: Message) -> Message:
-    wanted = message.get("state")
+    wanted = message.pop("state", None)
+    require_no_members(message, operation="power")
     if wanted == "on":
         ecu.life.switch_on("control port")
     elif wanted == "off":
@@ -72,7 +76,8 @@ def _fault(ecu: Ecu, message: Message) -> Message:
     return {"faults": ecu.faults.shown()}
 
 
-def _clear(ecu: Ecu, _message: Message) -> Message:
+def _clear(ecu: Ecu, message: Message) -> Message:
+    require_no_members(message, operation="clear")
     ecu.fault_effects.clear()
     return {"faults": []}
 
@@ -107,15 +112,19 @@ class _Loop(Protocol):
 class EcuControlPort:
     """The control port of one ECU. It listens from its construction on, and answers from ``start`` on.
 
+    Args:
+        config: has host, port and token.
+
     Raises:
         ConfigError: the port is in use, or the host is not this machine's.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, config: EcuConfig) -> None:
+        host, port = config.control_host, config.control_port
         self._ecu: _Loop | None = None
         self._perform_on: Perform = lambda message: message
         try:
-            self.server = ControlServer(self._perform, host=host, port=port)
+            self.server = ControlServer(self._perform, host=host, port=port, token=config.control_token)
         except OSError as error:
             raise ConfigError(
                 f"control port {host}:{port}: {error.strerror}: stop what uses it or give another control_port"
@@ -143,6 +152,8 @@ class EcuControlPort:
             raise OperationRefused("the ECU has not started")
         try:
             return ecu.call(lambda: self._perform_on(message))
+        except OperationRefused:
+            raise
         except (EcuSimError, TimeoutError) as error:
             raise OperationRefused(str(error) or "the ECU's loop did not answer in time") from error
         except Exception as error:

@@ -74,6 +74,21 @@ _COUNTED: Final = frozenset(
         FaultKind.CRASH_AFTER_CONFIRM,
     }
 )
+_REAL: Final = frozenset({"after_s", "off_s", "factor", "volts", "km_h"})
+"""Parameters that need not be whole numbers."""
+_MAX_WHOLE: Final = 2**64 - 1
+_MAX: Final[dict[str, float]] = {
+    "after_s": 86_400,
+    "off_s": 86_400,
+    "factor": 1e6,
+    "volts": 1000,
+    "km_h": 1000,
+    "service": 0xFF,
+    "nrc": 0xFF,
+    "slot": 1,
+    "bit": 7,
+}
+"""The largest value of a parameter; of the others ``_MAX_WHOLE``."""
 CLEAN: Final = "clean"
 """Another name for a cut before an operation."""
 
@@ -198,6 +213,9 @@ def _number(kind: FaultKind, key: str, value: object) -> float | int:
         raise FaultError(
             f"{kind}: {key}= {told}, such as {key}=1 (`otabench fault ECU list` shows each kind)"
         ) from None
-    if number < 0 or (key == "slot" and number not in (0, 1)):
-        raise FaultError(f"{kind}: {key} {value!r} is out of range")
+    # Negated, because every comparison with NaN is false.
+    if not 0 <= number <= _MAX.get(key, _MAX_WHOLE):
+        raise FaultError(f"{kind}: {key} {value!r} is out of range (0 to {_MAX.get(key, _MAX_WHOLE):g})")
+    if key not in _REAL and number != int(number):
+        raise FaultError(f"{kind}: {key} {value!r} is not a whole number")
     return number

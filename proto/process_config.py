@@ -103,6 +103,8 @@ class EcuConfig(ProcessConfig):
     """The memory that rebuilding an image from a patch may use."""
     control_host: str = "127.0.0.1"
     control_port: int
+    control_token: str = ""
+    """What messages to the control port must bring. Empty: nothing, so that every program of this machine may use it."""
     trace: Path | None = None
     periodic: tuple[PeriodicFrame, ...] = ()
     """The frames that its application sends."""

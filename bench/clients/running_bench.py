@@ -65,7 +65,8 @@ class RunningBench:
         ports = self.content["control_ports"]
         if name not in ports:
             raise UnknownName("simulated ECU", name, ports, where="in this bench")
-        return ControlPort(name, int(ports[name]))
+        is_board = name in self.content.get("boards", ())
+        return ControlPort(name, int(ports[name]), token="" if is_board else str(self.content["control_token"]))
 
     def runs(self, process: str) -> bool:
         """Return whether one of the bench's processes runs. Its number may have been given to another program since it ended."""

@@ -26,11 +26,12 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otabench.bench.errors import BenchError, UnknownName, WrongUsage
 from otabench.bench.faults import load_plan
-from otabench.bench.faults.control_server import open_control_server, seed_of
+from otabench.bench.faults.control_server import open_control_server, require_no_members, seed_of
 from otabench.bench.faults.load_plan import CyclicFrame, Line, Load
 
 if TYPE_CHECKING:
@@ -259,7 +260,9 @@ class LoadControl:
             if kind != load_plan.LOAD_KIND:
                 raise UnknownName("fault", str(kind), [load_plan.LOAD_KIND], where="of a bus")
             load = Load.parse(message)
-        elif operation == "clear":
+        else:
+            require_no_members(message, operation=operation)
+        if operation == "clear":
             load = None
         if operation != "state":
             self._set(load, self._seed if seed is None else seed)
@@ -322,7 +325,12 @@ def run(arguments: argparse.Namespace) -> None:
     # Blocked in all threads, so that only ``sigwait`` below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     with (
-        open_control_server(control.perform, port=arguments.control_port, owner="bus load") as server,
+        open_control_server(
+            control.perform,
+            port=arguments.control_port,
+            owner="bus load",
+            token_file=arguments.control_token_file,
+        ) as server,
         server.serving(),
     ):
         print(f"bus load: {arguments.name}, control port {arguments.control_port}, seed {arguments.seed}", flush=True)
@@ -338,6 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bus", required=True, help="JSON: can (arguments of can.Bus), bitrate, data_bitrate or null")
     parser.add_argument("--name", required=True, help="the bus's name")
     parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--control-token-file", type=Path, help="the token of the control port; its owner's only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--avoid", type=lambda text: int(text, 0), nargs="*", default=[], help="identifiers that others use"

@@ -175,6 +175,8 @@ class ControlPort:
     host: str = LOOPBACK
     what: str = "ECU"
     timeout_s: float = 5.0
+    token: str = field(default="", repr=False)
+    """What the port asks for; empty: nothing."""
 
     def call(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Send one request, such as ``call("power", state="cycle")``, and return the answer.
@@ -183,7 +185,11 @@ class ControlPort:
             ValueRefused: the port refuses the request.
             EndpointError: the port does not answer.
         """
-        request = json.dumps({"op": op, **arguments}) + "\n"
+        members = {"op": op, **({"token": self.token} if self.token else {}), **arguments}
+        try:
+            request = json.dumps(members, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise ValueRefused(f"{self.what} {self.ecu}: {op!r}: a value is not a number: {error}") from error
         try:
             # One connection for each request: an ECU's process may be restarted between two of them.
             with socket.create_connection((self.host, self.port), timeout=self.timeout_s) as connection:

@@ -27,12 +27,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from otabench.bench.bus import vcan
 from otabench.bench.bus.raw_socket import CANFD_MTU, take_all_frames
 from otabench.bench.errors import BenchError, WrongUsage
-from otabench.bench.faults.control_server import open_control_server, seed_of
+from otabench.bench.faults.control_server import open_control_server, require_no_members, seed_of
 from otabench.bench.faults.frame_faults import Direction, FrameFault, FrameFaults
 from otabench.bench.setup_programs import command_of
 
@@ -168,15 +169,21 @@ class GateControl:
     def _perform(self, message: dict[str, Any]) -> dict[str, Any]:
         faults = self._gate.faults
         seed = seed_of(message)
-        if seed is not None:
-            faults.reseed(seed)
         operation = message.pop("op", None)
-        if operation == "fault":
-            faults.set(FrameFault.parse(message))
-        elif operation == "clear":
-            faults.clear()
-        elif operation not in ("state", "seed"):
+        if operation not in ("state", "fault", "clear", "seed"):
             raise WrongUsage(f"no operation {operation!r}; there are state, fault, clear, seed")
+        if operation == "fault":
+            fault = FrameFault.parse(message)
+            # The seed first: the fault draws from it.
+            if seed is not None:
+                faults.reseed(seed)
+            faults.set(fault)
+        else:
+            require_no_members(message, operation=operation)
+            if operation == "clear":
+                faults.clear()
+            elif seed is not None:
+                faults.reseed(seed)
         return {
             "name": self._name,
             "seed": faults.seed,
@@ -198,13 +205,16 @@ def _far_interface(name: str) -> Iterator[None]:
                 vcan.remove(name)
 
 
-def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[[FrameGate], None]) -> None:
+def run(
+    *, near: str, far: str, control_port: int, token_file: Path | None, seed: int, on_gate: Callable[[FrameGate], None]
+) -> None:
     """Open both sides and forward frames.
 
     Args:
         near: the bus.
         far: the virtual interface of the ECUs.
         control_port: the port to listen on.
+        token_file: the file with the token of the control port; None: it needs none.
         seed: the seed of all random choices.
         on_gate: receives the gate before it starts.
 
@@ -218,7 +228,10 @@ def run(*, near: str, far: str, control_port: int, seed: int, on_gate: Callable[
     ):
         gate = FrameGate(near_socket, far_socket, FrameFaults(seed))
         perform = GateControl(gate, name=near).perform
-        with open_control_server(perform, port=control_port, owner="frame gate") as server, server.serving():
+        with (
+            open_control_server(perform, port=control_port, owner="frame gate", token_file=token_file) as server,
+            server.serving(),
+        ):
             on_gate(gate)
             print(f"frame gate: {near} to {far}, control port {control_port}, seed {seed}", flush=True)
             gate.run()
@@ -232,6 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--near", default="vcan0", help="the bus that is there (vcan0)")
     parser.add_argument("--far", help="the virtual interface behind it, made if absent (NEAR-ecu)")
     parser.add_argument("--control-port", type=int, required=True)
+    parser.add_argument("--control-token-file", type=Path, help="the token of the control port; its owner's only")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
 
@@ -244,6 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
             near=given.near,
             far=given.far or far_channel(given.near),
             control_port=given.control_port,
+            token_file=given.control_token_file,
             seed=given.seed,
             on_gate=stop_by_signal,
         )

@@ -97,6 +97,7 @@ class Bench:
         self.ecus = Ecus(
             self.topology,
             control_ports=setup.ports.control,
+            control_token=setup.secrets.control_token,
             boards=BoardFacts(self.folder.trace, self.topology.boards()),
         )
         self.bus_ports = BusPorts.of(bench_json.endpoints(setup))

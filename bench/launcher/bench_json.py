@@ -23,6 +23,8 @@ def endpoints(setup: RunSetup) -> dict[str, Any]:
             "operator_tls": {key: str(value) for key, value in operator.model_dump().items()},
         },
         "mqtt": f"{LOOPBACK}:{setup.ports.mqtt}",
+        "control_token": setup.secrets.control_token,
+        "boards": sorted(setup.topology.boards()),
         "control_ports": setup.ports.control,
         "frame_gates": setup.ports.gates,
         "bus_loads": setup.ports.loads,

@@ -8,7 +8,7 @@ frames only), a bus, or ``bus`` where there is but one gate; a load is of a bus,
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otabench.bench.errors import UnknownName, WrongUsage
@@ -42,16 +42,23 @@ class BusPorts:
         gates: control port of each frame gate, by bus.
         loads: control port of each load, by bus.
         ecus: ``bus``, ``request_id`` and ``response_id`` by ECU.
+        token: what the ports ask for.
     """
 
     gates: Mapping[str, int]
     loads: Mapping[str, int]
     ecus: Mapping[str, Mapping[str, Any]]
+    token: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, endpoints: Mapping[str, Any]) -> BusPorts:
         """Return those of a bench, by the contents of its bench.json."""
-        return cls(endpoints.get("frame_gates", {}), endpoints.get("bus_loads", {}), endpoints["ecus"])
+        return cls(
+            endpoints.get("frame_gates", {}),
+            endpoints.get("bus_loads", {}),
+            endpoints["ecus"],
+            endpoints["control_token"],
+        )
 
     def concerns(self, target: str, kind: str) -> bool:
         """Return whether such a fault is a bus's matter, not an ECU's."""
@@ -68,7 +75,7 @@ class BusPorts:
             WrongUsage: there is no such gate.
         """
         bus = _gated_bus(target, self.gates, self._bus_by_ecu())
-        return ControlPort(bus, self.gates[bus], what="frame gate")
+        return ControlPort(bus, self.gates[bus], what="frame gate", token=self.token)
 
     def load_of(self, target: str = ANY_BUS) -> ControlPort:
         """Return the control port of the load of a bus: ``.fault("load", share=60)``, ``.state()``, ``.clear()``.
@@ -80,7 +87,7 @@ class BusPorts:
             WrongUsage: there is no such bus, or there are several and none is named.
         """
         bus = _loadable_bus(target, self.loads, self._bus_by_ecu())
-        return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S)
+        return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S, token=self.token)
 
     def _bus_by_ecu(self) -> dict[str, str]:
         return {name: str(entry["bus"]) for name, entry in self.ecus.items()}

@@ -27,6 +27,7 @@ class Ecus:
     Args:
         topology: the bench file's contents.
         control_ports: port number by ECU, of simulators and of boards with a fault injector.
+        control_token: what the simulators' ports ask for. A board's injector is not the run's, and has none.
         boards: the readings of the boards.
 
     Attributes:
@@ -35,11 +36,14 @@ class Ecus:
             board that does not answer, so this is the only place that holds it.
     """
 
-    def __init__(self, topology: Topology, *, control_ports: Mapping[str, int], boards: BoardFacts) -> None:
+    def __init__(
+        self, topology: Topology, *, control_ports: Mapping[str, int], control_token: str, boards: BoardFacts
+    ) -> None:
         self.boards = boards
         self.switched_off: set[str] = set()
         self._topology = topology
         self._control_ports = control_ports
+        self._control_token = control_token
 
     def control_port(self, name: str) -> ControlPort:
         """Return the control port of an ECU.
@@ -54,7 +58,7 @@ class Ecus:
                 raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
             known = ", ".join(self._control_ports)
             raise WrongUsage(f"ECU {name!r} is a board without a control port; with one are: {known or 'none'}")
-        return ControlPort(name, port)
+        return ControlPort(name, port, token=self._control_token if name in self._topology.simulated() else "")
 
     def power(self, name: str) -> PowerDriver:
         """Return the driver of an ECU's supply; ``switched_off`` follows what it does.

@@ -35,6 +35,7 @@ def remove_secrets(folder: RunFolder) -> None:
             folder.keys.unlink()
         elif folder.keys.is_dir():
             shutil.rmtree(folder.keys)
+        folder.control_token.unlink(missing_ok=True)
         for path in sorted(folder.configs.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             blanked = _blanked(content)

@@ -32,7 +32,8 @@ from otabench.ecu_firmware_sim.runtime.deadlines import Deadlines, Due
 from otabench.ecu_firmware_sim.runtime.lifecycle import FAULT_OFF_S, REOPEN_S, Mode
 from otabench.ecu_firmware_sim.uds.codes import Nrc, Session, Sid, negative
 from otabench.proto import security_algorithm
-from otabench.proto.control_server import Message
+from otabench.proto.control_message import Message
+from otabench.proto.control_server import require_no_members
 from otabench.proto.process_config import EcuConfig
 from otabench.proto.security_algorithm import AlgorithmError
 from otabench.proto.trace import TraceWriter
@@ -74,7 +75,7 @@ def run(config: EcuConfig, stop_on_signals: Callable[[Callable[[], None]], None]
     if personality is None:
         raise ConfigError(f"personality {config.personality!r}: there are {', '.join(sorted(PERSONALITIES))}")
     with ExitStack() as opened:
-        control = opened.enter_context(EcuControlPort(config.control_host, config.control_port))
+        control = opened.enter_context(EcuControlPort(config))
         backing = opened.enter_context(closing(_open_flash(config)))
         # At the start an absent bus is an error of the configuration. Later it is a fault, and the ECU tries again until it is back.
         open_transport(config, Waker()).close()
@@ -304,20 +305,26 @@ class PersonalityEcu:
 
         Raises:
             FaultError: the message requests something unknown.
+            OperationRefused: it has a member that the operation does not have.
         """
-        operation = message.get("op")
+        members = dict(message)
+        operation = members.pop("op", None)
         if operation == "power":
-            self._power(message.get("state"))
-        elif operation == "fault":
-            self._set_fault(faults.parse({key: value for key, value in message.items() if key != "op"}))
+            wanted = members.pop("state", None)
+            require_no_members(members, operation="power")
+            self._power(wanted)
+            return self._state()
+        if operation == "fault":
+            self._set_fault(faults.parse(members))
             return {"faults": self.faults.shown()}
-        elif operation == "clear":
+        if operation not in ("clear", "state"):
+            raise FaultError(f"no operation {operation!r}; there are state, power, fault, clear")
+        require_no_members(members, operation=operation)
+        if operation == "clear":
             self.faults.clear()
             self._cut_at = None
             self._apply_flash_times()
             return {"faults": []}
-        elif operation != "state":
-            raise FaultError(f"no operation {operation!r}; there are state, power, fault, clear")
         return self._state()
 
     def _power(self, wanted: Any) -> None:

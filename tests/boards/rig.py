@@ -23,7 +23,7 @@ from otabench.bench.firmware import images
 from otabench.bench.launcher.keys import make_keys
 from otabench.bench.launcher.options import BenchOptions
 from otabench.bench.launcher.process import Process, stop_all, wait_ready
-from otabench.bench.launcher.run_setup import Ports, RunSetup
+from otabench.bench.launcher.run_setup import Ports, RunSecrets, RunSetup
 from otabench.bench.launcher.specs.ecu import simulated_ecu
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
@@ -135,6 +135,8 @@ class Rig(Adapter):
             folder=run_folder.create(self._folder / "board"),
             keys_dir=self.keys_dir,
             ports=Ports(grpc=0, artifacts=0, mqtt=0, hmi=0, control=self.control_ports),
+            # as an injector on the desk, which has no token of the run
+            secrets=RunSecrets(control_token=""),
         )
         processes = [Process(simulated_ecu(setup, name, made[name][self._version])) for name in self.boards]
         stack.callback(stop_all, processes)

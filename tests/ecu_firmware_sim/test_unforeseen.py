@@ -89,7 +89,7 @@ def test_an_operation_of_the_control_port_that_breaks_is_answered(
     rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(control_port._OPERATIONS, "state", broken)
-    with EcuControlPort("127.0.0.1", free_port()) as control:
+    with EcuControlPort(rig.ecu.config.model_copy(update={"control_port": free_port()})) as control:
         control.start(rig.ecu, partial(control_port.perform, rig.ecu))
         answer = control.server.answer(b'{"op": "state"}')
         control.stop()

@@ -7,6 +7,7 @@ import json
 from otabench.bench.faults.control_port import ControlPort
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs.config_file import write_control_token
 from otabench.bench.launcher.specs.names import capture_process, gate_process, load_process
 from otabench.bench.topology import addresses
 
@@ -17,9 +18,9 @@ def frame_gate(setup: RunSetup, bus: str) -> ProcessSpec:
     process = gate_process(bus)
     return ProcessSpec(
         name=process,
-        argv=[*PYTHON, "otabench.bench.faults.frame_gate", "--near", channel, "--control-port", str(port)],
+        argv=[*PYTHON, "otabench.bench.faults.frame_gate", "--near", channel, *_control(setup, port)],
         log=setup.folder.log(process),
-        ready=ControlPort(process, port).is_up,
+        ready=ControlPort(process, port, token=setup.secrets.control_token).is_up,
         awaited=f"its control port {port} does not answer",
     )
 
@@ -29,14 +30,19 @@ def bus_load(setup: RunSetup, bus: str) -> ProcessSpec:
     entry, port, process = setup.topology.buses[bus], setup.ports.loads[bus], load_process(bus)
     config = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
     avoid = sorted(setup.topology.identifiers_on(bus))
-    argv = ["--bus", json.dumps(config), "--name", bus, "--control-port", str(port), "--avoid", *map(str, avoid)]
+    argv = ["--bus", json.dumps(config), "--name", bus, *_control(setup, port), "--avoid", *map(str, avoid)]
     return ProcessSpec(
         name=process,
         argv=[*PYTHON, "otabench.bench.faults.bus_load", *argv],
         log=setup.folder.log(process),
-        ready=ControlPort(bus, port, what="load of bus").is_up,
+        ready=ControlPort(bus, port, what="load of bus", token=setup.secrets.control_token).is_up,
         awaited=f"its control port {port} does not answer",
     )
+
+
+def _control(setup: RunSetup, port: int) -> tuple[str, ...]:
+    """Return the arguments of a control port."""
+    return "--control-port", str(port), "--control-token-file", str(write_control_token(setup))
 
 
 def capture(setup: RunSetup, bus: str) -> ProcessSpec:

@@ -51,10 +51,11 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         slot_size_bytes=entry.slot_size_bytes,
         declared_ram_bytes=entry.declared_ram_bytes,
         control_port=setup.ports.control[name],
+        control_token=setup.secrets.control_token,
         trace=setup.folder.trace,
         periodic=entry.periodic,
     )
-    control = ControlPort(name, setup.ports.control[name])
+    control = ControlPort(name, setup.ports.control[name], token=setup.secrets.control_token)
     return ProcessSpec(
         name=process,
         argv=[*PYTHON, "otabench.ecu_firmware_sim", "--config", str(write_config(setup, process, config))],

@@ -95,7 +95,11 @@ def test_a_command_finds_it_by_the_running_bench_s_folder(
 ) -> None:
     own = image(make, "own")
     made = made_by_bench(firmware, image(make, "bench"))
-    content = {"control_ports": {"engine": 1}, "firmware": {"engine": {VERSION: str(made[VERSION])}}}
+    content = {
+        "control_ports": {"engine": 1},
+        "control_token": "",
+        "firmware": {"engine": {VERSION: str(made[VERSION])}},
+    }
     bench = RunningBench(firmware.parent, content)
     bench.sent_images.keep(own)
     monkeypatch.setattr(ControlPort, "state", lambda _: state(digest_of(own)))

@@ -11,7 +11,8 @@ from otabench.bench.faults.control_port import ECU_FAULT_PARAMETERS, ControlPort
 from otabench.ecu_firmware_sim import faults as ecu_faults
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.faults import FaultKind
-from otabench.proto.control_server import ControlServer, Message, OperationRefused
+from otabench.proto.control_message import Message
+from otabench.proto.control_server import ControlServer, OperationRefused
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,40 @@ def test_a_value_that_the_ecu_refuses_is_wrong_usage_and_silence_is_not() -> Non
     with pytest.raises(EndpointError, match="does not answer") as silent:
         ControlPort("engine", 1).clear()
     assert silent.value.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"kind": "voltage", "volts": float("nan")},
+        {"kind": "voltage", "volts": "9.e999"},
+        {"kind": "voltage", "volts": 1e6},
+        {"kind": "slow-flash", "factor": float("inf")},
+        {"kind": "silent", "count": 1.5},
+        {"kind": "silent", "count": -1},
+        {"kind": "nrc", "service": 0x136, "nrc": 0x72},
+        {"kind": "bit-rot", "slot": 0, "offset": 1, "bit": 8},
+        {"kind": "bit-rot", "slot": 0.5, "offset": 1},
+        {"kind": "hang", "after_s": 1e300},
+        {"kind": "power-cut", "flash_operation": 1, "seed": 2**64},
+    ],
+)
+def test_a_number_out_of_range_is_refused(members: dict[str, Any]) -> None:
+    with pytest.raises(FaultError, match=r"out of range|whole number|is a number"):
+        ecu_faults.parse(members)
+
+
+def test_nan_does_not_leave_the_client() -> None:
+    with pytest.raises(ValueRefused, match="not a number"):
+        ControlPort("engine", 1).fault("voltage", volts=float("nan"))
+
+
+def test_the_token_is_sent_and_is_not_shown() -> None:
+    with ControlServer(lambda _: {}, host="127.0.0.1", port=0, token="secret") as server, server.serving():
+        assert ControlPort("engine", server.server_address[1], token="secret").is_up()
+        with pytest.raises(ValueRefused, match="control_token"):
+            ControlPort("engine", server.server_address[1]).clear()
+    assert "secret" not in repr(ControlPort("engine", 1, token="secret"))
 
 
 @pytest.mark.parametrize("text", ["bus load 60%", "bus:load 60%", "bus load:60%"])
