@@ -10,7 +10,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto.job_states import JobState
-from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, start_browser
+from tests.bench.gateway.hmi.browser import PATIENCE_S, console_errors, requested_hosts, start_browser
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.browser, pytest.mark.feature("fault", ecu="adas")]
@@ -29,10 +29,6 @@ const region = document.getElementById("announcer");
 new MutationObserver(() => window.announced.push(region.textContent))
   .observe(region, {subtree: true, childList: true, characterData: true});
 """
-
-
-PATIENCE_S = 240.0
-"""In a guest kernel a browser takes ten times as long to start and to draw."""
 
 
 @pytest.mark.timeout(900)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+PATIENCE_S = 240.0
+"""For a start, a page or a change of it, on a busy machine or in a guest kernel."""
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -52,11 +54,13 @@ def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> we
     options.binary_location = str(found["chromium"])
     for flag in (*_FLAGS, f"--window-size={width},{height}", f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(flag)
+    # In a guest kernel everything takes ten times as long, and chromedriver waits for one minute by default.
+    options.add_experimental_option("browserStartupTimeout", round(PATIENCE_S * 1000))
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = Service(executable_path=str(found["chromedriver"]), log_output=str(tmp_path / "chromedriver.log"))
     browser = webdriver.Chrome(options=options, service=service)
     resize(browser, width, height)
-    browser.set_page_load_timeout(240)  # in a guest kernel everything takes ten times as long
+    browser.set_page_load_timeout(PATIENCE_S)
     return browser
 
 

@@ -11,8 +11,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.bench.gateway.hmi.browser import PATIENCE_S
 from tests.bench.gateway.hmi.memory_model import MemoryModel
-from tests.waiting import PATIENCE_S
 
 T = TypeVar("T")
 
