@@ -163,6 +163,7 @@ def _pack_image(options: PackOptions, file: Path) -> None:
     keys, bench = _keys_and_bench_file(options.keys, options.bench, options.run)
     topology = bench_file.load(bench)
     entry = topology.ecus[options.ecu]
+    images.require_version(ecu_facts.of(topology, options.ecu).versions.rule, options.ecu, options.version)
     details = ImageDetails(
         ecu=options.ecu,
         hardware_id=entry.hardware_id,

@@ -128,6 +128,22 @@ def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:
     if facts.needs_former_image and ecu.kind == "board" and ecu.former_image is None:
         remedy = "name the image that it has: former_image: {file: …, version: …}"
         yield warn(where, "a rollback of its first update is not possible: it has no second slot", remedy)
+    yield from _own_version_problems(where, ecu, facts.versions.rule)
+
+
+def _own_version_problems(where: str, ecu: EcuEntry, rule: VersionRule) -> Iterator[Finding]:
+    """Return which versions of the bench's own files the cloud would never take."""
+    from otabench.bench.firmware import images  # imgtool is slow to import
+
+    try:
+        if ecu.former_image is not None:
+            images.require_version(rule, "former_image", ecu.former_image.version)
+        if ecu.kind == "simulated":
+            for place, version in enumerate(images.BENCH_VERSIONS):
+                images.generated_version(rule, "generated firmware", version, place=place)
+    except BenchError as error:
+        remedy = "state the versions of this ECU in its flash profile (versions: {order: …})"
+        yield fail(where, str(error), remedy)
 
 
 def _algorithm_problems(where: str, name: str, ecu: EcuEntry, secret: str) -> Iterator[Finding]:

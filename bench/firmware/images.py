@@ -136,7 +136,7 @@ def build(
                 details = ProgramDetails(
                     name,
                     entry.hardware_id,
-                    _version_of(facts.versions.rule, name, version, place=place),
+                    generated_version(facts.versions.rule, name, version, place=place),
                     facts.versions.rule,
                     address=facts.address,
                     driver_address=facts.driver_address,
@@ -168,13 +168,30 @@ def _contents(ecu: str, hardware_id: str, *, size_bytes: int, version: str) -> b
         raise FirmwareError(f"firmware of {ecu}: {error}") from error
 
 
-def _version_of(rule: VersionRule, ecu: str, version: str, *, place: int) -> str:
-    """Return the version of generated firmware: the one that is asked for, or of a list the one at the same place."""
+def generated_version(rule: VersionRule, ecu: str, version: str, *, place: int) -> str:
+    """Return the version of generated firmware: the one that is asked for, or of a list the one at the same place.
+
+    Raises:
+        WrongUsage: the ECU does not have such a version.
+    """
     if rule.order is not VersionOrder.LIST or version in rule.known:
+        require_version(rule, ecu, version)
         return version
     if place >= len(rule.known):
         raise WrongUsage(f"{ecu}: its flash profile lists {len(rule.known)} versions, too few for generated firmware")
     return rule.known[place]
+
+
+def require_version(rule: VersionRule, ecu: str, version: str) -> None:
+    """Refuse a version that an ECU's software cannot have, before the cloud does.
+
+    Raises:
+        WrongUsage: it does not fit the order of this ECU's versions.
+    """
+    try:
+        rule.check(version)
+    except ValueError as error:
+        raise WrongUsage(f"{ecu}: {error} (its versions have the order {rule.order})") from error
 
 
 def _contents_of_any_version(ecu: str, hardware_id: str, size_bytes: int, version: str) -> bytes:
@@ -213,6 +230,9 @@ def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) ->
         other, version = given.groups()
         if other not in topology.ecus:
             raise UnknownName("ECU", other, topology.ecus, where="in the bench file")
+        order = ecu_facts.of(topology, other).versions.order
+        if order is not VersionOrder.SEMVER:
+            raise WrongUsage(f"--requires {text!r}: versions of {other} have the order {order}; a minimum needs semver")
         # a dependency on the ECU itself: the version that it must run before this update
         number = OWN_IMAGE if other == ecu else topology.image_number_of(other)
         found.append(Dependency(number, parse_version(version)))

@@ -27,6 +27,7 @@ from otabench.bench.uds import flash_profiles
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuRefused, FlashError
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.sequence import profile as sequence_profiles
 from tests.bench.runs.made import make_run
 from tests.command_line import run_otabench
 
@@ -315,6 +316,24 @@ def test_what_would_end_a_run_is_found_before_without_advice_about_wires(
 def test_the_session_that_an_update_begins_with_is_read_from_either_kind_of_profile() -> None:
     assert session_check.first_session(flash_profiles.load("iso14229-ab")) == 0x03
     assert session_check.first_session(flash_profiles.load("single-bank")) == 0x03
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem"),
+    [
+        ("order: list, known: [Blue]", "generated firmware: its flash profile lists 1 versions, too few"),
+        ("order: list, known: [Blue, Green]", ""),
+        ("order: numeric", ""),
+    ],
+)
+def test_versions_of_generated_firmware_that_no_cloud_takes_are_told(
+    tmp_path: Path, versions: str, problem: str
+) -> None:
+    profile = Path(sequence_profiles.path_of("minimal")).read_text()
+    (tmp_path / "mine.yaml").write_text(profile.replace("order: semver", versions))
+    text = default_on(AIR, ecu=", personality: minimal").replace("profile: iso14229-ab", "profile: ./mine.yaml")
+    (line,) = findings(tmp_path, text)["ECU adas"]
+    assert line.startswith(f"fail {problem}" if problem else "ok simulated")
 
 
 def checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:

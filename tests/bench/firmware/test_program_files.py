@@ -120,5 +120,14 @@ def test_generated_firmware_has_the_versions_of_a_profile_s_list(tmp_path: Path)
     topology = bench_file.load(tmp_path / "own.yaml")
     made = images.build(topology, keys_dir=tmp_path, out_dir=tmp_path, ecus=("adas",), size_bytes=4096)["adas"]
     assert {asked: file.version for asked, file in made.items()} == {"1.0.0": "Blue", "2.0.0": "Green"}
+    with pytest.raises(WrongUsage, match="versions of adas have the order list; a minimum needs semver"):
+        images.parse_requirements(("adas>=1.0.0",), ecu="engine", topology=topology)
     with pytest.raises(WrongUsage, match="lists 3 versions, too few"):
-        images.build(topology, keys_dir=tmp_path, out_dir=tmp_path, ecus=("adas",), versions=("1", "2", "3", "4"))
+        images.build(
+            topology,
+            keys_dir=tmp_path,
+            out_dir=tmp_path,
+            ecus=("adas",),
+            versions=("1", "2", "3", "4"),
+            size_bytes=4096,
+        )
