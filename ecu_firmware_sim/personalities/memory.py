@@ -63,6 +63,7 @@ class Memory:
         """The end of what was programmed since then."""
         self._flash = flash
         self._ram = bytearray(RAM_BYTES)
+        self._is_dual = is_dual
         self.active = self._last_activated() if is_dual else 0
         self._target = 1 - self.active if is_dual and self.is_valid else self.active
 
@@ -115,7 +116,8 @@ class Memory:
             return "INVALID" if bank == self.active else "EMPTY"
         if self.is_given_up(bank):
             return "INVALID"
-        return "STAGED" if self._activated(bank) == _NEVER else "CONFIRMED"
+        # A single bank runs as soon as it is valid.
+        return "STAGED" if self._is_dual and self._activated(bank) == _NEVER else "CONFIRMED"
 
     def activate(self) -> bool:
         """Let the other bank run from the next boot on; return False if it holds nothing new. Raises PowerLost."""

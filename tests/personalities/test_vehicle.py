@@ -47,6 +47,8 @@ def test_an_update_and_its_way_back(name: str, tmp_path: Path) -> None:
         assert len(before.slots) == (2 if PERSONALITIES[name].is_dual else 1)
         after = rig.update(rig.images("2.0.0"))[name]
         assert (ecu.runs, after.software_version, after.active.state) == ("2.0.0", "2.0.0", SlotState.CONFIRMED)
+        state = ecu.control("state")
+        assert state["slots"][state["active_slot"]]["state"] == "CONFIRMED", "as the bench's report reads it"
         images = rig.images("3.0.0")
         rig.stage(images, "job-2")
         assert ecu.runs == "2.0.0", (
