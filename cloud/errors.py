@@ -7,6 +7,7 @@
         ├── UnknownThing          NOT_FOUND            the vehicle, campaign or job does not exist
         ├── NotAllowed            FAILED_PRECONDITION  the request is valid, but not in this state
         ├── NotPermitted          PERMISSION_DENIED    the caller's certificate does not cover it
+        ├── Conflict              ABORTED              concurrent changes got in the way, twice; the same call may succeed now
         └── NotReady              UNAVAILABLE          database or store does not answer; the same call may succeed later
 
 Every message states what is wrong, where, and the remedy, in one line.
@@ -55,6 +56,12 @@ class NotPermitted(RequestError):
     """The caller's certificate does not cover the request."""
 
     code = "PERMISSION_DENIED"
+
+
+class Conflict(RequestError):
+    """Another process changed the same thing at the same time. ``store.database`` tries the transaction again before it gives up."""
+
+    code = "ABORTED"
 
 
 class NotReady(RequestError):

@@ -2,7 +2,7 @@
 # Installs the Debian or Ubuntu packages a use of the bench needs; does nothing when they are there.
 #
 #   packages.sh run             what a bench needs; what a guest kernel needs too, if this kernel has no CAN
-#   packages.sh test            the same, and what the tests need (browser, tshark, MQTT clients, compiler, kernel headers)
+#   packages.sh test            the same, and what the tests need (browser, tshark, MQTT clients, PostgreSQL, compiler, kernel headers)
 #   packages.sh --print SET     the names that are missing, one a line; installs nothing
 #
 # Exit status: 0 fine, 1 apt-get failed, 2 wrong call, 4 root is needed.
@@ -44,7 +44,7 @@ if [[ "$(uname -m)" == x86_64 ]] && ! kernel_has_can && ! kernel_is_cached; then
     wanted+=(linux-source gcc make flex bison bc xz-utils bzip2 libc6-dev)
 fi
 if [[ "$set_name" == test ]]; then
-    wanted+=(tshark mosquitto-clients)
+    wanted+=(tshark mosquitto-clients postgresql)
     # Tests compile canline for a kernel and see a kernel's build fail, even where a kernel is there already.
     wanted+=(gcc make flex bison bc)
     if grep -qs '^ID=ubuntu' /etc/os-release; then

@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,16 @@ def _has_program(*names: str) -> Callable[[], bool]:
     return lambda: all(shutil.which(name) is not None for name in names)
 
 
+def find_postgresql() -> Path | None:
+    """Return the folder of PostgreSQL's server programs, the newest version first, or None."""
+    # Debian keeps them outside of PATH, one folder for each version.
+    folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if folders:
+        return max(folders, key=lambda folder: float(folder.parent.name))
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent if initdb else None
+
+
 CAPABILITIES: Final[dict[str, Capability]] = {
     "vcan": Capability(
         _has_vcan,
@@ -49,5 +60,9 @@ CAPABILITIES: Final[dict[str, Capability]] = {
     ),
     "mosquitto": Capability(_has_program("mosquitto"), f"mosquitto is missing: {command_of('packages.sh')} run"),
     "tshark": Capability(_has_program("tshark"), f"tshark is missing: {command_of('packages.sh')} test"),
+    "postgresql": Capability(
+        lambda: find_postgresql() is not None and find_spec("psycopg") is not None,
+        f"PostgreSQL's server or psycopg is missing: {command_of('packages.sh')} test, and pip install otabench[postgresql]",
+    ),
     "candump": Capability(_has_program("candump"), f"can-utils is missing: {command_of('packages.sh')} run"),
 }

@@ -40,6 +40,7 @@ class CheckInOutcome:
 
 def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
     """Record the vehicle's report, and return the answer to it."""
+    jobs.lock_vehicles(session, [request.vin])
     vehicle = inventory.load_vehicle(session, request.vin)
     if vehicle is None:
         reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"

@@ -28,6 +28,7 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     Raises:
         NotAllowed: the ECUs differ from the registered ones, and the vehicle has an open job, which was made for the registered ones.
     """
+    jobs.lock_vehicles(session, [vin])
     known = load_vehicle(session, vin)
     if known is not None:
         if {_registered(ecu) for ecu in ecus} == {_registered(ecu) for ecu in known.ecus}:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
-from otabench.cloud.errors import NotAllowed, UnknownThing
-from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow
+from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
+from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow, VehicleRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import FINAL_STATES, JobState, to_wire
 
@@ -44,9 +45,22 @@ def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
 
 
 def find_open_job(session: Session, vin: str) -> JobRow | None:
-    """Return the vehicle's job that has not ended, or None. There is at most one, by rule 4 of ``vehicle_rules``."""
+    """Return the vehicle's job that has not ended, or None. There is at most one (index ``one_open_job_per_vehicle``)."""
     finals = [str(state) for state in FINAL_STATES]
     return session.scalars(select(JobRow).where(JobRow.vin == vin, JobRow.state.not_in(finals))).first()
+
+
+def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
+    """Let other transactions that change these vehicles or their jobs wait until this one has ended.
+
+    Call this before judging, so that the judgement still holds when its result is written.
+    """
+    # A transaction of SQLite has the whole database for itself (``store.database``).
+    if session.get_bind().dialect.name == "sqlite":
+        return
+    # In one order, so that two transactions never wait for each other. The weaker lock lets jobs refer to the vehicle meanwhile.
+    rows = select(VehicleRow.vin).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
+    session.execute(rows.with_for_update(key_share=True)).all()
 
 
 def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
@@ -61,12 +75,28 @@ def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
 
 
 def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: float) -> Transition:
-    """Write a transition. The caller has checked that it is allowed."""
+    """Write a transition. The caller has checked that it is allowed.
+
+    Raises:
+        Conflict: the job is no longer in the state that was checked.
+    """
     before = JobState(job.state)
+    # Compare and set: the row changes only if it still is in the state from which the caller judged.
+    moved = session.execute(
+        update(JobRow)
+        .where(JobRow.job_id == job.job_id, JobRow.state == before)
+        .values(state=after, reason=reason, updated_at=now)
+        .returning(JobRow.job_id)
+        .execution_options(synchronize_session=False)
+    )
+    if moved.scalar_one_or_none() is None:
+        raise Conflict(f"job {job.job_id} is no longer {before}: try again")
+    set_committed_value(job, "state", str(after))
+    set_committed_value(job, "reason", reason)
+    set_committed_value(job, "updated_at", now)
     # This is the cloud's own count. A vehicle's transition_seq does not include transitions that the cloud makes, such as a cancellation.
     number = session.scalar(select(func.count()).where(TransitionRow.job_id == job.job_id)) or 0
     session.add(TransitionRow(job_id=job.job_id, number=number + 1, before=before, after=after, reason=reason, at=now))
-    job.state, job.reason, job.updated_at = after, reason, now
     return Transition(
         job_id=job.job_id, vin=job.vin, campaign_id=job.campaign_id, before=before, after=after, reason=reason
     )
@@ -79,6 +109,7 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
         UnknownThing: the campaign does not exist.
         NotAllowed: it is too late to cancel any of its jobs.
     """
+    lock_vehicles(session, select(JobRow.vin).where(JobRow.campaign_id == campaign_id))
     jobs = load_jobs(session, campaign_id)
     reason = reason or "canceled by the operator"
     transitions = []

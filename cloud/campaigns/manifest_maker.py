@@ -87,6 +87,8 @@ class ManifestMaker:
             _log.warning("manifest %d of %s is not on the artifact server: %s", signed.version, vin, error)
 
     def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
+        # The lock also orders the versions of the vehicle's manifests.
+        jobs.lock_vehicles(session, [vin])
         job = jobs.load_job(session, vin=vin, job_id=job_id)
         vehicle = inventory.load_vehicle(session, vin)
         if job.state != JobState.CREATED or vehicle is None:

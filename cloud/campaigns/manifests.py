@@ -65,7 +65,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
         NotReady: the campaign is encrypted, and an image is not encrypted for its ECU yet.
     """
     campaign = session.get_one(CampaignRow, job.campaign_id)
-    # The version is read and written in one transaction, so it is never used twice.
+    # The caller has locked the vehicle, and the primary key refuses a version that is used twice.
     newest = session.scalar(select(func.max(ManifestRow.version)).where(ManifestRow.vin == job.vin)) or 0
     signed = director.sign(
         version=newest + 1,

@@ -144,6 +144,7 @@ def _insert(
 ) -> ota_pb2.Campaign:
     """Write campaign, images and jobs."""
     # Judge again inside this transaction: storing the images took time, and a vehicle may have become busy meanwhile.
+    jobs.lock_vehicles(session, request.vins)
     vehicles = _judge_vehicles(session, request.vins, [image.offer for image in checked.images])
     _insert_campaign(session, campaign_id, request, checked, now=now)
     for position, vehicle in enumerate(vehicles):

@@ -38,6 +38,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
         UnknownThing: the vehicle does not have this job.
         NotAllowed: the transition is not allowed. Nothing is written.
     """
+    jobs.lock_vehicles(session, [request.vin])
     job = jobs.load_job(session, vin=request.vin, job_id=request.job_id)
     current = JobState(job.state)
     effect = judge_update(current, reported, seq=request.transition_seq, taken_seq=job.taken_seq)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from otabench.cloud.campaigns.announcer import Announcer, Publisher
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
@@ -17,6 +19,8 @@ from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
 from otabench.proto.process_config import CloudConfig
+
+_READINESS_INTERVAL_S: Final = 2.0
 
 
 @asynccontextmanager
@@ -59,6 +63,8 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
         )
         resources.push_async_callback(server.stop)
+        readiness = asyncio.create_task(server.report_readiness(database.check, interval_s=_READINESS_INTERVAL_S))
+        resources.callback(readiness.cancel)
         # Wake vehicles last, because they check in at once.
         await orchestrator.wake_waiting()
         yield

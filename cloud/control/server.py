@@ -5,7 +5,10 @@ With TLS every client needs a certificate of the bench's CA. Without TLS the por
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.vehicles import ControlPlane
-from otabench.cloud.errors import StartError
+from otabench.cloud.errors import RequestError, StartError
 from otabench.cloud.ports import require_free_port
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.process_config import TlsConfig
@@ -25,12 +28,14 @@ from otabench.proto.process_config import TlsConfig
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """CreateCampaign carries the images. The limit holds for every method, because grpc.aio has one limit per server."""
 _STOP_GRACE_S: Final = 0.2
+_CHECK_TIMEOUT_S: Final = 3.0
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # On by default. Then a second cloud would share the port silently, and each would receive some of the calls.
     ("grpc.so_reuseport", 0),
 )
+_log = logging.getLogger(__name__)
 _SERVICES: Final = tuple(service.full_name for service in ota_pb2.DESCRIPTOR.services_by_name.values())
 
 
@@ -40,6 +45,26 @@ class GrpcServer:
     def __init__(self, server: grpc.aio.Server, health_service: health.aio.HealthServicer) -> None:
         self._server = server
         self._health = health_service
+
+    async def report_readiness(self, check: Callable[[], Awaitable[None]], *, interval_s: float) -> None:
+        """Keep the health service up to date until canceled: NOT_SERVING while ``check`` raises NotReady or does not return.
+
+        A balancer then sends calls to other replicas.
+        """
+        was_ready = True
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    await check()
+                is_ready = True
+            except (RequestError, TimeoutError) as error:
+                is_ready = False
+                if was_ready:
+                    _log.error("not ready: %s", error or "the database does not answer in time")
+            if is_ready != was_ready:
+                await _set_health(self._health, is_ready=is_ready)
+            was_ready = is_ready
 
     async def stop(self) -> None:
         """Report NOT_SERVING, give running calls a moment to end, and close the port."""
@@ -74,10 +99,15 @@ async def start_grpc_server(
         await server.start()
     except (RuntimeError, ValueError) as error:
         raise StartError(f"control plane: cannot serve on {address}: {error}") from error
+    await _set_health(health_service, is_ready=True)
+    return GrpcServer(server, health_service)
+
+
+async def _set_health(health_service: health.aio.HealthServicer, *, is_ready: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
     # The empty name stands for the whole server (gRPC health checking protocol).
     for service in ("", *_SERVICES):
-        await health_service.set(service, health_pb2.HealthCheckResponse.SERVING)
-    return GrpcServer(server, health_service)
+        await health_service.set(service, status)
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:

@@ -1,33 +1,57 @@
-"""The database: one engine, one worker thread, one transaction per call.
+"""The database: worker threads with one transaction per call.
 
     count = await database.run(lambda session: session.scalar(select(func.count()).select_from(JobRow)))
 
-``run`` calls a function with a session, in the worker thread and inside one transaction. It returns after the commit.
+``run`` calls a function with a session, in a worker thread and inside one transaction. It returns after the commit. An answer that follows
+``run`` is based on committed data, and a process that is killed at any moment leaves only whole transactions.
 
-* An answer that follows ``run`` is based on committed data, and a process that is killed at any moment leaves only whole transactions.
-* With one thread, transactions run strictly one after the other. So the rules of campaigns and jobs need not consider concurrent ones.
+* SQLite: one worker. Each transaction begins with the lock on the whole file (BEGIN IMMEDIATE), so transactions run strictly one after the
+  other, also those of several processes.
+* PostgreSQL: several workers and several processes. A transaction locks the vehicles that it judges (``campaigns.jobs.lock_vehicles``), and
+  constraints of ``schema`` hold the rest.
+* A transaction that fails because of a concurrent one is run again, so ``work`` must have no effects outside of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from otabench.cloud.errors import NotReady, StartError
+from otabench.cloud.errors import Conflict, InvalidRequest, NotReady, StartError
 from otabench.cloud.store.schema import SCHEMA_VERSION, Base, SchemaRow
 
 Result = TypeVar("Result")
 
 _BUSY_TIMEOUT_S: Final = 5.0
+_SERVER_WORKERS: Final = 4
+"""Transactions of one process that a database server runs at the same time. SQLite runs one."""
+_CONNECT_TIMEOUT_S: Final = 5
+_ATTEMPTS: Final = 2
+# SQLSTATE classes of PostgreSQL: serialization_failure and deadlock_detected.
+_CONCURRENT_STATES: Final = ("40001", "40P01")
+_MIGRATION_LOCK: Final = 0x07ABE7C4
+"""The key of the advisory lock that lets one replica at a time change the tables."""
+_log = logging.getLogger(__name__)
 
 
 class Database:
@@ -35,39 +59,58 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
+        workers = 1 if engine.dialect.name == "sqlite" else _SERVER_WORKERS
+        self._worker = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="database")
 
     async def run(self, work: Callable[[Session], Result]) -> Result:
-        """Run ``work`` in the worker thread, inside one transaction. An exception from ``work`` rolls the transaction back.
+        """Run ``work`` in a worker thread, inside one transaction. An exception from ``work`` rolls the transaction back.
 
         Raises:
-            NotReady: the database does not answer.
+            InvalidRequest: a value cannot be stored.
+            Conflict: concurrent transactions got in the way, at every attempt.
+            NotReady: the database does not answer, or cannot be used.
         """
         return await asyncio.get_running_loop().run_in_executor(self._worker, self.run_now, work)
 
     def run_now(self, work: Callable[[Session], Result]) -> Result:
         """Do the same as ``run``, but in the calling thread."""
-        try:
-            # With expire_on_commit rows could not be read after the commit, in the event loop's thread.
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                return work(session)
-        except (OperationalError, InterfaceError) as error:
-            raise NotReady(f"the database does not answer ({_cause(error)}): try again") from error
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                # With expire_on_commit rows could not be read after the commit, in the event loop's thread.
+                with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                    return work(session)
+            except (DBAPIError, PoolTimeout) as error:
+                refusal = _refusal(error)
+                if not isinstance(refusal, Conflict) or attempt == _ATTEMPTS:
+                    raise refusal from error
+            except Conflict:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def check(self) -> None:
+        """Ask the database whether it can be used.
+
+        Raises:
+            NotReady: it does not answer, or cannot be used.
+        """
+        # SELECT 1 would not touch SQLite's file.
+        await self.run(lambda session: session.scalars(select(SchemaRow.version)).one())
 
     def close(self) -> None:
-        """End the worker and close all connections."""
+        """End the workers and close all connections."""
         self._worker.shutdown(wait=True)
         self._engine.dispose()
 
 
 def open_database(url: str) -> Database:
-    """Connect to a database. Create its tables if they do not exist.
+    """Connect to a database. Create its tables if they do not exist, and migrate older ones.
 
     Args:
         url: an SQLAlchemy URL. An SQLite file is created together with its folder.
 
     Raises:
-        StartError: the URL is wrong, its driver is missing, the database cannot be reached, or its tables have another version.
+        StartError: the URL is wrong, its driver is missing, the database cannot be reached, or its tables have an unknown version.
     """
     try:
         parsed = make_url(url)
@@ -77,7 +120,8 @@ def open_database(url: str) -> Database:
     display_url = parsed.render_as_string(hide_password=True)
     engine = _make_engine(parsed, display_url)
     try:
-        _make_tables(engine, display_url)
+        with engine.begin() as connection:
+            _make_tables(connection, display_url)
     except DatabaseError as error:
         raise StartError(f"database {display_url} cannot be used: {_cause(error)}") from error
     return Database(engine)
@@ -91,9 +135,11 @@ def _make_engine(url: URL, display_url: str) -> Engine:
             # SQLite insists on one thread by default. Here the tables are created in this thread, and all later work runs in the worker.
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
             event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
             return engine
-        # One worker needs one connection. Ping before use, because a server closes connections that are idle for long.
-        return create_engine(url, pool_pre_ping=True, pool_size=1, max_overflow=1)
+        connect = {"connect_timeout": _CONNECT_TIMEOUT_S} if url.get_backend_name() == "postgresql" else {}
+        # Ping before use, because a server closes connections when it restarts.
+        return create_engine(url, pool_pre_ping=True, pool_size=_SERVER_WORKERS, max_overflow=1, connect_args=connect)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartError(f"database_url {display_url}: {error}") from error
     except ImportError as error:
@@ -102,21 +148,34 @@ def _make_engine(url: URL, display_url: str) -> Engine:
         raise StartError(f"database {display_url}: cannot make its folder: {error.strerror or error}") from error
 
 
-def _make_tables(engine: Engine, display_url: str) -> None:
-    Base.metadata.create_all(engine)
-    with Session(engine) as session, session.begin():
-        version = session.scalar(select(SchemaRow.version))
-        if version is None:
-            session.add(SchemaRow(version=SCHEMA_VERSION))
-        elif version != SCHEMA_VERSION:
+def _make_tables(connection: Connection, display_url: str) -> None:
+    """Create or migrate the tables, inside the caller's transaction."""
+    # On SQLite the transaction itself is this lock.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    version = None
+    if inspect(connection).has_table(SchemaRow.__tablename__):
+        version = connection.scalar(select(SchemaRow.version))
+    if version is None:
+        Base.metadata.create_all(connection)
+        connection.execute(insert(SchemaRow).values(version=SCHEMA_VERSION))
+    elif version != SCHEMA_VERSION:
+        # Imported late: the import is slow, and few starts need it.
+        from otabench.cloud.store.migrations import OLDEST_VERSION, migrate
+
+        if not OLDEST_VERSION <= version < SCHEMA_VERSION:
             raise StartError(
                 f"database {display_url} was made by another version of otabench (tables {version}, needed "
-                f"{SCHEMA_VERSION}): use another database_url"
+                f"{OLDEST_VERSION} to {SCHEMA_VERSION}): use another database_url"
             )
+        _log.info("database %s: migrating the tables from version %d to %d", display_url, version, SCHEMA_VERSION)
+        migrate(connection, version=version, target=SCHEMA_VERSION)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     """Enable foreign keys, and the write-ahead log if the file system supports its shared memory."""
+    # The driver would begin transactions late, and commit before it changes a table. ``_begin_sqlite`` begins them instead.
+    connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
     try:
@@ -125,10 +184,33 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
         cursor.execute("SELECT count(*) FROM sqlite_master")
     except sqlite3.OperationalError:
         cursor.execute("PRAGMA journal_mode=DELETE")
-    # With NORMAL a commit survives a killed process. A power cut may lose the last commits, which a bench can afford.
+    # With NORMAL a commit survives a killed process. A power cut may lose the last commits, which a bench can afford (docs/cloud.md).
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 
 
-def _cause(error: DatabaseError | InterfaceError) -> str:
-    return str(error.orig).strip() or str(error)
+def _begin_sqlite(connection: Connection) -> None:
+    # With a plain BEGIN two processes could both read, and then wait for each other to write.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refusal(error: DBAPIError | PoolTimeout) -> InvalidRequest | Conflict | NotReady:
+    """Return what the caller of the cloud is told. Never the statement or its values."""
+    if isinstance(error, PoolTimeout):
+        return NotReady("the database is busy: try again")
+    if isinstance(error, DataError):
+        # PostgreSQL's text cannot hold a NUL character, for example.
+        return InvalidRequest(f"a value cannot be stored: {_cause(error)}")
+    if isinstance(error, IntegrityError):
+        return Conflict("another call changed the same vehicle or campaign at the same time: try again")
+    if getattr(error.orig, "sqlstate", None) in _CONCURRENT_STATES:
+        return Conflict("another call changed the same vehicle or campaign at the same time: try again")
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return NotReady(f"the database does not answer ({_cause(error)}): try again")
+    _log.error("the database cannot be used: %s", error, exc_info=error)
+    return NotReady("the database cannot be used; the cloud's log has the reason")
+
+
+def _cause(error: DBAPIError) -> str:
+    """Return the first line of the driver's message: the lines after it quote the statement."""
+    return (str(error.orig).strip() or str(error)).splitlines()[0]

@@ -1,6 +1,7 @@
 """The tables of the cloud's database.
 
 * Only portable SQL is used (SQLite, PostgreSQL).
+* What must hold whatever a process does is a constraint here: one open job for each vehicle, one manifest of each version.
 * Messages that are only passed on (reports, progress) are stored as protobuf bytes.
 * Metadata is stored as the bytes that were signed. Serialized again, it might not verify.
 
@@ -11,11 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION: Final = 5
-"""Incremented with every change of a table. There are no migrations: a database of another version is refused."""
+from otabench.proto.job_states import FINAL_STATES
+
+SCHEMA_VERSION: Final = 6
+"""Incremented with every change of a table, together with a step in ``migrations``."""
+IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
+"""The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
 _ID: Final = String(64)  # names.require_safe_name allows 64 characters
 _SHA256: Final = String(64)
 
@@ -145,6 +150,16 @@ class JobRow(Base):
     """A job: one vehicle's part of a campaign."""
 
     __tablename__ = "jobs"
+    # Two replicas may judge a vehicle at the same moment, and both find it free. The index refuses the second job.
+    __table_args__ = (
+        Index(
+            "one_open_job_per_vehicle",
+            "vin",
+            unique=True,
+            sqlite_where=text(IS_OPEN),
+            postgresql_where=text(IS_OPEN),
+        ),
+    )
     job_id: Mapped[str] = mapped_column(_ID, primary_key=True)
     campaign_id: Mapped[str] = mapped_column(_ID, ForeignKey("campaigns.campaign_id"), index=True)
     vin: Mapped[str] = mapped_column(_ID, ForeignKey("vehicles.vin"), index=True)
@@ -188,3 +203,17 @@ class ManifestRow(Base):
     timestamp: Mapped[bytes] = mapped_column(LargeBinary)
     snapshot: Mapped[bytes] = mapped_column(LargeBinary)
     targets: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class OutboxRow(Base):
+    """A message to the broker that was not acknowledged yet. It is written in the transaction of the change that it announces."""
+
+    __tablename__ = "outbox"
+    # SQLite counts up by itself only with this very type.
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    topic: Mapped[str] = mapped_column(Text)
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    expires_at: Mapped[float]
+    """From then on the message is not worth sending: the vehicle has polled long since."""
+    claimed_until: Mapped[float] = mapped_column(default=0.0)
+    """Until then one control plane is sending the message, and the others leave it alone."""

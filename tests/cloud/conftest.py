@@ -14,6 +14,7 @@ import pytest
 
 from otabench.cloud.trust.keys import init_keys
 from tests.cloud.bench import Cloud, ImageMaker, Vehicle
+from tests.cloud.postgres import PostgreSQL
 
 VINS = [f"W0TCLOUD{number:09d}" for number in range(240)]
 
@@ -49,6 +50,26 @@ def make_cloud(keys_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Cloud]]
     yield make
     for cloud in made:
         cloud.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running server. Tests that ask for it have the marker ``postgresql``."""
+    server = PostgreSQL()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/cloud.db"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
 
 
 _numbers = itertools.count()

@@ -6,14 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateTable
 
-from otabench.cloud.errors import NotReady, StartError
-from otabench.cloud.store.database import open_database
+from otabench.cloud.errors import Conflict, NotReady, StartError
+from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.store.schema import Base, EcuRow, VehicleRow
 
 
@@ -35,10 +35,12 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 def test_foreign_keys_are_enforced(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/cloud.db")
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Conflict) as caught:
         database.run_now(
             lambda session: session.add(EcuRow(vin="NOBODY", ecu="engine", position=0, serial="S", hardware_id="H"))
         )
+    assert isinstance(caught.value.__cause__, IntegrityError)
+    assert "INSERT" not in str(caught.value), "SQL stays in the cloud"
     database.close()
 
 
@@ -77,3 +79,62 @@ def test_a_database_that_goes_away_is_reported_as_not_ready(tmp_path: Path) -> N
 def test_all_tables_can_be_made_on_postgresql() -> None:
     for table in Base.metadata.sorted_tables:
         assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def test_a_conflict_is_tried_again_once(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/cloud.db")
+    attempts = []
+
+    def insert_twice_at_first(session: Session) -> None:
+        attempts.append(1)
+        session.add(VehicleRow(vin="VIN1"))
+        session.flush()
+        if len(attempts) == 1:
+            session.execute(text("INSERT INTO vehicles VALUES ('VIN1')"))
+
+    database.run_now(insert_twice_at_first)
+
+    assert len(attempts) == 2
+    assert database.run_now(lambda session: session.get(VehicleRow, "VIN1")) is not None
+    database.close()
+
+
+def test_a_corrupt_database_is_reported_without_sql(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    database = open_database(f"sqlite:///{path}")
+    database.run_now(lambda session: session.add(VehicleRow(vin="VIN1")))
+    database.close()
+    content = bytearray(path.read_bytes())
+    # All pages after the first, which holds the list of tables.
+    content[4096:] = bytes([0xA5]) * (len(content) - 4096)
+    path.write_bytes(content)
+    database = Database(create_engine(f"sqlite:///{path}"))
+
+    with pytest.raises(NotReady) as caught:
+        asyncio.run(database.run(lambda session: session.get(VehicleRow, "VIN1")))
+
+    assert "SELECT" not in str(caught.value)
+    assert "cannot be used" in str(caught.value)
+    with pytest.raises(NotReady):
+        asyncio.run(database.check())
+    database.close()
+
+
+def test_two_processes_on_one_file_wait_for_each_other(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cloud.db"
+    ours, theirs = open_database(url), open_database(url)
+    ours.run_now(lambda session: session.add_all([VehicleRow(vin=f"VIN{number}") for number in range(3)]))
+
+    def count_and_add(session: Session) -> None:
+        number = session.scalar(select(func.count()).select_from(VehicleRow))
+        session.add(VehicleRow(vin=f"VIN{number}"))
+
+    async def add_by_both() -> None:
+        await asyncio.gather(*(database.run(count_and_add) for database in (ours, theirs) for _ in range(10)))
+
+    asyncio.run(add_by_both())
+
+    # Each transaction counted what the one before had added: no number was used twice.
+    assert ours.run_now(lambda session: session.scalar(select(func.count()).select_from(VehicleRow))) == 23
+    ours.close()
+    theirs.close()

@@ -1,0 +1,80 @@
+"""Bring the tables of an older database up to the present version, step by step.
+
+* ``database.open_database`` calls ``migrate`` inside one transaction. A process that is killed meanwhile leaves the old tables.
+* A step's SQL never changes after its release, so it does not use the classes of ``schema``, which do change.
+* A test compares a migrated database with a new one.
+
+Alembic makes the statements for each kind of database; the version is in this project's own table ``schema_version``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+OLDEST_VERSION: Final = 5
+"""Databases of this version and later can be migrated."""
+
+
+def migrate(connection: sa.Connection, *, version: int, target: int) -> None:
+    """Change the tables from ``version``, which is ``OLDEST_VERSION`` or later, to ``target``, inside the caller's transaction."""
+    operations = Operations(MigrationContext.configure(connection))
+    for number in range(version + 1, target + 1):
+        _STEPS[number](operations)
+        operations.execute(sa.text("UPDATE schema_version SET version = :number").bindparams(number=number))
+
+
+def _to_6(operations: Operations) -> None:
+    """Allow one open job for each vehicle, add the outbox, and add the driver's texts to campaigns."""
+    is_open = "state NOT IN ('CANCELED', 'FAILED', 'REJECTED', 'ROLLED_BACK', 'SUCCEEDED', 'TIMED_OUT')"
+    connection = operations.get_bind()
+    _end_surplus_jobs(connection, is_open)
+    operations.create_index(
+        "one_open_job_per_vehicle",
+        "jobs",
+        ["vin"],
+        unique=True,
+        sqlite_where=sa.text(is_open),
+        postgresql_where=sa.text(is_open),
+    )
+    operations.create_table(
+        "outbox",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.Column("claimed_until", sa.Double, nullable=False),
+    )
+    # For a short time databases with this column were made as version 5, too.
+    if "texts" not in {column["name"] for column in sa.inspect(connection).get_columns("campaigns")}:
+        operations.add_column("campaigns", sa.Column("texts", sa.Text, nullable=False, server_default="{}"))
+
+
+def _end_surplus_jobs(connection: sa.Connection, is_open: str) -> None:
+    """Cancel all open jobs of a vehicle but one, which two replicas could make before. Keep the one that has changed last."""
+    rows = connection.execute(
+        sa.text(f"SELECT job_id, vin, state, updated_at FROM jobs WHERE {is_open} ORDER BY updated_at DESC")
+    )
+    kept: set[str] = set()
+    for job_id, vin, state, updated_at in rows.all():
+        if vin not in kept:
+            kept.add(vin)
+            continue
+        ended = {"job_id": job_id, "reason": "canceled by a newer cloud: the vehicle had another open job"}
+        connection.execute(
+            sa.text("UPDATE jobs SET state = 'CANCELED', reason = :reason WHERE job_id = :job_id"), ended
+        )
+        last = connection.scalar(
+            sa.text("SELECT max(number) FROM transitions WHERE job_id = :job_id"), {"job_id": job_id}
+        )
+        connection.execute(
+            sa.text("INSERT INTO transitions VALUES (:job_id, :number, :before, 'CANCELED', :reason, :at)"),
+            {**ended, "number": (last or 0) + 1, "before": state, "at": updated_at},
+        )
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6}

@@ -1,0 +1,159 @@
+"""Two replicas on one database: concurrent calls for one vehicle end well, and never in two open jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import check_in, inventory, status_update
+from otabench.cloud.campaigns.announcer import Announcer
+from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.registration import check_registration
+from otabench.cloud.errors import NotAllowed
+from otabench.cloud.store.artifact_store import open_store
+from otabench.cloud.store.database import Database, open_database
+from otabench.cloud.store.schema import IS_OPEN, JobRow, ManifestRow, TransitionRow
+from otabench.cloud.trust.director import Director
+from otabench.cloud.trust.keys import load_director_keys, load_image_public_key
+from otabench.proto import ota_pb2
+from otabench.proto.job_states import JobState
+from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request
+
+
+class SilentPublisher:
+    """An event plane without listeners."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        pass
+
+
+@dataclass
+class Replica:
+    """One control plane, without its port."""
+
+    database: Database
+    orchestrator: Orchestrator
+    manifests: ManifestMaker
+
+
+@contextmanager
+def two_replicas(url: str, keys_dir: Path, folder: Path) -> Iterator[tuple[Replica, Replica]]:
+    with ExitStack() as stack:
+        yield _replica(stack, url, keys_dir, folder), _replica(stack, url, keys_dir, folder)
+
+
+def _replica(stack: ExitStack, url: str, keys_dir: Path, folder: Path) -> Replica:
+    database = open_database(url)
+    stack.callback(database.close)
+    announcer = Announcer(trace=None, publisher=SilentPublisher())
+    artifacts = ArtifactMaker(database=database, store=open_store(f"file://{folder}/store"))
+    stack.callback(artifacts.close)
+    maker = ManifestMaker(
+        database=database, artifacts=artifacts, director=Director(load_director_keys(keys_dir)), announcer=announcer
+    )
+    orchestrator = Orchestrator(
+        database=database,
+        artifacts=artifacts,
+        manifests=maker,
+        image_key=load_image_public_key(keys_dir),
+        announcer=announcer,
+    )
+    return Replica(database, orchestrator, maker)
+
+
+def register(database: Database, fleet: list[Vehicle]) -> None:
+    def add(session: Session) -> None:
+        for vehicle in fleet:
+            request = ota_pb2.RegisterVehicleRequest(
+                vin=vehicle.vin,
+                ecus=[
+                    ota_pb2.RegisterVehicleRequest.Ecu(ecu=name, serial=vehicle.serial(name), hardware_id=hardware)
+                    for name, hardware in vehicle.hardware.items()
+                ],
+            )
+            inventory.register(session, vehicle.vin, check_registration(request))
+
+    database.run_now(add)
+
+
+@pytest.mark.parametrize("vehicles", [8, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_two_campaigns_for_one_vehicle_at_once_give_it_one_open_job(
+    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker, vehicles: int
+) -> None:
+    fleet = [Vehicle(f"VIN{number:04d}") for number in range(vehicles)]
+    with two_replicas(database_url, keys_dir, tmp_path) as replicas:
+        register(replicas[0].database, fleet)
+
+        async def create_by_both() -> list[object]:
+            calls = [
+                replica.orchestrator.create_campaign(campaign_request(vehicle, (ENGINE, images())))
+                for vehicle, replica in itertools.product(fleet, replicas)
+            ]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        answers = asyncio.run(create_by_both())
+
+        open_jobs = replicas[0].database.run_now(
+            lambda session: session.execute(select(JobRow.vin, func.count()).where(text(IS_OPEN)).group_by(JobRow.vin))
+        )
+        assert {vin: number for vin, number in open_jobs} == {vehicle.vin: 1 for vehicle in fleet}  # noqa: C416
+        refused = [answer for answer in answers if isinstance(answer, Exception)]
+        assert len(refused) == vehicles
+        assert all(isinstance(error, NotAllowed) for error in refused), Counter(map(repr, refused))
+        assert all("BUSY" in str(error) for error in refused)
+
+
+def test_equal_reports_and_check_ins_at_once_end_well(
+    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+) -> None:
+    vehicle = Vehicle("VIN1")
+    check_in_request = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
+    with two_replicas(database_url, keys_dir, tmp_path) as replicas:
+        register(replicas[0].database, [vehicle])
+
+        async def tell_both() -> None:
+            campaign = await replicas[0].orchestrator.create_campaign(campaign_request(vehicle, (ENGINE, images())))
+            job_id = campaign.jobs[0].job_id
+
+            def judge(session: Session) -> check_in.CheckInOutcome:
+                return check_in.judge(session, check_in_request, now=time.time())
+
+            # both make the first manifest
+            await asyncio.gather(*(each.database.run(judge) for each in replicas * 10))
+            await asyncio.gather(*(each.manifests.prepare(job_id, vin=vehicle.vin) for each in replicas))
+            outcomes = await asyncio.gather(*(each.database.run(judge) for each in replicas * 10))
+            assert {outcome.decision for outcome in outcomes} == {check_in.UPDATE_AVAILABLE}
+            for number, state in enumerate((JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL), start=1):
+                report = ota_pb2.UpdateStatusRequest(vin=vehicle.vin, job_id=job_id, transition_seq=number)
+
+                def apply(
+                    session: Session, report: ota_pb2.UpdateStatusRequest = report, state: JobState = state
+                ) -> status_update.UpdateOutcome:
+                    return status_update.apply(session, report, reported=state, now=time.time())
+
+                applied = await asyncio.gather(*(each.database.run(apply) for each in replicas * 10))
+                assert {outcome.state for outcome in applied} == {state}
+                assert sum(outcome.transition is not None for outcome in applied) == 1
+
+        asyncio.run(tell_both())
+
+        def rows(session: Session) -> tuple[list[tuple[int, str]], list[int]]:
+            moves = session.execute(select(TransitionRow.number, TransitionRow.after).order_by(TransitionRow.number))
+            versions = session.scalars(select(ManifestRow.version).order_by(ManifestRow.version))
+            return [(number, after) for number, after in moves], list(versions)
+
+        moves, versions = replicas[1].database.run_now(rows)
+        assert moves == [(1, "CONFIRMING"), (2, "WAITING_FOR_APPROVAL")]
+        assert versions == list(range(1, len(versions) + 1))
