@@ -38,7 +38,7 @@ def control(config: _ConfigOption) -> None:
 
 @app.command()
 def artifacts(config: _ConfigOption) -> None:
-    """Run the artifact server: images, patches and metadata over HTTP."""
+    """Run the artifact server: images and patches over HTTP."""
     _run(config, "artifacts")
 
 

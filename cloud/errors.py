@@ -8,6 +8,7 @@
         ├── NotAllowed            FAILED_PRECONDITION  the request is valid, but not in this state
         ├── NotPermitted          PERMISSION_DENIED    the caller's certificate does not cover it
         ├── Conflict              ABORTED              concurrent changes got in the way, twice; the same call may succeed now
+        ├── TooManyCalls          RESOURCE_EXHAUSTED   the caller calls too often; the same call may succeed after a pause
         └── NotReady              UNAVAILABLE          database or store does not answer; the same call may succeed later
 
 Every message states what is wrong, where, and the remedy, in one line.
@@ -62,6 +63,20 @@ class Conflict(RequestError):
     """Another process changed the same thing at the same time. ``store.database`` tries the transaction again before it gives up."""
 
     code = "ABORTED"
+
+
+class TooManyCalls(RequestError):
+    """The caller has used up its quota.
+
+    Attributes:
+        retry_after_s: when the same call may succeed.
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotReady(RequestError):

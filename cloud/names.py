@@ -6,6 +6,7 @@ A VIN is not checked against ISO 3779: a bench may give its vehicle any safe nam
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,4 +33,4 @@ def require_safe_name(name: str, what: str) -> str:
 
 def find_duplicates(values: Sequence[str]) -> list[str]:
     """Return the values that occur more than once, sorted and without repetition."""
-    return sorted({value for value in values if values.count(value) > 1})
+    return sorted(value for value, count in Counter(values).items() if count > 1)

@@ -38,6 +38,7 @@ from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, Unk
 from otabench.bench.launcher.bus_faults import BusPorts
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto import image_format, job_states, ota_pb2
+from otabench.proto.foreign_text import printable
 from otabench.proto.job_states import JobState
 
 _OFFER_WAIT_S: Final = 30.0
@@ -135,7 +136,7 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
         print("no campaigns; `otabench campaign create` makes one")
     for campaign in campaigns:
         for job in campaign.jobs:
-            print(f"{campaign.campaign_id}  {campaign.name}  {_job_line(job)}")
+            print(f"{campaign.campaign_id}  {printable(campaign.name)}  {_job_line(job)}")
 
 
 def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
@@ -145,14 +146,14 @@ def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fals
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
         return
-    print(f"{found.campaign_id}: {found.name}")
+    print(f"{found.campaign_id}: {printable(found.name)}")
     for line in found.release_notes.splitlines():
-        print(f"  {line}")
+        print(f"  {printable(line)}")
     for job in found.jobs:
         print(f"  {_job_line(job)}")
         for ecu in job.ecus:
             slots = ", ".join(_slot(slot) for slot in ecu.slots)
-            print(f"    {ecu.ecu} ({ecu.hardware_id}): {ecu.software_version}, slots: {slots}")
+            print(f"    {printable(f'{ecu.ecu} ({ecu.hardware_id}): {ecu.software_version}')}, slots: {slots}")
         for progress in job.progress:
             print(f"    {_progress_line(progress)}")
 
@@ -249,14 +250,14 @@ def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
     for name, process in facts["processes"].items():
         print(f"  {name:<16} {'runs' if process['runs'] else 'GONE'}  pid {process['pid']}")
     for ecu, state in facts["ecus"].items():
-        print(f"  ECU {ecu}: {state.get('error') or _ecu_state(state)}")
+        print(f"  ECU {ecu}: {printable(state.get('error') or _ecu_state(state))}")
     for name, state in facts["bus_loads"].items():
         print(f"  {state['error'] if 'error' in state else bus_line('load of bus', name, state)}")
     job = facts["job"]
     if "error" in job:
         print(f"  {job['error']}")
         return
-    reason = f" ({job['reason']})" if job["reason"] else ""
+    reason = f" ({printable(job['reason'])})" if job["reason"] else ""
     print(f"  job {job['job_id']}: {job['state']}{reason}" if job["job_id"] else "  job none")
 
 
@@ -303,18 +304,20 @@ def _newest(operator: OperatorClient) -> str:
 
 
 def _job_line(job: ota_pb2.Job) -> str:
-    reason = f" ({job.reason})" if job.reason else ""
-    return f"{job.job_id}  {job.vin}  {job_states.from_wire(job.state)}{reason}"
+    reason = f" ({printable(job.reason)})" if job.reason else ""
+    return f"{printable(job.job_id)}  {printable(job.vin)}  {job_states.from_wire(job.state)}{reason}"
 
 
 def _progress_line(progress: ota_pb2.EcuProgress) -> str:
     amount = f" {progress.bytes_done:,} of {progress.bytes_total:,} bytes" if progress.bytes_total else ""
-    return f"{progress.ecu}: {progress.phase}{amount}"
+    return f"{printable(progress.ecu)}: {printable(progress.phase)}{amount}"
 
 
 def _slot(slot: ota_pb2.Slot) -> str:
-    state = ota_pb2.SlotState.Name(slot.state).removeprefix("SLOT_STATE_")
-    return f"{state} {slot.version}".strip()
+    # Enumerations of proto3 are open: a vehicle may report any number.
+    names = ota_pb2.SlotState.DESCRIPTOR.values_by_number
+    state = names[slot.state].name.removeprefix("SLOT_STATE_") if slot.state in names else f"state {slot.state}"
+    return f"{state} {printable(slot.version)}".strip()
 
 
 def _as_json(campaign: ota_pb2.Campaign) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from otabench.bench.runs import find, summary
 from otabench.bench.runs import prune as pruning
 from otabench.bench.runs.compare import Row, percent
 from otabench.bench.runs.summary import RunSummary
+from otabench.proto.foreign_text import printable
 
 MAX_AGE_DAYS: Final = 36_500
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="The folder of the runs.")]
@@ -61,7 +62,7 @@ def show(
         return
     print(_line(shown))
     if shown.reason:
-        print(f"  reason: {shown.reason}")
+        print(f"  reason: {printable(shown.reason)}")
     for label, text in (("vehicle", shown.vin), ("version", shown.target_version), ("faults", ", ".join(shown.faults))):
         if text:
             print(f"  {label}: {text}")

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from otabench.proto.foreign_text import printable
 from otabench.proto.job_states import JobState, is_final
 from otabench.proto.trace import TraceEvent
 
@@ -71,7 +72,7 @@ class JobWatch:
             except ValueError:
                 continue
             job = self.jobs.setdefault(event.job_id, JobView(event.job_id))
-            job.state, job.reason = state, str(event.data.get("reason") or "")
+            job.state, job.reason = state, printable(str(event.data.get("reason") or ""))
             job.history.append(state)
             job.changed_ns = event.mono_ns
             self.latest = job

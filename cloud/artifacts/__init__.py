@@ -1,1 +1,1 @@
-"""The artifact server: images, patches and metadata over HTTP, with byte ranges."""
+"""The artifact server: images and patches over HTTP, with byte ranges."""

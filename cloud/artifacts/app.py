@@ -1,4 +1,4 @@
-"""The artifact server: GET and HEAD of images, patches and metadata over HTTP.
+"""The artifact server: GET and HEAD of images and patches over HTTP.
 
 Rules:
 
@@ -106,7 +106,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
 
 
 def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range.Part, *, body: bool) -> Response:
-    # Metadata changes under the same name. With no-cache, a cache in between compares tags before it answers.
+    # An operator may replace a file. With no-cache, a cache in between compares tags before it answers.
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
     if part.status == 304:
         return Response(status_code=304, headers=headers)

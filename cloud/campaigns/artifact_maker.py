@@ -21,7 +21,6 @@ from otabench.cloud.store.artifact_store import ArtifactStore
 from otabench.cloud.store.database import Database
 from otabench.cloud.store.deltas import make_patch
 from otabench.cloud.store.schema import ImageRow, PatchRow
-from otabench.cloud.trust.director import SignedManifest
 from otabench.cloud.trust.encryption import encrypt
 
 Result = TypeVar("Result")
@@ -55,19 +54,6 @@ class ArtifactMaker:
                 for firmware, content in image.files():
                     path = repository.store_path(repository.image_path(firmware), is_public=not image.encrypt)
                     self._store.put(path, content)
-
-        await self.run(put)
-
-    async def store_metadata(self, vin: str, signed: SignedManifest) -> None:
-        """Put a manifest onto the artifact server, for people and tools. Vehicles receive it by GetManifest.
-
-        Raises:
-            NotReady: the store cannot write it.
-        """
-
-        def put() -> None:
-            for name, content in signed.files().items():
-                self._store.put(f"director/{vin}/{name}", content, replace=True)
 
         await self.run(put)
 

@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import jobs
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, ReportedEcu, VehicleFacts
-from otabench.cloud.errors import NotAllowed
+from otabench.cloud.errors import InvalidRequest, NotAllowed
 from otabench.cloud.store.schema import EcuRow, VehicleRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
@@ -45,6 +45,18 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     session.execute(delete(EcuRow).where(EcuRow.vin == vin, EcuRow.ecu.not_in([ecu.ecu for ecu in ecus])))
     for position, ecu in enumerate(ecus):
         _register_ecu(session, vin, ecu, position)
+
+
+def check_count(session: Session, vin: str, **entries: int) -> None:
+    """Check that no list of a report has more entries than the vehicle has ECUs. ``entries``: their numbers by the list's name.
+
+    Raises:
+        InvalidRequest: a list has more. The message names it.
+    """
+    registered = session.scalar(select(func.count()).select_from(EcuRow).where(EcuRow.vin == vin)) or 0
+    for name, count in entries.items():
+        if count > registered:
+            raise InvalidRequest(f"{name}: {count} entries, but vehicle {vin} has {registered} registered ECUs")
 
 
 def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:

@@ -8,7 +8,6 @@ signing.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 from sqlalchemy.orm import Session
@@ -18,13 +17,10 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.ecu_images import EcuImage, EncryptionNeed
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
-from otabench.cloud.errors import NotReady
 from otabench.cloud.store.database import Database
 from otabench.cloud.store.schema import CampaignRow
 from otabench.cloud.trust.director import Director, SignedManifest
 from otabench.proto.job_states import JobState
-
-_log = logging.getLogger(__name__)
 
 
 class ManifestMaker:
@@ -81,10 +77,6 @@ class ManifestMaker:
         if signed is None:
             return
         self._announcer.manifest_signed(signed, vin=vin, job_id=job_id, patches=signed.patches)
-        try:
-            await self._artifacts.store_metadata(vin, signed)
-        except NotReady as error:
-            _log.warning("manifest %d of %s is not on the artifact server: %s", signed.version, vin, error)
 
     def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
         # The lock also orders the versions of the vehicle's manifests.

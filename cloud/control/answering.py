@@ -14,7 +14,9 @@ from typing import Any, Final
 import grpc
 
 from otabench.cloud.control.identity import Caller, caller_of, require_operator, require_vehicle
-from otabench.cloud.errors import RequestError
+from otabench.cloud.errors import RequestError, TooManyCalls
+from otabench.proto.foreign_text import printable
+from otabench.proto.message_limits import RETRY_PUSHBACK_KEY
 
 _log = logging.getLogger(__name__)
 _MAX_DETAIL_CHARACTERS: Final = 2000
@@ -26,33 +28,50 @@ Context = grpc.aio.ServicerContext[Any, Any]
 @asynccontextmanager
 async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
     """Run the block as an operator's call. End the call with a status if the caller is not an operator or the block raises RequestError."""
-    async with _refusals_as_status(context):
-        require_operator(_caller(context, tls=tls))
+    async with refusals_as_status(context):
+        require_operator(peer_of(context, tls=tls))
         yield
 
 
 @asynccontextmanager
 async def vehicle_call(context: Context, vin: str, *, tls: bool) -> AsyncIterator[None]:
     """Run the block as a vehicle's call. End the call with a status if the caller is not that vehicle or the block raises RequestError."""
-    async with _refusals_as_status(context):
-        require_vehicle(_caller(context, tls=tls), vin)
+    async with refusals_as_status(context):
+        require_vehicle(peer_of(context, tls=tls), vin)
         yield
 
 
 @asynccontextmanager
-async def _refusals_as_status(context: Context) -> AsyncIterator[None]:
+async def refusals_as_status(context: Context, method: str = "") -> AsyncIterator[None]:
+    """End the call with a status if the block raises RequestError, and log the refusal in one line.
+
+    The trailing metadata has the pause after which a caller that called too often may call again (gRFC A6: server pushback).
+    """
     try:
         yield
     except RequestError as error:
-        # abort raises. The detail becomes a header, in which line breaks are not allowed.
-        await context.abort(grpc.StatusCode[error.code], " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS])
+        # The detail becomes a header, in which line breaks are not allowed.
+        detail = " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS]
+        _log.warning("refused: %s", printable(" ".join(filter(None, (method, error.code, detail)))))
+        trailing: tuple[tuple[str, str], ...] = ()
+        if isinstance(error, TooManyCalls):
+            trailing = ((RETRY_PUSHBACK_KEY, str(int(error.retry_after_s * 1000) + 1)),)
+        # abort raises.
+        await context.abort(grpc.StatusCode[error.code], detail, trailing)
+    except grpc.aio.AbortError:
+        # The call has its status already.
+        raise
     except Exception:  # noqa: BLE001 (gRPC would send the exception's text to the caller)
         _log.exception("a call ends with INTERNAL")
         await context.abort(grpc.StatusCode.INTERNAL, "the cloud failed; its log has the reason")
 
 
-def _caller(context: Context, *, tls: bool) -> Caller | None:
-    """Return the subject of the peer's certificate, or None without TLS."""
+def peer_of(context: Context, *, tls: bool) -> Caller | None:
+    """Return the subject of the peer's certificate, or None without TLS.
+
+    Raises:
+        NotPermitted: the certificate cannot be read.
+    """
     if not tls:
         return None
     # The first certificate of the chain is the peer's own.

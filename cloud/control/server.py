@@ -18,20 +18,22 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from otabench.cloud.control.admission import Admission
 from otabench.cloud.control.operator import Operator
+from otabench.cloud.control.quotas import MAX_CONCURRENT_CALLS
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.errors import RequestError, StartError
 from otabench.cloud.ports import require_free_port
 from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.message_limits import MAX_OPERATOR_MESSAGE_BYTES
 from otabench.proto.process_config import TlsConfig
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-"""CreateCampaign carries the images. The limit holds for every method, because grpc.aio has one limit per server."""
 _STOP_GRACE_S: Final = 0.2
 _CHECK_TIMEOUT_S: Final = 3.0
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # The limit holds for every method, because grpc.aio has one limit per server. ``admission`` has a smaller one for vehicles.
+    ("grpc.max_receive_message_length", MAX_OPERATOR_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_OPERATOR_MESSAGE_BYTES),
     # On by default. Then a second cloud would share the port silently, and each would receive some of the calls.
     ("grpc.so_reuseport", 0),
 )
@@ -84,7 +86,11 @@ async def start_grpc_server(
         raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: configure tls")
     # gRPC's own error does not name the setting.
     require_free_port(host, port, what="control plane (grpc_port)")
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(
+        interceptors=[Admission(tls=tls is not None)],
+        options=_OPTIONS,
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+    )
     ota_pb2_grpc.add_ControlPlaneServicer_to_server(control_plane, server)  # type: ignore[no-untyped-call]
     ota_pb2_grpc.add_OperatorServicer_to_server(operator, server)  # type: ignore[no-untyped-call]
     health_service = health.aio.HealthServicer()

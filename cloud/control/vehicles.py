@@ -15,10 +15,11 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, jobs, manifests, status_update
+from otabench.cloud.campaigns import check_in, inventory, jobs, manifests, status_update
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.control.answering import Context, vehicle_call
 from otabench.cloud.errors import InvalidRequest, NotAllowed
 from otabench.cloud.store.database import Database
@@ -95,9 +96,13 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             except ValueError as error:
                 # Enumerations of proto3 are open: any number may arrive.
                 raise InvalidRequest(f"state {request.state} is not a job state of this cloud") from error
-            outcome = await self._database.run(
-                lambda session: status_update.apply(session, request, reported=reported, now=time.time())
-            )
+
+            def apply(session: Session) -> UpdateOutcome:
+                # The operator sees all ECUs of a report, so their number is limited here and not by the rules for check-ins.
+                inventory.check_count(session, request.vin, ecus=len(request.ecus), progress=len(request.progress))
+                return status_update.apply(session, request, reported=reported, now=time.time())
+
+            outcome = await self._database.run(apply)
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
             else:

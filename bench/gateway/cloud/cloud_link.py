@@ -3,20 +3,24 @@
 Rules:
 
 * A failed call raises ``CloudUnreachable`` (not now: wait and repeat) or ``CloudRefused`` (repeating does not help).
+* After RESOURCE_EXHAUSTED with a time to retry, no call is made before that time: every caller's next call waits for it.
 * This module reports every change of reachability. The caller decides when to repeat a call.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto import ota_pb2
+from otabench.proto.message_limits import MAX_DTCS, MAX_TEXT_BYTES, RETRY_PUSHBACK_KEY, cut_text
 from otabench.proto.process_config import TlsConfig
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gateway.cloud")
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S: Final = 10.0
+_MAX_PUSHBACK_S: Final = 60.0
+"""A cloud that asks for a longer pause is asked again after this one, so that a wrong answer does not silence the vehicle."""
 # gRPC also reports INTERNAL and UNKNOWN for broken connections and for a crash of the server, so they do not count as refusals.
 _NOT_NOW: Final = frozenset(
     {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN"}
@@ -67,6 +73,7 @@ class CloudLink:
         self._reachable: bool | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._pushback = Deadline(0.0)
 
     async def check_in(self, identities: Mapping[str, EcuIdentity], *, job_id: str = "") -> ota_pb2.CheckInResponse:
         """Report what the vehicle runs, and return the cloud's answer: an offered job, or none (see ``ota.proto``).
@@ -110,6 +117,7 @@ class CloudLink:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc
 
+        await asyncio.sleep(self._pushback.remaining_s())
         # Open at the first call. gRPC then reconnects by itself for as long as the channel exists.
         if self._stub is None:
             self._open()
@@ -118,6 +126,7 @@ class CloudLink:
         except grpc.aio.AioRpcError as error:
             code, details = error.code().name, " ".join((error.details() or "").split())[:300]
             if code in _NOT_NOW:
+                self._pushback = Deadline(_pushback_s(error.trailing_metadata()))
                 self._note(False, f"{code}: {details}")
                 raise CloudUnreachable(f"control plane {self._target}: {code}: {details}") from error
             self._note(True)
@@ -176,10 +185,18 @@ def ecu_reports(identities: Mapping[str, EcuIdentity]) -> Sequence[ota_pb2.EcuRe
                 )
                 for slot in identity.slots
             ],
-            dtcs=identity.dtcs,
+            dtcs=[cut_text(dtc, MAX_TEXT_BYTES) for dtc in identity.dtcs[:MAX_DTCS]],
         )
         for name, identity in identities.items()
     ]
+
+
+def _pushback_s(trailing: Iterable[tuple[str, str | bytes]] | None) -> float:
+    """Return the pause that the cloud asks for, in seconds; 0.0 if it does not ask for one."""
+    for key, value in trailing or ():
+        if key == RETRY_PUSHBACK_KEY and str(value).isdecimal():
+            return min(int(value) / 1000, _MAX_PUSHBACK_S)
+    return 0.0
 
 
 def _read_pems(tls: TlsConfig) -> tuple[bytes, bytes, bytes]:

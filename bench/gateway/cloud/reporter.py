@@ -23,6 +23,7 @@ from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
+from otabench.proto.message_limits import MAX_REASON_BYTES, cut_text
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger("gateway.reporter")
@@ -45,7 +46,8 @@ def status_request(
         vin=vin,
         job_id=job.job_id,
         state=to_wire(job.state),
-        reason=job.reason,
+        # The cloud refuses a longer one, and a refused report is lost.
+        reason=cut_text(job.reason, MAX_REASON_BYTES),
         transition_seq=job.seq,
         progress=[
             ota_pb2.EcuProgress(

@@ -23,7 +23,7 @@ PATH = f"images/{DIGEST}/engine-mcu-a-2.0.0+5.bin"
 def url(shared_cloud: Cloud) -> str:
     store = open_store(str(shared_cloud.config["artifact_store"]))
     store.put(PATH, CONTENT)
-    store.put("director/VIN/empty.json", b"")
+    store.put("patches/empty.json", b"")
     return shared_cloud.artifacts_url
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_the_client_has_is_not_sent_again(url: str) -> None:
 
 
 def test_an_empty_file_is_a_file(url: str) -> None:
-    answer = httpx.get(url + "director/VIN/empty.json")
+    answer = httpx.get(url + "patches/empty.json")
 
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-length"] == "0"
@@ -87,8 +87,8 @@ def test_a_file_whose_contents_change_has_another_tag(url: str, shared_cloud: Cl
     store = open_store(str(shared_cloud.config["artifact_store"]))
     tags = []
     for content in (b"one", b"two!"):
-        store.put("director/VIN/changing.json", content, replace=True)
-        answer = httpx.get(url + "director/VIN/changing.json")
+        store.put("patches/changing.json", content, replace=True)
+        answer = httpx.get(url + "patches/changing.json")
         assert answer.content == content
         tags.append(answer.headers["etag"])
 

@@ -1,0 +1,92 @@
+"""Limits of the control plane's messages. The gateway keeps to them, and the cloud refuses what is longer.
+
+    check_fields(request)  # raises FieldTooLong: "reason: 5000 bytes, at most 1024"
+    cut_text(reason, MAX_REASON_BYTES)
+
+A text's length counts in bytes of UTF-8, as it travels. The walk needs no list of messages: a new text field has the general limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+MAX_VEHICLE_MESSAGE_BYTES: Final = 256 * 1024
+MAX_OPERATOR_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""CreateCampaign carries images."""
+MAX_REASON_BYTES: Final = 1024
+MAX_TEXT_BYTES: Final = 256
+MAX_DTCS: Final = 64
+VEHICLE_TEXTS: Final[Mapping[str, int]] = {"reason": MAX_REASON_BYTES}
+VEHICLE_LISTS: Final[Mapping[str, int]] = {"ecus": 256, "progress": 256, "slots": 8, "dtcs": MAX_DTCS}
+OPERATOR_TEXTS: Final[Mapping[str, int]] = {
+    "reason": MAX_REASON_BYTES,
+    "name": 1024,
+    **dict.fromkeys(("release_notes", "purpose", "unavailable", "instructions"), 64 * 1024),
+}
+"""What the driver reads has smaller limits of its own, by what fits into an ECU's metadata window."""
+OPERATOR_LISTS: Final[Mapping[str, int]] = {
+    "ecus": 256,
+    "vins": 100_000,
+    "images": 256,
+    "known_versions": 10_000,
+    "segments": 10_000,
+    "conditions": 1000,
+}
+RETRY_PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Trailing metadata of RESOURCE_EXHAUSTED: the milliseconds to wait before the next call (gRFC A6)."""
+_MAX_ITEMS: Final = 64
+_ELLIPSIS: Final = " …"
+
+
+class FieldTooLong(ValueError):
+    """A field is longer than its limit. The message names the field, its length and the limit."""
+
+
+def check_fields(
+    message: Message,
+    *,
+    texts: Mapping[str, int] = VEHICLE_TEXTS,
+    lists: Mapping[str, int] = VEHICLE_LISTS,
+    at: str = "",
+) -> None:
+    """Check the lengths of all texts and lists in a message, at any depth. Fields of bytes are not checked.
+
+    Args:
+        message: a decoded message.
+        texts: limits in bytes by the field's name; other texts have ``MAX_TEXT_BYTES``.
+        lists: limits in items by the field's name; other lists have 64.
+        at: the path of the message, for the error.
+
+    Raises:
+        FieldTooLong: a field is too long.
+    """
+    for field, value in message.ListFields():
+        path = f"{at}{field.name}"
+        items = list(value) if field.is_repeated else [value]
+        limit = lists.get(field.name, _MAX_ITEMS)
+        if field.is_repeated and len(items) > limit:
+            raise FieldTooLong(f"{path}: {len(items)} entries, at most {limit}")
+        for index, item in enumerate(items):
+            where = f"{path}[{index}]" if field.is_repeated else path
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                check_fields(item, texts=texts, lists=lists, at=f"{where}.")
+            elif field.type == FieldDescriptor.TYPE_STRING:
+                _check_text(item, texts.get(field.name, MAX_TEXT_BYTES), where)
+
+
+def cut_text(text: str, max_bytes: int) -> str:
+    """Return the text if it fits, otherwise its beginning with an ellipsis. No character is cut in two."""
+    encoded = text.encode()
+    if len(encoded) <= max_bytes:
+        return text
+    return encoded[: max_bytes - len(_ELLIPSIS.encode())].decode(errors="ignore") + _ELLIPSIS
+
+
+def _check_text(text: str, limit: int, where: str) -> None:
+    length = len(text.encode())
+    if length > limit:
+        raise FieldTooLong(f"{where}: {length} bytes, at most {limit}")
