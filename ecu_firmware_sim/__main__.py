@@ -23,6 +23,7 @@ from otabench.ecu_firmware_sim.ecu import Ecu
 from otabench.ecu_firmware_sim.errors import ConfigError, EcuSimError
 from otabench.ecu_firmware_sim.factory import open_state, provision
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.proto import private_files
 from otabench.proto.process_config import EcuConfig
 from otabench.proto.trace import TraceWriter
 
@@ -80,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="the ECU's configuration, JSON (otabench.proto.process_config.EcuConfig)",
     )
     config_path = parser.parse_args(arguments).config
+    private_files.restrict_new_files()  # its flash holds keys and counters
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("can").setLevel(logging.WARNING)
     logging.getLogger("isotp").setLevel(logging.CRITICAL)  # its errors come by error_handler as well

@@ -29,6 +29,7 @@ from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import ERASED, FileBacking, NorFlash
 from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
 from otabench.ecu_firmware_sim.programming.decryption import parse_private_key
+from otabench.proto import private_files
 from otabench.proto.image_format import ImageVersion
 from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EcuConfig
@@ -67,7 +68,9 @@ def _read_decryption_key(path: Path | None) -> PrivateKey | None:
     if path is None:
         return None
     try:
-        return parse_private_key(read_file("decryption_key", path).decode("ascii"))
+        return parse_private_key(private_files.read(path))
+    except private_files.PrivateFileError as error:
+        raise ConfigError(f"decryption_key {error}") from error
     except ValueError as error:
         raise ConfigError(f"decryption_key {path}: not an X25519 private key as 64 hexadecimal digits") from error
 

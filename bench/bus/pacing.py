@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from otabench.bench.bus import canline, frame_bits, system_commands
+from otabench.bench.bus import canline, frame_bits, rights, system_commands
 from otabench.bench.bus.canline import LineCounters
 from otabench.bench.errors import AdapterError
 from otabench.bench.setup_programs import command_of
@@ -144,6 +144,11 @@ def _obstacle(bus: BusEntry) -> str:
 
 def _set_line(bus: BusEntry) -> str:
     """Set the exact pacing, with root rights. Return why the kernel refused; empty if it did not."""
+    with rights.elevated():
+        return _set_line_as_root(bus)
+
+
+def _set_line_as_root(bus: BusEntry) -> str:
     data_bitrate = bus.data_bitrate or bus.bitrate
     if os.geteuid() == 0:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from otabench.bench.bus import rights
 from otabench.bench.errors import AdapterError
 from otabench.bench.setup_programs import command_of
 
@@ -62,7 +63,8 @@ def change(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     Raises:
         AdapterError: the program is not installed, or does not end.
     """
-    return _run(command, as_root([_program(command[0]), *command[1:]]))
+    with rights.elevated():
+        return _run(command, as_root([_program(command[0]), *command[1:]]))
 
 
 def _program(name: str) -> str:

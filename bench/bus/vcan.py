@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otabench.bench.bus import system_commands
+from otabench.bench.bus import rights, system_commands
 from otabench.bench.errors import AdapterError, BenchError
 from otabench.bench.setup_programs import command_of
 
@@ -93,8 +93,9 @@ def _ip(*arguments: str, what: str) -> None:
 
 
 def _is_allowed() -> bool:
-    allowed = system_commands.may_change_interfaces()
-    return os.geteuid() == 0 if allowed is None else allowed
+    with rights.elevated():
+        allowed = system_commands.may_change_interfaces()
+        return os.geteuid() == 0 if allowed is None else allowed
 
 
 def _has(program: str) -> bool:

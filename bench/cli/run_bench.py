@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from otabench.bench.bus import rights
 from otabench.bench.cli import other_terminal
 from otabench.bench.cli.image_arguments import parse_images
 from otabench.bench.cli.options import MAX_WAIT_S, BenchArguments, parse_conditions, with_options
@@ -57,6 +58,7 @@ def run(
     4 failed; 5 rejected; 6 canceled or timed out; 1 the bench could not run; 2 wrong usage or bench file.
     """
     fork_server.shared(is_fork=True)  # this command imports most of what the bench's processes need
+    rights.drop_to_invoking_user()
     console = _console()
     options = options_from(arguments)
     with (
@@ -87,6 +89,7 @@ def up(
 
     The driver's page asks for consent. Ctrl-C stops everything.
     """
+    rights.drop_to_invoking_user()
     with tidied_runs(arguments.runs_dir, keep=arguments.keep):
         options = replace(options_from(arguments), frame_gate=frame_gate)
         keep_up(options, wait_s=arguments.bench_wait, images=parse_images(image or []))

@@ -69,9 +69,11 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
         vehicle_factory: makes the vehicle; by default the one on real buses (``gateway.flashing``).
     """
     _log_to_stderr()
+    private_files.restrict_new_files()
     status = 0
     try:
         config = read_config(config_path)
+        _check_key(config)
         with _locked(config.state_dir):
             asyncio.run(_run(config, vehicle_factory or _make_uds_vehicle))
     except GatewayError as error:
@@ -119,6 +121,15 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     trace.close()
 
 
+def _check_key(config: GatewayConfig) -> None:
+    """Raise StartError if others may use the vehicle's private key."""
+    try:
+        if config.tls is not None:
+            private_files.require_private(config.tls.key)
+    except private_files.PrivateFileError as error:
+        raise StartError(f"tls.key {error}") from error
+
+
 def _pairing(config: GatewayConfig) -> Pairing:
     """Return the pairing by the configured code, or by that of the state folder, which is made where there is none.
 
@@ -151,8 +162,10 @@ def _make_uds_vehicle(config: GatewayConfig, trace: TraceWriter) -> Vehicle:
 def _locked(state_dir: Path) -> Iterator[None]:
     """Hold the lock of the state folder during the block."""
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(state_dir)
         lock = (state_dir / "gateway.lock").open("w")
+    except private_files.PrivateFileError as error:
+        raise StartError(f"state_dir {error}") from error
     except OSError as error:
         raise StartError(f"state_dir {state_dir}: {(error.strerror or str(error)).lower()}") from error
     with lock:

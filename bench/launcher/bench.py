@@ -30,10 +30,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from otabench.bench import ports
-from otabench.bench.bus import frame_bits, pacing
+from otabench.bench.bus import frame_bits, pacing, rights, vcan
 from otabench.bench.bus.pacing import Pacing
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.deadline import Deadline
+from otabench.bench.faults.frame_gate import far_channel
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher import bench_json, boards, endpoints, keys, prepare, readiness, registration, run_end
 from otabench.bench.launcher.boards import BoardFacts
@@ -112,6 +113,7 @@ class Bench:
             on_change=self.publish,
         )
         self._operator: OperatorClient | None = None
+        self._far_interfaces: list[str] = []
 
     @classmethod
     def bring_up(cls, options: BenchOptions | None = None, *, say: Say = lambda _: None) -> Bench:
@@ -181,6 +183,8 @@ class Bench:
             for name, done in self.pacings.items():
                 if done.applied:
                     pacing.remove(self.topology.buses[name])
+            while self._far_interfaces:
+                vcan.remove(self._far_interfaces.pop())
             # Also after a failed stop: private keys must not stay in a run's folder, which people attach to bug
             # reports.
             if not self.options.keep_keys:
@@ -188,6 +192,16 @@ class Bench:
             self._mark.remove()
             if self._place is not None:
                 self._place.release()
+
+    def make_far_interface(self, bus: str) -> None:
+        """Make the interface behind a frame gate, which makes it itself where it has the right to; ``stop`` removes it.
+
+        Raises:
+            BenchError: it cannot be made.
+        """
+        name = far_channel(str(self.topology.buses[bus].channel))
+        if vcan.ensure(name):
+            self._far_interfaces.append(name)
 
     def channels(self) -> list[str]:
         """Return the SocketCAN interfaces of the buses."""
@@ -276,6 +290,8 @@ def _start_gates(bench: Bench) -> None:
     """Start the frame gates and wait for them: they make the interfaces that the ECUs open."""
     for bus in bench.setup.ports.gates:
         gate = names.gate_process(bus)
+        if rights.are_dropped():
+            bench.make_far_interface(bus)
         bench.processes.declare(gate, partial(buses.frame_gate, bench.setup, bus))
         bench.processes.start_present([gate])
         bench.processes.wait_ready([gate], timeout_s=_ready_limit_s(bench))
