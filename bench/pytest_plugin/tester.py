@@ -17,12 +17,14 @@ from typing import Final, TypeVar
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
+from otabench.bench.gateway.flashing import probe
 from otabench.bench.uds import identity
 from otabench.bench.uds.bus_link import BusLink
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import EcuContradicts, EcuLost
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.bench.uds.sequence.profile import SequenceProfile
 from otabench.proto.trace import TraceWriter
 
 SILENCE_S: Final = 0.3
@@ -76,6 +78,8 @@ class Tester:
         Raises:
             FlashError: no answer, or one that makes no sense.
         """
+        if isinstance(self._link_of[ecu].profile(ecu), SequenceProfile):
+            return probe(self.endpoints[ecu], self._trace)
         return self._asked_again(ecu, identity.read_identity)
 
     def enter_default(self, ecu: str, *, within_s: float = 0.0) -> None:

@@ -57,7 +57,7 @@ _REMEDIES: Final[dict[int, str]] = {
     0x13: "the flash profile does not fit this ECU (lengths, identifiers)",
     0x14: "the ECU cannot send its response by this transport",
     0x21: "the ECU stayed busy: try again later",
-    0x22: "check standstill, ignition and supply voltage; read F1A1: a trial may not be confirmed yet",
+    0x22: "check standstill, ignition and supply voltage; a trial may not be confirmed yet",
     0x24: "the ECU expected another step first: compare the profile's sequence",
     0x25: "a device behind the ECU does not answer: check its connection",
     0x26: "read the ECU's DTCs (19 02)",

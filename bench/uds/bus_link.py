@@ -77,6 +77,9 @@ class BusLink:
         """
         if ecu not in self._clients:
             endpoint = self.endpoints[ecu]
+            if isinstance(self.profile(ecu), SequenceProfile):
+                text = "has sequences, and this needs named steps"
+                raise ProfileInvalid(text, ecu=ecu, step=f"flash profile {endpoint.profile}")
             client = EcuClient(endpoint, profiles.load(endpoint.profile), self._connection(endpoint), self._trace)
             client.job_id = self._job_id
             self._clients[ecu] = client

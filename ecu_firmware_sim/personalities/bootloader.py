@@ -27,6 +27,7 @@ from otabench.ecu_firmware_sim.personalities.security import SecurityAccess
 from otabench.ecu_firmware_sim.uds.codes import Nrc, Session, Sid
 
 _PRECONDITIONS: Final = 0x0203
+_ENABLE_RX_AND_TX: Final = 0x00
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Bootloader:
         self.flash = flash
         self.in_bootloader = False
         self.session = Session.DEFAULT
+        self.is_quiet = False
+        """Whether the tester has switched normal messages off (28)."""
         self._random_bytes = random_bytes
         self._identity = identity or Identity()
         self._key_for = key_for
@@ -92,6 +95,7 @@ class Bootloader:
         self._security = SecurityAccess(self.personality.levels, self._random_bytes, key_for=self._key_for)
 
     def _choose_software(self) -> None:
+        self.is_quiet = False
         self.in_bootloader = self._stay or not self.is_valid
         self.session = Session.PROGRAMMING if self._stay else Session.DEFAULT
         self._stay = False
@@ -102,9 +106,14 @@ class Bootloader:
 
     def forget_session(self) -> None:
         """Return to the default session, locked, as after S3."""
-        self.session = Session.DEFAULT
+        self.session, self.is_quiet = Session.DEFAULT, False
         self._security.lock()
         self._programming.end_transfer()
+
+    @property
+    def lets_application_send(self) -> bool:
+        """Whether an application runs, and may send its normal messages."""
+        return not (self.in_bootloader or self.is_quiet or self.session == Session.PROGRAMMING)
 
     def fail_application(self) -> None:
         """Stay in the bootloader in place of an application that did not come up."""
@@ -218,7 +227,9 @@ class Bootloader:
         return b"\x6e" + request[1:3], False
 
     def _accept(self, request: bytes) -> tuple[bytes, bool]:
-        """Accept TesterPresent, CommunicationControl and ControlDTCSetting: nothing here depends on them."""
+        """Accept TesterPresent, CommunicationControl and ControlDTCSetting. Only the application's own messages depend on them."""
+        if request[0] == Sid.COMMUNICATION_CONTROL:
+            self.is_quiet = sub_function(request) != _ENABLE_RX_AND_TX
         return bytes((request[0] | 0x40, sub_function(request))), False
 
     # -- security, routines, transfers

@@ -193,6 +193,7 @@ class PersonalityEcu:
         if received is not None and self.connection.is_open:
             request, functional = received
             self._serve(request, functional=functional)
+        self.connection.let_application_send(self.bootloader.lets_application_send)
 
     def _wait_s(self) -> float | None:
         if self._calls or self._stopping:

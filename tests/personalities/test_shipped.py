@@ -154,3 +154,19 @@ def test_data_that_were_changed_on_the_way_never_become_valid(name: str) -> None
         update(tester, profile_of(name), material(name, "2.0.0"))
     tester.pause(5.0)
     assert tester.ecu.version != "2.0.0"
+
+
+def test_an_application_sends_its_messages_unless_it_is_told_not_to_or_is_gone() -> None:
+    tester = DirectTester(PERSONALITIES["single-bank"], new_flash(program("1.0.0")))
+    ecu = tester.ecu
+    assert ecu.lets_application_send
+    ecu.handle(bytes.fromhex("28 03 01"))
+    assert not ecu.lets_application_send
+    ecu.handle(bytes.fromhex("28 00 01"))
+    assert ecu.lets_application_send
+    ecu.handle(bytes.fromhex("28 83 01"))
+    ecu.forget_session()
+    assert ecu.lets_application_send, "as after S3"
+    ecu.handle(bytes.fromhex("10 02"))
+    ecu.boot()
+    assert not ecu.lets_application_send, "it is in its bootloader"

@@ -75,7 +75,13 @@ class BusProgramming:
         for work in remaining:
             self._stage_one(work)
         for ecu, image, sender in sequences:
-            ecu.stage(image, sender=sender, cancel=self._cancel, is_entered=ecu.name in self._entered)
+            ecu.stage(
+                image,
+                sender=sender,
+                cancel=self._cancel,
+                is_entered=ecu.name in self._entered,
+                fetch_image=self._fetch_image,
+            )
 
     def _work(self, image: EcuImage) -> Work:
         client = self._link.client(image.ecu)

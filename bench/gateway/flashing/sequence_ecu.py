@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.config import GatewayTiming
@@ -96,16 +98,31 @@ class SequenceEcu:
             return False
 
     def stage(
-        self, image: EcuImage, *, sender: ProgressSender, cancel: threading.Event | None, is_entered: bool
+        self,
+        image: EcuImage,
+        *,
+        sender: ProgressSender,
+        cancel: threading.Event | None,
+        is_entered: bool,
+        fetch_image: Callable[[str], None],
     ) -> None:
-        """Program the inactive slot, unless that was done before.
+        """Program the inactive slot, unless that was done before. If the ECU refuses its patch, the full image follows.
 
         Raises:
             FlashError: it could not be programmed.
             FlashCanceled: ``cancel`` was set.
         """
         if self._act is not Act.STAGED:
-            self.runs.program(image, sender=sender, cancel=cancel, is_entered=is_entered, note="")
+            program = partial(self.runs.program, image, sender=sender, cancel=cancel)
+            try:
+                program(is_entered=is_entered, is_patch=image.patch is not None)
+            except EcuRefused as error:
+                if image.patch is None:
+                    raise
+                self.client.emit("flash.patch_refused", step=error.step, nrc=error.nrc, reason=str(error))
+                if not image.image.exists():
+                    fetch_image(self.name)
+                program(is_entered=False)
             self._note(Act.STAGED)
         sender.phase(Phase.STAGED)
 
@@ -189,7 +206,9 @@ class SequenceEcu:
             if is_table:
                 self._await_confirmed()
             self._note(Act.CONFIRMED)
-        self._former.keep(image)
+        # After a patch there is no file of the whole image. An ECU that takes patches goes back by its bootloader.
+        if self.profile.reverting is Reverting.FLASH_FORMER and image.image.exists():
+            self._former.keep(image)
         return self.reading.identity()
 
     def revert(self, image: EcuImage, *, sender: ProgressSender) -> EcuIdentity:

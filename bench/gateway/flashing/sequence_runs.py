@@ -111,7 +111,8 @@ class SequenceRuns:
         sender: ProgressSender,
         cancel: threading.Event | None,
         is_entered: bool,
-        note: str,
+        note: str = "",
+        is_patch: bool = False,
     ) -> None:
         """Program an image, with further attempts after failures that need not repeat themselves.
 
@@ -121,12 +122,13 @@ class SequenceRuns:
             cancel: ends the programming when it is set.
             is_entered: pre-programming was carried out already.
             note: what the driver is told meanwhile.
+            is_patch: send the patch in place of the image.
 
         Raises:
             FlashError: the last failure.
             FlashCanceled: ``cancel`` was set.
         """
-        material = self._material(image)
+        material = self._material(image, is_patch=is_patch)
         total = _length(material)
         attempts = self._timing.stage_attempts
         last: FlashError | None = None
@@ -140,7 +142,8 @@ class SequenceRuns:
                         self._await_answer(Deadline(self._timing.ecu_lost_timeout_s), lost=last)
                     self._enter(is_entered=is_entered and last is None)
                     sender.phase(Phase.ERASING, bytes_total=total, detail=note)
-                    self._program(material, sender=sender, total=total, note=note)
+                    counter = _ByteCounter(sender, total, note or ("delta" if is_patch else ""))
+                    self._program(material, counter, kind="delta" if is_patch else "full")
                     return
                 except (EcuLost, BusUnavailable, EcuContradicts, EcuRefused) as error:
                     if isinstance(error, _RefusedBefore) or error.nrc in _FINAL:
@@ -169,15 +172,14 @@ class SequenceRuns:
         except EcuRefused as error:
             raise _RefusedBefore.of(error) from error
 
-    def _program(self, material: Material, *, sender: ProgressSender, total: int, note: str) -> None:
-        counter = _ByteCounter(sender, total, note)
+    def _program(self, material: Material, counter: _ByteCounter, *, kind: str) -> None:
         self._attempts += 1
         runner = self._runner(material, on_bytes=counter.on_bytes)
         runner.run(self._profile.sequences.programming)
         totals = runner.totals
         self._client.emit(
             "flash.transfer",
-            kind="full",
+            kind=kind,
             bytes=totals.bytes,
             duration_s=round(totals.duration_s, 6),
             bytes_per_s=round(totals.bytes / totals.duration_s, 1) if totals.duration_s > 0 else 0.0,
@@ -197,8 +199,11 @@ class SequenceRuns:
                     raise EcuLost.of(lost, note="it does not come back") from lost
             self._client.pause(POLL_PAUSE_S)
 
-    def _material(self, image: EcuImage) -> Material:
-        return make_material(image, self._profile, settings=self._client.endpoint.settings)
+    def _material(self, image: EcuImage, *, is_patch: bool = False) -> Material:
+        settings = self._client.endpoint.settings
+        # While a patch is tried first, the full image may not be there yet.
+        is_patch = is_patch or (image.patch is not None and not image.image.exists())
+        return make_material(image, self._profile, settings=settings, is_patch=is_patch)
 
     def _runner(self, material: Material, on_bytes: Callable[[int], None] = lambda _: None) -> Runner:
         now = datetime.now(UTC)
