@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,12 @@ from tests.ecu_firmware_sim.process import REQUEST_ID, EcuProcess, KernelWire, T
 from tests.waiting import PATIENCE_S
 
 VCAN: dict[str, Any] = {"interface": "socketcan", "channel": "vcan0"}
-MULTICAST: dict[str, Any] = {"interface": "udp_multicast", "channel": "239.74.163.2", "port": 43211}
+MULTICAST: dict[str, Any] = {
+    "interface": "udp_multicast",
+    "channel": "239.74.163.2",
+    "port": 21_000 + os.getpid() % 10_000,
+}
+"""Of this process: several run tests of this file at the same time, and would hear each other's ECUs."""
 
 Rig = tuple[EcuProcess, Tester]
 IMAGE_BYTES = 12_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ SWITCHED = {
     "data_bitrate": 2_000_000,
 }
 WITHOUT_KERNEL = {
-    "can": {"interface": "udp_multicast", "channel": "239.74.163.9", "fd": False},
+    "can": {"interface": "udp_multicast", "channel": "239.74.163.9", "port": 32_000 + os.getpid() % 700, "fd": False},
     "bitrate": 500_000,
     "data_bitrate": None,
 }

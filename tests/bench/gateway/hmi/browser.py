@@ -6,10 +6,13 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.chromium import remote_connection
+from selenium.webdriver.remote.client_config import ClientConfig
 
 PATIENCE_S = 240.0
 """For a start, a page or a change of it, on a busy machine or in a guest kernel."""
@@ -58,10 +61,16 @@ def start_browser(tmp_path: Path, *, width: int = 1280, height: int = 800) -> we
     options.add_experimental_option("browserStartupTimeout", round(PATIENCE_S * 1000))
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = Service(executable_path=str(found["chromedriver"]), log_output=str(tmp_path / "chromedriver.log"))
-    browser = webdriver.Chrome(options=options, service=service)
+    with patch.object(remote_connection, "ClientConfig", _patient_client):
+        browser = webdriver.Chrome(options=options, service=service)
     resize(browser, width, height)
     browser.set_page_load_timeout(PATIENCE_S)
     return browser
+
+
+def _patient_client(**settings: Any) -> ClientConfig:
+    """Return the settings of the connection to chromedriver. Selenium has no parameter for its limit of two minutes for an answer."""
+    return ClientConfig(**{**settings, "timeout": round(PATIENCE_S)})
 
 
 def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
