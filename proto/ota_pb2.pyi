@@ -157,8 +157,15 @@ class GetManifestRequest(_message.Message):
     def __init__(self, vin: _Optional[str] = ..., job_id: _Optional[str] = ...) -> None: ...
 
 class GetManifestResponse(_message.Message):
-    __slots__ = ("metadata", "artifact_base_url")
+    __slots__ = ("metadata", "artifact_base_url", "image_metadata")
     class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    class ImageMetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -167,9 +174,30 @@ class GetManifestResponse(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     METADATA_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_BASE_URL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_METADATA_FIELD_NUMBER: _ClassVar[int]
     metadata: _containers.ScalarMap[str, bytes]
     artifact_base_url: str
-    def __init__(self, metadata: _Optional[_Mapping[str, bytes]] = ..., artifact_base_url: _Optional[str] = ...) -> None: ...
+    image_metadata: _containers.ScalarMap[str, bytes]
+    def __init__(self, metadata: _Optional[_Mapping[str, bytes]] = ..., artifact_base_url: _Optional[str] = ..., image_metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class PublishImagesRequest(_message.Message):
+    __slots__ = ("metadata",)
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    metadata: _containers.ScalarMap[str, bytes]
+    def __init__(self, metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class PublishImagesResponse(_message.Message):
+    __slots__ = ("snapshot_version",)
+    SNAPSHOT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    snapshot_version: int
+    def __init__(self, snapshot_version: _Optional[int] = ...) -> None: ...
 
 class EcuProgress(_message.Message):
     __slots__ = ("ecu", "phase", "bytes_done", "bytes_total", "bytes_per_s")

@@ -200,6 +200,11 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
                 _registered_method=True)
+        self.PublishImages = channel.unary_unary(
+                '/ota.v1.Operator/PublishImages',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.PublishImagesRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.PublishImagesResponse.FromString,
+                _registered_method=True)
         self.CreateCampaign = channel.unary_unary(
                 '/ota.v1.Operator/CreateCampaign',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.CreateCampaignRequest.SerializeToString,
@@ -232,6 +237,13 @@ class OperatorServicer:
 
     def RegisterVehicle(self, request, context):
         """Enters a vehicle and its ECUs into the inventory. Repeating a registration changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishImages(self, request, context):
+        """Puts Targets of the Image repository into force that were signed offline. The cloud signs Snapshot and Timestamp over them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,6 +289,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.RegisterVehicle,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.SerializeToString,
+            ),
+            'PublishImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishImages,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.PublishImagesRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.PublishImagesResponse.SerializeToString,
             ),
             'CreateCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCampaign,
@@ -331,6 +348,33 @@ class Operator:
             '/ota.v1.Operator/RegisterVehicle',
             otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/PublishImages',
+            otabench_dot_proto_dot_ota__pb2.PublishImagesRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.PublishImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

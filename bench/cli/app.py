@@ -67,6 +67,7 @@ FIRMWARE = Group(
         Lazy("build", "Make images whose binaries behave like compiled code.", lambda: _images().build),
         Lazy("pack", "Make what an ECU takes of your own program.", lambda: _images().pack),
         Lazy("info", "Show what an image or a program file contains.", lambda: _images().info),
+        Lazy("publish", "Sign images and list them in the bench's Image repository.", lambda: _campaigns().publish),
     ],
 )
 CAMPAIGN = Group(

@@ -31,7 +31,7 @@ from otabench.bench.cli.options import (
     parse_conditions,
 )
 from otabench.bench.clients import campaign_images
-from otabench.bench.clients.operator import OperatorClient
+from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, UnknownName, WrongUsage
@@ -80,18 +80,15 @@ def create(
     conditions = parse_conditions(condition) or ()
     driver_texts = {} if texts is None else read_driver_texts(texts)
     bench = running.find(run)
-    chosen = parse_images(image or []) or _newest_images(bench)
     with bench.operator() as operator:
-        hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
         wanted = []
-        for ecu, path in chosen.items():
-            if ecu not in hardware:
-                raise UnknownName("ECU", ecu, hardware, where="in this bench")
-            found = campaign_images.load(path, hardware_id=hardware[ecu])
+        for ecu, found in _load_images(bench, image or []).items():
             # Patches are made of images only.
             if found.program is None and transfer is not TransferPolicy.FULL:
-                found = replace(found, base_image=bench.running_image(ecu, hardware_id=hardware[ecu]))
+                found = replace(found, base_image=bench.running_image(ecu, hardware_id=found.hardware_id))
             wanted.append(found)
+        # The cloud cannot add an image to the Image repository. The bench's development keys do, as the offline signer of a fleet would.
+        _publish(bench, wanted, operator)
         campaign = operator.create_campaign(
             name=name,
             release_notes=notes,
@@ -108,6 +105,42 @@ def create(
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:
         print(f"  {_job_line(job)}")
+
+
+def publish(
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", metavar="ECU=FILE", help="Can be repeated. Default: the bench's newest firmware."),
+    ] = None,
+    run: RunDir = LATEST,
+) -> None:
+    """Sign images with the offline keys and list them in the running bench's Image repository.
+
+    A campaign is refused for any other image. `otabench campaign create` does this, too, because a bench has all keys in one folder.
+    """
+    bench = running.find(run)
+    with bench.operator() as operator:
+        _publish(bench, list(_load_images(bench, image or []).values()), operator)
+
+
+def _publish(bench: RunningBench, wanted: list[CampaignImage], operator: OperatorClient) -> None:
+    # Imported here: python-tuf takes a while to import, and the other commands do not sign.
+    from otabench.bench.clients.publishing import publish as sign_and_publish
+
+    for listed in sign_and_publish(Path(bench.content["keys"]), wanted, operator):
+        running.note(f"published in the Image repository: {listed.hardware_id} {listed.version}")
+
+
+def _load_images(bench: RunningBench, given: list[str]) -> dict[str, CampaignImage]:
+    """Return the images of a command by ECU: those given, or the bench's newest firmware."""
+    chosen = parse_images(given) or _newest_images(bench)
+    hardware = {ecu["ecu"]: str(ecu["hardware_id"]) for ecu in bench.hmi.state()["ecus"]}
+    loaded = {}
+    for ecu, path in chosen.items():
+        if ecu not in hardware:
+            raise UnknownName("ECU", ecu, hardware, where="in this bench")
+        loaded[ecu] = campaign_images.load(path, hardware_id=hardware[ecu])
+    return loaded
 
 
 def _newest_images(bench: RunningBench) -> dict[str, Path]:

@@ -148,6 +148,17 @@ class OperatorClient:
         with self._explained("RegisterVehicle"):
             self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)
 
+    def publish_images(self, metadata: Mapping[str, bytes]) -> None:
+        """Put Targets of the Image repository into force that were signed offline (``firmware.image_repository``).
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("PublishImages"):
+            self._operator.PublishImages(
+                ota_pb2.PublishImagesRequest(metadata=metadata), timeout=CALL_TIMEOUT_S, wait_for_ready=True
+            )
+
     def create_campaign(
         self,
         *,

@@ -74,6 +74,7 @@ class Jobs:
         self.campaign: CampaignHandle | None = None
         self._topology = setup.topology
         self._options = setup.options
+        self._keys_dir = setup.keys_dir
         self._trace = setup.folder.trace
         self._sent = SentImages(setup.folder.firmware)
         self._watch = JobWatch(setup.folder.trace)
@@ -115,6 +116,7 @@ class Jobs:
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
+            FirmwareError: the images cannot be published in the Image repository.
         """
         policy = transfer or self._options.transfer
         campaign_images = self._campaign_images(
@@ -123,6 +125,10 @@ class Jobs:
             given=images or {},
             transfer=policy,
         )
+        # Imported here: python-tuf takes a while to import, and not every bench makes a campaign.
+        from otabench.bench.clients.publishing import publish
+
+        publish(self._keys_dir, campaign_images, self._operator())
         campaign = self._operator().create_campaign(
             name=name,
             release_notes=release_notes,

@@ -22,6 +22,12 @@ class KeyFolder:
         return self.path / "director" / "root.json"
 
     @property
+    def image_root(self) -> Path | None:
+        """The Image repository's Root metadata, pinned in the gateway; None if the key folder was made before there was one."""
+        path = self.path / "image_repository" / "root.json"
+        return path if path.exists() else None
+
+    @property
     def image_public_key(self) -> Path:
         """The key that bootloaders verify images with."""
         return self.path / "image" / "signing.pub.pem"

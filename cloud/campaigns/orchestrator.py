@@ -33,6 +33,7 @@ from otabench.cloud.campaigns import ecu_images, inventory, jobs
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.request import CheckedCampaign, GivenImage, check_campaign
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer, VehicleFacts, judge_campaign
@@ -57,8 +58,10 @@ class Orchestrator:
         manifests: ManifestMaker,
         image_key: Ed25519PublicKey,
         announcer: Announcer,
+        publication: Publication,
     ) -> None:
         self._database = database
+        self._publication = publication
         self._artifacts = artifacts
         self._manifests = manifests
         self._image_key = image_key
@@ -70,7 +73,7 @@ class Orchestrator:
         Raises:
             InvalidRequest: the request itself or an image is wrong.
             UnknownThing: a vehicle is not registered.
-            NotAllowed: a rule refuses a vehicle, or a demanded patch cannot be made.
+            NotAllowed: a rule refuses a vehicle, an image is not in the Image repository, or a demanded patch cannot be made.
             NotReady: database or store does not answer.
         """
         # 1. the request in itself
@@ -78,6 +81,8 @@ class Orchestrator:
         # 2. the vehicles, before anything is stored for them
         offers = [image.offer for image in checked.images]
         await self._database.run(lambda session: _judge_vehicles(session, request.vins, offers))
+        firmware = [image.firmware for image in checked.images]
+        await self._database.run(lambda session: self._publication.require_listed(session, firmware))
         # 3. images, then campaign and jobs
         await self._artifacts.store_images(checked.images)
         # Ids are random instead of counted. A gateway stores the ids of its jobs, and a cloud with a new database must not repeat them.

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from otabench.cloud.campaigns import inventory, jobs
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
 from otabench.cloud.control.answering import Context, operator_call
 from otabench.cloud.store.database import Database
@@ -26,8 +27,17 @@ from otabench.proto.job_states import from_wire, is_final
 class Operator(ota_pb2_grpc.OperatorServicer):
     """The service. ota.proto describes each call."""
 
-    def __init__(self, *, database: Database, orchestrator: Orchestrator, announcer: Announcer, tls: bool) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        orchestrator: Orchestrator,
+        publication: Publication,
+        announcer: Announcer,
+        tls: bool,
+    ) -> None:
         self._database = database
+        self._publication = publication
         self._orchestrator = orchestrator
         self._announcer = announcer
         self._tls = tls
@@ -39,6 +49,13 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             ecus = check_registration(request)
             await self._database.run(lambda session: inventory.register(session, request.vin, ecus))
             return ota_pb2.RegisterVehicleResponse()
+
+    async def PublishImages(
+        self, request: ota_pb2.PublishImagesRequest, context: Context
+    ) -> ota_pb2.PublishImagesResponse:
+        async with self._call(context):
+            version = await self._publication.publish(dict(request.metadata))
+            return ota_pb2.PublishImagesResponse(snapshot_version=version)
 
     async def CreateCampaign(self, request: ota_pb2.CreateCampaignRequest, context: Context) -> ota_pb2.Campaign:
         async with self._call(context):

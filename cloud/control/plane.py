@@ -11,12 +11,14 @@ from otabench.cloud.campaigns.announcer import Announcer, Publisher
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.store.artifact_store import open_store
 from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
+from otabench.cloud.trust.image_metadata import load_image_repository_keys
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
 from otabench.proto.process_config import CloudConfig
 
@@ -34,6 +36,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     director = Director(load_director_keys(config.keys_dir))
     image_key = load_image_public_key(config.keys_dir)
     root_versions = load_root_versions(config.keys_dir)
+    repository_keys = load_image_repository_keys(config.keys_dir)
     store = open_store(config.artifact_store)
     # The stack closes in reverse order: the port first, the database last.
     async with AsyncExitStack() as resources:
@@ -45,8 +48,14 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         resources.callback(artifacts.close)
         manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
         resources.callback(manifests.close)
+        publication = Publication(database, repository_keys)
         orchestrator = Orchestrator(
-            database=database, artifacts=artifacts, manifests=manifests, image_key=image_key, announcer=announcer
+            database=database,
+            artifacts=artifacts,
+            manifests=manifests,
+            image_key=image_key,
+            announcer=announcer,
+            publication=publication,
         )
         tls = config.tls is not None
         vehicles = ControlPlane(
@@ -54,11 +63,14 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             manifest_maker=manifests,
             announcer=announcer,
             root_versions=root_versions,
+            publication=publication,
             artifact_base_url=config.artifact_base_url,
             poll_interval_s=config.poll_interval_s,
             tls=tls,
         )
-        operator = Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=tls)
+        operator = Operator(
+            database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=tls
+        )
         server = await start_grpc_server(
             host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
         )

@@ -19,6 +19,7 @@ from otabench.cloud.campaigns import check_in, inventory, jobs, manifests, statu
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.control.answering import Context, vehicle_call
 from otabench.cloud.errors import InvalidRequest, NotAllowed
@@ -42,6 +43,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         manifest_maker: ManifestMaker,
         announcer: Announcer,
         root_versions: Mapping[str, bytes],
+        publication: Publication,
         artifact_base_url: str,
         poll_interval_s: float,
         tls: bool,
@@ -50,6 +52,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._manifest_maker = manifest_maker
         self._announcer = announcer
         self._root_versions = root_versions
+        self._publication = publication
         self._artifact_base_url = artifact_base_url
         self._poll_interval_s = poll_interval_s
         self._tls = tls
@@ -84,7 +87,9 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         async with self._call(context, request.vin):
             metadata = await self._database.run(load)
             return ota_pb2.GetManifestResponse(
-                metadata={**self._root_versions, **metadata}, artifact_base_url=self._artifact_base_url
+                metadata={**self._root_versions, **metadata},
+                image_metadata=await self._publication.files(),
+                artifact_base_url=self._artifact_base_url,
             )
 
     async def UpdateStatus(

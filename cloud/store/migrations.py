@@ -77,4 +77,14 @@ def _end_surplus_jobs(connection: sa.Connection, is_open: str) -> None:
         )
 
 
-_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6}
+def _to_7(operations: Operations) -> None:
+    """Add the Image repository's metadata."""
+    operations.create_table(
+        "image_metadata",
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+    )
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7}

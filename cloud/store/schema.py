@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -217,3 +217,14 @@ class OutboxRow(Base):
     """From then on the message is not worth sending: the vehicle has polled long since."""
     claimed_until: Mapped[float] = mapped_column(default=0.0)
     """Until then one control plane is sending the message, and the others leave it alone."""
+
+
+class ImageMetadataRow(Base):
+    """A file of the Image repository as it is published now: Targets, Snapshot, Timestamp."""
+
+    __tablename__ = "image_metadata"
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    """As a TUF client requests it."""
+    version: Mapped[int]
+    """Of the Snapshot that lists it."""
+    content: Mapped[bytes] = mapped_column(LargeBinary)

@@ -78,43 +78,74 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None
 
 
 def load_director_keys(keys_dir: Path) -> DirectorKeys:
-    """Return the Director's Root, and a signer for each online role that Root lists.
+    """Return the Director's newest Root, and a signer for each online role that it lists.
 
     Raises:
         StartError: a file is missing or malformed, or a key is not listed in Root.
     """
-    root_file = keys_dir / "director" / "root.json"
-    try:
-        root = Metadata[Root].from_bytes(_read(root_file))
-    except RepositoryError as error:
-        raise StartError(f"keys: {root_file} is not a TUF Root: {error}") from error
-    signers: dict[str, Signer] = {}
-    for role in ONLINE_ROLES:
-        path = keys_dir / "director" / f"{role}.pem"
-        try:
-            key = serialization.load_pem_private_key(_read(path), password=None)
-            signer = CryptoSigner(key)
-        except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
-            raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
-        # A key of another folder would sign metadata that every vehicle refuses. Report that at the start already.
-        if signer.public_key.keyid not in root.signed.roles[role].keyids:
-            raise StartError(f"keys: {path} is not the {role} key in {root_file}: use the keys of one folder together")
-        signers[role] = signer
-    return DirectorKeys(root=root, signers=signers)
+    folder = keys_dir / "director"
+    root, _ = load_roots(folder)
+    return DirectorKeys(
+        root=root, signers={role: load_signer(folder / f"{role}.pem", role, root.signed) for role in ONLINE_ROLES}
+    )
 
 
 def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
-    """Return the later versions of Root (``N.root.json`` for N > 1), by the names that a TUF client requests.
+    """Return the later versions of the Director's Root (``N.root.json`` for N > 1), by the names that a TUF client requests.
 
     Raises:
-        StartError: a file cannot be read.
+        StartError: a file cannot be read, or does not follow the one before.
     """
-    versions = {}
-    for path in (keys_dir / "director").glob("*.root.json"):
-        number = path.name.partition(".")[0]
-        if number.isdigit() and int(number) > 1:
-            versions[path.name] = _read(path)
-    return versions
+    return load_roots(keys_dir / "director")[1]
+
+
+def load_roots(folder: Path) -> tuple[Metadata[Root], dict[str, bytes]]:
+    """Return a repository's newest Root, and the files of all but the first by name.
+
+    ``root.json`` is the first one. ``2.root.json`` and so on must follow without a gap, each signed by the keys of the one before and by
+    its own, because vehicles go the same way.
+
+    Raises:
+        StartError: a file cannot be read, or does not follow the one before.
+    """
+    newest = _read_root(folder / "root.json", before=None)
+    later: dict[str, bytes] = {}
+    while (path := folder / f"{newest.signed.version + 1}.root.json").exists():
+        newest = _read_root(path, before=newest.signed)
+        later[path.name] = _read(path)
+    return newest, later
+
+
+def _read_root(path: Path, *, before: Root | None) -> Metadata[Root]:
+    try:
+        root: Metadata[Root] = Metadata[Root].from_bytes(_read(path))
+        root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+        if before is not None:
+            before.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+    except (RepositoryError, ValueError, AttributeError) as error:
+        raise StartError(f"keys: {path} is not a TUF Root that follows: {error}") from error
+    if before is not None and root.signed.version != before.version + 1:
+        raise StartError(f"keys: {path} is version {root.signed.version}: it must be {before.version + 1}")
+    return root
+
+
+def load_signer(path: Path, role: str, root: Root) -> Signer:
+    """Return the signer of an online role.
+
+    Raises:
+        StartError: the file is not a private key, or is not that of the role.
+    """
+    try:
+        signer = CryptoSigner(serialization.load_pem_private_key(_read(path), password=None))
+    except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
+        raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
+    # A key of another folder would sign metadata that every vehicle refuses. Report that at the start already.
+    if signer.public_key.keyid not in root.roles[role].keyids:
+        raise StartError(
+            f"keys: {path} is not the {role} key in {path.parent / 'root.json'} or the Roots after it: "
+            "use the keys of one folder together"
+        )
+    return signer
 
 
 def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
@@ -137,9 +168,10 @@ def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
 
 
 def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
-    for name in ("director", "image", "tls", "ecu"):
+    for name in ("director", "image_repository", "image", "tls", "ecu"):
         (folder / name).mkdir(mode=0o700)
     _make_director_keys(folder / "director")
+    _make_image_repository_keys(folder / "image_repository")
     _make_image_key(folder / "image")
     _make_certificates(folder / "tls", vins)
     for ecu in ecus:
@@ -158,6 +190,24 @@ def _make_director_keys(folder: Path) -> None:
         _write(folder / f"{role}.pem", _private_pem(key), _PRIVATE)
     metadata = Metadata(root)
     metadata.sign(signers["root"])
+    _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
+
+
+def _make_image_repository_keys(folder: Path) -> None:
+    """Make the keys of the Image repository. Two of three Root keys are needed for a new Root, so one may be lost or stolen."""
+    root = Root(version=1, expires=datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME, consistent_snapshot=False)
+    metadata = Metadata(root)
+    names = {role: [role] for role in ONLINE_ROLES} | {"root": [f"root-{number}" for number in (1, 2, 3)]}
+    signers: dict[str, CryptoSigner] = {}
+    for role, files in names.items():
+        for name in files:
+            key = Ed25519PrivateKey.generate()
+            signers[name] = CryptoSigner(key)
+            root.add_key(signers[name].public_key, role)
+            _write(folder / f"{name}.pem", _private_pem(key), _PRIVATE)
+    root.roles["root"].threshold = 2
+    for name in names["root"][:2]:
+        metadata.sign(signers[name], append=True)
     _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
 
 

@@ -17,8 +17,11 @@ import grpc
 from imgtool.main import imgtool
 
 from otabench.bench.deadline import wait_until
-from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.bench.firmware.image_repository import ListedImage, OfflineRepository
+from otabench.proto import image_format, ota_pb2, ota_pb2_grpc
+from otabench.proto.program_format import ProgramFormat
 from otabench.proto.trace import TraceEvent, read
+from otabench.proto.uptane import PayloadCustom, SegmentCustom
 
 ENGINE, ADAS = "engine-mcu-a", "adas-soc-b"
 START_S = 60.0
@@ -200,6 +203,20 @@ class Cloud:
     def operator(self) -> Any:
         return self.peer("operator").operator
 
+    def publish(self, request: ota_pb2.CreateCampaignRequest) -> None:
+        """List a campaign's images in the Image repository, as whoever holds the offline keys does."""
+        listed = [each for each in map(_listed, request.images) if each is not None]
+        if listed:
+            files = OfflineRepository(self.keys_dir / "image_repository").add(listed)
+            self.operator.PublishImages(ota_pb2.PublishImagesRequest(metadata=files), timeout=CALL_S)
+
+    def create_campaign(self, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
+        """Publish the images and create the campaign."""
+        self.publish(request)
+        campaign = self.operator.CreateCampaign(request, timeout=CALL_S)
+        assert isinstance(campaign, ota_pb2.Campaign)
+        return campaign
+
     def trace(self, event: str, *, vin: str | None = None) -> list[TraceEvent]:
         return [line for line in read(self.trace_file) if line.event == event and vin in (None, line.vin)]
 
@@ -282,6 +299,23 @@ class Vehicle:
         )
         assert isinstance(answer, ota_pb2.UpdateStatusResponse)
         return answer
+
+
+def _listed(given: ota_pb2.CreateCampaignRequest.Image) -> ListedImage | None:
+    """Return what the Image repository lists of an image; None for one that is none."""
+    try:
+        if given.HasField("program"):
+            program = given.program
+            payload = PayloadCustom(
+                format=ProgramFormat(program.format),
+                start_address=program.start_address if program.HasField("start_address") else None,
+                segments=tuple(SegmentCustom(address=each.address, length=each.length) for each in program.segments),
+            )
+            return ListedImage(given.hardware_id, program.version, given.image, 0, payload)
+        image = image_format.parse(given.image)
+    except (ValueError, image_format.ImageFormatError):
+        return None
+    return ListedImage(given.hardware_id, str(image.version), given.image, image.security_counter or 0)
 
 
 def campaign_request(vehicle: Vehicle, *files: tuple[str, bytes], **fields: Any) -> ota_pb2.CreateCampaignRequest:

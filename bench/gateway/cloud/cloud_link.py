@@ -42,6 +42,9 @@ class Manifest:
     """The answer of GetManifest."""
 
     metadata: Mapping[str, bytes]
+    """The Director's files by name."""
+    image_metadata: Mapping[str, bytes]
+    """The Image repository's files by name."""
     artifact_base_url: str
 
 
@@ -94,7 +97,7 @@ class CloudLink:
         """
         request = ota_pb2.GetManifestRequest(vin=self._vin, job_id=job_id)
         answer = await self._call(lambda stub: stub.GetManifest(request, timeout=_CALL_TIMEOUT_S))
-        return Manifest(dict(answer.metadata), answer.artifact_base_url)
+        return Manifest(dict(answer.metadata), dict(answer.image_metadata), answer.artifact_base_url)
 
     async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> ota_pb2.UpdateStatusResponse:
         """Report a transition or progress.

@@ -63,7 +63,12 @@ class ManifestCheck:
         except CloudRefused as error:
             return Outcome(Event.UNABLE, f"the cloud does not provide a manifest: {error}")
         try:
-            accepted = self._primary.accept(manifest.metadata, job_id=job.job_id, identities=identities)
+            accepted = self._primary.accept(
+                manifest.metadata,
+                image_metadata=manifest.image_metadata,
+                job_id=job.job_id,
+                identities=identities,
+            )
         except ManifestRefused as error:
             self._trace.emit("manifest.refused", job_id=job.job_id, reason=str(error), kind=error.kind)
             return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {error}")

@@ -46,6 +46,9 @@ class StatedTarget:
     """The ECUs that are to run it, each with the hardware ids that are stated for it. Only the Director states ECUs."""
     hardware_ids: frozenset[str]
     release_counter: int | None
+    version: str | None = None
+    payload: object = None
+    """What is in a program file (``proto.uptane.PayloadCustom``)."""
 
 
 def verify_repositories(director: Repository, image: Repository) -> tuple[StatedTarget, ...]:
@@ -141,6 +144,11 @@ def judge_agreement(director: StatedTarget, image: StatedTarget) -> None:
                 f"for hardware {', '.join(sorted(wanted))} of ECU {ecu}, or for {', '.join(sorted(image.hardware_ids))}",
                 RefusalKind.OTHER_HARDWARE,
             )
+    # A Director with stolen keys could send the right file to other addresses of the ECU.
+    if director.payload != image.payload:
+        raise refuse("what is in the file")
+    if image.version is not None and director.version is not None and director.version != image.version:
+        raise refuse(f"version {director.version} or {image.version}")
     if image.release_counter is not None and director.release_counter != image.release_counter:
         raise refuse(f"release counter {director.release_counter} or {image.release_counter}")
 
@@ -170,8 +178,16 @@ def read_target(target: TargetFile) -> StatedTarget:
     counter = custom.get(_COUNTER)
     if counter is not None and (not isinstance(counter, int) or isinstance(counter, bool) or counter < 0):
         raise _malformed(target.path, "release counter")
+    version = custom.get("version")
     return StatedTarget(
-        target.path, target.length, dict(target.hashes), ecus, _hardware_ids(target.path, given or {}), counter
+        path=target.path,
+        length=target.length,
+        hashes=dict(target.hashes),
+        ecus=ecus,
+        hardware_ids=_hardware_ids(target.path, given or {}),
+        release_counter=counter,
+        version=None if version is None else str(version),
+        payload=custom.get("payload"),
     )
 
 

@@ -33,6 +33,7 @@ def gateway(
         ),
         state_dir=setup.folder.state / GATEWAY,
         director_root=setup.keys.director_root,
+        image_root=setup.keys.image_root,
         cloud_grpc=f"{LOOPBACK}:{setup.ports.grpc}",
         tls=setup.keys.tls(f"vehicle-{setup.topology.vehicle.vin}"),
         mqtt_host=LOOPBACK,

@@ -34,9 +34,7 @@ HAPPY_PATH = ["CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING",
 
 
 def create(cloud: Cloud, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
-    campaign = cloud.operator.CreateCampaign(request, timeout=CALL_S)
-    assert isinstance(campaign, ota_pb2.Campaign)
-    return campaign
+    return cloud.create_campaign(request)
 
 
 def refused(cloud: Cloud, request: ota_pb2.CreateCampaignRequest) -> tuple[grpc.StatusCode, str]:

@@ -13,6 +13,7 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control import vehicles as module
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
@@ -45,23 +46,28 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
     artifacts = ArtifactMaker(database=database, store=store)
     director = Director(load_director_keys(keys_dir))
     manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
+    publication = Publication(database, None)
     orchestrator = Orchestrator(
         database=database,
         artifacts=artifacts,
         manifests=manifests,
         image_key=load_image_public_key(keys_dir),
         announcer=announcer,
+        publication=publication,
     )
     plane = ControlPlane(
         database=database,
         manifest_maker=manifests,
         announcer=announcer,
         root_versions={},
+        publication=publication,
         artifact_base_url="http://x/",
         poll_interval_s=30,
         tls=False,
     )
-    operator = Operator(database=database, orchestrator=orchestrator, announcer=announcer, tls=False)
+    operator = Operator(
+        database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=False
+    )
     port = free_port()
     server = await start_grpc_server(host="127.0.0.1", port=port, tls=None, control_plane=plane, operator=operator)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")

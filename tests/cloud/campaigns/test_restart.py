@@ -76,6 +76,7 @@ def test_killed_while_images_are_stored_there_is_a_whole_campaign_or_none(
     vehicle.check_in(cloud)
     request = campaign_request(vehicle, (ENGINE, images()))
     request.images[0].base_image = images(ENGINE, "1.0.0", counter=1)
+    cloud.publish(request)
     call = cloud.operator.CreateCampaign.future(request, timeout=CALL_S)
     while not call.done() and not list((cloud.folder / "artifacts").rglob("*.bin")):
         time.sleep(0.001)

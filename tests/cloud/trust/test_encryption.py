@@ -71,7 +71,7 @@ def offered(
     cloud: Cloud, vehicle: Vehicle, request: ota_pb2.CreateCampaignRequest
 ) -> dict[str, tuple[Any, TargetCustom]]:
     """Return the campaign's manifest as the vehicle gets it: path and facts by hardware id."""
-    cloud.operator.CreateCampaign(request, timeout=CALL_S)
+    cloud.create_campaign(request)
     told = vehicle.check_in(cloud)
     assert told.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE, told.reason
     manifest = vehicle.control(cloud).GetManifest(
@@ -178,7 +178,7 @@ def test_an_ecu_without_a_key_is_named_when_the_campaign_is_made(
         shared_cloud.operator.CreateCampaign(request, timeout=CALL_S)
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "NO_ENCRYPTION_KEY: ECU adas" in words_of(refused.value)
-    shared_cloud.operator.CreateCampaign(campaign_request(vehicle, (ENGINE, images()), encrypt=True), timeout=CALL_S)
+    shared_cloud.create_campaign(campaign_request(vehicle, (ENGINE, images()), encrypt=True))
 
 
 @pytest.mark.parametrize("key", [b"", bytes(31), bytes(33), LOW_ORDER])
@@ -193,9 +193,7 @@ def test_another_key_is_refused_while_a_job_for_the_old_one_is_open(
     shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
 ) -> None:
     register_all(shared_cloud, vehicle)
-    campaign = shared_cloud.operator.CreateCampaign(
-        campaign_request(vehicle, (ENGINE, images()), encrypt=True), timeout=CALL_S
-    )
+    campaign = shared_cloud.create_campaign(campaign_request(vehicle, (ENGINE, images()), encrypt=True))
     other = bytes(PrivateKey.generate().public_key)
     with pytest.raises(grpc.RpcError) as refused:
         register(shared_cloud, vehicle, engine=other, adas=bytes(KEYS["adas"].public_key))

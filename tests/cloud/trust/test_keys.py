@@ -34,6 +34,11 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
     assert files == {
         *(f"director/{role}.pem" for role in ("root", "targets", "snapshot", "timestamp")),
         "director/root.json",
+        *(
+            f"image_repository/{name}.pem"
+            for name in ("root-1", "root-2", "root-3", "targets", "snapshot", "timestamp")
+        ),
+        "image_repository/root.json",
         "image/signing.pem",
         "image/signing.pub.pem",
         "tls/ca.pem",
@@ -42,7 +47,7 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
         *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
     }
     private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".x25519") or p.name == "signing.pem"]
-    private += list((folder / "director").glob("*.pem"))
+    private += [*(folder / "director").glob("*.pem"), *(folder / "image_repository").glob("*.pem")]
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     assert len(bytes.fromhex((folder / "ecu" / "engine.secret").read_text().strip())) == 32
     assert not list(folder.parent.glob(".*")), "an unfinished folder was left behind"
