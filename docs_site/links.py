@@ -16,7 +16,7 @@ IN_SITE: Final = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "security-policy.md",
     "docs": "index.md",
     "docs/adr": "adr/0001-guest-kernel.md",
 }

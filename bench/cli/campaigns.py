@@ -114,9 +114,10 @@ def publish(
     ] = None,
     run: RunDir = LATEST,
 ) -> None:
-    """Sign images with the offline keys and list them in the running bench's Image repository.
+    """Sign images and list them in the bench's Image repository.
 
-    A campaign is refused for any other image. `otabench campaign create` does this, too, because a bench has all keys in one folder.
+    The offline keys sign. A campaign is refused for any other image. `otabench campaign create` publishes, too, because a bench has all
+    keys in one folder.
     """
     bench = running.find(run)
     with bench.operator() as operator:
