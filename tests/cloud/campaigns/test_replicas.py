@@ -20,6 +20,7 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
 from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store.artifact_store import open_store
@@ -69,6 +70,7 @@ def _replica(stack: ExitStack, url: str, keys_dir: Path, folder: Path) -> Replic
         manifests=maker,
         image_key=load_image_public_key(keys_dir),
         announcer=announcer,
+        publication=Publication(database, None),
     )
     return Replica(database, orchestrator, maker)
 
