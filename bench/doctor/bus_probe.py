@@ -46,7 +46,7 @@ _VENDORS: Final = {
 """By interface: file name and full name of the vendor's library."""
 
 
-_WINDOWS_ONLY: Final = {
+WINDOWS_ONLY: Final = {
     "etas": "",
     "iscan": "",
     "ixxat": "",
@@ -120,8 +120,8 @@ def _rate_problem(bus: BusEntry) -> Finding | None:
 
 
 def _missing_library(interface: str) -> Finding | None:
-    if interface in _WINDOWS_ONLY:
-        remedy = "use an adapter that Linux or python-can drives here (docs/hardware.md)" + _WINDOWS_ONLY[interface]
+    if interface in WINDOWS_ONLY:
+        remedy = "use an adapter that Linux or python-can drives here (docs/hardware.md)" + WINDOWS_ONLY[interface]
         return fail(interface, "python-can drives these adapters on Windows only", remedy)
     package, extra = _PACKAGES.get(interface, ("", ""))
     if package and importlib.util.find_spec(package) is None:

@@ -170,7 +170,8 @@ def _named_buses(topology: Topology) -> Iterator[Finding]:
 
 
 def _adapters(topology: Topology) -> Iterator[Finding]:
-    interfaces_without_adapter = ("udp_multicast", "virtual", "socketcand")
+    # Whether an adapter that cannot be used here is plugged in does not matter.
+    interfaces_without_adapter = ("udp_multicast", "virtual", "socketcand", *bus_probe.WINDOWS_ONLY)
     real = [
         bus for bus in topology.buses.values() if not bus.is_vcan and bus.interface not in interfaces_without_adapter
     ]

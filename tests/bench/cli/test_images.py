@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from otabench.bench.cli.app import app
-from otabench.bench.errors import NoRunningBench
+from otabench.bench.errors import NoRunningBench, WrongUsage
 from otabench.bench.topology import bench_file
 from otabench.proto import image_format
 
@@ -87,3 +87,45 @@ def test_without_a_bench_and_without_keys_both_are_named(folder: Path) -> None:
 def test_a_bench_json_that_tells_nothing_is_passed_over(folder: Path, content: str) -> None:
     (folder / "runs/latest/bench.json").write_text(content)
     assert pack("--ecu", "engine") == WITH_KEYS
+
+
+@pytest.fixture
+def programs(folder: Path) -> Path:
+    """The folder, with a bench file whose adas takes program files, and a program file."""
+    before, adas, after = bench_file.default_text().partition("hardware_id: adas-soc-b")
+    Path("programs.yaml").write_text(before + adas + after.replace("iso14229-ab", "single-bank", 1))
+    Path("app.hex").write_text(":0400000001020304F2\n:00000001FF\n")
+    return folder
+
+
+def firmware(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["firmware", *arguments, "--bench", "programs.yaml"])
+
+
+def test_a_program_file_is_packed_without_keys_and_info_shows_what_was_stated(programs: Path) -> None:
+    (programs / "keys").rename(programs / "gone")
+    packed = firmware("pack", "app.hex", "--ecu", "adas", "--version", "2.0.0")
+    assert packed.exit_code == 0, packed.output
+    assert "app.hex: Intel HEX, 0x00000000 (4 bytes)" in packed.stdout
+    shown = json.loads(firmware("info", "adas-soc-b-2.0.0.hex", "--json").stdout)
+    assert (shown["format"], shown["version"], shown["hardware"]) == ("Intel HEX", "2.0.0", "adas-soc-b")
+
+
+@pytest.mark.parametrize(
+    ("ecu", "more", "words"),
+    [
+        ("adas", ["--requires", "engine>=1.0.0"], "--requires: adas takes program files, which do not have it"),
+        ("adas", ["--security-counter", "3"], "--security-counter: adas takes program files"),
+        ("adas", ["--address", "here"], "--address 'here': expected a number such as 0x08000000"),
+        ("adas", ["--version", "V2"], "expected MAJOR.MINOR.REVISION"),
+        ("engine", ["--address", "0x100"], "--address: engine takes MCUboot images, which have a slot"),
+        ("engine", ["--version", "0.0.0"], "it stands for an ECU that runs nothing"),
+    ],
+)
+def test_an_option_that_an_ecu_s_kind_of_file_does_not_have_is_refused(
+    programs: Path, ecu: str, more: list[str], words: str
+) -> None:
+    refused = firmware("pack", "app.hex", "--ecu", ecu, "--version", "2.0.0", *more)
+    assert isinstance(refused.exception, WrongUsage)
+    assert words in str(refused.exception)
+    assert list(programs.glob("*2.0.0*")) == []

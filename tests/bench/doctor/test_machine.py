@@ -427,3 +427,15 @@ def test_an_unprivileged_user_is_told_what_is_missing(tmp_path: Path) -> None:
     assert "warn  rights           no CAP_NET_ADMIN" in done.stdout
     assert "fail  database         this user may not write in /" in done.stdout
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(("interface", "is_asked_for"), [("vector", False), ("ixxat", False), ("slcan", True)])
+def test_an_adapter_that_linux_cannot_use_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, interface: str, is_asked_for: bool
+) -> None:
+    monkeypatch.setattr(adapters, "find", list)
+    text = bench_file.default_text().replace(
+        "interface: socketcan, channel: vcan0", f"interface: {interface}, channel: x"
+    )
+    found = [each for each in machine.examine(bench_file.parse(text, name="x")) if each.where == "USB adapter"]
+    assert ["no adapter is plugged in" in each.problem for each in found] == [is_asked_for]
