@@ -24,6 +24,7 @@ _STAGED_SHARE: Final = {Phase.CHECKING: 0.95, Phase.STAGED: 1.0}
 _ERASED_SHARE: Final = 0.05
 _BOOTED_SHARE: Final = {Phase.TRIAL: 0.4, Phase.SOAKING: 0.4, Phase.CONFIRMED: 0.95}
 """Shares of the expected time of boot and soak, of which the soak is more than half. All of it is only SUCCEEDED."""
+_NOT_PROGRAMMED: Final = frozenset({Phase.WAITING, Phase.ERASING, Phase.TRANSFERRING, Phase.CHECKING})
 _RESET_SHARE: Final = 0.2
 """Share of boot and soak at the start of VERIFYING, when all ECUs have been reset."""
 
@@ -80,12 +81,21 @@ def remaining_s(
             for bus in times.transfers_s.values()
         ]
         return max(left, default=0.0) + times.put_into_use_s
-    # ACTIVATING and later: boot, soak and confirmation are left.
+    # ACTIVATING and later: boot, soak and confirmation are left, and before them the programming of single banks (ADR 11).
+    late = [
+        sum(
+            seconds * (1.0 - _staged_share(ecus[ecu]))
+            for ecu, seconds in bus.items()
+            if ecu in ecus and ecus[ecu].phase in _NOT_PROGRAMMED
+        )
+        for bus in times.transfers_s.values()
+    ]
     min_booted = _RESET_SHARE if state is JobState.VERIFYING else 0.0
     booted = [max(min_booted, _booted_share(ecus.get(ecu))) for ecu in times.ecus]
     confirmed = sum(1 for ecu in times.ecus if ecu in ecus and ecus[ecu].phase is Phase.CONFIRMED)
     mean_booted = sum(booted) / len(booted) if booted else 0.0
-    return times.boot_s * (1.0 - mean_booted) + times.confirm_s * (len(times.ecus) - confirmed)
+    booting_s = times.boot_s * (1.0 - mean_booted) + times.confirm_s * (len(times.ecus) - confirmed)
+    return max(late, default=0.0) + booting_s
 
 
 class OverallProgress:

@@ -200,3 +200,15 @@ def test_buses_side_by_side_take_the_time_of_the_slowest() -> None:
 
 def test_only_a_whole_job_has_100() -> None:
     assert [whole_percent(share) for share in (0.0, 0.29, 0.994, 0.9999, 1.0)] == [0, 29, 99, 99, 100]
+
+
+def test_a_single_bank_that_is_programmed_in_activation_moves_the_progress() -> None:
+    ecus = {"ecu0": EcuProgress("ecu0", P.STAGED), "ecu1": EcuProgress("ecu1", P.WAITING)}
+    left = [remaining_s(times(2), S.INSTALLING, downloaded_share=1.0, ecus=ecus)]
+    left.append(remaining_s(times(2), S.ACTIVATING, downloaded_share=1.0, ecus=ecus))
+    assert left[0] == left[1], "its whole transfer is left"
+    for phase, done in ((P.TRANSFERRING, 25), (P.TRANSFERRING, 75), (P.CHECKING, 0), (P.ACTIVATING, 0), (P.TRIAL, 0)):
+        ecus["ecu1"] = EcuProgress("ecu1", phase, done, 100)
+        left.append(remaining_s(times(2), S.ACTIVATING, downloaded_share=1.0, ecus=ecus))
+    assert left[1:] == sorted(left[1:], reverse=True)
+    assert left[-1] < left[1] - 9.0
