@@ -35,6 +35,7 @@ OPERATOR_LISTS: Final[Mapping[str, int]] = {
     "known_versions": 10_000,
     "segments": 10_000,
     "conditions": 1000,
+    "metadata": 256,
 }
 RETRY_PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata of RESOURCE_EXHAUSTED: the milliseconds to wait before the next call (gRFC A6)."""
@@ -70,12 +71,21 @@ def check_fields(
         limit = lists.get(field.name, _MAX_ITEMS)
         if field.is_repeated and len(items) > limit:
             raise FieldTooLong(f"{path}: {len(items)} entries, at most {limit}")
+        if _is_map(field):
+            # Iterating over a map yields its keys. Maps of this protocol have bytes as values, which are not checked.
+            for key in items:
+                _check_text(key, MAX_TEXT_BYTES, f"{path}: key")
+            continue
         for index, item in enumerate(items):
             where = f"{path}[{index}]" if field.is_repeated else path
             if field.type == FieldDescriptor.TYPE_MESSAGE:
                 check_fields(item, texts=texts, lists=lists, at=f"{where}.")
             elif field.type == FieldDescriptor.TYPE_STRING:
                 _check_text(item, texts.get(field.name, MAX_TEXT_BYTES), where)
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def cut_text(text: str, max_bytes: int) -> str:

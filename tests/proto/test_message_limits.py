@@ -23,6 +23,8 @@ _LONG = "x" * 2000
         (ota_pb2.CheckInRequest(ecus=[{"dtcs": ["a"] * 65}]), "ecus[0].dtcs: 65 entries, at most 64"),
         (ota_pb2.CheckInRequest(ecus=[{"slots": [{}] * 9}]), "ecus[0].slots: 9 entries, at most 8"),
         (ota_pb2.CheckInRequest(ecus=[{}] * 257), "ecus: 257 entries, at most 256"),
+        (ota_pb2.PublishImagesRequest(metadata={_LONG: b""}), "metadata: key: 2000 bytes, at most 256"),
+        (ota_pb2.PublishImagesRequest(metadata={str(n): b"" for n in range(65)}), "metadata: 65 entries, at most 64"),
     ],
 )
 def test_a_field_that_is_too_long_is_named(message: ota_pb2.CheckInRequest, named: str) -> None:
