@@ -128,6 +128,8 @@ class CloudConfig(ProcessConfig):
     """SQLAlchemy URL, e.g. ``sqlite:///runs/x/cloud.db``."""
     artifact_store: str
     """fsspec URL of a folder, e.g. ``file:///…/artifacts``."""
+    private_store: str | None = None
+    """As ``artifact_store``, for plain images of encrypted campaigns: readable by the control plane only. None: a folder in ``state_dir``."""
     keys_dir: Path
     """The key folder that ``otabench keys init`` makes (docs/contracts.md, "Keys")."""
     grpc_host: str = "127.0.0.1"
@@ -144,3 +146,8 @@ class CloudConfig(ProcessConfig):
     """Whether the event plane runs the broker amqtt itself. False: mosquitto runs as a process of its own."""
     poll_interval_s: float = 10.0
     trace: Path | None = None
+
+    @property
+    def private_store_url(self) -> str:
+        """The URL of the private store."""
+        return self.private_store or (self.state_dir.absolute() / "private-artifacts").as_uri()

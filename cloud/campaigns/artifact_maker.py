@@ -27,11 +27,18 @@ Result = TypeVar("Result")
 
 
 class ArtifactMaker:
-    """The worker thread and its artifacts. Methods run on the event loop, and return after the artifact was stored."""
+    """The worker thread and its artifacts. Methods run on the event loop, and return after the artifact was stored.
 
-    def __init__(self, *, database: Database, store: ArtifactStore) -> None:
+    Args:
+        database: lists the artifacts.
+        store: what the artifact server serves.
+        private_store: plain images and patches of encrypted campaigns.
+    """
+
+    def __init__(self, *, database: Database, store: ArtifactStore, private_store: ArtifactStore) -> None:
         self._database = database
         self._store = store
+        self._private_store = private_store
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maker")
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -52,8 +59,7 @@ class ArtifactMaker:
         def put() -> None:
             for image in images:
                 for firmware, content in image.files():
-                    path = repository.store_path(repository.image_path(firmware), is_public=not image.encrypt)
-                    self._store.put(path, content)
+                    self._store_of(is_public=not image.encrypt).put(repository.image_path(firmware), content)
 
         await self.run(put)
 
@@ -88,7 +94,7 @@ class ArtifactMaker:
             path = repository.patch_path(
                 sha256=patch.sha256, hardware_id=image.hardware_id, base_version=base.version, version=image.version
             )
-            self._store.put(repository.store_path(path, is_public=is_public), patch.content)
+            self._store_of(is_public=is_public).put(path, patch.content)
             return patch.sha256, len(patch.content), path
 
         sha256, length, path = await self.run(make)
@@ -106,7 +112,8 @@ class ArtifactMaker:
         """
 
         def make() -> tuple[str, int, str]:
-            made = encrypt(self._store.read(need.location), public_key=bytes.fromhex(need.public_key))
+            made = encrypt(
+                self._store_of(is_public=need.is_public).read(need.plain_path), public_key=bytes.fromhex(need.public_key))
             path = repository.encrypted_path(sha256=made.sha256, plain_path=need.plain_path)
             self._store.put(path, made.content)
             return made.sha256, len(made.content), path
@@ -124,7 +131,10 @@ class ArtifactMaker:
         )
 
     def _read(self, image: ImageRow) -> bytes:
-        return self._store.read(repository.store_path(image.path, is_public=image.is_public))
+        return self._store_of(is_public=image.is_public).read(image.path)
+
+    def _store_of(self, *, is_public: bool) -> ArtifactStore:
+        return self._store if is_public else self._private_store
 
 
 def _is_enough(row: PatchRow, policy: TransferPolicy, *, is_public: bool) -> bool:

@@ -43,8 +43,8 @@ class EncryptionNeed:
 
     plain_sha256: str
     plain_path: str
-    location: str
-    """Path of the plain file inside the artifact store."""
+    is_public: bool
+    """Which store the plain file is in."""
     public_key: str
 
 
@@ -108,8 +108,7 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
         files: list[ImageRow | PatchRow] = [target.image] if patch is None else [target.image, patch]
         for file in files:
             if find_encrypted(session, file, target.ecu) is None:
-                location = repository.store_path(file.path, is_public=file.is_public)
-                needs.append(EncryptionNeed(file.sha256, file.path, location, target.ecu.public_key))
+                needs.append(EncryptionNeed(file.sha256, file.path, file.is_public, target.ecu.public_key))
     return needs
 
 

@@ -15,7 +15,8 @@ from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
-from otabench.cloud.store.artifact_store import open_store
+from otabench.cloud.errors import NotReady, StartError
+from otabench.cloud.store.artifact_store import open_private_store, open_store
 from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.image_metadata import load_image_repository_keys
@@ -37,14 +38,19 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     image_key = load_image_public_key(config.keys_dir)
     root_versions = load_root_versions(config.keys_dir)
     repository_keys = load_image_repository_keys(config.keys_dir)
+    private_store = open_private_store(config.private_store_url, public_url=config.artifact_store)
     store = open_store(config.artifact_store)
+    try:
+        store.move_private(private_store)
+    except NotReady as error:
+        raise StartError(str(error)) from error
     # The stack closes in reverse order: the port first, the database last.
     async with AsyncExitStack() as resources:
         database = open_database(config.database_url)
         resources.callback(database.close)
         announcer = Announcer(trace=config.trace, publisher=publisher)
         resources.callback(announcer.close)
-        artifacts = ArtifactMaker(database=database, store=store)
+        artifacts = ArtifactMaker(database=database, store=store, private_store=private_store)
         resources.callback(artifacts.close)
         manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
         resources.callback(manifests.close)

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from otabench.cloud.errors import NotReady, StartError
+from otabench.proto import private_files
 
 PRIVATE_FOLDER: Final = "private"
-"""The folder of plain images and patches of encrypted campaigns. The artifact server does not serve it."""
+"""Where plain images of encrypted campaigns were, before they had a store of their own. It is never served."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,25 @@ class ArtifactStore:
         """
         return cast(BinaryIO, self._files.open(self._full(path), "rb"))
 
+    def move_private(self, private_store: ArtifactStore) -> None:
+        """Move what an earlier version left in ``private/`` to the private store. Repeating this after a crash is safe.
+
+        Raises:
+            NotReady: one of the stores does not answer.
+        """
+        folder = self._full(PRIVATE_FOLDER)
+        try:
+            if not self._files.exists(folder):
+                return
+            for found in self._files.find(folder):
+                path = found.removeprefix(f"{folder}/")
+                # A hidden or unfinished file never had a row in the database.
+                if is_plain(path):
+                    private_store.put(path, self._files.cat_file(found))
+            self._files.rm(folder, recursive=True)
+        except OSError as error:
+            raise NotReady(f"the artifact store cannot move {PRIVATE_FOLDER}/: {error}") from error
+
     def _full(self, path: str) -> str:
         if not is_plain(path):
             raise ValueError(f"{path!r} is not a path inside the store")
@@ -111,7 +131,7 @@ class ArtifactStore:
 
 
 def is_private(path: str) -> bool:
-    """Return whether the path leads into the private folder."""
+    """Return whether the path leads into the private folder of an earlier version."""
     return PurePosixPath(path).parts[:1] == (PRIVATE_FOLDER,)
 
 
@@ -149,3 +169,27 @@ def open_store(url: str) -> ArtifactStore:
     except OSError as error:
         raise StartError(f"artifact_store {url!r}: cannot make the folder: {error}") from error
     return ArtifactStore(file_system, root)
+
+
+def open_private_store(url: str, *, public_url: str) -> ArtifactStore:
+    """Open the store of plain images and patches of encrypted campaigns. A new local folder has mode 0700.
+
+    Raises:
+        StartError: as ``open_store``; the store lies inside the public one, or others may read its folder.
+    """
+    import fsspec
+    import fsspec.implementations.local
+
+    try:
+        (files, root), (public_files, public_root) = fsspec.core.url_to_fs(url), fsspec.core.url_to_fs(public_url)
+    except (ValueError, ImportError) as error:
+        raise StartError(f"private_store {url!r}: {error}") from error
+    if files == public_files and f"{root.rstrip('/')}/".startswith(f"{public_root.rstrip('/')}/"):
+        raise StartError(f"private_store {url!r} lies inside artifact_store {public_url!r}, which everybody may read")
+    # Other file systems have no modes. There the bucket's access rules keep others out.
+    if isinstance(files, fsspec.implementations.local.LocalFileSystem):
+        try:
+            private_files.make_folder(Path(root))
+        except private_files.PrivateFileError as error:
+            raise StartError(f"private_store: {error}") from error
+    return open_store(url)

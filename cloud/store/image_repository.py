@@ -3,8 +3,8 @@
 Rules:
 
 * A path contains the file's SHA-256, so a file has the same path in every campaign.
-* A file that only encrypted campaigns use is in the store's private folder, which the artifact server does not serve. The first plain
-  campaign that uses the file makes it public.
+* A file that only encrypted campaigns use is in the private store, which the artifact server cannot read. The first plain campaign that
+  uses the file makes it public. It has the same path in both stores.
 * A program file is listed once for each kind of ECU and version that it was given for, because it contains neither.
 * If several images have the same hardware id and version, the one stored last counts as the one that ECUs run.
 * The bytes are in the artifact store. They are stored before a row here refers to them.
@@ -19,7 +19,6 @@ import json
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from otabench.cloud.store.artifact_store import PRIVATE_FOLDER
 from otabench.cloud.store.schema import EncryptedRow, ImageRow, PatchRow
 from otabench.cloud.trust.firmware import Firmware
 from otabench.proto.image_format import Dependency, ImageVersion
@@ -40,11 +39,6 @@ def patch_path(*, sha256: str, hardware_id: str, base_version: str, version: str
 def encrypted_path(*, sha256: str, plain_path: str) -> str:
     """Return an encrypted file's path below ``/artifacts/``. ``plain_path`` is the path of the plain image or patch."""
     return f"encrypted/{sha256}/{plain_path.rpartition('/')[2]}.enc"
-
-
-def store_path(path: str, *, is_public: bool) -> str:
-    """Return the path of a file inside the artifact store."""
-    return path if is_public else f"{PRIVATE_FOLDER}/{path}"
 
 
 def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bool) -> None:

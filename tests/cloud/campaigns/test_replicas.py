@@ -59,7 +59,11 @@ def _replica(stack: ExitStack, url: str, keys_dir: Path, folder: Path) -> Replic
     database = open_database(url)
     stack.callback(database.close)
     announcer = Announcer(trace=None, publisher=SilentPublisher())
-    artifacts = ArtifactMaker(database=database, store=open_store(f"file://{folder}/store"))
+    artifacts = ArtifactMaker(
+        database=database,
+        store=open_store(f"file://{folder}/store"),
+        private_store=open_store(f"file://{folder}/private"),
+    )
     stack.callback(artifacts.close)
     maker = ManifestMaker(
         database=database, artifacts=artifacts, director=Director(load_director_keys(keys_dir)), announcer=announcer
