@@ -23,6 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from otabench.cloud.errors import StartError
+from otabench.proto import private_files
 from otabench.proto.process_config import CloudConfig
 from otabench.proto.trace import TraceWriter
 
@@ -59,10 +60,12 @@ def run_plane(config_path: Path, plane: str) -> None:
 
 
 async def _run(config: CloudConfig, plane: str) -> None:
-    try:
-        config.state_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(f"state_dir {config.state_dir}: {error.strerror or error}") from error
+    # The control plane's alone: the artifact server may run as another user.
+    if plane in ("control", "all"):
+        try:
+            private_files.make_folder(config.state_dir)
+        except private_files.PrivateFileError as error:
+            raise StartError(f"state_dir {error}") from error
     try:
         # Each component opens its own writer later. This one only reports at the start that the trace cannot be written.
         TraceWriter(config.trace, component="cloud").close()

@@ -129,7 +129,7 @@ class CloudConfig(ProcessConfig):
     artifact_store: str
     """fsspec URL of a folder, e.g. ``file:///…/artifacts``."""
     private_store: str | None = None
-    """As ``artifact_store``, for plain images of encrypted campaigns: readable by the control plane only. None: a folder in ``state_dir``."""
+    """As ``artifact_store``, for plain images of encrypted campaigns. Only the control plane reads it. None: in ``state_dir``."""
     keys_dir: Path
     """The key folder that ``otabench keys init`` makes (docs/contracts.md, "Keys")."""
     grpc_host: str = "127.0.0.1"

@@ -113,7 +113,9 @@ class ArtifactMaker:
 
         def make() -> tuple[str, int, str]:
             made = encrypt(
-                self._store_of(is_public=need.is_public).read(need.plain_path), public_key=bytes.fromhex(need.public_key))
+                self._store_of(is_public=need.is_public).read(need.plain_path),
+                public_key=bytes.fromhex(need.public_key),
+            )
             path = repository.encrypted_path(sha256=made.sha256, plain_path=need.plain_path)
             self._store.put(path, made.content)
             return made.sha256, len(made.content), path

@@ -24,7 +24,7 @@ from otabench.cloud.control.quotas import MAX_CONCURRENT_CALLS
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.errors import RequestError, StartError
 from otabench.cloud.ports import require_free_port
-from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto import ota_pb2, ota_pb2_grpc, private_files
 from otabench.proto.message_limits import MAX_OPERATOR_MESSAGE_BYTES
 from otabench.proto.process_config import TlsConfig
 
@@ -117,6 +117,10 @@ async def _set_health(health_service: health.aio.HealthServicer, *, is_ready: bo
 
 
 def _credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    try:
+        private_files.require_private(tls.key)
+    except private_files.PrivateFileError as error:
+        raise StartError(f"tls: {error}") from error
     ca, certificate, key = _read(tls.ca), _read(tls.certificate), _read(tls.key)
     try:
         # Parse the files here first, because gRPC's own error does not name the file.

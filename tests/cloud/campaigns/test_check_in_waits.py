@@ -43,9 +43,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
     database, store = open_database(f"sqlite:///{folder}/cloud.db"), open_store(f"file://{folder}/store")
     recorder = Recorder()
     announcer = Announcer(trace=folder / "trace.jsonl", publisher=recorder)
-    artifacts = ArtifactMaker(
-        database=database, store=store, private_store=open_store(f"file://{folder}/private")
-    )
+    artifacts = ArtifactMaker(database=database, store=store, private_store=open_store(f"file://{folder}/private"))
     director = Director(load_director_keys(keys_dir))
     manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
     publication = Publication(database, None)

@@ -135,6 +135,11 @@ def test_the_artifact_server_does_not_serve_the_plain_files(
         assert fetch(shared_cloud, f"private/{path}") is None
         assert fetch(shared_cloud, f"./private/{path}") is None
         assert fetch(shared_cloud, f"private//{path}") is None
+    served = {path.read_bytes() for path in (shared_cloud.folder / "artifacts").rglob("*") if path.is_file()}
+    private = shared_cloud.folder / "state" / "private-artifacts"
+    assert new not in served
+    assert (private / entry["path"]).read_bytes() == new
+    assert {path.stat().st_mode & 0o777 for path in (private, private.parent)} == {0o700}
     sealed = fetch(shared_cloud, custom.patch.encryption.path)
     assert sealed is not None
     patch = open_artifact(sealed, KEYS["engine"])
