@@ -228,7 +228,7 @@ class Campaign:
         self,
         version: str | None = None,
         *,
-        images: Mapping[str, bytes] | None = None,
+        images: Mapping[str, bytes | Path] | None = None,
         transfer: TransferPolicy | str | None = None,
         ecus: Collection[str] | None = None,
         name: str = "Campaign of a test",
@@ -240,7 +240,7 @@ class Campaign:
 
         Args:
             version: None: ``next_version``.
-            images: ECU name to MCUboot image, instead of the bench's own.
+            images: ECU name to MCUboot image, or to the file of an image or of a packed program, instead of the bench's own.
             transfer: auto, full or delta.
             ecus: only these; None: all.
             name, release_notes: shown to the driver.
