@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all test-debian13 sweep docs lint fmt proto lock kernel guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all test-debian13 sweep fuzz docs lint fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ sweep-powercut:
 
 sweep-random:
 	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep tests/personalities
+
+fuzz: setup-test  ## mutated images, patches, metadata, requests, bench files, captures and control messages (EXAMPLES=20000 of each)
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/fuzz tests/ecu_firmware_sim/test_random_requests.py
 
 docs: $(STAMPS)/python  ## the documentation site, into site/ (strict: a link that leads nowhere is an error)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

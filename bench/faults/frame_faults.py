@@ -84,7 +84,8 @@ class FrameFault:
         name = given.pop("kind", None)
         if name is None:
             raise WrongUsage(f"a frame fault needs a kind: {', '.join(FrameFaultKind)}")
-        if name not in FRAME_FAULT_KINDS:
+        # Not every value of JSON can be looked up.
+        if not isinstance(name, str) or name not in FRAME_FAULT_KINDS:
             raise UnknownName("frame fault", str(name), FrameFaultKind)
         every = _whole(given.pop("every", 1 if "first" not in given else 0), "every", least=0)
         probability = given.pop("probability", None)

@@ -191,9 +191,9 @@ def _share_percent(value: object) -> float:
 
 
 def _priority(value: object) -> tuple[int, int]:
-    if value not in PRIORITIES:
+    if not isinstance(value, str) or value not in PRIORITIES:
         raise WrongUsage(f"load: priority {value!r}: expected {', '.join(PRIORITIES)}")
-    return PRIORITIES[str(value)]
+    return PRIORITIES[value]
 
 
 def _ids(value: object) -> tuple[int, int]:
