@@ -30,7 +30,7 @@ def test_large_reasons_neither_slow_another_vehicle_nor_blind_the_operator(
 ) -> None:
     vehicle.register(shared_cloud)
     other_vehicle.register(shared_cloud)
-    campaign = shared_cloud.operator.CreateCampaign(campaign_request(vehicle, (ENGINE, images())), timeout=CALL_S)
+    campaign = shared_cloud.create_campaign(campaign_request(vehicle, (ENGINE, images())))
     job_id = campaign.jobs[0].job_id
     vehicle.check_in(shared_cloud)
 
@@ -56,7 +56,7 @@ def test_large_reasons_neither_slow_another_vehicle_nor_blind_the_operator(
 
 def test_no_more_ecus_than_registered(shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker) -> None:
     vehicle.register(shared_cloud)
-    campaign = shared_cloud.operator.CreateCampaign(campaign_request(vehicle, (ENGINE, images())), timeout=CALL_S)
+    campaign = shared_cloud.create_campaign(campaign_request(vehicle, (ENGINE, images())))
     job_id = campaign.jobs[0].job_id
     vehicle.check_in(shared_cloud)
     update = vehicle.control(shared_cloud).UpdateStatus
