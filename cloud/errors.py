@@ -2,6 +2,7 @@
 
     CloudError
     ├── StartError            a process cannot start (configuration, keys, port, database); exit status 1
+    ├── NotDelivered          the broker has not acknowledged a message; it is sent again
     └── RequestError          one request is refused; becomes a gRPC status
         ├── InvalidRequest        INVALID_ARGUMENT     the request itself is wrong
         ├── UnknownThing          NOT_FOUND            the vehicle, campaign or job does not exist
@@ -26,6 +27,10 @@ class CloudError(Exception):
 
 class StartError(CloudError):
     """A process of the cloud cannot start."""
+
+
+class NotDelivered(CloudError):
+    """The broker is away, or did not acknowledge a message."""
 
 
 class RequestError(CloudError):

@@ -145,6 +145,8 @@ class CloudConfig(ProcessConfig):
     embedded_broker: bool = False
     """Whether the event plane runs the broker amqtt itself. False: mosquitto runs as a process of its own."""
     poll_interval_s: float = 10.0
+    wake_ups_per_s: float = Field(default=200.0, gt=0)
+    """How many messages a control plane sends to the broker in a second at most."""
     trace: Path | None = None
 
     @property

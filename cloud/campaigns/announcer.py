@@ -1,20 +1,19 @@
-"""Announce committed changes to the trace, to the event plane, and to clients that watch a campaign.
+"""Announce committed changes to the trace, and to clients that watch a campaign.
 
 * An announcement never fails a request and never delays it.
 * All methods run on the event loop's thread.
 
-docs/contracts.md describes the trace. Vehicles listen to the topics below ``otabench/v1/vehicles/VIN/``.
+docs/contracts.md describes the trace. Messages to the event plane are in the database (``outbox``); here its sender is only notified.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any
 
 from otabench.cloud.campaigns.check_in import CheckInOutcome
 from otabench.cloud.campaigns.jobs import Transition
@@ -24,24 +23,16 @@ from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger(__name__)
 
-TOPIC_ROOT: Final = "otabench/v1/vehicles"
-
-
-class Publisher(Protocol):
-    """The event plane. It accepts a message at once and sends it when possible."""
-
-    def publish(self, topic: str, payload: bytes) -> None: ...
-
 
 class Announcer:
-    """The announcements of one control plane."""
+    """The announcements of one control plane. ``notify_outbox`` is called after messages were added to the outbox."""
 
-    def __init__(self, *, trace: Path | None, publisher: Publisher) -> None:
+    def __init__(self, *, trace: Path | None, notify_outbox: Callable[[], None]) -> None:
         # A writer has one component's name, so each component needs its own writer.
         self._control = TraceWriter(trace, component="cloud.control")
         self._orchestrator = TraceWriter(trace, component="cloud.orchestrator")
         self._director = TraceWriter(trace, component="cloud.director")
-        self._publisher = publisher
+        self.notify_outbox = notify_outbox
         # Every watcher has its own event, so that a client that reads slowly does not delay the others.
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
@@ -93,16 +84,8 @@ class Announcer:
             job_id=transition.job_id,
             **{"from": transition.before, "to": transition.after, "reason": transition.reason},
         )
-        self._publish(
-            transition.vin,
-            "job",
-            {"job_id": transition.job_id, "state": transition.after, "reason": transition.reason},
-        )
+        self.notify_outbox()
         self.campaign_changed(transition.campaign_id)
-
-    def update_available(self, *, vin: str, job_id: str, campaign_id: str) -> None:
-        """Wake the vehicle, so that it checks in."""
-        self._publish(vin, "update-available", {"vin": vin, "job_id": job_id, "campaign_id": campaign_id})
 
     def campaign_changed(self, campaign_id: str) -> None:
         """Wake the watchers of the campaign."""
@@ -127,9 +110,6 @@ class Announcer:
         """Close the trace."""
         for writer in (self._control, self._orchestrator, self._director):
             writer.close()
-
-    def _publish(self, vin: str, leaf: str, fields: dict[str, str]) -> None:
-        self._publisher.publish(f"{TOPIC_ROOT}/{vin}/{leaf}", json.dumps(fields, separators=(",", ":")).encode())
 
 
 def _emit(writer: TraceWriter, event: str, *, vin: str | None = None, job_id: str | None = None, **data: Any) -> None:

@@ -77,12 +77,19 @@ def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutco
     refusal = judge_check_in(vehicle, ecu_images.load_offers(session, job.campaign_id), job_id=job.job_id)
     if refusal is not None:
         # The job stays CREATED, because the vehicle may fit later: an ECU is replaced, or a version is reported.
-        job.reason = str(refusal)
+        _note(job, str(refusal), now=now)
         return _outcome(REFUSED, job)
     if not manifests.is_current(session, job, vehicle, now=now):
         return _outcome(NO_UPDATE, job, prepare=True)
-    job.offered, job.reason = True, ""
+    job.offered = True
+    _note(job, "", now=now)
     return _outcome(UPDATE_AVAILABLE, job)
+
+
+def _note(job: JobRow, reason: str, *, now: float) -> None:
+    """Set the reason. Watchers on other control planes find the change by its time."""
+    if job.reason != reason:
+        job.reason, job.updated_at = reason, now
 
 
 def _outcome(

@@ -13,6 +13,7 @@ from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from otabench.cloud.campaigns import outbox
 from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
 from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
 from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow, VehicleRow
@@ -97,6 +98,7 @@ def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: fl
     # This is the cloud's own count. A vehicle's transition_seq does not include transitions that the cloud makes, such as a cancellation.
     number = session.scalar(select(func.count()).where(TransitionRow.job_id == job.job_id)) or 0
     session.add(TransitionRow(job_id=job.job_id, number=number + 1, before=before, after=after, reason=reason, at=now))
+    outbox.add_transition(session, vin=job.vin, job_id=job.job_id, state=after, reason=reason, now=now)
     return Transition(
         job_id=job.job_id, vin=job.vin, campaign_id=job.campaign_id, before=before, after=after, reason=reason
     )
@@ -126,6 +128,12 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
         states = ", ".join(f"{job.job_id} is {job.state}" for job in jobs)
         raise NotAllowed(f"campaign {campaign_id} can no longer be canceled: {states}")
     return transitions
+
+
+def change_mark(session: Session, campaign_id: str) -> tuple[object, ...]:
+    """Return a value that differs after any change of the campaign's jobs. It is much cheaper than the campaign's message."""
+    changes = select(func.count(), func.max(JobRow.updated_at), func.sum(JobRow.updated_at))
+    return tuple(session.execute(changes.where(JobRow.campaign_id == campaign_id)).one())
 
 
 def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:

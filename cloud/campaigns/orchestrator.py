@@ -24,12 +24,12 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import ecu_images, inventory, jobs
+from otabench.cloud.campaigns import ecu_images, inventory, jobs, outbox
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
@@ -45,6 +45,8 @@ from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
 
 _log = logging.getLogger(__name__)
+_WAKE_TOGETHER: Final = 50
+"""So many vehicles are woken by one transaction, while the manifests of the next ones are made."""
 
 
 class Orchestrator:
@@ -59,6 +61,7 @@ class Orchestrator:
         image_key: Ed25519PublicKey,
         announcer: Announcer,
         publication: Publication,
+        messages_per_s: float,
     ) -> None:
         self._database = database
         self._publication = publication
@@ -66,6 +69,7 @@ class Orchestrator:
         self._manifests = manifests
         self._image_key = image_key
         self._announcer = announcer
+        self._messages_per_s = messages_per_s
 
     async def create_campaign(self, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
         """Create a campaign. Every call makes a new id, so a repeated request creates a second campaign.
@@ -91,6 +95,7 @@ class Orchestrator:
             lambda session: _insert(session, campaign_id, request, checked, now=time.time())
         )
         self._announce(campaign, checked.images)
+        waiting = []
         for job in campaign.jobs:
             # 4. manifest
             try:
@@ -98,18 +103,27 @@ class Orchestrator:
             except RequestError as error:
                 _log.warning("manifest of %s is not made yet, the check-in will make it: %s", job.job_id, error)
             # 5. wake-up
-            self._announcer.update_available(vin=job.vin, job_id=job.job_id, campaign_id=campaign_id)
+            waiting.append((job.vin, job.job_id, campaign_id))
+            if len(waiting) == _WAKE_TOGETHER:
+                await self._wake(waiting)
+                waiting.clear()
+        await self._wake(waiting)
         return campaign
 
     async def wake_waiting(self) -> None:
         """Wake the vehicles whose jobs are CREATED. The previous process may have been killed before it woke them."""
+        woken = await self._database.run(
+            lambda session: outbox.add_missing_wake_ups(session, messages_per_s=self._messages_per_s, now=time.time())
+        )
+        if woken:
+            self._announcer.notify_outbox()
 
-        def find(session: Session) -> list[tuple[str, str, str]]:
-            rows = session.scalars(select(JobRow).where(JobRow.state == JobState.CREATED))
-            return [(job.vin, job.job_id, job.campaign_id) for job in rows]
-
-        for vin, job_id, campaign_id in await self._database.run(find):
-            self._announcer.update_available(vin=vin, job_id=job_id, campaign_id=campaign_id)
+    async def _wake(self, waiting: Sequence[tuple[str, str, str]]) -> None:
+        window_s = outbox.window_of(len(waiting), messages_per_s=self._messages_per_s)
+        await self._database.run(
+            lambda session: outbox.add_wake_ups(session, waiting, now=time.time(), window_s=window_s)
+        )
+        self._announcer.notify_outbox()
 
     def _announce(self, campaign: ota_pb2.Campaign, images: Sequence[GivenImage]) -> None:
         self._announcer.campaign_created(campaign, images=[str(image) for image in images])
@@ -210,9 +224,10 @@ def _require_bases(session: Session, campaign_id: str, vehicle: VehicleFacts) ->
 
 
 def _insert_job(session: Session, campaign_id: str, vin: str, position: int, *, now: float) -> None:
+    job_id = f"job-{secrets.token_hex(6)}"
     session.add(
         JobRow(
-            job_id=f"job-{secrets.token_hex(6)}",
+            job_id=job_id,
             campaign_id=campaign_id,
             vin=vin,
             position=position,
@@ -226,3 +241,4 @@ def _insert_job(session: Session, campaign_id: str, vin: str, position: int, *, 
             updated_at=now,
         )
     )
+    outbox.add_transition(session, vin=vin, job_id=job_id, state=JobState.CREATED, reason="", now=now)

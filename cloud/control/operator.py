@@ -5,9 +5,11 @@ Every call needs an operator's certificate. ``campaigns.orchestrator`` creates c
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,6 +24,12 @@ from otabench.cloud.store.database import Database
 from otabench.cloud.store.schema import CampaignRow
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import from_wire, is_final
+
+_POLL_S: Final = 1.0
+"""How often a watcher looks for changes that other control planes have made."""
+_REST_FACTOR: Final = 9
+"""After reading a campaign for a second, a watcher rests for so many seconds: it takes a tenth of the time at most."""
+_MAX_REST_S: Final = 10.0
 
 
 class Operator(ota_pb2_grpc.OperatorServicer):
@@ -95,13 +103,33 @@ class Operator(ota_pb2_grpc.OperatorServicer):
                 while True:
                     # Clear before reading, so that a change during the read wakes the watcher again.
                     changed.clear()
-                    campaign = await self._campaign(request.campaign_id)
+                    began = time.monotonic()
+                    mark, campaign = await self._database.run(
+                        lambda session: (
+                            jobs.change_mark(session, request.campaign_id),
+                            jobs.campaign_message(session, request.campaign_id),
+                        )
+                    )
+                    took_s = time.monotonic() - began
                     if campaign != sent:
                         yield campaign
                         sent = campaign
                     if all(is_final(from_wire(job.state)) for job in campaign.jobs):
                         return
+                    # A large campaign takes long to read. Its watchers must not keep the database from the vehicles.
+                    await asyncio.sleep(min(took_s * _REST_FACTOR, _MAX_REST_S))
+                    await self._wait_for_change(request.campaign_id, mark, changed)
+
+    async def _wait_for_change(self, campaign_id: str, mark: tuple[object, ...], changed: asyncio.Event) -> None:
+        """Wait until a job of the campaign changes, by this control plane or by another one on the same database."""
+        while True:
+            try:
+                async with asyncio.timeout(_POLL_S):
                     await changed.wait()
+                return
+            except TimeoutError:
+                if await self._database.run(lambda session: jobs.change_mark(session, campaign_id)) != mark:
+                    return
 
     def _call(self, context: Context) -> AbstractAsyncContextManager[None]:
         return operator_call(context, tls=self._tls)

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from otabench.cloud.campaigns.announcer import Announcer, Publisher
+from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.outbox import OutboxSender, Publisher
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
@@ -48,7 +49,8 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     async with AsyncExitStack() as resources:
         database = open_database(config.database_url)
         resources.callback(database.close)
-        announcer = Announcer(trace=config.trace, publisher=publisher)
+        sender = OutboxSender(database=database, publisher=publisher, messages_per_s=config.wake_ups_per_s)
+        announcer = Announcer(trace=config.trace, notify_outbox=sender.notify)
         resources.callback(announcer.close)
         artifacts = ArtifactMaker(database=database, store=store, private_store=private_store)
         resources.callback(artifacts.close)
@@ -62,6 +64,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             image_key=image_key,
             announcer=announcer,
             publication=publication,
+            messages_per_s=config.wake_ups_per_s,
         )
         tls = config.tls is not None
         vehicles = ControlPlane(
@@ -83,6 +86,14 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         resources.push_async_callback(server.stop)
         readiness = asyncio.create_task(server.report_readiness(database.check, interval_s=_READINESS_INTERVAL_S))
         resources.callback(readiness.cancel)
+        sending = asyncio.create_task(sender.run())
+        resources.push_async_callback(_end, sending)
         # Wake vehicles last, because they check in at once.
         await orchestrator.wake_waiting()
         yield
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel the task and wait until it has put the database in order."""
+    task.cancel()
+    await asyncio.wait({task})

@@ -7,6 +7,7 @@ not read an answer that a crash could undo. ``campaigns.check_in`` and ``campaig
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -15,18 +16,19 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, inventory, jobs, manifests, status_update
+from otabench.cloud.campaigns import check_in, inventory, jobs, manifests, outbox, status_update
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.control.answering import Context, vehicle_call
-from otabench.cloud.errors import InvalidRequest, NotAllowed
+from otabench.cloud.errors import InvalidRequest, NotAllowed, RequestError
 from otabench.cloud.store.database import Database
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import from_wire, to_wire
 
+_log = logging.getLogger(__name__)
 _PREPARE_WAIT_S: Final = 2.0
 """How long a check-in waits for its manifest. After that the answer asks the vehicle to check in again."""
 _PREPARE_POLL_S: Final = 1.0
@@ -56,6 +58,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._artifact_base_url = artifact_base_url
         self._poll_interval_s = poll_interval_s
         self._tls = tls
+        self._waking: set[asyncio.Task[None]] = set()
 
     async def CheckIn(self, request: ota_pb2.CheckInRequest, context: Context) -> ota_pb2.CheckInResponse:
         async with self._call(context, request.vin):
@@ -126,7 +129,10 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         # ``wait_for`` would cancel the task at the end of the time. With ``wait`` it continues.
         done, _ = await asyncio.wait({making}, timeout=_PREPARE_WAIT_S)
         if not done:
-            making.add_done_callback(lambda task: self._wake(task, request.vin, outcome))
+            waking = asyncio.create_task(self._wake_when_made(making, request.vin, outcome))
+            # The event loop itself holds tasks weakly only.
+            self._waking.add(waking)
+            waking.add_done_callback(self._waking.discard)
             return replace(outcome, reason="the manifest is being made: check in again")
         try:
             making.result()
@@ -135,7 +141,13 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             return replace(outcome, decision=REFUSED, reason=str(error), prepare=False)
         return await self._judge(request)
 
-    def _wake(self, made: asyncio.Future[None], vin: str, outcome: CheckInOutcome) -> None:
-        """Wake the vehicle if its manifest was made. Otherwise its next check-in tries again."""
-        if not made.cancelled() and made.exception() is None:
-            self._announcer.update_available(vin=vin, job_id=outcome.job_id, campaign_id=outcome.campaign_id)
+    async def _wake_when_made(self, making: asyncio.Future[None], vin: str, outcome: CheckInOutcome) -> None:
+        """Wake the vehicle when its manifest was made. If that fails, its next check-in tries again."""
+        waiting = [(vin, outcome.job_id, outcome.campaign_id)]
+        try:
+            await making
+            await self._database.run(lambda session: outbox.add_wake_ups(session, waiting, now=time.time()))
+        except RequestError as error:
+            _log.warning("vehicle %s is not woken for job %s: %s", vin, outcome.job_id, error)
+            return
+        self._announcer.notify_outbox()

@@ -1,12 +1,12 @@
-"""Publish wake-up events to the MQTT broker.
+"""The control plane's connection to the MQTT broker, for wake-up events.
 
     async with EventPublisher(host="127.0.0.1", port=1883) as publisher:
-        publisher.publish("otabench/v1/vehicles/VIN1/update-available", b"{}")
+        await publisher.wait_until_connected()
+        await publisher.deliver("otabench/v1/vehicles/VIN1/update-available", b"{}")
 
 Rules:
 
-* Publishing never blocks and never fails. MQTT only wakes vehicles, and they poll as well. While the broker is away, messages wait in an
-  outbox of limited size; when it is full, the oldest message is dropped.
+* ``campaigns.outbox`` keeps the messages until they are delivered; nothing is queued here.
 * After a lost connection, connect again after a pause that doubles and has jitter. aiomqtt does not reconnect by itself.
 * Messages are sent with QoS 1 (at least once) and are not retained. A retained wake-up would wake vehicles for jobs that have ended.
 """
@@ -17,12 +17,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import deque
 from typing import Final
 
 import aiomqtt
 
-MAX_OUTBOX_MESSAGES: Final = 1000
+from otabench.cloud.errors import NotDelivered
+
 MIN_RETRY_PAUSE_S: Final = 0.2
 MAX_RETRY_PAUSE_S: Final = 5.0
 _ACKNOWLEDGE_S: Final = 5.0
@@ -32,23 +32,35 @@ _log = logging.getLogger(__name__)
 
 
 class EventPublisher:
-    """A sender to one broker, as an async context manager. It sends in its own task."""
+    """A connection to one broker, as an async context manager. A task of its own keeps it up."""
 
     def __init__(self, *, host: str, port: int) -> None:
         self._host = host
         self._port = port
-        self._outbox: deque[tuple[str, bytes]] = deque()
-        self._filled = asyncio.Event()
-        self._dropped = 0
+        self._client: aiomqtt.Client | None = None
+        self._connected = asyncio.Event()
+        self._broken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Accept a message. It is sent as soon as the broker can be reached."""
-        if len(self._outbox) >= MAX_OUTBOX_MESSAGES:
-            self._outbox.popleft()
-            self._dropped += 1
-        self._outbox.append((topic, payload))
-        self._filled.set()
+    async def wait_until_connected(self) -> None:
+        """Return once the broker can be reached."""
+        await self._connected.wait()
+
+    async def deliver(self, topic: str, payload: bytes) -> None:
+        """Return once the broker has acknowledged the message.
+
+        Raises:
+            NotDelivered: the broker is away, or does not acknowledge.
+        """
+        if self._client is None:
+            raise NotDelivered(f"broker {self._host}:{self._port} is away")
+        try:
+            await self._client.publish(topic, payload, qos=1, timeout=_ACKNOWLEDGE_S)
+        except aiomqtt.MqttError as error:
+            # A broker that does not acknowledge may still keep the connection open.
+            self._connected.clear()
+            self._broken.set()
+            raise NotDelivered(f"broker {self._host}:{self._port}: {error}") from error
 
     async def __aenter__(self) -> EventPublisher:
         self._task = asyncio.create_task(self._run())
@@ -67,45 +79,40 @@ class EventPublisher:
                 async with aiomqtt.Client(self._host, self._port, timeout=_ACKNOWLEDGE_S) as client:
                     _log.info("broker %s:%d: connected", self._host, self._port)
                     pause_s = MIN_RETRY_PAUSE_S
-                    await self._send(client)
+                    await self._keep(client)
             except aiomqtt.MqttError as error:
                 _log.warning(
-                    "broker %s:%d: %s; %d messages wait, %d dropped; vehicles poll meanwhile; again in about %.1f s",
+                    "broker %s:%d: %s; vehicles poll meanwhile; again in about %.1f s",
                     self._host,
                     self._port,
                     error,
-                    len(self._outbox),
-                    self._dropped,
                     pause_s,
                 )
             # Jitter keeps several clouds from connecting to a broker at the same moment.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, MAX_RETRY_PAUSE_S)
 
-    async def _send(self, client: aiomqtt.Client) -> None:
-        """Send the messages of the outbox, present and future.
+    async def _keep(self, client: aiomqtt.Client) -> None:
+        """Let messages be delivered until the connection is lost.
 
         Raises:
             MqttError: the connection was lost.
         """
+        self._broken.clear()
+        self._client = client
+        self._connected.set()
         # Without reading, the loss of an idle connection would go unnoticed.
         lost = asyncio.create_task(_until_lost(client))
+        broken = asyncio.create_task(self._broken.wait())
         try:
-            while True:
-                while self._outbox:
-                    message = self._outbox[0]
-                    await client.publish(message[0], message[1], qos=1, timeout=_ACKNOWLEDGE_S)
-                    # Remove the message only after its acknowledgement. Meanwhile ``publish`` may have dropped it from a full outbox.
-                    if self._outbox and self._outbox[0] is message:
-                        self._outbox.popleft()
-                self._filled.clear()
-                filled = asyncio.create_task(self._filled.wait())
-                await asyncio.wait({filled, lost}, return_when=asyncio.FIRST_COMPLETED)
-                filled.cancel()
-                if lost.done():
-                    await lost
+            await asyncio.wait({lost, broken}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                await lost
         finally:
-            lost.cancel()
+            self._client = None
+            self._connected.clear()
+            for task in (lost, broken):
+                task.cancel()
             with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
                 await lost
 

@@ -13,6 +13,7 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
+from otabench.cloud.campaigns.outbox import OutboxSender
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control import vehicles as module
 from otabench.cloud.control.operator import Operator
@@ -34,7 +35,10 @@ class Recorder:
         self.topics: list[str] = []
         self.published = asyncio.Event()
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    async def wait_until_connected(self) -> None:
+        pass
+
+    async def deliver(self, topic: str, payload: bytes) -> None:
         self.topics.append(topic.rpartition("/")[2])
         self.published.set()
 
@@ -42,8 +46,9 @@ class Recorder:
 async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMaker) -> None:
     database, store = open_database(f"sqlite:///{folder}/cloud.db"), open_store(f"file://{folder}/store")
     recorder = Recorder()
-    announcer = Announcer(trace=folder / "trace.jsonl", publisher=recorder)
     artifacts = ArtifactMaker(database=database, store=store, private_store=open_store(f"file://{folder}/private"))
+    sender = OutboxSender(database=database, publisher=recorder, messages_per_s=10_000)
+    announcer = Announcer(trace=folder / "trace.jsonl", notify_outbox=sender.notify)
     director = Director(load_director_keys(keys_dir))
     manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
     publication = Publication(database, None)
@@ -54,6 +59,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         image_key=load_image_public_key(keys_dir),
         announcer=announcer,
         publication=publication,
+        messages_per_s=10_000,
     )
     plane = ControlPlane(
         database=database,
@@ -74,6 +80,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
     control = ota_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]
     operate = ota_pb2_grpc.OperatorStub(channel)  # type: ignore[no-untyped-call]
     go_on = threading.Event()
+    sending = asyncio.create_task(sender.run())
     try:
         # given: a campaign for a vehicle that has not checked in yet, and a maker that is busy
         ecus = [
@@ -84,6 +91,10 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         request = campaign_request(vehicle, (ENGINE, images()))
         request.images[0].base_image = images(ENGINE, "1.0.0", counter=1)
         await operate.CreateCampaign(request)
+        # the transition, and the wake-up of the new campaign
+        async with asyncio.timeout(30):
+            while len(recorder.topics) < 2:
+                await asyncio.sleep(0.005)
         busy = asyncio.ensure_future(artifacts.run(lambda: go_on.wait(timeout=30)))
         recorder.topics.clear()
 
@@ -111,6 +122,8 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         assert list(signed[0].data["patches"]) == [ENGINE]
     finally:
         go_on.set()
+        sending.cancel()
+        await asyncio.wait({sending})
         await channel.close()
         await server.stop()
         manifests.close()

@@ -11,33 +11,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, inventory, status_update
+from otabench.cloud.campaigns import check_in, inventory, jobs, status_update
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
+from otabench.cloud.control.operator import Operator
 from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store.artifact_store import open_store
 from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.store.schema import IS_OPEN, JobRow, ManifestRow, TransitionRow
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key
-from otabench.proto import ota_pb2
+from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import JobState
-from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request
-
-
-class SilentPublisher:
-    """An event plane without listeners."""
-
-    def publish(self, topic: str, payload: bytes) -> None:
-        pass
+from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request, state_name
 
 
 @dataclass
@@ -58,12 +53,12 @@ def two_replicas(url: str, keys_dir: Path, folder: Path) -> Iterator[tuple[Repli
 def _replica(stack: ExitStack, url: str, keys_dir: Path, folder: Path) -> Replica:
     database = open_database(url)
     stack.callback(database.close)
-    announcer = Announcer(trace=None, publisher=SilentPublisher())
     artifacts = ArtifactMaker(
         database=database,
         store=open_store(f"file://{folder}/store"),
         private_store=open_store(f"file://{folder}/private"),
     )
+    announcer = Announcer(trace=None, notify_outbox=lambda: None)
     stack.callback(artifacts.close)
     maker = ManifestMaker(
         database=database, artifacts=artifacts, director=Director(load_director_keys(keys_dir)), announcer=announcer
@@ -75,6 +70,7 @@ def _replica(stack: ExitStack, url: str, keys_dir: Path, folder: Path) -> Replic
         image_key=load_image_public_key(keys_dir),
         announcer=announcer,
         publication=Publication(database, None),
+        messages_per_s=200,
     )
     return Replica(database, orchestrator, maker)
 
@@ -119,6 +115,41 @@ def test_two_campaigns_for_one_vehicle_at_once_give_it_one_open_job(
         assert len(refused) == vehicles
         assert all(isinstance(error, NotAllowed) for error in refused), Counter(map(repr, refused))
         assert all("BUSY" in str(error) for error in refused)
+
+
+def test_a_watcher_of_one_replica_sees_what_the_other_changes(
+    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+) -> None:
+    vehicle = Vehicle("VIN1")
+    with two_replicas(database_url, keys_dir, tmp_path) as (ours, theirs):
+        register(ours.database, [vehicle])
+
+        async def watch() -> list[str]:
+            campaign = await theirs.orchestrator.create_campaign(campaign_request(vehicle, (ENGINE, images())))
+            operator = Operator(
+                database=ours.database,
+                orchestrator=ours.orchestrator,
+                announcer=Announcer(trace=None, notify_outbox=lambda: None),
+                publication=Publication(ours.database, None),
+                tls=False,
+            )
+            server = grpc.aio.server()
+            ota_pb2_grpc.add_OperatorServicer_to_server(operator, server)  # type: ignore[no-untyped-call]
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            states = []
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = ota_pb2_grpc.OperatorStub(channel)  # type: ignore[no-untyped-call]
+                request = ota_pb2.GetCampaignRequest(campaign_id=campaign.campaign_id)
+                async for seen in stub.WatchCampaign(request, timeout=30):
+                    states.append(state_name(seen.jobs[0].state))
+                    await theirs.database.run(
+                        lambda session: jobs.cancel(session, campaign.campaign_id, reason="", now=time.time())
+                    )
+            await server.stop(None)
+            return states
+
+        assert asyncio.run(watch()) == ["CREATED", "CANCELED"]
 
 
 def test_equal_reports_and_check_ins_at_once_end_well(

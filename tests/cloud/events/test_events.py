@@ -174,6 +174,7 @@ def test_a_cloud_that_starts_again_wakes_vehicles_whose_jobs_wait(
     with listening(mosquitto.port, vehicle) as receive:
         cloud.start()
 
-        topic, fields = receive()
+        created, (topic, fields) = receive(), receive()
 
+    assert created == ("job", {"job_id": job_id, "state": "CREATED", "reason": ""})
     assert (topic, fields["job_id"]) == ("update-available", job_id)
