@@ -6,6 +6,7 @@
 * ``hmac-sha256`` is built in. The key is HMAC-SHA-256(secret, seed).
 * ``aes-cmac`` is built in. The key is AES-CMAC(secret, seed), RFC 4493; the secret has 16, 24 or 32 bytes.
 * ``xor`` and ``add`` are built in, for demonstrations: they hide nothing. Each byte of the seed is combined with the secret's.
+* ``sa2`` is built in: the secret is a script of SA2 byte code (``proto.sa2``), for seeds of 4 bytes.
 * ``library:PATH`` is a shared library with GenerateKeyEx or GenerateKeyExOpt, called in a process of its own (``seed_key_library``).
   ``library:PATH?variant=V&options=O`` gives it these texts.
 * ``module:function`` is a user's own algorithm, which ECU and gateway import: ``function(seed: bytes, *, secret: bytes, level: int) ->
@@ -28,10 +29,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from otabench.proto.sa2 import REGISTER_BYTES
+from otabench.proto.sa2 import run as run_sa2
+
 DEFAULT: Final = "hmac-sha256"
 LIBRARY: Final = "library:"
 NAME_PATTERN: Final = (
-    r"^(hmac-sha256|aes-cmac|xor|add|library:[^?\x00-\x1f]+(\?[\x21-\x7e]*)?|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
+    r"^(hmac-sha256|aes-cmac|xor|add|sa2|library:[^?\x00-\x1f]+(\?[\x21-\x7e]*)?|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$"
 )
 LIBRARY_TIMEOUT_S: Final = 10.0
 _MAX_KEY_BYTES: Final = 255
@@ -93,11 +97,17 @@ def add(seed: bytes, *, secret: bytes, level: int) -> bytes:
     return bytes((each + secret[at % len(secret)]) & 0xFF for at, each in enumerate(seed))
 
 
+def sa2(seed: bytes, *, secret: bytes, level: int) -> bytes:
+    """Return the key that a script of SA2 byte code computes; ``secret`` is the script. All levels share it."""
+    return run_sa2(secret, seed)
+
+
 _BUILT_IN: Final[dict[str, Callable[..., bytes]]] = {
     DEFAULT: hmac_sha256,
     "aes-cmac": aes_cmac,
     "xor": xor,
     "add": add,
+    "sa2": sa2,
 }
 
 
@@ -110,7 +120,9 @@ def load(name: str, *, secret: bytes) -> SecurityAlgorithm:
     if name.startswith(LIBRARY):
         return SecurityAlgorithm(name, None, _library(name), secret)
     function = _BUILT_IN.get(name) or _find(name)
-    key_bytes = len(_call(name, function, _TRIAL_SEED, secret, 1))
+    # SA2 has a register of 4 bytes.
+    trial_seed = _TRIAL_SEED[:REGISTER_BYTES] if function is sa2 else _TRIAL_SEED
+    key_bytes = len(_call(name, function, trial_seed, secret, 1))
     # Keys of these two are as long as the seed, which has another length in every kind of ECU.
     return SecurityAlgorithm(name, None if function in (xor, add) else key_bytes, function, secret)
 

@@ -32,7 +32,7 @@ def test_a_plug_in_is_found_by_module_and_function() -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("sha1", "expected hmac-sha256, aes-cmac, xor, add, module:function or library:PATH"),
+        ("sha1", "expected hmac-sha256, aes-cmac, xor, add, sa2, module:function or library:PATH"),
         ("tests.proto.nowhere:f", r"module tests.proto.nowhere cannot be imported .* put its folder into PYTHONPATH"),
         ("tests.proto.plugin:nowhere", "tests.proto.plugin has no function nowhere"),
         ("tests.proto.plugin:NO_FUNCTION", "NO_FUNCTION of tests.proto.plugin is not a function"),
