@@ -24,6 +24,7 @@ from tests.needs import needs
 pytestmark = [
     pytest.mark.vcan,
     pytest.mark.mosquitto,
+    pytest.mark.timeout(400),
     needs(not rig.missing(), rig.missing()),
 ]
 BY_NAME = {point.name: point for point in POINTS}
@@ -44,10 +45,17 @@ def interrupted(
 
 
 @pytest.fixture
-def living(interrupted: tuple[Rig, LivingBench]) -> Iterator[LivingBench]:
-    """The bench, and proven healthy after."""
-    yield interrupted[1]
+def healthy(interrupted: tuple[Rig, LivingBench]) -> tuple[Rig, LivingBench]:
+    """The adapter and the bench, healthy whatever the test before has left."""
     interrupted[1].heal()
+    return interrupted
+
+
+@pytest.fixture
+def living(healthy: tuple[Rig, LivingBench]) -> Iterator[LivingBench]:
+    """The bench, and proven healthy after."""
+    yield healthy[1]
+    healthy[1].heal()
 
 
 @on_slcan0
@@ -75,8 +83,8 @@ def test_a_board_is_switched_by_its_commands(living: LivingBench) -> None:
         pytest.param("while the trials soak", marks=EXHAUSTIVE),
     ],
 )
-def test_the_update_goes_on_once_the_adapter_is_back(interrupted: tuple[Rig, LivingBench], point: str) -> None:
-    boards, living = interrupted
+def test_the_update_goes_on_once_the_adapter_is_back(healthy: tuple[Rig, LivingBench], point: str) -> None:
+    boards, living = healthy
     outcome = update_with(PULLED, boards, living, BY_NAME[point])
     assert outcome.job.state is JobState.SUCCEEDED, outcome.job.reason
     assert outcome.faults, "the interruption has no name in the trace"
@@ -89,9 +97,9 @@ def test_the_update_goes_on_once_the_adapter_is_back(interrupted: tuple[Rig, Liv
 
 
 def test_an_adapter_that_stays_out_ends_the_job_by_name_and_every_ecu_runs_what_it_ran(
-    interrupted: tuple[Rig, LivingBench],
+    healthy: tuple[Rig, LivingBench],
 ) -> None:
-    boards, living = interrupted
+    boards, living = healthy
     before = living.version
     outcome = update_with(PULLED, boards, living, BY_NAME["in the middle of the image, for good"])
     assert outcome.job.state is JobState.FAILED
@@ -110,8 +118,8 @@ def test_an_adapter_that_stays_out_ends_the_job_by_name_and_every_ecu_runs_what_
         pytest.param("as VERIFYING begins", marks=EXHAUSTIVE),
     ],
 )
-def test_the_update_goes_on_once_the_bus_is_set_up_again(interrupted: tuple[Rig, LivingBench], point: str) -> None:
-    boards, living = interrupted
+def test_the_update_goes_on_once_the_bus_is_set_up_again(healthy: tuple[Rig, LivingBench], point: str) -> None:
+    boards, living = healthy
     outcome = update_with(BUS_OFF, boards, living, BY_NAME[point])
     assert outcome.job.state is JobState.SUCCEEDED, outcome.job.reason
     assert "BusOff" in outcome.faults
@@ -122,9 +130,9 @@ def test_the_update_goes_on_once_the_bus_is_set_up_again(interrupted: tuple[Rig,
 
 @on_slcan0
 def test_a_bus_that_stays_off_ends_the_job_by_name_and_every_ecu_runs_what_it_ran(
-    interrupted: tuple[Rig, LivingBench],
+    healthy: tuple[Rig, LivingBench],
 ) -> None:
-    boards, living = interrupted
+    boards, living = healthy
     before = living.version
     outcome = update_with(BUS_OFF, boards, living, BY_NAME["in the middle of the image, for good"])
     assert outcome.job.state is JobState.FAILED

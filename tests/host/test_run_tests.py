@@ -33,7 +33,8 @@ def parents_of(pid: int) -> list[int]:
 def test_a_suite_that_is_interrupted_or_killed_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     # given a suite in the middle of a test that has started processes
     told = tmp_path / "pids"
-    command = ["setup/run-tests", "tests/host/sleeper.py::test_it_sleeps", "-p", "no:cacheprovider"]
+    # One worker: the others would only look for a test that there is not.
+    command = ["setup/run-tests", "tests/host/sleeper.py::test_it_sleeps", "-n1", "-p", "no:cacheprovider"]
     environment = {**os.environ, "OTABENCH_SLEEPER": str(told)}
     with (tmp_path / "output").open("wb") as output:
         suite = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
