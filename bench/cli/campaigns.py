@@ -280,7 +280,7 @@ def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    print(f"bench of {facts['vin']} in {facts['folder']}; driver's page {facts['hmi']}")
+    print(f"bench of {facts['vin']} in {facts['folder']}; driver's page {bench.hmi.link}")
     for name, process in facts["processes"].items():
         print(f"  {name:<16} {'runs' if process['runs'] else 'GONE'}  pid {process['pid']}")
     for ecu, state in facts["ecus"].items():

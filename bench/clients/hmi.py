@@ -24,7 +24,8 @@ from otabench.bench.ports import LOOPBACK
 from otabench.proto.job_states import JobState
 
 _TIMEOUT_S: Final = 5.0
-_CONFLICT: Final = 409
+_NOT_YET: Final = frozenset({http.client.CONFLICT, http.client.TOO_MANY_REQUESTS})
+"""The job does not wait for a decision, or there were too many decisions in a short time."""
 _CONFLICT_PATIENCE_S: Final = 3.0
 _DECISION_LIMIT_S: Final = 60.0
 _INTERVAL_S: Final = 0.25
@@ -63,7 +64,10 @@ class HmiClient:
         """
         status, body = self._request("GET", "/api/state")
         if status != http.client.OK or not isinstance(body, dict):
-            raise EndpointError(f"HMI {self.url}: GET /api/state answered {status}; see the gateway's log")
+            reason = body.get("error") if isinstance(body, dict) else None
+            raise EndpointError(
+                f"HMI {self.url}: GET /api/state answered {status}: {reason or 'see the log of the gateway'}"
+            )
         return body
 
     def decide(self, decision: str, *, job_id: str) -> None:
@@ -81,7 +85,7 @@ class HmiClient:
                 return
             if status == http.client.OK:
                 return
-            if status != _CONFLICT or patience.has_passed():
+            if status not in _NOT_YET or patience.has_passed():
                 reason = body.get("error", body) if isinstance(body, dict) else body
                 raise EndpointError(f"HMI {self.url}: {decision!r} for job {job_id} is refused ({status}): {reason}")
             patience.pause(_INTERVAL_S)

@@ -73,7 +73,7 @@ def run_gateway(config_path: Path, vehicle_factory: VehicleFactory | None = None
     status = 0
     try:
         config = read_config(config_path)
-        _check_key(config)
+        check_key(config)
         with _locked(config.state_dir):
             asyncio.run(_run(config, vehicle_factory or _make_uds_vehicle))
     except GatewayError as error:
@@ -101,7 +101,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
         raise StartError(f"trace {config.trace}: {error.strerror or error}") from error
     agent = Agent(config, vehicle=vehicle_factory(config, trace), trace=trace)
     try:
-        hmi = HmiServer(agent.dashboard, _pairing(config), host=config.hmi_host, port=config.hmi_port)
+        hmi = HmiServer(agent.dashboard, pairing_of(config), host=config.hmi_host, port=config.hmi_port)
     except HmiPortError as error:
         raise StartError(str(error)) from error
     running = asyncio.create_task(agent.run())
@@ -121,7 +121,7 @@ async def _run(config: GatewayConfig, vehicle_factory: VehicleFactory) -> None:
     trace.close()
 
 
-def _check_key(config: GatewayConfig) -> None:
+def check_key(config: GatewayConfig) -> None:
     """Raise StartError if others may use the vehicle's private key."""
     try:
         if config.tls is not None:
@@ -130,7 +130,7 @@ def _check_key(config: GatewayConfig) -> None:
         raise StartError(f"tls.key {error}") from error
 
 
-def _pairing(config: GatewayConfig) -> Pairing:
+def pairing_of(config: GatewayConfig) -> Pairing:
     """Return the pairing by the configured code, or by that of the state folder, which is made where there is none.
 
     Raises:
@@ -144,6 +144,7 @@ def _pairing(config: GatewayConfig) -> Pairing:
             return Pairing(config.hmi_pairing_code)
         if not path.exists():
             private_files.write(path, new_code() + "\n")
+        print(f"gateway: the pairing code of the driver's page is in {path}", flush=True)
         return Pairing(private_files.read(path).strip())
     except private_files.PrivateFileError as error:
         raise StartError(str(error)) from error

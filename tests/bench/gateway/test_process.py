@@ -16,8 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from otabench.bench.gateway.process import read_config
+from otabench.bench.gateway.config import GatewayConfig
+from otabench.bench.gateway.errors import StartError
+from otabench.bench.gateway.process import check_key, pairing_of, read_config
 from otabench.proto.job_states import JobState
+from otabench.proto.process_config import TlsConfig
 from tests.bench.gateway.hmi.serving import CODE
 from tests.bench.gateway.world import HAPPY, NEW, OLD, World
 from tests.stalls import within
@@ -137,6 +140,33 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
             assert "in use" in errors
 
     asyncio.run(story())
+
+
+def test_without_a_configured_code_the_gateway_keeps_one_that_only_its_user_can_read(tmp_path: Path) -> None:
+    config = GatewayConfig(vin="V", ecus=(), state_dir=tmp_path, director_root=tmp_path / "root.json", cloud_grpc="x:1")
+    made = pairing_of(config)
+    code = (tmp_path / "hmi.code").read_text().strip()
+    assert made.accepts(code) and pairing_of(config).accepts(code)
+    assert (tmp_path / "hmi.code").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "hmi.code").chmod(0o644)
+    with pytest.raises(StartError, match=r"hmi\.code: others may use this file \(mode 0644\); `chmod 600"):
+        pairing_of(config)
+    with pytest.raises(StartError, match="hmi_pairing_code: not a pairing code"):
+        pairing_of(config.model_copy(update={"hmi_pairing_code": "1234"}))
+
+
+def test_a_private_key_that_others_may_use_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "vehicle.key"
+    key.write_text("key")
+    key.chmod(0o666)
+    tls = TlsConfig(ca=tmp_path / "ca.pem", certificate=tmp_path / "vehicle.pem", key=key)
+    config = GatewayConfig(
+        vin="V", ecus=(), state_dir=tmp_path, director_root=tmp_path / "root.json", cloud_grpc="x:1", tls=tls
+    )
+    with pytest.raises(StartError, match=r"tls\.key .*vehicle\.key: others may use this file \(mode 0666\)"):
+        check_key(config)
+    key.chmod(0o600)
+    check_key(config)
 
 
 def test_what_is_wrong_with_the_start_is_one_line_and_status_1(tmp_path: Path) -> None:

@@ -10,14 +10,17 @@ import httpx
 import pytest
 
 import otabench.bench.gateway.hmi.app as hmi_app
+from otabench.bench.clients.hmi import HmiClient
+from otabench.bench.errors import EndpointError
 from otabench.bench.gateway.hmi import pairing
 from otabench.bench.gateway.hmi.access import Gatekeeper, cookie_name
 from otabench.bench.gateway.hmi.connections import Connections
+from otabench.bench.gateway.hmi.model import Decision
 from otabench.bench.gateway.hmi.pairing import Pairing
 from otabench.bench.gateway.hmi.rate_limit import RateLimit
 from otabench.proto.job_states import JobState
 from tests.bench.gateway.hmi.memory_model import OFFER, VIN, MemoryModel
-from tests.bench.gateway.hmi.serving import CODE
+from tests.bench.gateway.hmi.serving import CODE, serving
 
 INSTALL = {"job_id": "job-1", "decision": "install"}
 
@@ -161,6 +164,21 @@ def test_a_new_code_ends_all_sessions_and_a_restart_none() -> None:
 )
 def test_a_session_cannot_be_made_up(change: Callable[[str], str]) -> None:
     assert not Pairing(CODE).is_session(change(Pairing(CODE).new_session()))
+
+
+def test_the_benchs_client_brings_the_code() -> None:
+    model = MemoryModel(**OFFER)
+    with serving(model) as url:
+        port = int(url.rpartition(":")[2])
+        client = HmiClient(port, code=CODE)
+        assert client.state()["vin"] == VIN
+        client.decide("install", job_id="job-1")
+        assert client.link.endswith(f":{port}/pair/{CODE}")
+        assert CODE not in repr(client)
+        with pytest.raises(EndpointError, match="401: This display is not paired"):
+            HmiClient(port).state()
+        assert HmiClient(port).is_up()
+    assert model.decisions == [("job-1", Decision.INSTALL)]
 
 
 def test_sessions_of_benches_side_by_side_do_not_replace_each_other() -> None:
