@@ -78,6 +78,13 @@ def are_dropped() -> bool:
     return effective != 0 and saved == 0
 
 
+def give_up_root() -> None:
+    """Take the other user's rights for good. For a process that was forked: only ``exec`` does this by itself."""
+    if are_dropped():
+        user = os.geteuid()
+        os.setresuid(user, user, user)
+
+
 @contextmanager
 def elevated() -> Iterator[None]:
     """Have root's rights during the block, if this process dropped them; else change nothing."""

@@ -57,10 +57,12 @@ def run(
     The bench itself gives the driver's consent. Exit status: 0 every ECU runs the confirmed new version; 3 rolled back;
     4 failed; 5 rejected; 6 canceled or timed out; 1 the bench could not run; 2 wrong usage or bench file.
     """
-    fork_server.shared(is_fork=True)  # this command imports most of what the bench's processes need
-    rights.drop_to_invoking_user()
-    console = _console()
+    rights.drop_to_invoking_user()  # first: the fork server has the rights of the process that it is a fork of
     options = options_from(arguments)
+    options = replace(options, topology=topology.load(options.bench_file))  # what is wrong starts nothing
+    # This command imports most of what the bench's processes need. Before the lock: a fork would hold it, too.
+    fork_server.shared(is_fork=True)
+    console = _console()
     with (
         _terminated_as_interrupt(),
         _lock_held(options, console, wait_s=arguments.bench_wait) as taken,

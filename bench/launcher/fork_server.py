@@ -40,6 +40,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from otabench.bench.bus import rights
+
 PRELOADED: Final = (
     "typer",
     "otabench.bench.captures.recorder",
@@ -168,6 +170,7 @@ class ForkServer:
         if pid == 0:
             ours.close()
             os.setsid()
+            rights.give_up_root()
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -92,3 +92,32 @@ def test_without_dropped_rights_nothing_is_elevated() -> None:
     with rights.elevated():
         assert os.getresuid() == before
     assert not rights.are_dropped()
+
+
+FORKED = """
+import sys
+from pathlib import Path
+from otabench.bench.bus import rights
+from otabench.bench.launcher.fork_server import ForkServer
+rights.drop_to_invoking_user()
+log = Path(sys.argv[1]) / "log"
+server = ForkServer((), is_fork=True)
+server.spawn("show_ids", [], log=log).wait(30)
+print(log.read_text())
+"""
+
+
+@needs(os.geteuid() == 0, "taking another user's rights needs root")
+def test_a_process_that_is_forked_cannot_become_root_again(open_folder: Path) -> None:
+    (open_folder / "show_ids.py").write_text("import os\nprint(*os.getresuid(), *os.getresgid())\n")
+    environ = {**os.environ, "SUDO_UID": "65534", "SUDO_GID": "65534", "PYTHONPATH": str(open_folder)}
+    environ.pop("OTABENCH_GUEST", None)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(open_folder)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["65534"] * 6, done.stderr
