@@ -333,6 +333,7 @@ def _known_ecu(ecu: EcuEndpoint) -> KnownEcu:
         takes_patches=facts.takes_deltas,
         versions=facts.versions.rule,
         memory=facts.memory,
+        metadata_bytes=facts.metadata_bytes,
     )
 
 

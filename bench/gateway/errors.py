@@ -61,6 +61,7 @@ class RefusalKind(StrEnum):
     OTHER_JOB = "other-job"
     OTHER_HARDWARE = "other-hardware"
     OTHER_ECU = "other-ecu"
+    TOO_LARGE = "too-large"
     NOT_SUITABLE = "not-suitable"
     """Genuine, but not for this vehicle as it is now."""
 

@@ -151,7 +151,8 @@ class Material:
             "ecu_serial": self.serial,
             "hardware_id": self.hardware_id,
             "version": version,
-            "release_counter": 1,
+            # An ECU refuses metadata that state another counter than the image itself.
+            "release_counter": image_format.parse(data).security_counter or 0,
             "patch": None if base is None or patch is None else _patch_facts(base.read_bytes(), patch.read_bytes()),
         }
         vehicle = {

@@ -38,6 +38,7 @@ class ProfileFacts:
         takes_encryption: whether the ECU decrypts what it receives (OTAE-1).
         slots: what holds the ECU's images.
         takes_metadata: whether the ECU receives the signed metadata.
+        metadata_bytes: the size of the window that receives them; None: none, or not known.
         needs_former_image: whether a rollback flashes the image before.
         driver_address: where program files have a driver for RAM; None: nowhere.
         memory: where program files may have data, as first address and the one behind the last. Empty: anywhere.
@@ -53,6 +54,7 @@ class ProfileFacts:
     needs_former_image: bool
     driver_address: int | None = None
     memory: tuple[tuple[int, int], ...] = ()
+    metadata_bytes: int | None = None
 
     @property
     def version_order(self) -> VersionOrder:
@@ -119,6 +121,7 @@ def facts_of(name: str) -> ProfileFacts:
     """
     profile = load(name)
     if isinstance(profile, Profile):
+        takes_metadata = Step.DOWNLOAD_METADATA in profile.sequence.programming
         return ProfileFacts(
             payload="container",
             address=profile.memory.image.address,
@@ -126,8 +129,9 @@ def facts_of(name: str) -> ProfileFacts:
             takes_deltas=True,
             takes_encryption=True,
             slots=SlotsKind.TABLE,
-            takes_metadata=Step.DOWNLOAD_METADATA in profile.sequence.programming,
+            takes_metadata=takes_metadata,
             needs_former_image=False,
+            metadata_bytes=profile.memory.metadata.size_bytes if takes_metadata else None,
         )
     return ProfileFacts(
         payload=profile.payload.kind,

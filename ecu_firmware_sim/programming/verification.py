@@ -5,6 +5,7 @@ It reads flash and writes nothing. Which slot may be touched at all is for ``per
 Rules:
 
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU, and may run here.
+* What the Targets state about the image's version and security counter is what the image states itself.
 * A patch is accepted only if verified Targets name it, and the running image as its base: the format BSDIFF40 names no base.
 """
 
@@ -24,11 +25,29 @@ from otabench.ecu_firmware_sim.programming import delta
 from otabench.ecu_firmware_sim.programming.metadata import MetadataWindow
 from otabench.ecu_firmware_sim.programming.storage import Storage
 from otabench.proto import image_format
-from otabench.proto.image_format import Image, ImageFormatError
+from otabench.proto.image_format import Image, ImageFormatError, ImageVersion
 from otabench.proto.uptane import PatchCustom
 
 _TAIL_BYTES: Final = 16
 """An image ends in a signature, so that as many erased bytes at its end mean that they were never programmed."""
+
+
+def _require_same_facts(entry: ManifestEntry, image: Image) -> None:
+    """Raise ImageRefused if the Targets state another version or release counter than the image itself.
+
+    Gateway and cloud judge by the metadata, and the driver reads them. They must not be told 9.9.9 about an older image.
+    """
+    stated = (entry.custom.version, entry.custom.release_counter)
+    try:
+        is_same = ImageVersion.parse(stated[0]) == image.version
+    except ValueError:
+        is_same = False
+    if not is_same or stated[1] != image.security_counter:
+        raise ImageRefused(
+            CheckStatus.MANIFEST_REFUSED,
+            f"the metadata state version {stated[0]} with release counter {stated[1]}, "
+            f"the image is {image.version} with {image.security_counter}",
+        )
 
 
 class NotAccepted(Exception):
@@ -96,6 +115,7 @@ class Verification:
         # The Targets' digest ends at the length that they name: an image that reaches further has bytes the Director never named.
         if image.total_size > entry.length:
             raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
+        _require_same_facts(entry, image)
         return entry, image
 
     def require_patch(self, running: int | None) -> PatchCustom:

@@ -30,7 +30,7 @@ from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
 from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
-from otabench.proto import security_algorithm
+from otabench.proto import image_format, security_algorithm
 
 VIN = "W0TABENCH00000001"
 SERIAL = "ENG-0001"
@@ -154,21 +154,25 @@ class Manifest:
     vin: str = VIN
     serial: str = SERIAL
     hardware_id: str = HARDWARE_ID
-    image_version: str = "2.0.0"
+    image_version: str = ""
+    """Empty: the image's own."""
+    release_counter: int | None = None
+    """None: the image's own."""
     job_id: str = "job-1"
     patch: dict[str, Any] | None = None
     versions: dict[int, str] = field(default_factory=dict)
     """The versions that it promises for the vehicle, by image number."""
 
     def signed(self, signer: CryptoSigner) -> bytes:
+        version, counter = self._facts()
         custom = {
             "ecu_serial": self.serial,
             "hardware_id": self.hardware_id,
-            "version": self.image_version,
-            "release_counter": 2,
+            "version": version,
+            "release_counter": counter,
             "patch": self.patch,
         }
-        path = image_path(self.image, hardware_id=self.hardware_id, version=self.image_version)
+        path = image_path(self.image, hardware_id=self.hardware_id, version=version)
         promised = [
             {"image_number": number, "ecu": f"ecu{number}", "ecu_serial": f"S-{number}", "version": version}
             for number, version in self.versions.items()
@@ -176,6 +180,14 @@ class Manifest:
         vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1", "vehicle": promised}
         entry = TargetsEntry(path, self.image, custom)
         return sign(make_targets([entry], custom=vehicle, version=self.version, expires=_later()), signer)
+
+    def _facts(self) -> tuple[str, int]:
+        try:
+            image = image_format.parse(self.image)
+            own, own_counter = str(image.version), image.security_counter or 0
+        except image_format.ImageFormatError:
+            own, own_counter = "2.0.0", 2
+        return self.image_version or own, own_counter if self.release_counter is None else self.release_counter
 
 
 class Bench:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otabench.bench.deadline import Deadline
-from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
+from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, ManifestRefused, RefusalKind, StartError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto import ota_pb2
 from otabench.proto.message_limits import MAX_DTCS, MAX_TEXT_BYTES, RETRY_PUSHBACK_KEY, cut_text
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gateway.cloud")
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S: Final = 10.0
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""The longest message that the gateway takes from the cloud."""
+_TOO_LONG: Final = "message larger than max"
+"""Part of what gRPC itself says when a message is longer than that."""
 _MAX_PUSHBACK_S: Final = 60.0
 """A cloud that asks for a longer pause is asked again after this one, so that a wrong answer does not silence the vehicle."""
 # gRPC also reports INTERNAL and UNKNOWN for broken connections and for a crash of the server, so they do not count as refusals.
@@ -94,9 +98,17 @@ class CloudLink:
         Raises:
             CloudUnreachable: the cloud does not answer.
             CloudRefused: the cloud does not have a manifest for this job.
+            ManifestRefused: the manifest is longer than ``MAX_ANSWER_BYTES`` (endless data attack).
         """
         request = ota_pb2.GetManifestRequest(vin=self._vin, job_id=job_id)
-        answer = await self._call(lambda stub: stub.GetManifest(request, timeout=_CALL_TIMEOUT_S))
+        try:
+            answer = await self._call(lambda stub: stub.GetManifest(request, timeout=_CALL_TIMEOUT_S))
+        except CloudRefused as error:
+            if error.code != "RESOURCE_EXHAUSTED":
+                raise
+            raise ManifestRefused(
+                f"it is longer than {MAX_ANSWER_BYTES:,} bytes", kind=RefusalKind.ENDLESS_DATA
+            ) from error
         return Manifest(dict(answer.metadata), dict(answer.image_metadata), answer.artifact_base_url)
 
     async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> ota_pb2.UpdateStatusResponse:
@@ -128,7 +140,8 @@ class CloudLink:
             answer = await call(self._stub)
         except grpc.aio.AioRpcError as error:
             code, details = error.code().name, " ".join((error.details() or "").split())[:300]
-            if code in _NOT_NOW:
+            # Asked again, an answer that is too long would be too long again.
+            if code in _NOT_NOW and _TOO_LONG not in details:
                 self._pushback = Deadline(_pushback_s(error.trailing_metadata()))
                 self._note(False, f"{code}: {details}")
                 raise CloudUnreachable(f"control plane {self._target}: {code}: {details}") from error
@@ -147,6 +160,7 @@ class CloudLink:
             ("grpc.initial_reconnect_backoff_ms", min(200, max_ms)),
             ("grpc.min_reconnect_backoff_ms", min(200, max_ms)),
             ("grpc.max_reconnect_backoff_ms", max(200, max_ms)),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             # Otherwise a dead connection (an unplugged cable, a NAT that forgot it) is noticed only when a call times out.
             ("grpc.keepalive_time_ms", 30_000),
             # A proxy of the environment must not carry calls to the bench's own cloud.

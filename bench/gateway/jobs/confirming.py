@@ -60,15 +60,14 @@ class ManifestCheck:
             return Outcome(Event.UNABLE, f"the vehicle is not ready: {error}")
         try:
             manifest = await self._get_manifest(job.job_id)
-        except CloudRefused as error:
-            return Outcome(Event.UNABLE, f"the cloud does not provide a manifest: {error}")
-        try:
             accepted = self._primary.accept(
                 manifest.metadata,
                 image_metadata=manifest.image_metadata,
                 job_id=job.job_id,
                 identities=identities,
             )
+        except CloudRefused as error:
+            return Outcome(Event.UNABLE, f"the cloud does not provide a manifest: {error}")
         except ManifestRefused as error:
             self._trace.emit("manifest.refused", job_id=job.job_id, reason=str(error), kind=error.kind)
             return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {error}")

@@ -63,6 +63,8 @@ class KnownEcu:
     versions: VersionRule = SEMVER
     memory: tuple[tuple[int, int], ...] = ()
     """Where a program file may have data: first addresses and those behind the last. Empty: anywhere."""
+    metadata_bytes: int | None = None
+    """The size of its metadata window. None: it does not receive the Targets."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from otabench.bench.gateway.errors import ManifestRefused, StartError
+from otabench.bench.gateway.errors import ManifestRefused, RefusalKind, StartError
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, judge_plan, read_plan
 from otabench.bench.gateway.trust.vehicle_versions import judge_versions
 from otabench.bench.uds.identity import EcuIdentity
@@ -100,6 +100,7 @@ class Primary:
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
             judge_versions(plan, identities)
+            _judge_size(len(targets), plan, self._known)
             # 3. The Image repository.
             if self._image_root is not None:
                 verify_image(
@@ -116,6 +117,18 @@ class Primary:
             ManifestRefused: the Targets no longer fit this gateway's configuration.
         """
         return read_plan(targets, self._known)
+
+
+def _judge_size(size_bytes: int, plan: Plan, known: Iterable[KnownEcu]) -> None:
+    """Refuse Targets that an ECU cannot receive. Otherwise the driver would be asked, and the update fail at that ECU."""
+    windows = {ecu.name: ecu.metadata_bytes for ecu in known}
+    for planned in plan.ecus:
+        window = windows[planned.ecu]
+        if window is not None and size_bytes > window:
+            raise ManifestRefused(
+                f"its Targets have {size_bytes:,} bytes, the metadata window of {planned.ecu} has {window:,}",
+                kind=RefusalKind.TOO_LARGE,
+            )
 
 
 def _read_root(path: Path, name: str) -> bytes:

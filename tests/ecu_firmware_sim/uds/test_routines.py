@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
@@ -78,6 +80,14 @@ def test_check_memory_06_manifest_for_another_vehicle_or_ecu(
     ecu: Bench, new_image: bytes, vin: str, serial: str
 ) -> None:
     assert check_status(ecu, new_image, manifest=Manifest(new_image, vin=vin, serial=serial)) == 6
+
+
+@pytest.mark.parametrize("facts", [{"image_version": "9.9.9"}, {"release_counter": 9}, {"image_version": "none"}])
+def test_check_memory_06_manifest_that_says_more_than_the_image(
+    ecu: Bench, new_image: bytes, facts: dict[str, Any]
+) -> None:
+    assert check_status(ecu, new_image, manifest=Manifest(new_image, **facts)) == 6
+    assert check_status(ecu, new_image) == 0
 
 
 @pytest.mark.parametrize("damage", ["other key", "changed", "none", "nonsense", "root"])

@@ -161,6 +161,11 @@ ATTACKS = [
         ),
         "manifest refused: its path '../../etc/passwd' leads out of the artifact server's folder",
     ),
+    Attack(
+        "longer than an ECU's metadata window",
+        _forged(custom={"release_notes": "x" * 80_000}),
+        "manifest refused: its Targets have 8",
+    ),
     Attack("custom without VIN", _forged(custom={"vin": None}), "manifest refused: its custom field vin is wrong"),
     Attack(
         "a dependency that the vehicle will not meet",
@@ -256,6 +261,17 @@ def test_an_attack_is_refused_before_anything_is_downloaded(tmp_path: Path, atta
     asyncio.run(story())
 
 
+def test_an_endless_manifest_is_refused_by_name(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with World.open(tmp_path) as world, world.gateway() as agent:
+            world.offer({**world.manifest(), "2.root.json": b" " * 5_000_000})
+            await world.reported(JobState.REJECTED)
+            assert world.cloud.reason == "manifest refused: it is longer than 4,194,304 bytes"
+            await world.closed(agent)
+
+    asyncio.run(story())
+
+
 def test_an_older_manifest_is_refused_after_a_restart_too(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world:
@@ -335,7 +351,7 @@ def _alone(folder: Path) -> tuple[World, Primary]:
 
 
 def _primary(folder: Path, **more: Any) -> Primary:
-    known = [KnownEcu(ecu.name, ecu.serial, ecu.hardware_id) for ecu in ECUS]
+    known = [KnownEcu(ecu.name, ecu.serial, ecu.hardware_id, metadata_bytes=65_536) for ecu in ECUS]
     return Primary(vin=VIN, known=known, director_root=folder / "root.json", metadata_dir=folder / "state", **more)
 
 
