@@ -21,10 +21,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from otabench.bench.errors import FirmwareError, WrongUsage
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import Program
+from otabench.proto.message_limits import MAX_OPERATOR_MESSAGE_BYTES
 from otabench.proto.uptane import FORMATS_WITHOUT_ADDRESSES, MAX_SEGMENTS, PayloadCustom, SegmentCustom, first_outside
 from otabench.proto.version_order import SEMVER, VersionRule
 
 DEFAULT_ADDRESS: Final = 0x0800_0000
+MAX_SENT_BYTES: Final = MAX_OPERATOR_MESSAGE_BYTES - (1 << 20)
+"""CreateCampaign is one message, with everything else in the last MiB."""
 VERSION_OFFSET: Final = 0x20
 VERSION_BYTES: Final = 16
 """Where ``write_synthetic`` puts the version text, and where simulated bootloaders read it."""
@@ -96,6 +99,10 @@ def pack(file: Path, details: ProgramDetails, *, out: Path, as_raw: bool = False
             f"{file}: {program.format}: data at {outside} are outside the memory of {details.ecu} ({memory})"
         )
     data = file.read_bytes()
+    if len(data) > MAX_SENT_BYTES:
+        raise FirmwareError(
+            f"{file}: {len(data):,} bytes are more than the {MAX_SENT_BYTES:,} that one campaign can carry"
+        )
     statement = Statement(
         hardware_id=details.hardware_id,
         version=details.version,

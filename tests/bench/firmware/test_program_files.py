@@ -96,6 +96,13 @@ def test_too_many_segments_for_signed_metadata_are_refused(tmp_path: Path) -> No
         program_files.pack(tmp_path / "a.hex", DETAILS, out=tmp_path / "b.hex")
 
 
+def test_a_file_that_no_campaign_can_carry_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program_files, "MAX_SENT_BYTES", 100)
+    (tmp_path / "a.hex").write_bytes(writers.intel_hex(PARTS))
+    with pytest.raises(FirmwareError, match="are more than the 100 that one campaign can carry"):
+        program_files.pack(tmp_path / "a.hex", DETAILS, out=tmp_path / "b.hex")
+
+
 def test_the_bench_makes_program_files_for_an_ecu_that_takes_them(tmp_path: Path) -> None:
     before, adas, after = bench_file.default_text().partition("hardware_id: adas-soc-b")
     (tmp_path / "own.yaml").write_text(before + adas + after.replace("iso14229-ab", "single-bank", 1))
