@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 from otabench.cloud.errors import StartError
@@ -41,3 +42,11 @@ def require_free_port(host: str, port: int, *, what: str) -> None:
         StartError: the port is in use, or the host is not an address of this machine.
     """
     bind_port(host, port, what=what).close()
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the host is this machine's own address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

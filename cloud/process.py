@@ -23,6 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from otabench.cloud.errors import StartError
+from otabench.cloud.ports import is_loopback
 from otabench.proto import private_files
 from otabench.proto.process_config import CloudConfig
 from otabench.proto.trace import TraceWriter
@@ -91,13 +92,17 @@ async def _run(config: CloudConfig, plane: str) -> None:
 
 @asynccontextmanager
 async def _control(config: CloudConfig) -> AsyncIterator[None]:
+    if config.mqtt_tls is None and not is_loopback(config.mqtt_host):
+        raise StartError(
+            f"mqtt_host {config.mqtt_host!r}: without mqtt_tls events are sent on loopback only: configure mqtt_tls"
+        )
     # gRPC reads this at its import. Its own log lines mention C++ files; errors are reported by this project's code.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from otabench.cloud.control.plane import running_control_plane
     from otabench.cloud.events.publisher import EventPublisher
 
     async with (
-        EventPublisher(host=config.mqtt_host, port=config.mqtt_port) as publisher,
+        EventPublisher(host=config.mqtt_host, port=config.mqtt_port, tls=config.mqtt_tls) as publisher,
         running_control_plane(config, publisher=publisher),
     ):
         yield
@@ -118,6 +123,11 @@ async def _events(config: CloudConfig) -> AsyncIterator[None]:
     if not config.embedded_broker:
         raise StartError(
             "events: embedded_broker is false, so mosquitto is the event plane: start mosquitto, or set embedded_broker"
+        )
+    # amqtt does not require certificates and does not know whose topic a topic is.
+    if not is_loopback(config.mqtt_host):
+        raise StartError(
+            f"events: the embedded broker serves loopback only, not {config.mqtt_host!r}: use mosquitto there"
         )
     from otabench.cloud.events.broker import running_broker
 

@@ -112,6 +112,10 @@ class EcuConfig(ProcessConfig):
     """Faults that are active from the start, such as "boot-fail"."""
 
 
+EVENTS_NAME: Final = "events@cloud"
+"""The CN of the certificate with which the cloud publishes events. No vehicle can have this name."""
+
+
 class TlsConfig(ProcessConfig):
     """PEM files of one end of a mutually authenticated connection."""
 
@@ -142,6 +146,8 @@ class CloudConfig(ProcessConfig):
     """The URL at which vehicles reach the artifact server, e.g. ``http://127.0.0.1:9000/artifacts/``."""
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int
+    mqtt_tls: TlsConfig | None = None
+    """The publisher's certificate. None: no TLS, which is possible on loopback only."""
     embedded_broker: bool = False
     """Whether the event plane runs the broker amqtt itself. False: mosquitto runs as a process of its own."""
     poll_interval_s: float = 10.0

@@ -197,6 +197,7 @@ class Agent:
                     listen(
                         host=config.mqtt_host,
                         port=config.mqtt_port,
+                        tls=config.mqtt_tls,
                         vin=config.vin,
                         wake=self._woken.set,
                         backoff=self._config.timing.backoff(),

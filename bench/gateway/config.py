@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from otabench.bench.backoff import Backoff
 from otabench.bench.uds.endpoint import EcuEndpoint
@@ -54,6 +55,8 @@ class GatewayConfig(ProcessConfig):
     tls: TlsConfig | None = None
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int = 1883
+    mqtt_tls: TlsConfig | None = None
+    """This vehicle's certificate. None: no TLS, which is possible on loopback only."""
     hmi_host: str = "127.0.0.1"
     hmi_port: int = 8080
     hmi_pairing_code: str = ""
@@ -67,6 +70,12 @@ class GatewayConfig(ProcessConfig):
     trace: Path | None = None
     stop_before: str = ""
     """For tests: a job state. The process kills itself (SIGKILL) right after persisting this state and before acting on it."""
+
+    @model_validator(mode="after")
+    def _events_are_encrypted_outside_loopback(self) -> Self:
+        if self.mqtt_tls is None and self.mqtt_host not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(f"mqtt_host {self.mqtt_host!r}: without mqtt_tls the broker must be on loopback")
+        return self
 
 
 def bus_key(ecu: EcuEndpoint) -> str:

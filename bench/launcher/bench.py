@@ -4,11 +4,11 @@ A ``Bench`` is composed of ``processes``, ``ecus``, ``jobs`` and ``bus_ports``; 
 name in ``launcher``. ``bring_up`` constructs the whole object first and then starts its processes, in these steps:
 
 1. Check what can be checked, take the lab's place, make the run's folder, choose keys and ports (``launcher.prepare``).
-2. Start the broker, the recorders and the loads. They need neither keys nor firmware, so they come up while those are made, and
-   the captures see the first frame.
+2. Start the recorders and the loads. They need neither keys nor firmware, so they come up while those are made, and the captures
+   see the first frame.
 3. Make keys and firmware.
 4. Pace the buses.
-5. Start the frame gates, then the cloud and the ECUs; identify the boards; register the vehicle; start the gateway.
+5. Start the frame gates, then the broker, the cloud and the ECUs; identify the boards; register the vehicle; start the gateway.
 6. Set the faults.
 
 The boards are identified before the gateway starts, because a bus has one tester at a time. The vehicle is registered before its
@@ -137,8 +137,8 @@ class Bench:
             raise
         try:
             bench._mark.make()
-            with bench.phases.measure("broker and recorders started"):
-                _start_broker_and_recorders(bench, say)
+            with bench.phases.measure("recorders and loads started"):
+                _start_recorders_and_loads(bench, say)
             with bench.phases.measure("keys and firmware"):
                 _make_keys_and_firmware(bench, say)
             with bench.phases.measure("buses paced"):
@@ -229,11 +229,8 @@ class Bench:
         private_files.write(self.folder.bench_json, json.dumps(content, indent=1))
 
 
-def _start_broker_and_recorders(bench: Bench, say: Say) -> None:
+def _start_recorders_and_loads(bench: Bench, say: Say) -> None:
     setup, processes = bench.setup, bench.processes
-    processes.declare(BROKER, partial(cloud.broker, setup))
-    if not cloud.uses_embedded_broker(setup):  # the embedded one needs its configuration, and with it the keys
-        processes.start_present([BROKER])
     shared = prepare.shared_buses(bench.topology)
     if bench.options.capture:
         for bus in shared:
@@ -299,6 +296,7 @@ def _start_gates(bench: Bench) -> None:
 
 def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
     setup, processes, options = bench.setup, bench.processes, bench.options
+    processes.declare(BROKER, partial(cloud.broker, setup))  # needs its key
     processes.declare(CLOUD_CONTROL, partial(cloud.control_plane, setup))
     processes.declare(CLOUD_ARTIFACTS, partial(cloud.artifact_server, setup))
     simulated = bench.topology.simulated()

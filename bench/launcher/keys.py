@@ -12,6 +12,7 @@ from otabench.bench.launcher.process import PYTHON, Process, ProcessSpec
 from otabench.bench.topology.model import Topology
 
 _KEYS_TIMEOUT_S: Final = 60.0
+_PEERS: Final = ("tls/cloud", "tls/operator", "tls/broker", "tls/events")
 
 
 def make_keys(keys_dir: Path, topology: Topology, *, log: Path, timeout_s: float = _KEYS_TIMEOUT_S) -> None:
@@ -51,7 +52,7 @@ def folder_problem(keys_dir: Path, topology: Topology) -> Finding | None:
     vehicle = f"tls/vehicle-{topology.vehicle.vin}"
     names = ["director/root.json", *(f"director/{role}.pem" for role in ("targets", "snapshot", "timestamp"))]
     names += ["image/signing.pem", "image/signing.pub.pem", "tls/ca.pem"]
-    names += [f"{who}.{end}" for who in (vehicle, "tls/cloud", "tls/operator") for end in ("pem", "key")]
+    names += [f"{who}.{end}" for who in (vehicle, *_PEERS) for end in ("pem", "key")]
     names += [f"ecu/{name}.secret" for name in topology.ecus if name not in own_secret]
     missing = [name for name in names if not (keys_dir / name).is_file()]
     if not missing:

@@ -6,7 +6,6 @@ With TLS every client needs a certificate of the bench's CA. Without TLS the por
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.quotas import MAX_CONCURRENT_CALLS
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.errors import RequestError, StartError
-from otabench.cloud.ports import require_free_port
+from otabench.cloud.ports import is_loopback, require_free_port
 from otabench.proto import ota_pb2, ota_pb2_grpc, private_files
 from otabench.proto.message_limits import MAX_OPERATOR_MESSAGE_BYTES
 from otabench.proto.process_config import TlsConfig
@@ -82,7 +81,7 @@ async def start_grpc_server(
     Raises:
         StartError: the port is in use, the host is not loopback without TLS, or a TLS file is missing or wrong.
     """
-    if tls is None and not _is_loopback(host):
+    if tls is None and not is_loopback(host):
         raise StartError(f"grpc_host {host!r}: without tls the control plane is served on loopback only: configure tls")
     # gRPC's own error does not name the setting.
     require_free_port(host, port, what="control plane (grpc_port)")
@@ -138,10 +137,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StartError(f"tls: cannot read {path}: {error.strerror or error}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

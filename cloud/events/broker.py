@@ -1,6 +1,7 @@
 """The embedded broker: amqtt, for machines without mosquitto.
 
-It speaks MQTT 3.1.1 on one port and accepts anonymous clients. That is safe enough: a forged wake-up only makes a vehicle check in.
+It speaks MQTT 3.1.1 on one port of loopback and accepts anonymous clients: amqtt neither requires certificates nor limits a client to its
+own topics. Whoever has an account on the machine can forge a wake-up, which only makes a vehicle check in.
 """
 
 from __future__ import annotations

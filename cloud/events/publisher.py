@@ -17,11 +17,13 @@ import asyncio
 import contextlib
 import logging
 import random
+import ssl
 from typing import Final
 
 import aiomqtt
 
-from otabench.cloud.errors import NotDelivered
+from otabench.cloud.errors import NotDelivered, StartError
+from otabench.proto.process_config import TlsConfig
 
 MIN_RETRY_PAUSE_S: Final = 0.2
 MAX_RETRY_PAUSE_S: Final = 5.0
@@ -32,9 +34,18 @@ _log = logging.getLogger(__name__)
 
 
 class EventPublisher:
-    """A connection to one broker, as an async context manager. A task of its own keeps it up."""
+    """A connection to one broker, as an async context manager. A task of its own keeps it up.
 
-    def __init__(self, *, host: str, port: int) -> None:
+    Args:
+        host, port: where the broker is.
+        tls: the publisher's certificate. None: no encryption.
+
+    Raises:
+        StartError: a file of ``tls`` cannot be used.
+    """
+
+    def __init__(self, *, host: str, port: int, tls: TlsConfig | None = None) -> None:
+        self._tls = _context(tls) if tls else None
         self._host = host
         self._port = port
         self._client: aiomqtt.Client | None = None
@@ -76,7 +87,9 @@ class EventPublisher:
         pause_s = MIN_RETRY_PAUSE_S
         while True:
             try:
-                async with aiomqtt.Client(self._host, self._port, timeout=_ACKNOWLEDGE_S) as client:
+                async with aiomqtt.Client(
+                    self._host, self._port, timeout=_ACKNOWLEDGE_S, tls_context=self._tls
+                ) as client:
                     _log.info("broker %s:%d: connected", self._host, self._port)
                     pause_s = MIN_RETRY_PAUSE_S
                     await self._keep(client)
@@ -115,6 +128,15 @@ class EventPublisher:
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
                 await lost
+
+
+def _context(tls: TlsConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:  # ssl's errors are OSErrors, too
+        raise StartError(f"mqtt_tls: {tls.ca}, {tls.certificate} or {tls.key} cannot be used: {error}") from error
+    return context
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:

@@ -32,6 +32,7 @@ from otabench.cloud.names import require_safe_name
 from otabench.cloud.trust.encryption import make_key_pair
 from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto.key_kinds import describe
+from otabench.proto.process_config import EVENTS_NAME
 
 ROOT_LIFETIME: Final = timedelta(days=365)
 ROLES: Final = ("root", "targets", "snapshot", "timestamp")
@@ -222,7 +223,12 @@ def _make_certificates(folder: Path, vins: list[str]) -> None:
     authority = CertificateAuthority()
     _write(folder / "ca.pem", authority.issued.certificate, _PUBLIC)
     _write(folder / "ca.key", authority.issued.key, _PRIVATE)
-    peers = [("cloud", "cloud", "cloud"), ("operator", "operator", "operator")]
+    peers = [
+        ("cloud", "cloud", "cloud"),
+        ("operator", "operator", "operator"),
+        ("broker", "broker", "cloud"),
+        ("events", EVENTS_NAME, "events"),
+    ]
     peers += [(f"vehicle-{vin}", vin, "vehicle") for vin in vins]
     for name, common_name, unit in peers:
         issued = authority.issue(common_name=common_name, unit=unit)

@@ -99,6 +99,7 @@ class Cloud:
         plane: str = "control",
         tls: bool = True,
         mqtt_port: int | None = None,
+        mqtt_tls: bool = False,
         embedded_broker: bool = False,
         poll_interval_s: float = 7.0,
     ) -> None:
@@ -109,17 +110,17 @@ class Cloud:
         self.process: subprocess.Popen[str] | None = None
         self._channels: dict[str, grpc.Channel] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        certificates = {"ca": "ca.pem", "certificate": "cloud.pem", "key": "cloud.key"}
         self.config: dict[str, Any] = {
             "state_dir": str(folder / "state"),
             "database_url": f"sqlite:///{folder}/state/cloud.db",
             "artifact_store": f"file://{folder}/artifacts",
             "keys_dir": str(keys_dir),
             "grpc_port": self.grpc_port,
-            "tls": {name: str(keys_dir / "tls" / file) for name, file in certificates.items()} if tls else None,
+            "tls": self.tls_files("cloud") if tls else None,
             "artifact_port": self.artifact_port,
             "artifact_base_url": f"http://127.0.0.1:{self.artifact_port}/artifacts/",
             "mqtt_port": self.mqtt_port,
+            "mqtt_tls": self.tls_files("events") if mqtt_tls else None,
             "embedded_broker": embedded_broker,
             "poll_interval_s": poll_interval_s,
             "trace": str(self.trace_file),
@@ -160,6 +161,11 @@ class Cloud:
             if line.startswith(f"cloud: {last} ready"):
                 return
         raise AssertionError(f"the cloud did not start: {self.log()}")
+
+    def tls_files(self, who: str) -> dict[str, str]:
+        """Return a TlsConfig with the certificate of that name."""
+        names = {"ca": "ca.pem", "certificate": f"{who}.pem", "key": f"{who}.key"}
+        return {part: str(self.keys_dir / "tls" / name) for part, name in names.items()}
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

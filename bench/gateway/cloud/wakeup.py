@@ -12,10 +12,13 @@ import json
 import logging
 import math
 import random
+import ssl
 from collections.abc import Callable
 from typing import Final
 
 from otabench.bench.backoff import Backoff
+from otabench.bench.gateway.errors import StartError
+from otabench.proto.process_config import TlsConfig
 
 _log = logging.getLogger("gateway.wakeup")
 _KEEPALIVE_S: Final = 30
@@ -72,9 +75,17 @@ class SpreadWakeUps:
         self._wake()
 
 
-async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff) -> None:
-    """Listen until canceled. Call ``wake`` at every message, and at every new connection: a message may have been missed before it."""
+async def listen(
+    *, host: str, port: int, vin: str, wake: Callable[[], None], backoff: Backoff, tls: TlsConfig | None = None
+) -> None:
+    """Listen until canceled. Call ``wake`` at every message, and at every new connection: a message may have been missed before it.
+
+    Raises:
+        StartError: a file of ``tls`` cannot be used.
+    """
     import aiomqtt
+
+    context = _context(tls) if tls else None
 
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)
     connected: bool | None = None
@@ -91,6 +102,7 @@ async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], ba
                 keepalive=_KEEPALIVE_S,
                 timeout=5.0,
                 logger=logging.getLogger("mqtt"),
+                tls_context=context,
             ) as client:
                 await client.subscribe(topic_of(vin), qos=1)
                 if connected is not True:
@@ -107,6 +119,15 @@ async def listen(*, host: str, port: int, vin: str, wake: Callable[[], None], ba
             connected = False
         # aiomqtt does not reconnect by itself.
         await asyncio.sleep(backoff.next_s())
+
+
+def _context(tls: TlsConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:  # ssl's errors are OSErrors, too
+        raise StartError(f"mqtt_tls: {tls.ca}, {tls.certificate} or {tls.key} cannot be used: {error}") from error
+    return context
 
 
 def _plain(error: Exception) -> str:

@@ -6,6 +6,7 @@ import shutil
 
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs import mosquitto as mosquitto_files
 from otabench.bench.launcher.specs.config_file import write_config
 from otabench.bench.launcher.specs.names import BROKER, CLOUD_ARTIFACTS, CLOUD_CONTROL
 from otabench.bench.ports import LOOPBACK, is_listening
@@ -28,13 +29,11 @@ def broker(setup: RunSetup) -> ProcessSpec:
     """Return the broker: mosquitto, or the cloud's embedded one if mosquitto is not installed."""
     if uses_embedded_broker(setup):
         return _plane(setup, BROKER, "events", port=setup.ports.mqtt)
-    config = setup.folder.root / "config" / "mosquitto.conf"
-    config.write_text(
-        f"listener {setup.ports.mqtt} {LOOPBACK}\nallow_anonymous true\npersistence false\nuser root\nlog_dest stderr\n",
-        encoding="utf-8",
+    config = mosquitto_files.write_config(
+        setup.folder.root / "config" / "broker", port=setup.ports.mqtt, tls=setup.keys.tls("broker")
     )
-    mosquitto = find_mosquitto() or "mosquitto"
-    return _listening(setup, BROKER, [mosquitto, "-c", str(config)], port=setup.ports.mqtt)
+    program = find_mosquitto() or "mosquitto"
+    return _listening(setup, BROKER, [program, "-c", str(config)], port=setup.ports.mqtt)
 
 
 def control_plane(setup: RunSetup) -> ProcessSpec:
@@ -62,6 +61,7 @@ def _plane(setup: RunSetup, process: str, plane: str, *, port: int) -> ProcessSp
         artifact_base_url=f"http://{LOOPBACK}:{setup.ports.artifacts}/artifacts/",
         mqtt_host=LOOPBACK,
         mqtt_port=setup.ports.mqtt,
+        mqtt_tls=None if uses_embedded_broker(setup) else setup.keys.tls("events"),
         embedded_broker=uses_embedded_broker(setup),
         poll_interval_s=setup.options.poll_interval_s,
         trace=setup.folder.trace,

@@ -10,6 +10,7 @@ from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.launcher import endpoints
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_setup import RunSetup
+from otabench.bench.launcher.specs.cloud import uses_embedded_broker
 from otabench.bench.launcher.specs.config_file import write_config
 from otabench.bench.launcher.specs.names import GATEWAY
 from otabench.bench.ports import LOOPBACK
@@ -38,6 +39,7 @@ def gateway(
         tls=setup.keys.tls(f"vehicle-{setup.topology.vehicle.vin}"),
         mqtt_host=LOOPBACK,
         mqtt_port=setup.ports.mqtt,
+        mqtt_tls=None if uses_embedded_broker(setup) else setup.keys.tls(f"vehicle-{setup.topology.vehicle.vin}"),
         hmi_host=LOOPBACK,
         hmi_port=setup.ports.hmi,
         hmi_pairing_code=setup.secrets.pairing_code,

@@ -43,7 +43,11 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
         "image/signing.pub.pem",
         "tls/ca.pem",
         "tls/ca.key",
-        *(f"tls/{name}.{kind}" for name in ("cloud", "operator", f"vehicle-{VIN}") for kind in ("pem", "key")),
+        *(
+            f"tls/{name}.{kind}"
+            for name in ("cloud", "operator", "broker", "events", f"vehicle-{VIN}")
+            for kind in ("pem", "key")
+        ),
         *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
     }
     private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".x25519") or p.name == "signing.pem"]
