@@ -13,6 +13,7 @@ from otabench.bench.uds.slot_table import SlotState
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.on_bus import BusRig, EcuOnBus, virtual_bus
 
+CUTS = ("torn", "before", "after", "garbage")
 SAMPLE = "single-bank"
 EACH = [pytest.param(name, marks=[] if name == SAMPLE else pytest.mark.exhaustive) for name in sorted(PERSONALITIES)]
 
@@ -60,6 +61,7 @@ def test_an_update_and_its_way_back(name: str, tmp_path: Path) -> None:
         assert (ecu.runs, reverted.software_version) == ("2.0.0", "2.0.0")
 
 
+@pytest.mark.exhaustive
 def test_programming_that_power_interrupts_goes_on_in_the_bootloader(tmp_path: Path) -> None:
     with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
         images = rig.images("2.0.0")
@@ -160,3 +162,33 @@ def test_a_board_that_lacks_nearly_everything_is_updated_beside_one_that_silence
         assert functional == []
         assert {"8582", "288301"} <= set(rig.requests(SAMPLE))
         assert {each[:2] for each in rig.requests("minimal")} == {"10", "11", "22", "31", "34", "36", "37", "3e"}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["single-bank", "minimal", "two-banks", "secondary-bootloader"])
+def test_power_that_goes_in_any_flash_operation_of_an_update_and_of_its_way_back(name: str, tmp_path: Path) -> None:
+    with EcuOnBus(name, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images, job, cut = rig.images("2.0.0"), 0, 1
+        while True:
+            job += 1
+            before = ecu.control("state")["flash_operations"]
+            ecu.control("fault", kind="power-cut", flash_operation=cut, off_s=0.05, mode=CUTS[cut % len(CUTS)])
+            rig.stage(images, f"job-{job}")
+            rig.activate(images, f"job-{job}")
+            assert ecu.runs == "2.0.0", f"cut at operation {cut}"
+            rig.revert(images, f"job-{job}")
+            assert ecu.runs == "1.0.0", f"cut at operation {cut}"
+            if ecu.control("state")["flash_operations"] - before < cut:
+                break  # there were fewer operations than that
+            cut += 1
+        assert cut > 5
+
+
+def test_an_ecu_that_is_silent_at_first_is_waited_for(tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        ecu.control("fault", kind="silent", count=2)
+        rig.stage(images)
+        ecu.control("fault", kind="silent", count=2)
+        rig.activate(images)
+        assert ecu.runs == "2.0.0"

@@ -78,7 +78,8 @@ class SequenceEcu:
         job_id = self.client.job_id or ""
         record = self.reading.record
         if record is None or (record.job_id, record.version) != (job_id, image.version):
-            running = self.reading.version()
+            # What runs now must be known for the way back, so an ECU that is silent is waited for.
+            running = self._await_version()
             before = running if running is not None else _last_known(record, self.client)
             self._records.write(self.name, EcuRecord(job_id=job_id, version=image.version, from_version=before))
         self.runs.check_on_paper(image)
