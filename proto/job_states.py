@@ -43,7 +43,8 @@ class JobState(StrEnum):
 _S = JobState
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    # CREATED to CANCELED is the only transition that the cloud makes by itself; all others are reported by the vehicle.
+    # The cloud makes these by itself: CREATED to CANCELED, and the end of a job whose vehicle is silent for too long. All others are
+    # reported by the vehicle.
     _S.CREATED: frozenset({_S.CONFIRMING, _S.CANCELED, _S.TIMED_OUT}),
     _S.CONFIRMING: frozenset({_S.WAITING_FOR_APPROVAL, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.WAITING_FOR_APPROVAL: frozenset({_S.DOWNLOADING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),

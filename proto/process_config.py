@@ -11,7 +11,7 @@ The gateway's configuration is in ``bench.gateway.config``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,13 @@ from otabench.proto.periodic import PeriodicFrame
 
 MAX_TIME_S: Final = 86_400.0
 """A day. A longer time would practically never end a test."""
+
+
+# Written out, because ``job_states`` imports protobuf, which an ECU's process would load for nothing.
+OpenState = Literal[
+    "CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"
+]
+"""A state of a job that has not ended (``job_states.JobState``)."""
 
 
 class ProcessConfig(BaseModel):
@@ -153,6 +160,8 @@ class CloudConfig(ProcessConfig):
     poll_interval_s: float = 10.0
     wake_ups_per_s: float = Field(default=200.0, gt=0)
     """How many messages a control plane sends to the broker in a second at most."""
+    job_timeouts_s: dict[OpenState, Annotated[float, Field(gt=0)]] = {}
+    """After how many seconds without a report the cloud ends a job, by its state. A state that is not named has no limit."""
     trace: Path | None = None
 
     @property

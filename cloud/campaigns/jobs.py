@@ -60,8 +60,8 @@ def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
     if session.get_bind().dialect.name == "sqlite":
         return
     # In one order, so that two transactions never wait for each other. The weaker lock lets jobs refer to the vehicle meanwhile.
-    rows = select(VehicleRow.vin).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
-    session.execute(rows.with_for_update(key_share=True)).all()
+    rows = select(VehicleRow).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
+    session.scalars(rows.with_for_update(key_share=True)).all()
 
 
 def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:

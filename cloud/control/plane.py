@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
@@ -13,18 +14,21 @@ from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.outbox import OutboxSender, Publisher
 from otabench.cloud.campaigns.publication import Publication
+from otabench.cloud.campaigns.timeouts import TimeoutKeeper
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.errors import NotReady, StartError
-from otabench.cloud.store.artifact_store import open_private_store, open_store
+from otabench.cloud.store.artifact_store import ArtifactStore, open_private_store, open_store
 from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.image_metadata import load_image_repository_keys
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
+from otabench.proto.job_states import JobState
 from otabench.proto.process_config import CloudConfig
 
 _READINESS_INTERVAL_S: Final = 2.0
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -39,12 +43,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     image_key = load_image_public_key(config.keys_dir)
     root_versions = load_root_versions(config.keys_dir)
     repository_keys = load_image_repository_keys(config.keys_dir)
-    private_store = open_private_store(config.private_store_url, public_url=config.artifact_store)
-    store = open_store(config.artifact_store)
-    try:
-        store.move_private(private_store)
-    except NotReady as error:
-        raise StartError(str(error)) from error
+    store, private_store = _open_stores(config)
     # The stack closes in reverse order: the port first, the database last.
     async with AsyncExitStack() as resources:
         database = open_database(config.database_url)
@@ -84,13 +83,37 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
         )
         resources.push_async_callback(server.stop)
-        readiness = asyncio.create_task(server.report_readiness(database.check, interval_s=_READINESS_INTERVAL_S))
-        resources.callback(readiness.cancel)
-        sending = asyncio.create_task(sender.run())
-        resources.push_async_callback(_end, sending)
+        limits = {JobState(state): limit for state, limit in config.job_timeouts_s.items()}
+        timeouts = TimeoutKeeper(database=database, announcer=announcer, limits=limits)
+        readiness = server.report_readiness(database.check, interval_s=_READINESS_INTERVAL_S)
+        for work in (readiness, sender.run(), timeouts.run()):
+            _keep_running(resources, work)
         # Wake vehicles last, because they check in at once.
         await orchestrator.wake_waiting()
         yield
+
+
+def _open_stores(config: CloudConfig) -> tuple[ArtifactStore, ArtifactStore]:
+    """Return the public store and the private one."""
+    private_store = open_private_store(config.private_store_url, public_url=config.artifact_store)
+    store = open_store(config.artifact_store)
+    try:
+        store.move_private(private_store)
+    except NotReady as error:
+        raise StartError(str(error)) from error
+    return store, private_store
+
+
+def _keep_running(resources: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run the work in a task that ends with the stack."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    resources.push_async_callback(_end, task)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("a task of the control plane has failed: %s", error, exc_info=error)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -35,7 +35,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from otabench.cloud.errors import Conflict, InvalidRequest, NotReady, StartError
 from otabench.cloud.store.schema import SCHEMA_VERSION, Base, SchemaRow
@@ -60,6 +60,9 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         workers = 1 if engine.dialect.name == "sqlite" else _SERVER_WORKERS
+        # With expire_on_commit rows could not be read after the commit, in the event loop's thread.
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        event.listen(self._sessions, "loaded_as_persistent", _hold)
         self._worker = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="database")
 
     async def run(self, work: Callable[[Session], Result]) -> Result:
@@ -76,8 +79,7 @@ class Database:
         """Do the same as ``run``, but in the calling thread."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                # With expire_on_commit rows could not be read after the commit, in the event loop's thread.
-                with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                with self._sessions.begin() as session:
                     return work(session)
             except (DBAPIError, PoolTimeout) as error:
                 refusal = _refusal(error)
@@ -170,6 +172,11 @@ def _make_tables(connection: Connection, display_url: str) -> None:
             )
         _log.info("database %s: migrating the tables from version %d to %d", display_url, version, SCHEMA_VERSION)
         migrate(connection, version=version, target=SCHEMA_VERSION)
+
+
+def _hold(session: Session, row: object) -> None:
+    # A session holds its rows weakly. Without this, ``session.get`` would read a row again that was read a moment before.
+    session.info.setdefault("rows", []).append(row)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

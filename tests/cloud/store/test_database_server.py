@@ -1,0 +1,73 @@
+"""PostgreSQL that restarts, and what SQLite does not refuse; and how many statements the most frequent call takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session
+
+from otabench.cloud.campaigns import check_in
+from otabench.cloud.errors import InvalidRequest, NotReady
+from otabench.cloud.store.database import Database, open_database
+from otabench.cloud.store.schema import VehicleRow
+from otabench.proto import ota_pb2
+from tests.cloud.bench import Vehicle
+from tests.cloud.campaigns.test_replicas import register
+from tests.cloud.postgres import PostgreSQL
+
+
+@pytest.mark.postgresql
+def test_a_server_that_restarts_is_used_again(postgresql: PostgreSQL) -> None:
+    database = open_database(postgresql.new_database())
+    database.run_now(lambda session: session.add(VehicleRow(vin="VIN1")))
+
+    postgresql.stop()
+    try:
+        with pytest.raises(NotReady) as caught:
+            asyncio.run(database.check())
+        assert "SELECT" not in str(caught.value)
+    finally:
+        postgresql.start()
+
+    asyncio.run(database.check())
+    assert database.run_now(lambda session: session.get(VehicleRow, "VIN1")) is not None
+    database.close()
+
+
+@pytest.mark.postgresql
+def test_text_that_the_server_cannot_hold_is_the_callers_fault(postgresql: PostgreSQL) -> None:
+    database = open_database(postgresql.new_database())
+
+    with pytest.raises(InvalidRequest, match="cannot be stored"):
+        database.run_now(lambda session: session.add(VehicleRow(vin="VIN\0")))
+
+    database.close()
+
+
+def test_a_check_in_with_nothing_to_do_takes_few_statements(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cloud.db"
+    vehicle = Vehicle("VIN1")
+    prepared = open_database(url)
+    register(prepared, [vehicle])
+    prepared.close()
+    engine = create_engine(url)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    database = Database(engine)
+    request = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
+
+    def judge(session: Session) -> check_in.CheckInOutcome:
+        return check_in.judge(session, request, now=time.time())
+
+    database.run_now(judge)  # the first report is written
+    statements.clear()
+
+    assert database.run_now(judge).decision == check_in.NO_UPDATE
+
+    # the vehicle, its ECUs, its open job
+    assert len(statements) == 3, statements
+    database.close()
