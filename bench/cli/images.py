@@ -16,7 +16,7 @@ from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDi
 from otabench.bench.cli.running import note
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import FirmwareError, NoRunningBench, UnknownName, WrongUsage
-from otabench.bench.firmware import ecu_facts, images, program_files
+from otabench.bench.firmware import ecu_facts, images, program_files, versions
 from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.firmware.program_files import ProgramDetails
 from otabench.bench.firmware.programs import reading
@@ -163,7 +163,7 @@ def _pack_image(options: PackOptions, file: Path) -> None:
     keys, bench = _keys_and_bench_file(options.keys, options.bench, options.run)
     topology = bench_file.load(bench)
     entry = topology.ecus[options.ecu]
-    images.require_version(ecu_facts.of(topology, options.ecu).versions.rule, options.ecu, options.version)
+    versions.require(ecu_facts.of(topology, options.ecu).versions.rule, options.ecu, options.version)
     details = ImageDetails(
         ecu=options.ecu,
         hardware_id=entry.hardware_id,

@@ -133,14 +133,14 @@ def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:
 
 def _own_version_problems(where: str, ecu: EcuEntry, rule: VersionRule) -> Iterator[Finding]:
     """Return which versions of the bench's own files the cloud would never take."""
-    from otabench.bench.firmware import images  # imgtool is slow to import
+    from otabench.bench.firmware import images, versions  # imgtool is slow to import
 
     try:
         if ecu.former_image is not None:
-            images.require_version(rule, "former_image", ecu.former_image.version)
+            versions.require(rule, "former_image", ecu.former_image.version)
         if ecu.kind == "simulated":
             for place, version in enumerate(images.BENCH_VERSIONS):
-                images.generated_version(rule, "generated firmware", version, place=place)
+                versions.generated(rule, "generated firmware", version, place=place)
     except BenchError as error:
         remedy = "state the versions of this ECU in its flash profile (versions: {order: …})"
         yield fail(where, str(error), remedy)

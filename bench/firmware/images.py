@@ -25,8 +25,11 @@ from typing import Final
 
 from otabench.bench.errors import FirmwareError, UnknownName, WrongUsage
 from otabench.bench.firmware import ecu_facts, program_files, synthetic
-from otabench.bench.firmware.program_files import PackedProgram, ProgramDetails
+from otabench.bench.firmware import versions as firmware_versions
+from otabench.bench.firmware.program_files import ProgramDetails
+from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.topology.model import Topology
+from otabench.bench.uds.flash_profiles import ProfileFacts
 from otabench.proto import image_format
 from otabench.proto.image_format import (
     MAX_DEPENDENCIES,
@@ -40,7 +43,7 @@ from otabench.proto.image_format import (
 from otabench.proto.key_kinds import describe as describe_key
 from otabench.proto.program_format import NotAProgram, ProgramFormat, recognize
 from otabench.proto.uptane import PayloadCustom
-from otabench.proto.version_order import SEMVER, VersionOrder, VersionRule, path_part
+from otabench.proto.version_order import SEMVER, VersionOrder, path_part
 
 HEADER_SIZE: Final = 0x200
 SLOT_SIZE_BYTES: Final = 0x100000
@@ -131,22 +134,12 @@ def build(
             raise UnknownName("ECU", name, topology.ecus, where="in the bench file")
         dependencies = parse_requirements(requires, ecu=name, topology=topology)
         facts = ecu_facts.of(topology, name)
+        if dependencies and facts.payload == "raw":
+            raise WrongUsage(f"--requires: {name} takes program files, which do not have it; name other ECUs by --ecu")
         for place, version in enumerate(versions):
             if facts.payload == "raw":
-                details = ProgramDetails(
-                    name,
-                    entry.hardware_id,
-                    generated_version(facts.versions.rule, name, version, place=place),
-                    facts.versions.rule,
-                    address=facts.address,
-                    driver_address=facts.driver_address,
-                )
-                out = out_dir / f"{entry.hardware_id}-{path_part(version)}.hex"
-                binary = _contents_of_any_version(
-                    name, entry.hardware_id, size_bytes or entry.image_size_bytes, version
-                )
-                made.setdefault(name, {})[version] = program_file(
-                    program_files.write_synthetic(binary, details, out=out), details
+                made.setdefault(name, {})[version] = _build_program(
+                    name, entry, facts, version=version, place=place, size_bytes=size_bytes, out_dir=out_dir
                 )
                 continue
             made.setdefault(name, {})[version] = pack(
@@ -160,38 +153,46 @@ def build(
     return made
 
 
+def _build_program(
+    ecu: str,
+    entry: EcuEntry,
+    facts: ProfileFacts,
+    *,
+    version: str,
+    place: int,
+    size_bytes: int | None,
+    out_dir: Path,
+) -> FirmwareFile:
+    """Return a generated program file for an ECU that is no MCUboot target."""
+    rule = facts.versions.rule
+    details = ProgramDetails(
+        ecu,
+        entry.hardware_id,
+        firmware_versions.generated(rule, ecu, version, place=place),
+        rule,
+        address=facts.address,
+        driver_address=facts.driver_address,
+    )
+    binary = _contents_of_any_version(ecu, entry.hardware_id, size_bytes or entry.image_size_bytes, version)
+    out = out_dir / f"{entry.hardware_id}-{path_part(version)}.hex"
+    packed = program_files.write_synthetic(binary, details, out=out)
+    return FirmwareFile(
+        ecu=ecu,
+        hardware_id=details.hardware_id,
+        version=details.version,
+        path=packed.path,
+        length_bytes=packed.length_bytes,
+        security_counter=0,
+        payload=packed.statement.payload,
+    )
+
+
 def _contents(ecu: str, hardware_id: str, *, size_bytes: int, version: str) -> bytes:
     parsed = parse_version(version)
     try:
         return synthetic.build(hardware_id, size_bytes=size_bytes, version=parsed)
     except ValueError as error:
         raise FirmwareError(f"firmware of {ecu}: {error}") from error
-
-
-def generated_version(rule: VersionRule, ecu: str, version: str, *, place: int) -> str:
-    """Return the version of generated firmware: the one that is asked for, or of a list the one at the same place.
-
-    Raises:
-        WrongUsage: the ECU does not have such a version.
-    """
-    if rule.order is not VersionOrder.LIST or version in rule.known:
-        require_version(rule, ecu, version)
-        return version
-    if place >= len(rule.known):
-        raise WrongUsage(f"{ecu}: its flash profile lists {len(rule.known)} versions, too few for generated firmware")
-    return rule.known[place]
-
-
-def require_version(rule: VersionRule, ecu: str, version: str) -> None:
-    """Refuse a version that an ECU's software cannot have, before the cloud does.
-
-    Raises:
-        WrongUsage: it does not fit the order of this ECU's versions.
-    """
-    try:
-        rule.check(version)
-    except ValueError as error:
-        raise WrongUsage(f"{ecu}: {error} (its versions have the order {rule.order})") from error
 
 
 def _contents_of_any_version(ecu: str, hardware_id: str, size_bytes: int, version: str) -> bytes:
@@ -201,19 +202,6 @@ def _contents_of_any_version(ecu: str, hardware_id: str, size_bytes: int, versio
     except WrongUsage:
         # The generator builds releases of MCUboot's versions only.
         return program_files.varied(_contents(ecu, hardware_id, size_bytes=size_bytes, version="1.0.0"), version)
-
-
-def program_file(packed: PackedProgram, details: ProgramDetails) -> FirmwareFile:
-    """Return a program file on disk as one of the bench's firmware."""
-    return FirmwareFile(
-        ecu=details.ecu,
-        hardware_id=details.hardware_id,
-        version=details.version,
-        path=packed.path,
-        length_bytes=packed.length_bytes,
-        security_counter=0,
-        payload=packed.statement.payload,
-    )
 
 
 def parse_requirements(texts: Sequence[str], *, ecu: str, topology: Topology) -> tuple[Dependency, ...]:

@@ -116,6 +116,8 @@ def test_the_bench_makes_program_files_for_an_ecu_that_takes_them(tmp_path: Path
         assert binary[0x20:0x30].rstrip(b"\0").decode() == version
         binaries.append(binary)
     assert binaries[0] != binaries[1]
+    with pytest.raises(WrongUsage, match="--requires: adas takes program files"):
+        images.build(topology, keys_dir=tmp_path, out_dir=tmp_path, ecus=("adas",), requires=("engine>=1.0.0",))
 
 
 def test_generated_firmware_has_the_versions_of_a_profile_s_list(tmp_path: Path) -> None:
