@@ -33,6 +33,8 @@ QUICK = {
     "for_s: 2.0": "for_s: 0.05",
     "deaf_s: 0.5": "deaf_s: 0.05",
     "every_s: 0.5": "every_s: 0.02",
+    "transfer_p2_s: 60.0": "transfer_p2_s: 1.0",
+    "pause_s: 5.0": "pause_s: 0.05",
     "deaf_s: 0.2": "deaf_s: 0.02",
     "deaf_s: 1.0": "deaf_s: 0.05",
 }
