@@ -27,6 +27,7 @@ from otabench.ecu_firmware_sim.factory import open_state, provision
 from otabench.ecu_firmware_sim.faults import parse
 from otabench.ecu_firmware_sim.flash.layout import SLOT_WINDOW, FlashLayout
 from otabench.ecu_firmware_sim.runtime.lifecycle import Mode
+from otabench.proto import private_files
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.ecu_firmware_sim.factory import SECRET, Keys, key_for
@@ -150,7 +151,7 @@ class Rig:
         self.line = line
         self.keys = keys
         key_file = folder / "engine.x25519"
-        key_file.write_text(bytes(KEY).hex())
+        private_files.write(key_file, bytes(KEY).hex())
         config = make_config(
             folder,
             keys,

@@ -17,7 +17,8 @@ from tests.bench.gateway.director import Artifact, Director
 VIN = "W0TABENCH00000001"
 JOB = "job-1"
 COURSE = ["CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
-START = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=90)
+"""The metadata are valid for an hour from then, so they have expired now. Certificates are valid from an hour ago."""
 IDENTITY: dict[str, Any] = {
     "serial": "ENG-1",
     "hardware_id": "engine-mcu-a",

@@ -22,7 +22,7 @@ from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, PlannedEcu, re
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.errors import EcuRefused
-from otabench.proto import image_format
+from otabench.proto import image_format, private_files
 from otabench.proto.trace import TraceWriter, read
 from tests.bench.gateway.flashing.test_flashing_ecu import multicast
 from tests.bench.gateway.real_ecu import RealEcu
@@ -145,7 +145,7 @@ def test_an_ecu_without_a_key_is_told_from_a_wrong_address(tmp_path: Path, keys:
 
 def test_a_real_ecu_takes_encrypted_files_and_says_why_it_takes_one_not(tmp_path: Path, keys: Keys) -> None:
     key_file = tmp_path / "engine.x25519"
-    key_file.write_text(bytes(KEY).hex() + "\n")
+    private_files.write(key_file, bytes(KEY).hex() + "\n")
     with real_engine(tmp_path, keys, decryption_key=key_file) as engine, vehicle_of(tmp_path, engine) as vehicle:
         full = replace(engine.image(), is_encrypted=True)
         good, wrong = (seal(engine.new, key.public_key).data for key in (KEY, PrivateKey.generate()))
