@@ -49,7 +49,8 @@ class ManifestEntry:
     manifest_version: int
     job_id: str
     length: int
-    sha256: str
+    hashes: Mapping[str, str]
+    """Hexadecimal digests by algorithm; SHA-256 is among them."""
     custom: TargetCustom
     vehicle_versions: Mapping[int, ImageVersion]
     """The versions that the vehicle will run, by image number."""
@@ -113,10 +114,9 @@ def accept(
         raise ManifestRefused(
             CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"
         )
-    sha256 = target.hashes.get("sha256")
-    if sha256 is None:
+    if "sha256" not in target.hashes:
         raise ManifestRefused(refused, "the target has no SHA-256")
-    return ManifestEntry(targets.version, vehicle.job_id, target.length, sha256, custom, vehicle.versions())
+    return ManifestEntry(targets.version, vehicle.job_id, target.length, target.hashes, custom, vehicle.versions())
 
 
 def announced_job_id(data: bytes) -> str | None:

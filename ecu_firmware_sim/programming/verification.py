@@ -28,8 +28,21 @@ from otabench.proto import image_format
 from otabench.proto.image_format import Image, ImageFormatError, ImageVersion
 from otabench.proto.uptane import PatchCustom
 
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _TAIL_BYTES: Final = 16
 """An image ends in a signature, so that as many erased bytes at its end mean that they were never programmed."""
+
+
+def _require_hashes(entry: ManifestEntry, content: memoryview) -> None:
+    """Raise ImageRefused unless the image has every hash that the Targets list (Uptane: all of them, not one)."""
+    for algorithm, stated in entry.hashes.items():
+        if algorithm not in _HASHES:
+            raise ImageRefused(CheckStatus.MANIFEST_REFUSED, f"the manifest's hash {algorithm} cannot be computed here")
+        if hashlib.new(algorithm, content).hexdigest() != stated:
+            raise ImageRefused(
+                CheckStatus.DIGEST_DIFFERS,
+                f"the image's {algorithm.upper().replace('SHA', 'SHA-')} differs from the manifest's",
+            )
 
 
 def _require_same_facts(entry: ManifestEntry, image: Image) -> None:
@@ -109,8 +122,7 @@ class Verification:
         # Cut short is a status of its own: a tester sees that it has to transfer again, not that the image is wrong.
         if self.readable_image(slot) is None or self._is_cut_short(offset, entry.length):
             raise ImageRefused(CheckStatus.NO_IMAGE, "the slot holds no complete image")
-        if hashlib.sha256(flash.view(offset, entry.length)).hexdigest() != entry.sha256:
-            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image's SHA-256 differs from the manifest's")
+        _require_hashes(entry, flash.view(offset, entry.length))
         image = self.require_bootable(slot)
         # The Targets' digest ends at the length that they name: an image that reaches further has bytes the Director never named.
         if image.total_size > entry.length:

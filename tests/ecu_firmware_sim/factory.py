@@ -156,6 +156,8 @@ class Manifest:
     hardware_id: str = HARDWARE_ID
     image_version: str = ""
     """Empty: the image's own."""
+    other_hashes: dict[str, str] = field(default_factory=dict)
+    """Beside SHA-256, by algorithm."""
     release_counter: int | None = None
     """None: the image's own."""
     job_id: str = "job-1"
@@ -179,7 +181,9 @@ class Manifest:
         ]
         vehicle = {"vin": self.vin, "job_id": self.job_id, "campaign_id": "campaign-1", "vehicle": promised}
         entry = TargetsEntry(path, self.image, custom)
-        return sign(make_targets([entry], custom=vehicle, version=self.version, expires=_later()), signer)
+        targets = make_targets([entry], custom=vehicle, version=self.version, expires=_later())
+        targets.targets[path].hashes |= self.other_hashes
+        return sign(targets, signer)
 
     def _facts(self) -> tuple[str, int]:
         try:

@@ -304,6 +304,9 @@ def _verify(path: Path, file: RemoteFile) -> None:
         length = os.fstat(content.fileno()).st_size
         if length != file.length:
             raise _WrongContent(f"has {length} bytes, the manifest requires {file.length}")
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    if digest != file.sha256:
-        raise _WrongContent(f"SHA-256 is {digest}, the manifest requires {file.sha256}")
+        for algorithm, required in (("sha256", file.sha256), *file.other_hashes):
+            content.seek(0)
+            digest = hashlib.file_digest(content, algorithm).hexdigest()
+            if digest != required:
+                name = algorithm.upper().replace("SHA", "SHA-", 1)
+                raise _WrongContent(f"{name} is {digest}, the manifest requires {required}")

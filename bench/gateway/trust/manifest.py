@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ from otabench.proto.uptane import (
 )
 from otabench.proto.version_order import SEMVER, VersionRule
 
+COMPUTABLE_HASHES: Final = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,6 +75,8 @@ class RemoteFile:
     path: str
     length: int
     sha256: str
+    other_hashes: tuple[tuple[str, str], ...] = ()
+    """Further digests that it must have: algorithm and hexadecimal digits."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def _planned(
         raise ManifestRefused(
             f"it names ECU serial {custom.ecu_serial}, which this vehicle does not have", kind=RefusalKind.UNKNOWN_ECU
         )
-    # TUF allows other hash algorithms. This vehicle requires SHA-256, whatever else is listed.
+    # This vehicle requires SHA-256. Uptane requires that a file has every other hash that is listed, too.
     hashes = entry.get("hashes")
     sha256 = hashes.get("sha256") if isinstance(hashes, dict) else None
     patch = custom.patch
@@ -258,7 +261,7 @@ def _planned(
         hardware_id=custom.hardware_id,
         version=custom.version,
         release_counter=custom.release_counter,
-        image=_file(path, entry.get("length"), sha256),
+        image=replace(_file(path, entry.get("length"), sha256), other_hashes=_other_hashes(path, hashes)),
         patch=None
         if patch is None
         else PlannedPatch(_facts(patch.encryption or patch), base_version=patch.base_version),
@@ -266,6 +269,17 @@ def _planned(
         encrypted_image=_facts(custom.encryption) if custom.encryption is not None else None,
         payload=custom.payload,
     )
+
+
+def _other_hashes(path: str, hashes: object) -> tuple[tuple[str, str], ...]:
+    """Return the hashes beside SHA-256. Refuse one that cannot be computed: it would count as right unseen."""
+    others = {name: digest for name, digest in hashes.items() if name != "sha256"} if isinstance(hashes, dict) else {}
+    for name in others:
+        if name not in COMPUTABLE_HASHES:
+            raise ManifestRefused(
+                f"{path}: its hash {name} cannot be computed here", kind=RefusalKind.MALFORMED_METADATA
+            )
+    return tuple(sorted(others.items()))
 
 
 def _facts(custom: EncryptionCustom | PatchCustom) -> RemoteFile:

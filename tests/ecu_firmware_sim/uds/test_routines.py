@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -80,6 +81,12 @@ def test_check_memory_06_manifest_for_another_vehicle_or_ecu(
     ecu: Bench, new_image: bytes, vin: str, serial: str
 ) -> None:
     assert check_status(ecu, new_image, manifest=Manifest(new_image, vin=vin, serial=serial)) == 6
+
+
+def test_check_memory_02_or_06_one_of_several_hashes_is_wrong(ecu: Bench, new_image: bytes) -> None:
+    right = {"sha512": hashlib.sha512(new_image).hexdigest()}
+    for hashes, status in (({"sha512": "0" * 128}, 2), ({"sha1": "0" * 40}, 6), (right, 0)):
+        assert check_status(ecu, new_image, manifest=Manifest(new_image, other_hashes=hashes)) == status
 
 
 @pytest.mark.parametrize("facts", [{"image_version": "9.9.9"}, {"release_counter": 9}, {"image_version": "none"}])

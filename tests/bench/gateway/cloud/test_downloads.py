@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,16 @@ def test_a_file_that_changed_on_disk_is_downloaded_again(tmp_path: Path) -> None
     (tmp_path / "downloads" / FILE.sha256).write_bytes(CONTENT[:-1] + b"x")
     server = _run(tmp_path, _fetched())
     assert len(server.requests) == 1
+
+
+def test_every_hash_of_the_manifest_counts(tmp_path: Path) -> None:
+    async def story(server: ArtifactServer, downloader: Downloader) -> None:
+        for digest, says in ((hashlib.sha512(CONTENT).hexdigest(), ""), ("0" * 128, "SHA-512 is")):
+            file = replace(FILE, other_hashes=(("sha512", digest),))
+            with pytest.raises(DownloadRefused, match=says) if says else nullcontext():
+                await downloader.fetch(file, base_url=server.base_url, on_bytes=lambda _: None)
+
+    _run(tmp_path, story)
 
 
 @pytest.mark.parametrize("fault", [Fault.DIES, Fault.STALLS])
