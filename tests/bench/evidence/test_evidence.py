@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, package
 from otabench.bench.evidence.verify import PinnedRoots, derived_parts, verify
 from otabench.cloud.trust.tls import CertificateAuthority
-from tests.bench.evidence.run_folder import JOB, START, VIN, Run, make_run
+from tests.bench.evidence.run_folder import JOB, VIN, Run, make_run
 
-MADE_AT = START.timestamp() + 3600
+MADE_AT = time.time()
+"""Within the validity of the certificates, which are made in the tests. The metadata have expired long since by then."""
 
 
 @pytest.fixture(scope="module")
