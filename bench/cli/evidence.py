@@ -42,12 +42,16 @@ def verify(
         Path, typer.Option("--director-root", metavar="ROOT", help="The Director's root.json that was pinned.")
     ],
     ca: Annotated[Path, typer.Option("--ca", metavar="CA", help="The CA of the vehicles' certificates, PEM.")],
+    image_root: Annotated[
+        Path | None,
+        typer.Option("--image-root", metavar="ROOT", help="The Image repository's root.json that was pinned, if any."),
+    ] = None,
 ) -> None:
     """Check an evidence file with the pinned roots alone.
 
     Exit status: 0 everything fits; 1 something does not, and the first such thing is named.
     """
-    roots = verifying.read_roots(director_root, ca)
+    roots = verifying.read_roots(director_root, ca, image_root)
     failed = False
     for check in verifying.verify(file, roots):
         failed = bool(check.problem)

@@ -103,22 +103,23 @@ def _vehicle(run: Path) -> bytes:
 
 
 def _metadata(run: Path, job_id: str) -> dict[str, bytes]:
-    """Return the metadata that the gateway trusts, as bytes, if it is that of the job."""
-    folder = run / "state" / "gateway" / "director"
+    """Return the metadata that the gateway trusts, of both repositories, as bytes, if they are those of the job."""
+    state = run / "state" / "gateway"
     try:
         found = {
-            f"metadata/director/{path.relative_to(folder)}": path.read_bytes()
+            f"metadata/{path.relative_to(state)}": path.read_bytes()
+            for folder in (state / "director", state / "image")
             for path in sorted(folder.rglob("*.json"))
             if path.is_file() and not path.is_symlink()
         }
         named = json.loads(found[document.TARGETS])["signed"][MANIFEST_CUSTOM_KEY]["job_id"]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise BenchError(
-            f"{folder}: the gateway holds no verified metadata; evidence needs a job whose manifest was accepted"
+            f"{state}: the gateway holds no verified metadata; evidence needs a job whose manifest was accepted"
         ) from error
     if named != job_id:
         raise BenchError(
-            f"{folder}: the metadata there is that of {named}, which came after {job_id}; take evidence before the next job"
+            f"{state}: the metadata there is that of {named}, which came after {job_id}; take evidence before the next job"
         )
     return found
 

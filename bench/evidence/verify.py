@@ -1,10 +1,10 @@
-"""Judge an evidence file with nothing but the pinned roots: the Director's Root and the CA of the vehicles' certificates.
+"""Judge an evidence file with nothing but the pinned roots: both repositories' Roots and the CA of the vehicles' certificates.
 
 Checks, in this order; the first that fails is named, and nothing after it is believed:
 
 1. *file*: the parts are those of the manifest, byte for byte.
 2. *signature*: a certificate of the pinned CA, made out to this vehicle, signed the manifest.
-3. *metadata*: the Director's metadata verify from the pinned Root, as they did when the gateway accepted them.
+3. *metadata*: the metadata of both repositories verify from their pinned Roots, as they did when the gateway accepted them, and agree.
 4. *facts*: evidence.json, its schema and the page follow from the other parts.
 5. *course*: the job went through allowed states to an end, the driver consented before anything was downloaded, and the conditions held
    before anything was activated.
@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from otabench.bench.errors import BenchError
-from otabench.bench.evidence import collect, document, page
+from otabench.bench.evidence import collect, document, page, repositories
 from otabench.bench.evidence.document import Evidence, NotDerivable, Parts
 from otabench.bench.evidence.package import NotEvidence, Package, read
 from otabench.proto.job_states import JobState, is_allowed, is_final
@@ -55,6 +55,8 @@ class PinnedRoots:
 
     director_root: bytes
     ca: bytes
+    image_root: bytes | None = None
+    """None: the vehicle has no Image repository."""
 
 
 def derived_parts(parts: Parts) -> dict[str, bytes]:
@@ -105,14 +107,15 @@ def verify(path: Path, roots: PinnedRoots) -> Iterator[Check]:
         yield Check(name)
 
 
-def read_roots(director_root: Path, ca: Path) -> PinnedRoots:
+def read_roots(director_root: Path, ca: Path, image_root: Path | None = None) -> PinnedRoots:
     """Read the pinned roots.
 
     Raises:
         BenchError: a file cannot be read.
     """
     try:
-        return PinnedRoots(director_root.read_bytes(), ca.read_bytes())
+        image = None if image_root is None else image_root.read_bytes()
+        return PinnedRoots(director_root.read_bytes(), ca.read_bytes(), image)
     except OSError as error:
         raise BenchError(
             f"{error.filename}: {error.strerror}; it was handed over with the keys of the vehicle"
@@ -149,28 +152,26 @@ def _check_signature(package: Package, evidence: Evidence, roots: PinnedRoots) -
 
 
 def _check_metadata(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
-    from tuf.api.exceptions import RepositoryError
-    from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
-    from tuf.ngclient.config import EnvelopeType
-
-    folder = "metadata/director/"
-    name = "the pinned Root"
+    at = document.reference_time(evidence)
+    has_image = any(name.startswith(repositories.IMAGE) for name in parts)
     try:
-        trusted = TrustedMetadataSet(roots.director_root, EnvelopeType.METADATA)
-        # Expiry is judged by the time at which the gateway accepted the metadata. A year later they have all expired.
-        trusted.reference_time = document.reference_time(evidence)
-        while (name := f"{folder}root_history/{trusted.root.version + 1}.root.json") in parts:
-            trusted.update_root(parts[name])
-        for role in ("timestamp", "snapshot", "targets"):
-            name = f"{folder}{role}.json"
-            getattr(trusted, f"update_{role}")(parts[name])
-    except KeyError as error:
-        raise Refused(f"{error.args[0]} is missing") from error
-    except (RepositoryError, ValueError) as error:
-        raise Refused(f"{name} does not verify from the pinned Root: {' '.join(str(error).split())[:200]}") from error
-    custom: dict[str, Any] = trusted.targets.unrecognized_fields[MANIFEST_CUSTOM_KEY]
+        director = repositories.verify(parts, repositories.DIRECTOR, root=roots.director_root, at=at)
+        if has_image and roots.image_root is None:
+            raise Refused("there are metadata of an Image repository, and its Root was not given (--image-root)")
+        if not has_image and roots.image_root is not None:
+            raise Refused("the metadata of the Image repository are missing")
+        images = (
+            repositories.verify(parts, repositories.IMAGE, root=roots.image_root, at=at) if roots.image_root else []
+        )
+    except repositories.NotTrusted as error:
+        raise Refused(str(error)) from error
+    custom: dict[str, Any] = director[0].unrecognized_fields[MANIFEST_CUSTOM_KEY]
     if custom.get("vin") != evidence.vin:
         raise Refused(f"the metadata are those of the vehicle {custom.get('vin')}")
+    for path, target in director[0].targets.items() if has_image else ():
+        listed = repositories.find(images, path)
+        if listed is None or (listed.length, listed.hashes) != (target.length, target.hashes):
+            raise Refused(f"the Image repository does not list {path} as the Director states it")
 
 
 def _check_facts(parts: Parts) -> None:

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # its public name
+
 from otabench.bench.evidence.package import Signer
 from otabench.bench.evidence.verify import PinnedRoots
 from otabench.cloud.trust.tls import CertificateAuthority
 from tests.bench.gateway.director import Artifact, Director
+from tests.bench.gateway.trust.tuf_repository import TufRepository
 
 VIN = "W0TABENCH00000001"
 JOB = "job-1"
@@ -34,12 +37,13 @@ class Run:
 
     folder: Path
     director: Director = field(default_factory=Director)
+    images: TufRepository = field(default_factory=lambda: TufRepository(consistent=False))
     authority: CertificateAuthority = field(default_factory=CertificateAuthority)
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def roots(self) -> PinnedRoots:
-        return PinnedRoots(self.director.root(), self.authority.issued.certificate)
+        return PinnedRoots(self.director.root(), self.authority.issued.certificate, self.images.first_root)
 
     def signer(self, *, vin: str = VIN, unit: str = "vehicle", authority: CertificateAuthority | None = None) -> Signer:
         """Return a signer with a certificate of the bench's CA, or of another one."""
@@ -94,6 +98,13 @@ def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = l
     for name, content in bundle.items():
         (metadata / name).write_bytes(content)
     (metadata / "root_history/1.root.json").write_bytes(run.director.root())
+    entry = json.loads(bundle["targets.json"])["signed"]["targets"]["images/x"]
+    run.images.targets["targets"].targets["images/x"] = TargetFile.from_dict(entry, "images/x")
+    run.images.publish()
+    for name, content in run.images.files.items():
+        path = folder / "state/gateway/image" / (f"root_history/{name}" if name.endswith(".root.json") else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     _tell(run)
     change(run.events)
     trace = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in run.events)

@@ -6,6 +6,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,36 @@ def test_another_signer_is_refused(
 
 
 def test_other_roots_refuse_it(run: Run, parts: dict[str, bytes], tmp_path: Path) -> None:
-    path = written(tmp_path, parts, run.signer())
-    other = Run(tmp_path)
-    assert result(path, PinnedRoots(other.director.root(), run.roots.ca)) == (
-        "metadata",
-        result(path, PinnedRoots(other.director.root(), run.roots.ca))[1],
-    )
-    assert "timestamp.json does not verify" in result(path, PinnedRoots(other.director.root(), run.roots.ca))[1]
-    assert result(path, PinnedRoots(run.roots.director_root, b"no PEM"))[0] == "signature"
-    assert "was not valid at" in result(written(tmp_path, parts, run.signer(), made_at=0.0), run.roots)[1]
+    path, roots, other = written(tmp_path, parts, run.signer()), run.roots, Run(tmp_path)
+    for changed, check, problem in (
+        (
+            replace(roots, director_root=other.director.root()),
+            "metadata",
+            "metadata/director/timestamp.json does not verify",
+        ),
+        (
+            replace(roots, image_root=other.images.first_root),
+            "metadata",
+            "metadata/image/timestamp.json does not verify",
+        ),
+        (replace(roots, image_root=None), "metadata", "its Root was not given (--image-root)"),
+        (replace(roots, ca=b"no PEM"), "signature", "the pinned CA is not a certificate"),
+    ):
+        name, found = result(path, changed)
+        assert (name, problem in found) == (check, True), found
+    assert "was not valid at" in result(written(tmp_path, parts, run.signer(), made_at=0.0), roots)[1]
+
+
+def test_an_image_that_the_image_repository_does_not_list_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    run.images.targets["targets"].targets.clear()
+    run.images.publish()
+    for name, content in run.images.files.items():
+        if not name.endswith(".root.json"):
+            (run.folder / "state/gateway/image" / name).write_bytes(content)
+    sources = collect.parts_of(run.folder, JOB)
+    found = result(written(tmp_path, {**sources, **derived_parts(sources)}, run.signer()), run.roots)
+    assert found == ("metadata", "the Image repository does not list images/x as the Director states it")
 
 
 def without(name: str, **fields: Any) -> Callable[[list[dict[str, Any]]], None]:
