@@ -61,6 +61,14 @@ def find(targets: Sequence[Targets], path: str) -> TargetFile | None:
     return next((each.targets[path] for each in targets if path in each.targets), None)
 
 
+def agree(one: TargetFile, other: TargetFile) -> bool:
+    """Return whether two repositories state the same file: its length, and every hash that both of them state."""
+    common = one.hashes.keys() & other.hashes.keys()
+    return (
+        one.length == other.length and bool(common) and all(one.hashes[each] == other.hashes[each] for each in common)
+    )
+
+
 def _delegated(parts: Mapping[str, bytes], folder: str) -> list[str]:
     own = {f"{folder}{role}.json" for role in _TOP_LEVEL}
     return [

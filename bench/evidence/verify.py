@@ -170,7 +170,7 @@ def _check_metadata(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> Non
         raise Refused(f"the metadata are those of the vehicle {custom.get('vin')}")
     for path, target in director[0].targets.items() if has_image else ():
         listed = repositories.find(images, path)
-        if listed is None or (listed.length, listed.hashes) != (target.length, target.hashes):
+        if listed is None or not repositories.agree(listed, target):
             raise Refused(f"the Image repository does not list {path} as the Director states it")
 
 
