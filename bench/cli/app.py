@@ -115,6 +115,18 @@ EVIDENCE = Group(
         ),
     ],
 )
+AUDIT = Group(
+    "audit",
+    "The cloud's audit log: who did what.",
+    [
+        Lazy(
+            "verify",
+            "Check that no line was changed, removed or cut off.",
+            lambda: import_module("otabench.bench.cli.audit").verify,
+        ),
+        Lazy("show", "Show who did what, one line each.", lambda: import_module("otabench.bench.cli.audit").show),
+    ],
+)
 PROFILE = Group(
     "profile",
     "Flash profiles whose sequences are data.",
@@ -182,6 +194,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
     Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
     EVIDENCE,
+    AUDIT,
     RUNS,
     FIRMWARE,
     PROFILE,

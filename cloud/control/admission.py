@@ -12,14 +12,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from otabench.cloud.control.answering import Context, peer_of, refusals_as_status
+from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.quotas import OPERATOR, VEHICLE, Quota, Quotas
-from otabench.cloud.errors import InvalidRequest
+from otabench.cloud.errors import InvalidRequest, NotPermitted
 from otabench.proto import message_limits as limits
 from otabench.proto import ota_pb2
 
@@ -27,6 +29,7 @@ _OPERATOR_PREFIX: Final = f"/{ota_pb2.DESCRIPTOR.services_by_name['Operator'].fu
 _VEHICLE_PREFIX: Final = f"/{ota_pb2.DESCRIPTOR.services_by_name['ControlPlane'].full_name}/"
 _BYTES_PER_TOKEN: Final = 16 * 1024
 """A large message costs more of a vehicle's bucket than a small one."""
+_EVERYBODY: Final = "everybody (no TLS)"
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Context], Awaitable[Any]]
@@ -47,11 +50,13 @@ class Admission(grpc.aio.ServerInterceptor):
 
     Args:
         tls: whether callers have certificates.
+        auditor: records calls that have ended.
         quotas: how often each may call.
     """
 
-    def __init__(self, *, tls: bool, quotas: Quotas | None = None) -> None:
+    def __init__(self, *, tls: bool, auditor: Auditor, quotas: Quotas | None = None) -> None:
         self._tls = tls
+        self._auditor = auditor
         self._quotas = quotas or Quotas(clock=time.monotonic)
 
     async def intercept_service(
@@ -76,16 +81,19 @@ class Admission(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, serve: Handler) -> Handler:
         async def admitted(received: _Received, context: Context) -> Any:
-            async with refusals_as_status(context, method):
+            note = partial(self._record, method, received, context)
+            async with refusals_as_status(context, method, note):
                 caller, quota, cost = self._count(context, received)
                 with self._quotas.admitted(caller, quota, cost=cost):
-                    return await serve(_message(method, received), context)
+                    answer = await serve(_message(method, received), context)
+                note(grpc.StatusCode.OK, "", answer=answer)
+                return answer
 
         return admitted
 
     def _stream(self, method: str, serve: StreamHandler) -> StreamHandler:
         async def admitted(received: _Received, context: Context) -> AsyncIterator[Any]:
-            async with refusals_as_status(context, method):
+            async with refusals_as_status(context, method, partial(self._record, method, received, context)):
                 caller, quota, cost = self._count(context, received)
                 with self._quotas.admitted(caller, quota, cost=cost):
                     async for answer in serve(_message(method, received), context):
@@ -93,14 +101,34 @@ class Admission(grpc.aio.ServerInterceptor):
 
         return admitted
 
+    def _record(
+        self,
+        method: str,
+        received: _Received,
+        context: Context,
+        code: grpc.StatusCode,
+        detail: str,
+        *,
+        answer: Message | None = None,
+    ) -> None:
+        caller = _name_of(context, tls=self._tls)
+        self._auditor.record(method, who=caller, request=received.message, answer=answer, code=code, detail=detail)
+
     def _count(self, context: Context, received: _Received) -> tuple[str, Quota, float]:
         caller = peer_of(context, tls=self._tls)
         # Without TLS the port is on loopback, and one caller is everybody: the operator's quota.
         if caller is None:
-            return "everybody (no TLS)", OPERATOR, 1.0
+            return _EVERYBODY, OPERATOR, 1.0
         if caller.unit == "operator":
             return str(caller), OPERATOR, 1.0
         return str(caller), VEHICLE, 1.0 + received.length / _BYTES_PER_TOKEN
+
+
+def _name_of(context: Context, *, tls: bool) -> str:
+    try:
+        return str(peer_of(context, tls=tls) or _EVERYBODY)
+    except NotPermitted:
+        return "unreadable certificate"
 
 
 def _decoder(method: str, decode: Callable[[bytes], Message]) -> Callable[[bytes], _Received]:

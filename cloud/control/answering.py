@@ -7,7 +7,7 @@ the cloud: it is logged, and its text stays here, because it may contain SQL or 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -27,23 +27,33 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @asynccontextmanager
 async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
-    """Run the block as an operator's call. End the call with a status if the caller is not an operator or the block raises RequestError."""
-    async with refusals_as_status(context):
-        require_operator(peer_of(context, tls=tls))
-        yield
+    """Run the block as an operator's call.
+
+    Raises:
+        NotPermitted: the caller is not an operator.
+    """
+    require_operator(peer_of(context, tls=tls))
+    yield
 
 
 @asynccontextmanager
 async def vehicle_call(context: Context, vin: str, *, tls: bool) -> AsyncIterator[None]:
-    """Run the block as a vehicle's call. End the call with a status if the caller is not that vehicle or the block raises RequestError."""
-    async with refusals_as_status(context):
-        require_vehicle(peer_of(context, tls=tls), vin)
-        yield
+    """Run the block as a vehicle's call.
+
+    Raises:
+        NotPermitted: the caller is not that vehicle.
+    """
+    require_vehicle(peer_of(context, tls=tls), vin)
+    yield
 
 
 @asynccontextmanager
-async def refusals_as_status(context: Context, method: str = "") -> AsyncIterator[None]:
+async def refusals_as_status(
+    context: Context, method: str, on_refusal: Callable[[grpc.StatusCode, str], None]
+) -> AsyncIterator[None]:
     """End the call with a status if the block raises RequestError, and log the refusal in one line.
+
+    ``on_refusal`` is called with status and reason before the caller has the answer, so that a crash does not lose it.
 
     The trailing metadata has the pause after which a caller that called too often may call again (gRFC A6: server pushback).
     """
@@ -52,17 +62,20 @@ async def refusals_as_status(context: Context, method: str = "") -> AsyncIterato
     except RequestError as error:
         # The detail becomes a header, in which line breaks are not allowed.
         detail = " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS]
-        _log.warning("refused: %s", printable(" ".join(filter(None, (method, error.code, detail)))))
+        _log.warning("refused: %s", printable(f"{method} {error.code} {detail}"))
+        code = grpc.StatusCode[error.code]
+        on_refusal(code, detail)
         trailing: tuple[tuple[str, str], ...] = ()
         if isinstance(error, TooManyCalls):
             trailing = ((RETRY_PUSHBACK_KEY, str(int(error.retry_after_s * 1000) + 1)),)
         # abort raises.
-        await context.abort(grpc.StatusCode[error.code], detail, trailing)
+        await context.abort(code, detail, trailing)
     except grpc.aio.AbortError:
         # The call has its status already.
         raise
     except Exception:  # noqa: BLE001 (gRPC would send the exception's text to the caller)
         _log.exception("a call ends with INTERNAL")
+        on_refusal(grpc.StatusCode.INTERNAL, "")
         await context.abort(grpc.StatusCode.INTERNAL, "the cloud failed; its log has the reason")
 
 

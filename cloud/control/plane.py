@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -15,6 +16,7 @@ from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.outbox import OutboxSender, Publisher
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.timeouts import TimeoutKeeper
+from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
@@ -24,6 +26,7 @@ from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.image_metadata import load_image_repository_keys
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
+from otabench.proto.audit_log import AuditError, AuditLog
 from otabench.proto.job_states import JobState
 from otabench.proto.process_config import CloudConfig
 
@@ -46,6 +49,9 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
     store, private_store = _open_stores(config)
     # The stack closes in reverse order: the port first, the database last.
     async with AsyncExitStack() as resources:
+        audit = _open_audit_log(config)
+        resources.callback(audit.close)
+        auditor = Auditor(audit, clock=time.monotonic)
         database = open_database(config.database_url)
         resources.callback(database.close)
         sender = OutboxSender(database=database, publisher=publisher, messages_per_s=config.wake_ups_per_s)
@@ -80,7 +86,12 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=tls
         )
         server = await start_grpc_server(
-            host=config.grpc_host, port=config.grpc_port, tls=config.tls, control_plane=vehicles, operator=operator
+            host=config.grpc_host,
+            port=config.grpc_port,
+            tls=config.tls,
+            control_plane=vehicles,
+            operator=operator,
+            auditor=auditor,
         )
         resources.push_async_callback(server.stop)
         limits = {JobState(state): limit for state, limit in config.job_timeouts_s.items()}
@@ -120,3 +131,10 @@ async def _end(task: asyncio.Task[None]) -> None:
     """Cancel the task and wait until it has put the database in order."""
     task.cancel()
     await asyncio.wait({task})
+
+
+def _open_audit_log(config: CloudConfig) -> AuditLog:
+    try:
+        return AuditLog(config.state_dir / "audit")
+    except AuditError as error:
+        raise StartError(f"audit: {error}") from error

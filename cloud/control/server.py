@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from otabench.cloud.control.admission import Admission
+from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.quotas import MAX_CONCURRENT_CALLS
 from otabench.cloud.control.vehicles import ControlPlane
@@ -74,7 +75,7 @@ class GrpcServer:
 
 
 async def start_grpc_server(
-    *, host: str, port: int, tls: TlsConfig | None, control_plane: ControlPlane, operator: Operator
+    *, host: str, port: int, tls: TlsConfig | None, control_plane: ControlPlane, operator: Operator, auditor: Auditor
 ) -> GrpcServer:
     """Bind the port and serve.
 
@@ -86,7 +87,7 @@ async def start_grpc_server(
     # gRPC's own error does not name the setting.
     require_free_port(host, port, what="control plane (grpc_port)")
     server = grpc.aio.server(
-        interceptors=[Admission(tls=tls is not None)],
+        interceptors=[Admission(tls=tls is not None, auditor=auditor)],
         options=_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,7 @@ from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.outbox import OutboxSender
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.control import vehicles as module
+from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
@@ -24,6 +26,7 @@ from otabench.cloud.store.database import open_database
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key
 from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.audit_log import AuditLog
 from otabench.proto.trace import read
 from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request, free_port
 
@@ -75,7 +78,14 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=False
     )
     port = free_port()
-    server = await start_grpc_server(host="127.0.0.1", port=port, tls=None, control_plane=plane, operator=operator)
+    server = await start_grpc_server(
+        host="127.0.0.1",
+        port=port,
+        tls=None,
+        control_plane=plane,
+        operator=operator,
+        auditor=Auditor(AuditLog(folder / "audit"), clock=time.monotonic),
+    )
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     control = ota_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]
     operate = ota_pb2_grpc.OperatorStub(channel)  # type: ignore[no-untyped-call]

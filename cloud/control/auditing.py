@@ -1,0 +1,99 @@
+"""What of the calls goes into the audit log: every call that changes something or hands metadata out, and every refused one.
+
+Calls that only read (an operator's lists, check-ins, progress of a transfer) are not recorded, unless they are refused. A caller that calls
+too often is recorded once in ten seconds, or it could fill the disk by its refusals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from otabench.proto import ota_pb2
+from otabench.proto.audit_log import AuditError, AuditLog
+
+_READING: Final = frozenset({"CheckIn", "GetCampaign", "ListCampaigns", "WatchCampaign", "Check", "Watch", "List"})
+_BUSY_PAUSE_S: Final = 10.0
+_MAX_CALLERS: Final = 10_000
+_MAX_DETAIL_CHARACTERS: Final = 300
+_MAX_VINS: Final = 1000
+_log = logging.getLogger(__name__)
+
+
+class Auditor:
+    """Records calls. If the log cannot be written (disk full), the call stands and the process's own log has it.
+
+    Args:
+        log: where to.
+        clock: the monotonic clock, in seconds.
+    """
+
+    def __init__(self, log: AuditLog, *, clock: Callable[[], float]) -> None:
+        self._audit = log
+        self._clock = clock
+        self._busy_s: dict[str, float] = {}
+
+    def record(
+        self, method: str, *, who: str, request: Any, answer: Any, code: grpc.StatusCode, detail: str = ""
+    ) -> None:
+        """Record a call that has ended, if it belongs into the log.
+
+        Args:
+            method: "/ota.v1.Operator/CreateCampaign".
+            who: the subject of the caller's certificate.
+            request: the message; None if it could not be decoded.
+            answer: the answer; None if the call was refused.
+            code: how it ended.
+            detail: why it was refused.
+        """
+        what = method.rpartition("/")[2]
+        if code is grpc.StatusCode.OK and (what in _READING or _is_progress(request)):
+            return
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not self._is_due(who):
+            return
+        facts = {"detail": detail[:_MAX_DETAIL_CHARACTERS]} if detail else {}
+        for name, message in (("campaign_id", answer), ("campaign_id", request), ("job_id", request)):
+            if value := getattr(message, name, ""):
+                facts[name] = value
+        if isinstance(request, ota_pb2.UpdateStatusRequest):
+            facts["state"] = str(request.state)
+        try:
+            self._audit.append(
+                who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts
+            )
+        except AuditError as error:
+            _log.error("audit: %s by %s (%s) is not recorded: %s", what, who, code.name, error)
+
+    def _is_due(self, who: str) -> bool:
+        now_s = self._clock()
+        if now_s - self._busy_s.get(who, -_BUSY_PAUSE_S) < _BUSY_PAUSE_S:
+            return False
+        if len(self._busy_s) >= _MAX_CALLERS:
+            self._busy_s.clear()
+        self._busy_s[who] = now_s
+        return True
+
+
+def _is_progress(request: Any) -> bool:
+    return isinstance(request, ota_pb2.UpdateStatusRequest) and bool(request.progress)
+
+
+def _vins(request: Any) -> list[str]:
+    many = list(getattr(request, "vins", ()))[:_MAX_VINS]
+    one = getattr(request, "vin", "")
+    return many or ([one] if one else [])
+
+
+def _hashes(request: Any) -> list[str]:
+    """Return the SHA-256 of each image or file of metadata in a request."""
+    if isinstance(request, ota_pb2.CreateCampaignRequest):
+        contents = [image.image for image in request.images]
+    elif isinstance(request, ota_pb2.PublishImagesRequest):
+        contents = list(request.metadata.values())
+    else:
+        contents = []
+    return [hashlib.sha256(content).hexdigest() for content in contents]
