@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2
 
-from otabench.cloud.control.answering import operator_call
+from otabench.cloud.control.answering import refusals_as_status
 from otabench.cloud.control.server import GrpcServer
 from otabench.cloud.errors import NotReady
 
@@ -48,7 +48,7 @@ async def _until(service: health.aio.HealthServicer, status: int) -> None:
 def test_an_unexpected_error_ends_the_call_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> grpc.aio.AioRpcError:
         async def fail(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            async with operator_call(context, tls=False):
+            async with refusals_as_status(context, "/test/Fail", lambda code, _: refused.append(code)):
                 raise RuntimeError("SELECT secret FROM vehicles")
             return b""
 
@@ -64,9 +64,10 @@ def test_an_unexpected_error_ends_the_call_without_its_text(caplog: pytest.LogCa
         await server.stop(None)
         return caught.value
 
+    refused: list[grpc.StatusCode] = []
     with caplog.at_level(logging.ERROR):
         error = asyncio.run(story())
 
-    assert error.code() is grpc.StatusCode.INTERNAL
+    assert [error.code()] == refused == [grpc.StatusCode.INTERNAL]
     assert "SELECT" not in (error.details() or "")
     assert "SELECT secret" in caplog.text
