@@ -20,9 +20,9 @@ LogDir = Annotated[
 
 
 def verify(run: RunDir = LATEST, log: LogDir = None) -> None:
-    """Check an audit log: every line's hash and signature, their order, and the end.
+    """Check that no line was changed, removed or cut off.
 
-    Print each problem. The exit status is 1 if there is one.
+    Every line has a hash and a signature, and the end is counted. Print each problem. The exit status is 1 if there is one.
     """
     folder = _folder(run, log)
     try:
@@ -38,7 +38,10 @@ def verify(run: RunDir = LATEST, log: LogDir = None) -> None:
 
 
 def show(run: RunDir = LATEST, log: LogDir = None, as_json: AsJson = False) -> None:
-    """Show who did what, one line each, oldest first. This does not check the log."""
+    """Show who did what, one line each.
+
+    The oldest comes first. This does not check the log.
+    """
     try:
         for entry in audit_log.read(_folder(run, log)):
             print(json.dumps(entry) if as_json else _line(entry))
@@ -48,8 +51,14 @@ def show(run: RunDir = LATEST, log: LogDir = None, as_json: AsJson = False) -> N
 
 def _folder(run: Path, log: Path | None) -> Path:
     folder = log or run / "state" / "cloud" / "audit"
-    if not folder.is_dir():
-        raise WrongUsage(f"{folder}: there is no audit log; give a run by --run, or the log's folder by --log")
+    try:
+        is_there = folder.is_dir()
+    except (OSError, ValueError):  # a name that no folder can have
+        is_there = False
+    if not is_there:
+        raise WrongUsage(
+            f"{printable(str(folder), max_characters=200)}: there is no audit log; give a run by --run, or the log's folder by --log"
+        )
     return folder
 
 
