@@ -27,18 +27,21 @@ class RateLimits:
 
 
 def http_fetch(limits: RateLimits | None = None) -> Fetch:
-    """Return a fetch by HTTP or HTTPS."""
+    """Return a fetch by HTTP or HTTPS. Its connections live as long as it does."""
     chosen = limits or RateLimits()
+    clients: dict[bool, httpx.Client] = {}
+
+    def client_for(url: str) -> httpx.Client:
+        # Certificates are loaded only where they are needed: that takes longer than the download of a small file.
+        is_tls = url.startswith("https:")
+        if is_tls not in clients:
+            timeout = httpx.Timeout(chosen.stall_s)
+            clients[is_tls] = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False, verify=is_tls)
+        return clients[is_tls]
 
     def fetch(url: str) -> Iterator[bytes]:
         try:
-            # Certificates are loaded only where they are needed: that takes longer than the download of a small file.
-            client = httpx.Client(
-                timeout=httpx.Timeout(chosen.stall_s),
-                follow_redirects=False,
-                trust_env=False,
-                verify=url.startswith("https:"),
-            )
+            client = client_for(url)
             request = client.build_request("GET", url, headers={"Accept-Encoding": "identity"})
             answer = client.send(request, stream=True)
         except httpx.TimeoutException as error:
@@ -46,14 +49,14 @@ def http_fetch(limits: RateLimits | None = None) -> Fetch:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise tuf_errors.DownloadError(f"{url}: {error}") from error
         if answer.status_code != httpx.codes.OK:
-            client.close()
+            answer.close()
             raise tuf_errors.DownloadHTTPError(f"{url}: status {answer.status_code}", answer.status_code)
-        return _pieces(client, answer, chosen)
+        return _pieces(answer, chosen)
 
     return fetch
 
 
-def _pieces(client: httpx.Client, answer: httpx.Response, limits: RateLimits) -> Iterator[bytes]:
+def _pieces(answer: httpx.Response, limits: RateLimits) -> Iterator[bytes]:
     started, received = time.monotonic(), 0
     try:
         for piece in answer.iter_raw():
@@ -68,4 +71,4 @@ def _pieces(client: httpx.Client, answer: httpx.Response, limits: RateLimits) ->
         raise tuf_errors.DownloadError(f"the connection broke: {error}") from error
     finally:
         # Reached, too, when python-tuf stops reading because the file is too long.
-        client.close()
+        answer.close()

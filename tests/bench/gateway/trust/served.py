@@ -30,6 +30,8 @@ def serving() -> Iterator[Site]:
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             content = site.find(self.path)
             self.send_response(200 if content is not None else 404)

@@ -202,8 +202,6 @@ ATTACKS: dict[str, tuple[Callable[[Vehicle], None], str]] = {
     "an ECU that is a number": (_other("director", ecu_serial=5), "malformed-metadata"),
     "a counter that is none": (_other("director", release_counter="2"), "malformed-metadata"),
     "Director: expired timestamp": (_expired("director", "timestamp"), "freeze"),
-    "Director: expired targets": (_expired("director", "targets"), "freeze"),
-    "Image: expired snapshot": (_expired("images", "snapshot"), "freeze"),
     "Image: expired targets": (_expired("images", "targets"), "freeze"),
     "Director: foreign key": (_stolen_without_key("director"), "arbitrary-software"),
     "Image: foreign key": (_stolen_without_key("images"), "arbitrary-software"),
