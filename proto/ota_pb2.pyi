@@ -273,7 +273,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "conditions_limit_s")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "conditions_limit_s")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -313,6 +313,7 @@ class CreateCampaignRequest(_message.Message):
     ENCRYPT_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
@@ -324,8 +325,9 @@ class CreateCampaignRequest(_message.Message):
     encrypt: bool
     conditions: _containers.RepeatedScalarFieldContainer[str]
     texts: _containers.RepeatedCompositeFieldContainer[DriverTexts]
+    request_id: str
     conditions_limit_s: float
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
 
 class DriverTexts(_message.Message):
     __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions")

@@ -250,7 +250,8 @@ class OperatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCampaign(self, request, context):
-        """Creates a campaign with one job for each vehicle. Repeating a call creates a second campaign.
+        """Creates a campaign with one job for each vehicle, and if there are many, returns before their manifests are made.
+        Repeating a call without a request_id creates a second campaign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

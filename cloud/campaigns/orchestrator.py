@@ -13,12 +13,13 @@ Steps of a new campaign:
    vehicle's first check-in makes it.
 5. Wake the vehicles.
 
-An error before the end of step 3 leaves no campaign behind. A process that is killed after step 3 loses nothing: check-ins make missing
-manifests, and vehicles poll.
+Of a large campaign the call returns after step 3, and the rest goes on in a task of its own. An error before the end of step 3 leaves no
+campaign behind. A process that is killed after step 3 loses nothing: check-ins make missing manifests, and vehicles poll.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -29,9 +30,10 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import ecu_images, inventory, jobs, outbox
+from otabench.cloud.campaigns import campaign_requests, ecu_images, inventory, jobs, outbox
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.background import BackgroundTasks
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.request import CheckedCampaign, GivenImage, check_campaign
@@ -45,6 +47,8 @@ from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
 
 _log = logging.getLogger(__name__)
+_SMALL_CAMPAIGN: Final = 10
+"""With so many vehicles at most, the call returns after the manifests are made, so that on a bench everything is ready then."""
 _WAKE_TOGETHER: Final = 50
 """So many vehicles are woken by one transaction, while the manifests of the next ones are made."""
 
@@ -70,12 +74,15 @@ class Orchestrator:
         self._image_key = image_key
         self._announcer = announcer
         self._messages_per_s = messages_per_s
+        self._finishing = BackgroundTasks()
 
     async def create_campaign(self, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
-        """Create a campaign. Every call makes a new id, so a repeated request creates a second campaign.
+        """Create a campaign. If it is large, return it before its manifests are made.
+
+        A call with the ``request_id`` of an earlier one returns that one's campaign. Without an id, a repeated call creates a second one.
 
         Raises:
-            InvalidRequest: the request itself or an image is wrong.
+            InvalidRequest: the request itself or an image is wrong, or another request had the same ``request_id``.
             UnknownThing: a vehicle is not registered.
             NotAllowed: a rule refuses a vehicle, an image is not in the Image repository, or a demanded patch cannot be made.
             NotReady: database or store does not answer.
@@ -84,7 +91,9 @@ class Orchestrator:
         checked = await self._artifacts.run(lambda: check_campaign(request, key=self._image_key))
         # 2. the vehicles, before anything is stored for them
         offers = [image.offer for image in checked.images]
-        await self._database.run(lambda session: _judge_vehicles(session, request.vins, offers))
+        earlier = await self._database.run(lambda session: _find_or_judge(session, request, offers))
+        if earlier is not None:
+            return earlier
         firmware = [image.firmware for image in checked.images]
         await self._database.run(lambda session: self._publication.require_listed(session, firmware))
         # 3. images, then campaign and jobs
@@ -94,7 +103,21 @@ class Orchestrator:
         campaign = await self._database.run(
             lambda session: _insert(session, campaign_id, request, checked, now=time.time())
         )
-        self._announce(campaign, checked.images)
+        # The other campaign: a concurrent call with the same ``request_id`` was faster, and does the rest.
+        if campaign.campaign_id == campaign_id:
+            self._announce(campaign, checked.images)
+            finishing = self._finishing.start(self._finish(campaign))
+            if len(campaign.jobs) <= _SMALL_CAMPAIGN:
+                # The shield keeps the task alive if the operator hangs up.
+                await asyncio.shield(finishing)
+        return campaign
+
+    def close(self) -> None:
+        """Stop making manifests. The check-ins of the vehicles, which the next process wakes, make the missing ones."""
+        self._finishing.cancel()
+
+    async def _finish(self, campaign: ota_pb2.Campaign) -> None:
+        """Make the manifests, and wake the vehicles."""
         waiting = []
         for job in campaign.jobs:
             # 4. manifest
@@ -103,12 +126,11 @@ class Orchestrator:
             except RequestError as error:
                 _log.warning("manifest of %s is not made yet, the check-in will make it: %s", job.job_id, error)
             # 5. wake-up
-            waiting.append((job.vin, job.job_id, campaign_id))
+            waiting.append((job.vin, job.job_id, campaign.campaign_id))
             if len(waiting) == _WAKE_TOGETHER:
                 await self._wake(waiting)
                 waiting.clear()
         await self._wake(waiting)
-        return campaign
 
     async def wake_waiting(self) -> None:
         """Wake the vehicles whose jobs are CREATED. The previous process may have been killed before it woke them."""
@@ -120,9 +142,12 @@ class Orchestrator:
 
     async def _wake(self, waiting: Sequence[tuple[str, str, str]]) -> None:
         window_s = outbox.window_of(len(waiting), messages_per_s=self._messages_per_s)
-        await self._database.run(
-            lambda session: outbox.add_wake_ups(session, waiting, now=time.time(), window_s=window_s)
-        )
+        try:
+            await self._database.run(
+                lambda session: outbox.add_wake_ups(session, waiting, now=time.time(), window_s=window_s)
+            )
+        except RequestError as error:
+            _log.warning("%d vehicles are not woken, they poll: %s", len(waiting), error)
         self._announcer.notify_outbox()
 
     def _announce(self, campaign: ota_pb2.Campaign, images: Sequence[GivenImage]) -> None:
@@ -138,6 +163,18 @@ class Orchestrator:
                     reason="",
                 )
             )
+
+
+def _find_or_judge(
+    session: Session, request: ota_pb2.CreateCampaignRequest, offers: Sequence[Offer]
+) -> ota_pb2.Campaign | None:
+    """Return the campaign of an earlier call with the same ``request_id``. Without one, judge the vehicles and return None."""
+    # With the lock first, a concurrent call with the same id has either stored its campaign or cannot make a vehicle busy meanwhile.
+    jobs.lock_vehicles(session, request.vins)
+    earlier = campaign_requests.find_campaign(session, request)
+    if earlier is None:
+        _judge_vehicles(session, request.vins, offers)
+    return earlier
 
 
 def _judge_vehicles(session: Session, vins: Sequence[str], offers: Sequence[Offer]) -> list[VehicleFacts]:
@@ -161,9 +198,12 @@ def _insert(
     *,
     now: float,
 ) -> ota_pb2.Campaign:
-    """Write campaign, images and jobs."""
+    """Write campaign, images and jobs. Return the campaign, or that of an earlier call with the same ``request_id``."""
     # Judge again inside this transaction: storing the images took time, and a vehicle may have become busy meanwhile.
     jobs.lock_vehicles(session, request.vins)
+    earlier = campaign_requests.find_campaign(session, request)
+    if earlier is not None:
+        return earlier
     vehicles = _judge_vehicles(session, request.vins, [image.offer for image in checked.images])
     _insert_campaign(session, campaign_id, request, checked, now=now)
     for position, vehicle in enumerate(vehicles):
@@ -195,6 +235,8 @@ def _insert_campaign(
             texts=json.dumps({language: each.model_dump() for language, each in checked.texts.items()}),
             conditions_limit_s=request.conditions_limit_s,
             created_at=now,
+            request_id=request.request_id or None,
+            request_sha256=campaign_requests.digest(request),
         )
     )
     session.flush()  # the rows below refer to this one

@@ -71,6 +71,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
             publication=publication,
             messages_per_s=config.wake_ups_per_s,
         )
+        resources.callback(orchestrator.close)
         tls = config.tls is not None
         vehicles = ControlPlane(
             database=database,

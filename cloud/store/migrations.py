@@ -87,4 +87,11 @@ def _to_7(operations: Operations) -> None:
     )
 
 
-_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7}
+def _to_8(operations: Operations) -> None:
+    """Add the ids of requests to campaigns."""
+    operations.add_column("campaigns", sa.Column("request_id", sa.String(64)))
+    operations.add_column("campaigns", sa.Column("request_sha256", sa.String(64), nullable=False, server_default=""))
+    operations.create_index("ix_campaigns_request_id", "campaigns", ["request_id"], unique=True)
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8}

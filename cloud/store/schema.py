@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -134,6 +134,10 @@ class CampaignRow(Base):
     conditions_limit_s: Mapped[float] = mapped_column(default=0.0)
     """0: the default."""
     created_at: Mapped[float]
+    request_id: Mapped[str | None] = mapped_column(_ID, unique=True, index=True)
+    """The caller's id of the request (idempotency key); None if it gave none."""
+    request_sha256: Mapped[str] = mapped_column(_SHA256, default="")
+    """The digest of the whole request, by which a repetition is told from another request with the same id."""
 
 
 class CampaignImageRow(Base):

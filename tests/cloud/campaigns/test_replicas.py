@@ -24,10 +24,10 @@ from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
 from otabench.cloud.control.operator import Operator
-from otabench.cloud.errors import NotAllowed
+from otabench.cloud.errors import InvalidRequest, NotAllowed
 from otabench.cloud.store.artifact_store import open_store
 from otabench.cloud.store.database import Database, open_database
-from otabench.cloud.store.schema import IS_OPEN, JobRow, ManifestRow, TransitionRow
+from otabench.cloud.store.schema import IS_OPEN, JobRow, ManifestRow, OutboxRow, TransitionRow
 from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key
 from otabench.proto import ota_pb2, ota_pb2_grpc
@@ -115,6 +115,73 @@ def test_two_campaigns_for_one_vehicle_at_once_give_it_one_open_job(
         assert len(refused) == vehicles
         assert all(isinstance(error, NotAllowed) for error in refused), Counter(map(repr, refused))
         assert all("BUSY" in str(error) for error in refused)
+
+
+def test_a_large_campaign_is_returned_before_its_manifests_and_outlives_its_process(
+    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+) -> None:
+    fleet = [Vehicle(f"VIN{number:04d}") for number in range(12)]
+    request = campaign_request(fleet[0], (ENGINE, images()))
+    request.vins[:] = [vehicle.vin for vehicle in fleet]
+
+    def manifests_made(session: Session) -> int:
+        return session.scalar(select(func.count()).select_from(ManifestRow)) or 0
+
+    def report(session: Session) -> list[int]:
+        reports = [ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports()) for vehicle in fleet]
+        return [check_in.judge(session, each, now=time.time()).decision for each in reports]
+
+    with two_replicas(database_url, keys_dir, tmp_path) as (first, second):
+        register(first.database, fleet)
+        first.database.run_now(report)
+
+        async def create_and_die() -> None:
+            await first.orchestrator.create_campaign(request)
+            assert await first.database.run(manifests_made) < len(fleet)
+            first.orchestrator.close()
+
+        asyncio.run(create_and_die())
+
+        async def go_on() -> None:
+            # given: the next process wakes the vehicles, whose check-ins make the manifests
+            await second.orchestrator.wake_waiting()
+            woken = await second.database.run(lambda session: set(session.scalars(select(OutboxRow.topic))))
+            assert {f"otabench/v1/vehicles/{vehicle.vin}/update-available" for vehicle in fleet} <= woken
+            open_jobs = await second.database.run(
+                lambda session: session.execute(select(JobRow.job_id, JobRow.vin)).all()
+            )
+            for job_id, vin in open_jobs:
+                await second.manifests.prepare(job_id, vin=vin)
+            assert set(await second.database.run(report)) == {check_in.UPDATE_AVAILABLE}
+
+        asyncio.run(go_on())
+        assert second.database.run_now(manifests_made) >= len(fleet)
+
+
+def test_repeated_calls_with_one_request_id_create_one_campaign(
+    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+) -> None:
+    vehicle = Vehicle("VIN1")
+    request = campaign_request(vehicle, (ENGINE, images()), request_id="4f1c-1")
+    with two_replicas(database_url, keys_dir, tmp_path) as replicas:
+        register(replicas[0].database, [vehicle])
+
+        async def create_by_both() -> set[str]:
+            calls = [replica.orchestrator.create_campaign(request) for replica in replicas * 3]
+            answers = {campaign.campaign_id for campaign in await asyncio.gather(*calls)}
+            answers.add((await replicas[1].orchestrator.create_campaign(request)).campaign_id)
+            changed = campaign_request(vehicle, (ENGINE, images()), request_id="4f1c-1", encrypt=True)
+            with pytest.raises(InvalidRequest, match="another request"):
+                await replicas[0].orchestrator.create_campaign(changed)
+            unsafe = campaign_request(vehicle, (ENGINE, images()), request_id="a/b")
+            with pytest.raises(InvalidRequest, match="request_id"):
+                await replicas[0].orchestrator.create_campaign(unsafe)
+            return answers
+
+        assert len(asyncio.run(create_by_both())) == 1
+        assert (
+            replicas[0].database.run_now(lambda session: session.scalar(select(func.count()).select_from(JobRow))) == 1
+        )
 
 
 def test_a_watcher_of_one_replica_sees_what_the_other_changes(
