@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
@@ -25,11 +26,14 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
 from otabench.cloud.artifacts import http_range
+from otabench.cloud.artifacts.protocol import LimitedConfig
 from otabench.cloud.errors import NotReady
 from otabench.cloud.ports import bind_port
 from otabench.cloud.store.artifact_store import ArtifactStore, StoredFile, is_private
+from otabench.proto.foreign_text import printable
 from otabench.proto.trace import TraceWriter
 
+_log = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 128 * 1024
 _MAX_TAGS: Final = 10_000
 _START_POLL_S: Final = 0.01
@@ -88,7 +92,9 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
                 raise HTTPException(404, f"there is no artifact {path!r}")
             etag = tags.of(file)
         except (NotReady, OSError) as error:
-            raise HTTPException(503, f"the artifact store does not answer: {error}") from error
+            # The error's text has the store's path, which is not the caller's business.
+            _log.error("%s: %s", printable(path), error)
+            raise HTTPException(503, "the artifact store does not answer") from error
         is_get = request.method == "GET"  # RFC 9110, 14.2: Range is defined for GET only
         part = http_range.judge(
             length=file.length,
@@ -97,9 +103,18 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
             if_range=request.headers.get("if-range") if is_get else None,
             if_none_match=request.headers.get("if-none-match"),
         )
-        trace.emit(
-            "artifact.served", path=path, method=request.method, status=part.status, start=part.start, bytes=part.length
-        )
+        try:
+            trace.emit(
+                "artifact.served",
+                path=path,
+                method=request.method,
+                status=part.status,
+                start=part.start,
+                bytes=part.length,
+            )
+        except OSError as error:
+            # A full disk must not keep vehicles from their updates.
+            _log.warning("trace: artifact.served is not written: %s", error)
         return _respond(store, file, etag, part, body=is_get)
 
     return app
@@ -148,7 +163,7 @@ async def serve_artifacts(*, store: ArtifactStore, host: str, port: int, trace: 
     writer = TraceWriter(trace, component="cloud.artifacts")
     bound = bind_port(host, port, what="artifact server (artifact_port)")
     # uvicorn's own log_config would replace the logging of the whole process. The application has no start-up work, so no lifespan.
-    config = uvicorn.Config(
+    config = LimitedConfig(
         make_app(store, trace=writer), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=30
     )
     server = _Server(config)

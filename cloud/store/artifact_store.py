@@ -25,6 +25,11 @@ PRIVATE_FOLDER: Final = "private"
 """Where plain images of encrypted campaigns were, before they had a store of their own. It is never served."""
 
 
+_MAX_NAME_BYTES: Final = 255
+"""Of Linux's file systems. A longer name cannot exist, so it is not an error of the store either."""
+_MAX_PATH_CHARACTERS: Final = 1024
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file in the store. ``revision`` changes whenever the contents may have changed."""
@@ -138,7 +143,8 @@ def is_private(path: str) -> bool:
 def is_plain(path: str) -> bool:
     """Return whether the path stays inside the store and does not name an unfinished file.
 
-    Such a path is relative. It does not contain ``..``, empty or hidden parts, backslashes or unprintable characters.
+    Such a path is relative, and no longer than a file system takes. It does not contain ``..``, empty or hidden parts, backslashes or
+    unprintable characters.
     """
     parts = PurePosixPath(path).parts
     return (
@@ -149,6 +155,8 @@ def is_plain(path: str) -> bool:
         and path.isprintable()
         and "\\" not in path
         and not path.endswith(".part")
+        and all(len(part.encode(errors="replace")) <= _MAX_NAME_BYTES for part in parts)
+        and len(path) <= _MAX_PATH_CHARACTERS
     )
 
 

@@ -128,7 +128,7 @@ class Downloader:
         # The time of one outage plus a transfer at the minimum rate. Without it a server could alternate outages and single bytes
         # forever.
         latest_s = started_s + self._limits.outage_limit_s + file.length / self._limits.min_bytes_per_s
-        wrong = slow = 0
+        wrong = slow = furthest_bytes = 0
         while True:
             try:
                 await attempt.run(on_bytes)
@@ -148,8 +148,10 @@ class Downloader:
                     raise DownloadTimedOut(
                         f"{file.path}: not complete after {now_s - started_s:.0f} s: {error}"
                     ) from error
-                # The server is alive, so the next pause may be short again.
-                if attempt.is_moving:
+                # The server is alive and gets further, so the next pause may be short again. Bytes that are sent again do not count: a
+                # server that always cuts the file at the same place would be asked several times a second.
+                if attempt.received_bytes > furthest_bytes:
+                    furthest_bytes = attempt.received_bytes
                     backoff.reset()
                 _log.warning("%s: %s; trying again", file.path, error)
             await asyncio.sleep(backoff.next_s())
@@ -169,7 +171,8 @@ class _Attempt:
         self._part = folder / f"{file.sha256}.part"
         self._etag = folder / f"{file.sha256}.etag"
         self.last_byte_s = time.monotonic()
-        self.is_moving = False
+        self.received_bytes = 0
+        """The end of what has arrived, from the beginning of the file."""
 
     def forget(self) -> None:
         """Discard the partial file, so that the next attempt starts from zero."""
@@ -179,7 +182,6 @@ class _Attempt:
     async def run(self, on_bytes: BytesListener) -> None:
         import httpx
 
-        self.is_moving = False
         have = self._part.stat().st_size if self._part.exists() and self._etag.exists() else 0
         if have > self._file.length:
             self.forget()
@@ -257,7 +259,7 @@ class _Attempt:
                 if have > self._file.length:
                     raise _WrongContent(f"longer than the {self._file.length} bytes of the manifest")
                 part.write(chunk)
-                self.is_moving = True
+                self.received_bytes = have
                 self.last_byte_s, window_bytes = time.monotonic(), window_bytes + len(chunk)
                 on_bytes(have)
                 elapsed_s = self.last_byte_s - window_s

@@ -95,7 +95,14 @@ def test_a_file_whose_contents_change_has_another_tag(url: str, shared_cloud: Cl
     assert tags == [f'"{hashlib.sha256(content).hexdigest()}"' for content in (b"one", b"two!")]
 
 
-@pytest.mark.parametrize("path", ["nothing", "images", "images/", "", PATH + "/", PATH + "/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("nothing", "images", "images/", "", PATH + "/", PATH + "/x"),
+        *("x" * 256, "é" * 128, "images/" + "x/" * 2000 + "y"),
+    ],
+    ids=lambda path: path[:20],
+)
 def test_what_is_not_there_is_404(url: str, path: str) -> None:
     answer = httpx.get(url + path)
 

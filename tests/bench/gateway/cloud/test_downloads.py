@@ -169,3 +169,27 @@ def test_a_file_asked_for_twice_at_once_is_downloaded_once(tmp_path: Path) -> No
         await asyncio.gather(*(downloader.fetch(FILE, base_url=server.base_url) for _ in range(3)))
 
     assert len(_run(tmp_path, story).requests) == 1
+
+
+def test_a_download_that_is_always_cut_at_one_place_is_not_restarted_all_the_time(tmp_path: Path) -> None:
+    requests: list[bytes] = []
+
+    async def cut_half_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        # Without an ETag every attempt starts from zero.
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT) + CONTENT[: len(CONTENT) // 2])
+        await writer.drain()
+        writer.close()
+
+    async def story() -> None:
+        server = await asyncio.start_server(cut_half_way, "127.0.0.1", 0)
+        limits = replace(LIMITS, min_bytes_per_s=1e6, retry_max_s=0.4)
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(DownloadTimedOut):
+            await Downloader(tmp_path / "downloads", limits).fetch(FILE, base_url=base_url)
+        server.close()
+
+    asyncio.run(story())
+
+    # 0.65 s by pauses of 10, 20, 40 … ms; by pauses that stay at 10 ms there were more than 50.
+    assert 2 < len(requests) < 15
