@@ -64,8 +64,18 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def each_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database, once of each kind, in every run: for what the two kinds do differently."""
+    return _new_database(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=(pytest.mark.postgresql, pytest.mark.exhaustive))])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new database, once of each kind."""
+    """The URL of a new database: SQLite, and PostgreSQL too with ``--exhaustive``."""
+    return _new_database(request, tmp_path)
+
+
+def _new_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/cloud.db"
     server: PostgreSQL = request.getfixturevalue("postgresql")

@@ -92,10 +92,10 @@ def register(database: Database, fleet: list[Vehicle]) -> None:
 
 @pytest.mark.parametrize("vehicles", [8, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_two_campaigns_for_one_vehicle_at_once_give_it_one_open_job(
-    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker, vehicles: int
+    each_database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker, vehicles: int
 ) -> None:
     fleet = [Vehicle(f"VIN{number:04d}") for number in range(vehicles)]
-    with two_replicas(database_url, keys_dir, tmp_path) as replicas:
+    with two_replicas(each_database_url, keys_dir, tmp_path) as replicas:
         register(replicas[0].database, fleet)
 
         async def create_by_both() -> list[object]:
@@ -220,11 +220,11 @@ def test_a_watcher_of_one_replica_sees_what_the_other_changes(
 
 
 def test_equal_reports_and_check_ins_at_once_end_well(
-    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+    each_database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
 ) -> None:
     vehicle = Vehicle("VIN1")
     check_in_request = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
-    with two_replicas(database_url, keys_dir, tmp_path) as replicas:
+    with two_replicas(each_database_url, keys_dir, tmp_path) as replicas:
         register(replicas[0].database, [vehicle])
 
         async def tell_both() -> None:
@@ -235,9 +235,9 @@ def test_equal_reports_and_check_ins_at_once_end_well(
                 return check_in.judge(session, check_in_request, now=time.time())
 
             # both make the first manifest
-            await asyncio.gather(*(each.database.run(judge) for each in replicas * 10))
+            await asyncio.gather(*(each.database.run(judge) for each in replicas * 5))
             await asyncio.gather(*(each.manifests.prepare(job_id, vin=vehicle.vin) for each in replicas))
-            outcomes = await asyncio.gather(*(each.database.run(judge) for each in replicas * 10))
+            outcomes = await asyncio.gather(*(each.database.run(judge) for each in replicas * 5))
             assert {outcome.decision for outcome in outcomes} == {check_in.UPDATE_AVAILABLE}
             for number, state in enumerate((JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL), start=1):
                 report = ota_pb2.UpdateStatusRequest(vin=vehicle.vin, job_id=job_id, transition_seq=number)
@@ -247,7 +247,7 @@ def test_equal_reports_and_check_ins_at_once_end_well(
                 ) -> status_update.UpdateOutcome:
                     return status_update.apply(session, report, reported=state, now=time.time())
 
-                applied = await asyncio.gather(*(each.database.run(apply) for each in replicas * 10))
+                applied = await asyncio.gather(*(each.database.run(apply) for each in replicas * 5))
                 assert {outcome.state for outcome in applied} == {state}
                 assert sum(outcome.transition is not None for outcome in applied) == 1
 

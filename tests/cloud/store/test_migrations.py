@@ -43,12 +43,12 @@ def make_version_5(url: str) -> None:
     engine.dispose()
 
 
-def test_an_older_database_is_migrated_and_equals_a_new_one(database_url: str) -> None:
-    make_version_5(database_url)
+def test_an_older_database_is_migrated_and_equals_a_new_one(each_database_url: str) -> None:
+    make_version_5(each_database_url)
 
-    open_database(database_url).close()
+    open_database(each_database_url).close()
 
-    engine = create_engine(database_url)
+    engine = create_engine(each_database_url)
     with engine.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         assert connection.scalar(text("SELECT version FROM schema_version")) == SCHEMA_VERSION
@@ -66,7 +66,7 @@ def test_an_older_database_is_migrated_and_equals_a_new_one(database_url: str) -
         )
         assert index["unique"]
         # The comparison above does not look at the index's condition.
-        false = "0" if database_url.startswith("sqlite") else "false"
+        false = "0" if each_database_url.startswith("sqlite") else "false"
         connection.execute(text(JOB.format("job-again", "VIN1", "FAILED", false, false, 5)))
     with engine.connect() as connection, pytest.raises(IntegrityError):
         connection.execute(text(JOB.format("job-second", "VIN2", "VERIFYING", false, false, 5)))
