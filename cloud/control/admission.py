@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from otabench.cloud.control.answering import Context, peer_of, refusals_as_status
 from otabench.cloud.control.auditing import Auditor
+from otabench.cloud.control.identity import READERS
 from otabench.cloud.control.quotas import OPERATOR, VEHICLE, Quota, Quotas
 from otabench.cloud.errors import InvalidRequest, NotPermitted
 from otabench.proto import message_limits as limits
@@ -119,7 +120,7 @@ class Admission(grpc.aio.ServerInterceptor):
         # Without TLS the port is on loopback, and one caller is everybody: the operator's quota.
         if caller is None:
             return _EVERYBODY, OPERATOR, 1.0
-        if caller.unit == "operator":
+        if caller.unit in READERS:
             return str(caller), OPERATOR, 1.0
         return str(caller), VEHICLE, 1.0 + received.length / _BYTES_PER_TOKEN
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import grpc
 
-from otabench.cloud.control.identity import Caller, caller_of, require_operator, require_vehicle
+from otabench.cloud.control.identity import READERS, Caller, caller_of, require_operator, require_vehicle
 from otabench.cloud.errors import RequestError, TooManyCalls
 from otabench.proto.foreign_text import printable
 from otabench.proto.message_limits import RETRY_PUSHBACK_KEY
@@ -33,6 +33,17 @@ async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
         NotPermitted: the caller is not an operator.
     """
     require_operator(peer_of(context, tls=tls))
+    yield
+
+
+@asynccontextmanager
+async def reading_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
+    """Run the block as a call that only reads, by an operator or a viewer.
+
+    Raises:
+        NotPermitted: the caller is neither.
+    """
+    require_operator(peer_of(context, tls=tls), READERS)
     yield
 
 

@@ -3,7 +3,7 @@
 TLS has verified before that the bench's CA issued the certificate. This module only reads CN and OU:
 
 * A vehicle has OU ``vehicle``. It may act only for the VIN in its CN.
-* An operator has OU ``operator``.
+* An operator has OU ``operator``. A viewer has OU ``viewer``, and may call what only reads.
 * Without TLS there is no certificate, and every caller may do everything. Therefore the port is bound to loopback then (``server``).
 """
 
@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from otabench.cloud.errors import NotPermitted
+
+READERS: Final = frozenset({"operator", "viewer"})
+"""Who may call what only reads."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,15 @@ def require_vehicle(caller: Caller | None, vin: str) -> None:
         raise NotPermitted(f"the certificate ({caller}) does not belong to vehicle {vin!r}")
 
 
-def require_operator(caller: Caller | None) -> None:
-    """Check that the caller is an operator, or connects without TLS.
+def require_operator(caller: Caller | None, units: frozenset[str] = frozenset({"operator"})) -> None:
+    """Check that the caller has one of the roles, or connects without TLS.
 
     Raises:
-        NotPermitted: the certificate does not belong to an operator.
+        NotPermitted: the certificate has another role.
     """
-    if caller is not None and caller.unit != "operator":
-        raise NotPermitted(f"the certificate ({caller}) is not an operator's: Operator needs OU=operator")
+    if caller is not None and caller.unit not in units:
+        wanted = " or ".join(f"OU={unit}" for unit in sorted(units))
+        raise NotPermitted(f"the certificate ({caller}) does not permit this call: it needs {wanted}")
 
 
 def _single(subject: x509.Name, kind: x509.ObjectIdentifier) -> str:

@@ -1,6 +1,7 @@
 """``ota.v1.Operator``: the service for people and tools that manage campaigns.
 
-Every call needs an operator's certificate. ``campaigns.orchestrator`` creates campaigns, and ``campaigns.jobs`` cancels them.
+Every call needs an operator's certificate; for those that only read, a viewer's is enough.
+``campaigns.orchestrator`` creates campaigns, and ``campaigns.jobs`` cancels them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
-from otabench.cloud.control.answering import Context, operator_call
+from otabench.cloud.control.answering import Context, operator_call, reading_call
 from otabench.cloud.store.database import Database
 from otabench.cloud.store.schema import CampaignRow
 from otabench.proto import ota_pb2, ota_pb2_grpc
@@ -70,7 +71,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             return await self._orchestrator.create_campaign(request)
 
     async def GetCampaign(self, request: ota_pb2.GetCampaignRequest, context: Context) -> ota_pb2.Campaign:
-        async with self._call(context):
+        async with self._reading(context):
             return await self._campaign(request.campaign_id)
 
     async def ListCampaigns(
@@ -81,7 +82,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             ids = session.scalars(select(CampaignRow.campaign_id).order_by(*order)).all()
             return [jobs.campaign_message(session, campaign_id) for campaign_id in ids]
 
-        async with self._call(context):
+        async with self._reading(context):
             return ota_pb2.ListCampaignsResponse(campaigns=await self._database.run(load_all))
 
     async def CancelCampaign(self, request: ota_pb2.CancelCampaignRequest, context: Context) -> ota_pb2.Campaign:
@@ -97,7 +98,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
     async def WatchCampaign(
         self, request: ota_pb2.GetCampaignRequest, context: Context
     ) -> AsyncIterator[ota_pb2.Campaign]:
-        async with self._call(context):
+        async with self._reading(context):
             with self._announcer.watching(request.campaign_id) as changed:
                 sent = None
                 while True:
@@ -130,6 +131,9 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             except TimeoutError:
                 if await self._database.run(lambda session: jobs.change_mark(session, campaign_id)) != mark:
                     return
+
+    def _reading(self, context: Context) -> AbstractAsyncContextManager[None]:
+        return reading_call(context, tls=self._tls)
 
     def _call(self, context: Context) -> AbstractAsyncContextManager[None]:
         return operator_call(context, tls=self._tls)

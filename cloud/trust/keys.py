@@ -226,6 +226,7 @@ def _make_certificates(folder: Path, vins: list[str]) -> None:
     peers = [
         ("cloud", "cloud", "cloud"),
         ("operator", "operator", "operator"),
+        ("viewer", "viewer", "viewer"),
         ("broker", "broker", "cloud"),
         ("events", EVENTS_NAME, "events"),
     ]

@@ -49,6 +49,20 @@ def test_a_vehicle_cannot_operate(shared_cloud: Cloud, vehicle: Vehicle, method:
     assert "OU=operator" in words_of(caught.value)
 
 
+@pytest.mark.parametrize(("method", "request_"), OPERATOR_CALLS, ids=[name for name, _ in OPERATOR_CALLS])
+def test_a_viewer_reads_and_changes_nothing(shared_cloud: Cloud, method: str, request_: Any) -> None:
+    call = getattr(shared_cloud.peer("viewer").operator, method)
+    if method == "ListCampaigns":
+        call(request_, timeout=CALL_S)
+        return
+    with pytest.raises(grpc.RpcError) as caught:
+        call(request_, timeout=CALL_S)
+
+    # There is no campaign "x".
+    reads = method == "GetCampaign"
+    assert caught.value.code() is (grpc.StatusCode.NOT_FOUND if reads else grpc.StatusCode.PERMISSION_DENIED)
+
+
 def test_a_vehicle_cannot_watch_campaigns(shared_cloud: Cloud, vehicle: Vehicle) -> None:
     operator = shared_cloud.peer(f"vehicle-{vehicle.vin}").operator
     with pytest.raises(grpc.RpcError) as caught:

@@ -45,7 +45,7 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
         "tls/ca.key",
         *(
             f"tls/{name}.{kind}"
-            for name in ("cloud", "operator", "broker", "events", f"vehicle-{VIN}")
+            for name in ("cloud", "operator", "viewer", "broker", "events", f"vehicle-{VIN}")
             for kind in ("pem", "key")
         ),
         *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
