@@ -60,7 +60,9 @@ class Auditor:
             if value := getattr(message, name, ""):
                 facts[name] = value
         if isinstance(request, ota_pb2.UpdateStatusRequest):
-            facts["state"] = str(request.state)
+            # Enumerations of proto3 are open: any number may arrive.
+            known = ota_pb2.JobState.DESCRIPTOR.values_by_number.get(request.state)
+            facts["state"] = known.name.removeprefix("JOB_STATE_") if known else str(request.state)
         try:
             self._audit.append(
                 who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts

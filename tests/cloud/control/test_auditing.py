@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
 
 from otabench.bench.cli import audit
 from otabench.bench.errors import BenchError
+from otabench.cloud.control.auditing import Auditor
 from otabench.proto import audit_log, ota_pb2
 from tests.cloud.bench import CALL_S, ENGINE, Cloud, ImageMaker, Vehicle, campaign_request
 
@@ -67,3 +70,19 @@ def test_who_did_what_is_recorded_and_survives_kill_9(
     (folder / "audit.jsonl").write_text(content.replace("PERMISSION_DENIED", "OK"))
     with pytest.raises(BenchError, match="was changed"):
         audit.verify(log=folder)
+
+
+@pytest.mark.parametrize(("state", "shown"), [(5, "INSTALLING"), (77, "77")])
+def test_a_transition_is_recorded_by_name_and_progress_is_not(tmp_path: Path, state: int, shown: str) -> None:
+    auditor = Auditor(audit_log.AuditLog(tmp_path), clock=time.monotonic)
+    request = ota_pb2.UpdateStatusRequest.FromString(b"\x18" + bytes([state]))
+    moving = ota_pb2.UpdateStatusRequest(progress=[{"ecu": "engine"}])
+    for each in (request, moving):
+        auditor.record("/s/UpdateStatus", who="V", request=each, answer=None, code=grpc.StatusCode.OK)
+    for _ in range(3):
+        auditor.record("/s/CheckIn", who="V", request=None, answer=None, code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    assert [(entry["what"], entry.get("state")) for entry in audit_log.read(tmp_path)] == [
+        ("UpdateStatus", shown),
+        ("CheckIn", None),
+    ]
