@@ -136,20 +136,21 @@ def build(
         facts = ecu_facts.of(topology, name)
         if dependencies and facts.payload == "raw":
             raise WrongUsage(f"--requires: {name} takes program files, which do not have it; name other ECUs by --ecu")
+        made[name] = {}
         for place, version in enumerate(versions):
             if facts.payload == "raw":
-                made.setdefault(name, {})[version] = _build_program(
+                made[name][version] = _build_program(
                     name, entry, facts, version=version, place=place, size_bytes=size_bytes, out_dir=out_dir
                 )
                 continue
-            made.setdefault(name, {})[version] = pack(
-                _contents(name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version),
-                ImageDetails(
-                    name, entry.hardware_id, version, slot_size_bytes=entry.slot_size_bytes, dependencies=dependencies
-                ),
-                keys_dir=keys_dir,
-                out=out_dir / f"{entry.hardware_id}-{version}.bin",
+            contents = _contents(
+                name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version
             )
+            details = ImageDetails(
+                name, entry.hardware_id, version, slot_size_bytes=entry.slot_size_bytes, dependencies=dependencies
+            )
+            out = out_dir / f"{entry.hardware_id}-{version}.bin"
+            made[name][version] = pack(contents, details, keys_dir=keys_dir, out=out)
     return made
 
 

@@ -7,7 +7,7 @@ from the trace (``clients.job_watch``); an end counts once the cloud has heard o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -125,11 +125,7 @@ class Jobs:
             given=images or {},
             transfer=policy,
         )
-        # Imported here: python-tuf takes a while to import, and not every bench makes a campaign.
-        from otabench.bench.clients.publishing import publish
-
-        publish(self._keys_dir, campaign_images, self._operator())
-        campaign = self._operator().create_campaign(
+        campaign = self._publish(campaign_images).create_campaign(
             name=name,
             release_notes=release_notes,
             vins=[self._topology.vehicle.vin],
@@ -142,12 +138,24 @@ class Jobs:
             conditions_limit_s=conditions_limit_s,
             texts=texts,
         )
-        for each in campaign_images:  # the bench's own too: for a board the last one that was sent counts
-            if each.program is None:
-                self._sent.keep(each.image)
+        self._keep_sent(campaign_images)
         self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)
         self._on_change()
         return self.campaign
+
+    def _publish(self, images: Sequence[CampaignImage]) -> OperatorClient:
+        """Publish the images in the Image repository. Return the connection to the cloud."""
+        # Imported here: python-tuf takes a while to import, and not every bench makes a campaign.
+        from otabench.bench.clients.publishing import publish
+
+        operator = self._operator()
+        publish(self._keys_dir, images, operator)
+        return operator
+
+    def _keep_sent(self, images: Sequence[CampaignImage]) -> None:
+        for each in images:  # the bench's own too: for a board the last one that was sent counts
+            if each.program is None:
+                self._sent.keep(each.image)
 
     def current(self) -> JobView | None:
         """Return the job whose state changed last, as the gateway reported it; None before the first."""

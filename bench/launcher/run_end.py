@@ -36,6 +36,9 @@ def remove_secrets(folder: RunFolder) -> None:
         elif folder.keys.is_dir():
             shutil.rmtree(folder.keys)
         folder.control_token.unlink(missing_ok=True)
+        # The broker reads its key from a folder of its own (``specs.mosquitto``).
+        for copied in folder.configs.rglob("*.key"):
+            copied.unlink()
         for path in sorted(folder.configs.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             blanked = _blanked(content)

@@ -20,6 +20,7 @@ from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.launcher.process import PYTHON
 from otabench.bench.perf import sealing
 from otabench.bench.perf.material import MIN_BODY_BYTES, Material, whole_sectors
+from otabench.proto import private_files
 from otabench.proto.image_format import Dependency, ImageVersion
 from otabench.proto.uptane import VehicleEcuCustom
 
@@ -103,7 +104,7 @@ def _make(folder: Path, options: PowercutOptions) -> None:
     (folder / "new.enc").write_bytes(sealing.seal(new.read_bytes(), public_key=pair.public_key))
     (folder / "update.enc").write_bytes(sealing.seal(patch.read_bytes(), public_key=pair.public_key))
     key = folder / "ecu.x25519"
-    key.write_text(pair.private_key, encoding="utf-8")
+    private_files.write(key, pair.private_key)
     config = material.ecu_config(old, bus={}, control_port=1).model_copy(update={"decryption_key": key})
     (folder / "ecu.json").write_text(config.model_dump_json(), encoding="utf-8")
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
@@ -22,9 +26,9 @@ from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
 from otabench.cloud.errors import NotReady, StartError
 from otabench.cloud.store.artifact_store import ArtifactStore, open_private_store, open_store
-from otabench.cloud.store.database import open_database
+from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.trust.director import Director
-from otabench.cloud.trust.image_metadata import load_image_repository_keys
+from otabench.cloud.trust.image_metadata import ImageRepositoryKeys, load_image_repository_keys
 from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
 from otabench.proto.audit_log import AuditError, AuditLog
 from otabench.proto.job_states import JobState
@@ -32,6 +36,37 @@ from otabench.proto.process_config import CloudConfig
 
 _READINESS_INTERVAL_S: Final = 2.0
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What the control plane signs and verifies with."""
+
+    director: Director
+    image: Ed25519PublicKey
+    root_versions: Mapping[str, bytes]
+    image_repository: ImageRepositoryKeys | None
+
+    @classmethod
+    def load(cls, folder: Path) -> _Keys:
+        return cls(
+            director=Director(load_director_keys(folder)),
+            image=load_image_public_key(folder),
+            root_versions=load_root_versions(folder),
+            image_repository=load_image_repository_keys(folder),
+        )
+
+
+@dataclass(frozen=True)
+class _Campaigns:
+    """The database, and what works on it."""
+
+    database: Database
+    sender: OutboxSender
+    announcer: Announcer
+    manifests: ManifestMaker
+    publication: Publication
+    orchestrator: Orchestrator
 
 
 @asynccontextmanager
@@ -42,67 +77,87 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         StartError: keys, store, database or port cannot be used. Raised on entering the block.
     """
     # Load the keys first, so that a bench with a wrong key folder does not leave a database behind.
-    director = Director(load_director_keys(config.keys_dir))
-    image_key = load_image_public_key(config.keys_dir)
-    root_versions = load_root_versions(config.keys_dir)
-    repository_keys = load_image_repository_keys(config.keys_dir)
-    store, private_store = _open_stores(config)
+    keys = _Keys.load(config.keys_dir)
     # The stack closes in reverse order: the port first, the database last.
     async with AsyncExitStack() as resources:
+        stores = _open_stores(config)
         audit = _open_audit_log(config)
         resources.callback(audit.close)
-        auditor = Auditor(audit, clock=time.monotonic)
-        database = open_database(config.database_url)
-        resources.callback(database.close)
-        sender = OutboxSender(database=database, publisher=publisher, messages_per_s=config.wake_ups_per_s)
-        announcer = Announcer(trace=config.trace, notify_outbox=sender.notify)
-        resources.callback(announcer.close)
-        artifacts = ArtifactMaker(database=database, store=store, private_store=private_store)
-        resources.callback(artifacts.close)
-        manifests = ManifestMaker(database=database, artifacts=artifacts, director=director, announcer=announcer)
-        resources.callback(manifests.close)
-        publication = Publication(database, repository_keys)
-        orchestrator = Orchestrator(
-            database=database,
-            artifacts=artifacts,
-            manifests=manifests,
-            image_key=image_key,
-            announcer=announcer,
-            publication=publication,
-            messages_per_s=config.wake_ups_per_s,
-        )
-        resources.callback(orchestrator.close)
-        tls = config.tls is not None
-        vehicles = ControlPlane(
-            database=database,
-            manifest_maker=manifests,
-            announcer=announcer,
-            root_versions=root_versions,
-            publication=publication,
-            artifact_base_url=config.artifact_base_url,
-            poll_interval_s=config.poll_interval_s,
-            tls=tls,
-        )
-        operator = Operator(
-            database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=tls
-        )
+        campaigns = _open_campaigns(config, keys, publisher, stores=stores, resources=resources)
+        vehicles, operator = _services(config, keys, campaigns)
         server = await start_grpc_server(
             host=config.grpc_host,
             port=config.grpc_port,
             tls=config.tls,
             control_plane=vehicles,
             operator=operator,
-            auditor=auditor,
+            auditor=Auditor(audit, clock=time.monotonic),
         )
         resources.push_async_callback(server.stop)
         limits = {JobState(state): limit for state, limit in config.job_timeouts_s.items()}
-        timeouts = TimeoutKeeper(database=database, announcer=announcer, limits=limits)
-        readiness = server.report_readiness(database.check, interval_s=_READINESS_INTERVAL_S)
-        for work in (readiness, sender.run(), timeouts.run()):
+        timeouts = TimeoutKeeper(database=campaigns.database, announcer=campaigns.announcer, limits=limits)
+        readiness = server.report_readiness(campaigns.database.check, interval_s=_READINESS_INTERVAL_S)
+        for work in (readiness, campaigns.sender.run(), timeouts.run()):
             _keep_running(resources, work)
         # Wake vehicles last, because they check in at once.
-        await orchestrator.wake_waiting()
+        await campaigns.orchestrator.wake_waiting()
         yield
+
+
+def _open_campaigns(
+    config: CloudConfig,
+    keys: _Keys,
+    publisher: Publisher,
+    *,
+    stores: tuple[ArtifactStore, ArtifactStore],
+    resources: AsyncExitStack,
+) -> _Campaigns:
+    """Open the database and connect what works on it. ``resources`` closes all of it."""
+    store, private_store = stores
+    database = open_database(config.database_url)
+    resources.callback(database.close)
+    sender = OutboxSender(database=database, publisher=publisher, messages_per_s=config.wake_ups_per_s)
+    announcer = Announcer(trace=config.trace, notify_outbox=sender.notify)
+    resources.callback(announcer.close)
+    artifacts = ArtifactMaker(database=database, store=store, private_store=private_store)
+    resources.callback(artifacts.close)
+    manifests = ManifestMaker(database=database, artifacts=artifacts, director=keys.director, announcer=announcer)
+    resources.callback(manifests.close)
+    publication = Publication(database, keys.image_repository)
+    orchestrator = Orchestrator(
+        database=database,
+        artifacts=artifacts,
+        manifests=manifests,
+        image_key=keys.image,
+        announcer=announcer,
+        publication=publication,
+        messages_per_s=config.wake_ups_per_s,
+    )
+    resources.callback(orchestrator.close)
+    return _Campaigns(database, sender, announcer, manifests, publication, orchestrator)
+
+
+def _services(config: CloudConfig, keys: _Keys, campaigns: _Campaigns) -> tuple[ControlPlane, Operator]:
+    """Return the services of the port: the one for vehicles, and the one for operators."""
+    tls = config.tls is not None
+    vehicles = ControlPlane(
+        database=campaigns.database,
+        manifest_maker=campaigns.manifests,
+        announcer=campaigns.announcer,
+        root_versions=keys.root_versions,
+        publication=campaigns.publication,
+        artifact_base_url=config.artifact_base_url,
+        poll_interval_s=config.poll_interval_s,
+        tls=tls,
+    )
+    operator = Operator(
+        database=campaigns.database,
+        orchestrator=campaigns.orchestrator,
+        publication=campaigns.publication,
+        announcer=campaigns.announcer,
+        tls=tls,
+    )
+    return vehicles, operator
 
 
 def _open_stores(config: CloudConfig) -> tuple[ArtifactStore, ArtifactStore]:

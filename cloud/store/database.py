@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from otabench.cloud.errors import Conflict, InvalidRequest, NotReady, StartError
 from otabench.cloud.store.schema import SCHEMA_VERSION, Base, SchemaRow
+from otabench.proto.private_files import FILE_MODE
 
 Result = TypeVar("Result")
 
@@ -134,6 +136,8 @@ def _make_engine(url: URL, display_url: str) -> Engine:
         if url.get_backend_name() == "sqlite":
             if url.database and url.database != ":memory:":
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                # SQLite would make the file readable for everybody. Its journal files take over the mode of this one.
+                os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             # SQLite insists on one thread by default. Here the tables are created in this thread, and all later work runs in the worker.
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
             event.listen(engine, "connect", _set_up_sqlite)
@@ -147,7 +151,7 @@ def _make_engine(url: URL, display_url: str) -> Engine:
     except ImportError as error:
         raise StartError(f"database_url {display_url}: the driver {error.name!r} is not installed") from error
     except OSError as error:
-        raise StartError(f"database {display_url}: cannot make its folder: {error.strerror or error}") from error
+        raise StartError(f"database {display_url}: cannot be made: {error.strerror or error}") from error
 
 
 def _make_tables(connection: Connection, display_url: str) -> None:

@@ -117,8 +117,7 @@ class SequenceRuns:
         """Program an image, with further attempts after failures that need not repeat themselves.
 
         Args:
-            image: what to program.
-            sender: receives the progress.
+            image, sender: what to program, and what receives the progress.
             cancel: ends the programming when it is set.
             is_entered: pre-programming was carried out already.
             note: what the driver is told meanwhile.
@@ -128,9 +127,8 @@ class SequenceRuns:
             FlashError: the last failure.
             FlashCanceled: ``cancel`` was set.
         """
-        material = self._material(image, is_patch=is_patch)
+        material, attempts = self._material(image, is_patch=is_patch), self._timing.stage_attempts
         total = _length(material)
-        attempts = self._timing.stage_attempts
         last: FlashError | None = None
         self._client.cancel = cancel
         try:

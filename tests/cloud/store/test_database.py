@@ -32,6 +32,15 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     database.close()
 
 
+def test_the_files_of_the_database_are_their_owners_only(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/cloud.db")
+    database.run_now(lambda session: session.add(VehicleRow(vin="VIN1")))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert "cloud.db-wal" in modes
+    assert set(modes.values()) == {0o600}
+    database.close()
+
+
 def test_foreign_keys_are_enforced(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/cloud.db")
 
