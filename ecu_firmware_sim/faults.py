@@ -13,6 +13,11 @@ from typing import Any, Final
 
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.flash.nor import Cut
+from otabench.proto.process_config import EcuTiming
+
+_NOMINAL_ERASE_SECTOR_S: Final = 0.001
+_NOMINAL_PROGRAM_PAGE_S: Final = 0.0001
+"""What slow-flash multiplies where the configuration has no times."""
 
 
 class FaultKind(StrEnum):
@@ -194,6 +199,15 @@ class Faults:
             if fault.left <= 0:
                 self._faults = [each for each in self._faults if each is not fault]
         return fault
+
+    def flash_times_s(self, timing: EcuTiming) -> tuple[float, float]:
+        """Return how long erasing a sector and programming a page take, with ``slow-flash`` if it is set."""
+        slow = self.find(FaultKind.SLOW_FLASH)
+        erase_s, page_s = timing.erase_sector_s, timing.program_page_s
+        if slow is None:
+            return erase_s, page_s
+        factor = float(slow.values["factor"])
+        return (erase_s or _NOMINAL_ERASE_SECTOR_S) * factor, (page_s or _NOMINAL_PROGRAM_PAGE_S) * factor
 
     def drop(self, kind: FaultKind) -> None:
         self._faults = [fault for fault in self._faults if fault.kind is not kind]

@@ -12,8 +12,7 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from otabench.bench import yaml_text
-from otabench.bench.errors import WrongUsage
-from otabench.bench.finding import nearest
+from otabench.bench.errors import UnknownName, WrongUsage
 from otabench.proto.driver_texts import LANGUAGE_PATTERN, DriverTexts
 
 
@@ -51,6 +50,4 @@ def _words(error: ValidationError) -> str:
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}" if key else str(first["msg"])
-    meant = nearest(key, DriverTexts.model_fields)
-    known = f"known: {', '.join(DriverTexts.model_fields)}"
-    return f"there is no text {key!r}; {f'did you mean {meant!r}? ' if meant else ''}{known}"
+    return str(UnknownName("text", key, DriverTexts.model_fields))

@@ -29,9 +29,14 @@ def make(
     """
     parts = collect.parts_of(run, job)
     evidence = document.derive(parts)
+    if not evidence.course:
+        raise BenchError(f"{run}: the gateway never took job {evidence.job_id} on; there is nothing to prove yet")
     path = out or run.resolve() / f"{evidence.job_id}.evidence.zip"
     package.write(
-        path, {**parts, **verifying.derived_parts(parts)}, signer=_signer(run, evidence.vin), made_at=time.time()
+        path,
+        {**parts, **verifying.derived_parts(evidence, parts)},
+        signer=_signer(run, evidence.vin),
+        made_at=time.time(),
     )
     print(path)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from otabench.bench.captures.formats import candump_line, parse_candump, pcap_header, pcap_record
-from otabench.bench.errors import BenchError, UnknownName
+from otabench.bench.errors import BenchError
 from otabench.bench.evidence import document
-from otabench.proto import trace
+from otabench.bench.report import story
 from otabench.proto.trace import TraceEvent
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
 
@@ -27,12 +27,13 @@ def parts_of(run: Path, job_id: str | None) -> dict[str, bytes]:
         job_id: None: the job that was mentioned last.
 
     Raises:
-        BenchError: the run has no such job, the job has not ended, or what it left is not there any more.
+        BenchError: the run has no such job, or what it left is not there any more.
     """
-    lines, events = _trace(run)
-    chosen = _job(events, job_id, run)
+    events, chosen = story.events_and_job(run, job_id)
+    # As they were written; an incomplete last line is no event.
+    lines = story.trace_of(run).read_bytes().splitlines(keepends=True)[: len(events)]
     own = [event for event in events if event.job_id == chosen]
-    parts = {
+    return {
         document.VEHICLE: _vehicle(run),
         **_metadata(run, chosen),
         document.TRACE: b"".join(
@@ -40,31 +41,6 @@ def parts_of(run: Path, job_id: str | None) -> dict[str, bytes]:
         ),
         **_captures(run, own),
     }
-    evidence = document.derive(parts)
-    if not evidence.course:
-        raise BenchError(f"{run}: the gateway never took job {chosen} on; there is nothing to prove yet")
-    return parts
-
-
-def _trace(run: Path) -> tuple[list[bytes], list[TraceEvent]]:
-    path = run / "traces" / "simulation_trace.jsonl"
-    try:
-        events = list(trace.read(path))
-        lines = path.read_bytes().splitlines(keepends=True)[: len(events)]
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}; give the folder of a run by --run") from error
-    except ValueError as error:
-        raise BenchError(f"{error}; the file was changed by something else") from error
-    return lines, events
-
-
-def _job(events: Sequence[TraceEvent], job_id: str | None, run: Path) -> str:
-    known = list(dict.fromkeys(event.job_id for event in events if event.job_id))
-    if not known:
-        raise BenchError(f"{run}: no job in it yet; see logs/gateway.log there")
-    if job_id is not None and job_id not in known:
-        raise UnknownName("job", job_id, known, where=str(run))
-    return job_id or known[-1]
 
 
 def _belongs(event: TraceEvent, job_id: str, own: Sequence[TraceEvent], events: Sequence[TraceEvent]) -> bool:

@@ -36,7 +36,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 class NotEvidence(Exception):
-    """The file is no evidence file, or was damaged; the text says what does not fit."""
+    """The file is not an evidence file, or was damaged; the text says what does not fit."""
 
 
 @dataclass(frozen=True)

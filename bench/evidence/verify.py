@@ -59,13 +59,13 @@ class PinnedRoots:
     """None: the vehicle has no Image repository."""
 
 
-def derived_parts(parts: Parts) -> dict[str, bytes]:
+def derived_parts(evidence: Evidence, parts: Parts) -> dict[str, bytes]:
     """Return the parts that follow from the others: facts, schema and page.
 
-    Raises:
-        NotDerivable: a part is missing, or cannot be read.
+    Args:
+        evidence: what ``document.derive`` makes of the parts.
+        parts: all others.
     """
-    evidence = document.derive(parts)
     return {
         EVIDENCE: document.to_bytes(evidence),
         SCHEMA: document.schema(),
@@ -94,7 +94,7 @@ def verify(path: Path, roots: PinnedRoots) -> Iterator[Check]:
     checks: list[tuple[str, Callable[[], None]]] = [
         ("signature", lambda: _check_signature(package, evidence, roots)),
         ("metadata", lambda: _check_metadata(package.parts, evidence, roots)),
-        ("facts", lambda: _check_facts(package.parts)),
+        ("facts", lambda: _check_facts(package.parts, evidence)),
         ("course", lambda: _check_course(evidence)),
         ("result", lambda: _check_result(evidence)),
     ]
@@ -174,10 +174,10 @@ def _check_metadata(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> Non
             raise Refused(f"the Image repository does not list {path} as the Director states it")
 
 
-def _check_facts(parts: Parts) -> None:
+def _check_facts(parts: Parts, evidence: Evidence) -> None:
     own = (EVIDENCE, SCHEMA, PAGE)
     sources = {name: content for name, content in parts.items() if name not in own}
-    for name, content in derived_parts(sources).items():
+    for name, content in derived_parts(evidence, sources).items():
         if name not in parts:
             raise Refused(f"{name} is missing")
         if parts[name] != content:

@@ -38,7 +38,7 @@ def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False
     Raises:
         BenchError: there is no trace, no such job in it, or no capture although ``frames`` is set.
     """
-    events, chosen = _events_and_job(run, job_id)
+    events, chosen = events_and_job(run, job_id)
     return story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
 
 
@@ -48,12 +48,22 @@ def events_of(run: Path, job_id: str | None) -> list[dict[str, Any]]:
     Raises:
         BenchError: there is no trace, or no such job in it.
     """
-    events, chosen = _events_and_job(run, job_id)
+    events, chosen = events_and_job(run, job_id)
     return [asdict(event) for event in events if event.job_id == chosen]
 
 
-def _events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str]:
-    path = run / "traces" / "simulation_trace.jsonl"
+def trace_of(run: Path) -> Path:
+    """Return the trace file of a run."""
+    return run / "traces" / "simulation_trace.jsonl"
+
+
+def events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str]:
+    """Return the events of a run's trace, and the job: the given one, else the one that was mentioned last.
+
+    Raises:
+        BenchError: there is no trace, or no such job in it.
+    """
+    path = trace_of(run)
     try:
         events = list(trace.read(path))
     except OSError as error:

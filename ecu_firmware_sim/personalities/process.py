@@ -51,8 +51,6 @@ _FAULTS: Final = frozenset(
         FaultKind.SLOW_FLASH,
     }
 )
-_NOMINAL_ERASE_SECTOR_S: Final = 0.001
-_NOMINAL_PROGRAM_PAGE_S: Final = 0.0001
 _NOT_SENT_FUNCTIONALLY: Final = frozenset(
     {
         Nrc.SERVICE_NOT_SUPPORTED,
@@ -367,12 +365,7 @@ class PersonalityEcu:
         self._apply_flash_times()
 
     def _apply_flash_times(self) -> None:
-        timing, slow = self.config.timing, self.faults.find(FaultKind.SLOW_FLASH)
-        erase_s, page_s, factor = timing.erase_sector_s, timing.program_page_s, 1.0
-        if slow is not None:
-            factor = float(slow.values["factor"])
-            erase_s, page_s = erase_s or _NOMINAL_ERASE_SECTOR_S, page_s or _NOMINAL_PROGRAM_PAGE_S
-        self.flash.erase_sector_s, self.flash.program_page_s = erase_s * factor, page_s * factor
+        self.flash.erase_sector_s, self.flash.program_page_s = self.faults.flash_times_s(self.config.timing)
 
     def _before_flash_operation(self, operation: FlashOperation) -> Cut | None:
         cut = self.faults.find(FaultKind.POWER_CUT)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Final
 
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.event_trace import EventTrace
@@ -17,10 +16,6 @@ from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash
 from otabench.ecu_firmware_sim.runtime.deadlines import Deadlines, Due
 from otabench.ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V, Conditions
 from otabench.proto.process_config import EcuTiming
-
-NOMINAL_ERASE_SECTOR_S: Final = 0.001
-NOMINAL_PROGRAM_PAGE_S: Final = 0.0001
-"""What slow-flash multiplies where the configuration has no times."""
 
 
 class FaultEffects:
@@ -85,12 +80,7 @@ class FaultEffects:
         self._deadlines.set(Due.SUPPLY, time.monotonic())
 
     def _apply_flash_times(self) -> None:
-        slow = self._faults.find(FaultKind.SLOW_FLASH)
-        erase_s, page_s, factor = self._timing.erase_sector_s, self._timing.program_page_s, 1.0
-        if slow is not None:
-            factor = float(slow.values["factor"])
-            erase_s, page_s = erase_s or NOMINAL_ERASE_SECTOR_S, page_s or NOMINAL_PROGRAM_PAGE_S
-        self._flash.erase_sector_s, self._flash.program_page_s = erase_s * factor, page_s * factor
+        self._flash.erase_sector_s, self._flash.program_page_s = self._faults.flash_times_s(self._timing)
 
     def _before_flash_operation(self, operation: FlashOperation) -> Cut | None:
         # Also called on the thread of a pending operation: it reads only, and ``Faults`` replaces its list instead of changing it.

@@ -30,7 +30,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def parts(run: Run) -> dict[str, bytes]:
     sources = collect.parts_of(run.folder, JOB)
-    return {**sources, **derived_parts(sources)}
+    return complete(sources)
+
+
+def complete(sources: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the parts with those that follow from them."""
+    return {**sources, **derived_parts(document.derive(sources), sources)}
 
 
 def result(path: Path, roots: PinnedRoots) -> tuple[str, str]:
@@ -89,7 +94,7 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
 
 def test_the_same_run_gives_the_same_file(run: Run, parts: dict[str, bytes]) -> None:
     again = collect.parts_of(run.folder, None)
-    assert {**again, **derived_parts(again)} == parts
+    assert complete(again) == parts
 
 
 def changes(parts: dict[str, bytes]) -> list[tuple[str, dict[str, bytes]]]:
@@ -190,7 +195,7 @@ def test_an_image_that_the_image_repository_does_not_list_is_refused(tmp_path: P
         if not name.endswith(".root.json"):
             (run.folder / "state/gateway/image" / name).write_bytes(content)
     sources = collect.parts_of(run.folder, JOB)
-    found = result(written(tmp_path, {**sources, **derived_parts(sources)}, run.signer()), run.roots)
+    found = result(written(tmp_path, complete(sources), run.signer()), run.roots)
     assert found == ("metadata", "the Image repository does not list images/x as the Director states it")
 
 
@@ -237,7 +242,7 @@ def test_a_story_that_does_not_hold_is_refused(
 ) -> None:
     run = make_run(tmp_path / "run", change=change)
     sources = collect.parts_of(run.folder, JOB)
-    name, found = result(written(tmp_path, {**sources, **derived_parts(sources)}, run.signer()), run.roots)
+    name, found = result(written(tmp_path, complete(sources), run.signer()), run.roots)
     assert name == check
     assert problem in found
 
