@@ -36,6 +36,7 @@ def test_the_driver_sees_each_condition_and_installs_once_all_are_met(tmp_path: 
             with pytest.raises(DecisionRefused, match=r"speed_km_h is 50, must be at most 0") as refused:
                 await world.decide(agent, Decision.INSTALL)
             assert refused.value.sentence == "The vehicle does not meet all conditions of this update yet."
+            await world.reported(JobState.WAITING_FOR_APPROVAL)  # the report may still be on its way
             assert world.cloud.transitions == HAPPY[:2]
             world.vehicle.set_values(speed_km_h=0, supply_v=12.5)
             await world.until(
