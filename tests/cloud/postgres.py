@@ -33,27 +33,30 @@ class PostgreSQL:
         self._programs = programs
         # Not below pytest's folder, which only its owner may enter; and short, because a socket's path is limited to 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="otabench-pg-"))
-        self._user = "nobody" if os.geteuid() == 0 else None
-        if self._user:
-            shutil.chown(self.folder, self._user)
+        # Not Popen's ``user``: with it Python forks, and a fork of a process that serves gRPC crashes now and then before the exec.
+        self._as_user: tuple[str, ...] = ()
+        if os.geteuid() == 0:
+            self._as_user = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+            shutil.chown(self.folder, "nobody")
         self._server: subprocess.Popen[bytes] | None = None
         data = self.folder / "data"
         options = ["--no-sync", "--auth=trust", "--username=otabench", "--encoding=UTF8", "--locale=C"]
-        subprocess.run(
-            [str(self._programs / "initdb"), *options, "-D", str(data)],
-            check=True,
-            capture_output=True,
-            user=self._user,
+        made = subprocess.run(
+            [*self._as_user, self._programs / "initdb", *options, "-D", data],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             cwd=self.folder,
         )
+        assert made.returncode == 0, f"initdb ended with {made.returncode}: {made.stderr}"
 
     def start(self) -> None:
         settings = [word for each in _SETTINGS for word in ("-c", each)]
         self._server = subprocess.Popen(
-            [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
+            [*self._as_user, self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
             stdout=subprocess.DEVNULL,
             stderr=(self.folder / "log").open("ab"),
-            user=self._user,
             cwd=self.folder,
         )
         eventually(self._answers, "PostgreSQL comes up", timeout_s=_START_S, interval_s=0.05)
