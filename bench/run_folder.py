@@ -133,7 +133,7 @@ def _parse_name(name: str) -> tuple[datetime, int] | None:
         return None
     try:
         return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC), int(found[2] or 1)
-    except ValueError:  # digits that are no time
+    except ValueError:  # digits that are not a time
         return None
 
 

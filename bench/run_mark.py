@@ -122,7 +122,7 @@ def whereabouts(folder: Path) -> Whereabouts:
         raise BenchError(f"{folder / NAME}: cannot be read: {error.strerror}; correct its rights") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # locked; or the file system has no locks, and nobody can tell
+    except OSError:  # locked; or the file system has no locks, so the state is unknown
         return Whereabouts.HERE
     finally:
         written_s = os.fstat(descriptor).st_mtime

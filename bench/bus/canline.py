@@ -88,7 +88,7 @@ def remove(channel: str) -> None:
     """Remove the interface's root discipline. Do nothing if none has been set.
 
     Raises:
-        OSError: there is no such interface, or root is needed.
+        OSError: the interface does not exist, or root is needed.
     """
     try:
         _request(_RTM_DELQDISC, 0, channel, 0)
@@ -102,7 +102,7 @@ def read_line(channel: str) -> LineCounters | None:
     """Return what the interface's line has carried; None where no line is set.
 
     Raises:
-        OSError: there is no such interface.
+        OSError: the interface does not exist.
     """
     index = _index(channel)
     # A dump lists the disciplines of all interfaces.

@@ -37,7 +37,7 @@ class Traffic:
     frames: int
     errors: int
     over_errors: int = 0
-    """Frames lost in the controller, because nobody fetched them in time."""
+    """Frames lost in the controller, because they were not fetched in time."""
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _refusal(source: Path, losses: _Losses, suffix: str) -> str:
 @contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
     """Yield a file beside ``target``, and remove it unless it was renamed."""
-    target.parent.stat()  # the error of mkstemp would name a file that nobody gave
+    target.parent.stat()  # the error of mkstemp would name a file that the user did not give
     with tempfile.TemporaryDirectory(prefix=".otabench-convert-", dir=target.parent) as work:
         yield Path(work) / f"new{target.suffix.lower()}"
 

@@ -25,7 +25,7 @@ def text(topology: Topology, *, bus: str | None = None) -> str:
         bus: the name of the bus in the bench file. None: the only bus that has periodic frames.
 
     Raises:
-        WrongUsage: there is no such bus, or ``bus`` is None and several buses have periodic frames.
+        WrongUsage: the bus does not exist, or ``bus`` is None and several buses have periodic frames.
         BenchError: there are no periodic frames, two have the same identifier or name, or cantools rejects them.
     """
     if bus is not None and bus not in topology.buses:

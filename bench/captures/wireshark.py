@@ -9,7 +9,7 @@ address table names it. Names of identifiers and routines hold for every address
 
 ``iso15765.addressing`` holds for a whole profile: either every frame begins with an address, or none does. A bench with both kinds of
 ECUs gets two profiles, and each lists the identifiers of its own ECUs only: the frames of the others stay CAN data, which is true,
-instead of UDS that nobody sent. ``findings`` warns of an identifier that both kinds use. In the profile with addresses, the
+instead of UDS that was never sent. ``findings`` warns of an identifier that both kinds use. In the profile with addresses, the
 diagnostic address is the address in the frame, the receiver's; a column with the identifier tells who responded.
 """
 

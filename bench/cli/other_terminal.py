@@ -73,7 +73,7 @@ def lines(way: OtherTerminal, *, channels: list[str]) -> list[str]:
 
     Args:
         way: from another terminal to the bench.
-        channels: its SocketCAN interfaces; none: there is no candump.
+        channels: its SocketCAN interfaces; empty where candump cannot be used.
     """
     if not channels:
         frames = "(no candump here)"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CHANNEL: Final = "vcan0"
 _WIDTH: Final = 150
-"""Of tables where there is no terminal: none of their columns is cut."""
+"""Width of tables without a terminal: wide enough that no column is cut."""
 MAX_STEP: Final = 1_000_000
 MAX_IMAGE_BYTES: Final = 1_000_000
 _Seed = Annotated[

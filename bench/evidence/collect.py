@@ -30,7 +30,7 @@ def parts_of(run: Path, job_id: str | None) -> dict[str, bytes]:
         BenchError: the run has no such job, or what it left is not there any more.
     """
     events, chosen = story.events_and_job(run, job_id)
-    # As they were written; an incomplete last line is no event.
+    # As they were written; an incomplete last line is not an event.
     lines = story.trace_of(run).read_bytes().splitlines(keepends=True)[: len(events)]
     own = [event for event in events if event.job_id == chosen]
     return {

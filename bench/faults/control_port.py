@@ -222,7 +222,7 @@ class ControlPort:
         """Set a fault.
 
         Raises:
-            UnknownName: there is no such kind, or it has no such parameter.
+            UnknownName: the kind does not exist, or it has no such parameter.
             ValueRefused: the ECU refuses a value.
             EndpointError: there is no answer.
         """

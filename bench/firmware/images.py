@@ -272,7 +272,7 @@ def require_signing_key(path: Path) -> None:
 
     Raises:
         FirmwareError: it is of another kind, or cannot be read.
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

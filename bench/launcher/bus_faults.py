@@ -72,7 +72,7 @@ class BusPorts:
         """Return the control port of the gate of a bus, or of an ECU's bus.
 
         Raises:
-            WrongUsage: there is no such gate.
+            WrongUsage: the gate does not exist.
         """
         bus = _gated_bus(target, self.gates, self._bus_by_ecu())
         return ControlPort(bus, self.gates[bus], what="frame gate", token=self.token)
@@ -84,7 +84,7 @@ class BusPorts:
             target: a bus; may be left out where the bench has only one.
 
         Raises:
-            WrongUsage: there is no such bus, or there are several and none is named.
+            WrongUsage: the bus does not exist, or there are several and none is named.
         """
         bus = _loadable_bus(target, self.loads, self._bus_by_ecu())
         return ControlPort(bus, self.loads[bus], what="load of bus", timeout_s=LOAD_TIMEOUT_S, token=self.token)
@@ -134,7 +134,7 @@ def _gated_bus(target: str, gated: Collection[str], bus_by_ecu: Mapping[str, str
     """Return the bus with a gate that a target means: a bus, an ECU's bus, or the only one.
 
     Raises:
-        WrongUsage: there is no such gate.
+        WrongUsage: the gate does not exist.
     """
     if not gated:
         raise WrongUsage(
@@ -152,7 +152,7 @@ def _loadable_bus(target: str, buses: Collection[str], bus_by_ecu: Mapping[str, 
     """Return the bus that a load's target means: a bus by name, or the only one.
 
     Raises:
-        WrongUsage: there is no such bus, or there are several and none is named.
+        WrongUsage: the bus does not exist, or there are several and none is named.
     """
     if target in buses:
         return target

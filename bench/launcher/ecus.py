@@ -49,7 +49,7 @@ class Ecus:
         """Return the control port of an ECU.
 
         Raises:
-            UnknownName: there is no such ECU.
+            UnknownName: the ECU does not exist.
             WrongUsage: it is a board, which has no control port.
         """
         port = self._control_ports.get(name)
@@ -64,7 +64,7 @@ class Ecus:
         """Return the driver of an ECU's supply; ``switched_off`` follows what it does.
 
         Raises:
-            UnknownName: there is no such ECU.
+            UnknownName: the ECU does not exist.
         """
         if name not in self._topology.ecus:
             raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")

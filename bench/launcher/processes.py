@@ -56,7 +56,7 @@ class Processes:
         """Return a started process.
 
         Raises:
-            UnknownName: there is no such process.
+            UnknownName: the process does not exist.
             WrongUsage: it was not started.
         """
         if name not in self._factories:
@@ -84,7 +84,7 @@ class Processes:
 
         Raises:
             ProcessFailed: it does not come up.
-            UnknownName: there is no such process.
+            UnknownName: the process does not exist.
             WrongUsage: it is running.
         """
         if name not in self._factories:

@@ -101,7 +101,7 @@ def judge(
         return Run(
             point, End.WRONG, duration_s, f"it runs {version} ({state}); before that: {reason or 'nothing wrong'}"
         )
-    # An update that reports success and changed nothing is the worst of all ends: nobody would look again.
+    # An update that reports success and changed nothing is the worst result: no one would check it again.
     if version == old and not reason:
         return Run(point, End.WRONG, duration_s, f"the update reported success, but {old} runs")
     # An ECU that runs a confirmed image but refuses every later update is bricked all the same.

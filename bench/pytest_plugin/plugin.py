@@ -75,7 +75,7 @@ def _bench_file(config: pytest.Config, path: str) -> Path | None:
     """Relative to where one stands, else to pytest's root folder: the name may stand in the ini file's addopts.
 
     Raises:
-        pytest.UsageError: there is no such file.
+        pytest.UsageError: the file does not exist.
     """
     here = _absolute(config, path)
     if here is None or here.is_file():

@@ -176,7 +176,7 @@ class SharedBench:
             state: off, default, programming or application.
 
         Raises:
-            ValueError: there is no such state.
+            ValueError: the state does not exist.
             BenchBroken: it cannot be reached; from then on no state can.
         """
         try:

@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler() -> Generator[None, Any, Any]:
 def survive_dead_workers(scheduler: Any) -> None:
     """Mend two faults of pytest-xdist 3.8, each of which leaves workers waiting for ever.
 
-    A worker runs a test only once it has the next one, or is told that there is none.
+    A worker runs a test only once it has the next one, or hears that none is left.
 
     * The worker that replaces a dead one receives a single unit of work, which may be a single test. ``schedule`` may be called again
       at any time, and then gives the next unit, or the word that there is none.

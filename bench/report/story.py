@@ -36,7 +36,7 @@ def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False
         frames: with every CAN frame of the run's captures.
 
     Raises:
-        BenchError: there is no trace, no such job in it, or no capture although ``frames`` is set.
+        BenchError: no trace, no such job in it, or no capture although ``frames`` is set.
     """
     events, chosen = events_and_job(run, job_id)
     return story(events, chosen, exchanges=exchanges, frames=frames_of(run, events, chosen) if frames else {})
@@ -46,7 +46,7 @@ def events_of(run: Path, job_id: str | None) -> list[dict[str, Any]]:
     """Return the trace events that carry a job's id, as they are in the trace.
 
     Raises:
-        BenchError: there is no trace, or no such job in it.
+        BenchError: no trace, or no such job in it.
     """
     events, chosen = events_and_job(run, job_id)
     return [asdict(event) for event in events if event.job_id == chosen]
@@ -61,7 +61,7 @@ def events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str
     """Return the events of a run's trace, and the job: the given one, else the one that was mentioned last.
 
     Raises:
-        BenchError: there is no trace, or no such job in it.
+        BenchError: no trace, or no such job in it.
     """
     path = trace_of(run)
     try:
@@ -88,7 +88,7 @@ def frames_of(run: Path, events: Sequence[TraceEvent], job_id: str) -> dict[str,
     """Return the frames of each captured bus of a run during a job.
 
     Raises:
-        BenchError: there is no capture, or one cannot be read.
+        BenchError: no capture, or one cannot be read.
     """
     own = [event for event in events if event.job_id == job_id]
     if not own:

@@ -17,7 +17,7 @@ def find(runs_dir: Path, name: str) -> RunFolder:
     """Return the run that a user means: its name in ``runs_dir``, the first letters of it, ``latest``, or the path of its folder.
 
     Raises:
-        UnknownName: there is no such run.
+        UnknownName: the run does not exist.
         WrongUsage: several runs begin like that, or the path is not that of a run.
     """
     runs = run_folder.runs_in(runs_dir)

@@ -31,7 +31,7 @@ class SecurityAccess:
         endpoint: the ECU's algorithm and secret.
         profile: levels, and how long to wait for the ECU's delay.
         request: ``EcuClient.request``.
-        wire: the connection; read for responses that nobody was waiting for.
+        wire: the connection; read for responses that no request waits for.
     """
 
     def __init__(self, endpoint: EcuEndpoint, profile: Profile, *, request: _Request, wire: Wire) -> None:

@@ -105,7 +105,7 @@ class Program:
         """
         given = sorted((each for each in segments if each.data), key=lambda each: each.address)
         if not given:
-            raise MalformedProgram(format, "", "there are no data in it", "give a file with a program")
+            raise MalformedProgram(format, "", "it holds no data", "give a file with a program")
         if given[-1].end - 1 > MAX_ADDRESS:
             raise MalformedProgram(format, "", f"data at {given[-1]} are outside a memory of 4 GiB")
         for before, after in pairwise(given):

@@ -1,4 +1,4 @@
-"""What the gateway itself knows about an ECU that reports little: how far a job got on it, and the image that it ran before.
+"""The gateway's own records of an ECU that reports little: the progress of a job on it, and the image that it ran before.
 
 * ``EcuRecords``: for each ECU its last job, with the last act that succeeded or was begun. It is on disk before the act.
 * ``FormerImages``: the last two images of each ECU, so that one of them can be flashed again. The image that a workshop flashed is known
@@ -28,7 +28,7 @@ _KEPT: Final = 2
 
 
 class Act(StrEnum):
-    """How far a job got on an ECU."""
+    """The progress of a job on an ECU."""
 
     BEGUN = "begun"
     """Nothing was changed."""

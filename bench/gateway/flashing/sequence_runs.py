@@ -3,7 +3,7 @@
 Rules:
 
 * An ECU that falls silent is waited for, and its sequence starts again, a limited number of times.
-* In programming a refusal is a reason to start again, too: after an interruption the ECU may hold a transfer that nobody ends. A refused
+* In programming a refusal is a reason to start again, too: after an interruption the ECU may hold a transfer that will never be ended. A refused
   key is final, because the ECU counts wrong keys; so is a refusal before programming, because nothing has begun.
 * An ECU in its bootloader is programmed from there (``in_bootloader`` in place of ``pre_programming``).
 """
@@ -120,7 +120,7 @@ class SequenceRuns:
             image, sender: what to program, and what receives the progress.
             cancel: ends the programming when it is set.
             is_entered: pre-programming was carried out already.
-            note: what the driver is told meanwhile.
+            note: the text shown to the driver meanwhile.
             is_patch: send the patch in place of the image.
 
         Raises:

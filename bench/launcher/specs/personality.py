@@ -14,7 +14,7 @@ def personality_of(topology: Topology, ecu: str) -> str | None:
     """Return the bootloader of a simulated ECU; None: the one with two slots and a slot table.
 
     Raises:
-        UnknownName: there is no such bootloader.
+        UnknownName: the bootloader does not exist.
     """
     from otabench.bench.uds.sequence import profile  # here, because it imports the sequence language
 

@@ -225,7 +225,7 @@ class Reset(Common):
 
     Attributes:
         reset: the kind.
-        answer: ``required``; ``may_be_lost``: silence is no error, as many ECUs reset before they answer; ``late``: it comes from
+        answer: ``required``; ``may_be_lost``: silence is not an error, because many ECUs reset before they answer; ``late``: it comes from
             the software that starts, within ``limit_s``.
         deaf_s: how long the ECU cannot answer afterwards.
     """

@@ -117,7 +117,7 @@ HEX = writers.intel_hex(PARTS).decode().splitlines()
         ("\n".join([HEX[0], HEX[1][:-2] + "00", HEX[-1]]), "Intel HEX, line 2: expected crc"),
         ("\n".join([HEX[0], HEX[1][:20], HEX[-1]]), "line 2: it does not consist of pairs of hexadecimal digits"),
         ("\n".join([HEX[0], HEX[1].replace("0", "g"), HEX[-1]]), "line 2: it does not consist of pairs"),
-        (":0200000400FFFB\n" + HEX[-1], "there are no data in it"),
+        (":0200000400FFFB\n" + HEX[-1], "it holds no data"),
         ("S0030000FC\nS107000001020304EE\nS5030002FA\nS9030000FC", "counts 2 data records, and there are 1"),
         ("S107000001020304EE\n", "S-record: the termination record (S7, S8 or S9) is missing"),
     ],
@@ -231,7 +231,7 @@ def test_a_wrong_elf_file_is_refused_by_name(contents: bytes, message: str) -> N
         (b"-----BEGIN PRIVATE KEY-----", "it is a PEM file (a key or certificate)"),
         (b"<?xml version='1.0'?><svg/>", "it is an XML file, and not ODX"),
         (b"#!/bin/sh\necho hello\n", "it is a text, of no format that is known here"),
-        (b"", "there are no data in it"),
+        (b"", "it holds no data"),
     ],
 )
 def test_what_is_no_program_is_refused_with_what_it_is(contents: bytes, message: str) -> None:
