@@ -3,7 +3,7 @@
 Rules:
 
 * An ECU that falls silent is waited for, and its sequence starts again, a limited number of times.
-* In programming a refusal is a reason to start again, too: after an interruption the ECU may hold a transfer that will never be ended. A refused
+* In programming a refusal is a reason to start again, too: after an interruption the ECU may hold a transfer without an end. A refused
   key is final, because the ECU counts wrong keys; so is a refusal before programming, because nothing has begun.
 * An ECU in its bootloader is programmed from there (``in_bootloader`` in place of ``pre_programming``).
 """
