@@ -19,8 +19,8 @@ from typing import Final
 
 from otabench.ecu_firmware_sim.errors import FlashError
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
-from otabench.ecu_firmware_sim.personalities.memory import Memory
-from otabench.ecu_firmware_sim.personalities.personality import Personality
+from otabench.ecu_firmware_sim.personalities.memory import VERSION_BYTES, Memory
+from otabench.ecu_firmware_sim.personalities.personality import BANK_IDENTIFIER, BANKS_IDENTIFIER, Personality
 from otabench.ecu_firmware_sim.personalities.programming import ERASE, Programming
 from otabench.ecu_firmware_sim.personalities.refusal import SUPPRESS, Refused, sub_function
 from otabench.ecu_firmware_sim.personalities.security import SecurityAccess
@@ -28,6 +28,7 @@ from otabench.ecu_firmware_sim.uds.codes import Nrc, Session, Sid
 
 _PRECONDITIONS: Final = 0x0203
 _ENABLE_RX_AND_TX: Final = 0x00
+_STATE_CODES: Final = {"EMPTY": 0x00, "STAGED": 0x5A, "CONFIRMED": 0xA5, "INVALID": 0xEE}
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,8 @@ class Bootloader:
             0xF18C: self._identity.serial.encode("ascii"),
             0xF186: bytes((self.session,)),
             0xF15B: bytes(10),
+            BANK_IDENTIFIER: b"AB"[self.active_slot :][:1],
+            BANKS_IDENTIFIER: b"".join(_bank_record(*bank) for bank in self.slots),
         }
         # Version and VIN are the application's: a tester must be able to do without them while the bootloader runs.
         if not self.in_bootloader:
@@ -270,6 +273,10 @@ class Bootloader:
         self._require_bootloader()
         if not self._security.has_unlocked(self.personality.needed_levels):
             raise Refused(Nrc.SECURITY_ACCESS_DENIED)
+
+
+def _bank_record(state: str, version: str) -> bytes:
+    return bytes((_STATE_CODES[state],)) + version.encode("ascii")[:VERSION_BYTES].ljust(VERSION_BYTES, b"\xff")
 
 
 _Service = Callable[[Bootloader, bytes], tuple[bytes, bool]]

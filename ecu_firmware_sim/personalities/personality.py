@@ -72,6 +72,14 @@ class Check:
     status: bool = True
 
 
+IDENTIFIERS: Final = frozenset({0xF186, 0xF189, 0xF18C, 0xF15B, 0xF190})
+"""What most bootloaders read."""
+BANK_IDENTIFIER: Final = 0xFD00
+"""Of an ECU with two banks: the bank that runs, as a letter."""
+BANKS_IDENTIFIER: Final = 0xFD01
+"""Of an ECU with two banks: for each of them a byte for its state, and its version, filled with FF."""
+
+
 @dataclass(frozen=True)
 class Personality:
     """One bootloader.
@@ -108,7 +116,7 @@ class Personality:
 
     name: str
     services: frozenset[int] = ALL_SERVICES
-    identifiers: frozenset[int] = frozenset({0xF186, 0xF189, 0xF18C, 0xF15B, 0xF190})
+    identifiers: frozenset[int] = IDENTIFIERS
     levels: Mapping[int, Level] = field(default_factory=lambda: {1: Level()})
     needed_levels: tuple[int, ...] = (1,)
     resets_into_bootloader: bool = True

@@ -7,7 +7,10 @@ from typing import Final
 
 from otabench.ecu_firmware_sim.personalities.personality import (
     ALL_SERVICES,
+    BANK_IDENTIFIER,
+    BANKS_IDENTIFIER,
     FLASH_BASE,
+    IDENTIFIERS,
     RAM_BASE,
     Check,
     DownloadForm,
@@ -35,8 +38,14 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             fingerprint=None,
             long_routines_pending=False,
         ),
-        # Two banks, of which nothing is reported but the version that runs.
-        Personality("two-banks", resets_into_bootloader=False, activate=0x0205, revert=0x0206),
+        # Two banks. What it reports of them is in codes of its own; the shipped profile does without.
+        Personality(
+            "two-banks",
+            identifiers=IDENTIFIERS | {BANK_IDENTIFIER, BANKS_IDENTIFIER},
+            resets_into_bootloader=False,
+            activate=0x0205,
+            revert=0x0206,
+        ),
         # Memory by numbered blocks instead of addresses, a driver in RAM, compression.
         Personality(
             "block-ids",

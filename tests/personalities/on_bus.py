@@ -12,9 +12,11 @@ from typing import Any
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Payload
+from otabench.bench.uds.bus_link import ChannelOpener
 from otabench.bench.uds.endpoint import EcuEndpoint, FormerImage
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.sequence.profile import path_of
+from otabench.bench.uds.transport import open_channel
 from otabench.ecu_firmware_sim.flash.nor import FileBacking
 from otabench.ecu_firmware_sim.personalities.memory import new_flash
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE, RAM_BASE
@@ -145,9 +147,9 @@ class BusRig:
         )
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, opener: ChannelOpener = open_channel) -> None:
         """Begin as a gateway that was killed does: only its folder is left."""
-        self.vehicle = UdsVehicle(self.config, TraceWriter(self.trace_path, component="gateway"))
+        self.vehicle = UdsVehicle(self.config, TraceWriter(self.trace_path, component="gateway"), opener=opener)
 
     def _endpoint(self, ecu: EcuOnBus, changes: dict[str, str] | None, *, knows_former: bool) -> EcuEndpoint:
         content, form = program_file(ecu.name, ecu.version)

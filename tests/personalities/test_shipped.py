@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -11,7 +13,7 @@ from otabench.bench.uds.sequence.profile import shipped
 from otabench.ecu_firmware_sim.flash.nor import Cut
 from otabench.ecu_firmware_sim.personalities.memory import BANK_BYTES, new_flash
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
-from tests.personalities.direct import DirectTester
+from tests.personalities.direct import DirectTester, Disturbance, Killed
 from tests.personalities.updates import material, profile_of, program, update
 
 NAMES = sorted(PERSONALITIES)
@@ -41,6 +43,7 @@ def test_an_empty_ecu_in_its_bootloader_is_programmed(name: str) -> None:
     assert tester.ecu.version == "2.0.0"
 
 
+@functools.cache
 def whole_update(name: str) -> DirectTester:
     """Return the tester after an update without faults, for its counts."""
     tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")))
@@ -59,7 +62,7 @@ def require_recovery(tester: DirectTester, name: str) -> None:
 
 def sample(total: int, *, exhaustive: bool) -> list[int]:
     """Return which of ``total`` events are hit: the first, the last and some between, or all."""
-    return list(range(1, total + 1)) if exhaustive else sorted({1, 2, *range(3, total, 23), total - 1, total})
+    return list(range(1, total + 1)) if exhaustive else sorted({1, 2, *range(3, total, 61), total - 1, total})
 
 
 EXTENT = [False, pytest.param(True, marks=pytest.mark.exhaustive)]
@@ -72,7 +75,7 @@ def test_a_power_cut_at_a_flash_operation_leaves_an_ecu_that_the_next_try_progra
     name: str, cut: Cut, exhaustive: bool
 ) -> None:
     for at in sample(whole_update(name).flash.operations, exhaustive=exhaustive):
-        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")), cut_at=at, cut=cut)
+        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")), cut=(at, cut))
         with suppress(FlashError):
             update(tester, profile_of(name), material(name, "2.0.0"))
         require_recovery(tester, name)
@@ -80,17 +83,83 @@ def test_a_power_cut_at_a_flash_operation_leaves_an_ecu_that_the_next_try_progra
 
 @pytest.mark.parametrize("exhaustive", EXTENT)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lost_answer_ends_by_name_or_is_made_up_for_and_the_next_try_succeeds(name: str, exhaustive: bool) -> None:
+@pytest.mark.parametrize(
+    "what", [each for each in Disturbance if "KILLED" not in each.name], ids=lambda each: each.name
+)
+def test_a_disturbed_message_ends_by_name_or_is_made_up_for_and_the_next_try_succeeds(
+    name: str, what: Disturbance, exhaustive: bool
+) -> None:
     for at in sample(whole_update(name).requests, exhaustive=exhaustive):
-        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")), lose_answer_to=at)
+        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")), disturbed=(at, what))
         try:
             update(tester, profile_of(name), material(name, "2.0.0"))
             tester.heal()
-            assert tester.ecu.version == "2.0.0"
+            assert tester.ecu.version == "2.0.0", f"success was reported, request {at}"
         except FlashError as error:
             assert error.ecu == name
             assert error.step
         require_recovery(tester, name)
+
+
+@pytest.mark.parametrize("exhaustive", EXTENT)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("what", [Disturbance.KILLED_BEFORE, Disturbance.KILLED_AFTER], ids=lambda each: each.name)
+def test_a_tester_that_comes_after_one_that_was_killed_programs_the_ecu(
+    name: str, what: Disturbance, exhaustive: bool
+) -> None:
+    for at in sample(whole_update(name).requests, exhaustive=exhaustive):
+        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")), disturbed=(at, what))
+        with pytest.raises(Killed):
+            update(tester, profile_of(name), material(name, "2.0.0"))
+        # The ECU is as it was left: in a session, unlocked, in the middle of a transfer. A new tester may be refused until S3 has passed.
+        tester.pause(1.0)
+        try:
+            update(tester, profile_of(name), material(name, "2.0.0"), is_in_bootloader=tester.ecu.in_bootloader)
+        except FlashError:
+            tester.ecu.forget_session()
+            tester.pause(1.0)
+            update(tester, profile_of(name), material(name, "2.0.0"), is_in_bootloader=tester.ecu.in_bootloader)
+        assert tester.ecu.version == "2.0.0", f"request {at}"
+
+
+WRONG_ANSWERS: dict[str, Callable[[bytes], bytes]] = {
+    "cut to its first byte": lambda answer: answer[:1],
+    "one byte short": lambda answer: answer[:-1] if len(answer) > 1 else b"",
+    "to another sub-function or identifier": lambda answer: answer[:1] + bytes((answer[1] ^ 0x20,)) + answer[2:],
+    "to another service": lambda answer: bytes((answer[0] ^ 0x02,)) + answer[1:],
+    "sixty bytes longer": lambda answer: answer + bytes(60),
+}
+
+
+@pytest.mark.parametrize("exhaustive", EXTENT)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("wrong", WRONG_ANSWERS)
+def test_an_answer_of_the_wrong_length_or_to_something_else_ends_by_name_or_does_not_matter(
+    name: str, wrong: str, exhaustive: bool
+) -> None:
+    for at in sample(whole_update(name).requests, exhaustive=exhaustive):
+        tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")))
+        tester.change = lambda request, answer, at=at: (  # type: ignore[misc]
+            WRONG_ANSWERS[wrong](answer) if request == at and len(answer) > 1 else answer
+        )
+        try:
+            update(tester, profile_of(name), material(name, "2.0.0"))
+            tester.heal()
+            assert tester.ecu.version == "2.0.0", f"success was reported, request {at}"
+        except FlashError as error:
+            assert error.ecu == name
+            assert error.step
+        require_recovery(tester, name)
+
+
+def test_a_routine_that_is_in_progress_for_ever_ends_by_name_within_its_limit() -> None:
+    tester = DirectTester(PERSONALITIES["records"], new_flash(program("1.0.0")))
+    tester.change = lambda _, answer: b"\x71\x01\xff\x00\x01" if answer[:4] == b"\x71\x01\xff\x00" else answer
+    with pytest.raises(FlashError, match=r"31 01 FF00.*in progress") as failed:
+        update(tester, profile_of("records"), material("records", "2.0.0"))
+    assert failed.value.ecu == "records"
+    assert 60 <= tester.now_s() < 90, "the profile's limit is 60 s"
+    require_recovery(tester, "records")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ import pytest
 
 from otabench.bench.gateway.vehicle import Payload
 from otabench.bench.uds.errors import EcuRefused, FlashError
-from otabench.bench.uds.slot_table import SlotState
+from otabench.bench.uds.slot_table import Slot, SlotState
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.on_bus import BusRig, EcuOnBus, virtual_bus
 
@@ -37,6 +37,38 @@ def test_two_banks_without_a_table_are_staged_and_switched_back(tmp_path: Path) 
         rig.verify(images)
         rig.revert(images)
         assert (ecu.runs, rig.requests("two-banks").count("37")) == ("1.0.0", 1), "by a routine, without a transfer"
+
+
+TABLE = """slots:
+  kind: table
+  active: {did: 0xFD00, values: {0x41: 0, 0x42: 1}}
+  each:
+    - state: {did: 0xFD01, at: 0, values: {0x00: EMPTY, 0x5A: STAGED, 0xA5: CONFIRMED, 0xEE: INVALID}}
+      version: {did: 0xFD01, at: 1, length: 16}
+    - state: {did: 0xFD01, at: 17, values: {0x00: EMPTY, 0x5A: STAGED, 0xA5: CONFIRMED, 0xEE: INVALID}}
+      version: {did: 0xFD01, at: 18, length: 16}"""
+
+
+def test_slots_that_are_reported_in_codes_of_the_makers_own_are_read_by_the_profile(tmp_path: Path) -> None:
+    changes = {"slots: {kind: version_only}": TABLE, "success: {by: version}": "success: {by: slot}"}
+    with (
+        EcuOnBus("two-banks", 1, tmp_path, virtual_bus()) as ecu,
+        BusRig(tmp_path, [ecu], changes=changes) as rig,
+    ):
+        assert rig.vehicle.identify()["two-banks"].slots == (
+            Slot(SlotState.CONFIRMED, "1.0.0", 0),
+            Slot(SlotState.EMPTY, "", 0),
+        )
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        assert rig.vehicle.identify()["two-banks"].slots[1] == Slot(SlotState.STAGED, "2.0.0", 0)
+        rig.activate(images)
+        rig.verify(images)
+        after = rig.confirm(images)["two-banks"]
+        assert (after.active_slot, after.software_version) == (1, "2.0.0")
+        assert after.active == Slot(SlotState.CONFIRMED, "2.0.0", 0)
+        rig.revert(images)
+        assert ecu.runs == "1.0.0"
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import zlib
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ DRIVER_SIZE = 600
 SECOND_BLOCK = 0x4000
 
 
+@functools.cache
 def program(version: str, *, size: int = 0x4600) -> bytes:
     """Return an application with its version in its header."""
     body = bytearray(random.Random(version).randbytes(size))
@@ -30,6 +32,7 @@ def program(version: str, *, size: int = 0x4600) -> bytes:
     return bytes(body)
 
 
+@functools.cache
 def material(name: str, version: str) -> Material:
     """Return the update of one personality: a driver where it needs one, and the application in two blocks."""
     personality, binary = PERSONALITIES[name], program(version)
@@ -62,6 +65,7 @@ def material(name: str, version: str) -> Material:
     )
 
 
+@functools.cache
 def profile_of(name: str) -> SequenceProfile:
     return profiles.load(Path(profiles.path_of(name)))
 

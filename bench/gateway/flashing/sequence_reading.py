@@ -53,9 +53,10 @@ class SequenceReading:
         rule = self._profile.bootloader
         if rule is not None and self._is_in_bootloader(p2_s):
             return None
-        if self._profile.slots.kind is SlotsKind.TABLE:
-            return self.slots(p2_s=p2_s).active.version or None
         text = self._profile.identity.version
+        # A table of this project's layout has the version of each slot; in another one it may be missing.
+        if self._profile.slots.kind is SlotsKind.TABLE and (text is None or self._profile.slots.did is not None):
+            return self.slots(p2_s=p2_s).active.version or None
         if text is None:
             self._require_answer(p2_s)
             return self._noted_version()
@@ -73,13 +74,18 @@ class SequenceReading:
         Raises:
             FlashError: as ``version``.
         """
-        did = self._profile.slots.did
-        assert did is not None
-        record = self._client.read(did, p2_s=p2_s)
+        own = self._profile.slots
+        if own.layout is not None:
+            try:
+                return own.layout.read(lambda did: self._client.read(did, p2_s=p2_s))
+            except ValueError as error:
+                raise self._client.contradiction("22 read of the slots", str(error)) from error
+        assert own.did is not None
+        record = self._client.read(own.did, p2_s=p2_s)
         try:
             return slot_table.parse(record)
         except ValueError as error:
-            raise self._client.contradiction(f"22 {did:04X} read", str(error)) from error
+            raise self._client.contradiction(f"22 {own.did:04X} read", str(error)) from error
 
     def is_version(self, running: str | None, wanted: str) -> bool:
         """Return whether two texts denote the same version of this kind of ECU."""

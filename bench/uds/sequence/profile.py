@@ -297,6 +297,9 @@ def _of_sections(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
         yield ("success",), "the ECU reports no version: add identity.version, or take by: sequence"
     if by == "slot" and kind is not SlotsKind.TABLE:
         yield ("success",), "the ECU has no slot table: take by: version or by: sequence"
+    layout = profile.slots.layout
+    if layout is not None and profile.identity.version is None and any(each.version is None for each in layout.each):
+        yield ("slots",), "nothing reports the version that runs: add identity.version, or version to each slot"
     if by == "sequence" and not acts.verify.steps:
         yield ("success",), "sequences.verify has no steps: add them, or identity.version"
     if profile.confirm is Confirming.SEQUENCE and not acts.confirm.steps:

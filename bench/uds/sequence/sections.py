@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from otabench.bench.uds.sequence.did_text import Decoding as Decoding  # part of this module's interface
+from otabench.bench.uds.sequence.did_text import DidText as DidText
+from otabench.bench.uds.sequence.slot_layout import ActiveSlot, DidByte, SlotEntry, SlotLayout
 from otabench.bench.uds.sequence.steps import Byte, Word
 from otabench.bench.uds.sequence.template import PatternText
 from otabench.proto.version_order import VersionOrder as VersionOrder  # part of this module's interface
@@ -26,71 +29,6 @@ from otabench.proto.version_order import VersionRule
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Decoding(StrEnum):
-    """How the bytes of an identifier become text."""
-
-    ASCII = "ascii"
-    """Without NUL bytes and blanks at the ends."""
-    UTF8 = "utf-8"
-    """As ``ascii``, in UTF-8."""
-    HEX = "hex"
-    """Two capital digits for each byte."""
-    BCD = "bcd"
-    """Two decimal digits for each byte."""
-
-
-class DidText(_Model):
-    """A text that the ECU reports.
-
-    Attributes:
-        did: its data identifier (22).
-        decode: see ``Decoding``.
-        at: the first byte of the record that belongs to it.
-        length: the number of bytes; None: up to the end.
-        join: for ``hex`` and ``bcd``: put between the bytes. The bytes are then numbers without leading zeros: 01 02 10 is "1.2.10".
-    """
-
-    did: Word
-    decode: Decoding = Decoding.ASCII
-    at: int = Field(default=0, ge=0, le=4095)
-    length: int | None = Field(default=None, ge=1, le=4095)
-    join: str = Field(default="", max_length=1)
-
-    @model_validator(mode="after")
-    def _joins_numbers(self) -> DidText:
-        if self.join and self.decode not in (Decoding.HEX, Decoding.BCD):
-            raise ValueError("join is for hex and bcd; leave it out")
-        return self
-
-    def text_of(self, record: bytes) -> str:
-        """Return the text in a record, without 62 and the identifier.
-
-        Raises:
-            ValueError: the record is too short, or is not in this code.
-        """
-        end = None if self.length is None else self.at + self.length
-        if len(record) < (self.at + 1 if end is None else end):
-            raise ValueError(f"{record.hex(' ').upper() or 'an empty record'} is too short")
-        part = record[self.at : end]
-        if self.decode in (Decoding.ASCII, Decoding.UTF8):
-            return _characters(part, self.decode)
-        numbers = [f"{each:02X}" for each in part]
-        if self.decode is Decoding.BCD and not all(number.isdecimal() for number in numbers):
-            raise ValueError(f"{part.hex(' ').upper()} is not BCD")
-        if not self.join:
-            return "".join(numbers)
-        return self.join.join(number.lstrip("0") or "0" for number in numbers)
-
-
-def _characters(part: bytes, decode: Decoding) -> str:
-    try:
-        # Erased flash reads FF: a field that was never written is empty.
-        text = part.rstrip(b"\xff").decode(decode)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{part.hex(' ').upper()} is not {decode.upper()}") from error
-    return text.strip("\0 ")
 
 
 class Identity(_Model):
@@ -127,16 +65,37 @@ class SlotsKind(StrEnum):
 
 
 class Slots(_Model):
-    """The ECU's slots. ``did``: of the slot table (docs/contracts.md), for ``table`` only."""
+    """The ECU's slots.
+
+    Attributes:
+        did: for ``table``: the identifier of a slot table of this project's layout (docs/contracts.md).
+        active, each, boots_left: for ``table``, instead of ``did``: the parts of another layout (see ``slot_layout``).
+    """
 
     kind: SlotsKind = SlotsKind.SINGLE
     did: Word | None = None
+    active: ActiveSlot | None = None
+    each: tuple[SlotEntry, SlotEntry] | None = None
+    boots_left: DidByte | None = None
 
     @model_validator(mode="after")
     def _table_has_identifier(self) -> Slots:
-        if (self.kind is SlotsKind.TABLE) != (self.did is not None):
-            raise ValueError("did is the identifier of a slot table: kind: table needs it, the others do not have it")
+        has_layout = self.active is not None and self.each is not None
+        has_part = self.active is not None or self.each is not None or self.boots_left is not None
+        if (self.kind is SlotsKind.TABLE) != (self.did is not None or has_part):
+            raise ValueError(
+                "did is the identifier of a slot table: kind: table needs it, or active and each; the others do not have them"
+            )
+        if has_part and (self.did is not None or not has_layout):
+            raise ValueError("a slot table of another layout has active and each, and no did")
         return self
+
+    @property
+    def layout(self) -> SlotLayout | None:
+        """The layout that the profile describes; None: that of docs/contracts.md, or no table."""
+        if self.active is None or self.each is None:
+            return None
+        return SlotLayout(active=self.active, each=self.each, boots_left=self.boots_left)
 
 
 class Versions(_Model):
