@@ -69,8 +69,14 @@ class Programming:
         self._erase_polls = 0
 
     def end_transfer(self) -> None:
-        """Forget a transfer in progress."""
+        """Forget a transfer in progress. What was not checked by then never will be: the next update erases and begins anew."""
         self._transfer = None
+        self._drop_unchecked()
+
+    def _drop_unchecked(self) -> None:
+        if self._personality.check is not None and self._unchecked:
+            self._unchecked = []
+            self._memory.is_erased = False
 
     # -- routines
 
@@ -146,6 +152,7 @@ class Programming:
         if len(given) != check.width:
             raise Refused(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
         if given != crc:
+            self._drop_unchecked()
             if not check.status:
                 raise Refused(Nrc.REQUEST_OUT_OF_RANGE)
             return b"\x01"

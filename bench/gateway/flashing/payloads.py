@@ -11,6 +11,7 @@ from otabench.bench.firmware.programs.material import material as material_of
 from otabench.bench.firmware.programs.program import MalformedProgram, ProgramFormat
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.sequence.image_checksums import ImageChecksumError
 from otabench.bench.uds.sequence.material import Block, BlockKind, Material, lay_out
 from otabench.bench.uds.sequence.profile import SequenceProfile
 
@@ -31,7 +32,7 @@ def make_material(
         is_patch: send the patch in place of the image.
 
     Raises:
-        FlashError: the file is missing, is not of the signed format, or is not a program.
+        FlashError: the file is missing, is not of the signed format, is not a program, or lacks a checksum that the profile requires.
     """
     texts = {**DEFAULT_SETTINGS, "version": image.version, **settings}
     if image.payload is None:
@@ -39,7 +40,11 @@ def make_material(
         made = Material(blocks, settings=texts)
     else:
         made = _program(image, profile, settings=texts)
-    laid = lay_out(made, profile.layout)
+    try:
+        laid = lay_out(made, profile.layout)
+    except ImageChecksumError as error:
+        remedy = "correct the program, or layout.image_checksums of the flash profile"
+        raise FlashError(str(error), ecu=image.ecu, step=_STEP, remedy=remedy) from error
     if not profile.takes_metadata:
         return laid
     metadata = Block(0, image.metadata, BlockKind.METADATA)

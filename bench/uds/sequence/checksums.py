@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable
+from enum import StrEnum
 from functools import cache
 from typing import Final
 
@@ -19,6 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DIGESTS: Final = ("sha256", "sha384", "sha512", "sha1", "md5")
 """The last two are for old bootloaders, which compare them. They are not used for security here."""
+
+
+class ByteOrder(StrEnum):
+    """Order of the bytes of a number."""
+
+    BIG = "big"
+    LITTLE = "little"
 
 
 class CrcParameters(BaseModel):

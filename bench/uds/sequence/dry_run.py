@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from otabench.bench.uds.errors import ProfileInvalid
+from otabench.bench.uds.sequence.image_checksums import ImageChecksumError
 from otabench.bench.uds.sequence.material import Material, lay_out
 from otabench.bench.uds.sequence.profile import Acts, SequenceProfile
 from otabench.bench.uds.sequence.runner import Runner
@@ -103,7 +105,13 @@ def dry_run(profile: SequenceProfile, material: Material, *, now: datetime) -> l
         FlashError: a template cannot be filled with this material, or the profile contradicts itself.
     """
     tester = _RecordingTester(profile.name)
-    scope = RunScope(lay_out(material, profile.layout), profile.values, now)
+    try:
+        laid = lay_out(material, profile.layout)
+    except ImageChecksumError as error:
+        raise ProfileInvalid(
+            str(error), ecu=profile.name, step="layout", remedy="correct the program, or layout.image_checksums"
+        ) from error
+    scope = RunScope(laid, profile.values, now)
     for act in Acts.model_fields:
         tester.act = act
         Runner(tester, scope, times=profile.times).run(getattr(profile.sequences, act))

@@ -9,6 +9,9 @@ from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from otabench.bench.uds.sequence import image_checksums
+from otabench.bench.uds.sequence.image_checksums import ImageChecksum
+
 
 class BlockKind(StrEnum):
     """The purpose of a block. A sequence may loop over the blocks of one kind."""
@@ -120,6 +123,7 @@ class Layout(BaseModel):
         max_gap_bytes: two blocks with at most this gap are joined.
         align_bytes: blocks begin and end at multiples of it, because many flash controllers write only whole words or pages.
         erase_sector_bytes: areas to erase begin and end at multiples of it.
+        image_checksums: checksums inside the program (see ``image_checksums``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,6 +133,7 @@ class Layout(BaseModel):
     align_bytes: int = Field(default=1, ge=1, le=1 << 20)
     erase_sector_bytes: int = Field(default=1, ge=1, le=1 << 24)
     areas: tuple[Area, ...] = ()
+    image_checksums: tuple[ImageChecksum, ...] = ()
 
     @model_validator(mode="after")
     def _areas_apart(self) -> Layout:
@@ -143,12 +148,26 @@ def lay_out(material: Material, layout: Layout) -> Material:
 
     Compressed or encrypted blocks stay as they are, because their bytes are not the bytes of the memory. Drivers in RAM stay as they are,
     too, and so do the records of a file: what fills gaps is not among them.
+
+    Raises:
+        ImageChecksumError: the program does not carry a checksum that the layout requires.
     """
     cut = [part for block in material.blocks for part in _cut(block, layout.areas)]
     drivers = [block for block in cut if block.kind is not BlockKind.APPLICATION]
     blocks = drivers + _joined([block for block in cut if block.kind is BlockKind.APPLICATION], layout)
-    laid = replace(material, blocks=tuple(blocks))
+    laid = replace(material, blocks=tuple(_with_checksums(blocks, layout)))
     return replace(laid, erase=tuple(_sectors(laid.areas(), layout.erase_sector_bytes)))
+
+
+def _with_checksums(blocks: list[Block], layout: Layout) -> list[Block]:
+    """Return the blocks with the checksums that the layout names. They are in plain blocks only: in others, addresses mean nothing."""
+    if not layout.image_checksums:
+        return blocks
+    plain = [
+        block for block in blocks if block.kind is BlockKind.APPLICATION and not (block.data_format or block.records)
+    ]
+    filled = iter(image_checksums.apply(layout.image_checksums, [(block.address, block.data) for block in plain]))
+    return [replace(block, data=next(filled)) if block in plain else block for block in blocks]
 
 
 def _cut(block: Block, areas: Sequence[Area]) -> list[Block]:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from otabench.bench.uds.sequence import checksums
-from otabench.bench.uds.sequence.checksums import CrcParameters
+from otabench.bench.uds.sequence.checksums import ByteOrder, CrcParameters
 from otabench.bench.uds.sequence.template import TemplateText
 
 _DATE_PARTS: Final = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
@@ -43,13 +43,6 @@ class Over(StrEnum):
     """All blocks of the update."""
     MESSAGE = "message"
     """The bytes of the message in front of the checksum."""
-
-
-class ByteOrder(StrEnum):
-    """Order of the bytes of a number."""
-
-    BIG = "big"
-    LITTLE = "little"
 
 
 class Checksum(_Model):
