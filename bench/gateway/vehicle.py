@@ -46,6 +46,8 @@ class Payload:
     """Its format, as ``bench.firmware.programs`` names it: RAW, Intel HEX, VBF, …"""
     start_address: int | None = None
     """Where a raw binary belongs in the ECU's memory. None: the file has its own addresses."""
+    segments: tuple[tuple[int, int], ...] = ()
+    """Address and length of each segment, as they were signed. Empty: they were not signed (a former image of the bench file)."""
 
 
 @dataclass(frozen=True)

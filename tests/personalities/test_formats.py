@@ -47,7 +47,9 @@ def flash(tester: DirectTester, data: bytes, folder: Path, *, memory: tuple[tupl
         image=packed.path,
         image_length=packed.length_bytes,
         metadata=b"",
-        payload=Payload(stated.format, stated.start_address),
+        payload=Payload(
+            stated.format, stated.start_address, tuple((each.address, each.length) for each in stated.segments)
+        ),
     )
     profile = profile_of(ECU)
     update(tester, profile, make_material(image, profile, settings={"tester_serial": "OTA"}))

@@ -10,8 +10,9 @@ import pytest
 from otabench.bench.gateway.vehicle import Payload
 from otabench.bench.uds.errors import EcuRefused, FlashError
 from otabench.bench.uds.slot_table import Slot, SlotState
+from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
-from tests.personalities.on_bus import BusRig, EcuOnBus, virtual_bus
+from tests.personalities.on_bus import SIZE, BusRig, EcuOnBus, virtual_bus
 
 CUTS = ("torn", "before", "after", "garbage")
 SAMPLE = "single-bank"
@@ -127,6 +128,16 @@ def test_a_gateway_that_was_killed_goes_on_in_the_bootloader_and_knows_the_way_b
         assert ecu.runs == "1.0.0", "a second reverting has nothing to do"
 
 
+@pytest.mark.parametrize("nrc", [0x24, 0x33])
+def test_an_ecu_that_refuses_what_was_sent_to_all_because_it_was_reset_is_asked_alone(nrc: int, tmp_path: Path) -> None:
+    with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        ecu.control("fault", kind="nrc", service=0x10, nrc=nrc, count=1)
+        rig.activate(images)
+        assert ecu.runs == "2.0.0"
+
+
 def test_without_the_image_before_a_rollback_fails_and_names_what_is_missing(tmp_path: Path) -> None:
     with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu], knows_former=False) as rig:
         images = rig.images("2.0.0")
@@ -163,18 +174,22 @@ def test_an_image_of_another_version_than_was_stated_is_replaced_by_the_former_o
 
 
 @pytest.mark.parametrize(
-    ("file_format", "problem"),
+    ("payload", "problem"),
     [
-        ("S-record", "it is Intel HEX, but S-record was signed"),
+        (Payload("S-record"), "it is Intel HEX, but S-record was signed"),
         (None, "it is an MCUboot image, but flash profile single-bank sends program files"),
+        (
+            Payload("Intel HEX", None, ((FLASH_BASE, SIZE - 1),)),
+            r"its segments are 0x8000000 \(1152 bytes\), but 0x8000000 \(1151 bytes\) were signed",
+        ),
     ],
 )
 def test_an_image_that_does_not_fit_is_refused_before_anything_is_sent(
-    file_format: str | None, problem: str, tmp_path: Path
+    payload: Payload | None, problem: str, tmp_path: Path
 ) -> None:
     with EcuOnBus(SAMPLE, 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
         (image,) = rig.images("2.0.0")
-        wrong = replace(image, payload=Payload(file_format) if file_format else None)
+        wrong = replace(image, payload=payload)
         with pytest.raises(FlashError, match=problem):
             rig.stage([wrong])
         assert set(rig.requests(SAMPLE)) == {"22f189"}, "only its version was read"

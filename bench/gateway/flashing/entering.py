@@ -62,6 +62,10 @@ def _run_on_all(link: BusLink, act: SharedStep, members: Mapping[str, Member], *
                 del pending[name]
             except (EcuLost, BusUnavailable):
                 continue
+            except EcuRefused as error:
+                # After a reset an ECU may refuse (24, 33) what was sent to all. It is asked alone below, like one that was silent.
+                if not means_lost(error):
+                    raise
     for name, step in pending.items():
         try:
             _do(members[name], step)

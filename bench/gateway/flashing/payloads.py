@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,8 @@ from otabench.bench.uds.sequence.material import Block, BlockKind, Material, lay
 from otabench.bench.uds.sequence.profile import SequenceProfile
 
 _STEP: Final = "read the image"
+_LISTED: Final = 4
+"""Segments in an error text."""
 DEFAULT_SETTINGS: Final = {"tester_serial": "OTABEN", "workshop_code": "OTABEN"}
 """Six characters each: the usual length of these fields of a fingerprint."""
 
@@ -77,7 +79,22 @@ def _program(image: EcuImage, profile: SequenceProfile, *, settings: Mapping[str
         program = reading.parse(data, as_raw=is_raw, address=address or 0)
     except MalformedProgram as error:
         raise FlashError(str(error), ecu=image.ecu, step=_STEP) from error
+    # The hash of the file was verified. This finds a file that the gateway reads otherwise than the tool that stated its segments,
+    # on which the checks of the ECU's memory rest.
+    if (
+        signed.segments
+        and (found_segments := tuple((each.address, len(each.data)) for each in program.segments)) != signed.segments
+    ):
+        text = f"its segments are {_segments(found_segments)}, but {_segments(signed.segments)} were signed"
+        raise FlashError(
+            text, ecu=image.ecu, step=_STEP, remedy="publish the image again with this version of otabench"
+        )
     return material_of(program, settings=settings)
+
+
+def _segments(segments: Sequence[tuple[int, int]]) -> str:
+    listed = ", ".join(f"0x{address:X} ({length} bytes)" for address, length in segments[:_LISTED])
+    return listed + (f" and {len(segments) - _LISTED} more" if len(segments) > _LISTED else "")
 
 
 def _read(path: Path, ecu: str) -> bytes:

@@ -88,7 +88,9 @@ def ecu_images(
 
 def _payload(planned: PlannedEcu) -> Payload | None:
     signed = planned.payload
-    return None if signed is None else Payload(signed.format, signed.start_address)
+    if signed is None:
+        return None
+    return Payload(signed.format, signed.start_address, tuple((each.address, each.length) for each in signed.segments))
 
 
 def expected_times(
