@@ -30,6 +30,10 @@ class DriverTexts(BaseModel):
     """Which functions cannot be used meanwhile."""
     instructions: str = ""
     """What the driver has to do before or afterwards."""
+    obligation: str = ""
+    """Why the update must be installed; of a campaign with ``DriverRules.install_by``."""
+    contact: str = ""
+    """Whom to ask: a workshop's or a maker's name, number or address."""
 
     def size(self) -> int:
         """Return the bytes of all texts in UTF-8."""

@@ -273,7 +273,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "conditions_limit_s")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "conditions_limit_s", "driver")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +315,7 @@ class CreateCampaignRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
     vins: _containers.RepeatedScalarFieldContainer[str]
@@ -327,23 +328,38 @@ class CreateCampaignRequest(_message.Message):
     texts: _containers.RepeatedCompositeFieldContainer[DriverTexts]
     request_id: str
     conditions_limit_s: float
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., conditions_limit_s: _Optional[float] = ...) -> None: ...
+    driver: DriverRules
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ...) -> None: ...
 
 class DriverTexts(_message.Message):
-    __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions")
+    __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions", "obligation", "contact")
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
+    OBLIGATION_FIELD_NUMBER: _ClassVar[int]
+    CONTACT_FIELD_NUMBER: _ClassVar[int]
     language: str
     name: str
     release_notes: str
     purpose: str
     unavailable: str
     instructions: str
-    def __init__(self, language: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., purpose: _Optional[str] = ..., unavailable: _Optional[str] = ..., instructions: _Optional[str] = ...) -> None: ...
+    obligation: str
+    contact: str
+    def __init__(self, language: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., purpose: _Optional[str] = ..., unavailable: _Optional[str] = ..., instructions: _Optional[str] = ..., obligation: _Optional[str] = ..., contact: _Optional[str] = ...) -> None: ...
+
+class DriverRules(_message.Message):
+    __slots__ = ("max_reminders", "asks_before_download", "install_by")
+    MAX_REMINDERS_FIELD_NUMBER: _ClassVar[int]
+    ASKS_BEFORE_DOWNLOAD_FIELD_NUMBER: _ClassVar[int]
+    INSTALL_BY_FIELD_NUMBER: _ClassVar[int]
+    max_reminders: int
+    asks_before_download: bool
+    install_by: int
+    def __init__(self, max_reminders: _Optional[int] = ..., asks_before_download: _Optional[bool] = ..., install_by: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")

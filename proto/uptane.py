@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from otabench.proto.conditions import DEFAULT_LIMIT_S, MAX_CONDITIONS, ConditionText
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import MAX_LANGUAGES, DriverTexts, Language
 from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
 from otabench.proto.program_format import MAX_ADDRESS, ProgramFormat
@@ -182,6 +183,8 @@ class ManifestCustom(_Model):
     """All must hold before the driver may install, and again before anything is activated."""
     conditions_limit_s: float = Field(default=DEFAULT_LIMIT_S, gt=0)
     """How long the vehicle waits for a lost condition before it gives up."""
+    driver: DriverRules = DriverRules()
+    """What the driver may decide, and how often."""
     vehicle: tuple[VehicleEcuCustom, ...] = ()
     """Every ECU with a known version in MCUboot's form, whether it is in this campaign or not."""
 

@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from otabench.bench.errors import EndpointError, ValueRefused
 from otabench.proto import ota_pb2, ota_pb2_grpc
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.process_config import TlsConfig
 from otabench.proto.uptane import PayloadCustom
@@ -173,6 +174,7 @@ class OperatorClient:
         conditions: Sequence[str] = (),
         conditions_limit_s: float = 0.0,
         texts: Mapping[str, DriverTexts] | None = None,
+        driver: DriverRules | None = None,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
@@ -192,6 +194,7 @@ class OperatorClient:
             texts=[
                 ota_pb2.DriverTexts(language=language, **each.model_dump()) for language, each in (texts or {}).items()
             ],
+            driver=None if driver is None else ota_pb2.DriverRules(**driver.model_dump(exclude_none=True)),
         )
         for image in images:
             entry = request.images.add(hardware_id=image.hardware_id, image=image.image, base_image=image.base_image)

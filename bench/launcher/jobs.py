@@ -25,6 +25,7 @@ from otabench.bench.launcher.processes import Processes
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.names import CLOUD_CONTROL, GATEWAY
 from otabench.proto.conditions import PARKED
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import FINAL_STATES, JobState
 
@@ -100,6 +101,7 @@ class Jobs:
         conditions: Collection[str] | None = None,
         conditions_limit_s: float = 0.0,
         texts: Mapping[str, DriverTexts] | None = None,
+        driver: DriverRules | None = None,
     ) -> CampaignHandle:
         """Make a campaign for this vehicle.
 
@@ -113,6 +115,7 @@ class Jobs:
             conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (``proto.conditions``); None: the options'.
             conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
             texts: what the driver reads, by language (BCP 47), in addition to ``name`` and ``release_notes``.
+            driver: what the driver may decide, and how often. None: freely.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -137,6 +140,7 @@ class Jobs:
             conditions=self._default_conditions() if conditions is None else list(conditions),
             conditions_limit_s=conditions_limit_s,
             texts=texts,
+            driver=driver,
         )
         self._keep_sent(campaign_images)
         self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)

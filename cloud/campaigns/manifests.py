@@ -26,6 +26,7 @@ from otabench.cloud.store import image_repository as repository
 from otabench.cloud.store.schema import CampaignRow, ImageRow, JobRow, ManifestRow, PatchRow
 from otabench.cloud.trust.director import Director, SignedManifest, TargetEntry
 from otabench.proto.conditions import DEFAULT_LIMIT_S
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.uptane import (
     EncryptionCustom,
@@ -80,6 +81,7 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             conditions=tuple(json.loads(campaign.conditions)),
             texts={language: DriverTexts(**each) for language, each in json.loads(campaign.texts).items()},
             conditions_limit_s=campaign.conditions_limit_s or DEFAULT_LIMIT_S,
+            driver=DriverRules.model_validate_json(campaign.driver_rules),
             vehicle=_vehicle_after(vehicle, ecu_images.load_offers(session, job.campaign_id)),
         ),
         targets=[

@@ -234,6 +234,7 @@ def _insert_campaign(
             conditions=json.dumps([str(each) for each in checked.conditions]),
             texts=json.dumps({language: each.model_dump() for language, each in checked.texts.items()}),
             conditions_limit_s=request.conditions_limit_s,
+            driver_rules=checked.driver.model_dump_json(),
             created_at=now,
             request_id=request.request_id or None,
             request_sha256=campaign_requests.digest(request),

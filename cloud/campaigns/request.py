@@ -21,6 +21,7 @@ from otabench.cloud.names import find_duplicates, require_safe_name
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify, verify_program
 from otabench.proto import ota_pb2
 from otabench.proto.conditions import MAX_CONDITIONS, Condition
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import LANGUAGE_PATTERN, MAX_BYTES, MAX_LANGUAGES, DriverTexts
 from otabench.proto.program_format import ProgramFormat
 from otabench.proto.uptane import MAX_SEGMENTS, PayloadCustom, SegmentCustom
@@ -79,6 +80,7 @@ class CheckedCampaign:
     policy: TransferPolicy
     conditions: tuple[Condition, ...]
     texts: Mapping[str, DriverTexts]
+    driver: DriverRules
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
@@ -112,10 +114,10 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
     if policy is None:
         # Enumerations of proto3 are open: a newer client may send any number.
         raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy of this cloud")
-    conditions, texts = _check_conditions(request), _check_texts(request)
+    conditions, texts, driver = _check_conditions(request), _check_texts(request), _check_driver_rules(request)
     # Verify the images last, because that takes time.
     images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
-    return CheckedCampaign(images=images, policy=policy, conditions=conditions, texts=texts)
+    return CheckedCampaign(images=images, policy=policy, conditions=conditions, texts=texts, driver=driver)
 
 
 def _check_texts(request: ota_pb2.CreateCampaignRequest) -> dict[str, DriverTexts]:
@@ -137,6 +139,19 @@ def _check_texts(request: ota_pb2.CreateCampaignRequest) -> dict[str, DriverText
             f"texts: {size} bytes are more than {MAX_BYTES}: shorten them, because every ECU receives them with its metadata"
         )
     return texts
+
+
+def _check_driver_rules(request: ota_pb2.CreateCampaignRequest) -> DriverRules:
+    given = request.driver
+    try:
+        return DriverRules(
+            max_reminders=given.max_reminders if given.HasField("max_reminders") else None,
+            asks_before_download=given.asks_before_download,
+            install_by=given.install_by,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidRequest(f"driver: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _check_conditions(request: ota_pb2.CreateCampaignRequest) -> tuple[Condition, ...]:

@@ -94,4 +94,9 @@ def _to_8(operations: Operations) -> None:
     operations.create_index("ix_campaigns_request_id", "campaigns", ["request_id"], unique=True)
 
 
-_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8}
+def _to_9(operations: Operations) -> None:
+    """Add the rules for the driver's decision to campaigns."""
+    operations.add_column("campaigns", sa.Column("driver_rules", sa.Text, nullable=False, server_default="{}"))
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9}

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -131,6 +131,8 @@ class CampaignRow(Base):
     """JSON: the texts of the vehicle's conditions (``proto.conditions``)."""
     texts: Mapped[str] = mapped_column(Text, default="{}")
     """JSON: what the driver reads, by language (``proto.driver_texts``)."""
+    driver_rules: Mapped[str] = mapped_column(Text, default="{}")
+    """JSON: what the driver may decide (``proto.driver_rules``)."""
     conditions_limit_s: Mapped[float] = mapped_column(default=0.0)
     """0: the default."""
     created_at: Mapped[float]

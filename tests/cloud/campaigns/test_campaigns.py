@@ -21,6 +21,7 @@ from tuf.ngclient import Updater  # type: ignore[attr-defined]  # its public nam
 from otabench.cloud.campaigns.request import check_campaign
 from otabench.cloud.errors import InvalidRequest
 from otabench.proto import ota_pb2
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 from tests.cloud.bench import ADAS, CALL_S, ENGINE, Cloud, ImageMaker, Vehicle, campaign_request, state_name, words_of
@@ -74,7 +75,8 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
         *news.items(),
         approval_timeout_s=60,
         conditions=["speed_km_h <= 0", "supply_v>=12.5"],
-        texts=[ota_pb2.DriverTexts(language="ar", purpose="مهم للسلامة")],
+        texts=[ota_pb2.DriverTexts(language="ar", purpose="مهم للسلامة", contact="02 / 345")],
+        driver=ota_pb2.DriverRules(max_reminders=0, asks_before_download=True, install_by=1_900_000_000),
     )
     for image in request.images:
         image.base_image = bases[image.hardware_id]
@@ -96,7 +98,8 @@ def test_an_update_of_two_ecus_from_campaign_to_success(
         "Smoother.",
         60,
     )
-    assert custom.texts == {"ar": DriverTexts(purpose="مهم للسلامة")}
+    assert custom.texts == {"ar": DriverTexts(purpose="مهم للسلامة", contact="02 / 345")}
+    assert custom.driver == DriverRules(max_reminders=0, asks_before_download=True, install_by=1_900_000_000)
     assert (custom.conditions, custom.conditions_limit_s) == (("speed_km_h<=0", "supply_v>=12.5"), 600)
 
     # then: every file is served as the manifest says, and the engine's patch makes the image; the adas' does not pay
