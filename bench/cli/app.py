@@ -84,6 +84,7 @@ CAMPAIGN = Group(
             "Decline an update in the driver's place: its job ends as REJECTED.",
             lambda: _campaigns().decline,
         ),
+        Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _campaigns().schedule),
         Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
     ],

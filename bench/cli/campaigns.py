@@ -16,6 +16,14 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from otabench.bench.cli import running
+from otabench.bench.cli.driver_rules import (
+    MAX_REASON,
+    AskBeforeDownload,
+    InstallBy,
+    MaxReminders,
+    ScheduleTime,
+    parse_rules,
+)
 from otabench.bench.cli.driver_texts import read_driver_texts
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.image_arguments import parse_images
@@ -49,6 +57,7 @@ _DECIDED: Final = {
     "install": "approved; `otabench campaign watch` follows it",
     "decline": "declined",
     "later": "put off; `otabench campaign approve` approves it",
+    "schedule": "scheduled; `otabench campaign watch` follows it",
 }
 DecisionWait = Annotated[
     float,
@@ -74,9 +83,13 @@ def create(
             "--texts", metavar="FILE", help="What the driver reads, by language: a YAML file (docs/campaigns.md)."
         ),
     ] = None,
+    max_reminders: MaxReminders = None,
+    ask_before_download: AskBeforeDownload = False,
+    install_by: InstallBy = None,
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
+    driver = parse_rules(max_reminders=max_reminders, ask_before_download=ask_before_download, install_by=install_by)
     conditions = parse_conditions(condition) or ()
     driver_texts = {} if texts is None else read_driver_texts(texts)
     bench = running.find(run)
@@ -98,6 +111,7 @@ def create(
             encrypt=encrypt,
             conditions=conditions,
             texts=driver_texts,
+            driver=driver,
         )
         for each in wanted:
             if each.program is None:
@@ -230,9 +244,31 @@ def approve(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait 
     _decide("install", campaign, run=run, wait_s=wait)
 
 
-def decline(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
+def decline(
+    campaign: Campaign = None,
+    reason: Annotated[str, typer.Option("--reason", help="Sent to the cloud.")] = "",
+    run: RunDir = LATEST,
+    wait: DecisionWait = _OFFER_WAIT_S,
+) -> None:
     """Decline an update in the driver's place: its job ends as REJECTED."""
-    _decide("decline", campaign, run=run, wait_s=wait)
+    if len(reason) > MAX_REASON:
+        raise WrongUsage(f"--reason: {len(reason)} characters are more than {MAX_REASON}")
+    _decide("decline", campaign, run=run, wait_s=wait, reason=reason)
+
+
+def schedule(
+    when: ScheduleTime,
+    campaign: Annotated[
+        str | None, typer.Option("--campaign", metavar="CAMPAIGN", help="By default the newest.")
+    ] = None,
+    run: RunDir = LATEST,
+    wait: DecisionWait = _OFFER_WAIT_S,
+) -> None:
+    """Approve an update in the driver's place, for a later time.
+
+    It begins then, as soon as the vehicle meets all conditions; after two hours, or at the end of the night, the driver is asked again.
+    """
+    _decide("schedule", campaign, run=run, wait_s=wait, when=when)
 
 
 def later(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
@@ -240,7 +276,7 @@ def later(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = 
     _decide("later", campaign, run=run, wait_s=wait)
 
 
-def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float) -> None:
+def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float, when: str = "", reason: str = "") -> None:
     """Send a decision as the driver's page does, for the one job of the campaign that is this vehicle's.
 
     Raises:
@@ -256,10 +292,10 @@ def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float) ->
             if state not in _BEFORE_THE_OFFER or deadline.has_passed():
                 break
             deadline.pause(_POLL_INTERVAL_S)
-    if state is not JobState.WAITING_FOR_APPROVAL:
+    if state is not JobState.WAITING_FOR_APPROVAL and bench.hmi.state().get("question") is None:
         remedy = "give --wait more" if state in _BEFORE_THE_OFFER else "`otabench campaign create` makes a new campaign"
         raise BenchError(f"job {job.job_id} of {campaign_id} does not wait for a decision: it is {state}; {remedy}")
-    bench.hmi.decide(decision, job_id=job.job_id)
+    bench.hmi.decide(decision, job_id=job.job_id, when=when, reason=reason)
     print(f"{job.job_id}: {_DECIDED[decision]}")
 
 

@@ -14,6 +14,7 @@ from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.evidence import collect, document, package
 from otabench.bench.evidence import verify as verifying
 from otabench.bench.launcher.key_folder import KeyFolder
+from otabench.proto.vehicle_signature import Signer
 
 
 def make(
@@ -65,7 +66,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _signer(run: Path, vin: str) -> package.Signer:
+def _signer(run: Path, vin: str) -> Signer:
     keys = running_bench.published_keys(run)
     if keys is None:
         raise BenchError(
@@ -74,6 +75,6 @@ def _signer(run: Path, vin: str) -> package.Signer:
         )
     tls = KeyFolder(keys.folder).tls(f"vehicle-{vin}")
     try:
-        return package.Signer(certificate=tls.certificate.read_bytes(), key=tls.key.read_bytes())
+        return Signer(certificate=tls.certificate.read_bytes(), key=tls.key.read_bytes())
     except OSError as error:
         raise WrongUsage(f"{error.filename}: {error.strerror}; the key folder is not that of {vin}") from error

@@ -29,8 +29,9 @@ _NOT_YET: Final = frozenset({http.client.CONFLICT, http.client.TOO_MANY_REQUESTS
 _CONFLICT_PATIENCE_S: Final = 3.0
 _DECISION_LIMIT_S: Final = 60.0
 _INTERVAL_S: Final = 0.25
+_CONSENTS: Final = frozenset({"install", "schedule"})
 _BEFORE_A_DECISION: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL})
-
+_CANCELABLE: Final = frozenset({JobState.DOWNLOADING, JobState.INSTALLING})
 _ENDED_WITHOUT_CONSENT: Final = frozenset({"declined", "refused", "withdrawn", "out_of_time"})
 
 
@@ -70,24 +71,34 @@ class HmiClient:
             )
         return body
 
-    def decide(self, decision: str, *, job_id: str) -> None:
-        """Decide about a job: ``install``, ``later`` or ``decline``.
+    def decide(self, decision: str, *, job_id: str, when: str = "", reason: str = "") -> None:
+        """Decide about a job: ``install``, ``schedule``, ``later``, ``decline`` or ``cancel``.
+
+        A consent is to the offer that the page shows at this moment, with the campaign's own name and notes.
+
+        Args:
+            decision: what the driver chooses.
+            job_id: the job.
+            when: for ``schedule``: ``night``, or day and time in the vehicle's zone, ``2026-11-30T02:30``.
+            reason: for ``decline``.
 
         Raises:
             EndpointError: the gateway does not answer, or refuses the decision.
         """
         patience = Deadline(_CONFLICT_PATIENCE_S)
         while True:
+            choice = {"job_id": job_id, "decision": decision, "when": when, "reason": reason}
+            offer = self.state()["offer"] if decision in _CONSENTS else ""
             try:
-                status, body = self._request("POST", "/api/decision", {"job_id": job_id, "decision": decision})
+                status, body = self._request("POST", "/api/decision", {**choice, "offer": offer})
             except _NotInTime:
                 self._await_decision(decision, job_id)
                 return
             if status == http.client.OK:
                 return
             if status not in _NOT_YET or patience.has_passed():
-                reason = body.get("error", body) if isinstance(body, dict) else body
-                raise EndpointError(f"HMI {self.url}: {decision!r} for job {job_id} is refused ({status}): {reason}")
+                refusal = body.get("error", body) if isinstance(body, dict) else body
+                raise EndpointError(f"HMI {self.url}: {decision!r} for job {job_id} is refused ({status}): {refusal}")
             patience.pause(_INTERVAL_S)
 
     def _await_decision(self, decision: str, job_id: str) -> None:
@@ -97,6 +108,7 @@ class HmiClient:
             EndpointError: the page shows that it was not, or the gateway does not answer.
         """
         deadline = Deadline(_DECISION_LIMIT_S)
+        undecided = _CANCELABLE if decision == "cancel" else _BEFORE_A_DECISION
         while True:
             try:
                 shown = self.state()
@@ -106,7 +118,7 @@ class HmiClient:
                 continue
             if _was_taken(decision, job_id, shown):
                 return
-            waits = shown.get("job_id") == job_id and shown.get("job_state") in _BEFORE_A_DECISION
+            waits = shown.get("job_id") == job_id and shown.get("job_state") in undecided
             if not waits or deadline.has_passed():
                 raise EndpointError(
                     f"HMI {self.url}: {decision!r} for job {job_id} was not answered in time, and not taken: "
@@ -145,6 +157,10 @@ def _was_taken(decision: str, job_id: str, shown: Mapping[str, Any]) -> bool:
     """Return whether the page shows what a decision leads to."""
     if shown.get("job_id") != job_id:
         return False
+    if decision == "schedule":
+        return shown.get("start_from") is not None
+    if decision == "cancel":
+        return shown.get("ending") == "withdrawn"
     if decision == "later":
         return shown.get("deferred_until") is not None
     if decision == "decline":

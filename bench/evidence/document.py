@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG
 from otabench.bench.captures.formats import parse_candump
 from otabench.bench.topology import addresses
+from otabench.proto.consent import Consent
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.job_states import JobState
@@ -54,11 +55,19 @@ class State(_Model):
     reason: str
 
 
-class Consent(_Model):
+class Decision(_Model):
     """One decision of the driver."""
 
     at: str
     decision: str
+
+
+class SignedConsent(_Model):
+    """A consent of the driver, as the gateway recorded it, and the gateway's signature; None: it is not signed."""
+
+    at: str
+    consent: Consent
+    signature: dict[str, str] | None = None
 
 
 class Judgement(_Model):
@@ -124,7 +133,8 @@ class Evidence(_Model):
     texts: dict[str, DriverTexts]
     conditions: tuple[str, ...]
     judgements: tuple[Judgement, ...]
-    consents: tuple[Consent, ...]
+    decisions: tuple[Decision, ...]
+    consents: tuple[SignedConsent, ...]
     course: tuple[State, ...]
     result: str
     reason: str
@@ -188,10 +198,15 @@ def _derive(parts: Parts) -> Evidence:
             for event in own
             if event.event == "conditions.judged"
         ),
-        consents=tuple(
-            Consent(at=event.ts, decision=str(event.data["decision"]))
+        decisions=tuple(
+            Decision(at=event.ts, decision=str(event.data["decision"]))
             for event in own
             if event.event == "driver.decision"
+        ),
+        consents=tuple(
+            SignedConsent(at=event.ts, consent=event.data["consent"], signature=event.data.get("signature"))
+            for event in own
+            if event.event == "driver.consent"
         ),
         course=course,
         result=course[-1].after if course else "",
@@ -205,6 +220,15 @@ def _derive(parts: Parts) -> Evidence:
         },
         steps=tuple(_steps(own, _captures(parts))),
     )
+
+
+def manifest_of(parts: Parts) -> ManifestCustom:
+    """Return the manifest's part about vehicle and job.
+
+    Raises:
+        NotDerivable: the parts have no manifest.
+    """
+    return ManifestCustom.model_validate(_targets(parts)[MANIFEST_CUSTOM_KEY])
 
 
 def reference_time(evidence: Evidence) -> datetime:

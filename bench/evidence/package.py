@@ -17,17 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence.document import FORMAT
+from otabench.proto.vehicle_signature import Signature, Signer, read_signature
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "signature.json"
-ALGORITHM: Final = "ECDSA-P256-SHA256"
 MAX_PART_BYTES: Final = 512 * 1024 * 1024
 MAX_TOTAL_BYTES: Final = 2 * MAX_PART_BYTES
 """A file that claims to be larger is refused before it is unpacked."""
@@ -40,45 +35,13 @@ class NotEvidence(Exception):
 
 
 @dataclass(frozen=True)
-class Signer:
-    """The gateway's certificate and private key, as PEM."""
-
-    certificate: bytes
-    key: bytes
-
-    def sign(self, message: bytes) -> bytes:
-        """Return signature.json for a message.
-
-        Raises:
-            ValueError: the key is not one on the curve P-256.
-        """
-        key = serialization.load_pem_private_key(self.key, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ValueError("the gateway's key is not on the curve P-256")
-        signature = key.sign(message, ec.ECDSA(hashes.SHA256()))
-        return _json({"algorithm": ALGORITHM, "certificate": self.certificate.decode(), "signature": signature.hex()})
-
-
-@dataclass(frozen=True)
 class Package:
     """An evidence file that was read: its parts fit the manifest; the signature is not judged yet."""
 
     parts: Mapping[str, bytes]
     manifest: bytes
     made_at: float
-    certificate: x509.Certificate
-    signature: bytes
-
-    def is_signed(self) -> bool:
-        """Return whether the certificate's key signed the manifest."""
-        key = self.certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            return False
-        try:
-            key.verify(self.signature, self.manifest, ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature:
-            return False
-        return True
+    signature: Signature
 
 
 def write(path: Path, parts: Mapping[str, bytes], *, signer: Signer, made_at: float) -> None:
@@ -135,8 +98,11 @@ def read(path: Path) -> Package:
         if name not in files:
             raise NotEvidence(f"{name} is missing")
     manifest = files.pop(MANIFEST)
-    signature, certificate = _signature(files.pop(SIGNATURE))
-    return Package(files, manifest, _compared(manifest, files), certificate, signature)
+    try:
+        signature = read_signature(files.pop(SIGNATURE))
+    except ValueError as error:
+        raise NotEvidence(f"{SIGNATURE} is not a signature: {error}") from error
+    return Package(files, manifest, _compared(manifest, files), signature)
 
 
 def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
@@ -176,16 +142,6 @@ def _compared(manifest: bytes, files: Mapping[str, bytes]) -> float:
         if (len(files[name]), hashlib.sha256(files[name]).hexdigest()) != expected[name]:
             raise NotEvidence(f"{name} was changed: it is not the file that {MANIFEST} names")
     return made_at
-
-
-def _signature(content: bytes) -> tuple[bytes, x509.Certificate]:
-    try:
-        fields: dict[str, Any] = json.loads(content)
-        if fields["algorithm"] != ALGORITHM:
-            raise NotEvidence(f"{SIGNATURE}: the algorithm {fields['algorithm']!r} is not {ALGORITHM}")
-        return bytes.fromhex(fields["signature"]), x509.load_pem_x509_certificate(str(fields["certificate"]).encode())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotEvidence(f"{SIGNATURE} is not a signature ({error})") from error
 
 
 def _json(content: Any) -> bytes:

@@ -6,35 +6,33 @@ Checks, in this order; the first that fails is named, and nothing after it is be
 2. *signature*: a certificate of the pinned CA, made out to this vehicle, signed the manifest.
 3. *metadata*: the metadata of both repositories verify from their pinned Roots, as they did when the gateway accepted them, and agree.
 4. *facts*: evidence.json, its schema and the page follow from the other parts.
-5. *course*: the job went through allowed states to an end, the driver consented before anything was downloaded, and the conditions held
-   before anything was activated.
-6. *result*: after a success every ECU runs the version of the manifest; after any other end none runs a version that it did not run before.
+5. *course*: the job went through allowed states to an end, and the conditions held before anything was activated.
+6. *consent*: the vehicle signed a consent of the driver to this very manifest, as it was shown, before anything was downloaded and before
+   anything was installed.
+7. *result*: after a success every ECU runs the version of the manifest; after any other end none runs a version that it did not run before.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, page, repositories
 from otabench.bench.evidence.document import Evidence, NotDerivable, Parts
-from otabench.bench.evidence.package import NotEvidence, Package, read
+from otabench.bench.evidence.package import SIGNATURE, NotEvidence, Package, read
+from otabench.proto import consent as consents
 from otabench.proto.job_states import JobState, is_allowed, is_final
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
+from otabench.proto.vehicle_signature import Signature, certificate_problem, is_signed, read_signature
 
 EVIDENCE: Final = "evidence.json"
 SCHEMA: Final = "schema.json"
 PAGE: Final = "index.html"
-_UNIT: Final = "vehicle"
-"""The organizational unit of vehicles' certificates (cloud/trust/tls.py)."""
 
 
 class Refused(Exception):
@@ -96,6 +94,7 @@ def verify(path: Path, roots: PinnedRoots) -> Iterator[Check]:
         ("metadata", lambda: _check_metadata(package.parts, evidence, roots)),
         ("facts", lambda: _check_facts(package.parts, evidence)),
         ("course", lambda: _check_course(evidence)),
+        ("consent", lambda: _check_consent(package.parts, evidence, roots)),
         ("result", lambda: _check_result(evidence)),
     ]
     for name, check in checks:
@@ -123,32 +122,21 @@ def read_roots(director_root: Path, ca: Path, image_root: Path | None = None) ->
 
 
 def _check_signature(package: Package, evidence: Evidence, roots: PinnedRoots) -> None:
+    made_at = datetime.fromtimestamp(package.made_at, UTC)
+    _check_certificate(package.signature, evidence, roots, at=made_at, where=SIGNATURE)
+    if not is_signed(package.signature, package.manifest):
+        raise Refused("manifest.json was not signed by the key of the certificate in signature.json")
+
+
+def _check_certificate(
+    signature: Signature, evidence: Evidence, roots: PinnedRoots, *, at: datetime, where: str
+) -> None:
     try:
-        ca = x509.load_pem_x509_certificate(roots.ca)
+        problem = certificate_problem(signature.certificate, ca=roots.ca, vin=evidence.vin, at=at)
     except ValueError as error:
         raise Refused(f"the pinned CA is not a certificate ({error})") from error
-    certificate = package.certificate
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise Refused("the certificate in signature.json is not one of the pinned CA") from error
-    made_at = datetime.fromtimestamp(package.made_at, UTC)
-    if not certificate.not_valid_before_utc <= made_at <= certificate.not_valid_after_utc:
-        raise Refused(f"the certificate in signature.json was not valid at {made_at.isoformat(timespec='seconds')}")
-    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    units = [
-        str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)
-    ]
-    if units != [_UNIT]:
-        raise Refused(
-            f"the certificate in signature.json is that of a {' '.join(units) or 'stranger'}, not of a vehicle"
-        )
-    if evidence.vin not in names:
-        raise Refused(
-            f"the certificate in signature.json is that of {', '.join(names) or 'nobody'}, not of {evidence.vin}"
-        )
-    if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey) or not package.is_signed():
-        raise Refused("manifest.json was not signed by the key of the certificate in signature.json")
+    if problem:
+        raise Refused(f"the certificate in {where} {problem}")
 
 
 def _check_metadata(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
@@ -200,20 +188,43 @@ def _check_course(evidence: Evidence) -> None:
             raise Refused(f"the job was in {move.after}, and the next transition begins in {following.before}")
     if not is_final(JobState(course[-1].after)):
         raise Refused(f"the job had not ended: it was in {course[-1].after}")
-    reached = {move.after: move.at for move in course}
-    _check_consent(evidence, reached)
+    reached = {move.after for move in course}
     for state in (JobState.INSTALLING, JobState.ACTIVATING):
         if evidence.conditions and state in reached and not _held_at_leaving(evidence, state):
             raise Refused(f"the job went on from {state} while a condition was not met")
 
 
-def _check_consent(evidence: Evidence, reached: dict[str, str]) -> None:
-    downloading = reached.get(JobState.DOWNLOADING)
-    if downloading is None:
-        return
-    before = [each.decision for each in evidence.consents if each.at <= downloading]
-    if not before or before[-1] != "install":
-        raise Refused("the job was downloaded without the driver's consent")
+def _check_consent(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
+    """Check that a consent was good when the download began, and one when the installation began."""
+    reached = {move.after: datetime.fromisoformat(move.at) for move in evidence.course}
+    custom = document.manifest_of(parts)
+    for state, what in ((JobState.DOWNLOADING, "downloaded"), (JobState.INSTALLING, "installed")):
+        if state not in reached:
+            continue
+        given = [
+            each
+            for each in evidence.consents
+            if _covers(each.consent, state) and datetime.fromisoformat(each.at) <= reached[state]
+        ]
+        if not given:
+            raise Refused(f"the job was {what} without the driver's consent")
+        consent = given[-1].consent
+        if problem := consents.problem(consent, manifest=parts[document.TARGETS], custom=custom, at=reached[state]):
+            raise Refused(f"the job was {what} without the driver's consent: {problem}")
+        if given[-1].signature is None:
+            raise Refused(f"the job was {what} with a consent that the gateway did not sign")
+        try:
+            signature = read_signature(json.dumps(given[-1].signature).encode())
+        except ValueError as error:
+            raise Refused(f"the signature of the driver's consent is not one: {error}") from error
+        _check_certificate(signature, evidence, roots, at=consent.given_at, where="the driver's consent")
+        if not is_signed(signature, consents.canonical(consent)):
+            raise Refused("the driver's consent was not signed by the key of its certificate")
+
+
+def _covers(consent: consents.Consent, state: JobState) -> bool:
+    question = consent.shown.question
+    return question.covers_download if state is JobState.DOWNLOADING else question.covers_install
 
 
 def _held_at_leaving(evidence: Evidence, state: JobState) -> bool:

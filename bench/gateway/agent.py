@@ -27,17 +27,20 @@ from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.hmi.model import DecisionRefused, Obstacle, ObstacleKind
+from otabench.bench.gateway.hmi.model import DecisionRefused, Obstacle, ObstacleKind, Refusal
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.approval import DriverApproval
 from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
+from otabench.bench.gateway.jobs.consents import Consents
+from otabench.bench.gateway.jobs.driver_records import DriverRecords
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.job_progress import JobProgress
 from otabench.bench.gateway.jobs.job_runner import JobRunner
 from otabench.bench.gateway.jobs.job_view import JobView
 from otabench.bench.gateway.jobs.journal import JobJournal, Persisted, kill_before
+from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
 from otabench.bench.gateway.jobs.programming import Programming, VehicleCalls, WayBack
 from otabench.bench.gateway.jobs.states import Event
 from otabench.bench.gateway.jobs.worker import Worker
@@ -50,7 +53,9 @@ from otabench.bench.uds.errors import FlashError, ProfileInvalid
 from otabench.bench.uds.flash_profiles import facts_of
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, from_wire
+from otabench.proto.time_zone import zone_of
 from otabench.proto.trace import TraceWriter
+from otabench.proto.vehicle_signature import Signer
 
 _log = logging.getLogger("gateway")
 # The cloud chooses the interval. An interval of 0 must not make the gateway spin.
@@ -90,7 +95,11 @@ class Agent:
         self._woken = asyncio.Event()
         self._offered = asyncio.Event()
         self._obstacle: Obstacle | None = None
-        self.dashboard = Dashboard(vin=config.vin, hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus})
+        self.dashboard = Dashboard(
+            vin=config.vin,
+            hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus},
+            time_zone=config.time_zone,
+        )
         self.store = Store(config.state_dir / "gateway.db")
         self._cloud = CloudLink(
             target=config.cloud_grpc,
@@ -108,14 +117,15 @@ class Agent:
             trace=trace,
             persisted=persisted or kill_before(config.stop_before),
         )
-        progress = JobProgress(dashboard=self.dashboard, reporter=self._reporter, store=self.store)
+        rates = MeasuredRates(self.store.engine)
+        progress = JobProgress(dashboard=self.dashboard, reporter=self._reporter, store=self.store, rates=rates)
         primary = _make_primary(config)
         files = self._make_files(primary, progress, outage_limit_s=outage_limit_s)
         self._actions = self._make_actions(primary, files, progress)
         self._runner = JobRunner(
             actions=self._actions,
             journal=self._journal,
-            view=JobView(config=config, files=files, progress=progress, dashboard=self.dashboard),
+            view=JobView(config=config, files=files, progress=progress, dashboard=self.dashboard, rates=rates),
             progress=progress,
             dashboard=self.dashboard,
             identities=self._identities,
@@ -154,6 +164,7 @@ class Agent:
             trace=self._trace,
             poll_s=timing.conditions_poll_s,
         )
+        consents = Consents(DriverRecords(self.store.engine), signer=_make_signer(self._config), trace=self._trace)
         way_back = WayBack(timing=timing, calls=calls, dashboard=self.dashboard, store=self.store, trace=self._trace)
         return Actions(
             manifest_check=ManifestCheck(
@@ -168,12 +179,15 @@ class Agent:
             ),
             approval=DriverApproval(
                 later_s=timing.later_s,
+                zone=zone_of(self._config.time_zone),
                 files=files,
                 dashboard=self.dashboard,
                 store=self.store,
+                consents=consents,
                 trace=self._trace,
                 conditions=conditions,
             ),
+            consents=consents,
             files=files,
             calls=calls,
             programming=Programming(
@@ -206,7 +220,8 @@ class Agent:
                 )
         finally:
             self._actions.stop()
-            self.dashboard.end_decision(DecisionRefused("The gateway is stopping. Please try again in a moment."))
+            stopping = "The gateway is stopping. Please try again in a moment."
+            self.dashboard.end_decision(DecisionRefused(stopping, kind=Refusal.STOPPING))
 
     def leave_flash_running(self) -> None:
         """From now on, leave a running flash alone: the next process resumes it. Call this before ``run`` is canceled."""
@@ -319,6 +334,16 @@ def _make_primary(config: GatewayConfig) -> Primary:
         image_root=config.image_root,
         metadata_dir=config.state_dir,
     )
+
+
+def _make_signer(config: GatewayConfig) -> Signer | None:
+    """Return the gateway's signer: its key towards the cloud is the one that names the vehicle. None: it has no key (loopback, no TLS)."""
+    if config.tls is None:
+        return None
+    try:
+        return Signer(config.tls.certificate.read_bytes(), config.tls.key.read_bytes())
+    except OSError as error:
+        raise StartError(f"tls: {error.filename}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _known_ecu(ecu: EcuEndpoint) -> KnownEcu:

@@ -12,6 +12,7 @@ from otabench.bench.backoff import Backoff
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.process_config import ProcessConfig, TlsConfig
+from otabench.proto.time_zone import TimeZone
 
 
 class GatewayTiming(ProcessConfig):
@@ -64,6 +65,8 @@ class GatewayConfig(ProcessConfig):
     start."""
     conditions: dict[Quantity, ConditionSource] = Field(default_factory=dict)
     """Where the vehicle takes the quantities from that a campaign's conditions are about."""
+    time_zone: TimeZone = "UTC"
+    """The vehicle's time zone, by its IANA name. The driver schedules an update in it, whatever zone a display has."""
     line_payload_bytes_per_s: float = 28_000.0
     """Payload rate of a bus, used to compute the expected duration that the driver sees."""
     timing: GatewayTiming = GatewayTiming()

@@ -16,6 +16,7 @@ from otabench.proto.periodic import PeriodicFrame
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
+from otabench.proto.time_zone import TimeZone
 
 FUNCTIONAL_ID = 0x7DF
 UDP_MULTICAST = "udp_multicast"
@@ -39,6 +40,8 @@ class VehicleEntry(Entry):
     """The vehicle."""
 
     vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
+    time_zone: TimeZone = "UTC"
+    """In which the driver schedules an update."""
     conditions: dict[Quantity, ConditionSource] = {}
     """Where the gateway takes the quantities from that campaigns have conditions on. A quantity that is omitted is taken from the first
     simulated ECU that reports it."""

@@ -10,13 +10,15 @@ This module puts the seam ``HmiModel`` on HTTP. It holds no rule about updates: 
 * ``GET /api/events`` event ``state`` with the whole state, at once and on every change, at most ten a second (the latest wins).
   Its id is ``seq``; a client that comes back with Last-Event-ID is not sent the state it has. A counter can start anew with the
   gateway, so the page also names the run its id is from; an id of another run is ignored.
-* ``POST /api/decision`` ``{"job_id": …, "decision": "install" | "later" | "decline"}``: 200, or 409 with the model's sentence, 429 for too
-  many.
+* ``POST /api/decision`` ``{"job_id": …, "decision": "install" | "schedule" | "later" | "decline" | "cancel", …}``: 200, or 409 with the
+  model's sentence, 429 for too many. ``install`` and ``schedule`` name what was shown: ``offer`` as in the state, and ``language`` of the
+  texts. ``schedule`` has ``when``, ``decline`` may have a ``reason``.
 * ``GET /healthz``.
 
 Every other ``/api/…`` is answered with 401 where the caller is not paired.
 
-Every refusal is ``{"error": "one sentence"}``; a decision's has the driver's words, without job id and state, as ``driver``.
+Every refusal is ``{"error": "one sentence"}``; a decision's has the driver's words, without job id and state, as ``driver``, and the reason
+as ``kind``, for words in other languages.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from starlette.responses import RedirectResponse, Response
 
 from otabench.bench.gateway.hmi.access import WRONG_CODE, Access, Gatekeeper, TooMany, caller_of, cookie_name, too_many
 from otabench.bench.gateway.hmi.guard import Guard
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, HmiModel, HmiState
+from otabench.bench.gateway.hmi.model import Choice, Decision, DecisionRefused, HmiModel, HmiState, Refusal
 from otabench.bench.gateway.hmi.stream import until
 
 _HERE: Final = Path(__file__).parent
@@ -54,6 +56,10 @@ class DecisionRequest(BaseModel):
 
     job_id: str = Field(min_length=1, max_length=200)
     decision: Decision
+    offer: str = Field(default="", max_length=64)
+    language: str = Field(default="", max_length=40)
+    when: str = Field(default="", max_length=40)
+    reason: str = Field(default="", max_length=200)
 
 
 class PairRequest(BaseModel):
@@ -145,9 +151,19 @@ def _add_api(app: FastAPI, model: HmiModel, gatekeeper: Gatekeeper, *, run: str)
 
     @app.post("/api/decision")
     async def decision(request: Request) -> dict[str, str]:
-        gatekeeper.count_decision(caller_of(request.scope) or "")
+        caller = caller_of(request.scope) or ""
+        gatekeeper.count_decision(caller)
         wanted = await _read(request, DecisionRequest)
-        await model.decide(wanted.job_id, wanted.decision)
+        choice = Choice(
+            decision=wanted.decision,
+            offer=wanted.offer,
+            language=wanted.language,
+            when=wanted.when,
+            reason=" ".join(wanted.reason.split()),
+            session=caller,
+            pairing=gatekeeper.pairing.fingerprint,
+        )
+        await model.decide(wanted.job_id, choice)
         return {"job_id": wanted.job_id, "decision": wanted.decision}
 
 
@@ -160,8 +176,8 @@ def _with_session(answer: Response, request: Request, gatekeeper: Gatekeeper) ->
 
 
 async def _decision_refused(_: Request, error: Exception) -> JSONResponse:
-    sentence = error.sentence if isinstance(error, DecisionRefused) else str(error)
-    return JSONResponse({"error": str(error), "driver": sentence}, status_code=409)
+    sentence, kind = (error.sentence, error.kind) if isinstance(error, DecisionRefused) else (str(error), Refusal.OTHER)
+    return JSONResponse({"error": str(error), "driver": sentence, "kind": kind}, status_code=409)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -7,12 +7,20 @@ only once its consequence is on disk (``jobs``). Progress is throttled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from otabench.bench.gateway.hmi.endings import ending
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, HistoryEntry, HmiState
+from otabench.bench.gateway.hmi.model import (
+    Choice,
+    Decision,
+    DecisionRefused,
+    EcuView,
+    HistoryEntry,
+    HmiState,
+    Refusal,
+)
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.vehicle import EcuProgress
 from otabench.bench.uds.identity import EcuIdentity
@@ -26,6 +34,15 @@ _OF_ONE_JOB: Final[dict[str, Any]] = {
         "download_bytes",
         "download_done_bytes",
         "expected_duration_s",
+        "duration_min_s",
+        "duration_max_s",
+        "question",
+        "offer",
+        "rules",
+        "reminders_left",
+        "start_from",
+        "start_by",
+        "is_appointment_missed",
         "release_notes",
         "texts",
         "progress_percent",
@@ -36,6 +53,10 @@ _OF_ONE_JOB: Final[dict[str, Any]] = {
     )
 }
 """Fields that the next job must not inherit."""
+_CONSENTS: Final = frozenset({Decision.INSTALL, Decision.SCHEDULE})
+_ASKED_IN: Final = frozenset({JobState.WAITING_FOR_APPROVAL, JobState.DOWNLOADING})
+CANCELABLE: Final = frozenset({JobState.DOWNLOADING, JobState.INSTALLING})
+"""States in which the driver may cancel. Activation is the point of no return: from then on the vehicle goes on or goes back by itself."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class PendingDecision:
     """A decision that the driver has made; exactly one of the two methods is called."""
 
     job_id: str
-    decision: Decision
+    choice: Choice
     _answer: asyncio.Future[None]
 
     def taken(self) -> None:
@@ -60,17 +81,18 @@ class PendingDecision:
 class Dashboard:
     """Implements ``HmiModel``. Used from the event loop's thread."""
 
-    def __init__(self, *, vin: str, hardware_ids: Mapping[str, str]) -> None:
+    def __init__(self, *, vin: str, hardware_ids: Mapping[str, str], time_zone: str = "UTC") -> None:
         self._hardware_ids = dict(hardware_ids)
         self._identities: dict[str, EcuIdentity] = {}
         self._versions: dict[str, tuple[str, str]] = {}
         self._progress: dict[str, EcuProgress] = {}
-        self._state = HmiState(seq=1, vin=vin)
+        self._state = HmiState(seq=1, vin=vin, time_zone=time_zone)
         self._changed = asyncio.Event()
         self._decisions: asyncio.Queue[PendingDecision] = asyncio.Queue()
         self._pending: PendingDecision | None = None
         self._flush: asyncio.TimerHandle | None = None
         self._soon: dict[str, Any] = {}
+        self._cancel: Callable[[str], None] = _ignore
         self._publish()
 
     # The page's side
@@ -87,27 +109,61 @@ class Dashboard:
             if self._state is state:
                 await changed.wait()
 
-    async def decide(self, job_id: str, decision: Decision) -> None:
+    async def decide(self, job_id: str, choice: Choice) -> None:
         """See ``HmiModel.decide``."""
+        self._judge(job_id, choice)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending = PendingDecision(job_id, choice, answer)
+        if choice.decision is Decision.CANCEL:
+            self._cancel(job_id)
+        else:
+            self._decisions.put_nowait(self._pending)
+        await asyncio.shield(answer)
+
+    def _judge(self, job_id: str, choice: Choice) -> None:
+        """Raise DecisionRefused unless the decision is about what is shown."""
         shown = self._state
         if shown.job_id is None or job_id != shown.job_id:
             raise DecisionRefused(
-                "This update is no longer offered.", detail=f"there is no update {job_id} to decide on"
+                "This update is no longer offered.",
+                kind=Refusal.GONE,
+                detail=f"there is no update {job_id} to decide on",
             )
-        if shown.job_state is not JobState.WAITING_FOR_APPROVAL:
-            raise DecisionRefused("This update does not wait for a decision.", detail=f"it is {shown.job_state}")
         if self._pending is not None:
-            raise DecisionRefused("A decision was made a moment ago.")
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending = PendingDecision(job_id, decision, answer)
-        self._decisions.put_nowait(self._pending)
-        await asyncio.shield(answer)
+            raise DecisionRefused("A decision was made a moment ago.", kind=Refusal.JUST_DECIDED)
+        if choice.decision is Decision.CANCEL:
+            if shown.job_state not in CANCELABLE:
+                raise DecisionRefused(
+                    "This update can no longer be canceled.", kind=Refusal.NO_RETURN, detail=f"it is {shown.job_state}"
+                )
+            return
+        if shown.question is None:
+            raise DecisionRefused(
+                "This update does not wait for a decision.", kind=Refusal.NOT_ASKED, detail=f"it is {shown.job_state}"
+            )
+        # What the driver agreed to must be what is offered now, and in a language that the campaign has.
+        is_as_shown = choice.offer == shown.offer and (not choice.language or choice.language in shown.texts)
+        if choice.decision in _CONSENTS and not is_as_shown:
+            raise DecisionRefused(
+                "The offer has changed. Please read it again.",
+                kind=Refusal.SHOWN_DIFFERENTLY,
+                detail=f"offer {choice.offer[:16] or 'not named'}, language {choice.language or 'none'}",
+            )
 
     # The agent's side
 
     async def next_decision(self) -> PendingDecision:
         """Return the driver's next decision."""
         return await self._decisions.get()
+
+    @property
+    def pending(self) -> Decision | None:
+        """The decision that is not answered yet."""
+        return None if self._pending is None else self._pending.choice.decision
+
+    def listen_for_cancel(self, cancel: Callable[[str], None]) -> None:
+        """Let the driver's cancel of a job that runs call a function with the job's id."""
+        self._cancel = cancel
 
     def end_decision(self, why: DecisionRefused | None = None) -> None:
         """Answer the pending decision, if there is one.
@@ -150,8 +206,9 @@ class Dashboard:
                 "is_reverting": bool(job.revert_reason) and not is_final(job.state),
                 "reason": job.reason or job.revert_reason,
                 "obstacle": None,
-                "deferred_until": job.deferred_until if job.state is JobState.WAITING_FOR_APPROVAL else None,
+                "deferred_until": job.deferred_until if job.state in _ASKED_IN else None,
                 "campaign_name": job.campaign_name,
+                "can_be_canceled": job.state in CANCELABLE,
             }
             | fields
         )
@@ -213,6 +270,10 @@ class Dashboard:
             bytes_per_s=progress.bytes_per_s if progress else 0.0,
             detail=progress.detail if progress else "",
         )
+
+
+def _ignore(_job_id: str) -> None:
+    """Nobody listens for a cancel yet."""
 
 
 def _history_entry(job: JobRecord) -> HistoryEntry:

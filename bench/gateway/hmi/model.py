@@ -12,16 +12,40 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from otabench.proto.conditions import Quantity, Sign
+from otabench.proto.consent import Question
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import JobState
 
 
 class Decision(StrEnum):
-    """The driver's answer to WAITING_FOR_APPROVAL."""
+    """The driver's decision."""
 
     INSTALL = "install"
+    """Now. Where the question is about the download: download it now."""
+    SCHEDULE = "schedule"
     LATER = "later"
     DECLINE = "decline"
+    CANCEL = "cancel"
+    """Of an update that is being downloaded or installed; possible until the point of no return."""
+
+
+class Refusal(StrEnum):
+    """Why a decision is refused, so that the page can say it in the driver's language."""
+
+    OTHER = "other"
+    GONE = "gone"
+    NOT_ASKED = "not_asked"
+    JUST_DECIDED = "just_decided"
+    NOT_READY = "not_ready"
+    SHOWN_DIFFERENTLY = "shown_differently"
+    NO_REMINDERS = "no_reminders"
+    MUST_BE_INSTALLED = "must_be_installed"
+    NO_TIME = "no_time"
+    TIME_PASSED = "time_passed"
+    TOO_FAR = "too_far"
+    NO_RETURN = "no_return"
+    STOPPING = "stopping"
 
 
 class Ending(StrEnum):
@@ -68,6 +92,24 @@ class EcuView(_Model):
     bytes_total: int = 0
     bytes_per_s: float = 0.0
     detail: str = ""
+
+
+class Choice(_Model):
+    """A decision, and what belongs to it."""
+
+    decision: Decision
+    offer: str = ""
+    """``HmiState.offer`` of what was shown; a consent must name it."""
+    language: str = ""
+    """Of the campaign's texts as shown; empty: the campaign's own name and notes were."""
+    when: str = ""
+    """For SCHEDULE: ``night``, or day and time in the vehicle's zone: ``2026-11-30T02:30``."""
+    reason: str = ""
+    """For DECLINE."""
+    session: str = ""
+    """The digest of the session that decided."""
+    pairing: str = ""
+    """The fingerprint of the pairing code that opened it."""
 
 
 class ConditionView(_Model):
@@ -118,6 +160,9 @@ class HmiState(_Model):
     download_bytes: int = 0
     download_done_bytes: int = 0
     expected_duration_s: float = 0.0
+    duration_min_s: int = 0
+    """The expected duration of the installation, as a range, from the rates that were measured."""
+    duration_max_s: int = 0
     progress_percent: int = 0
     """Of the whole job, weighted by expected time. It never falls."""
     is_reverting: bool = False
@@ -134,6 +179,22 @@ class HmiState(_Model):
     """Whether a control unit could not be brought back if the update failed."""
     is_paused: bool = False
     """Whether the job waits for a condition that was lost."""
+    question: Question | None = None
+    """What the driver is asked; None: nothing."""
+    offer: str = ""
+    """Names what is shown while the driver is asked (``proto.consent.offer_id``)."""
+    rules: DriverRules = DriverRules()
+    reminders_left: int | None = None
+    """How often Later may still be chosen. None: without a limit."""
+    time_zone: str = "UTC"
+    """The vehicle's, by its IANA name."""
+    start_from: float | None = None
+    """s since 1970, UTC: when an update that the driver scheduled begins."""
+    start_by: float | None = None
+    """Until when the vehicle waits for its conditions then."""
+    is_appointment_missed: bool = False
+    """Whether the last appointment passed without all conditions being met."""
+    can_be_canceled: bool = False
     deferred_until: float | None = None
     """s since 1970, UTC: when the driver is asked again, after Later."""
     cloud_reachable: bool | None = None
@@ -147,12 +208,14 @@ class DecisionRefused(Exception):
     """The decision does not fit: there is no such job, or it does not wait for a decision.
 
     Attributes:
-        sentence: what the driver reads.
+        kind: why.
+        sentence: what the driver reads, in English.
         detail: job id, state or reason, for the workshop and for tests; part of the exception's text only.
     """
 
-    def __init__(self, sentence: str, *, detail: str = "") -> None:
+    def __init__(self, sentence: str, *, kind: Refusal = Refusal.OTHER, detail: str = "") -> None:
         super().__init__(f"{sentence} ({detail})" if detail else sentence)
+        self.kind = kind
         self.sentence = sentence
         self.detail = detail
 
@@ -168,7 +231,7 @@ class HmiModel(Protocol):
         """Yield the state now, and then every later one. A slow reader misses states in between, but never the last."""
         ...
 
-    async def decide(self, job_id: str, decision: Decision) -> None:
+    async def decide(self, job_id: str, choice: Choice) -> None:
         """Take the driver's decision for the job.
 
         Raises:

@@ -44,6 +44,11 @@ class Pairing:
                 f"expected {_GROUPS} groups of {_GROUP_LENGTH} letters and digits, such as K7QM-2XFD-9RTP-AB3C"
             )
 
+    @property
+    def fingerprint(self) -> str:
+        """A name of the code, from which the code cannot be found: it has 80 random bits."""
+        return hashlib.sha256(b"otabench HMI pairing " + self._code.encode()).hexdigest()[:32]
+
     def accepts(self, text: str) -> bool:
         """Return whether that is the code. Dashes, spaces and case do not matter."""
         return hmac.compare_digest(_plain(text).encode(), self._code.encode())

@@ -2,12 +2,13 @@
 
 * ``confirming``: CONFIRMING
 * ``approval``: WAITING_FOR_APPROVAL
-* ``job_files``: DOWNLOADING
+* ``job_files``: DOWNLOADING, and ``approval`` once more if the driver is asked about the installation separately
 * ``programming``: INSTALLING, ACTIVATING, VERIFYING, and reverting
 
 Rules:
 
 * Each failure outside the gateway becomes an event with a reason, not an exception.
+* Nothing is downloaded and nothing is installed without the driver's consent to this very manifest (``consents``).
 * Every action may start again after a restart, whatever the previous process left. So it reads disk and ECUs and does not rely on memory.
 
 ``job_runner`` persists the outcome and starts the next action. ``job_view`` shows the job to the driver.
@@ -21,6 +22,7 @@ from typing import Final
 from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut, ManifestRefused
 from otabench.bench.gateway.jobs.approval import DriverApproval
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
+from otabench.bench.gateway.jobs.consents import Consents
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
@@ -43,11 +45,14 @@ class Actions:
         *,
         manifest_check: ManifestCheck,
         approval: DriverApproval,
+        consents: Consents,
         files: JobFiles,
         calls: VehicleCalls,
         programming: Programming,
         identities: Identities,
     ) -> None:
+        self._approval = approval
+        self._consents = consents
         self._files = files
         self._calls = calls
         self._programming = programming
@@ -57,7 +62,7 @@ class Actions:
             JobState.CONFIRMING: manifest_check.check,
             JobState.WAITING_FOR_APPROVAL: approval.ask,
             JobState.DOWNLOADING: self._download,
-            JobState.INSTALLING: programming.install,
+            JobState.INSTALLING: self._install,
             JobState.ACTIVATING: programming.activate,
             JobState.VERIFYING: programming.verify,
         }
@@ -106,11 +111,18 @@ class Actions:
         return Outcome(Event.ADOPTED, identities=self._identities.known)
 
     async def _download(self, job: JobRecord) -> Outcome:
+        if problem := self._consents.download_problem(job, self._files.plan(job)):
+            return Outcome(Event.UNABLE, problem)
         try:
             await self._files.fetch(job)
         except OSError as error:
             return Outcome(Event.UNABLE, f"downloads: {error.strerror or error}")
-        return Outcome(Event.DOWNLOADED)
+        return await self._approval.ask_to_install(job)
+
+    async def _install(self, job: JobRecord) -> Outcome:
+        if problem := self._consents.install_problem(job, self._files.plan(job)):
+            return Outcome(Event.UNABLE, problem)
+        return await self._programming.install(job)
 
 
 def _unable(job: JobRecord, reason: str) -> Outcome:

@@ -7,11 +7,13 @@ from typing import Final
 
 from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.hmi.dashboard import Dashboard
+from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
 from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes, OverallProgress, remaining_s, whole_percent
 from otabench.bench.gateway.store import JobRecord, Store
-from otabench.bench.gateway.vehicle import EcuProgress
+from otabench.bench.gateway.vehicle import EcuProgress, Phase
 from otabench.proto.job_states import JobState
 
+_TRANSFERRED: Final = frozenset({Phase.CHECKING, Phase.STAGED})
 _RESERVED_PERCENT: Final = 4
 _MAX_UNFINISHED_PERCENT: Final = 99
 
@@ -19,7 +21,8 @@ _MAX_UNFINISHED_PERCENT: Final = 99
 class JobProgress:
     """Progress of one job at a time."""
 
-    def __init__(self, *, dashboard: Dashboard, reporter: Reporter, store: Store) -> None:
+    def __init__(self, *, dashboard: Dashboard, reporter: Reporter, store: Store, rates: MeasuredRates) -> None:
+        self._rates = rates
         self._dashboard = dashboard
         self._reporter = reporter
         self._store = store
@@ -63,7 +66,11 @@ class JobProgress:
 
     def record_progress(self, progress: EcuProgress) -> None:
         """Record an ECU's progress."""
+        before = self._latest.get(progress.ecu)
         self._latest[progress.ecu] = progress
+        # Within a phase the rate is the mean from its beginning, so the last one is that of the whole transfer.
+        if before is not None and progress.phase in _TRANSFERRED and _is_whole_transfer(before):
+            self._rates.note(before.bytes_per_s)
         self._dashboard.show_progress(progress, percent=self._advance())
         self._reporter.record_progress(progress)
 
@@ -84,3 +91,8 @@ class JobProgress:
             self._reserved_percent = max(self._percent, min(_MAX_UNFINISHED_PERCENT, self._percent + _RESERVED_PERCENT))
             self._store.note_progress(self._job_id, self._reserved_percent)
         return self._percent
+
+
+def _is_whole_transfer(progress: EcuProgress) -> bool:
+    is_complete = progress.phase is Phase.TRANSFERRING and progress.bytes_done == progress.bytes_total
+    return is_complete and progress.bytes_per_s > 0

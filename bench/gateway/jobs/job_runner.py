@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from otabench.bench.gateway.hmi.dashboard import Dashboard
-from otabench.bench.gateway.hmi.model import DecisionRefused
+from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, Refusal
 from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_progress import JobProgress
@@ -25,6 +26,14 @@ from otabench.bench.gateway.store import JobRecord
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto.job_states import JobState, is_final
+
+_CARRIED_OUT: Final = {
+    Event.APPROVED: (Decision.INSTALL,),
+    Event.DOWNLOADED: (Decision.INSTALL,),
+    Event.DECLINED: (Decision.DECLINE,),
+    Event.CANCELED: (Decision.CANCEL, Decision.DECLINE),
+}
+"""Which decisions of the driver a transition carries out. Any other decision that waits for an answer then came too late."""
 
 
 class JobRunner:
@@ -48,6 +57,7 @@ class JobRunner:
         self._identities = identities
         self._current: JobRecord | None = None
         self._given_up: asyncio.Future[Outcome] | None = None
+        dashboard.listen_for_cancel(lambda job_id: self.give_up(job_id, Event.CANCELED, "the driver canceled"))
 
     def give_up(self, job_id: str, event: Event, reason: str) -> None:
         """End a job. Do nothing if it is not the running job, or if its state no longer allows it."""
@@ -109,7 +119,9 @@ class JobRunner:
         self._current = moved
         self._view.show(moved)
         # Answer the driver only now, when the effect of the decision is on disk. A gateway that died before must not have confirmed it.
-        self._dashboard.end_decision(None if outcome.event in (Event.APPROVED, Event.DECLINED) else _too_late(moved))
+        pending = self._dashboard.pending
+        done = pending is not None and pending in _CARRIED_OUT.get(outcome.event, ())
+        self._dashboard.end_decision(None if done else _too_late(moved, pending))
         self._journal.announce()
         return moved
 
@@ -130,6 +142,8 @@ class JobRunner:
             return None
 
 
-def _too_late(job: JobRecord) -> DecisionRefused:
-    reason = f": {job.reason}" if job.reason else ""
-    return DecisionRefused("This update is no longer offered.", detail=f"it is {job.state} now{reason}")
+def _too_late(job: JobRecord, decision: Decision | None) -> DecisionRefused:
+    detail = f"it is {job.state} now" + (f": {job.reason}" if job.reason else "")
+    if decision is Decision.CANCEL:
+        return DecisionRefused("This update can no longer be canceled.", kind=Refusal.NO_RETURN, detail=detail)
+    return DecisionRefused("This update is no longer offered.", kind=Refusal.GONE, detail=detail)

@@ -8,7 +8,8 @@ from otabench.bench.gateway.flashing.consequences import foresee
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.job_progress import JobProgress
-from otabench.bench.gateway.jobs.planning import choose_transfers, expected_times
+from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
+from otabench.bench.gateway.jobs.planning import choose_transfers, duration_range, expected_times
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.trust.manifest import Plan
 
@@ -16,7 +17,16 @@ from otabench.bench.gateway.trust.manifest import Plan
 class JobView:
     """Jobs, shown on the dashboard."""
 
-    def __init__(self, *, config: GatewayConfig, files: JobFiles, progress: JobProgress, dashboard: Dashboard) -> None:
+    def __init__(
+        self,
+        *,
+        config: GatewayConfig,
+        files: JobFiles,
+        progress: JobProgress,
+        dashboard: Dashboard,
+        rates: MeasuredRates,
+    ) -> None:
+        self._rates = rates
         self._files = files
         self._progress = progress
         self._dashboard = dashboard
@@ -39,6 +49,13 @@ class JobView:
             bus_of=self._bus_of,
             line_payload_bytes_per_s=self._line_payload_bytes_per_s,
         )
+        duration_min_s, duration_max_s = duration_range(
+            transfers,
+            metadata_bytes=len(job.manifest or b""),
+            bus_of=self._bus_of,
+            line_payload_bytes_per_s=self._line_payload_bytes_per_s,
+            measured=self._rates.slowest_and_fastest(),
+        )
         consequences = foresee(
             [self._ecus[each.ecu] for each in plan.ecus], job.from_versions, state_dir=self._state_dir
         )
@@ -50,6 +67,8 @@ class JobView:
             texts=plan.custom.texts,
             download_bytes=download_bytes,
             expected_duration_s=times.installing_s,
+            duration_min_s=duration_min_s,
+            duration_max_s=duration_max_s,
             stops_working=bool(consequences.stop_working),
             has_no_way_back=bool(consequences.without_way_back),
             progress_percent=self._progress.enter(job.state, times=times, download_bytes=download_bytes),

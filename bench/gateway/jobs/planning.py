@@ -6,6 +6,7 @@ times. This module reads no files and no clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _BOOT_S: Final = 3.5
 """Expected time for reset, boot and soak of all ECUs. 2 to 8 simulated ECUs take 3 to 3.5 s, of which the soak takes 2 s."""
 _CONFIRM_S: Final = 0.25
 """Expected time for session, security access and confirmation of one ECU."""
+_MARGIN: Final = 1.25
+"""On the longer of the two times that the driver reads: an ECU may be programmed again from its start, or boot late."""
 _DOWNLOAD_BYTES_PER_S: Final = 500_000.0
 """Assumed download rate of the vehicle. It is far above a CAN bus's, so the download is a small part of the progress."""
 
@@ -118,3 +121,30 @@ def expected_times(
         boot_s=_BOOT_S,
         confirm_s=_CONFIRM_S,
     )
+
+
+def duration_range(
+    transfers: Sequence[PlannedTransfer],
+    *,
+    metadata_bytes: int,
+    bus_of: Mapping[str, str],
+    line_payload_bytes_per_s: float,
+    measured: tuple[float, float] | None,
+) -> tuple[int, int]:
+    """Return how many seconds the installation takes: at the fastest and at the slowest rate that was measured.
+
+    Args:
+        transfers, metadata_bytes, bus_of: as ``expected_times``.
+        line_payload_bytes_per_s: what a bus carries at best. It stands for the fastest rate if nothing was measured yet, and half of it
+            for the slowest.
+        measured: the slowest and the fastest rate of past transfers, in bytes a second.
+    """
+    slowest, fastest = measured or (line_payload_bytes_per_s / 2, line_payload_bytes_per_s)
+
+    def seconds(rate: float) -> float:
+        times = expected_times(
+            transfers, metadata_bytes=metadata_bytes, bus_of=bus_of, line_payload_bytes_per_s=max(rate, 1.0)
+        )
+        return times.installing_s
+
+    return math.floor(seconds(fastest)), math.ceil(seconds(slowest) * _MARGIN)

@@ -11,17 +11,19 @@ from typing import Any
 
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # its public name
 
-from otabench.bench.evidence.package import Signer
 from otabench.bench.evidence.verify import PinnedRoots
 from otabench.cloud.trust.tls import CertificateAuthority
+from otabench.proto.consent import Consent, Facts, Question, canonical, manifest_digest, offer_id
+from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.vehicle_signature import Signer
 from tests.bench.gateway.director import Artifact, Director
 from tests.bench.gateway.trust.tuf_repository import TufRepository
 
 VIN = "W0TABENCH00000001"
 JOB = "job-1"
 COURSE = ["CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
-START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=90)
-"""The metadata are valid for an hour from then, so they have expired now. Certificates are valid from an hour ago."""
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=50)
+"""The metadata are valid for half an hour from then, so they have expired now. Certificates are valid from an hour ago."""
 IDENTITY: dict[str, Any] = {
     "serial": "ENG-1",
     "hardware_id": "engine-mcu-a",
@@ -92,7 +94,7 @@ def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = l
         "vehicle": [{"image_number": 1, "ecu": "engine", "ecu_serial": "ENG-1", "version": "2.0.0"}],
     }
     # Long expired when the evidence is verified; valid when the gateway accepted it.
-    expires_s = (START - datetime.now(UTC)).total_seconds() + 3600
+    expires_s = (START - datetime.now(UTC)).total_seconds() + 1800
     bundle = run.director.bundle([Artifact("images/x", b"code", image)], custom=custom, lifetime_s=expires_s)
     metadata = folder / "state/gateway/director"
     for name, content in bundle.items():
@@ -105,7 +107,7 @@ def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = l
         path = folder / "state/gateway/image" / (f"root_history/{name}" if name.endswith(".root.json") else name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    _tell(run)
+    _tell(run, bundle["targets.json"])
     change(run.events)
     trace = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in run.events)
     (folder / "traces/simulation_trace.jsonl").write_text(trace)
@@ -119,7 +121,32 @@ def _move(before: str | None, after: str) -> dict[str, Any]:
     return {"from": before, "to": after, "reason": ""}
 
 
-def _tell(run: Run) -> None:
+def sign_consent(run: Run, manifest: bytes, *, signer: Signer | None = None, **changes: Any) -> dict[str, Any]:
+    """Return the event's data of a consent to a manifest, as the gateway records it."""
+    digest = manifest_digest(manifest)
+    facts = Facts(download_bytes=4, duration_min_s=1, duration_max_s=2, stops_working=False, has_no_way_back=False)
+    fields: dict[str, Any] = {
+        "vin": VIN,
+        "job_id": JOB,
+        "who": {"session": "ab" * 32, "pairing": "cd" * 16},
+        "manifest_sha256": digest,
+        "offer": offer_id(digest, Question.BOTH, facts),
+        "shown": {
+            "question": Question.BOTH,
+            "language": "de",
+            "texts": DriverTexts(name="Autumn <release>", purpose="Wichtig."),
+            "facts": facts,
+        },
+        "conditions": [{"condition": "speed_km_h<=0", "value": 0.0, "is_met": True}],
+        "given_at": START,
+        "valid_until": START + timedelta(hours=24),
+    }
+    consent = Consent.model_validate(fields | changes)
+    signature = json.loads((signer or run.signer()).sign(canonical(consent)))
+    return {"consent": consent.model_dump(mode="json"), "signature": signature}
+
+
+def _tell(run: Run, manifest: bytes) -> None:
     run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="1.0.0")
     run.emit("campaign.created", job=False, component="cloud.orchestrator", campaign_id="campaign-1", images=[])
     run.emit("job.state", component="cloud.control", **_move(None, "CREATED"))
@@ -130,6 +157,7 @@ def _tell(run: Run) -> None:
             run.emit("conditions.judged", unmet=[])
         if before == "WAITING_FOR_APPROVAL":
             run.emit("driver.decision", decision="install")
+            run.emit("driver.consent", **sign_consent(run, manifest))
         if before == "INSTALLING":
             run.emit("uds.exchange", ecu="engine", service="10", request="1002", response="5002", duration_ms=20.0)
         if before == "VERIFYING":

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, package
 from otabench.bench.evidence.verify import PinnedRoots, derived_parts, verify
 from otabench.cloud.trust.tls import CertificateAuthority
-from tests.bench.evidence.run_folder import JOB, VIN, Run, make_run
+from otabench.proto.vehicle_signature import Signer
+from tests.bench.evidence.run_folder import JOB, START, VIN, Run, make_run, sign_consent
 
 MADE_AT = time.time()
 """Within the validity of the certificates, which are made in the tests. The metadata have expired long since by then."""
@@ -44,7 +46,7 @@ def result(path: Path, roots: PinnedRoots) -> tuple[str, str]:
     return last.name, last.problem
 
 
-def written(tmp_path: Path, parts: dict[str, bytes], signer: package.Signer, made_at: float = MADE_AT) -> Path:
+def written(tmp_path: Path, parts: dict[str, bytes], signer: Signer, made_at: float = MADE_AT) -> Path:
     path = tmp_path / "evidence.zip"
     package.write(path, parts, signer=signer, made_at=made_at)
     return path
@@ -55,7 +57,7 @@ def test_an_honest_file_verifies_after_its_metadata_have_expired(
 ) -> None:
     checks = list(verify(written(tmp_path, parts, run.signer()), run.roots))
     assert [(each.name, each.problem) for each in checks] == [
-        (name, "") for name in ("file", "signature", "metadata", "facts", "course", "result")
+        (name, "") for name in ("file", "signature", "metadata", "facts", "course", "consent", "result")
     ]
 
 
@@ -79,7 +81,10 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
         "1.0.0",
         "2.0.0",
     )
-    assert [each["decision"] for each in facts["consents"]] == ["install"]
+    assert [each["decision"] for each in facts["decisions"]] == ["install"]
+    (given,) = facts["consents"]
+    assert given["consent"]["shown"]["texts"]["purpose"] == "Wichtig."
+    assert given["consent"]["conditions"] == [{"condition": "speed_km_h<=0", "value": 0.0, "is_met": True}]
     assert facts["conditions"] == ["speed_km_h<=0"]
     assert facts["texts"]["de"]["purpose"] == "Wichtig."
     assert [move["after"] for move in facts["course"]][-2:] == ["VERIFYING", "SUCCEEDED"]
@@ -159,7 +164,7 @@ def test_even_the_gateway_cannot_change_a_part_so_that_it_still_fits(
     ],
 )
 def test_another_signer_is_refused(
-    run: Run, parts: dict[str, bytes], tmp_path: Path, signer: Callable[[Run], package.Signer], problem: str
+    run: Run, parts: dict[str, bytes], tmp_path: Path, signer: Callable[[Run], Signer], problem: str
 ) -> None:
     name, found = result(written(tmp_path, parts, signer(run)), run.roots)
     assert name == "signature"
@@ -216,8 +221,9 @@ def set_field(name: str, number: int, **fields: Any) -> Callable[[list[dict[str,
 @pytest.mark.parametrize(
     ("change", "check", "problem"),
     [
-        (without("driver.decision"), "course", "without the driver's consent"),
-        (set_field("driver.decision", 0, decision="later"), "course", "without the driver's consent"),
+        (without("driver.consent"), "consent", "downloaded without the driver's consent"),
+        (set_field("driver.consent", 0, signature=None), "consent", "that the gateway did not sign"),
+        (set_field("driver.consent", 0, signature={}), "consent", "the signature of the driver's consent is not one"),
         (
             set_field("conditions.judged", 2, unmet=["speed_km_h is 9"]),
             "course",
@@ -245,6 +251,62 @@ def test_a_story_that_does_not_hold_is_refused(
     name, found = result(written(tmp_path, complete(sources), run.signer()), run.roots)
     assert name == check
     assert problem in found
+
+
+@pytest.mark.clause("R156 7.2.2.2")
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"manifest_sha256": "0" * 64}, "the consent is for another manifest"),
+        ({"job_id": "job-0"}, "the consent is for job job-0"),
+        ({"valid_until": START}, "the consent expired at"),
+        ({"offer": "f" * 64}, "for an offer that was shown differently"),
+        ({"conditions": []}, "other conditions than those of the manifest"),
+        ({"given_at": START + timedelta(minutes=5)}, "the consent was given later"),
+    ],
+)
+def test_a_signed_consent_to_something_else_is_worth_nothing(
+    tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = (run.folder / "state/gateway/director/targets.json").read_bytes()
+    found = retold(run, tmp_path, consent=sign_consent(run, manifest, **changes))
+    assert found[0] == "consent"
+    assert problem in found[1]
+
+
+def test_texts_that_the_driver_did_not_read_make_a_consent_worth_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = (run.folder / "state/gateway/director/targets.json").read_bytes()
+    shown = sign_consent(run, manifest)["consent"]["shown"]
+    for changes in ({"texts": {**shown["texts"], "purpose": "Unwichtig."}}, {"language": "fr"}):
+        found = retold(run, tmp_path, consent=sign_consent(run, manifest, shown={**shown, **changes}))
+        assert found[0] == "consent"
+        assert found[1].endswith("the driver was shown other texts than those of the manifest")
+
+
+def test_a_consent_that_another_key_signed_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = (run.folder / "state/gateway/director/targets.json").read_bytes()
+    stranger = sign_consent(run, manifest, signer=run.signer(authority=CertificateAuthority()))
+    other_vehicle = sign_consent(run, manifest, signer=run.signer(vin="W0TABENCH00000002"))
+    altered = sign_consent(run, manifest)
+    altered["consent"]["who"]["session"] = "somebody else"
+    for consent, problem in (
+        (stranger, "the certificate in the driver's consent is not one of the pinned CA"),
+        (other_vehicle, "is that of W0TABENCH00000002, not of W0TABENCH00000001"),
+        (altered, "was not signed by the key of its certificate"),
+    ):
+        name, found = retold(run, tmp_path, consent=consent)
+        assert (name, problem in found) == ("consent", True), found
+
+
+def retold(run: Run, tmp_path: Path, *, consent: dict[str, Any]) -> tuple[str, str]:
+    """Return the last check of a file that the gateway itself made of a trace with another consent."""
+    events = [{**each, "data": consent} if each["event"] == "driver.consent" else each for each in run.events]
+    trace = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+    (run.folder / "traces/simulation_trace.jsonl").write_text(trace)
+    return result(written(tmp_path, complete(collect.parts_of(run.folder, JOB)), run.signer()), run.roots)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100])

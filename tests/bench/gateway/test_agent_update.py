@@ -12,7 +12,7 @@ import pytest
 from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, Ending
 from otabench.bench.uds import answers
 from otabench.proto.job_states import JobState
-from tests.bench.gateway.world import HAPPY, NEW, OLD, World, obstacle, shown
+from tests.bench.gateway.world import HAPPY, NEW, OLD, World, choose, obstacle, shown
 
 
 def test_a_campaign_updates_two_ecus(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_driver_does_not_decide_in_time(tmp_path: Path) -> None:
             await world.reported(JobState.TIMED_OUT)
             assert world.cloud.reason == "the driver did not decide within 1 s"
             with pytest.raises(DecisionRefused, match="TIMED_OUT"):
-                await agent.dashboard.decide("job-1", Decision.INSTALL)
+                await agent.dashboard.decide("job-1", choose(agent, Decision.INSTALL))
 
     asyncio.run(story())
 
@@ -157,14 +157,14 @@ def test_a_decision_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world, world.gateway() as agent:
             with pytest.raises(DecisionRefused, match="no update"):
-                await agent.dashboard.decide("job-1", Decision.INSTALL)
+                await agent.dashboard.decide("job-1", choose(agent, Decision.INSTALL))
             world.offer()
-            await world.until(lambda: shown(agent).job_state is JobState.WAITING_FOR_APPROVAL)
+            await world.until(lambda: shown(agent).question is not None)
             with pytest.raises(DecisionRefused, match="no update job-9"):
-                await agent.dashboard.decide("job-9", Decision.INSTALL)
+                await agent.dashboard.decide("job-9", choose(agent, Decision.INSTALL))
             first, second = await asyncio.gather(
-                agent.dashboard.decide("job-1", Decision.INSTALL),
-                agent.dashboard.decide("job-1", Decision.DECLINE),
+                agent.dashboard.decide("job-1", choose(agent, Decision.INSTALL)),
+                agent.dashboard.decide("job-1", choose(agent, Decision.DECLINE)),
                 return_exceptions=True,
             )
             assert first is None

@@ -59,7 +59,7 @@ async def _install(url: str) -> None:
             await asyncio.sleep(0.05)
         answer = await page.post(
             "/api/decision",
-            json={"job_id": state["job_id"], "decision": "install"},
+            json={"job_id": state["job_id"], "decision": "install", "offer": state["offer"]},
             headers={"Origin": url},
         )
         assert answer.status_code == 200, answer.text

@@ -19,7 +19,7 @@ import bsdiff4
 
 from otabench.bench.gateway.agent import Agent
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, HmiState
+from otabench.bench.gateway.hmi.model import Choice, Decision, DecisionRefused, HmiState
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceWriter
@@ -210,12 +210,10 @@ class World:
         """Choose Install now as soon as the driver is asked."""
         await self.decide(agent, Decision.INSTALL)
 
-    async def decide(self, agent: Agent, decision: Decision) -> None:
-        """Decide as soon as the driver is asked."""
-        await self.until(
-            lambda: shown(agent).job_state is JobState.WAITING_FOR_APPROVAL, what="the driver is not asked"
-        )
-        await agent.dashboard.decide(shown(agent).job_id or "", decision)
+    async def decide(self, agent: Agent, decision: Decision, **choice: str) -> None:
+        """Decide as soon as the driver is asked, about what is shown then."""
+        await self.until(lambda: shown(agent).question is not None, what="the driver is not asked")
+        await agent.dashboard.decide(shown(agent).job_id or "", choose(agent, decision, **choice))
 
     async def reported(self, state: JobState, *, within_s: float = PATIENCE_S) -> None:
         """Wait until the cloud has received that state."""
@@ -250,6 +248,12 @@ class World:
         }
 
 
+def choose(agent: Agent, decision: Decision, **choice: str) -> Choice:
+    """Return a decision about what the page shows now."""
+    who = {"session": "test", "pairing": "test"}
+    return Choice.model_validate({"decision": decision, "offer": shown(agent).offer, **who, **choice})
+
+
 def shown(agent: Agent) -> HmiState:
     """Return what the page shows."""
     return agent.dashboard.snapshot()
@@ -273,6 +277,7 @@ __all__ = [
     "DecisionRefused",
     "Killed",
     "World",
+    "choose",
     "obstacle",
     "shown",
 ]

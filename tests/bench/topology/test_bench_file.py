@@ -49,7 +49,7 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
     [
         ("fd: false", "fd: false, bitrat: 1", "buses.powertrain.bitrat: unknown key; did you mean 'bitrate'?"),
         ("kind: simulated", "kint: simulated", "ecus.engine.kint: unknown key; did you mean 'kind'?"),
-        ("{vin:", "{xyz: 1, vin:", "vehicle.xyz: unknown key; known keys here: conditions, vin"),
+        ("{vin:", "{xyz: 1, vin:", "vehicle.xyz: unknown key; known keys here: conditions, time_zone, vin"),
         ("vehicle:", "vehcle: {}\nvehicle:", "vehcle: unknown key; did you mean 'vehicle'?"),
         (
             "profile: iso14229-ab",

@@ -2,14 +2,14 @@
 
 const TIMEOUT_MS = 15000;
 
-/** Sends the decision. Returns "" when it was taken, else the sentence to show. */
-export async function decide(jobId, decision) {
+/** Sends the decision, with what belongs to it. Returns "" when it was taken, else the sentence to show. */
+export async function decide(jobId, choice) {
   let answer;
   try {
     answer = await fetch("/api/decision", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ job_id: jobId, decision }),
+      body: JSON.stringify({ job_id: jobId, ...choice }),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch {

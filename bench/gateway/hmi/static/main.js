@@ -5,6 +5,7 @@ import { confirmDecline, decide } from "./actions.js";
 import { connect } from "./connection.js";
 import { patch } from "./dom.js";
 import { announcement } from "./announce.js";
+import { textsOf } from "./texts.js";
 import { links, lostNotice, shownState, view } from "./view.js";
 
 const SETTLE_MS = 5000;
@@ -89,7 +90,7 @@ async function send(decision) {
   ui.error = "";
   draw();
   const about = subject(state);
-  const error = await decide(jobId, decision);
+  const error = await decide(jobId, { decision, offer: state.offer, language: textsOf(state).language ?? "" });
   if (subject(state) !== about) return; // the new state has already answered
   ui.error = error;
   if (error) ui.sending = null;

@@ -10,7 +10,8 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
-from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, EcuView, Ending, HmiState
+from otabench.bench.gateway.hmi.model import Choice, Decision, DecisionRefused, EcuView, Ending, HmiState
+from otabench.proto.consent import Question
 from otabench.proto.job_states import JobState
 
 VIN = "W0TABENCH00000001"
@@ -23,10 +24,14 @@ IDLE_ECUS = (
 OFFER: dict[str, Any] = {
     "job_id": "job-1",
     "job_state": JobState.WAITING_FOR_APPROVAL,
+    "question": Question.BOTH,
+    "offer": "0f" * 32,
     "campaign_name": "Autumn release",
     "release_notes": "Smoother cold start.\nLane keeping holds the middle of narrow lanes better.",
     "download_bytes": 194_560,
     "expected_duration_s": 96.0,
+    "duration_min_s": 96,
+    "duration_max_s": 220,
     "progress_percent": 0,
     "is_reverting": False,
     "ending": None,
@@ -45,6 +50,7 @@ class MemoryModel:
         )
         self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self.decisions: list[tuple[str, Decision]] = []
+        self.choices: list[Choice] = []
         self.refuse_with = ""
         self.refuse_detail = ""
 
@@ -64,6 +70,7 @@ class MemoryModel:
     def reset(self) -> None:
         """No job, no decisions: as new, but for ``seq``, which goes on."""
         self.decisions.clear()
+        self.choices.clear()
         self.refuse_with = self.refuse_detail = ""
         nothing = MemoryModel().snapshot()
         self.show(**{name: getattr(nothing, name) for name in HmiState.model_fields if name != "seq"})
@@ -88,17 +95,26 @@ class MemoryModel:
         finally:
             del self._readers[fresh]
 
-    async def decide(self, job_id: str, decision: Decision) -> None:
+    async def decide(self, job_id: str, choice: Choice) -> None:
+        decision = choice.decision
+        self.choices.append(choice)
         state = self.snapshot()
         if self.refuse_with:
             raise DecisionRefused(self.refuse_with, detail=self.refuse_detail)
-        if state.job_id != job_id or state.job_state is not JobState.WAITING_FOR_APPROVAL:
+        waits = state.question is not None and state.job_state in (JobState.WAITING_FOR_APPROVAL, JobState.DOWNLOADING)
+        if state.job_id != job_id or (not waits and decision is not Decision.CANCEL):
             raise DecisionRefused("This update does not wait for a decision any more.")
         self.decisions.append((job_id, decision))
         match decision:
             case Decision.INSTALL:
-                self.show(job_state=JobState.DOWNLOADING, deferred_until=None)
+                self.show(job_state=JobState.DOWNLOADING, question=None, deferred_until=None, can_be_canceled=True)
             case Decision.DECLINE:
-                self.show(job_state=JobState.REJECTED, ending=Ending.DECLINED, reason="the driver declined")
+                self.show(
+                    job_state=JobState.REJECTED, question=None, ending=Ending.DECLINED, reason="the driver declined"
+                )
             case Decision.LATER:
                 self.show(deferred_until=4_102_444_800.0)
+            case Decision.SCHEDULE:
+                self.show(start_from=4_102_444_800.0, start_by=4_102_452_000.0)
+            case Decision.CANCEL:
+                self.show(job_state=JobState.CANCELED, ending=Ending.WITHDRAWN, reason="the driver canceled")

@@ -100,6 +100,21 @@ def test_decision_reaches_the_model(decision: Decision) -> None:
     assert model.decisions == [("job-1", decision)]
 
 
+def test_a_decision_brings_what_was_shown_and_who_decided() -> None:
+    model = MemoryModel(**OFFER)
+    choice = {"offer": OFFER["offer"], "language": "de", "when": "night", "reason": " a  b "}
+    assert ask(model, "POST", "/api/decision", json={**INSTALL, **choice}).status_code == 200
+    (made,) = model.choices
+    assert made.model_dump() == {
+        **choice,
+        "decision": "install",
+        "reason": "a b",
+        "session": "bearer",
+        "pairing": Pairing(CODE).fingerprint,
+    }
+    assert CODE.replace("-", "") not in made.pairing.upper()
+
+
 @pytest.mark.parametrize(
     ("state", "job_id"),
     [({}, "job-1"), (OFFER, "job-2"), ({**OFFER, "job_state": JobState.INSTALLING}, "job-1")],
@@ -110,7 +125,7 @@ def test_refused_decision_is_409_with_the_models_sentence(state: dict[str, Any],
     answer = ask(model, "POST", "/api/decision", json={**INSTALL, "job_id": job_id})
     assert answer.status_code == 409
     sentence = "This update does not wait for a decision any more."
-    assert answer.json() == {"error": sentence, "driver": sentence}
+    assert answer.json() == {"error": sentence, "driver": sentence, "kind": "other"}
 
 
 def test_a_refusal_keeps_the_words_of_the_workshop_from_the_driver() -> None:
@@ -120,6 +135,7 @@ def test_a_refusal_keeps_the_words_of_the_workshop_from_the_driver() -> None:
     assert answer.json() == {
         "error": "This update is no longer offered. (it is FAILED now: adas: 31 01 0203)",
         "driver": "This update is no longer offered.",
+        "kind": "other",
     }
 
 

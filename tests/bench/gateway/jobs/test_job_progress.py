@@ -11,6 +11,7 @@ from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.hmi.dashboard import Dashboard
 from otabench.bench.gateway.jobs.job_progress import JobProgress
+from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
 from otabench.bench.gateway.jobs.overall_progress import ExpectedTimes
 from otabench.bench.gateway.store import JobRecord, Store
 from otabench.bench.gateway.vehicle import EcuProgress, Phase
@@ -48,7 +49,7 @@ def progress_of(store: Store) -> tuple[JobProgress, Dashboard]:
         timing=GatewayTiming(),
         trace=TraceWriter(None, component="gateway", vin="V"),
     )
-    progress = JobProgress(dashboard=dashboard, reporter=reporter, store=store)
+    progress = JobProgress(dashboard=dashboard, reporter=reporter, store=store, rates=MeasuredRates(store.engine))
     progress.begin(JOB)
     progress.enter(JobState.INSTALLING, times=TIMES, download_bytes=1000)
     return progress, dashboard

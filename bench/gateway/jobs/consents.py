@@ -1,0 +1,122 @@
+"""The driver's consents: made and signed when the driver decides, judged before anything is downloaded and before anything is installed.
+
+The record and its rules are in ``proto.consent``. An envelope holds the record and the signature, as JSON, and is an event of the trace, so
+that it becomes part of the evidence of the update.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from otabench.bench.gateway.hmi.model import Choice, ConditionView
+from otabench.bench.gateway.jobs.appointments import Appointment
+from otabench.bench.gateway.jobs.driver_records import DriverRecords
+from otabench.bench.gateway.store import JobRecord
+from otabench.bench.gateway.trust.manifest import Plan
+from otabench.proto.consent import (
+    VALID_FOR,
+    ConditionThen,
+    Consent,
+    Facts,
+    Question,
+    Shown,
+    Who,
+    canonical,
+    manifest_digest,
+    offer_id,
+    problem,
+    texts_shown,
+)
+from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.trace import TraceWriter
+from otabench.proto.vehicle_signature import Signer
+
+
+class Consents:
+    """The consents to the jobs of one vehicle.
+
+    Args:
+        records: where they are kept.
+        signer: None: the gateway has no key, and its consents are not signed (a gateway on loopback without TLS).
+        trace: receives each consent.
+    """
+
+    def __init__(self, records: DriverRecords, *, signer: Signer | None, trace: TraceWriter) -> None:
+        self.records = records
+        self._signer = signer
+        self._trace = trace
+
+    def give(
+        self,
+        job: JobRecord,
+        plan: Plan,
+        choice: Choice,
+        *,
+        question: Question,
+        facts: Facts,
+        conditions: Sequence[ConditionView],
+        appointment: Appointment | None = None,
+    ) -> None:
+        """Record, sign and trace the driver's consent."""
+        digest = manifest_digest(job.manifest or b"")
+        now = datetime.now(UTC)
+        consent = Consent(
+            vin=plan.custom.vin,
+            job_id=job.job_id,
+            who=Who(session=choice.session, pairing=choice.pairing),
+            manifest_sha256=digest,
+            offer=offer_id(digest, question, facts),
+            shown=Shown(
+                question=question,
+                language=choice.language,
+                texts=texts_shown(plan.custom, choice.language) or DriverTexts(),
+                facts=facts,
+            ),
+            conditions=tuple(_then(text, conditions) for text in plan.custom.conditions),
+            given_at=now,
+            start_from=None if appointment is None else appointment.start_from.astimezone(UTC),
+            start_by=None if appointment is None else appointment.start_by.astimezone(UTC),
+            valid_until=(appointment.start_by.astimezone(UTC) if appointment else now) + VALID_FOR,
+        )
+        envelope: dict[str, Any] = {"consent": consent.model_dump(mode="json")}
+        if self._signer is not None:
+            envelope["signature"] = json.loads(self._signer.sign(canonical(consent)))
+        self.records.keep(job.job_id, question, json.dumps(envelope).encode(), appointment)
+        self._trace.emit("driver.consent", job_id=job.job_id, **envelope)
+
+    def download_problem(self, job: JobRecord, plan: Plan) -> str:
+        """Return why the driver's consent does not allow the download; empty if it does."""
+        return self._problem(job, plan, [each for each in Question if each.covers_download])
+
+    def install_problem(self, job: JobRecord, plan: Plan) -> str:
+        """Return why the driver's consent does not allow the installation; empty if it does."""
+        return self._problem(job, plan, [each for each in Question if each.covers_install])
+
+    def _problem(self, job: JobRecord, plan: Plan, questions: Sequence[Question]) -> str:
+        found = "there is no consent of the driver"
+        for question in questions:
+            envelope = self.records.consent(job.job_id, question)
+            if envelope is None:
+                continue
+            try:
+                consent = Consent.model_validate(json.loads(envelope)["consent"])
+            except (ValueError, KeyError, TypeError, ValidationError) as error:
+                found = f"the consent on disk cannot be read ({error})"
+                continue
+            found = problem(consent, manifest=job.manifest or b"", custom=plan.custom, at=datetime.now(UTC))
+            if not found:
+                return ""
+        return found
+
+
+def _then(text: str, views: Sequence[ConditionView]) -> ConditionThen:
+    """Return a condition as it was read last."""
+    view = next((each for each in views if f"{each.quantity}{each.sign}{each.limit:.10g}" == text), None)
+    return ConditionThen(
+        condition=text, value=None if view is None else view.value, is_met=view is not None and view.is_met
+    )
