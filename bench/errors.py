@@ -5,6 +5,7 @@
     │   ├── UnknownName        a name that does not exist, with the nearest one that does (2)
     │   └── BenchFileError     the bench file (2)
     ├── FirmwareError          an image could not be built, packed or read
+    ├── KeysError              a key folder cannot be used, or a new Root cannot be signed
     ├── ProcessFailed          a process of the bench did not come up, or died; carries its name and log
     ├── EndpointError          a process runs and does not answer as it should
     │   └── ValueRefused       it refuses a value that was given (2)
@@ -73,6 +74,10 @@ class BenchFileError(WrongUsage):
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__("\n".join(f"{finding.where}: {finding.sentence()}" for finding in findings))
         self.findings = tuple(findings)
+
+
+class KeysError(BenchError):
+    """A key folder cannot be used, or its Root keys do not suffice for a new Root."""
 
 
 class FirmwareError(BenchError):

@@ -59,13 +59,17 @@ def keys_init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Created if absent; never overwritten.")],
     vin: Annotated[list[str], typer.Option("--vin", help="A vehicle; may be given several times.")],
     ecu: Annotated[list[str] | None, typer.Option("--ecu", help="An ECU's name; may be given several times.")] = None,
+    offline: Annotated[
+        Path | None,
+        typer.Option("--offline", metavar="DIR", help="Another new folder, for what the cloud must not have."),
+    ] = None,
 ) -> None:
     """Make the key folder of a bench: Director, image signing, TLS, ECU secrets."""
     # Imported here: the other commands do not make keys.
     from otabench.cloud.trust.keys import init_keys
 
     try:
-        init_keys(folder, vins=vin, ecus=ecu or [])
+        init_keys(folder, vins=vin, ecus=ecu or [], offline=offline)
     except (CloudError, ValueError) as error:
         _give_up(str(error))
     typer.echo(f"keys: {folder} made")

@@ -17,12 +17,12 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nacl.public import PrivateKey
-from tuf.api._payload import Root
 
-from otabench.ecu_firmware_sim.boot import dependencies, image, manifest
+from otabench.ecu_firmware_sim.boot import dependencies, image
 from otabench.ecu_firmware_sim.boot.boot_control import BootControl, BootControlStore
 from otabench.ecu_firmware_sim.boot.bootloader import BootPolicy
 from otabench.ecu_firmware_sim.boot.image import ImageRefused
+from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.ecu_firmware_sim.boot.slots import SlotState
 from otabench.ecu_firmware_sim.errors import ConfigError
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
@@ -42,7 +42,7 @@ class Provision:
     """The facts and keys that are pinned in the ECU."""
 
     policy: BootPolicy
-    root: Root
+    root: TrustedRoot
     decryption_key: PrivateKey | None = None
 
 
@@ -56,7 +56,7 @@ def provision(config: EcuConfig) -> Provision:
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"image_public_key {config.image_public_key}: a key of the kind {describe(key)}, not Ed25519")
     try:
-        root = manifest.parse_root(read_file("director_root", config.director_root))
+        root = TrustedRoot.pinned(read_file("director_root", config.director_root))
     except ValueError as error:
         raise ConfigError(f"director_root {config.director_root}: {error}") from error
     return Provision(

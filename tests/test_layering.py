@@ -27,7 +27,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("bench.launcher",),
     ("bench.clients",),
     ("bench.faults",),
-    ("bench.captures",),
+    ("bench.captures", "bench.keys"),
     ("bench.gateway.__main__",),
     ("bench.gateway.process",),
     ("bench.gateway.agent",),

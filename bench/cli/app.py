@@ -23,6 +23,10 @@ def _images() -> Any:
     return import_module("otabench.bench.cli.images")
 
 
+def _keys() -> Any:
+    return import_module("otabench.bench.cli.keys")
+
+
 def _profiles() -> Any:
     return import_module("otabench.bench.cli.profiles")
 
@@ -148,8 +152,13 @@ PROFILE = Group(
 )
 KEYS = Group(
     "keys",
-    "Keys of a bench.",
-    [Lazy("init", "Make all keys: Director, image signing, TLS, ECU secrets.", lambda: _images().make_keys)],
+    "Keys of a bench or a fleet.",
+    [
+        Lazy("init", "Make all keys: repositories, image signing, TLS, ECU secrets.", lambda: _keys().init),
+        Lazy("rotate", "Replace all keys of a role, by a new Root.", lambda: _keys().rotate),
+        Lazy("revoke", "Replace one key that was lost or stolen.", lambda: _keys().revoke),
+        Lazy("status", "Show who signs what, and what ends soon.", lambda: _keys().show_status),
+    ],
 )
 PERF = Group(
     "perf",

@@ -1,9 +1,8 @@
-"""``otabench keys init`` and ``otabench firmware build | pack | info``."""
+"""``otabench firmware build | pack | info``."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from otabench.bench.firmware.images import ImageDetails
 from otabench.bench.firmware.program_files import ProgramDetails
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.program import ProgramFormat
-from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
 from otabench.bench.topology.model import Topology
 from otabench.proto import image_format
@@ -34,16 +32,6 @@ _Requires = Annotated[
     list[str] | None,
     typer.Option("--requires", metavar="ECU>=VERSION", help="What it depends on: 'adas>=2.0.0'; repeatable."),
 ]
-
-
-def make_keys(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder; never overwritten.")],
-    bench: BenchFile = None,
-) -> None:
-    """Make all keys: Director, image signing, TLS, ECU secrets."""
-    with tempfile.TemporaryDirectory(prefix="otabench-keys-") as work:
-        bench_keys.make_keys(folder, bench_file.load(bench), log=Path(work) / "keys.log")
-    print(f"keys made in {folder}; keep them secret: they sign what your ECUs accept")
 
 
 def build(

@@ -86,6 +86,14 @@ class OfflineRepository:
                 f"{self._folder}: the Image repository cannot be signed: {error}; `otabench keys init` makes a whole folder"
             ) from error
 
+    def sign_again(self) -> dict[str, bytes]:
+        """Sign the top-level Targets with the present key, and return all files to publish. Empty: nothing was ever listed.
+
+        Raises:
+            FirmwareError: as ``add``.
+        """
+        return self.add([]) if self._file(_TOP_LEVEL).exists() else {}
+
     def _add(self, images: Sequence[ListedImage]) -> dict[str, bytes]:
         top = self._load(_TOP_LEVEL)
         delegations = top.delegations or Delegations({}, {})

@@ -61,7 +61,7 @@ class EcuImage:
     image_length: int
     """Length of the image in the ECU. The file may be longer (``file_length``)."""
     metadata: bytes
-    """The Director's signed Targets, for the ECU's partial verification (metadata window)."""
+    """The Director's signed Targets with its later Roots, for the ECU's partial verification (``proto.metadata_window``)."""
     patch: Path | None = None
     patch_length: int = 0
     is_encrypted: bool = False

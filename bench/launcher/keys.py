@@ -15,13 +15,16 @@ _KEYS_TIMEOUT_S: Final = 60.0
 _PEERS: Final = ("tls/cloud", "tls/operator", "tls/broker", "tls/events")
 
 
-def make_keys(keys_dir: Path, topology: Topology, *, log: Path, timeout_s: float = _KEYS_TIMEOUT_S) -> None:
+def make_keys(
+    keys_dir: Path, topology: Topology, *, log: Path, offline: Path | None = None, timeout_s: float = _KEYS_TIMEOUT_S
+) -> None:
     """Make the bench's keys by ``python -m otabench.cloud keys init``.
 
     Args:
         keys_dir: the folder to make.
         topology: the vehicle and the ECUs that the keys are for.
         log: where the output of the command goes.
+        offline: another folder to make, for what the cloud must not have. None: it is in ``keys_dir``, too.
         timeout_s: how long it may take.
 
     Raises:
@@ -30,6 +33,8 @@ def make_keys(keys_dir: Path, topology: Topology, *, log: Path, timeout_s: float
     argv = [*PYTHON, "otabench.cloud", "keys", "init", str(keys_dir), "--vin", topology.vehicle.vin]
     for name in topology.ecus:
         argv += ["--ecu", name]
+    if offline is not None:
+        argv += ["--offline", str(offline)]
     # In a process, because the cloud's code is not imported here (one of the rules that tests/test_layering.py
     # holds).
     maker = Process(ProcessSpec("keys", argv, log, ready=lambda: True))

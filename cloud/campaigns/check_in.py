@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests
 from otabench.cloud.campaigns.job_rules import cancel_is_due
 from otabench.cloud.campaigns.jobs import Transition
+from otabench.cloud.campaigns.manifests import IsSignedNow
 from otabench.cloud.campaigns.vehicle_rules import Rule, judge_check_in, judge_report
 from otabench.cloud.errors import UnknownThing
 from otabench.cloud.store.schema import JobRow
@@ -38,8 +39,10 @@ class CheckInOutcome:
     transition: Transition | None = None
 
 
-def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> CheckInOutcome:
-    """Record the vehicle's report, and return the answer to it."""
+def judge(
+    session: Session, request: ota_pb2.CheckInRequest, *, is_signed_now: IsSignedNow, now: float
+) -> CheckInOutcome:
+    """Record the vehicle's report, and return the answer to it. ``is_signed_now``: see ``manifests.is_current``."""
     jobs.lock_vehicles(session, [request.vin])
     vehicle = inventory.load_vehicle(session, request.vin)
     if vehicle is None:
@@ -56,7 +59,7 @@ def judge(session: Session, request: ota_pb2.CheckInRequest, *, now: float) -> C
         return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
     job = session.get_one(JobRow, vehicle.busy_job_id)
     if JobState(job.state) is JobState.CREATED:
-        return _judge_new_job(session, job, now=now)
+        return _judge_new_job(session, job, is_signed_now=is_signed_now, now=now)
     # The job has begun, but the vehicle does not name it: it has lost its record of the job. Offer the job again.
     return _outcome(UPDATE_AVAILABLE, job)
 
@@ -69,7 +72,7 @@ def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> Ch
     return _outcome(NO_UPDATE if is_final(JobState(job.state)) else UPDATE_AVAILABLE, job)
 
 
-def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutcome:
+def _judge_new_job(session: Session, job: JobRow, *, is_signed_now: IsSignedNow, now: float) -> CheckInOutcome:
     if job.cancel_asked:
         transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
         return _outcome(NO_UPDATE, job, transition=transition)
@@ -80,7 +83,7 @@ def _judge_new_job(session: Session, job: JobRow, *, now: float) -> CheckInOutco
         # The job stays CREATED, because the vehicle may fit later: an ECU is replaced, or a version is reported.
         _note(job, str(refusal), now=now)
         return _outcome(REFUSED, job)
-    if not manifests.is_current(session, job, vehicle, now=now):
+    if not manifests.is_current(session, job, vehicle, is_signed_now=is_signed_now, now=now):
         return _outcome(NO_UPDATE, job, prepare=True)
     job.offered = True
     _note(job, "", now=now)

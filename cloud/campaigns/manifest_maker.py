@@ -62,7 +62,7 @@ class ManifestMaker:
 
     async def _prepare(self, job_id: str, vin: str, only_if_versions_known: bool) -> None:
         missing = await self._database.run(
-            lambda session: _missing(session, job_id, vin, only_if_versions_known=only_if_versions_known)
+            lambda session: self._missing(session, job_id, vin, only_if_versions_known=only_if_versions_known)
         )
         if missing is None:
             return
@@ -78,6 +78,24 @@ class ManifestMaker:
             return
         self._announcer.manifest_signed(signed, vin=vin, job_id=job_id, patches=signed.patches)
 
+    def _missing(
+        self, session: Session, job_id: str, vin: str, *, only_if_versions_known: bool
+    ) -> tuple[CampaignRow, list[EcuImage]] | None:
+        """Return the campaign and the images of the manifest to make, or None if no manifest is needed."""
+        job = jobs.load_job(session, vin=vin, job_id=job_id)
+        vehicle = inventory.load_vehicle(session, vin)
+        assert vehicle is not None  # the foreign key guarantees the vehicle of a job
+        # After CREATED the vehicle works with the manifest that it has accepted. A new manifest would need a new job.
+        if job.state != JobState.CREATED or manifests.is_current(
+            session, job, vehicle, is_signed_now=self._director.has_signed_with_present_keys, now=time.time()
+        ):
+            return None
+        offers = ecu_images.load_offers(session, job.campaign_id)
+        if only_if_versions_known and not ecu_images.versions_are_known(vehicle, offers):
+            return None
+        campaign = session.get_one(CampaignRow, job.campaign_id)
+        return campaign, ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
+
     def _sign(self, session: Session, job_id: str, vin: str) -> SignedManifest | None:
         # The lock also orders the versions of the vehicle's manifests.
         jobs.lock_vehicles(session, [vin])
@@ -87,23 +105,6 @@ class ManifestMaker:
             # The job was canceled while its patches were made.
             return None
         return manifests.sign(session, job, vehicle, self._director, now=time.time())
-
-
-def _missing(
-    session: Session, job_id: str, vin: str, *, only_if_versions_known: bool
-) -> tuple[CampaignRow, list[EcuImage]] | None:
-    """Return the campaign and the images of the manifest to make, or None if no manifest is needed."""
-    job = jobs.load_job(session, vin=vin, job_id=job_id)
-    vehicle = inventory.load_vehicle(session, vin)
-    assert vehicle is not None  # the foreign key guarantees the vehicle of a job
-    # After CREATED the vehicle works with the manifest that it has accepted. A new manifest would need a new job.
-    if job.state != JobState.CREATED or manifests.is_current(session, job, vehicle, now=time.time()):
-        return None
-    offers = ecu_images.load_offers(session, job.campaign_id)
-    if only_if_versions_known and not ecu_images.versions_are_known(vehicle, offers):
-        return None
-    campaign = session.get_one(CampaignRow, job.campaign_id)
-    return campaign, ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
 
 
 def _encryption_needs(session: Session, campaign_id: str, vin: str) -> list[EncryptionNeed]:

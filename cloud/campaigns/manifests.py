@@ -1,7 +1,7 @@
 """Manifests in the database: find a job's latest manifest, check whether it is still valid, and sign the next one.
 
-* While a job is CREATED, its manifest is replaced if the vehicle's ECUs run something else than when it was made. An expired manifest is
-  replaced, too, unless the operator has set a lifetime: then the job is meant to end with it.
+* While a job is CREATED, its manifest is replaced if the vehicle's ECUs run something else than when it was made, or if the Director has
+  other keys. An expired manifest is replaced, too, unless the operator has set a lifetime: then the job is meant to end with it.
 * Versions are counted per vehicle, not per job, because a vehicle refuses metadata with a lower version than before (TUF, rollback attack).
 
 Every function works inside the caller's transaction. Signing is in ``trust.director``; ``artifact_maker`` makes the artifacts of a
@@ -11,7 +11,7 @@ manifest.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import func, select
@@ -38,10 +38,19 @@ from otabench.proto.uptane import (
 )
 
 DEFAULT_LIFETIME_S: Final = 86_400.0
+IsSignedNow = Callable[[Mapping[str, bytes]], bool]
 
 
-def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: float) -> bool:
-    """Return whether the job has a manifest that fits the vehicle's present state."""
+def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, is_signed_now: IsSignedNow, now: float) -> bool:
+    """Return whether the job has a manifest that fits the vehicle's present state.
+
+    Args:
+        session: the caller's transaction.
+        job: of the manifest.
+        vehicle: its present state.
+        is_signed_now: whether the Director's present keys have signed these files, by role.
+        now: what expiry is judged by.
+    """
     manifest = latest_manifest(session, job)
     if manifest is None:
         return False
@@ -49,7 +58,12 @@ def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, now: flo
     # If the operator has set a lifetime, an expired manifest is not replaced. The vehicle refuses it, and the job ends.
     if manifest.expires_at <= now and campaign.manifest_lifetime_s == 0:
         return False
-    return bool(manifest.made_for == _made_for(vehicle))
+    return bool(manifest.made_for == _made_for(vehicle)) and is_signed_now(by_role(manifest))
+
+
+def by_role(manifest: ManifestRow) -> dict[str, bytes]:
+    """Return the manifest's files by role."""
+    return {"timestamp": manifest.timestamp, "snapshot": manifest.snapshot, "targets": manifest.targets}
 
 
 def latest_manifest(session: Session, job: JobRow) -> ManifestRow | None:

@@ -1,7 +1,7 @@
 """The Image repository in the database: take publications, hand out its metadata, and tell whether an image is in it.
 
 * A publication replaces Targets, and makes a new Snapshot and Timestamp in the same transaction. Their version numbers never go back.
-* Snapshot and Timestamp are signed again before they expire, when somebody asks for them.
+* Snapshot and Timestamp are signed again before they expire, and when their keys were replaced, when somebody asks for them.
 * A campaign is for images of the repository only. Without the offline keys, nobody who commands the Director can install anything else.
 
 ``trust.image_metadata`` verifies and signs.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -32,10 +33,16 @@ from otabench.cloud.trust.image_metadata import (
 _ONLINE = ("snapshot.json", "timestamp.json")
 
 
+class HoldsImageRepositoryKeys(Protocol):
+    """``ImageRepositoryKeys`` themselves, or a ``Keyring``, whose keys change when there is a newer Root."""
+
+    def current(self) -> ImageRepositoryKeys: ...
+
+
 class Publication:
     """The Image repository of one cloud. ``keys`` None: there is none, and every verified image may be in a campaign."""
 
-    def __init__(self, database: Database, keys: ImageRepositoryKeys | None) -> None:
+    def __init__(self, database: Database, keys: HoldsImageRepositoryKeys | None) -> None:
         self._database = database
         self._keys = keys
 
@@ -46,7 +53,7 @@ class Publication:
             InvalidRequest: they are not signed as they must be, or are older than the published ones.
             NotAllowed: this cloud has no Image repository.
         """
-        keys = self._keys
+        keys = None if self._keys is None else self._keys.current()
         if keys is None:
             raise NotAllowed("this cloud's key folder has no image_repository: make new keys (otabench keys init)")
 
@@ -62,7 +69,7 @@ class Publication:
 
     async def files(self) -> dict[str, bytes]:
         """Return the repository's metadata by file name, as a TUF client requests them. Empty: nothing was published."""
-        keys = self._keys
+        keys = None if self._keys is None else self._keys.current()
         if keys is None:
             return {}
 
@@ -71,7 +78,7 @@ class Publication:
             stored = _all(session)
             if not stored:
                 return {}
-            if needs_new_snapshot(stored["timestamp.json"], now=now):
+            if needs_new_snapshot(stored["timestamp.json"], now=now) or not keys.have_signed(stored):
                 _store(session, keys, _targets(session), now=now)
                 stored = _all(session)
             return {**keys.root_files, **stored}

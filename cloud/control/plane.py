@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,9 @@ from otabench.cloud.errors import NotReady, StartError
 from otabench.cloud.store.artifact_store import ArtifactStore, open_private_store, open_store
 from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.trust.director import Director
-from otabench.cloud.trust.image_metadata import ImageRepositoryKeys, load_image_repository_keys
-from otabench.cloud.trust.keys import load_director_keys, load_image_public_key, load_root_versions
+from otabench.cloud.trust.image_metadata import ImageRepositoryKeys
+from otabench.cloud.trust.keyring import Keyring, open_director_keys, open_image_repository_keys
+from otabench.cloud.trust.keys import load_image_public_key
 from otabench.proto.audit_log import AuditError, AuditLog
 from otabench.proto.job_states import JobState
 from otabench.proto.process_config import CloudConfig
@@ -44,16 +45,14 @@ class _Keys:
 
     director: Director
     image: Ed25519PublicKey
-    root_versions: Mapping[str, bytes]
-    image_repository: ImageRepositoryKeys | None
+    image_repository: Keyring[ImageRepositoryKeys] | None
 
     @classmethod
     def load(cls, folder: Path) -> _Keys:
         return cls(
-            director=Director(load_director_keys(folder)),
+            director=Director(open_director_keys(folder)),
             image=load_image_public_key(folder),
-            root_versions=load_root_versions(folder),
-            image_repository=load_image_repository_keys(folder),
+            image_repository=open_image_repository_keys(folder),
         )
 
 
@@ -144,7 +143,7 @@ def _services(config: CloudConfig, keys: _Keys, campaigns: _Campaigns) -> tuple[
         database=campaigns.database,
         manifest_maker=campaigns.manifests,
         announcer=campaigns.announcer,
-        root_versions=keys.root_versions,
+        director=keys.director,
         publication=campaigns.publication,
         artifact_base_url=config.artifact_base_url,
         poll_interval_s=config.poll_interval_s,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
@@ -25,6 +24,7 @@ from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.control.answering import Context, vehicle_call
 from otabench.cloud.errors import InvalidRequest, NotAllowed, RequestError
 from otabench.cloud.store.database import Database
+from otabench.cloud.trust.director import Director
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import from_wire, to_wire
 
@@ -36,7 +36,7 @@ _PREPARE_POLL_S: Final = 1.0
 
 
 class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
-    """The service. ``root_versions`` holds ``N.root.json`` for N > 1, which every answer to GetManifest contains."""
+    """The service. Every answer to GetManifest contains the Director's chain of Roots."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         database: Database,
         manifest_maker: ManifestMaker,
         announcer: Announcer,
-        root_versions: Mapping[str, bytes],
+        director: Director,
         publication: Publication,
         artifact_base_url: str,
         poll_interval_s: float,
@@ -53,7 +53,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._database = database
         self._manifest_maker = manifest_maker
         self._announcer = announcer
-        self._root_versions = root_versions
+        self._director = director
         self._publication = publication
         self._artifact_base_url = artifact_base_url
         self._poll_interval_s = poll_interval_s
@@ -85,12 +85,15 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             row = manifests.latest_manifest(session, job)
             if row is None:
                 raise NotAllowed(f"job {job.job_id} has no manifest yet: check in first")
-            return {"timestamp.json": row.timestamp, "snapshot.json": row.snapshot, "targets.json": row.targets}
+            return manifests.by_role(row)
 
         async with self._call(context, request.vin):
-            metadata = await self._database.run(load)
+            files = await self._database.run(load)
             return ota_pb2.GetManifestResponse(
-                metadata={**self._root_versions, **metadata},
+                metadata={
+                    **self._director.root_files_for(files),
+                    **{f"{role}.json": content for role, content in files.items()},
+                },
                 image_metadata=await self._publication.files(),
                 artifact_base_url=self._artifact_base_url,
             )
@@ -121,7 +124,10 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         return vehicle_call(context, vin, tls=self._tls)
 
     async def _judge(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
-        return await self._database.run(lambda session: check_in.judge(session, request, now=time.time()))
+        is_signed_now = self._director.has_signed_with_present_keys
+        return await self._database.run(
+            lambda session: check_in.judge(session, request, is_signed_now=is_signed_now, now=time.time())
+        )
 
     async def _prepare(self, request: ota_pb2.CheckInRequest, outcome: CheckInOutcome) -> CheckInOutcome:
         """Make the manifest and judge again. If that takes too long, ask the vehicle to check in again."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
+from securesystemslib.signer import Signer  # type: ignore[attr-defined]  # its public name
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
     Metadata,
     MetaFile,
@@ -60,11 +61,17 @@ class SignedManifest:
         return {"timestamp.json": self.timestamp, "snapshot.json": self.snapshot, "targets.json": self.targets}
 
 
-class Director:
-    """A signer of manifests. It needs only the online keys, so Root's key may stay offline."""
+class HoldsDirectorKeys(Protocol):
+    """``DirectorKeys`` themselves, or a ``Keyring``, whose keys change when there is a newer Root."""
 
-    def __init__(self, keys: DirectorKeys) -> None:
-        self._signers = keys.signers
+    def current(self) -> DirectorKeys: ...
+
+
+class Director:
+    """A signer of manifests. It needs only the online keys, so Root's keys may stay offline."""
+
+    def __init__(self, keys: HoldsDirectorKeys) -> None:
+        self._keys = keys
         # Compact, because the Targets cross the bus once for each ECU.
         self._serializer = JSONSerializer(compact=True)
 
@@ -80,6 +87,8 @@ class Director:
             targets: the ECUs' images, each with another path.
         """
         expires = datetime.fromtimestamp(int(expires_at), UTC)
+        # Once for the three files: a rotation in between must not divide a manifest.
+        signers = self._keys.current().signers
         signed = Targets(
             version=version,
             expires=expires,
@@ -87,21 +96,34 @@ class Director:
             # python-tuf keeps members that it does not define, and signs and verifies them like the others.
             unrecognized_fields={MANIFEST_CUSTOM_KEY: _canonical(custom.model_dump(mode="json"))},
         )
-        targets_bytes = self._signed_bytes(Metadata(signed), "targets")
+        targets_bytes = self._signed_bytes(Metadata(signed), signers["targets"])
         snapshot = Snapshot(version=version, expires=expires, meta={"targets.json": _meta_file(version, targets_bytes)})
-        snapshot_bytes = self._signed_bytes(Metadata(snapshot), "snapshot")
+        snapshot_bytes = self._signed_bytes(Metadata(snapshot), signers["snapshot"])
         timestamp = Timestamp(version=version, expires=expires, snapshot_meta=_meta_file(version, snapshot_bytes))
         return SignedManifest(
             version=version,
             expires_at=expires.timestamp(),
-            timestamp=self._signed_bytes(Metadata(timestamp), "timestamp"),
+            timestamp=self._signed_bytes(Metadata(timestamp), signers["timestamp"]),
             snapshot=snapshot_bytes,
             targets=targets_bytes,
             patches={t.custom.hardware_id: t.custom.patch.length for t in targets if t.custom.patch is not None},
         )
 
-    def _signed_bytes(self, metadata: Metadata[Any], role: str) -> bytes:
-        metadata.sign(self._signers[role])
+    def has_signed_with_present_keys(self, files: Mapping[str, bytes]) -> bool:
+        """Return whether the present keys have signed a manifest's files (by role)."""
+        keys = self._keys.current()
+        return keys.root_version_of(files) == keys.root.signed.version
+
+    def root_files_for(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return ``N.root.json`` for N > 1, up to the newest Root under which a manifest's files (by role) are valid.
+
+        Not beyond it: a vehicle that received a newer Root would refuse the manifest that a rotation has overtaken.
+        """
+        keys = self._keys.current()
+        return keys.root_files_until(keys.root_version_of(files))
+
+    def _signed_bytes(self, metadata: Metadata[Any], signer: Signer) -> bytes:
+        metadata.sign(signer)
         return metadata.to_bytes(self._serializer)
 
 

@@ -58,6 +58,17 @@ class ImageRepositoryKeys:
     snapshot: Signer
     timestamp: Signer
 
+    def current(self) -> ImageRepositoryKeys:
+        """Return these keys. ``keyring.Keyring`` returns those of now."""
+        return self
+
+    def have_signed(self, stored: Mapping[str, bytes]) -> bool:
+        """Return whether these keys have signed the stored Snapshot and Timestamp."""
+        return all(
+            signer.public_key.keyid in Metadata[Any].from_bytes(stored[name]).signatures
+            for name, signer in (("snapshot.json", self.snapshot), ("timestamp.json", self.timestamp))
+        )
+
 
 def load_image_repository_keys(keys_dir: Path) -> ImageRepositoryKeys | None:
     """Return the Image repository's Roots and online keys. None: this key folder was made before there was one.
@@ -68,12 +79,13 @@ def load_image_repository_keys(keys_dir: Path) -> ImageRepositoryKeys | None:
     folder = keys_dir / FOLDER
     if not (folder / "root.json").exists():
         return None
-    root, later = load_roots(folder)
+    roots, later = load_roots(folder)
+    root = roots[-1].signed
     return ImageRepositoryKeys(
-        root=root.signed,
+        root=root,
         root_files=later,
-        snapshot=load_signer(folder / "snapshot.pem", "snapshot", root.signed),
-        timestamp=load_signer(folder / "timestamp.pem", "timestamp", root.signed),
+        snapshot=load_signer(folder / "snapshot.pem", "snapshot", root),
+        timestamp=load_signer(folder / "timestamp.pem", "timestamp", root),
     )
 
 

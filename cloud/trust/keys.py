@@ -1,18 +1,23 @@
-"""The key folder (docs/contracts.md, "Keys"). ``init_keys`` makes it, and the cloud reads it at its start.
+"""The key folders (docs/contracts.md, "Keys"). ``init_keys`` makes them, and the cloud reads the online one.
 
     init_keys(Path("keys"), vins=["WBENCH00000000001"], ecus=["engine", "adas"])
+    init_keys(Path("online"), offline=Path("/media/stick/offline"), vins=[…], ecus=[…])
 
-* The folder is made completely or not at all. It is never overwritten, because vehicles and ECUs have pinned its keys.
-* All keys of a bench are in one folder. A production fleet would keep Root's key offline.
+* A folder is made completely or not at all. It is never overwritten, because vehicles and ECUs have pinned its keys.
+* The cloud reads only the keys of the online roles. The keys that decide who else may sign (Root, the Image repository's Targets, firmware
+  signing, the certificate authority) can lie in a folder of their own, which the cloud never sees. On a bench both are one folder.
+* ``keyring`` reads the keys again when there is a newer Root. ``bench/keys`` makes Roots (`otabench keys rotate`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,77 +36,125 @@ from otabench.cloud.errors import StartError
 from otabench.cloud.names import require_safe_name
 from otabench.cloud.trust.encryption import make_key_pair
 from otabench.cloud.trust.tls import CertificateAuthority
+from otabench.proto import private_files
 from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EVENTS_NAME
 
 ROOT_LIFETIME: Final = timedelta(days=365)
-ROLES: Final = ("root", "targets", "snapshot", "timestamp")
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
+ROOT_KEYS: Final = ("root-1", "root-2", "root-3")
+ROOT_THRESHOLD: Final = 2
+"""Two of three Root keys are needed for a new Root, so one may be lost or stolen."""
+NEXT_KEY: Final = ".next.pem"
+"""A key that a rotation has made for a Root that is not published yet, or was just published."""
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
 
 
 @dataclass(frozen=True)
 class DirectorKeys:
-    """The Director's keys: the Root that vehicles have pinned, and a signer for each online role."""
+    """The Director's keys: the chain of Roots that vehicles follow, and a signer for each online role."""
 
-    root: Metadata[Root]
-    signers: dict[str, Signer]
+    roots: tuple[Metadata[Root], ...]
+    """From the first, which vehicles have pinned, to the newest."""
+    root_files: Mapping[str, bytes]
+    """``N.root.json`` for N > 1."""
+    signers: Mapping[str, Signer]
+
+    @property
+    def root(self) -> Metadata[Root]:
+        """The newest one."""
+        return self.roots[-1]
+
+    def current(self) -> DirectorKeys:
+        """Return these keys. ``keyring.Keyring`` returns those of now."""
+        return self
+
+    def root_version_of(self, files: Mapping[str, bytes]) -> int:
+        """Return the version of the newest Root whose keys have signed a manifest; 0 if none has.
+
+        Args:
+            files: the manifest's metadata by role.
+        """
+        signed_by = {
+            role: {each["keyid"] for each in json.loads(content)["signatures"]} for role, content in files.items()
+        }
+        for root in reversed(self.roots):
+            roles = root.signed.roles
+            if all(keyids & set(roles[role].keyids) for role, keyids in signed_by.items()):
+                return root.signed.version
+        return 0
+
+    def root_files_until(self, version: int) -> dict[str, bytes]:
+        """Return ``N.root.json`` for 1 < N <= ``version``."""
+        wanted = {f"{number}.root.json" for number in range(2, version + 1)}
+        return {name: content for name, content in self.root_files.items() if name in wanted}
 
 
-def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str]) -> None:
-    """Make the key folder of a bench.
+def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str], offline: Path | None = None) -> None:
+    """Make the keys of a bench or of a fleet.
 
     Args:
         folder: a folder that is empty or does not exist.
         vins: vehicles; each receives a client certificate.
         ecus: names of ECUs; each receives a secret for security access, and a key pair for encrypted artifacts.
+        offline: another such folder, for the keys that the cloud must not have. None: they are in ``folder``, too.
 
     Raises:
-        StartError: the folder is not empty, or cannot be written.
+        StartError: a folder is not empty, or cannot be written.
         ValueError: a VIN or an ECU's name cannot be part of a file name.
     """
     vins = [require_safe_name(vin, "VIN") for vin in vins]
     ecus = [require_safe_name(ecu, "ECU") for ecu in ecus]
+    if offline is not None and _is_within(folder, offline):
+        raise StartError(f"keys: {offline} and {folder} are one inside the other: name two folders apart")
+    with ExitStack() as stack:
+        online_part = stack.enter_context(_new_folder(folder))
+        offline_part = online_part if offline is None else stack.enter_context(_new_folder(offline))
+        _fill(online_part, offline_part, vins=vins, ecus=ecus)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder to the block, and rename it to ``folder`` at the end. A killed process does not leave half a key folder."""
+    unfinished: Path | None = None
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StartError(f"keys: {folder} exists already and is not overwritten: use it, or name another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Make the folder under a hidden name and rename it, so that a killed process does not leave half a key folder.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            _fill(unfinished, vins=vins, ecus=ecus)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        yield unfinished
+        unfinished.rename(folder)
     except OSError as error:
         raise StartError(f"keys: cannot make {folder}: {error.strerror or error}") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _is_within(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one == other or one in other.parents or other in one.parents
 
 
 def load_director_keys(keys_dir: Path) -> DirectorKeys:
-    """Return the Director's newest Root, and a signer for each online role that it lists.
+    """Return the Director's Roots, and a signer for each online role that the newest one lists.
 
     Raises:
-        StartError: a file is missing or malformed, or a key is not listed in Root.
+        StartError: a file is missing or malformed, may be read by others, or a key is not listed in Root.
     """
     folder = keys_dir / "director"
-    root, _ = load_roots(folder)
+    roots, files = load_roots(folder)
+    newest = roots[-1].signed
     return DirectorKeys(
-        root=root, signers={role: load_signer(folder / f"{role}.pem", role, root.signed) for role in ONLINE_ROLES}
+        roots=roots,
+        root_files=files,
+        signers={role: load_signer(folder / f"{role}.pem", role, newest) for role in ONLINE_ROLES},
     )
 
 
-def load_root_versions(keys_dir: Path) -> dict[str, bytes]:
-    """Return the later versions of the Director's Root (``N.root.json`` for N > 1), by the names that a TUF client requests.
-
-    Raises:
-        StartError: a file cannot be read, or does not follow the one before.
-    """
-    return load_roots(keys_dir / "director")[1]
-
-
-def load_roots(folder: Path) -> tuple[Metadata[Root], dict[str, bytes]]:
-    """Return a repository's newest Root, and the files of all but the first by name.
+def load_roots(folder: Path) -> tuple[tuple[Metadata[Root], ...], dict[str, bytes]]:
+    """Return a repository's Roots, and the files of all but the first by name.
 
     ``root.json`` is the first one. ``2.root.json`` and so on must follow without a gap, each signed by the keys of the one before and by
     its own, because vehicles go the same way.
@@ -109,12 +162,12 @@ def load_roots(folder: Path) -> tuple[Metadata[Root], dict[str, bytes]]:
     Raises:
         StartError: a file cannot be read, or does not follow the one before.
     """
-    newest = _read_root(folder / "root.json", before=None)
+    roots = [_read_root(folder / "root.json", before=None)]
     later: dict[str, bytes] = {}
-    while (path := folder / f"{newest.signed.version + 1}.root.json").exists():
-        newest = _read_root(path, before=newest.signed)
+    while (path := folder / f"{roots[-1].signed.version + 1}.root.json").exists():
+        roots.append(_read_root(path, before=roots[-1].signed))
         later[path.name] = _read(path)
-    return newest, later
+    return tuple(roots), later
 
 
 def _read_root(path: Path, *, before: Root | None) -> Metadata[Root]:
@@ -133,20 +186,31 @@ def _read_root(path: Path, *, before: Root | None) -> Metadata[Root]:
 def load_signer(path: Path, role: str, root: Root) -> Signer:
     """Return the signer of an online role.
 
+    A rotation that was cut off after it had published its Root leaves the role's new key in ``ROLE.next.pem``.
+
     Raises:
-        StartError: the file is not a private key, or is not that of the role.
+        StartError: the file is not a private key, may be read by others, or is not that of the role.
     """
+    for candidate in (path, path.with_name(f"{path.stem}{NEXT_KEY}")):
+        if candidate == path or candidate.exists():
+            signer = _read_signer(candidate)
+            if signer.public_key.keyid in root.roles[role].keyids:
+                return signer
+    # A key of another folder would sign metadata that every vehicle refuses. Report that at the start already.
+    raise StartError(
+        f"keys: {path} is not the {role} key in {path.parent / 'root.json'} or the Roots after it: "
+        "use the keys of one folder together"
+    )
+
+
+def _read_signer(path: Path) -> Signer:
     try:
-        signer = CryptoSigner(serialization.load_pem_private_key(_read(path), password=None))
+        private_files.require_private(path)
+        return CryptoSigner(serialization.load_pem_private_key(_read(path), password=None))
+    except private_files.PrivateFileError as error:
+        raise StartError(f"keys: {error}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
         raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
-    # A key of another folder would sign metadata that every vehicle refuses. Report that at the start already.
-    if signer.public_key.keyid not in root.roles[role].keyids:
-        raise StartError(
-            f"keys: {path} is not the {role} key in {path.parent / 'root.json'} or the Roots after it: "
-            "use the keys of one folder together"
-        )
-    return signer
 
 
 def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
@@ -168,61 +232,55 @@ def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
     return key
 
 
-def _fill(folder: Path, *, vins: list[str], ecus: list[str]) -> None:
-    for name in ("director", "image_repository", "image", "tls", "ecu"):
-        (folder / name).mkdir(mode=0o700)
-    _make_director_keys(folder / "director")
-    _make_image_repository_keys(folder / "image_repository")
-    _make_image_key(folder / "image")
-    _make_certificates(folder / "tls", vins)
+def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> None:
+    for folder in {online, offline}:
+        for name in ("director", "image_repository", "image", "tls"):
+            (folder / name).mkdir(mode=0o700)
+    _make_repository_keys(online / "director", offline / "director", online_roles=ONLINE_ROLES)
+    _make_repository_keys(
+        online / "image_repository", offline / "image_repository", online_roles=("snapshot", "timestamp")
+    )
+    _make_image_key(online / "image", offline / "image")
+    _make_certificates(online / "tls", offline / "tls", vins)
+    (online / "ecu").mkdir(mode=0o700)
     for ecu in ecus:
-        _make_ecu_keys(folder / "ecu", ecu)
+        _make_ecu_keys(online / "ecu", ecu)
 
 
-def _make_director_keys(folder: Path) -> None:
+def _make_repository_keys(online: Path, offline: Path, *, online_roles: tuple[str, ...]) -> None:
+    """Make the keys of a repository and its first Root, which both folders hold."""
     expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
     # Without consistent snapshots file names do not contain versions. They need not: GetManifest delivers the files of a manifest together.
     root = Root(version=1, expires=expires, consistent_snapshot=False)
-    signers = {}
-    for role in ROLES:
-        key = Ed25519PrivateKey.generate()
-        signers[role] = CryptoSigner(key)
-        root.add_key(signers[role].public_key, role)
-        _write(folder / f"{role}.pem", _private_pem(key), _PRIVATE)
     metadata = Metadata(root)
-    metadata.sign(signers["root"])
-    _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
-
-
-def _make_image_repository_keys(folder: Path) -> None:
-    """Make the keys of the Image repository. Two of three Root keys are needed for a new Root, so one may be lost or stolen."""
-    root = Root(version=1, expires=datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME, consistent_snapshot=False)
-    metadata = Metadata(root)
-    names = {role: [role] for role in ONLINE_ROLES} | {"root": [f"root-{number}" for number in (1, 2, 3)]}
+    names = {role: [role] for role in ONLINE_ROLES} | {"root": list(ROOT_KEYS)}
     signers: dict[str, CryptoSigner] = {}
     for role, files in names.items():
         for name in files:
             key = Ed25519PrivateKey.generate()
             signers[name] = CryptoSigner(key)
             root.add_key(signers[name].public_key, role)
-            _write(folder / f"{name}.pem", _private_pem(key), _PRIVATE)
-    root.roles["root"].threshold = 2
-    for name in names["root"][:2]:
+            _write((online if role in online_roles else offline) / f"{name}.pem", _private_pem(key), _PRIVATE)
+    root.roles["root"].threshold = ROOT_THRESHOLD
+    for name in ROOT_KEYS[:ROOT_THRESHOLD]:
         metadata.sign(signers[name], append=True)
-    _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=False)), _PUBLIC)
+    for folder in {online, offline}:
+        _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=True)), _PUBLIC)
 
 
-def _make_image_key(folder: Path) -> None:
+def _make_image_key(online: Path, offline: Path) -> None:
     key = Ed25519PrivateKey.generate()
-    _write(folder / "signing.pem", _private_pem(key), _PRIVATE)
+    _write(offline / "signing.pem", _private_pem(key), _PRIVATE)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    _write(folder / "signing.pub.pem", public, _PUBLIC)
+    for folder in {online, offline}:
+        _write(folder / "signing.pub.pem", public, _PUBLIC)
 
 
-def _make_certificates(folder: Path, vins: list[str]) -> None:
+def _make_certificates(online: Path, offline: Path, vins: list[str]) -> None:
     authority = CertificateAuthority()
-    _write(folder / "ca.pem", authority.issued.certificate, _PUBLIC)
-    _write(folder / "ca.key", authority.issued.key, _PRIVATE)
+    _write(offline / "ca.key", authority.issued.key, _PRIVATE)
+    for folder in {online, offline}:
+        _write(folder / "ca.pem", authority.issued.certificate, _PUBLIC)
     peers = [
         ("cloud", "cloud", "cloud"),
         ("operator", "operator", "operator"),
@@ -233,8 +291,8 @@ def _make_certificates(folder: Path, vins: list[str]) -> None:
     peers += [(f"vehicle-{vin}", vin, "vehicle") for vin in vins]
     for name, common_name, unit in peers:
         issued = authority.issue(common_name=common_name, unit=unit)
-        _write(folder / f"{name}.pem", issued.certificate, _PUBLIC)
-        _write(folder / f"{name}.key", issued.key, _PRIVATE)
+        _write(online / f"{name}.pem", issued.certificate, _PUBLIC)
+        _write(online / f"{name}.key", issued.key, _PRIVATE)
 
 
 def _make_ecu_keys(folder: Path, ecu: str) -> None:

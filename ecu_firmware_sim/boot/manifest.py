@@ -3,11 +3,14 @@
 Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in this order:
 
 1. the bytes are TUF Targets metadata;
-2. enough keys of the pinned Root's targets role signed them;
-3. they are for this vehicle (VIN);
-4. they have exactly one target for this ECU's serial number;
-5. their version is not below that of the last accepted ones;
-6. that target is for this ECU's hardware id.
+2. enough keys of the trusted Root's targets role signed them (``root_chain``);
+3. they do not delegate;
+4. they are for this vehicle (VIN);
+5. they have exactly one target for this ECU's serial number;
+6. their version is not below that of the last accepted ones;
+7. that target is for this ECU's hardware id.
+
+``programming.verification`` compares what they state about the image (version, release counter, hashes) with the image itself.
 
 Expiry is not checked: the ECU has no trustworthy clock. The gateway, which has one, does full verification.
 """
@@ -19,13 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from securesystemslib.exceptions import StorageError
-from tuf.api._payload import Root, TargetFile, Targets
-from tuf.api.exceptions import RepositoryError
+from tuf.api._payload import TargetFile, Targets
 from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
 from otabench.ecu_firmware_sim.boot.image import CheckStatus
+from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.proto.image_format import ImageVersion
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
@@ -56,20 +58,8 @@ class ManifestEntry:
     """The versions that the vehicle will run, by image number."""
 
 
-def parse_root(data: bytes) -> Root:
-    """Return the pinned Root.
-
-    Raises:
-        ValueError: the bytes are not TUF Root metadata.
-    """
-    try:
-        return Metadata[Root].from_bytes(data).signed
-    except (DeserializationError, StorageError) as error:
-        raise ValueError(f"not TUF Root metadata: {error}") from error
-
-
 def accept(
-    data: bytes, *, root: Root, vin: str, serial: str, hardware_id: str, last_accepted_version: int
+    data: bytes, *, root: TrustedRoot, vin: str, serial: str, hardware_id: str, last_accepted_version: int
 ) -> ManifestEntry:
     """Return this ECU's entry in the metadata, to which all rules were applied.
 
@@ -86,12 +76,13 @@ def accept(
     targets = metadata.signed
     if not isinstance(targets, Targets):
         raise ManifestRefused(refused, "the metadata is not of the type targets")
-    # 2. signatures, with the threshold of the pinned Root. No field is trusted before.
-    try:
-        root.verify_delegate(Targets.type, metadata.signed_bytes, metadata.signatures)
-    except (RepositoryError, ValueError) as error:
-        raise ManifestRefused(refused, "the metadata is not signed by the pinned Root's targets keys") from error
-    # 3. vehicle
+    # 2. signatures, with the threshold of the trusted Root. No field is trusted before.
+    if not root.targets.have_signed(metadata.signed_bytes, metadata.signatures):
+        raise ManifestRefused(refused, f"the metadata is not signed by the targets keys of Root {root.version}")
+    # 3. Whoever the Director delegated to could then command the vehicle (Uptane 2.1.0, 5.4.4.6).
+    if targets.delegations is not None:
+        raise ManifestRefused(refused, "the metadata delegates to others")
+    # 4. vehicle
     try:
         vehicle = ManifestCustom.model_validate(targets.unrecognized_fields.get(MANIFEST_CUSTOM_KEY))
         mine = [(target, custom) for target, custom in _customs(targets) if custom.ecu_serial == serial]
@@ -99,17 +90,17 @@ def accept(
         raise ManifestRefused(refused, "the profile's custom fields are missing in the metadata") from error
     if vehicle.vin != vin:
         raise ManifestRefused(refused, f"the metadata is for the vehicle {vehicle.vin}, not {vin}")
-    # 4. this ECU. More than one target would leave the choice to whoever reads them.
+    # 5. this ECU. More than one target would leave the choice to whoever reads them.
     if len(mine) != 1:
         raise ManifestRefused(refused, f"the metadata has {len(mine)} targets for the serial number {serial}, not one")
     target, custom = mine[0]
-    # 5. not older. The same version is allowed: the update that was cut off comes again with it.
+    # 6. not older. The same version is allowed: the update that was cut off comes again with it.
     if targets.version < last_accepted_version:
         raise ManifestRefused(
             CheckStatus.MANIFEST_TOO_OLD,
             f"the metadata's version is {targets.version}, version {last_accepted_version} was accepted before",
         )
-    # 6. hardware. The class id of the image is checked as well, but the image is not there yet.
+    # 7. hardware. The class id of the image is checked as well, but the image is not there yet.
     if custom.hardware_id != hardware_id:
         raise ManifestRefused(
             CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"

@@ -1,7 +1,7 @@
 """Non-volatile memory: one record, JSON inside, in two redundant banks.
 
-It holds identity (serial, VIN), fingerprint, security attempts, the last accepted Targets and the trouble codes. A power cut at any
-operation leaves the old or the new record. Boot control is a record of its own (``boot.boot_control``).
+It holds identity (serial, VIN), fingerprint, security attempts, the Director's newest Root, the last accepted Targets and the trouble
+codes. A power cut at any operation leaves the old or the new record. Boot control is a record of its own (``boot.boot_control``).
 """
 
 from __future__ import annotations
@@ -31,6 +31,26 @@ class StoredDtc(BaseModel):
     set_at: str = ""
 
 
+class StoredRole(BaseModel):
+    """A role of a kept Root: public keys in hexadecimal by key id, and how many must sign."""
+
+    model_config = ConfigDict(frozen=True)
+
+    keys: dict[str, str]
+    threshold: int
+
+
+class StoredRoot(BaseModel):
+    """The newest Director's Root that was accepted, as far as an ECU needs it (``boot.root_chain``)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pin: str
+    version: int
+    root: StoredRole
+    targets: StoredRole
+
+
 class NvmData(BaseModel):
     """One record."""
 
@@ -42,10 +62,12 @@ class NvmData(BaseModel):
     security_attempts: int = 0
     """Wrong keys since the last correct one. At MAX_SECURITY_ATTEMPTS the delay runs."""
     manifest_version: int = 0
-    """Version of the last Targets that were accepted."""
+    """Version of the last Targets that were accepted; 0 after their keys were replaced."""
     job_id: str = ""
     """The job of these Targets."""
     dtcs: tuple[StoredDtc, ...] = ()
+    root: StoredRoot | None = None
+    """None: the pinned Root."""
 
 
 class NvmStore:

@@ -198,6 +198,8 @@ class FirmwareMemory:
             return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty") if refused is None else _result(refused)
         situation.require_event(SlotEvent.CHECK_PASSED)
         try:
+            # First, and whatever becomes of the image: a revoked key must not count again (TUF 1.0, 5.3.8).
+            self._verification.keep_root()
             # A patch or an artifact that was refused has left a part of an image, whose own check would hide the reason.
             if self._refused is not None:
                 raise self._refused

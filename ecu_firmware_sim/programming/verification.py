@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from nacl.public import PrivateKey
-from tuf.api._payload import Root
 
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootPolicy
 from otabench.ecu_firmware_sim.boot.image import CheckStatus, ImageRefused
 from otabench.ecu_firmware_sim.boot.manifest import ManifestEntry, ManifestRefused
+from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.ecu_firmware_sim.programming import delta
 from otabench.ecu_firmware_sim.programming.metadata import MetadataWindow
 from otabench.ecu_firmware_sim.programming.storage import Storage
@@ -79,7 +79,7 @@ class ProgrammingPolicy:
     """
 
     boot: BootPolicy
-    root: Root
+    root: TrustedRoot
     ram_bytes: int
     decryption_key: PrivateKey | None = None
 
@@ -105,6 +105,10 @@ class Verification:
         """Return the verified image of a slot. Raises ImageRefused, PowerLost."""
         minimum = self._storage.boot_control.current.minimum_security_counter
         return self._bootloader.verify(slot, minimum_security_counter=minimum)
+
+    def keep_root(self) -> None:
+        """Store the newest Root that the metadata window leads to. Raises ManifestRefused, PowerLost."""
+        self._metadata.keep_root()
 
     def require_named(self, slot: int) -> tuple[ManifestEntry, Image]:
         """Return the verified image of a slot, and this ECU's entry in the verified Targets, which names it.

@@ -110,7 +110,7 @@ def test_a_directory_of_mixed_keys_is_named(make_cloud: Callable[..., Cloud], tm
     cloud = make_cloud()
     mixed = tmp_path / "mixed"
     shutil.copytree(cloud.keys_dir, mixed)
-    shutil.copy(mixed / "director" / "root.pem", mixed / "director" / "timestamp.pem")
+    shutil.copy(mixed / "director" / "root-1.pem", mixed / "director" / "timestamp.pem")
     cloud.config["keys_dir"] = str(mixed)
 
     assert "timestamp.pem is not the timestamp key" in fails_to_start(cloud)

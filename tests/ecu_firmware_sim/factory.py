@@ -18,9 +18,11 @@ from nacl.public import PrivateKey
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from tuf.api._payload import Root
 from tuf.api.metadata import Metadata
+from tuf.api.serialization.json import JSONSerializer
 
 from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootOutcome, BootPolicy
+from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.ecu_firmware_sim.factory import factory_memory
 from otabench.ecu_firmware_sim.flash.layout import METADATA_WINDOW, SLOT_WINDOW, FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
@@ -63,6 +65,39 @@ class Keys:
         public = self.image.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         (self.folder / "image.pub.pem").write_bytes(public)
         (self.folder / "root.json").write_bytes(self.root_metadata().to_bytes())
+
+    def next_root(
+        self,
+        version: int = 2,
+        *,
+        targets: CryptoSigner,
+        root: CryptoSigner | None = None,
+        before: CryptoSigner | None = None,
+    ) -> bytes:
+        """Return a later Root of the Director, with other Targets keys.
+
+        Args:
+            version: of it.
+            targets: the role's new key.
+            root: the new Root key; the same as before if it is not given.
+            before: the Root key of the version before, which signs, too; by default the first one.
+        """
+        metadata = self.root_metadata()
+        metadata.signed.version = version
+        metadata.signed.revoke_key(self.targets.public_key.keyid, "targets")
+        metadata.signed.add_key(targets.public_key, "targets")
+        if root is not None:
+            metadata.signed.revoke_key(self.root.public_key.keyid, "root")
+            metadata.signed.add_key(root.public_key, "root")
+        metadata.signatures.clear()
+        for signer in (before or self.root, root or before or self.root):
+            metadata.sign(signer, append=True)
+        return metadata.to_bytes(JSONSerializer(compact=True))
+
+    @property
+    def pinned(self) -> TrustedRoot:
+        """The first Root, as an ECU pins it."""
+        return TrustedRoot.pinned((self.folder / "root.json").read_bytes())
 
     def root_metadata(self) -> Metadata[Root]:
         root = Root(expires=_later(), consistent_snapshot=False)
@@ -207,8 +242,10 @@ class Bench:
         ram_bytes: int = 8_000_000,
         memory: bytearray | None = None,
         decryption_key: PrivateKey | None = None,
+        root: TrustedRoot | None = None,
     ) -> None:
         self.keys = keys
+        self.root = root or keys.pinned
         self.layout = layout
         self.ram_bytes = ram_bytes
         self.decryption_key = decryption_key
@@ -231,8 +268,7 @@ class Bench:
         assert self.nvm.load() is not None
         self.dtcs = DtcMemory(self.nvm, utc=lambda: self.utc)
         self.dtcs.start_operation_cycle()
-        root = self.keys.root_metadata().signed
-        policy = ProgrammingPolicy(self.policy, root, self.ram_bytes, self.decryption_key)
+        policy = ProgrammingPolicy(self.policy, self.root, self.ram_bytes, self.decryption_key)
         self.firmware = FirmwareMemory(
             storage, policy, bootloader, running=outcome.slot, metadata_changed=self._count_metadata_change
         )
@@ -300,8 +336,12 @@ class Bench:
     def stage(self, image: bytes, *, manifest: Manifest | None = None) -> int:
         """Perform the programming sequence up to check memory. Return its status."""
         facts = Manifest(image) if manifest is None else manifest
+        return self.stage_with(image, facts.signed(self.keys.targets))
+
+    def stage_with(self, image: bytes, window: bytes) -> int:
+        """Do the same with these bytes in the metadata window."""
         self.unlock()
-        self.download_metadata(facts.signed(self.keys.targets))
+        self.download_metadata(window)
         self.erase()
         self.download_image(image)
         return self.must("31 01 02 02")[4]

@@ -30,7 +30,7 @@ class TracedBoots:
     def __init__(self, folder: Path, keys: Keys, ecu: Bench, image: bytes) -> None:
         self._path = folder / "trace.jsonl"
         self._config = make_config(folder, keys, image, bus={}, transport="user")
-        self._given = Provision(ecu.policy, keys.root_metadata().signed)
+        self._given = Provision(ecu.policy, keys.pinned)
         self._ecu = ecu
 
     def boot(self) -> tuple[Startup, Device]:

@@ -34,6 +34,7 @@ from otabench.bench.topology import bench_file
 from otabench.ecu_firmware_sim import faults
 from otabench.ecu_firmware_sim.boot import manifest
 from otabench.ecu_firmware_sim.boot.manifest import ManifestRefused
+from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.programming import delta
 from otabench.ecu_firmware_sim.programming.delta import PatchRefused
@@ -132,7 +133,7 @@ def test_encrypted_artifacts() -> None:
 
 
 def accept(keys: Keys, data: bytes) -> manifest.ManifestEntry:
-    root = manifest.parse_root((keys.folder / "root.json").read_bytes())
+    root = TrustedRoot.pinned((keys.folder / "root.json").read_bytes())
     return manifest.accept(data, root=root, vin=VIN, serial=SERIAL, hardware_id=HARDWARE_ID, last_accepted_version=1)
 
 

@@ -95,7 +95,7 @@ class ManifestCheck:
         if problem := self._conditions.problem(plan):
             return Outcome(Event.MANIFEST_REFUSED, f"manifest refused: {problem}")
         facts = Facts(
-            manifest=accepted.targets,
+            manifest=accepted.window,
             artifact_base_url=artifact_base_url,
             from_versions=from_versions,
             campaign_name=plan.custom.campaign_name,

@@ -26,6 +26,8 @@ from otabench.bench.gateway.errors import ManifestRefused, RefusalKind, StartErr
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, judge_plan, read_plan
 from otabench.bench.gateway.trust.vehicle_versions import judge_versions
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto import metadata_window
+from otabench.proto.metadata_window import MalformedWindow
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Accepted:
     """A verified manifest for this vehicle."""
 
     plan: Plan
-    targets: bytes
-    """The Director's signed Targets, which the ECUs receive unchanged."""
+    window: bytes
+    """What the ECUs receive: the Director's signed Targets, unchanged, and the Roots that followed the pinned one
+    (``proto.metadata_window``)."""
 
 
 class Primary:
@@ -96,37 +99,42 @@ class Primary:
             director = Repository("Director", director_copy, fetch=files_of(metadata), root=self._root)
             stated = verify_director(director)
             targets = director.read("targets.json")
+            window = metadata_window.pack(director.later_roots(), targets)
             # 2. The vehicle's own rules.
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
             judge_versions(plan, identities)
-            _judge_size(len(targets), plan, self._known)
+            _judge_size(len(window), plan, self._known)
             # 3. The Image repository.
             if self._image_root is not None:
                 verify_image(
                     Repository("Image", image_copy, fetch=files_of(image_metadata or {}), root=self._image_root), stated
                 )
             # 4. Nothing was refused: the copies become the accepted metadata when this block ends.
-        return Accepted(plan, targets)
+        return Accepted(plan, window)
 
-    def reread(self, targets: bytes) -> Plan:
-        """Return the plan of Targets that were accepted before. Their signatures are not verified again: they come from the gateway's
-        store.
+    def reread(self, window: bytes) -> Plan:
+        """Return the plan of Targets that were accepted before (``Accepted.window``).
+
+        Their signatures are not verified again: they come from the gateway's store.
 
         Raises:
             ManifestRefused: the Targets no longer fit this gateway's configuration.
         """
-        return read_plan(targets, self._known)
+        try:
+            return read_plan(metadata_window.parse(window).targets, self._known)
+        except MalformedWindow as error:
+            raise ManifestRefused(f"what was stored of it is damaged: {error}") from error
 
 
 def _judge_size(size_bytes: int, plan: Plan, known: Iterable[KnownEcu]) -> None:
-    """Refuse Targets that an ECU cannot receive. Otherwise the driver would be asked, and the update fail at that ECU."""
+    """Refuse metadata that an ECU cannot receive. Otherwise the driver would be asked, and the update fail at that ECU."""
     windows = {ecu.name: ecu.metadata_bytes for ecu in known}
     for planned in plan.ecus:
         window = windows[planned.ecu]
         if window is not None and size_bytes > window:
             raise ManifestRefused(
-                f"its Targets have {size_bytes:,} bytes, the metadata window of {planned.ecu} has {window:,}",
+                f"Targets and Roots have {size_bytes:,} bytes, the metadata window of {planned.ecu} has {window:,}",
                 kind=RefusalKind.TOO_LARGE,
             )
 

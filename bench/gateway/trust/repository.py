@@ -115,6 +115,12 @@ class Repository:
         """Return a trusted file."""
         return (self._folder / name).read_bytes()
 
+    def later_roots(self) -> list[bytes]:
+        """Return the trusted Roots after the one where trust started, by version."""
+        first, newest = read_root(self._root).version, self._newest_root().version
+        history = self._folder / "root_history"
+        return [(history / f"{version}.root.json").read_bytes() for version in range(first + 1, newest + 1)]
+
     def find(self, path: str) -> TargetFile | None:
         """Return what the repository states about a target, after a search through its delegations (TUF 1.0, 5.6.7). None: nothing.
 

@@ -68,7 +68,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         database=database,
         manifest_maker=manifests,
         announcer=announcer,
-        root_versions={},
+        director=director,
         publication=publication,
         artifact_base_url="http://x/",
         poll_interval_s=30,

@@ -129,7 +129,9 @@ def test_a_large_campaign_is_returned_before_its_manifests_and_outlives_its_proc
 
     def report(session: Session) -> list[int]:
         reports = [ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports()) for vehicle in fleet]
-        return [check_in.judge(session, each, now=time.time()).decision for each in reports]
+        return [
+            check_in.judge(session, each, is_signed_now=lambda _: True, now=time.time()).decision for each in reports
+        ]
 
     with two_replicas(database_url, keys_dir, tmp_path) as (first, second):
         register(first.database, fleet)
@@ -232,7 +234,7 @@ def test_equal_reports_and_check_ins_at_once_end_well(
             job_id = campaign.jobs[0].job_id
 
             def judge(session: Session) -> check_in.CheckInOutcome:
-                return check_in.judge(session, check_in_request, now=time.time())
+                return check_in.judge(session, check_in_request, is_signed_now=lambda _: True, now=time.time())
 
             # both make the first manifest
             await asyncio.gather(*(each.database.run(judge) for each in replicas * 5))

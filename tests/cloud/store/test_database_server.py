@@ -61,7 +61,7 @@ def test_a_check_in_with_nothing_to_do_takes_few_statements(tmp_path: Path) -> N
     request = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports())
 
     def judge(session: Session) -> check_in.CheckInOutcome:
-        return check_in.judge(session, request, now=time.time())
+        return check_in.judge(session, request, is_signed_now=lambda _: True, now=time.time())
 
     database.run_now(judge)  # the first report is written
     statements.clear()

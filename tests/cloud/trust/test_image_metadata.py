@@ -154,7 +154,7 @@ def _second_root(folder: Path, *, sign_with: tuple[str, ...], version: int = 2) 
 
 
 @pytest.mark.parametrize(
-    ("repository", "root_keys"), [("director", ("root",)), ("image_repository", ("root-1", "root-3"))]
+    ("repository", "root_keys"), [("director", ("root-2", "root-3")), ("image_repository", ("root-1", "root-3"))]
 )
 def test_the_newest_root_counts(folder: Path, repository: str, root_keys: tuple[str, ...]) -> None:
     signer = _second_root(folder / repository, sign_with=root_keys)
@@ -174,7 +174,7 @@ def test_a_root_below_its_threshold_stops_the_start(folder: Path) -> None:
 
 
 def test_a_root_that_skips_a_version_stops_the_start(folder: Path) -> None:
-    _second_root(folder / "director", sign_with=("root",), version=3)
+    _second_root(folder / "director", sign_with=("root-1", "root-2"), version=3)
     with pytest.raises(StartError, match=r"is version 3: it must be 2"):
         load_director_keys(folder)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
 
 from otabench.cloud.errors import StartError
+from otabench.cloud.trust.image_metadata import load_image_repository_keys
 from otabench.cloud.trust.keys import init_keys, load_director_keys, load_image_public_key
 
 VIN = "W0TABENCH00000001"
@@ -32,12 +33,12 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        *(f"director/{role}.pem" for role in ("root", "targets", "snapshot", "timestamp")),
-        "director/root.json",
         *(
-            f"image_repository/{name}.pem"
+            f"{repository}/{name}.pem"
+            for repository in ("director", "image_repository")
             for name in ("root-1", "root-2", "root-3", "targets", "snapshot", "timestamp")
         ),
+        "director/root.json",
         "image_repository/root.json",
         "image/signing.pem",
         "image/signing.pub.pem",
@@ -71,23 +72,58 @@ def test_a_second_keys_init_refuses_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
-    for names in ({"vins": ["../x"], "ecus": []}, {"vins": [VIN], "ecus": ["../../x"]}):
+    for vins, ecus in ((["../x"], []), ([VIN], ["../../x"])):
         with pytest.raises(ValueError, match="letters, digits"):
-            init_keys(tmp_path / "keys", **names)
+            init_keys(tmp_path / "keys", vins=vins, ecus=ecus)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_root_names_one_ed25519_key_per_role_and_signs_itself(keys_dir: Path) -> None:
-    root = Metadata[Root].from_file(str(keys_dir / "director" / "root.json"))
+@pytest.mark.parametrize("repository", ["director", "image_repository"])
+def test_two_of_three_root_keys_sign_and_every_other_role_has_one(keys_dir: Path, repository: str) -> None:
+    root = Metadata[Root].from_file(str(keys_dir / repository / "root.json"))
 
     assert root.signed.version == 1
     assert root.signed.consistent_snapshot is False
     assert {key.keytype for key in root.signed.keys.values()} == {"ed25519"}
-    for role in root.signed.roles.values():
-        assert role.threshold == 1
-        assert len(role.keyids) == 1
-    assert len(root.signed.keys) == 4, "every role has a key of its own"
+    facts = {name: (role.threshold, len(role.keyids)) for name, role in root.signed.roles.items()}
+    assert facts == {"root": (2, 3), "targets": (1, 1), "snapshot": (1, 1), "timestamp": (1, 1)}
+    assert len(root.signed.keys) == 6, "every role has keys of its own"
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
+
+
+def test_the_cloud_starts_without_what_is_in_the_offline_folder(tmp_path: Path) -> None:
+    offline, online = tmp_path / "stick/offline", tmp_path / "online"
+
+    init_keys(online, offline=offline, vins=[VIN], ecus=["engine"])
+
+    assert {str(file.relative_to(offline)) for file in offline.rglob("*") if file.suffix in (".pem", ".key")} == {
+        *(f"{name}/root-{number}.pem" for name in ("director", "image_repository") for number in (1, 2, 3)),
+        *("image_repository/targets.pem", "image/signing.pem", "image/signing.pub.pem", "tls/ca.pem", "tls/ca.key"),
+    }
+    online_names = {file.name for file in online.rglob("*")}
+    assert not online_names & {"root-1.pem", "signing.pem", "ca.key"}
+    assert not (online / "image_repository/targets.pem").exists()
+    assert {folder.stat().st_mode & 0o777 for folder in (offline, online, *online.glob("*/"))} == {0o700}
+    load_director_keys(online)
+    assert load_image_repository_keys(online) is not None
+
+
+def test_a_folder_inside_the_other_is_refused_and_neither_is_made(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="one inside the other"):
+        init_keys(tmp_path / "keys", offline=tmp_path / "keys" / "offline", vins=[VIN], ecus=[])
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/file").touch()
+    with pytest.raises(StartError, match="not overwritten"):
+        init_keys(tmp_path / "keys", offline=tmp_path / "used", vins=[VIN], ecus=[])
+    assert {path.name for path in tmp_path.iterdir()} == {"used"}
+
+
+def test_a_key_that_others_may_read_is_refused(keys_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(keys_dir, tmp_path / "keys")
+    (tmp_path / "keys/director/snapshot.pem").chmod(0o640)
+
+    with pytest.raises(StartError, match=r"snapshot\.pem: others may use this file \(mode 0640\); `chmod 600"):
+        load_director_keys(tmp_path / "keys")
 
 
 def test_certificates_identify_the_peer_and_are_of_the_benchs_ca(keys_dir: Path) -> None:

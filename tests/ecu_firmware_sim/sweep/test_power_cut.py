@@ -23,6 +23,7 @@ from otabench.ecu_firmware_sim.factory import Provision
 from otabench.ecu_firmware_sim.flash.nor import Cut
 from otabench.ecu_firmware_sim.sweep.bare_ecu import BareEcu, Kind, Update
 from otabench.ecu_firmware_sim.sweep.powercut import CUTS, CutPoint, Scenario, SecondCuts, Sequence, Sweep, Tally
+from otabench.proto import metadata_window
 from otabench.proto.process_config import EcuConfig
 from tests.ecu_firmware_sim.factory import (
     HARDWARE_ID,
@@ -67,8 +68,9 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
         director_root=Path("none"),
         control_port=0,
     )
-    given = Provision(BootPolicy(keys.image.public_key(), HARDWARE_ID, 3), keys.root_metadata().signed, KEY)
+    given = Provision(BootPolicy(keys.image.public_key(), HARDWARE_ID, 3), keys.pinned, KEY)
     patch = bsdiff4.diff(old_image, new_image)
+    targets = Manifest(new_image, patch=patch_facts(old_image, patch), versions=PROMISED).signed(keys.other_targets)
     return Update(
         config,
         given,
@@ -81,7 +83,8 @@ def update(keys: Keys, old_image: bytes, new_image: bytes) -> Update:
             Kind.ENCRYPTED: seal(new_image, KEY.public_key).data,
             Kind.ENCRYPTED_DELTA: seal(patch, KEY.public_key).data,
         },
-        Manifest(new_image, patch=patch_facts(old_image, patch), versions=PROMISED).signed(keys.targets),
+        # With a new Root, which the ECU stores on the way: a cut must leave the old or the new one.
+        metadata_window.pack([keys.next_root(targets=keys.other_targets)], targets),
     )
 
 

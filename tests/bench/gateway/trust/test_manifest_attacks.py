@@ -164,7 +164,7 @@ ATTACKS = [
     Attack(
         "longer than an ECU's metadata window",
         _forged(custom={"release_notes": "x" * 80_000}),
-        "manifest refused: its Targets have 8",
+        "manifest refused: Targets and Roots have 8",
     ),
     Attack("custom without VIN", _forged(custom={"vin": None}), "manifest refused: its custom field vin is wrong"),
     Attack(

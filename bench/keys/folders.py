@@ -1,0 +1,165 @@
+"""The key folders as the ceremony sees them: where each role's keys are, the chain of Roots, and files that only their owner may read.
+
+The offline folder is the one that counts. Its Roots are copied to the online folder, from which cloud and launcher read them. On a bench
+both are one folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
+
+from otabench.bench.errors import KeysError
+from otabench.proto import private_files
+
+NEXT_KEY: Final = ".next.pem"
+"""A key that was made for a Root that is not published yet, or was just published. The cloud reads it, too."""
+PART: Final = ".part"
+"""Ends the name of a file that is not written yet, which a cut may leave."""
+_REMEDY: Final = "`otabench keys init` makes whole folders"
+
+
+class RepositoryName(StrEnum):
+    """The repositories, by the name of their folder."""
+
+    DIRECTOR = "director"
+    IMAGE = "image_repository"
+
+
+ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+ONLINE_ROLES: Final = {
+    RepositoryName.DIRECTOR: ("targets", "snapshot", "timestamp"),
+    RepositoryName.IMAGE: ("snapshot", "timestamp"),
+}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of ``otabench keys init OFFLINE ONLINE``; the same one twice on a bench.
+
+    Attributes:
+        offline: None: it is not at hand, so nothing can be signed.
+        online: what the cloud reads.
+    """
+
+    offline: Path | None
+    online: Path
+
+    def of_role(self, repository: RepositoryName, role: str) -> Path | None:
+        """Return where the private keys of a role are. None: in the offline folder, which is not at hand."""
+        if role in ONLINE_ROLES[repository]:
+            return self.online / repository
+        return None if self.offline is None else self.offline / repository
+
+    def require_offline(self) -> Path:
+        """Return the offline folder.
+
+        Raises:
+            KeysError: it is not at hand, or others may use it.
+        """
+        if self.offline is None:
+            raise KeysError("new Roots are signed with the offline keys; give their folder by --offline DIR")
+        for folder in {self.offline, self.online}:
+            _require_private_folder(folder)
+        return self.offline
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from making the same Root at the same time. Raises KeysError."""
+        path = self.require_offline() / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, private_files.FILE_MODE)
+        except OSError as error:
+            raise KeysError(f"{path}: {error.strerror or error}") from error
+        with os.fdopen(descriptor, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def read_roots(folder: Path) -> tuple[Metadata[Root], ...]:
+    """Return a repository's chain of Roots, from the first to the newest.
+
+    Raises:
+        KeysError: a file cannot be read, or does not follow the one before.
+    """
+    roots: list[Metadata[Root]] = []
+    path = folder / "root.json"
+    while not roots or path.exists():
+        try:
+            root = Metadata[Root].from_bytes(path.read_bytes())
+            for delegator in (root.signed, *(each.signed for each in roots[-1:])):
+                delegator.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+        except OSError as error:
+            raise KeysError(f"{path}: {error.strerror or error}; {_REMEDY}") from error
+        except (RepositoryError, ValueError, AttributeError) as error:
+            raise KeysError(f"{path}: not a Root that follows the one before: {error}; bring back a copy") from error
+        roots.append(root)
+        path = folder / f"{root.signed.version + 1}.root.json"
+    return tuple(roots)
+
+
+def read_signer(path: Path) -> CryptoSigner:
+    """Return the signer of a key file.
+
+    Raises:
+        KeysError: it cannot be read, is not an Ed25519 key, or others may read it.
+    """
+    try:
+        key = serialization.load_pem_private_key(private_files.read(path).encode(), password=None)
+    except private_files.PrivateFileError as error:
+        raise KeysError(str(error)) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeysError(f"{path}: not an unencrypted private key: {error}; bring back a copy") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeysError(f"{path}: not an Ed25519 key; bring back a copy")
+    return CryptoSigner(key)
+
+
+def key_files(folder: Path, role: str) -> list[Path]:
+    """Return the key files of a role that are there: ``ROLE.pem``, or ``ROLE-N.pem``. Keys of an unfinished rotation are left out."""
+    found = [*folder.glob(f"{role}.pem"), *folder.glob(f"{role}-*.pem")]
+    return sorted(path for path in found if not path.name.endswith(NEXT_KEY))
+
+
+def next_key(path: Path) -> Path:
+    """Return where the key that is to replace ``path`` lies until its Root is published."""
+    return path.with_name(path.name.removesuffix(".pem") + NEXT_KEY)
+
+
+def write_new(path: Path, content: bytes, *, private: bool) -> None:
+    """Write a file as a whole, mode 0600 if it is private. Raises KeysError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    mode = private_files.FILE_MODE if private else 0o644
+    try:
+        part.unlink(missing_ok=True)
+        # The mode is set when the file is created. Between writing and chmod others could open it.
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise KeysError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _require_private_folder(folder: Path) -> None:
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+    except OSError as error:
+        raise KeysError(f"{folder}: {error.strerror or error}; {_REMEDY}") from error
+    if mode & 0o077:
+        raise KeysError(f"{folder}: others may use this folder (mode {mode:04o}); `chmod 700 {folder}`")

@@ -1,0 +1,76 @@
+"""What an ECU's metadata window holds: the Director's Targets, and the Roots that lead from the pinned one to the newest.
+
+Without Roots it is the Targets alone, as JSON. With Roots it is a small container, big-endian:
+
+    "OTMW"  version (1): 01  { kind (1): 01 Root, 02 Targets; length (4); content } …
+
+The Roots come in the order of their versions, the Targets last. docs/contracts.md describes the format for boards ("Transfer"). Nothing is
+verified here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+_MAGIC: Final = b"OTMW\x01"
+_PART: Final = struct.Struct(">BI")
+MAX_ROOTS: Final = 64
+"""More do not fit a window, and would keep an ECU busy."""
+
+
+class MalformedWindow(Exception):
+    """The bytes are a container, and not a whole one."""
+
+
+class _Kind(IntEnum):
+    ROOT = 1
+    TARGETS = 2
+
+
+@dataclass(frozen=True)
+class WindowContents:
+    """The documents of a window, not verified."""
+
+    roots: tuple[bytes, ...]
+    """By version."""
+    targets: bytes
+
+
+def pack(roots: Sequence[bytes], targets: bytes) -> bytes:
+    """Return the bytes for the window. Without Roots they are the Targets themselves, which every ECU reads."""
+    if not roots:
+        return targets
+    parts = [*((_Kind.ROOT, root) for root in roots), (_Kind.TARGETS, targets)]
+    return _MAGIC + b"".join(_PART.pack(kind, len(content)) + content for kind, content in parts)
+
+
+def parse(data: bytes) -> WindowContents:
+    """Return the documents of a window.
+
+    Raises:
+        MalformedWindow: a container is cut short, holds something else, or does not end with its only Targets.
+    """
+    if not data.startswith(_MAGIC):
+        return WindowContents((), data)
+    roots: list[bytes] = []
+    offset = len(_MAGIC)
+    while True:
+        if offset + _PART.size > len(data):
+            raise MalformedWindow("the container ends without Targets")
+        kind, length = _PART.unpack_from(data, offset)
+        offset += _PART.size
+        content = data[offset : offset + length]
+        if len(content) != length:
+            raise MalformedWindow("the container is cut short")
+        offset += length
+        if kind == _Kind.TARGETS:
+            if offset != len(data):
+                raise MalformedWindow("something follows the Targets")
+            return WindowContents(tuple(roots), content)
+        if kind != _Kind.ROOT or len(roots) == MAX_ROOTS:
+            raise MalformedWindow(f"a part of the kind {kind}, or more than {MAX_ROOTS} Roots")
+        roots.append(content)

@@ -1,0 +1,38 @@
+"""The container of the metadata window: what was packed is read, everything else is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from otabench.proto.metadata_window import MAX_ROOTS, MalformedWindow, WindowContents, pack, parse
+
+ROOTS, TARGETS = [b'{"root": 2}', b'{"root": 3}'], b'{"targets": 1}'
+PACKED = pack(ROOTS, TARGETS)
+
+
+def test_what_was_packed_is_read() -> None:
+    assert parse(PACKED) == WindowContents(tuple(ROOTS), TARGETS)
+
+
+def test_without_roots_the_window_holds_the_targets_alone() -> None:
+    assert pack([], TARGETS) == TARGETS
+    assert parse(TARGETS) == WindowContents((), TARGETS)
+
+
+@pytest.mark.parametrize("length", range(5, len(PACKED)))
+def test_a_container_that_is_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(MalformedWindow):
+        parse(PACKED[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PACKED + b" ",
+        PACKED.replace(b"\x01\x00\x00\x00\x0b", b"\x07\x00\x00\x00\x0b", 1),
+        pack([b"{}"] * (MAX_ROOTS + 1), TARGETS),
+    ],
+)
+def test_a_container_with_something_else_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedWindow):
+        parse(data)
