@@ -11,7 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from otabench.bench.clients.job_watch import JobView
+from otabench.bench.clients.job_watch import JobView, where_it_stands
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError, WaitTimeout
 from otabench.bench.launcher.bench import Bench
@@ -54,8 +54,8 @@ def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, di
             return job
         bench.processes.check()
         if deadline.has_passed():
-            at = f"is {job.state}" if job else "was never taken up by the gateway"
-            raise WaitTimeout(f"the job {at} after {timeout_s:.0f} s; see {bench.folder.root}, or give --timeout more")
+            stands = where_it_stands(job, state)
+            raise WaitTimeout(f"after {timeout_s:.0f} s, the job {stands}; see {bench.folder.root}, or raise --timeout")
         deadline.pause(_LOOK_INTERVAL_S)
 
 

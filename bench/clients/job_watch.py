@@ -7,8 +7,10 @@ only the part of the file that was appended since the last call.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from otabench.proto.foreign_text import printable
 from otabench.proto.job_states import JobState, is_final
@@ -49,6 +51,19 @@ class JobView:
     @property
     def ended(self) -> bool:
         return is_final(self.state)
+
+
+def where_it_stands(job: JobView | None, page: Mapping[str, Any] | None = None) -> str:
+    """Return where a job is, as the second half of a sentence.
+
+    Args:
+        job: the job; None: the gateway has not received it.
+        page: what the driver's page shows: its obstacle is the reason why the gateway has not received a job.
+    """
+    if job is not None:
+        return f"is {job.state} ({job.reason or 'no reason given'})"
+    obstacle = (page or {}).get("obstacle")
+    return "has not reached the gateway" + (f" ({obstacle['text']})" if obstacle else "")
 
 
 class JobWatch:

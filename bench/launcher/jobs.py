@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otabench.bench.clients import job_end
 from otabench.bench.clients.hmi import HmiClient
-from otabench.bench.clients.job_watch import JobView, JobWatch
+from otabench.bench.clients.job_watch import JobView, JobWatch, where_it_stands
 from otabench.bench.clients.sent_images import SentImages
 from otabench.bench.deadline import Deadline
-from otabench.bench.errors import WaitTimeout
+from otabench.bench.errors import EndpointError, WaitTimeout
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.launcher.ecus import Ecus
 from otabench.bench.launcher.options import TransferPolicy
@@ -183,7 +183,7 @@ class Jobs:
         # A JobState is a str, too: one state, not its letters.
         wanted = {JobState(states)} if isinstance(states, str) else {JobState(state) for state in states}
         wanted_id = job_id or (self.campaign.job_id if self.campaign else None)
-        names = ", ".join(sorted(wanted))
+        names = "ended" if wanted == FINAL_STATES else ", ".join(sorted(wanted))
         deadline = Deadline(timeout_s)
         while True:
             self._watch.update()
@@ -194,12 +194,20 @@ class Jobs:
                     self._wait_for_cloud(job, timeout_s=deadline.remaining_s() + _CLOUD_HEARS_S)
                 return job
             self._processes.check()
-            at = f"is {job.state} ({job.reason or 'no reason given'})" if job else "is not known to the gateway"
             if job is not None and job.ended:
-                raise WaitTimeout(f"job {wanted_id} {at}: it cannot come to {names} any more; see {self._trace}")
+                raise WaitTimeout(
+                    f"job {wanted_id} {where_it_stands(job)}: it cannot come to {names} any more; see {self._trace}"
+                )
             if deadline.has_passed():
-                raise WaitTimeout(f"job {wanted_id} {at} after {timeout_s:.0f} s, not {names}; see {self._trace}")
+                stands = where_it_stands(job, {} if job else self._page())
+                raise WaitTimeout(f"after {timeout_s:.0f} s, job {wanted_id} {stands}, not {names}; see {self._trace}")
             deadline.pause(_POLL_INTERVAL_S)
+
+    def _page(self) -> Mapping[str, Any]:
+        try:
+            return self._hmi.state()
+        except EndpointError:
+            return {}
 
     def wait_for_end(self, *, timeout_s: float = 120.0) -> JobView:
         """Wait until the last campaign's job has ended, in whatever state."""
