@@ -53,6 +53,12 @@ class TransferPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRANSFER_POLICY_AUTO: _ClassVar[TransferPolicy]
     TRANSFER_POLICY_FULL: _ClassVar[TransferPolicy]
     TRANSFER_POLICY_DELTA: _ClassVar[TransferPolicy]
+
+class RefusedVehicles(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSED_VEHICLES_UNSPECIFIED: _ClassVar[RefusedVehicles]
+    REFUSED_VEHICLES_REFUSE: _ClassVar[RefusedVehicles]
+    REFUSED_VEHICLES_EXCLUDE: _ClassVar[RefusedVehicles]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_CREATED: JobState
 JOB_STATE_CONFIRMING: JobState
@@ -85,6 +91,9 @@ TRANSFER_POLICY_UNSPECIFIED: TransferPolicy
 TRANSFER_POLICY_AUTO: TransferPolicy
 TRANSFER_POLICY_FULL: TransferPolicy
 TRANSFER_POLICY_DELTA: TransferPolicy
+REFUSED_VEHICLES_UNSPECIFIED: RefusedVehicles
+REFUSED_VEHICLES_REFUSE: RefusedVehicles
+REFUSED_VEHICLES_EXCLUDE: RefusedVehicles
 
 class Slot(_message.Message):
     __slots__ = ("state", "version", "security_counter")
@@ -273,7 +282,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "conditions_limit_s", "driver")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -314,6 +323,7 @@ class CreateCampaignRequest(_message.Message):
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_VEHICLES_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -327,9 +337,10 @@ class CreateCampaignRequest(_message.Message):
     conditions: _containers.RepeatedScalarFieldContainer[str]
     texts: _containers.RepeatedCompositeFieldContainer[DriverTexts]
     request_id: str
+    refused_vehicles: RefusedVehicles
     conditions_limit_s: float
     driver: DriverRules
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ...) -> None: ...
 
 class DriverTexts(_message.Message):
     __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions", "obligation", "contact")
@@ -362,50 +373,117 @@ class DriverRules(_message.Message):
     def __init__(self, max_reminders: _Optional[int] = ..., asks_before_download: _Optional[bool] = ..., install_by: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus")
+    __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus", "campaign_id", "updated_at")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     VIN_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     vin: str
     state: JobState
     reason: str
     progress: _containers.RepeatedCompositeFieldContainer[EcuProgress]
     ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
-    def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ...) -> None: ...
+    campaign_id: str
+    updated_at: float
+    def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., campaign_id: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class Campaign(_message.Message):
-    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at")
+    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts")
+    class Excluded(_message.Message):
+        __slots__ = ("vin", "reason")
+        VIN_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        vin: str
+        reason: str
+        def __init__(self, vin: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     name: str
     release_notes: str
     jobs: _containers.RepeatedCompositeFieldContainer[Job]
     created_at: float
-    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ...) -> None: ...
+    excluded: _containers.RepeatedCompositeFieldContainer[Campaign.Excluded]
+    counts: _containers.RepeatedCompositeFieldContainer[JobCount]
+    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ..., excluded: _Optional[_Iterable[_Union[Campaign.Excluded, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[JobCount, _Mapping]]] = ...) -> None: ...
+
+class JobCount(_message.Message):
+    __slots__ = ("state", "jobs")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    state: JobState
+    jobs: int
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., jobs: _Optional[int] = ...) -> None: ...
 
 class GetCampaignRequest(_message.Message):
-    __slots__ = ("campaign_id",)
+    __slots__ = ("campaign_id", "without_jobs", "changes_only")
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_JOBS_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_ONLY_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
-    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+    without_jobs: bool
+    changes_only: bool
+    def __init__(self, campaign_id: _Optional[str] = ..., without_jobs: _Optional[bool] = ..., changes_only: _Optional[bool] = ...) -> None: ...
 
 class ListCampaignsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token", "without_jobs")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_JOBS_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    without_jobs: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., without_jobs: _Optional[bool] = ...) -> None: ...
 
 class ListCampaignsResponse(_message.Message):
-    __slots__ = ("campaigns",)
+    __slots__ = ("campaigns", "next_page_token")
     CAMPAIGNS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     campaigns: _containers.RepeatedCompositeFieldContainer[Campaign]
-    def __init__(self, campaigns: _Optional[_Iterable[_Union[Campaign, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, campaigns: _Optional[_Iterable[_Union[Campaign, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ("campaign_id", "states", "vin_prefix", "page_size", "page_token")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    VIN_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    states: _containers.RepeatedScalarFieldContainer[JobState]
+    vin_prefix: str
+    page_size: int
+    page_token: str
+    def __init__(self, campaign_id: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., vin_prefix: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class AbandonJobRequest(_message.Message):
+    __slots__ = ("campaign_id", "vin", "reason")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    vin: str
+    reason: str
+    def __init__(self, campaign_id: _Optional[str] = ..., vin: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CancelCampaignRequest(_message.Message):
     __slots__ = ("campaign_id", "reason")

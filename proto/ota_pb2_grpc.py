@@ -220,6 +220,16 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.FromString,
                 _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/ota.v1.Operator/ListJobs',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.AbandonJob = channel.unary_unary(
+                '/ota.v1.Operator/AbandonJob',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Job.FromString,
+                _registered_method=True)
         self.CancelCampaign = channel.unary_unary(
                 '/ota.v1.Operator/CancelCampaign',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
@@ -269,6 +279,21 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobs(self, request, context):
+        """Lists jobs page by page, in the order of their VINs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbandonJob(self, request, context):
+        """Ends one vehicle's open job in the cloud without asking the vehicle, which may never come back. If it does, it is answered that the
+        job has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelCampaign(self, request, context):
         """Ends the jobs that were never offered to their vehicle, and has the other vehicles asked to end theirs.
         """
@@ -310,6 +335,16 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.ListCampaigns,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.ListJobsRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'AbandonJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbandonJob,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Job.SerializeToString,
             ),
             'CancelCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCampaign,
@@ -457,6 +492,60 @@ class Operator:
             '/ota.v1.Operator/ListCampaigns',
             otabench_dot_proto_dot_ota__pb2.ListCampaignsRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.ListCampaignsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/ListJobs',
+            otabench_dot_proto_dot_ota__pb2.ListJobsRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbandonJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/AbandonJob',
+            otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

@@ -15,6 +15,10 @@ import typer
 from otabench.bench.cli.lazy import Group, Lazy
 
 
+def _jobs() -> Any:
+    return import_module("otabench.bench.cli.jobs")
+
+
 def _campaigns() -> Any:
     return import_module("otabench.bench.cli.campaigns")
 
@@ -91,6 +95,8 @@ CAMPAIGN = Group(
         Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _campaigns().schedule),
         Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
+        Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),
+        Lazy("abandon", "End the job of a vehicle that does not come back.", lambda: _jobs().abandon),
     ],
 )
 RUNS = Group(

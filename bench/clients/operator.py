@@ -27,6 +27,7 @@ from otabench.bench.errors import EndpointError, ValueRefused
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.job_states import JobState, to_wire
 from otabench.proto.process_config import TlsConfig
 from otabench.proto.uptane import PayloadCustom
 from otabench.proto.version_order import SEMVER, VersionRule
@@ -34,6 +35,7 @@ from otabench.proto.version_order import SEMVER, VersionRule
 CALL_TIMEOUT_S: Final = 20.0
 CAMPAIGN_TIMEOUT_S: Final = 120.0
 """Longer than for other calls: the cloud makes patches during the call, which takes long on a slow CPU."""
+_PAGE_SIZE: Final = 500
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -239,6 +241,42 @@ class OperatorClient:
                 ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason), timeout=CALL_TIMEOUT_S
             )
         return campaign
+
+    def list_jobs(
+        self, *, campaign_id: str = "", states: Sequence[JobState] = (), vin_prefix: str = ""
+    ) -> Iterator[ota_pb2.Job]:
+        """Yield jobs in the order of their VINs. They are requested page by page.
+
+        Args:
+            campaign_id: only of this campaign.
+            states: only in these.
+            vin_prefix: only of vehicles whose VIN begins so.
+
+        Raises:
+            EndpointError: the cloud does not answer, or the campaign does not exist.
+        """
+        request = ota_pb2.ListJobsRequest(
+            campaign_id=campaign_id, states=map(to_wire, states), vin_prefix=vin_prefix, page_size=_PAGE_SIZE
+        )
+        while True:
+            with self._explained("ListJobs"):
+                page = self._operator.ListJobs(request, timeout=CALL_TIMEOUT_S)
+            yield from page.jobs
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def abandon_job(self, campaign_id: str, vin: str, *, reason: str) -> ota_pb2.Job:
+        """End the job of a vehicle that does not come back. Return the job.
+
+        Raises:
+            EndpointError: the cloud does not answer, or there is no such open job.
+        """
+        with self._explained("AbandonJob"):
+            job: ota_pb2.Job = self._operator.AbandonJob(
+                ota_pb2.AbandonJobRequest(campaign_id=campaign_id, vin=vin, reason=reason), timeout=CALL_TIMEOUT_S
+            )
+        return job
 
     def watch_campaign(self, campaign_id: str) -> Iterator[ota_pb2.Campaign]:
         """Yield the campaign after every change, until all its jobs have ended.

@@ -24,6 +24,30 @@ from otabench.proto.trace import TraceWriter
 _log = logging.getLogger(__name__)
 
 
+class ChangedJobs:
+    """The jobs of a campaign that have changed since the last ``take``. ``event`` is set while there are some."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self._job_ids: set[str] = set()
+        self._is_partial = True
+
+    def add(self, job_id: str | None) -> None:
+        """Note a change. None: any job of the campaign may have changed."""
+        if job_id is None:
+            self._is_partial = False
+        else:
+            self._job_ids.add(job_id)
+        self.event.set()
+
+    def take(self) -> tuple[set[str], bool]:
+        """Return the jobs, and whether no others have changed."""
+        taken = self._job_ids, self._is_partial
+        self._job_ids, self._is_partial = set(), True
+        self.event.clear()
+        return taken
+
+
 class Announcer:
     """The announcements of one control plane. ``notify_outbox`` is called after messages were added to the outbox."""
 
@@ -33,8 +57,7 @@ class Announcer:
         self._orchestrator = TraceWriter(trace, component="cloud.orchestrator")
         self._director = TraceWriter(trace, component="cloud.director")
         self.notify_outbox = notify_outbox
-        # Every watcher has its own event, so that a client that reads slowly does not delay the others.
-        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, set[ChangedJobs]] = {}
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
         """Announce a new campaign. Its jobs are announced one by one (``job_moved``)."""
@@ -73,7 +96,7 @@ class Announcer:
             versions=versions,
         )
         if outcome.campaign_id:
-            self.campaign_changed(outcome.campaign_id)
+            self.campaign_changed(outcome.campaign_id, job_id=outcome.job_id)
 
     def job_moved(self, transition: Transition) -> None:
         """Announce a transition of a job."""
@@ -85,17 +108,17 @@ class Announcer:
             **{"from": transition.before, "to": transition.after, "reason": transition.reason},
         )
         self.notify_outbox()
-        self.campaign_changed(transition.campaign_id)
+        self.campaign_changed(transition.campaign_id, job_id=transition.job_id)
 
-    def campaign_changed(self, campaign_id: str) -> None:
-        """Wake the watchers of the campaign."""
+    def campaign_changed(self, campaign_id: str, *, job_id: str | None = None) -> None:
+        """Wake the watchers of the campaign. ``job_id``: the job that has changed, if it is one."""
         for watcher in self._watchers.get(campaign_id, ()):
-            watcher.set()
+            watcher.add(job_id)
 
     @contextmanager
-    def watching(self, campaign_id: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set at every change of the campaign, while the block runs. The waiting caller must clear it."""
-        changed = asyncio.Event()
+    def watching(self, campaign_id: str) -> Iterator[ChangedJobs]:
+        """Yield the jobs of the campaign that change while the block runs."""
+        changed = ChangedJobs()
         watchers = self._watchers.setdefault(campaign_id, set())
         watchers.add(changed)
         try:

@@ -1,11 +1,13 @@
 """Decide the answer to a check-in: no update, an update, or a refusal with its rule.
 
-This module combines inventory, rules and jobs, inside the caller's transaction. It does not make manifests. If one is needed first, the
-outcome has ``prepare`` set, and the caller judges again after making it.
+``judge`` combines inventory, rules and jobs, inside the caller's transaction, and records the report. ``judge_unchanged`` comes first: it
+answers from what was read already, if nothing has to be written. Neither makes manifests. If one is needed first, the outcome has
+``prepare`` set, and the caller judges again after making it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -14,7 +16,8 @@ from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests
 from otabench.cloud.campaigns.job_rules import cancel_is_due
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.manifests import IsSignedNow
-from otabench.cloud.campaigns.vehicle_rules import Rule, judge_check_in, judge_report
+from otabench.cloud.campaigns.snapshots import OpenJob, Snapshot
+from otabench.cloud.campaigns.vehicle_rules import Offer, Rule, VehicleFacts, judge_check_in, judge_report
 from otabench.cloud.errors import UnknownThing
 from otabench.cloud.store.schema import JobRow
 from otabench.proto import ota_pb2
@@ -39,29 +42,79 @@ class CheckInOutcome:
     transition: Transition | None = None
 
 
+_NOTHING_WAITS = CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
+
+
 def judge(
     session: Session, request: ota_pb2.CheckInRequest, *, is_signed_now: IsSignedNow, now: float
 ) -> CheckInOutcome:
     """Record the vehicle's report, and return the answer to it. ``is_signed_now``: see ``manifests.is_current``."""
     jobs.lock_vehicles(session, [request.vin])
     vehicle = inventory.load_vehicle(session, request.vin)
-    if vehicle is None:
-        reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
-        return CheckInOutcome(REFUSED, reason, job_id=request.job_id)
-    refusal = judge_report(vehicle, inventory.reported_ecus(request.ecus))
-    if refusal is not None:
-        return CheckInOutcome(REFUSED, str(refusal), job_id=request.job_id)
+    if (refused := _judge_report(vehicle, request)) is not None:
+        return refused
+    assert vehicle is not None  # otherwise it was refused
     inventory.record(session, request.vin, request.ecus)
     if request.job_id:
         return _judge_busy_vehicle(session, request)
-    # The answer to most check-ins of a fleet, with as few statements as possible.
     if not vehicle.busy_job_id:
-        return CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
+        return _NOTHING_WAITS
     job = session.get_one(JobRow, vehicle.busy_job_id)
     if JobState(job.state) is JobState.CREATED:
         return _judge_new_job(session, job, is_signed_now=is_signed_now, now=now)
     # The job has begun, but the vehicle does not name it: it has lost its record of the job. Offer the job again.
     return _outcome(UPDATE_AVAILABLE, job)
+
+
+def judge_unchanged(
+    snapshot: Snapshot | None, request: ota_pb2.CheckInRequest, offers: Sequence[Offer], *, now: float
+) -> CheckInOutcome | None:
+    """Return the answer to a check-in that changes nothing, or None if ``judge`` has to write something.
+
+    Args:
+        snapshot: the vehicle; None if it is not registered.
+        request: the check-in.
+        offers: the images of the campaign of the vehicle's open job.
+        now: the time.
+    """
+    refused = _judge_report(snapshot.vehicle if snapshot else None, request)
+    if refused is not None or snapshot is None:
+        return refused
+    # The versions and counters in the inventory are those of the stored report.
+    if any(report.SerializeToString() != snapshot.reports.get(report.ecu) for report in request.ecus):
+        return None
+    job = snapshot.job
+    if request.job_id:
+        # Of a job that has ended, ``judge`` tells the vehicle so.
+        return _outcome(UPDATE_AVAILABLE, job) if job is not None and job.job_id == request.job_id else None
+    if job is None:
+        return _NOTHING_WAITS
+    if job.state != JobState.CREATED:
+        return _outcome(UPDATE_AVAILABLE, job)
+    return _judge_offered_job(snapshot, job, offers, now=now)
+
+
+def _judge_offered_job(
+    snapshot: Snapshot, job: OpenJob, offers: Sequence[Offer], *, now: float
+) -> CheckInOutcome | None:
+    if job.cancel_asked:
+        return None
+    refusal = judge_check_in(snapshot.vehicle, offers, job_id=job.job_id)
+    if refusal is not None:
+        return _outcome(REFUSED, job) if job.reason == str(refusal) else None
+    manifest = snapshot.manifest
+    if manifest is None or not manifests.fits(manifest, snapshot.vehicle, now=now):
+        return _outcome(NO_UPDATE, job, prepare=True)
+    return _outcome(UPDATE_AVAILABLE, job) if job.offered and not job.reason else None
+
+
+def _judge_report(vehicle: VehicleFacts | None, request: ota_pb2.CheckInRequest) -> CheckInOutcome | None:
+    """Return the refusal of a report that does not agree with the registration."""
+    if vehicle is None:
+        reason = f"{Rule.UNKNOWN_VEHICLE}: vehicle {request.vin!r} is not registered"
+        return CheckInOutcome(REFUSED, reason, job_id=request.job_id)
+    refusal = judge_report(vehicle, inventory.reported_ecus(request.ecus))
+    return None if refusal is None else CheckInOutcome(REFUSED, str(refusal), job_id=request.job_id)
 
 
 def _judge_busy_vehicle(session: Session, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
@@ -98,7 +151,7 @@ def _note(job: JobRow, reason: str, *, now: float) -> None:
 
 def _outcome(
     decision: ota_pb2.CheckInResponse.Decision,
-    job: JobRow,
+    job: JobRow | OpenJob,
     *,
     prepare: bool = False,
     transition: Transition | None = None,

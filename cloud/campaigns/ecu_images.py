@@ -48,20 +48,57 @@ class EncryptionNeed:
     public_key: str
 
 
-def load_offers(session: Session, campaign_id: str) -> list[Offer]:
-    """Return the facts of the campaign's images that ``vehicle_rules`` judges."""
-    encrypt = session.get_one(CampaignRow, campaign_id).encrypt
-    return [
-        Offer(
+class CampaignImages:
+    """The images of one campaign, for its vehicles. What many vehicles have in common is read once."""
+
+    def __init__(self, session: Session, campaign_id: str) -> None:
+        self._session = session
+        self.campaign = session.get_one(CampaignRow, campaign_id)
+        self._rows = _rows(session, campaign_id)
+        self._bases: dict[tuple[str, str], ImageRow | None] = {}
+        self.offers: Sequence[Offer] = [self._offer(image) for _, image in self._rows]
+        """The facts of the images that ``vehicle_rules`` judges."""
+
+    def of_vehicle(self, vehicle: VehicleFacts) -> list[EcuImage]:
+        """Return the image for each ECU. The vehicle must have passed ``vehicle_rules.judge_fit``."""
+        images = []
+        for row, image in self._rows:
+            ecu = vehicle.ecu_for(row.hardware_id)
+            images.append(EcuImage(ecu=ecu, image=image, base=self._base(row, ecu)))
+        return images
+
+    def _offer(self, image: ImageRow) -> Offer:
+        return Offer(
             hardware_id=image.hardware_id,
             version=image.version,
             security_counter=image.security_counter,
-            is_encrypted=encrypt,
+            is_encrypted=self.campaign.encrypt,
             dependencies=repository.read_dependencies(image),
             payload=repository.read_payload(image),
         )
-        for _, image in _rows(session, campaign_id)
-    ]
+
+    def _base(self, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:
+        """Return the image that the ECU runs: the campaign's base image if its version fits, otherwise the repository's."""
+        if not ecu.software_version or not ecu.takes_patches:
+            return None
+        key = (row.hardware_id, ecu.software_version)
+        if key not in self._bases:
+            # Two images may have the same version. That is safe, because the ECU compares the base's SHA-256 before it applies a patch.
+            given = repository.find_image(self._session, row.base_sha256) if row.base_sha256 else None
+            is_running = given is not None and given.version == ecu.software_version
+            self._bases[key] = (
+                given
+                if is_running
+                else repository.find_image_of_version(
+                    self._session, hardware_id=row.hardware_id, version=ecu.software_version
+                )
+            )
+        return self._bases[key]
+
+
+def load_offers(session: Session, campaign_id: str) -> Sequence[Offer]:
+    """Return the facts of the campaign's images that ``vehicle_rules`` judges."""
+    return CampaignImages(session, campaign_id).offers
 
 
 def versions_are_known(vehicle: VehicleFacts, offers: Sequence[Offer]) -> bool:
@@ -71,16 +108,12 @@ def versions_are_known(vehicle: VehicleFacts, offers: Sequence[Offer]) -> bool:
 
 def load_ecu_images(session: Session, campaign_id: str, vehicle: VehicleFacts) -> list[EcuImage]:
     """Return the campaign's image for each ECU. The vehicle must have passed ``vehicle_rules.judge_fit``."""
-    images = []
-    for row, image in _rows(session, campaign_id):
-        ecu = vehicle.ecu_for(row.hardware_id)
-        images.append(EcuImage(ecu=ecu, image=image, base=_base(session, row, ecu)))
-    return images
+    return CampaignImages(session, campaign_id).of_vehicle(vehicle)
 
 
 def find_kept_patch(session: Session, target: EcuImage, policy: TransferPolicy) -> PatchRow | None:
     """Return the patch for the image, or None if it was not made or the policy does not keep it."""
-    if target.base is None:
+    if target.base is None or policy is TransferPolicy.FULL:
         return None
     patch = repository.find_patch(session, base_sha256=target.base.sha256, target_sha256=target.image.sha256)
     if patch is None or not patch.path:
@@ -110,17 +143,6 @@ def encryption_needs(session: Session, campaign_id: str, vehicle: VehicleFacts) 
             if find_encrypted(session, file, target.ecu) is None:
                 needs.append(EncryptionNeed(file.sha256, file.path, file.is_public, target.ecu.public_key))
     return needs
-
-
-def _base(session: Session, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:
-    """Return the image that the ECU runs: the campaign's base image if its version fits, otherwise the repository's."""
-    if not ecu.software_version or not ecu.takes_patches:
-        return None
-    # Two images may have the same version. That is safe, because the ECU compares the base's SHA-256 before it applies a patch.
-    given = repository.find_image(session, row.base_sha256) if row.base_sha256 else None
-    if given is not None and given.version == ecu.software_version:
-        return given
-    return repository.find_image_of_version(session, hardware_id=row.hardware_id, version=ecu.software_version)
 
 
 def _rows(session: Session, campaign_id: str) -> list[tuple[CampaignImageRow, ImageRow]]:

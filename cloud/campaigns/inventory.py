@@ -13,13 +13,12 @@ from dataclasses import replace
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import jobs
+from otabench.cloud.campaigns import jobs, snapshots
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, ReportedEcu, VehicleFacts
 from otabench.cloud.errors import InvalidRequest, NotAllowed
 from otabench.cloud.store.schema import EcuRow, VehicleRow
 from otabench.proto import ota_pb2
-from otabench.proto.job_states import JobState
-from otabench.proto.version_order import MAX_VERSION_CHARACTERS, VersionOrder, VersionRule
+from otabench.proto.version_order import MAX_VERSION_CHARACTERS
 
 
 def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
@@ -61,30 +60,7 @@ def check_count(session: Session, vin: str, **entries: int) -> None:
 
 def load_vehicle(session: Session, vin: str) -> VehicleFacts | None:
     """Return the registered vehicle with its open job, or None if it is not registered."""
-    if session.get(VehicleRow, vin) is None:
-        return None
-    ecus = session.scalars(select(EcuRow).where(EcuRow.vin == vin).order_by(EcuRow.position))
-    busy = jobs.find_open_job(session, vin)
-    return VehicleFacts(
-        vin=vin,
-        ecus=tuple(
-            EcuFacts(
-                ecu=row.ecu,
-                serial=row.serial,
-                hardware_id=row.hardware_id,
-                software_version=row.software_version,
-                security_counter=row.security_counter,
-                public_key=row.public_key,
-                image_number=row.image_number,
-                takes_programs=row.takes_programs,
-                takes_patches=row.takes_patches,
-                versions=VersionRule(VersionOrder(row.version_order), tuple(json.loads(row.known_versions))),
-            )
-            for row in ecus
-        ),
-        busy_job_id=busy.job_id if busy else "",
-        busy_state=JobState(busy.state) if busy else None,
-    )
+    return snapshots.load_vehicles(session, [vin]).get(vin)
 
 
 def reported_ecus(ecus: Iterable[ota_pb2.EcuReport]) -> Sequence[ReportedEcu]:
@@ -94,8 +70,9 @@ def reported_ecus(ecus: Iterable[ota_pb2.EcuReport]) -> Sequence[ReportedEcu]:
 
 def record(session: Session, vin: str, ecus: Iterable[ota_pb2.EcuReport]) -> None:
     """Record what the vehicle's ECUs run. The report must have passed ``vehicle_rules.judge_report``."""
+    rows = {row.ecu: row for row in session.scalars(select(EcuRow).where(EcuRow.vin == vin))}
     for report in ecus:
-        row = session.get(EcuRow, (vin, report.ecu))
+        row = rows.get(report.ecu)
         if row is None:
             continue
         row.software_version = report.software_version[:MAX_VERSION_CHARACTERS]

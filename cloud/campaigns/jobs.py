@@ -6,8 +6,11 @@ commit. ``job_rules`` and ``proto.job_states`` decide what may happen to a job.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
@@ -18,7 +21,21 @@ from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
 from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
 from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow, VehicleRow
 from otabench.proto import ota_pb2
-from otabench.proto.job_states import FINAL_STATES, JobState, to_wire
+from otabench.proto.job_states import JobState, is_allowed, is_final, to_wire
+
+
+class ShownJob(Protocol):
+    """What the operator sees of a job: a row of the class, or of ``_SHOWN``."""
+
+    job_id: Any
+    vin: Any
+    state: Any
+    reason: Any
+    details: Any
+    updated_at: Any
+
+
+_SHOWN: Final = (JobRow.job_id, JobRow.vin, JobRow.state, JobRow.reason, JobRow.details, JobRow.updated_at)
 
 
 @dataclass(frozen=True)
@@ -45,12 +62,6 @@ def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
     return job
 
 
-def find_open_job(session: Session, vin: str) -> JobRow | None:
-    """Return the vehicle's job that has not ended, or None. There is at most one (index ``one_open_job_per_vehicle``)."""
-    finals = [str(state) for state in FINAL_STATES]
-    return session.scalars(select(JobRow).where(JobRow.vin == vin, JobRow.state.not_in(finals))).first()
-
-
 def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
     """Let other transactions that change these vehicles or their jobs wait until this one has ended.
 
@@ -60,8 +71,9 @@ def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
     if session.get_bind().dialect.name == "sqlite":
         return
     # In one order, so that two transactions never wait for each other. The weaker lock lets jobs refer to the vehicle meanwhile.
-    rows = select(VehicleRow).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
-    session.scalars(rows.with_for_update(key_share=True)).all()
+    # A column is read faster than a row of the class.
+    rows = select(VehicleRow.vin).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
+    session.execute(rows.with_for_update(key_share=True)).all()
 
 
 def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
@@ -130,26 +142,73 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
     return transitions
 
 
-def change_mark(session: Session, campaign_id: str) -> tuple[object, ...]:
-    """Return a value that differs after any change of the campaign's jobs. It is much cheaper than the campaign's message."""
-    changes = select(func.count(), func.max(JobRow.updated_at), func.sum(JobRow.updated_at))
-    return tuple(session.execute(changes.where(JobRow.campaign_id == campaign_id)).one())
+def abandon(session: Session, campaign_id: str, vin: str, *, reason: str, now: float) -> tuple[JobRow, Transition]:
+    """End the open job of a vehicle that does not come back. If it does come back, its reports are refused: the job has ended.
+
+    Raises:
+        UnknownThing: the campaign has no job for this vehicle.
+        NotAllowed: the job has ended already.
+    """
+    lock_vehicles(session, [vin])
+    job = session.scalars(select(JobRow).where(JobRow.campaign_id == campaign_id, JobRow.vin == vin)).first()
+    if job is None:
+        raise UnknownThing(f"there is no campaign {campaign_id!r} with a job for vehicle {vin!r}")
+    state = JobState(job.state)
+    if is_final(state):
+        raise NotAllowed(f"job {job.job_id} of vehicle {vin} has ended already: it is {state}")
+    # From ACTIVATING on nobody knows what the vehicle runs.
+    after = JobState.CANCELED if is_allowed(state, JobState.CANCELED) else JobState.FAILED
+    text = f"abandoned by the operator in {state}" + (f": {reason}" if reason else "")
+    return job, move(session, job, after, reason=text, now=now)
 
 
-def campaign_message(session: Session, campaign_id: str) -> ota_pb2.Campaign:
-    """Return the message that shows a campaign to the operator.
+def campaign_message(session: Session, campaign_id: str, *, with_jobs: bool = True) -> ota_pb2.Campaign:
+    """Return the message that shows a campaign to the operator, with all its jobs or with their counts only.
 
     Raises:
         UnknownThing: the campaign does not exist.
     """
-    jobs = load_jobs(session, campaign_id)
-    row = session.get_one(CampaignRow, campaign_id)
+    row = session.get(CampaignRow, campaign_id)
+    if row is None:
+        raise UnknownThing(f"there is no campaign {campaign_id!r}")
     message = ota_pb2.Campaign(
-        campaign_id=campaign_id, name=row.name, release_notes=row.release_notes, created_at=row.created_at
+        campaign_id=campaign_id,
+        name=row.name,
+        release_notes=row.release_notes,
+        created_at=row.created_at,
+        excluded=[ota_pb2.Campaign.Excluded(vin=vin, reason=reason) for vin, reason in json.loads(row.excluded)],
+        counts=count_messages(count_states(session, campaign_id)),
     )
-    for job in jobs:
-        job_message = message.jobs.add()
-        job_message.ParseFromString(job.details)  # progress and reports; for all else the columns count
-        job_message.job_id, job_message.vin, job_message.reason = job.job_id, job.vin, job.reason
-        job_message.state = to_wire(JobState(job.state))
+    if with_jobs:
+        message.jobs.extend(job_messages(session, campaign_id))
     return message
+
+
+def job_messages(session: Session, campaign_id: str, job_ids: Sequence[str] | None = None) -> list[ota_pb2.Job]:
+    """Return the messages of a campaign's jobs, or of some of them, in the order of its vehicles."""
+    wanted = select(*_SHOWN).where(JobRow.campaign_id == campaign_id).order_by(JobRow.position)
+    if job_ids is not None:
+        wanted = wanted.where(JobRow.job_id.in_(job_ids))
+    # Columns, because an object for each row of a large campaign would take many times as long.
+    return [job_message(row) for row in session.execute(wanted)]
+
+
+def job_message(row: ShownJob, *, campaign_id: str = "") -> ota_pb2.Job:
+    """Return the message that shows a job to the operator."""
+    # Progress and reports are in the details; for all else the columns count.
+    message = ota_pb2.Job.FromString(row.details)
+    message.job_id, message.vin, message.reason = row.job_id, row.vin, row.reason
+    message.state, message.updated_at = to_wire(JobState(row.state)), row.updated_at
+    message.campaign_id = campaign_id
+    return message
+
+
+def count_states(session: Session, campaign_id: str) -> Counter[JobState]:
+    """Return how many jobs of the campaign are in each state."""
+    counts = select(JobRow.state, func.count()).where(JobRow.campaign_id == campaign_id).group_by(JobRow.state)
+    return Counter({JobState(state): number for state, number in session.execute(counts)})
+
+
+def count_messages(counts: Mapping[JobState, int]) -> list[ota_pb2.JobCount]:
+    """Return counts as messages, in the order of the states."""
+    return [ota_pb2.JobCount(state=to_wire(state), jobs=counts[state]) for state in JobState if counts.get(state)]

@@ -14,11 +14,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import ecu_images
-from otabench.cloud.campaigns.ecu_images import EcuImage
+from otabench.cloud.campaigns.ecu_images import CampaignImages, EcuImage
+from otabench.cloud.campaigns.snapshots import Manifest, OpenJob
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, Offer, VehicleFacts, versions_after
 from otabench.cloud.errors import NotReady
@@ -38,6 +39,7 @@ from otabench.proto.uptane import (
 )
 
 DEFAULT_LIFETIME_S: Final = 86_400.0
+_MAX_REMEMBERED: Final = 100_000
 IsSignedNow = Callable[[Mapping[str, bytes]], bool]
 
 
@@ -56,9 +58,37 @@ def is_current(session: Session, job: JobRow, vehicle: VehicleFacts, *, is_signe
         return False
     campaign = session.get_one(CampaignRow, job.campaign_id)
     # If the operator has set a lifetime, an expired manifest is not replaced. The vehicle refuses it, and the job ends.
-    if manifest.expires_at <= now and campaign.manifest_lifetime_s == 0:
+    lasts = campaign.manifest_lifetime_s != 0
+    found = Manifest(job.vin, manifest.version, manifest.made_for, manifest.expires_at, is_replaced=not lasts)
+    return fits(found, vehicle, now=now) and is_signed_now(by_role(manifest))
+
+
+def fits(manifest: Manifest, vehicle: VehicleFacts, *, now: float) -> bool:
+    """Return whether a manifest fits the vehicle's present state, as ``is_current`` does; ``PresentKeys`` looks at its signatures."""
+    if manifest.expires_at <= now and manifest.is_replaced:
         return False
-    return bool(manifest.made_for == _made_for(vehicle)) and is_signed_now(by_role(manifest))
+    return manifest.made_for == _made_for(vehicle)
+
+
+class PresentKeys:
+    """Which of the stored manifests the Director's present keys have signed. It is remembered: a stored manifest never changes."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._root_version = 0
+        self._signed: dict[tuple[str, int], bool] = {}
+
+    def have_signed(self, session: Session, manifest: Manifest) -> bool:
+        """Return whether they have signed this one."""
+        root_version = self._director.root_version
+        if root_version != self._root_version or len(self._signed) >= _MAX_REMEMBERED:
+            self._root_version, self._signed = root_version, {}
+        signed = self._signed
+        key = (manifest.vin, manifest.version)
+        if key not in signed:
+            row = session.get_one(ManifestRow, key)
+            signed[key] = self._director.has_signed_with_present_keys(by_role(row))
+        return signed[key]
 
 
 def by_role(manifest: ManifestRow) -> dict[str, bytes]:
@@ -73,17 +103,39 @@ def latest_manifest(session: Session, job: JobRow) -> ManifestRow | None:
     ).first()
 
 
-def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Director, *, now: float) -> SignedManifest:
+def newest_versions(session: Session, vins: Sequence[str]) -> Mapping[str, int]:
+    """Return the version of each vehicle's newest manifest. A vehicle without one is left out."""
+    newest = select(ManifestRow.vin, func.max(ManifestRow.version)).where(ManifestRow.vin.in_(vins))
+    return {vin: version for vin, version in session.execute(newest.group_by(ManifestRow.vin))}  # noqa: C416 (rows are no pairs to mypy)
+
+
+def sign(
+    session: Session,
+    job: JobRow | OpenJob,
+    vehicle: VehicleFacts,
+    director: Director,
+    *,
+    images: CampaignImages,
+    version: int,
+    now: float,
+) -> SignedManifest:
     """Sign and store the vehicle's next manifest for this job. It contains the patches that have been made so far.
+
+    Args:
+        session: the caller's transaction, which holds the vehicle's lock.
+        job: the job.
+        vehicle: its vehicle.
+        director: the signer.
+        images: of the job's campaign.
+        version: the next one of this vehicle. The primary key refuses one that is used twice.
+        now: the time.
 
     Raises:
         NotReady: the campaign is encrypted, and an image is not encrypted for its ECU yet.
     """
-    campaign = session.get_one(CampaignRow, job.campaign_id)
-    # The caller has locked the vehicle, and the primary key refuses a version that is used twice.
-    newest = session.scalar(select(func.max(ManifestRow.version)).where(ManifestRow.vin == job.vin)) or 0
+    campaign = images.campaign
     signed = director.sign(
-        version=newest + 1,
+        version=version,
         expires_at=now + (campaign.manifest_lifetime_s or DEFAULT_LIFETIME_S),
         custom=ManifestCustom(
             vin=job.vin,
@@ -96,15 +148,12 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             texts={language: DriverTexts(**each) for language, each in json.loads(campaign.texts).items()},
             conditions_limit_s=campaign.conditions_limit_s or DEFAULT_LIMIT_S,
             driver=DriverRules.model_validate_json(campaign.driver_rules),
-            vehicle=_vehicle_after(vehicle, ecu_images.load_offers(session, job.campaign_id)),
+            vehicle=_vehicle_after(vehicle, images.offers),
         ),
-        targets=[
-            _target(session, target, campaign)
-            for target in ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
-        ],
+        targets=[_target(session, target, campaign) for target in images.of_vehicle(vehicle)],
     )
-    session.add(
-        ManifestRow(
+    session.execute(
+        insert(ManifestRow).values(
             vin=job.vin,
             version=signed.version,
             job_id=job.job_id,
@@ -115,7 +164,6 @@ def sign(session: Session, job: JobRow, vehicle: VehicleFacts, director: Directo
             targets=signed.targets,
         )
     )
-    session.flush()
     return signed
 
 

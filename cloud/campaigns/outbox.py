@@ -19,7 +19,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -67,7 +67,12 @@ class _Message:
 
 def add_transition(session: Session, *, vin: str, job_id: str, state: JobState, reason: str, now: float) -> None:
     """Announce a transition of a job, in the transaction that writes it."""
-    _add(session, [_row(vin, "job", {"job_id": job_id, "state": state, "reason": reason}, now=now)])
+    add_messages(session, [transition_message(vin=vin, job_id=job_id, state=state, reason=reason, now=now)])
+
+
+def transition_message(*, vin: str, job_id: str, state: JobState, reason: str, now: float) -> dict[str, object]:
+    """Return the message about a transition, for ``add_messages``."""
+    return _row(vin, "job", {"job_id": job_id, "state": state, "reason": reason}, now=now)
 
 
 def add_wake_ups(
@@ -87,7 +92,7 @@ def add_wake_ups(
         if window_s > 0:
             fields["window_s"] = round(min(window_s, MAX_WINDOW_S), 1)
         rows.append(_row(vin, "update-available", fields, now=now))
-    _add(session, rows)
+    add_messages(session, rows)
 
 
 def add_missing_wake_ups(session: Session, *, messages_per_s: float, now: float) -> int:
@@ -182,7 +187,8 @@ def _row(vin: str, leaf: str, fields: dict[str, object], *, now: float) -> dict[
     }
 
 
-def _add(session: Session, rows: list[dict[str, object]]) -> None:
+def add_messages(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write messages in the transaction of their changes."""
     if rows:
         session.execute(insert(OutboxRow), rows)
 

@@ -16,7 +16,9 @@ import grpc
 from otabench.proto import ota_pb2
 from otabench.proto.audit_log import AuditError, AuditLog
 
-_READING: Final = frozenset({"CheckIn", "GetCampaign", "ListCampaigns", "WatchCampaign", "Check", "Watch", "List"})
+_READING: Final = frozenset(
+    {"CheckIn", "GetCampaign", "ListCampaigns", "ListJobs", "WatchCampaign", "Check", "Watch", "List"}
+)
 _BUSY_PAUSE_S: Final = 10.0
 _MAX_CALLERS: Final = 10_000
 _MAX_DETAIL_CHARACTERS: Final = 300

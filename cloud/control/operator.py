@@ -12,24 +12,20 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, jobs
+from otabench.cloud.campaigns import inventory, job_lists, jobs
 from otabench.cloud.campaigns.announcer import Announcer
+from otabench.cloud.campaigns.campaign_views import CampaignViews
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_registration
 from otabench.cloud.control.answering import Context, operator_call, reading_call
 from otabench.cloud.store.database import Database
-from otabench.cloud.store.schema import CampaignRow
 from otabench.proto import ota_pb2, ota_pb2_grpc
-from otabench.proto.job_states import from_wire, is_final
 
-_POLL_S: Final = 1.0
-"""How often a watcher looks for changes that other control planes have made."""
 _REST_FACTOR: Final = 9
-"""After reading a campaign for a second, a watcher rests for so many seconds: it takes a tenth of the time at most."""
+"""After sending a campaign for a second, its watchers rest for so many seconds."""
 _MAX_REST_S: Final = 10.0
 
 
@@ -49,6 +45,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
         self._publication = publication
         self._orchestrator = orchestrator
         self._announcer = announcer
+        self._views = CampaignViews(database, announcer)
         self._tls = tls
 
     async def RegisterVehicle(
@@ -72,18 +69,31 @@ class Operator(ota_pb2_grpc.OperatorServicer):
 
     async def GetCampaign(self, request: ota_pb2.GetCampaignRequest, context: Context) -> ota_pb2.Campaign:
         async with self._reading(context):
-            return await self._campaign(request.campaign_id)
+            return await self._database.read(
+                lambda session: jobs.campaign_message(session, request.campaign_id, with_jobs=not request.without_jobs)
+            )
 
     async def ListCampaigns(
         self, request: ota_pb2.ListCampaignsRequest, context: Context
     ) -> ota_pb2.ListCampaignsResponse:
-        def load_all(session: Session) -> list[ota_pb2.Campaign]:
-            order = (CampaignRow.created_at, CampaignRow.campaign_id)
-            ids = session.scalars(select(CampaignRow.campaign_id).order_by(*order)).all()
-            return [jobs.campaign_message(session, campaign_id) for campaign_id in ids]
-
         async with self._reading(context):
-            return ota_pb2.ListCampaignsResponse(campaigns=await self._database.run(load_all))
+            return await self._database.read(lambda session: job_lists.list_campaigns(session, request))
+
+    async def ListJobs(self, request: ota_pb2.ListJobsRequest, context: Context) -> ota_pb2.ListJobsResponse:
+        async with self._reading(context):
+            return await self._database.read(lambda session: job_lists.list_jobs(session, request))
+
+    async def AbandonJob(self, request: ota_pb2.AbandonJobRequest, context: Context) -> ota_pb2.Job:
+        def abandon(session: Session) -> tuple[ota_pb2.Job, jobs.Transition]:
+            job, transition = jobs.abandon(
+                session, request.campaign_id, request.vin, reason=request.reason, now=time.time()
+            )
+            return jobs.job_message(job, campaign_id=job.campaign_id), transition
+
+        async with self._call(context):
+            message, transition = await self._database.run(abandon)
+            self._announcer.job_moved(transition)
+            return message
 
     async def CancelCampaign(self, request: ota_pb2.CancelCampaignRequest, context: Context) -> ota_pb2.Campaign:
         async with self._call(context):
@@ -98,39 +108,17 @@ class Operator(ota_pb2_grpc.OperatorServicer):
     async def WatchCampaign(
         self, request: ota_pb2.GetCampaignRequest, context: Context
     ) -> AsyncIterator[ota_pb2.Campaign]:
-        async with self._reading(context):
-            with self._announcer.watching(request.campaign_id) as changed:
-                sent = None
-                while True:
-                    # Clear before reading, so that a change during the read wakes the watcher again.
-                    changed.clear()
-                    began = time.monotonic()
-                    mark, campaign = await self._database.run(
-                        lambda session: (
-                            jobs.change_mark(session, request.campaign_id),
-                            jobs.campaign_message(session, request.campaign_id),
-                        )
-                    )
-                    took_s = time.monotonic() - began
-                    if campaign != sent:
-                        yield campaign
-                        sent = campaign
-                    if all(is_final(from_wire(job.state)) for job in campaign.jobs):
-                        return
-                    # A large campaign takes long to read. Its watchers must not keep the database from the vehicles.
-                    await asyncio.sleep(min(took_s * _REST_FACTOR, _MAX_REST_S))
-                    await self._wait_for_change(request.campaign_id, mark, changed)
-
-    async def _wait_for_change(self, campaign_id: str, mark: tuple[object, ...], changed: asyncio.Event) -> None:
-        """Wait until a job of the campaign changes, by this control plane or by another one on the same database."""
-        while True:
-            try:
-                async with asyncio.timeout(_POLL_S):
-                    await changed.wait()
-                return
-            except TimeoutError:
-                if await self._database.run(lambda session: jobs.change_mark(session, campaign_id)) != mark:
+        async with self._reading(context), self._views.watching(request.campaign_id) as watcher:
+            message = watcher.whole()
+            while True:
+                began = time.monotonic()
+                yield message
+                # Sending a large campaign takes long. All its watchers together take a tenth of the time at most.
+                rest_s = (time.monotonic() - began) * _REST_FACTOR * watcher.share
+                await asyncio.sleep(min(rest_s, _MAX_REST_S))
+                if not await watcher.wait():
                     return
+                message = watcher.changes() if request.changes_only else watcher.whole()
 
     def _reading(self, context: Context) -> AbstractAsyncContextManager[None]:
         return reading_call(context, tls=self._tls)

@@ -18,7 +18,9 @@ from sqlalchemy.orm import Session
 from otabench.cloud.campaigns import check_in, inventory, jobs, manifests, outbox, status_update
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
+from otabench.cloud.campaigns.check_in_reader import CheckInReader
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
+from otabench.cloud.campaigns.progress import ProgressWriter
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.control.answering import Context, vehicle_call
@@ -51,6 +53,8 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         tls: bool,
     ) -> None:
         self._database = database
+        self._check_ins = CheckInReader(database, director)
+        self._progress = ProgressWriter(database)
         self._manifest_maker = manifest_maker
         self._announcer = announcer
         self._director = director
@@ -113,17 +117,21 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 inventory.check_count(session, request.vin, ecus=len(request.ecus), progress=len(request.progress))
                 return status_update.apply(session, request, reported=reported, now=time.time())
 
-            outcome = await self._database.run(apply)
+            outcome = await self._progress.apply(request, reported=reported)
+            if outcome is None:
+                outcome = await self._database.run(apply)
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
             else:
-                self._announcer.campaign_changed(outcome.campaign_id)
+                self._announcer.campaign_changed(outcome.campaign_id, job_id=request.job_id)
             return ota_pb2.UpdateStatusResponse(state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested)
 
     def _call(self, context: Context, vin: str) -> AbstractAsyncContextManager[None]:
         return vehicle_call(context, vin, tls=self._tls)
 
     async def _judge(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome:
+        if (outcome := await self._check_ins.judge(request)) is not None:
+            return outcome
         is_signed_now = self._director.has_signed_with_present_keys
         return await self._database.run(
             lambda session: check_in.judge(session, request, is_signed_now=is_signed_now, now=time.time())

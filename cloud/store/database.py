@@ -10,6 +10,7 @@
 * PostgreSQL: several workers and several processes. A transaction locks the vehicles that it judges (``campaigns.jobs.lock_vehicles``), and
   constraints of ``schema`` hold the rest.
 * A transaction that fails because of a concurrent one is run again, so ``work`` must have no effects outside of the database.
+* ``read`` is for calls that only read. It has a worker of its own, so a long transaction that writes does not delay it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ Result = TypeVar("Result")
 _BUSY_TIMEOUT_S: Final = 5.0
 _SERVER_WORKERS: Final = 4
 """Transactions of one process that a database server runs at the same time. SQLite runs one."""
+_READERS: Final = 2
+"""Reading transactions that run at the same time on a database server. SQLite runs one."""
+_READS_ONLY: Final = "otabench_reads_only"
+"""The execution option of connections that only read."""
 _CONNECT_TIMEOUT_S: Final = 5
 _ATTEMPTS: Final = 2
 # SQLSTATE classes of PostgreSQL: serialization_failure and deadlock_detected.
@@ -61,11 +66,13 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        workers = 1 if engine.dialect.name == "sqlite" else _SERVER_WORKERS
+        is_sqlite = engine.dialect.name == "sqlite"
         # With expire_on_commit rows could not be read after the commit, in the event loop's thread.
         self._sessions = sessionmaker(engine, expire_on_commit=False)
         event.listen(self._sessions, "loaded_as_persistent", _hold)
-        self._worker = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="database")
+        self._worker = ThreadPoolExecutor(1 if is_sqlite else _SERVER_WORKERS, thread_name_prefix="database")
+        self._readings = sessionmaker(engine.execution_options(**{_READS_ONLY: True}))
+        self._reader = ThreadPoolExecutor(1 if is_sqlite else _READERS, thread_name_prefix="database-read")
 
     async def run(self, work: Callable[[Session], Result]) -> Result:
         """Run ``work`` in a worker thread, inside one transaction. An exception from ``work`` rolls the transaction back.
@@ -76,6 +83,22 @@ class Database:
             NotReady: the database does not answer, or cannot be used.
         """
         return await asyncio.get_running_loop().run_in_executor(self._worker, self.run_now, work)
+
+    async def read(self, work: Callable[[Session], Result]) -> Result:
+        """Run ``work``, which only reads, in a reader thread. It sees everything that was committed before the call.
+
+        Raises:
+            InvalidRequest: a value cannot be compared with what is stored.
+            NotReady: the database does not answer, or cannot be used.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._reader, self._read_now, work)
+
+    def _read_now(self, work: Callable[[Session], Result]) -> Result:
+        try:
+            with self._readings() as session:
+                return work(session)
+        except (DBAPIError, PoolTimeout) as error:
+            raise _refusal(error) from error
 
     def run_now(self, work: Callable[[Session], Result]) -> Result:
         """Do the same as ``run``, but in the calling thread."""
@@ -103,6 +126,7 @@ class Database:
 
     def close(self) -> None:
         """End the workers and close all connections."""
+        self._reader.shutdown(wait=True)
         self._worker.shutdown(wait=True)
         self._engine.dispose()
 
@@ -145,7 +169,8 @@ def _make_engine(url: URL, display_url: str) -> Engine:
             return engine
         connect = {"connect_timeout": _CONNECT_TIMEOUT_S} if url.get_backend_name() == "postgresql" else {}
         # Ping before use, because a server closes connections when it restarts.
-        return create_engine(url, pool_pre_ping=True, pool_size=_SERVER_WORKERS, max_overflow=1, connect_args=connect)
+        workers = _SERVER_WORKERS + _READERS
+        return create_engine(url, pool_pre_ping=True, pool_size=workers, max_overflow=1, connect_args=connect)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartError(f"database_url {display_url}: {error}") from error
     except ImportError as error:
@@ -201,8 +226,9 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # With a plain BEGIN two processes could both read, and then wait for each other to write.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # With a plain BEGIN two processes could both read, and then wait for each other to write. One that only reads waits for nobody.
+    reads_only = connection.get_execution_options().get(_READS_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
 def _refusal(error: DBAPIError | PoolTimeout) -> InvalidRequest | Conflict | NotReady:

@@ -99,4 +99,9 @@ def _to_9(operations: Operations) -> None:
     operations.add_column("campaigns", sa.Column("driver_rules", sa.Text, nullable=False, server_default="{}"))
 
 
-_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9}
+def _to_10(operations: Operations) -> None:
+    """Add the vehicles that a campaign left out."""
+    operations.add_column("campaigns", sa.Column("excluded", sa.Text, nullable=False, server_default="[]"))
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9, 10: _to_10}

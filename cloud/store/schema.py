@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -140,6 +140,8 @@ class CampaignRow(Base):
     """The caller's id of the request (idempotency key); None if it gave none."""
     request_sha256: Mapped[str] = mapped_column(_SHA256, default="")
     """The digest of the whole request, by which a repetition is told from another request with the same id."""
+    excluded: Mapped[str] = mapped_column(Text, default="[]")
+    """JSON: pairs of VIN and reason, of the vehicles that the campaign left out."""
 
 
 class CampaignImageRow(Base):

@@ -109,6 +109,11 @@ class Director:
             patches={t.custom.hardware_id: t.custom.patch.length for t in targets if t.custom.patch is not None},
         )
 
+    @property
+    def root_version(self) -> int:
+        """The version of the Root whose keys sign now."""
+        return self._keys.current().root.signed.version
+
     def has_signed_with_present_keys(self, files: Mapping[str, bytes]) -> bool:
         """Return whether the present keys have signed a manifest's files (by role)."""
         keys = self._keys.current()

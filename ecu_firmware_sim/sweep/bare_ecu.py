@@ -61,7 +61,7 @@ class Update:
         layout: the layout of its flash.
         old, new: the images.
         transfers: for each available kind, the bytes that are transferred to make ``new`` of ``old``.
-        targets: what the metadata window receives: Targets that name ``new`` for this ECU, with or without Roots before them.
+        targets: the Director's Targets that name ``new`` for this ECU.
     """
 
     config: EcuConfig

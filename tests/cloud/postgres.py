@@ -19,15 +19,17 @@ from otabench.bench.pytest_plugin.capabilities import find_postgresql
 from tests.waiting import eventually
 
 _START_S = 30.0
-# Tests are not afraid of a power cut. The rest keeps the server small.
-_SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "listen_addresses=", "max_connections=60")
+# Tests are not afraid of a power cut.
+_CARELESS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")
+_SETTINGS = ("listen_addresses=", "max_connections=60")
 _numbers = itertools.count(1)
 
 
 class PostgreSQL:
-    """One server. ``stop`` and ``start`` keep its data."""
+    """One server. ``stop`` and ``start`` keep its data. ``durable``: with PostgreSQL's own defaults, for measurements."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._settings = _SETTINGS if durable else (*_CARELESS, *_SETTINGS)
         programs = find_postgresql()
         assert programs is not None, "the capability was checked before"
         self._programs = programs
@@ -52,7 +54,7 @@ class PostgreSQL:
         assert made.returncode == 0, f"initdb ended with {made.returncode}: {made.stderr}"
 
     def start(self) -> None:
-        settings = [word for each in _SETTINGS for word in ("-c", each)]
+        settings = [word for each in self._settings for word in ("-c", each)]
         self._server = subprocess.Popen(
             [*self._as_user, self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
             stdout=subprocess.DEVNULL,

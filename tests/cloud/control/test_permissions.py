@@ -25,6 +25,8 @@ OPERATOR_CALLS = [
     ("CreateCampaign", ota_pb2.CreateCampaignRequest()),
     ("GetCampaign", ota_pb2.GetCampaignRequest(campaign_id="x")),
     ("ListCampaigns", ota_pb2.ListCampaignsRequest()),
+    ("ListJobs", ota_pb2.ListJobsRequest()),
+    ("AbandonJob", ota_pb2.AbandonJobRequest(campaign_id="x", vin="X")),
     ("CancelCampaign", ota_pb2.CancelCampaignRequest(campaign_id="x")),
 ]
 
@@ -52,7 +54,7 @@ def test_a_vehicle_cannot_operate(shared_cloud: Cloud, vehicle: Vehicle, method:
 @pytest.mark.parametrize(("method", "request_"), OPERATOR_CALLS, ids=[name for name, _ in OPERATOR_CALLS])
 def test_a_viewer_reads_and_changes_nothing(shared_cloud: Cloud, method: str, request_: Any) -> None:
     call = getattr(shared_cloud.peer("viewer").operator, method)
-    if method == "ListCampaigns":
+    if method in ("ListCampaigns", "ListJobs"):
         call(request_, timeout=CALL_S)
         return
     with pytest.raises(grpc.RpcError) as caught:
