@@ -189,6 +189,20 @@ class GetManifestResponse(_message.Message):
     image_metadata: _containers.ScalarMap[str, bytes]
     def __init__(self, metadata: _Optional[_Mapping[str, bytes]] = ..., artifact_base_url: _Optional[str] = ..., image_metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
+class AttestTimeRequest(_message.Message):
+    __slots__ = ("vin", "nonce")
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    nonce: bytes
+    def __init__(self, vin: _Optional[str] = ..., nonce: _Optional[bytes] = ...) -> None: ...
+
+class AttestTimeResponse(_message.Message):
+    __slots__ = ("attestation",)
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
+    attestation: bytes
+    def __init__(self, attestation: _Optional[bytes] = ...) -> None: ...
+
 class PublishImagesRequest(_message.Message):
     __slots__ = ("metadata",)
     class MetadataEntry(_message.Message):

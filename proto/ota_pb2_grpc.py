@@ -49,6 +49,11 @@ class ControlPlaneStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.FromString,
                 _registered_method=True)
+        self.AttestTime = channel.unary_unary(
+                '/ota.v1.ControlPlane/AttestTime',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.AttestTimeRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.AttestTimeResponse.FromString,
+                _registered_method=True)
 
 
 class ControlPlaneServicer:
@@ -75,6 +80,13 @@ class ControlPlaneServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AttestTime(self, request, context):
+        """Returns the time, signed together with the caller's nonce (proto/time_attestation.py).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_ControlPlaneServicer_to_server(servicer, server):
                     servicer.UpdateStatus,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.SerializeToString,
+            ),
+            'AttestTime': grpc.unary_unary_rpc_method_handler(
+                    servicer.AttestTime,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.AttestTimeRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.AttestTimeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class ControlPlane:
             '/ota.v1.ControlPlane/UpdateStatus',
             otabench_dot_proto_dot_ota__pb2.UpdateStatusRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.UpdateStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttestTime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.ControlPlane/AttestTime',
+            otabench_dot_proto_dot_ota__pb2.AttestTimeRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.AttestTimeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,6 +10,7 @@ in its partial verification.
   ECU's own order (``proto.version_order``), and it has neither patch nor encryption nor dependencies.
 * In an encrypted campaign ``encryption`` describes the files to download. Length and digest of image and patch remain those of the plain
   files, so the ECU's checks stay the same.
+* The Director's Root has ``custom``, too: the keys that attest the time (``RootCustom``).
 * ``vehicle`` states which version every ECU of the vehicle runs after the update, by image number. An ECU judges its image's dependencies
   by it, because it trusts only signed statements about other ECUs.
 
@@ -18,7 +19,7 @@ Unknown fields are ignored, because TUF permits a later version to add fields.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -31,6 +32,7 @@ from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
 from otabench.proto.program_format import MAX_ADDRESS, ProgramFormat
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
+MAX_TIME_KEYS: Final = 8
 MAX_SEGMENTS: Final = 256
 """Of one program file: the Targets must fit an ECU's metadata window (64 KiB)."""
 FORMATS_WITHOUT_ADDRESSES: Final = frozenset({ProgramFormat.RAW, ProgramFormat.MCUBOOT})
@@ -51,6 +53,34 @@ VersionText = Annotated[str, AfterValidator(_version)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TimeKeys(_Model):
+    """Who attests the time (``proto.time_attestation``): Ed25519 public keys, and how many of them must sign."""
+
+    keys: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(min_length=1, max_length=MAX_TIME_KEYS)
+    threshold: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> TimeKeys:
+        if len(set(self.keys)) != len(self.keys) or self.threshold > len(self.keys):
+            raise ValueError("time keys: one occurs twice, or the threshold is higher than their number")
+        return self
+
+
+class RootCustom(_Model):
+    """The extra member ``custom`` of the Director's Root."""
+
+    time: TimeKeys | None = None
+
+
+def time_keys_of(root_fields: Mapping[str, object]) -> TimeKeys | None:
+    """Return the time keys of a verified Root, from its fields that TUF does not define. None: this Director does not attest the time.
+
+    Raises:
+        ValueError: the member is not well-formed.
+    """
+    return RootCustom.model_validate(root_fields.get(MANIFEST_CUSTOM_KEY, {})).time
 
 
 class EncryptionCustom(_Model):

@@ -14,7 +14,6 @@ The order of the steps is chosen so that a cut at any point leaves folders that 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,13 +32,14 @@ from otabench.bench.keys.folders import (
     ROLES,
     Folders,
     RepositoryName,
+    held_keys,
     key_files,
     next_key,
     read_roots,
     read_signer,
     write_new,
 )
-from otabench.bench.keys.roots import Replacement, sign_root, successor
+from otabench.bench.keys.roots import TIME, Replacement, key_id, keyids_of, sign_root, successor
 
 ROOT_LIFETIME: Final = timedelta(days=365)
 ALL_ONLINE: Final = "online"
@@ -66,7 +66,7 @@ class NewRoot:
 
 def role_names() -> list[str]:
     """Return every role as it is typed."""
-    return [ALL_ONLINE, *(f"{repository}/{role}" for repository in RepositoryName for role in ROLES)]
+    return [ALL_ONLINE, *(f"{repository}/{role}" for repository, roles in ROLES.items() for role in roles)]
 
 
 def parse_roles(names: Iterable[str]) -> dict[RepositoryName, list[str]]:
@@ -101,7 +101,7 @@ def rotate(folders: Folders, roles: Roles, *, now: datetime | None = None) -> li
         made = []
         for repository, names in roles.items():
             newest = _prepare(folders, repository)
-            listed = {role: list(newest.roles[role].keyids) for role in names}
+            listed = {role: keyids_of(newest, role) for role in names}
             made.append(_replace(folders, repository, newest, listed, now=now))
         return made
 
@@ -120,7 +120,7 @@ def revoke(folders: Folders, keyid: str, *, now: datetime | None = None) -> list
     """
     with folders.locked():
         newest = {repository: _prepare(folders, repository) for repository in RepositoryName}
-        found = {each for root in newest.values() for each in root.keys if each.startswith(keyid)}
+        found = {each for root in newest.values() for each in _every_keyid(root) if each.startswith(keyid)}
         if len(keyid) < _MIN_KEYID_PREFIX or len(found) != 1:
             raise WrongUsage(
                 f"{keyid}: {len(found)} keys of the newest Roots begin so; give at least {_MIN_KEYID_PREFIX} characters of a key id "
@@ -128,7 +128,7 @@ def revoke(folders: Folders, keyid: str, *, now: datetime | None = None) -> list
             )
         made = []
         for repository, root in newest.items():
-            listed = {role: [*(found & set(root.roles[role].keyids))] for role in ROLES}
+            listed = {role: [*(found & set(keyids_of(root, role)))] for role in ROLES[repository]}
             listed = {role: keyids for role, keyids in listed.items() if keyids}
             if listed:
                 made.append(_replace(folders, repository, root, listed, now=now))
@@ -152,10 +152,10 @@ def _publish(folders: Folders, repository: RepositoryName, newest: Root) -> None
             write_new(target / name, content, private=False)
         elif (target / name).read_bytes() != content:
             raise KeysError(f"{target / name} is not the Root of {source}; use the folders of one fleet together")
-    listed = set(newest.keys)
+    listed = _every_keyid(newest)
     for folder in {source, target}:
         for path in folder.glob(f"*{NEXT_KEY}"):
-            if read_signer(path).public_key.keyid in listed:
+            if key_id(read_signer(path).public_key, path.name.removesuffix(NEXT_KEY)) in listed:
                 path.replace(folder / (path.name.removesuffix(NEXT_KEY) + ".pem"))
             else:
                 # Its Root was never made.
@@ -208,15 +208,16 @@ def _root_signers(folder: Path) -> list[CryptoSigner]:
 
 
 def _files_to_replace(folder: Path, role: str, newest: Root, keyids: Sequence[str]) -> list[Path]:
-    """Return a file for each of the keys: the one that holds it, or the name of one that is lost."""
-    holds: dict[str, Path] = {}
-    for path in key_files(folder, role):
-        # A damaged file counts as a lost one.
-        with contextlib.suppress(KeysError):
-            holds[read_signer(path).public_key.keyid] = path
+    """Return a file for each of the keys: the one that holds it, or the name of one that is lost. A role without a key gets one."""
+    # A damaged file counts as a lost one.
+    held, _ = held_keys(folder, role)
     names = (
         [f"{role}.pem"] if role != Root.type else [f"{role}-{number}.pem" for number in range(1, 1 + _MAX_ROOT_KEYS)]
     )
-    in_use = {holds[keyid] for keyid in newest.roles[role].keyids if keyid in holds}
+    in_use = {held[keyid] for keyid in keyids_of(newest, role) if keyid in held}
     free = iter([folder / name for name in names if folder / name not in in_use])
-    return [holds.get(keyid) or next(free) for keyid in keyids]
+    return [held.get(keyid) or next(free) for keyid in keyids or [""]]
+
+
+def _every_keyid(root: Root) -> set[str]:
+    return {*root.keys, *keyids_of(root, TIME)}

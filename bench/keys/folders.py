@@ -24,6 +24,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its public names
 
 from otabench.bench.errors import KeysError
+from otabench.bench.keys.roots import TIME, key_id
 from otabench.proto import private_files
 
 NEXT_KEY: Final = ".next.pem"
@@ -40,9 +41,10 @@ class RepositoryName(StrEnum):
     IMAGE = "image_repository"
 
 
-ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+_TUF_ROLES: Final = ("root", "targets", "snapshot", "timestamp")
+ROLES: Final = {RepositoryName.DIRECTOR: (*_TUF_ROLES, TIME), RepositoryName.IMAGE: _TUF_ROLES}
 ONLINE_ROLES: Final = {
-    RepositoryName.DIRECTOR: ("targets", "snapshot", "timestamp"),
+    RepositoryName.DIRECTOR: ("targets", "snapshot", "timestamp", TIME),
     RepositoryName.IMAGE: ("snapshot", "timestamp"),
 }
 
@@ -133,6 +135,18 @@ def key_files(folder: Path, role: str) -> list[Path]:
     """Return the key files of a role that are there: ``ROLE.pem``, or ``ROLE-N.pem``. Keys of an unfinished rotation are left out."""
     found = [*folder.glob(f"{role}.pem"), *folder.glob(f"{role}-*.pem")]
     return sorted(path for path in found if not path.name.endswith(NEXT_KEY))
+
+
+def held_keys(folder: Path, role: str) -> tuple[dict[str, Path], list[KeysError]]:
+    """Return the key files of a role by the ids of their keys, and what is wrong with files that cannot be used."""
+    held: dict[str, Path] = {}
+    problems: list[KeysError] = []
+    for path in key_files(folder, role):
+        try:
+            held[key_id(read_signer(path).public_key, role)] = path
+        except KeysError as error:
+            problems.append(error)
+    return held, problems
 
 
 def next_key(path: Path) -> Path:

@@ -13,7 +13,8 @@ from cryptography import x509
 
 from otabench.bench.errors import KeysError
 from otabench.bench.finding import Finding, fail, warn
-from otabench.bench.keys.folders import ONLINE_ROLES, ROLES, Folders, RepositoryName, key_files, read_roots, read_signer
+from otabench.bench.keys.folders import ONLINE_ROLES, ROLES, Folders, RepositoryName, held_keys, read_roots
+from otabench.bench.keys.roots import keyids_of, threshold_of
 
 WARN_BEFORE: Final = timedelta(days=30)
 
@@ -88,30 +89,22 @@ def read_status(folders: Folders, *, now: datetime) -> Status:
         renewal = f"`otabench keys rotate {repository}/root`"
         expires = newest.expires.replace(tzinfo=UTC)
         expiries.append(Expiry(f"{repository}/{newest.version}.root.json", expires, renewal))
-        for role in ROLES:
-            entry = newest.roles[role]
+        for role in ROLES[repository]:
+            keyids = keyids_of(newest, role)
+            if not keyids:  # a Director that does not attest the time
+                continue
             folder = folders.of_role(repository, role)
-            held = {} if folder is None else _held(folder, role, findings)
-            keys = tuple(KeyStatus(keyid, held.get(keyid, "")) for keyid in entry.keyids)
+            held, problems = ({}, []) if folder is None else held_keys(folder, role)
+            findings += [fail(f"{repository}/{role}", str(problem)) for problem in problems]
+            keys = tuple(KeyStatus(keyid, str(held.get(keyid, ""))) for keyid in keyids)
             kept = "online" if role in ONLINE_ROLES[repository] else "offline"
-            roles.append(RoleStatus(f"{repository}/{role}", kept, entry.threshold, keys))
+            roles.append(RoleStatus(f"{repository}/{role}", kept, threshold_of(newest, role), keys))
             if folder is not None:
                 findings += _missing(roles[-1])
     expiries += _signed_offline(folders)
     expiries += _certificates(folders.online / "tls")
     findings += [finding for each in expiries if (finding := _ends_soon(each, now=now))]
     return Status(roots, tuple(roles), tuple(sorted(expiries, key=lambda each: each.expires)), tuple(findings))
-
-
-def _held(folder: Path, role: str, findings: list[Finding]) -> dict[str, str]:
-    """Return the files of the role's keys by key id. What cannot be read becomes a finding."""
-    held = {}
-    for path in key_files(folder, role):
-        try:
-            held[read_signer(path).public_key.keyid] = str(path)
-        except KeysError as error:
-            findings.append(fail(path.name, str(error)))
-    return held
 
 
 def _missing(role: RoleStatus) -> list[Finding]:

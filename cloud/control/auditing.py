@@ -17,7 +17,7 @@ from otabench.proto import ota_pb2
 from otabench.proto.audit_log import AuditError, AuditLog
 
 _READING: Final = frozenset(
-    {"CheckIn", "GetCampaign", "ListCampaigns", "ListJobs", "WatchCampaign", "Check", "Watch", "List"}
+    {"CheckIn", "AttestTime", "GetCampaign", "ListCampaigns", "ListJobs", "WatchCampaign", "Check", "Watch", "List"}
 )
 _BUSY_PAUSE_S: Final = 10.0
 _MAX_CALLERS: Final = 10_000

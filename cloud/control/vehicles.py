@@ -102,6 +102,16 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 artifact_base_url=self._artifact_base_url,
             )
 
+    async def AttestTime(self, request: ota_pb2.AttestTimeRequest, context: Context) -> ota_pb2.AttestTimeResponse:
+        async with self._call(context, request.vin):
+            try:
+                attestation = self._director.attest_time(request.nonce, now=time.time())
+            except ValueError as error:
+                raise InvalidRequest(f"nonce: {error}") from error
+            if attestation is None:
+                raise NotAllowed("this cloud's Root lists no time key: `otabench keys rotate director/time` makes one")
+            return ota_pb2.AttestTimeResponse(attestation=attestation)
+
     async def UpdateStatus(
         self, request: ota_pb2.UpdateStatusRequest, context: Context
     ) -> ota_pb2.UpdateStatusResponse:

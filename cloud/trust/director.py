@@ -30,6 +30,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
 from tuf.api.serialization.json import JSONSerializer
 
 from otabench.cloud.trust.keys import DirectorKeys
+from otabench.proto import time_attestation
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
 
@@ -113,6 +114,11 @@ class Director:
     def root_version(self) -> int:
         """The version of the Root whose keys sign now."""
         return self._keys.current().root.signed.version
+
+    def attest_time(self, nonce: bytes, *, now: float) -> bytes | None:
+        """Return the time, signed together with a nonce. None: the Root lists no key for that. Raises ValueError."""
+        key = self._keys.current().time
+        return None if key is None else time_attestation.attest(time_s=int(now), nonce=nonce, keys=[key])
 
     def has_signed_with_present_keys(self, files: Mapping[str, bytes]) -> bool:
         """Return whether the present keys have signed a manifest's files (by role)."""

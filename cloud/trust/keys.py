@@ -26,6 +26,7 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from securesystemslib.exceptions import Error as SecuresystemslibError
 from securesystemslib.signer import CryptoSigner, Signer  # type: ignore[attr-defined]  # its public names
 from tuf.api.exceptions import RepositoryError
@@ -39,6 +40,7 @@ from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto import private_files
 from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EVENTS_NAME
+from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, RootCustom, TimeKeys, time_keys_of
 
 ROOT_LIFETIME: Final = timedelta(days=365)
 ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
@@ -60,6 +62,8 @@ class DirectorKeys:
     root_files: Mapping[str, bytes]
     """``N.root.json`` for N > 1."""
     signers: Mapping[str, Signer]
+    time: Ed25519PrivateKey | None = None
+    """Attests the time. None: the newest Root lists no key for that."""
 
     @property
     def root(self) -> Metadata[Root]:
@@ -150,7 +154,32 @@ def load_director_keys(keys_dir: Path) -> DirectorKeys:
         roots=roots,
         root_files=files,
         signers={role: load_signer(folder / f"{role}.pem", role, newest) for role in ONLINE_ROLES},
+        time=_load_time_key(folder, newest),
     )
+
+
+def _load_time_key(folder: Path, newest: Root) -> Ed25519PrivateKey | None:
+    try:
+        listed = time_keys_of(newest.unrecognized_fields)
+    except ValueError as error:
+        raise StartError(
+            f"keys: the newest Root in {folder} has time keys that are not well-formed: {error}"
+        ) from error
+    if listed is None:
+        return None
+    for path in (folder / "time.pem", folder / f"time{NEXT_KEY}"):
+        if path.exists():
+            key = _read_private_key(path)
+            if isinstance(key, Ed25519PrivateKey) and raw_public(key) in listed.keys:
+                return key
+    raise StartError(
+        f"keys: {folder / 'time.pem'} is missing, or not the time key of the newest Root: use the keys of one folder together"
+    )
+
+
+def raw_public(key: Ed25519PrivateKey) -> str:
+    """Return the public half as 64 hexadecimal digits, as a Root lists time keys."""
+    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
 
 
 def load_roots(folder: Path) -> tuple[tuple[Metadata[Root], ...], dict[str, bytes]]:
@@ -205,11 +234,18 @@ def load_signer(path: Path, role: str, root: Root) -> Signer:
 
 def _read_signer(path: Path) -> Signer:
     try:
+        return CryptoSigner(_read_private_key(path))
+    except SecuresystemslibError as error:
+        raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
+
+
+def _read_private_key(path: Path) -> PrivateKeyTypes:
+    try:
         private_files.require_private(path)
-        return CryptoSigner(serialization.load_pem_private_key(_read(path), password=None))
+        return serialization.load_pem_private_key(_read(path), password=None)
     except private_files.PrivateFileError as error:
         raise StartError(f"keys: {error}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, SecuresystemslibError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StartError(f"keys: {path} is not an unencrypted private key: {error}") from error
 
 
@@ -236,7 +272,7 @@ def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> N
     for folder in {online, offline}:
         for name in ("director", "image_repository", "image", "tls"):
             (folder / name).mkdir(mode=0o700)
-    _make_repository_keys(online / "director", offline / "director", online_roles=ONLINE_ROLES)
+    _make_repository_keys(online / "director", offline / "director", online_roles=ONLINE_ROLES, attests_time=True)
     _make_repository_keys(
         online / "image_repository", offline / "image_repository", online_roles=("snapshot", "timestamp")
     )
@@ -247,7 +283,9 @@ def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> N
         _make_ecu_keys(online / "ecu", ecu)
 
 
-def _make_repository_keys(online: Path, offline: Path, *, online_roles: tuple[str, ...]) -> None:
+def _make_repository_keys(
+    online: Path, offline: Path, *, online_roles: tuple[str, ...], attests_time: bool = False
+) -> None:
     """Make the keys of a repository and its first Root, which both folders hold."""
     expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
     # Without consistent snapshots file names do not contain versions. They need not: GetManifest delivers the files of a manifest together.
@@ -261,6 +299,12 @@ def _make_repository_keys(online: Path, offline: Path, *, online_roles: tuple[st
             signers[name] = CryptoSigner(key)
             root.add_key(signers[name].public_key, role)
             _write((online if role in online_roles else offline) / f"{name}.pem", _private_pem(key), _PRIVATE)
+    if attests_time:
+        time_key = Ed25519PrivateKey.generate()
+        _write(online / "time.pem", _private_pem(time_key), _PRIVATE)
+        custom = RootCustom(time=TimeKeys(keys=(raw_public(time_key),)))
+        # Uptane's time server has no role in TUF. python-tuf signs and verifies members that it does not define like the others.
+        root.unrecognized_fields[MANIFEST_CUSTOM_KEY] = custom.model_dump(mode="json")
     root.roles["root"].threshold = ROOT_THRESHOLD
     for name in ROOT_KEYS[:ROOT_THRESHOLD]:
         metadata.sign(signers[name], append=True)

@@ -17,9 +17,10 @@ from otabench.bench.firmware.image_repository import ListedImage, OfflineReposit
 from otabench.bench.gateway.trust.repository import Repository, files_of
 from otabench.bench.keys import ceremony
 from otabench.bench.keys.folders import Folders, RepositoryName, key_files, read_roots, read_signer
+from otabench.bench.keys.roots import TIME, keyids_of
 from otabench.bench.keys.status import Status, read_status
 from otabench.cloud.trust.image_metadata import load_image_repository_keys
-from otabench.cloud.trust.keys import init_keys, load_director_keys
+from otabench.cloud.trust.keys import init_keys, load_director_keys, raw_public
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DIRECTOR, IMAGE = RepositoryName.DIRECTOR, RepositoryName.IMAGE
@@ -176,6 +177,38 @@ def test_folders_of_two_fleets_are_not_mixed(folders: Folders, tmp_path: Path) -
     mixed = Folders(offline=folders.offline, online=tmp_path / "other")
     with pytest.raises(KeysError, match="use the folders of one fleet together"):
         ceremony.rotate(mixed, ceremony.parse_roles(["director/timestamp"]))
+
+
+@pytest.mark.parametrize("way", ["rotate", "revoke"])
+def test_the_time_key_is_replaced_in_the_directors_root(folders: Folders, way: str) -> None:
+    (before,) = keyids_of(newest(folders, DIRECTOR), TIME)
+    if way == "rotate":
+        ceremony.rotate(folders, ceremony.parse_roles(["director/time"]))
+    else:
+        ceremony.revoke(folders, before[:8])
+    (after,) = keyids_of(newest(folders, DIRECTOR), TIME)
+    assert after != before
+    key = load_director_keys(folders.online).time
+    assert key is not None and raw_public(key) == after
+
+
+def test_a_director_of_before_there_was_a_time_key_gets_one(folders: Folders) -> None:
+    assert folders.offline is not None
+    root = Metadata[Root].from_file(str(folders.online / "director/root.json"))
+    del root.signed.unrecognized_fields["custom"]
+    root.signatures.clear()
+    for number in (1, 2):
+        root.sign(read_signer(folders.offline / f"director/root-{number}.pem"), append=True)
+    for folder in (folders.online, folders.offline):
+        root.to_file(str(folder / "director/root.json"))
+    (folders.online / "director/time.pem").unlink()
+    assert load_director_keys(folders.online).time is None
+    assert "director/time" not in {role.role for role in status_of(folders).roles}
+
+    ceremony.rotate(folders, ceremony.parse_roles(["director/time"]))
+
+    assert load_director_keys(folders.online).time is not None
+    assert status_of(folders).findings == ()
 
 
 def test_a_foreign_key_in_the_place_of_a_lost_one_is_replaced(folders: Folders) -> None:

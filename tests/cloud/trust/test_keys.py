@@ -38,6 +38,7 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
             for repository in ("director", "image_repository")
             for name in ("root-1", "root-2", "root-3", "targets", "snapshot", "timestamp")
         ),
+        "director/time.pem",
         "director/root.json",
         "image_repository/root.json",
         "image/signing.pem",
