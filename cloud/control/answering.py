@@ -1,4 +1,6 @@
-"""Authenticate the caller of a gRPC call, and turn refusals into gRPC statuses. Both services use this module.
+"""Authenticate the caller of a gRPC call, and turn refusals into gRPC statuses.
+
+The services ControlPlane (for vehicles) and Operator use this module.
 
 ``RequestError.code`` is the name of the status. The error's message becomes its detail, in one line. Any other exception is a fault of
 the cloud: it is logged, and its text stays here, because it may contain SQL or paths.
@@ -64,9 +66,8 @@ async def refusals_as_status(
 ) -> AsyncIterator[None]:
     """End the call with a status if the block raises RequestError, and log the refusal in one line.
 
-    ``on_refusal`` is called with status and reason before the caller has the answer, so that a crash does not lose it.
-
-    The trailing metadata has the pause after which a caller that called too often may call again (gRFC A6: server pushback).
+    ``on_refusal`` (the audit log) is called with status and reason before the answer is sent, so that a crash in between does not lose
+    the record. For ``TooManyCalls`` the trailing metadata contains how long the caller must wait (gRFC A6: server pushback).
     """
     try:
         yield
@@ -78,6 +79,7 @@ async def refusals_as_status(
         on_refusal(code, detail)
         trailing: tuple[tuple[str, str], ...] = ()
         if isinstance(error, TooManyCalls):
+            # + 1: rounded up, or a caller that waits exactly this long is refused again.
             trailing = ((RETRY_PUSHBACK_KEY, str(int(error.retry_after_s * 1000) + 1)),)
         # abort raises.
         await context.abort(code, detail, trailing)
@@ -91,7 +93,9 @@ async def refusals_as_status(
 
 
 def peer_of(context: Context, *, tls: bool) -> Caller | None:
-    """Return the subject of the peer's certificate, or None without TLS.
+    """Return the caller that the peer's certificate names, or None without TLS.
+
+    None passes every ``require_…`` (``identity``): without TLS there is no identity to check, so anybody may call.
 
     Raises:
         NotPermitted: the certificate cannot be read.

@@ -1,12 +1,14 @@
-"""The image repository: the index of verified images, patches and encrypted files, with their paths.
+"""The index of the artifact store: verified images, patches and encrypted files, with their paths.
+
+Uptane's Image repository, with its signed metadata, is in ``cloud.trust``.
 
 Rules:
 
 * A path contains the file's SHA-256, so a file has the same path in every campaign.
 * A file that only encrypted campaigns use is in the private store, which the artifact server cannot read. The first plain campaign that
   uses the file makes it public. It has the same path in both stores.
-* A program file is listed once for each kind of ECU and version that it was given for, because it contains neither.
-* If several images have the same hardware id and version, the one stored last counts as the one that ECUs run.
+* A program file contains neither hardware id nor version. It has one row for each pair under which it was published.
+* If several images have the same hardware id and version, the latest one is assumed to be what ECUs run.
 * The bytes are in the artifact store. They are stored before a row here refers to them.
 
 Every function works inside the caller's transaction.
@@ -42,7 +44,10 @@ def encrypted_path(*, sha256: str, plain_path: str) -> str:
 
 
 def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bool) -> None:
-    """Add a stored image. An image that is present already stays as it is, but may become public."""
+    """Add a stored image. An image that is present already stays as it is, but may become public.
+
+    The caller has put the bytes into the store before, and into the public one if ``is_public``.
+    """
     known = session.get(ImageRow, firmware.image_id)
     if known is not None:
         known.is_public = known.is_public or is_public
@@ -77,6 +82,7 @@ def read_payload(row: ImageRow) -> PayloadCustom | None:
 
 def find_image(session: Session, sha256: str) -> ImageRow | None:
     """Return the MCUboot image with that digest, or None."""
+    # Only an MCUboot image has its digest as image_id (Firmware.image_id), so a program file is never found here.
     return session.get(ImageRow, sha256)
 
 
@@ -85,6 +91,7 @@ def find_image_of_version(session: Session, *, hardware_id: str, version: str) -
     return session.scalars(
         select(ImageRow)
         .where(ImageRow.hardware_id == hardware_id, ImageRow.version == version, ImageRow.payload == "")
+        # The images of one campaign have the same time; the digest makes the choice between them a fixed one.
         .order_by(ImageRow.stored_at.desc(), ImageRow.sha256)
     ).first()
 
@@ -117,7 +124,8 @@ def add_patch(
         )
         session.add(row)
     elif path:
-        # The patch was made again: it is demanded although it is large, or a plain campaign needs it in public.
+        # A patch is made again if a campaign with the policy `delta` needs it in spite of its size, or a plain campaign needs a
+        # public copy. A row without path was never stored, so its is_public refers to no file.
         row.is_public = is_public or (bool(row.path) and row.is_public)
         row.sha256, row.length, row.path = sha256, length, path
     session.flush()
@@ -125,7 +133,7 @@ def add_patch(
 
 
 def find_encrypted(session: Session, *, plain_sha256: str, public_key: str) -> EncryptedRow | None:
-    """Return the image or patch, encrypted for the ECU with that key, or None if that was not done."""
+    """Return the image or patch as it was encrypted for that public key, or None."""
     return session.get(EncryptedRow, (plain_sha256, public_key))
 
 

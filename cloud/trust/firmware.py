@@ -1,4 +1,4 @@
-"""Verify what is to be flashed: MCUboot images as the fleet's bootloaders do, and program files. This module reads no files.
+"""Verify published firmware: MCUboot images, with the same checks as in the bootloader, and program files. This module reads no files.
 
 Steps for an image, in the order of MCUboot's ``bootutil_img_validate``:
 
@@ -9,15 +9,14 @@ Steps for an image, in the order of MCUboot's ``bootutil_img_validate``:
 
 The ECU's bootloader verifies the same at every boot. The cloud refuses a wrong image before any vehicle learns of it.
 
-A program file (HEX, VBF, a raw binary, …) has no signature of its own: the Director signs its digest and its facts. The operator's tool has
-read the file and states these facts. Here they are compared with the contents as far as that is possible without a parser: the format by
-its marks, and the lengths. What is declared as a raw binary may look like anything.
+A program file (HEX, VBF, a raw binary, …) has no signature of its own: the Director signs its digest, format and segments. The operator's
+tool parses the file and sends format and segments. The cloud has no parser: it checks the format by the first bytes, and whether the file
+is large enough for the segments. The format of a raw binary is not checked, because its bytes may be anything.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,12 +33,12 @@ _TEXT_RECORDS: Final = (ProgramFormat.INTEL_HEX, ProgramFormat.S_RECORD)
 
 
 class FirmwareRefused(Exception):
-    """The image does not verify. The message states why, and the remedy."""
+    """The image or program file is refused. The message contains the reason, and the remedy."""
 
 
 @dataclass(frozen=True)
 class Firmware:
-    """A verified image."""
+    """A verified image or program file."""
 
     hardware_id: str
     version: str
@@ -54,7 +53,7 @@ class Firmware:
 
     @property
     def image_id(self) -> str:
-        """The key of the image in the repository.
+        """The key of the image or program file in the artifact store's index.
 
         An image contains its hardware and its version, so its digest is enough. A program file contains neither.
         """
@@ -90,7 +89,7 @@ def verify_program(data: bytes, *, hardware_id: str, version: str, payload: Payl
     Args:
         data: the file.
         hardware_id: what it is for.
-        version: any text; whether it fits the ECU's order of versions is judged with the vehicle.
+        version: any text. The ECU's order of versions applies later, when the vehicle's current version is known.
         payload: the operator's statement about the file.
 
     Raises:
@@ -101,14 +100,15 @@ def verify_program(data: bytes, *, hardware_id: str, version: str, payload: Payl
     except ValueError as error:
         raise FirmwareRefused(str(error)) from error
     if not data:
-        raise FirmwareRefused("it is empty: give a program")
+        raise FirmwareRefused("the file is empty: publish one that contains a program")
     _verify_format(data, payload.format)
     listed = sum(segment.length for segment in payload.segments)
     if payload.format in FORMATS_WITHOUT_ADDRESSES and listed != len(data):
         raise FirmwareRefused(f"{listed} bytes are stated, but the {payload.format} has {len(data)}")
     if payload.format in _TEXT_RECORDS and 2 * listed > len(data):
-        # Two digits for each byte.
+        # These formats write each byte as two digits.
         raise FirmwareRefused(f"{listed} bytes are stated, more than {len(data)} bytes of {payload.format} can hold")
+    # ELF and VBF contain the segments as they are. A PDX file is a zip archive: its size limits nothing.
     if payload.format in (ProgramFormat.ELF, ProgramFormat.VBF) and listed > len(data):
         raise FirmwareRefused(f"{listed} bytes are stated, but the {payload.format} file has only {len(data)}")
     return Firmware(
@@ -150,7 +150,7 @@ def _verify_digest(data: bytes, image: Image) -> bytes:
     stated = image.tlv(image_format.TLV_SHA256)
     if stated is None:
         raise FirmwareRefused("it has no SHA-256 (TLV 0x10): sign it with imgtool and an Ed25519 key")
-    if not hmac.compare_digest(stated, digest):
+    if stated != digest:
         raise FirmwareRefused("its SHA-256 does not match its contents: the image was changed after it was signed")
     return digest
 
@@ -177,6 +177,7 @@ def _verify_signature(image: Image, digest: bytes, key: Ed25519PublicKey) -> Non
 
 def _verify_purpose(image: Image, hardware_id: str) -> int:
     """Return the security counter, if the image is for that hardware."""
+    # imgtool derives the class id from the names of vendor and class: UUIDs of version 5 (image_format.class_id_of).
     if image.class_id is None:
         raise FirmwareRefused(f"it has no class id: sign it with --vid {image_format.VENDOR} --cid {hardware_id}")
     if image.class_id != image_format.class_id_of(hardware_id):
