@@ -1,11 +1,11 @@
-"""What an ECU's metadata window holds: the Director's Targets, and the Roots that lead from the pinned one to the newest.
+"""What an ECU's metadata window holds: the Director's Targets, the Roots that lead from the pinned one to the newest, and the time.
 
-Without Roots it is the Targets alone, as JSON. With Roots it is a small container, big-endian:
+The Targets alone are JSON. With anything else it is a small container, big-endian:
 
-    "OTMW"  version (1): 01  { kind (1): 01 Root, 02 Targets; length (4); content } …
+    "OTMW"  version (1): 01  { kind (1): 01 Root, 02 Targets, 03 time attestation; length (4); content } …
 
-The Roots come in the order of their versions, the Targets last. docs/contracts.md describes the format for boards ("Transfer"). Nothing is
-verified here.
+The Roots come in the order of their versions, the time attestation once at most, the Targets last. docs/contracts.md describes the format
+for boards ("Transfer"). Nothing is verified here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class MalformedWindow(Exception):
 class _Kind(IntEnum):
     ROOT = 1
     TARGETS = 2
+    TIME = 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,17 @@ class WindowContents:
     roots: tuple[bytes, ...]
     """By version."""
     targets: bytes
+    time: bytes = b""
+    """A time attestation (``proto.time_attestation``); empty: there is none."""
 
 
-def pack(roots: Sequence[bytes], targets: bytes) -> bytes:
-    """Return the bytes for the window. Without Roots they are the Targets themselves, which every ECU reads."""
-    if not roots:
+def pack(roots: Sequence[bytes], targets: bytes, *, time: bytes = b"") -> bytes:
+    """Return the bytes for the window. Targets alone are themselves, which every ECU reads."""
+    if not roots and not time:
         return targets
-    parts = [*((_Kind.ROOT, root) for root in roots), (_Kind.TARGETS, targets)]
+    parts = [(_Kind.ROOT, root) for root in roots]
+    parts += [(_Kind.TIME, time)] if time else []
+    parts.append((_Kind.TARGETS, targets))
     return _MAGIC + b"".join(_PART.pack(kind, len(content)) + content for kind, content in parts)
 
 
@@ -57,6 +62,7 @@ def parse(data: bytes) -> WindowContents:
     if not data.startswith(_MAGIC):
         return WindowContents((), data)
     roots: list[bytes] = []
+    time = b""
     offset = len(_MAGIC)
     while True:
         if offset + _PART.size > len(data):
@@ -70,7 +76,10 @@ def parse(data: bytes) -> WindowContents:
         if kind == _Kind.TARGETS:
             if offset != len(data):
                 raise MalformedWindow("something follows the Targets")
-            return WindowContents(tuple(roots), content)
+            return WindowContents(tuple(roots), content, time)
+        if kind == _Kind.TIME and not time:
+            time = content
+            continue
         if kind != _Kind.ROOT or len(roots) == MAX_ROOTS:
-            raise MalformedWindow(f"a part of the kind {kind}, or more than {MAX_ROOTS} Roots")
+            raise MalformedWindow(f"a part of the kind {kind}, a second time, or more than {MAX_ROOTS} Roots")
         roots.append(content)

@@ -33,6 +33,7 @@ class CheckStatus(IntEnum):
     MANIFEST_TOO_OLD = 0x07
     PATCH_REFUSED = 0x08
     DECRYPTION_FAILED = 0x09
+    METADATA_EXPIRED = 0x0A
 
 
 class ImageRefused(Exception):

@@ -12,7 +12,7 @@ Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in th
 
 ``programming.verification`` compares what they state about the image (version, release counter, hashes) with the image itself.
 
-Expiry is not checked: the ECU has no trustworthy clock. The gateway, which has one, does full verification.
+An ECU has no clock of its own. Root and Targets must not have expired at the last attested time (8), if there ever was one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 
 from pydantic import ValidationError
 from tuf.api._payload import TargetFile, Targets
@@ -59,9 +60,23 @@ class ManifestEntry:
 
 
 def accept(
-    data: bytes, *, root: TrustedRoot, vin: str, serial: str, hardware_id: str, last_accepted_version: int
+    data: bytes,
+    *,
+    root: TrustedRoot,
+    vin: str,
+    serial: str,
+    hardware_id: str,
+    last_accepted_version: int,
+    attested_time_s: int,
 ) -> ManifestEntry:
     """Return this ECU's entry in the metadata, to which all rules were applied.
+
+    Args:
+        data: what the window holds as Targets.
+        root: the newest one.
+        vin, serial, hardware_id: this ECU's.
+        last_accepted_version: of Targets.
+        attested_time_s: seconds since 1970, UTC; 0: the time was never attested.
 
     Raises:
         ManifestRefused: the rule that the metadata broke, and how.
@@ -105,6 +120,10 @@ def accept(
         raise ManifestRefused(
             CheckStatus.OTHER_HARDWARE, f"the target is for the hardware {custom.hardware_id}, not {hardware_id}"
         )
+    # 8. expiry. It is not certain that it is not later by now, but certain that it is not earlier.
+    for what, expires_s in (("Root", root.expires_s), ("metadata", targets.expires.replace(tzinfo=UTC).timestamp())):
+        if expires_s <= attested_time_s:
+            raise ManifestRefused(CheckStatus.METADATA_EXPIRED, f"the {what} had expired at the attested time")
     if "sha256" not in target.hashes:
         raise ManifestRefused(refused, "the target has no SHA-256")
     return ManifestEntry(targets.version, vehicle.job_id, target.length, target.hashes, custom, vehicle.versions())

@@ -2,7 +2,7 @@
 
 An ECU is delivered with a pinned Root. Newer ones reach it through the metadata window. It follows them one by one (Uptane 2.1.0, 5.4.4.3):
 each is exactly one version higher, and signed by the thresholds of the one before and of itself. Of a Root it keeps what it needs for the
-next one and for Targets: their keys and thresholds.
+next one, for Targets and for the time: their keys and thresholds.
 
 A threshold counts keys, not key ids: a key that is listed under two ids signs once.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Final
 
 from securesystemslib.exceptions import StorageError, UnverifiedSignatureError, VerificationError
@@ -22,6 +23,7 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
 from otabench.ecu_firmware_sim.flash.nvm import StoredRole, StoredRoot
+from otabench.proto.uptane import TimeKeys, time_keys_of
 
 MAX_STORED_BYTES: Final = 2048
 """Of a kept Root: five of eight Root keys and three of four Targets keys fit, and trouble codes still fit beside it."""
@@ -58,8 +60,10 @@ class TrustedRoot:
     pin: str
     """SHA-256 of the pinned Root from which the way to this one began."""
     version: int
+    expires_s: int
     root: RoleKeys
     targets: RoleKeys
+    time: TimeKeys | None = None
 
     @classmethod
     def pinned(cls, data: bytes) -> TrustedRoot:
@@ -78,17 +82,42 @@ class TrustedRoot:
 
     @classmethod
     def _of(cls, pin: str, root: Root) -> TrustedRoot:
-        return cls(pin, root.version, _role(root, Root.type), _role(root, Targets.type))
+        """Raises ValueError: its time keys are not well-formed."""
+        return cls(
+            pin,
+            root.version,
+            int(root.expires.replace(tzinfo=UTC).timestamp()),
+            _role(root, Root.type),
+            _role(root, Targets.type),
+            time_keys_of(root.unrecognized_fields),
+        )
 
     def restored(self, stored: StoredRoot | None) -> TrustedRoot:
         """Return the kept Root, if the way to it began at this pinned one; otherwise this one."""
         if stored is None or stored.pin != self.pin:
             return self
-        return TrustedRoot(stored.pin, stored.version, _restored(stored.root), _restored(stored.targets))
+        time = stored.time
+        return TrustedRoot(
+            stored.pin,
+            stored.version,
+            stored.expires_s,
+            _restored(stored.root),
+            _restored(stored.targets),
+            None if time is None else TimeKeys(keys=tuple(time.keys), threshold=time.threshold),
+        )
 
     def stored(self) -> StoredRoot:
         """Return what is kept in NVM."""
-        return StoredRoot(pin=self.pin, version=self.version, root=_stored(self.root), targets=_stored(self.targets))
+        time = self.time
+        return StoredRoot(
+            pin=self.pin,
+            version=self.version,
+            expires_s=self.expires_s,
+            root=_stored(self.root),
+            targets=_stored(self.targets),
+            # The id of a time key is the key.
+            time=None if time is None else StoredRole(keys=dict.fromkeys(time.keys, ""), threshold=time.threshold),
+        )
 
     def follow(self, roots: Iterable[bytes]) -> TrustedRoot:
         """Return the newest Root to which a chain leads. Roots of this version or older ones are passed over.
@@ -107,7 +136,10 @@ class TrustedRoot:
         root = metadata.signed
         if root.version != self.version + 1:
             raise RootRefused(f"Root {root.version} does not follow Root {self.version}")
-        following = TrustedRoot._of(self.pin, root)
+        try:
+            following = TrustedRoot._of(self.pin, root)
+        except ValueError as error:
+            raise RootRefused(f"Root {root.version} has time keys that are not well-formed") from error
         for which, keys in (("old", self.root), ("new", following.root)):
             if not keys.have_signed(metadata.signed_bytes, metadata.signatures):
                 raise RootRefused(f"Root {root.version} is not signed by enough of the {which} Root keys")

@@ -47,8 +47,12 @@ class StoredRoot(BaseModel):
 
     pin: str
     version: int
+    expires_s: int
+    """Seconds since 1970, UTC, as all times here."""
     root: StoredRole
     targets: StoredRole
+    time: StoredRole | None = None
+    """Time keys, by themselves. None: this Director does not attest the time."""
 
 
 class NvmData(BaseModel):
@@ -68,6 +72,8 @@ class NvmData(BaseModel):
     dtcs: tuple[StoredDtc, ...] = ()
     root: StoredRoot | None = None
     """None: the pinned Root."""
+    attested_time_s: int = 0
+    """The last attested time, before which nothing is believed; 0 if there is none, and after the time keys were replaced."""
 
 
 class NvmStore:

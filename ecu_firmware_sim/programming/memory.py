@@ -112,6 +112,10 @@ class FirmwareMemory:
         states, image = self._boot_control.current.states, self._verification.readable_image
         return SlotEntry(states[0], image(0)), SlotEntry(states[1], image(1))
 
+    def new_nonce(self) -> bytes:
+        """Return a nonce, for which the tester may bring a time attestation in the metadata window."""
+        return self._verification.new_nonce()
+
     def check_erase(self, address: int, length: int) -> None:
         """Raise OutOfRange or NotNow, unless ``erase`` is allowed."""
         self._situation.require_erasable(address, length)
@@ -197,18 +201,20 @@ class FirmwareMemory:
             refused = self._refused
             return CheckResult(CheckStatus.NO_IMAGE, "the slot is empty") if refused is None else _result(refused)
         situation.require_event(SlotEvent.CHECK_PASSED)
+        kept: dict[str, object] = {}
         try:
-            # First, and whatever becomes of the image: a revoked key must not count again (TUF 1.0, 5.3.8).
-            self._verification.keep_root()
+            kept = self._verification.trust_to_keep()
             # A patch or an artifact that was refused has left a part of an image, whose own check would hide the reason.
             if self._refused is not None:
                 raise self._refused
             entry, image = self._verification.require_named(situation.target)
         except (ManifestRefused, ImageRefused) as error:
+            # Whatever becomes of the image: a revoked key must not count again, nor an earlier time (TUF 1.0, 5.3.8).
+            self._storage.nvm.update(**kept)
             self._boot_control.apply(situation.target, SlotEvent.CHECK_FAILED)
             return _result(error)
         # The version is stored before the slot is STAGED: cut in between, older Targets are refused and the check can be repeated.
-        self._storage.nvm.update(manifest_version=entry.manifest_version, job_id=entry.job_id)
+        self._storage.nvm.update(**{**kept, "manifest_version": entry.manifest_version}, job_id=entry.job_id)
         promised = dependencies.kept(image, entry.vehicle_versions)
         self._boot_control.apply(situation.target, SlotEvent.CHECK_PASSED, promised=promised)
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")

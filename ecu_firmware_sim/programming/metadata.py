@@ -1,24 +1,41 @@
-"""The metadata window: where the Director's Roots and Targets lie in flash, and what an ECU reads from them.
+"""The metadata window: where the Director's Roots, its Targets and the time lie in flash, and what an ECU reads from them.
 
 Two readers with different trust: ``verified_entry`` is for decisions, ``announced_job_id`` is for trace and trouble codes only.
+
+The time is attested for a nonce that this ECU gave out (F1A2). It lives in RAM. After a reset the attestation in the window is for nobody,
+and is passed over: a tester that withholds it can do no worse. What is attested is never earlier than what was attested before.
 """
 
 from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
 
 from otabench.ecu_firmware_sim.boot import manifest
 from otabench.ecu_firmware_sim.boot.image import CheckStatus
 from otabench.ecu_firmware_sim.boot.manifest import ManifestEntry, ManifestRefused
 from otabench.ecu_firmware_sim.boot.root_chain import RootRefused, TrustedRoot
+from otabench.ecu_firmware_sim.flash.nvm import NvmData
 from otabench.ecu_firmware_sim.programming.storage import Storage
-from otabench.proto import metadata_window
+from otabench.proto import metadata_window, time_attestation
 from otabench.proto.metadata_window import MalformedWindow, WindowContents
+from otabench.proto.time_attestation import NONCE_BYTES, AttestationRefused
+
+
+@dataclass(frozen=True)
+class _Trust:
+    """What counts under the newest Root that the window leads to."""
+
+    root: TrustedRoot
+    manifest_version: int
+    attested_time_s: int
 
 
 class MetadataWindow:
-    """The window of one ECU.
+    """The window of one ECU, from one boot to the next.
 
     Args:
-        storage: its NVM holds the VIN, the serial number, the newest Root and the last accepted version.
+        storage: its NVM holds the VIN, the serial number, the newest Root, the last accepted version and the last attested time.
         root: the Director's pinned Root.
         hardware_id: the ECU's.
     """
@@ -27,37 +44,47 @@ class MetadataWindow:
         self._storage = storage
         self._pinned = root
         self._hardware_id = hardware_id
+        self._nonce: bytes | None = None
+
+    def new_nonce(self) -> bytes:
+        """Return a nonce for a time attestation. The one before counts no more."""
+        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        return self._nonce
 
     def verified_entry(self) -> ManifestEntry:
         """Return this ECU's entry in verified Targets. Raises ManifestRefused, PowerLost."""
         contents = self._contents()
         # VIN and serial from NVM and not from the configuration: they are the ECU's own since it was delivered.
         stored = self._storage.nvm.current
-        trusted = self._pinned.restored(stored.root)
-        root = _follow(trusted, contents)
+        trust = self._trust(stored, contents)
         return manifest.accept(
             contents.targets,
-            root=root,
+            root=trust.root,
             vin=stored.vin,
             serial=stored.serial,
             hardware_id=self._hardware_id,
-            last_accepted_version=_counting_version(stored.manifest_version, trusted, root),
+            last_accepted_version=trust.manifest_version,
+            attested_time_s=trust.attested_time_s,
         )
 
-    def keep_root(self) -> None:
-        """Store the newest Root to which the window's chain leads, unless it is stored already.
+    def trust_to_keep(self) -> dict[str, object]:
+        """Return what must go into NVM of the window's Roots and time, whatever becomes of the Targets.
+
+        All of it belongs into one record: a version that was counted under other keys must never meet the new ones.
 
         Raises:
-            ManifestRefused: the chain does not begin at the Root that this ECU trusts, or breaks off.
-            PowerLost: power went; the stored Root is the old or the new one.
+            ManifestRefused: the chain does not begin at the Root that this ECU trusts, or breaks off; the time is not attested to it.
+            PowerLost: there is no power.
         """
-        nvm = self._storage.nvm
-        trusted = self._pinned.restored(nvm.current.root)
-        newest = _follow(trusted, self._contents())
-        if newest is not trusted:
-            # Both in one record: a version that was counted under other keys must never meet the new ones.
-            version = _counting_version(nvm.current.manifest_version, trusted, newest)
-            nvm.update(root=newest.stored(), manifest_version=version)
+        stored = self._storage.nvm.current
+        trust = self._trust(stored, self._contents())
+        changes: dict[str, object] = {
+            "manifest_version": trust.manifest_version,
+            "attested_time_s": trust.attested_time_s,
+        }
+        if trust.root.version > self._pinned.restored(stored.root).version:
+            changes["root"] = trust.root.stored()
+        return changes
 
     def announced_job_id(self) -> str | None:
         """Return the job that the window names, without verifying anything. Raises PowerLost."""
@@ -75,18 +102,28 @@ class MetadataWindow:
         except MalformedWindow as error:
             raise ManifestRefused(CheckStatus.MANIFEST_REFUSED, f"the metadata window: {error}") from error
 
+    def _trust(self, stored: NvmData, contents: WindowContents) -> _Trust:
+        trusted = self._pinned.restored(stored.root)
+        refused = CheckStatus.MANIFEST_REFUSED
+        try:
+            newest = trusted.follow(contents.roots)
+        except RootRefused as error:
+            raise ManifestRefused(refused, str(error)) from error
+        # Replaced keys end a fast-forward: their thief may have signed a version or a time so high that nothing could follow
+        # (TUF 1.0, 5.3.11, for the roles of which a full client keeps versions).
+        same_targets = trusted.targets.keys.keys() == newest.targets.keys.keys()
+        same_time = trusted.time is None or (newest.time is not None and {*trusted.time.keys} == {*newest.time.keys})
+        since_s = stored.attested_time_s if same_time else 0
+        try:
+            attested_s = self._attested(newest, contents, since_s)
+        except AttestationRefused as error:
+            raise ManifestRefused(refused, str(error)) from error
+        return _Trust(newest, stored.manifest_version if same_targets else 0, attested_s)
 
-def _follow(trusted: TrustedRoot, contents: WindowContents) -> TrustedRoot:
-    try:
-        return trusted.follow(contents.roots)
-    except RootRefused as error:
-        raise ManifestRefused(CheckStatus.MANIFEST_REFUSED, str(error)) from error
-
-
-def _counting_version(version: int, trusted: TrustedRoot, newest: TrustedRoot) -> int:
-    """Return the last accepted version of Targets, or 0 if their keys were replaced since.
-
-    A thief of the old keys may have signed a version so high that nothing could follow it (fast-forward attack; TUF 1.0, 5.3.11, for the
-    roles of which a full client keeps versions).
-    """
-    return version if trusted.targets.keys.keys() == newest.targets.keys.keys() else 0
+    def _attested(self, root: TrustedRoot, contents: WindowContents, since_s: int) -> int:
+        if not contents.time or root.time is None or self._nonce is None:
+            return since_s
+        time_s = time_attestation.verify(contents.time, nonce=self._nonce, keys=root.time)
+        if time_s < since_s:
+            raise AttestationRefused(f"the attested time goes back by {since_s - time_s} s")
+        return time_s

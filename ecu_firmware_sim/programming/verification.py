@@ -106,9 +106,13 @@ class Verification:
         minimum = self._storage.boot_control.current.minimum_security_counter
         return self._bootloader.verify(slot, minimum_security_counter=minimum)
 
-    def keep_root(self) -> None:
-        """Store the newest Root that the metadata window leads to. Raises ManifestRefused, PowerLost."""
-        self._metadata.keep_root()
+    def new_nonce(self) -> bytes:
+        """Return a nonce for a time attestation (``MetadataWindow.new_nonce``)."""
+        return self._metadata.new_nonce()
+
+    def trust_to_keep(self) -> dict[str, object]:
+        """Return what must go into NVM of the window's Roots and time. Raises ManifestRefused, PowerLost."""
+        return self._metadata.trust_to_keep()
 
     def require_named(self, slot: int) -> tuple[ManifestEntry, Image]:
         """Return the verified image of a slot, and this ECU's entry in the verified Targets, which names it.

@@ -4,6 +4,7 @@ Rules:
 
 * Several identifiers in one request are answered together. Unknown ones, and those that were never written (F184, F190), are
   left out. If none is left, the answer is 31.
+* F1A2 returns another nonce each time, and the one before counts no more.
 * F184 (fingerprint) is written in the programming session, F190 (VIN) once, while it is empty. Both need an unlocked ECU and are
   kept in NVM.
 * A write is judged by its identifier, in this order: 31 where it cannot be written in this session, 33 while the ECU is locked, 13,
@@ -59,6 +60,7 @@ READERS: Final[dict[int, Callable[[Request], bytes]]] = {
     Did.SUPPLIER_SOFTWARE_VERSION: lambda request: request.device.identity.supplier_software_version.encode(),
     Did.RXSWIN: lambda request: request.device.identity.rxswin.encode(),
     Did.SLOT_TABLE: _slot_table,
+    Did.TIME_NONCE: lambda request: request.device.firmware.new_nonce(),
     Did.ENGINE_SPEED: lambda request: request.device.conditions.engine_speed_record(),
     Did.VEHICLE_SPEED: lambda request: request.device.conditions.speed_record(),
     Did.SUPPLY_VOLTAGE: lambda request: request.device.conditions.supply_record(),

@@ -21,6 +21,7 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization.json import JSONSerializer
 
 from otabench.bench.perf.targets import TargetsEntry, image_path, make_targets, sign
+from otabench.cloud.trust.keys import raw_public
 from otabench.ecu_firmware_sim.boot.bootloader import Bootloader, BootOutcome, BootPolicy
 from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.ecu_firmware_sim.factory import factory_memory
@@ -33,6 +34,7 @@ from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
 from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
 from otabench.proto import image_format, security_algorithm
+from otabench.proto.uptane import RootCustom, TimeKeys
 
 VIN = "W0TABENCH00000001"
 SERIAL = "ENG-0001"
@@ -57,6 +59,7 @@ class Keys:
     root: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
     targets: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
     other_targets: CryptoSigner = field(default_factory=CryptoSigner.generate_ed25519)
+    time: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
 
     def __post_init__(self) -> None:
         for name, key in (("image", self.image), ("stranger", self.stranger)):
@@ -73,6 +76,7 @@ class Keys:
         targets: CryptoSigner,
         root: CryptoSigner | None = None,
         before: CryptoSigner | None = None,
+        time: Ed25519PrivateKey | None = None,
     ) -> bytes:
         """Return a later Root of the Director, with other Targets keys.
 
@@ -81,8 +85,9 @@ class Keys:
             targets: the role's new key.
             root: the new Root key; the same as before if it is not given.
             before: the Root key of the version before, which signs, too; by default the first one.
+            time: another key that attests the time.
         """
-        metadata = self.root_metadata()
+        metadata = self.root_metadata(time)
         metadata.signed.version = version
         metadata.signed.revoke_key(self.targets.public_key.keyid, "targets")
         metadata.signed.add_key(targets.public_key, "targets")
@@ -99,11 +104,20 @@ class Keys:
         """The first Root, as an ECU pins it."""
         return TrustedRoot.pinned((self.folder / "root.json").read_bytes())
 
-    def root_metadata(self) -> Metadata[Root]:
+    def without_time(self) -> TrustedRoot:
+        """Return a first Root that lists no time key."""
+        metadata = self.root_metadata()
+        del metadata.signed.unrecognized_fields["custom"]
+        metadata.sign(self.root)
+        return TrustedRoot.pinned(metadata.to_bytes())
+
+    def root_metadata(self, time: Ed25519PrivateKey | None = None) -> Metadata[Root]:
         root = Root(expires=_later(), consistent_snapshot=False)
         root.add_key(self.root.public_key, "root")
         for role in ("targets", "snapshot", "timestamp"):
             root.add_key(self.targets.public_key, role)
+        custom = RootCustom(time=TimeKeys(keys=(raw_public(time or self.time),)))
+        root.unrecognized_fields["custom"] = custom.model_dump(mode="json")
         metadata = Metadata(root)
         metadata.sign(self.root)
         return metadata

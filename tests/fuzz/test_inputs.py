@@ -134,7 +134,9 @@ def test_encrypted_artifacts() -> None:
 
 def accept(keys: Keys, data: bytes) -> manifest.ManifestEntry:
     root = TrustedRoot.pinned((keys.folder / "root.json").read_bytes())
-    return manifest.accept(data, root=root, vin=VIN, serial=SERIAL, hardware_id=HARDWARE_ID, last_accepted_version=1)
+    return manifest.accept(
+        data, root=root, vin=VIN, serial=SERIAL, hardware_id=HARDWARE_ID, last_accepted_version=1, attested_time_s=0
+    )
 
 
 def test_metadata_that_nobody_signed(keys: Keys, image: bytes) -> None:

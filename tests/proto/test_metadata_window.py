@@ -7,11 +7,14 @@ import pytest
 from otabench.proto.metadata_window import MAX_ROOTS, MalformedWindow, WindowContents, pack, parse
 
 ROOTS, TARGETS = [b'{"root": 2}', b'{"root": 3}'], b'{"targets": 1}'
-PACKED = pack(ROOTS, TARGETS)
+TIME = b"OTAT"
+PACKED = pack(ROOTS, TARGETS, time=TIME)
 
 
 def test_what_was_packed_is_read() -> None:
-    assert parse(PACKED) == WindowContents(tuple(ROOTS), TARGETS)
+    assert parse(PACKED) == WindowContents(tuple(ROOTS), TARGETS, TIME)
+    assert parse(pack([], TARGETS, time=TIME)) == WindowContents((), TARGETS, TIME)
+    assert parse(pack(ROOTS, TARGETS)) == WindowContents(tuple(ROOTS), TARGETS)
 
 
 def test_without_roots_the_window_holds_the_targets_alone() -> None:
@@ -31,6 +34,7 @@ def test_a_container_that_is_cut_short_is_refused(length: int) -> None:
         PACKED + b" ",
         PACKED.replace(b"\x01\x00\x00\x00\x0b", b"\x07\x00\x00\x00\x0b", 1),
         pack([b"{}"] * (MAX_ROOTS + 1), TARGETS),
+        PACKED.replace(b"\x03\x00\x00\x00\x04OTAT", b"\x03\x00\x00\x00\x04OTAT" * 2),
     ],
 )
 def test_a_container_with_something_else_is_refused(data: bytes) -> None:

@@ -137,7 +137,10 @@ FAULTS: dict[str, tuple[Callable[[Keys, bytes], list[bytes]], str]] = {
         "enough of the new Root keys",
     ),
     "one key twice": (lambda keys, _: [_twins(keys)], "enough of the new Root keys"),
-    "changed": (lambda keys, root: [root.replace(b'"threshold":1', b'"threshold":2')], "enough of the old Root keys"),
+    "changed": (
+        lambda keys, root: [root.replace(b'"consistent_snapshot":false', b'"consistent_snapshot":true')],
+        "enough of the old Root keys",
+    ),
     "too many keys": (lambda keys, root: [_resigned(root, _many_keys, keys.root)], "more keys than this ECU can keep"),
     "another kind of key": (lambda keys, root: [_resigned(root, _other_kind, keys.root)], "not Ed25519"),
     "no metadata": (lambda keys, _: [b"{}"], "no TUF metadata"),
