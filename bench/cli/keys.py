@@ -20,6 +20,7 @@ from otabench.bench.keys import ceremony, status
 from otabench.bench.keys.folders import RepositoryName
 from otabench.bench.launcher import keys as bench_keys
 from otabench.bench.topology import bench_file
+from otabench.proto.foreign_text import printable
 
 if TYPE_CHECKING:
     from otabench.bench.keys.ceremony import NewRoot
@@ -42,7 +43,7 @@ def init(
     ] = None,
     bench: BenchFile = None,
 ) -> None:
-    """Make all keys: Director, Image repository, image signing, TLS, ECU secrets."""
+    """Make all keys: repositories, image signing, TLS, ECU secrets."""
     made, offline = (folder, None) if online is None else (online, folder)
     with tempfile.TemporaryDirectory(prefix="otabench-keys-") as work:
         bench_keys.make_keys(made, bench_file.load(bench), log=Path(work) / "keys.log", offline=offline)
@@ -64,7 +65,10 @@ def rotate(
     offline: _OfflineDir = None,
     run: RunDir = LATEST,
 ) -> None:
-    """Replace all keys of a role, by a new Root that the old and the new Root keys sign."""
+    """Replace all keys of a role, by a new Root.
+
+    The old and the new Root keys sign it.
+    """
     roles = ceremony.parse_roles(role)
     _report(ceremony.rotate(_folders(keys, offline, run), roles), run)
 
@@ -77,14 +81,20 @@ def revoke(
     offline: _OfflineDir = None,
     run: RunDir = LATEST,
 ) -> None:
-    """Replace one key that was lost or stolen, by a new Root."""
+    """Replace one key that was lost or stolen.
+
+    A new Root no longer names it.
+    """
     _report(ceremony.revoke(_folders(keys, offline, run), keyid), run)
 
 
 def show_status(
     keys: KeysDir = None, offline: _OfflineDir = None, as_json: AsJson = False, run: RunDir = LATEST
 ) -> None:
-    """Show who signs what, where the keys are, and what ends soon. Exit status 1 if something has ended or cannot sign."""
+    """Show who signs what, and what ends soon.
+
+    Shows where the keys are, too. Exit status 1 if something has ended or cannot sign.
+    """
     found = status.read_status(_folders(keys, offline, run), now=datetime.now(UTC))
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
@@ -108,8 +118,13 @@ def _folders(keys: Path | None, offline: Path | None, run: Path) -> Folders:
 
     published = None if keys is not None else running_bench.published_keys(run)
     online = keys or (published.folder if published is not None else _KEYS)
-    if not online.is_dir():
-        raise KeysError(f"there is no folder {online}; give --keys DIR, or make keys by `otabench keys init`")
+    try:
+        is_there = online.is_dir()
+    except (OSError, ValueError):  # a name that no folder can have
+        is_there = False
+    if not is_there:
+        shown = printable(str(online), max_characters=200)
+        raise KeysError(f"there is no folder {shown}; give --keys DIR, or make keys by `otabench keys init`")
     has_root_keys = any(key_files(online / repository, "root") for repository in RepositoryName)
     return Folders(offline=offline or (online if has_root_keys else None), online=online)
 

@@ -88,7 +88,7 @@ class HmiClient:
         patience = Deadline(_CONFLICT_PATIENCE_S)
         while True:
             choice = {"job_id": job_id, "decision": decision, "when": when, "reason": reason}
-            offer = self.state()["offer"] if decision in _CONSENTS else ""
+            offer = self._shown(Deadline(_DECISION_LIMIT_S))["offer"] if decision in _CONSENTS else ""
             try:
                 status, body = self._request("POST", "/api/decision", {**choice, "offer": offer})
             except _NotInTime:
@@ -110,12 +110,7 @@ class HmiClient:
         deadline = Deadline(_DECISION_LIMIT_S)
         undecided = _CANCELABLE if decision == "cancel" else _BEFORE_A_DECISION
         while True:
-            try:
-                shown = self.state()
-            except _NotInTime:
-                if deadline.has_passed():
-                    raise
-                continue
+            shown = self._shown(deadline)
             if _was_taken(decision, job_id, shown):
                 return
             waits = shown.get("job_id") == job_id and shown.get("job_state") in undecided
@@ -125,6 +120,19 @@ class HmiClient:
                     f"job {shown.get('job_id')} is {shown.get('job_state')} ({shown.get('reason') or 'no reason given'})"
                 )
             deadline.pause(_INTERVAL_S)
+
+    def _shown(self, deadline: Deadline) -> dict[str, Any]:
+        """Return what the page shows, however long the gateway takes to answer until the deadline.
+
+        Raises:
+            EndpointError: the gateway does not answer.
+        """
+        while True:
+            try:
+                return self.state()
+            except _NotInTime:
+                if deadline.has_passed():
+                    raise
 
     def is_up(self) -> bool:
         """Return whether the gateway serves its HMI."""

@@ -15,7 +15,8 @@ from otabench.bench.clients import hmi
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.errors import EndpointError
 
-WAITS = {"job_id": "job-1", "job_state": "WAITING_FOR_APPROVAL"}
+WAITS = {"job_id": "job-1", "job_state": "WAITING_FOR_APPROVAL", "offer": "offer-1"}
+LATE = {**WAITS, "late_s": 0.15}
 
 
 @contextmanager
@@ -25,9 +26,14 @@ def gateway(*states: dict[str, Any], answers_decisions: bool = False) -> Iterato
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(200, left.pop(0) if len(left) > 1 else left[0])
+            state = left.pop(0) if len(left) > 1 else left[0]
+            over.wait(state.get("late_s", 0))
+            self._answer(200, state)
 
         def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["decision"] == "install" and body["offer"] != WAITS["offer"]:
+                self._answer(400, {"error": "not the offer that is shown"})
             if not answers_decisions:
                 over.wait(10)
             self._answer(409, {"error": "no"})
@@ -89,6 +95,16 @@ def test_a_decision_that_is_answered_late_was_taken_if_the_page_shows_it(decisio
 )
 def test_a_decision_that_the_page_does_not_show_is_an_error(after: dict[str, Any], words: str) -> None:
     with gateway(WAITS, {**WAITS, **after}) as client, pytest.raises(EndpointError, match=words):
+        client.decide("install", job_id="job-1")
+
+
+def test_an_offer_that_is_shown_late_is_waited_for() -> None:
+    with gateway(LATE, WAITS, {**WAITS, "job_state": "DOWNLOADING"}) as client:
+        client.decide("install", job_id="job-1")
+
+
+def test_a_gateway_that_shows_nothing_in_time_is_an_error() -> None:
+    with gateway(LATE) as client, pytest.raises(EndpointError, match="no answer to GET /api/state within"):
         client.decide("install", job_id="job-1")
 
 
