@@ -148,7 +148,7 @@ def _update(bench: Bench, console: Console, *, timeout_s: float) -> tuple[JobVie
         bench.jobs.wait_for([JobState.WAITING_FOR_APPROVAL, *job_states.FINAL_STATES], timeout_s=_CONSENT_TIMEOUT_S)
         job = bench.jobs.current()
         if job is not None and job.state is JobState.WAITING_FOR_APPROVAL:
-            _say(console, "consent: given by the bench, through the HMI")
+            _say(console, "consent: given by the bench, on the driver's page")
             bench.jobs.decide("install")
         return follow(bench, console, timeout_s=timeout_s), []
     except BenchError as error:

@@ -173,7 +173,7 @@ class Report:
 
 
 LIMIT_IS: Final = (
-    "bit rate / mean bits of the captured full consecutive frames (stuff bits and 3 bits intermission counted) "
+    "bit rate / mean length in bits of the captured full consecutive frames (with stuff bits and 3 bits of intermission) "
     "x payload bytes of such a frame"
 )
 

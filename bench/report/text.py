@@ -129,8 +129,8 @@ def _buses(report: Report) -> Group:
         )
     lines = [
         f"The line of {bus.channel} carried {bus.line.frames:,} frames in {bus.line.busy_s:.2f} s "
-        f"({bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit); {bus.line.dropped_frames} were dropped, as its queue was full; "
-        f"{bus.line.lost_s:.2f} s were lost because this machine was late"
+        f"({bus.line.busy_s * bus.bitrate / 1e6:.2f} Mbit); frames dropped by a full queue: {bus.line.dropped_frames}; "
+        f"time lost because this machine was late: {bus.line.lost_s:.2f} s"
         for bus in report.buses.values()
         if bus.line
     ]

@@ -234,7 +234,7 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
     text = report_view.as_text(whole_report())
     assert "SUCCEEDED" in text
     assert "27.50 KiB/s" in text and "29.59 KiB/s" in text and "92.9 %" in text
-    assert "mean bits of the captured full consecutive frames" in text
+    assert "mean length in bits of the captured full consecutive frames" in text
     assert "500 kbit/s / 115.8 bits x 7 bytes" in " ".join(text.split())
     assert "the cloud has the job as INSTALLING" in text
     assert "engine: P0602-00 an image was refused: wrong signature" in text
@@ -245,7 +245,8 @@ def test_the_text_states_both_figures_and_how_the_limit_is_computed() -> None:
 def test_the_text_says_how_a_bus_is_paced_and_what_its_line_counted() -> None:
     text = report_view.as_text(whole_report())
     assert "paced, exact" in text
-    line = "The line of vcan0 carried 114,063 frames in 26.43 s (13.21 Mbit); 0 were dropped, as its queue was full; 0.51 s"
+    line = "The line of vcan0 carried 114,063 frames in 26.43 s (13.21 Mbit); frames dropped by a full queue: 0; "
+    line += "time lost because this machine was late: 0.51 s"
     assert line in " ".join(text.split())
 
 
@@ -279,7 +280,7 @@ def test_report_json_holds_the_same_figures() -> None:
     assert content["after"]["engine"]["version"] == "2.0.0"
     assert content["transfers"][0]["share_of_limit"] == pytest.approx(0.929, abs=0.001)
     assert content["phases"][0]["state"] == "CONFIRMING"
-    assert "mean bits" in content["limit_is"]
+    assert "mean length in bits" in content["limit_is"]
 
 
 def test_a_job_is_followed_in_a_trace_that_grows(tmp_path: Path) -> None:

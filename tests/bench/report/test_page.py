@@ -134,8 +134,8 @@ def test_the_page_says_how_a_bus_is_paced_and_what_its_line_counted(tmp_path: Pa
     page = write_page(run).read_text(encoding="utf-8")
     assert "paced, exact" in page
     assert (
-        "The line of vcan0 carried 2 791 frames in 0.65 s (0.33 Mbit); 3 were dropped, as its queue was full; "
-        "0.04 s were lost because this machine was late"
+        "The line of vcan0 carried 2 791 frames in 0.65 s (0.33 Mbit); frames dropped by a full queue: 3; "
+        "time lost because this machine was late: 0.04 s"
     ) in page
 
 
