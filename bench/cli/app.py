@@ -206,6 +206,11 @@ COMMANDS: Final[list[Lazy | Group]] = [
         lambda: import_module("otabench.bench.cli.faults").fault,
         ignore_unknown_options=True,
     ),
+    Lazy(
+        "attack",
+        "Make an attack on the running bench, and show what stops it.",
+        lambda: import_module("otabench.bench.cli.attack").attack,
+    ),
     CAMPAIGN,
     Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),

@@ -329,7 +329,7 @@ class Agent:
 def _make_primary(config: GatewayConfig) -> Primary:
     return Primary(
         vin=config.vin,
-        known=[_known_ecu(ecu) for ecu in config.ecus],
+        known=[known_ecu(ecu) for ecu in config.ecus],
         director_root=config.director_root,
         image_root=config.image_root,
         metadata_dir=config.state_dir,
@@ -346,7 +346,12 @@ def _make_signer(config: GatewayConfig) -> Signer | None:
         raise StartError(f"tls: {error.filename}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _known_ecu(ecu: EcuEndpoint) -> KnownEcu:
+def known_ecu(ecu: EcuEndpoint) -> KnownEcu:
+    """Return the provisioned facts of an ECU, by which its manifests are judged.
+
+    Raises:
+        StartError: its flash profile is missing or wrong.
+    """
     try:
         facts = facts_of(ecu.profile)
     except ProfileInvalid as error:

@@ -35,7 +35,15 @@ _ACTIVATE, _CONFIRM, _REVERT = b"\x31\x01\x02\x10", b"\x31\x01\x02\x11", b"\x31\
 
 
 class UpdateRefused(Exception):
-    """The ECU answered a step of an update negatively, or is not in the state that it should be in after it."""
+    """The ECU answered a step of an update negatively, or is not in the state that it should be in after it.
+
+    Attributes:
+        answer: the negative response; empty if there is none.
+    """
+
+    def __init__(self, message: str, *, answer: bytes = b"") -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 class Kind(StrEnum):
@@ -149,7 +157,8 @@ class BareEcu:
             self._server.completed(now_s=NOW_S)
         if answer is None or answer[0] == 0x7F:
             raise UpdateRefused(
-                f"{request[:12].hex(' ').upper()} was answered {answer.hex(' ').upper() if answer else 'not at all'}"
+                f"{request[:12].hex(' ').upper()} was answered {answer.hex(' ').upper() if answer else 'not at all'}",
+                answer=answer or b"",
             )
         return answer
 

@@ -1,0 +1,1 @@
+"""The stories, by subject. ``catalogue`` has all of them, in the order of the table."""

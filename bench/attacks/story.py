@@ -1,0 +1,90 @@
+"""The words of an attack: what the attacker has, what it does, who stops it and by which name.
+
+A ``Story`` is one attack of the Uptane Standard's list or of this project's; its ``cases`` are the ways it is tried here. A case that
+nobody stops states what the attacker reaches. Tests make every case and compare; docs/security.md is generated from the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from otabench.bench.attacks.parties import Guard, Key, Place
+from otabench.bench.attacks.scene import Scene
+
+ACCEPTED_BY_ECU: Final = "the ECU would accept it, and might refuse the next honest update"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an attack.
+
+    Attributes:
+        guard: who stopped it; None: nobody.
+        refusal: the name of the refusal.
+        text: the reason in words.
+    """
+
+    guard: Guard | None
+    refusal: str = ""
+    text: str = ""
+
+
+class NothingReached(Exception):
+    """The attack was carried out, and reaches nothing. The message states why."""
+
+
+def _nothing(scene: Scene) -> None:
+    """Do nothing before the attack."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of an attack.
+
+    Attributes:
+        name: what the attacker does, in a line.
+        act: does it. Raises what stops it.
+        place: what it is done to.
+        stolen: what the attacker has.
+        guard, refusal: who stops it, by which name. None: nobody does.
+        reaches: what the attacker reaches if nobody stops it.
+        prepare: what happens honestly before.
+        touches_metadata: whether the gateway accepts metadata on the way.
+        blocks_updates: whether honest updates fail afterwards; said in ``reaches``.
+        is_for_tests: why it is not made on a running bench; empty: it may be.
+    """
+
+    name: str
+    act: Callable[[Scene], None]
+    place: Place = Place.GATEWAY
+    stolen: frozenset[Key] = frozenset()
+    guard: Guard | None = None
+    refusal: str = ""
+    reaches: str = ""
+    prepare: Callable[[Scene], None] = _nothing
+    touches_metadata: bool = False
+    blocks_updates: bool = False
+    is_for_tests: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.guard is None) != (not self.refusal) or (self.guard is None and not self.reaches):
+            raise ValueError(f"{self.name}: give guard and refusal, or what the attacker reaches")
+
+
+@dataclass(frozen=True)
+class Story:
+    """One attack.
+
+    Attributes:
+        name: for the command line.
+        title: what the table calls it.
+        what_happens: a paragraph for whoever watches.
+        cases: the ways it is tried here.
+    """
+
+    name: str
+    title: str
+    what_happens: str
+    cases: tuple[Case, ...]

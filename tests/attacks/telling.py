@@ -1,0 +1,43 @@
+"""Make the cases of a story, and compare with what the story states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from otabench.bench.attacks.ecu_door import EcuSaysNo
+from otabench.bench.attacks.perform import perform
+from otabench.bench.attacks.story import Case, Story
+from otabench.bench.gateway.errors import ManifestRefused
+from tests.attacks.rig import Vehicle
+
+
+def cases_of(story: Story) -> pytest.MarkDecorator:
+    """Return the parameters of a test that makes each case of a story."""
+    ids = [f"{case.name}, {'+'.join(sorted(case.stolen)) or 'no key'}" for case in story.cases]
+    return pytest.mark.parametrize("case", story.cases, ids=ids)
+
+
+def attack(vehicle: Vehicle, case: Case) -> None:
+    """Make the attack, and hold the story to its word.
+
+    The refusal has the stated name. Versions and slots that run have not moved, and the metadata that the gateway trusts have not, unless
+    the story says so. Then the next honest update works, unless the story says that it does not.
+    """
+    result = perform(vehicle.scene, case)
+    outcome = result.outcome
+    assert (outcome.guard, outcome.refusal) == (case.guard, case.refusal), outcome.text
+    assert outcome.text or case.guard is None
+    assert not result.versions_moved
+    assert result.metadata_moved == case.touches_metadata
+    # No file of an attack has the name of a verified one.
+    assert not [each for each in vehicle.scene.downloads.glob("*") if each.suffix not in (".part", ".etag")]
+    if case.blocks_updates:
+        with pytest.raises((ManifestRefused, EcuSaysNo), match=r"older|too-old"):
+            vehicle.update_honestly()
+        return
+    vehicle.update_honestly()
+
+
+MakeVehicle = Callable[..., Vehicle]

@@ -1,0 +1,12 @@
+"""Drop request: each way of it has the outcome that the story states."""
+
+from __future__ import annotations
+
+from otabench.bench.attacks.stories.downloads import DROP_REQUEST
+from otabench.bench.attacks.story import Case
+from tests.attacks.telling import MakeVehicle, attack, cases_of
+
+
+@cases_of(DROP_REQUEST)
+def test_drop_request(make_vehicle: MakeVehicle, case: Case) -> None:
+    attack(make_vehicle(), case)

@@ -1,0 +1,12 @@
+"""Other vehicle: each way of it has the outcome that the story states."""
+
+from __future__ import annotations
+
+from otabench.bench.attacks.stories.metadata import OTHER_VEHICLE
+from otabench.bench.attacks.story import Case
+from tests.attacks.telling import MakeVehicle, attack, cases_of
+
+
+@cases_of(OTHER_VEHICLE)
+def test_other_vehicle(make_vehicle: MakeVehicle, case: Case) -> None:
+    attack(make_vehicle(), case)

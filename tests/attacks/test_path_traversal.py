@@ -1,0 +1,12 @@
+"""Path traversal: each way of it has the outcome that the story states."""
+
+from __future__ import annotations
+
+from otabench.bench.attacks.stories.metadata import TRAVERSAL
+from otabench.bench.attacks.story import Case
+from tests.attacks.telling import MakeVehicle, attack, cases_of
+
+
+@cases_of(TRAVERSAL)
+def test_path_traversal(make_vehicle: MakeVehicle, case: Case) -> None:
+    attack(make_vehicle(), case)

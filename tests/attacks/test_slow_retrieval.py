@@ -1,0 +1,12 @@
+"""Slow retrieval: each way of it has the outcome that the story states."""
+
+from __future__ import annotations
+
+from otabench.bench.attacks.stories.downloads import SLOW_RETRIEVAL
+from otabench.bench.attacks.story import Case
+from tests.attacks.telling import MakeVehicle, attack, cases_of
+
+
+@cases_of(SLOW_RETRIEVAL)
+def test_slow_retrieval(make_vehicle: MakeVehicle, case: Case) -> None:
+    attack(make_vehicle(), case)
