@@ -35,8 +35,13 @@ from otabench.bench.errors import BenchError
 Files = dict[str, bytes]
 """Metadata by file name."""
 DAY: Final = timedelta(days=1)
+_ROLE: Final = {
+    Key.DIRECTOR_TARGETS: "targets",
+    Key.DIRECTOR_SNAPSHOT: "snapshot",
+    Key.DIRECTOR_TIMESTAMP: "timestamp",
+}
+_ROOT_PEM: Final = ("director/root-1.pem", "director/root-2.pem")
 _PEM: Final = {
-    Key.DIRECTOR_ROOT: "director/root.pem",
     Key.DIRECTOR_TARGETS: "director/targets.pem",
     Key.DIRECTOR_SNAPSHOT: "director/snapshot.pem",
     Key.DIRECTOR_TIMESTAMP: "director/timestamp.pem",
@@ -183,11 +188,13 @@ class Forge:
         signed = Metadata[Root].from_bytes(root).signed
         signed.version += 1
         for key in replace:
-            role = key.value.removeprefix("Director ").lower()
+            role = _ROLE[key]
             for keyid in list(signed.roles[role].keyids):
                 signed.revoke_key(keyid, role)
             signed.add_key(self._signer(key, real=()).public_key, role)
-        return _sign(signed, self._signer(Key.DIRECTOR_ROOT, real=real))
+        stolen = 2 if Key.DIRECTOR_ROOT in real else 1 if Key.ONE_ROOT_KEY in real else 0
+        signers = [_load(self._keys_dir / name) for name in _ROOT_PEM[:stolen]]
+        return _sign(signed, *signers, *[self._signer(Key.DIRECTOR_ROOT, real=())][: 2 - stolen])
 
     def _newest(
         self, targets: Files, keys: tuple[Key, Key], *, version: int, real: Collection[Key], lifetime: timedelta
@@ -226,9 +233,10 @@ def _meta(version: int, content: bytes) -> MetaFile:
     return MetaFile(version, len(content), {"sha256": hashlib.sha256(content).hexdigest()})
 
 
-def _sign(signed: Any, signer: CryptoSigner) -> bytes:
+def _sign(signed: Any, *signers: CryptoSigner) -> bytes:
     metadata: Metadata[Any] = Metadata(signed)
-    metadata.sign(signer)
+    for signer in signers:
+        metadata.sign(signer, append=True)
     return metadata.to_bytes()
 
 

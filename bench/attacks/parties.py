@@ -9,7 +9,8 @@ from typing import Final
 class Key(StrEnum):
     """What an attacker may have stolen."""
 
-    DIRECTOR_ROOT = "Director Root"
+    DIRECTOR_ROOT = "two keys of Director Root"
+    ONE_ROOT_KEY = "one key of Director Root"
     DIRECTOR_TARGETS = "Director Targets"
     DIRECTOR_SNAPSHOT = "Director Snapshot"
     DIRECTOR_TIMESTAMP = "Director Timestamp"

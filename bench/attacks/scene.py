@@ -23,6 +23,7 @@ from otabench.bench.gateway.cloud.downloads import Downloader, DownloadLimits
 from otabench.bench.gateway.trust.manifest import KnownEcu, RemoteFile
 from otabench.bench.gateway.trust.primary import Accepted, Primary
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto import metadata_window
 
 LARGEST_VERSION: Final = 2**31 - 1
 JOB_ID: Final = "job-attack"
@@ -139,6 +140,11 @@ class Scene:
             self.pinned.director_root.read_bytes(), replace=keys, real={Key.DIRECTOR_ROOT}
         )
         self.memory.update(roots={"2.root.json": root}, replaced=frozenset(keys))
+
+    def window(self, director: Files | None = None) -> bytes:
+        """Return what an ECU receives of the Director's files: Targets, and the Roots since the pinned one."""
+        files = self.director() if director is None else director
+        return metadata_window.pack([files[name] for name in sorted(files) if ".root." in name], files["targets.json"])
 
     # The vehicle
 

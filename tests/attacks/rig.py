@@ -150,7 +150,7 @@ class Vehicle:
         """Bring the target to the good version, as the honest cloud and gateway would."""
         scene, ecu = self.scene, self.ecus["engine"]
         accepted = scene.accept()
-        scene.target.program(accepted.targets, scene.good.content)
+        scene.target.program(accepted.window, scene.good.content)
         ecu.activate()
         ecu.boot()
         ecu.confirm()

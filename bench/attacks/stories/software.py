@@ -19,7 +19,7 @@ def _by_metadata(
         image = scene.evil(signed=Key.FIRMWARE in stolen)
         accepted = scene.accept_with(stolen, image, own_supplier=own_supplier)
         if then_ecu:
-            scene.target.program(accepted.targets, image.content)
+            scene.target.program(accepted.window, image.content)
 
     return act
 
