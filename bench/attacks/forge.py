@@ -97,6 +97,7 @@ class Forge:
         self._keys_dir = keys_dir
         self._vin = vin
         self._others: dict[Key, CryptoSigner] = {}
+        self._suppliers: dict[str, CryptoSigner] = {}
 
     def director(
         self,
@@ -213,7 +214,11 @@ class Forge:
         return self._others[key]
 
     def _supplier(self, hardware_id: str) -> CryptoSigner:
-        return _load(self._keys_dir / "image_repository" / "suppliers" / f"{hardware_id}.pem")
+        path = self._keys_dir / "image_repository" / "suppliers" / f"{hardware_id}.pem"
+        if path.exists():
+            return _load(path)
+        # Nothing was published yet. The first publication makes the key.
+        return self._suppliers.setdefault(hardware_id, CryptoSigner.generate_ed25519())
 
 
 def _without_ecu(target: TargetFile) -> TargetFile:
