@@ -1,5 +1,7 @@
 // The driver's decision on its way to the gateway.
 
+import { refusal, words } from "./words.js";
+
 const TIMEOUT_MS = 15000;
 
 /** Sends the decision, with what belongs to it. Returns "" when it was taken, else the sentence to show. */
@@ -13,24 +15,22 @@ export async function decide(jobId, choice) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch {
-    return "The gateway did not answer. Please try again.";
+    return words.refusals.no_answer;
   }
   if (answer.ok) return "";
   const body = await answer.json().catch(() => ({}));
-  return body.driver ?? body.error ?? `The gateway refused this (status ${answer.status}). Please try again.`;
+  return refusal(body.kind, body.driver ?? body.error ?? words.refusals.status(answer.status));
 }
 
-/** Asks once more before an update is declined. Resolves to whether it is to be declined. */
-export function confirmDecline(dialog) {
+/**
+ * Shows a dialog that asks once more. Resolves to the value of the button that was pressed; "" where the driver thinks better of it.
+ * @param {HTMLDialogElement} dialog its buttons have `data-answer`.
+ */
+export function ask(dialog) {
   return new Promise((resolve) => {
-    const done = () => {
-      dialog.removeEventListener("close", done);
-      resolve(dialog.returnValue === "decline");
-    };
     dialog.returnValue = "";
-    dialog.addEventListener("close", done);
-    dialog.querySelector("#decline-cancel").onclick = () => dialog.close("");
-    dialog.querySelector("#decline-confirm").onclick = () => dialog.close("decline");
+    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+    for (const button of dialog.querySelectorAll("[data-answer]")) button.onclick = () => dialog.close(button.dataset.answer);
     dialog.showModal();
   });
 }

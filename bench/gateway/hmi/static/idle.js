@@ -1,22 +1,20 @@
-// What a vehicle without a job may claim about itself. Pure.
+// What a vehicle without a job may claim about itself.
 
-import { ENDINGS, obstacle } from "./words.js";
-
-const NOTHING = { tone: "idle", title: "No update waiting" };
+import { ending, obstacle, words } from "./words.js";
 
 /** Tone, title and text of a vehicle that has no job. "Up to date" is claimed only where nothing speaks against it. */
 export function idleWords(state, ui) {
-  if (ui.linkUp === false) {
-    return { tone: "idle", title: "No connection to the vehicle", text: "What the vehicle runs is shown again once the connection is back." };
-  }
-  const last = ENDINGS[lastEnding(state)];
+  const { idle } = words;
+  const nothing = { tone: "idle", title: idle.nothing };
+  if (ui.linkUp === false) return { tone: "idle", title: idle.lostTitle, text: idle.lostText };
+  const last = ending(lastEnding(state));
   if (last?.notice) return { tone: last.tone, title: last.notice, text: last.afterwards };
-  if (state.obstacle) return { ...NOTHING, text: obstacle(state.obstacle.kind) };
-  if (last?.afterwards) return { ...NOTHING, tone: last.tone, text: last.afterwards };
-  if (state.cloud_reachable === null) return { ...NOTHING, text: "The vehicle is asking for new software." };
-  if (!state.cloud_reachable) return { ...NOTHING, text: "The cloud cannot be reached at the moment. New software is offered here once it can." };
-  if (state.ecus.some((ecu) => ecu.version === "")) return { ...NOTHING, text: "Some control units have not reported their version yet." };
-  return { tone: "good", title: "Your vehicle is up to date", text: "New software is offered here as soon as it is released for this vehicle." };
+  if (state.obstacle) return { ...nothing, text: obstacle(state.obstacle.kind) };
+  if (last?.afterwards) return { ...nothing, tone: last.tone, text: last.afterwards };
+  if (state.cloud_reachable === null) return { ...nothing, text: idle.asking };
+  if (!state.cloud_reachable) return { ...nothing, text: idle.away };
+  if (state.ecus.some((ecu) => ecu.version === "")) return { ...nothing, text: idle.unknown };
+  return { tone: "good", title: idle.title, text: idle.text };
 }
 
 /** How the last job ended: the one that was closed just now, otherwise the latest in the history. */

@@ -1,12 +1,15 @@
 // Joins the parts: draws the page from each state that arrives, and sends the decision when a button is pressed.
 // `ui` holds everything that the page remembers by itself; everything else comes from the gateway.
 
-import { confirmDecline, decide } from "./actions.js";
+import { ask, decide } from "./actions.js";
 import { connect } from "./connection.js";
 import { patch } from "./dom.js";
 import { announcement } from "./announce.js";
+import { wallClock } from "./format.js";
+import { fillIn } from "./frame.js";
 import { textsOf } from "./texts.js";
 import { links, lostNotice, shownState, view } from "./view.js";
+import { choose, words } from "./words.js";
 
 const SETTLE_MS = 5000;
 /** Parts that scroll by themselves when there is too much in them; a keyboard reaches them only then. */
@@ -33,11 +36,12 @@ function draw() {
   document.body.classList.toggle("stale", ui.linkUp === false);
   if (!state) return;
   at("vin").textContent = state.vin;
+  at("schedule-zone").textContent = words.schedule.time(state.time_zone);
   const shown = shownState(state, ui);
   patch(at("view"), view(shown, ui, { onDecision: send, onClose: putAway }));
   keepFocus(focused);
-  const words = announcement(shown, ui);
-  if (at("announcer").textContent !== words) at("announcer").textContent = words;
+  const said = announcement(shown, ui);
+  if (at("announcer").textContent !== said) at("announcer").textContent = said;
   document.body.dataset.seq = state.seq;
   followScrolling();
 }
@@ -66,13 +70,13 @@ function onState(next) {
   if (!before || subject(before) !== subject(next)) {
     ui.sending = null;
     ui.error = "";
-    at("decline-dialog").close("");
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close("");
   }
   if (next.job_id && !next.ending) ui.reached = { job_id: next.job_id, state: next.job_state };
   draw();
 }
 
-const subject = ({ job_id, job_state, deferred_until }) => `${job_id} ${job_state} ${deferred_until}`;
+const subject = ({ job_id, job_state, question, offer, deferred_until, start_from }) => [job_id, job_state, question, offer, deferred_until, start_from].join(" ");
 
 function onLink(up) {
   if (ui.linkUp === up) return;
@@ -82,20 +86,34 @@ function onLink(up) {
 
 async function send(decision) {
   if (ui.sending) return;
-  const jobId = state.job_id;
-  if (decision === "decline" && !(await confirmDecline(at("decline-dialog")))) return;
-  if (ui.sending || state.job_id !== jobId) return;
+  const about = subject(state);
+  const details = await detailsOf(decision);
+  if (details === null || ui.sending || subject(state) !== about) return;
   ui.sending = decision;
   ui.acting = decision;
   ui.error = "";
   draw();
-  const about = subject(state);
-  const error = await decide(jobId, { decision, offer: state.offer, language: textsOf(state).language ?? "" });
+  const error = await decide(state.job_id, { decision, offer: state.offer, language: textsOf(state).language ?? "", ...details });
   if (subject(state) !== about) return; // the new state has already answered
   ui.error = error;
   if (error) ui.sending = null;
   else setTimeout(() => subject(state) === about && ((ui.sending = null), draw()), SETTLE_MS);
   draw();
+}
+
+/** What belongs to a decision beside what is shown; null where the driver thinks better of it. */
+async function detailsOf(decision) {
+  if (decision === "decline") {
+    at("decline-reason").value = "";
+    return (await ask(at("decline-dialog"))) ? { reason: at("decline-reason").value } : null;
+  }
+  if (decision === "cancel") return (await ask(at("cancel-dialog"))) ? {} : null;
+  if (decision !== "schedule") return {};
+  const now = Date.now() / 1000;
+  at("schedule-time").min = wallClock(now + 60, state.time_zone);
+  at("schedule-time").value = wallClock(now + 3600, state.time_zone);
+  const answer = await ask(at("schedule-dialog"));
+  return answer ? { when: answer === "night" ? "night" : at("schedule-time").value } : null;
 }
 
 function putAway() {
@@ -109,5 +127,13 @@ at("workshop").addEventListener("click", () => {
   draw();
 });
 addEventListener("resize", draw);
+
+at("language").addEventListener("change", () => {
+  choose(at("language").value);
+  fillIn(document);
+  ui.error = "";
+  draw();
+});
+fillIn(document);
 
 connect(document.querySelector("meta[name=otabench-run]").content, { onState, onLink });

@@ -1,5 +1,9 @@
 // The pairing form: sends the code, and loads the page once it is accepted.
 
+import { fillIn } from "./frame.js";
+import { choose, words } from "./words.js";
+
+const FORBIDDEN = 403;
 const TIMEOUT_MS = 15000;
 const form = document.getElementById("pair");
 const error = document.getElementById("error");
@@ -16,12 +20,21 @@ async function pair(code) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch {
-    return "The gateway did not answer. Please try again.";
+    return words.refusals.no_answer;
   }
   if (answer.ok) return "";
+  if (answer.status === FORBIDDEN) return words.pair.wrong;
   const body = await answer.json().catch(() => ({}));
-  return body.error ?? `The gateway refused this (status ${answer.status}). Please try again.`;
+  return body.error ?? words.refusals.status(answer.status);
 }
+
+const language = document.getElementById("language");
+language.addEventListener("change", () => {
+  choose(language.value);
+  fillIn(document);
+  error.textContent = "";
+});
+fillIn(document);
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();

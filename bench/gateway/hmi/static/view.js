@@ -5,7 +5,7 @@ import { dateTime, day } from "./format.js";
 import { icon } from "./icons.js";
 import { ecuSection } from "./view_ecus.js";
 import { jobSection } from "./view_job.js";
-import { ENDINGS, jobState } from "./words.js";
+import { ending, jobState, words } from "./words.js";
 
 /** The main part: the job, the control units, the history. */
 export function view(state, ui, actions) {
@@ -24,9 +24,10 @@ export function shownState(state, ui) {
 
 /** The two links this display depends on: page to gateway, gateway to cloud. Without the first nothing is known of the second. */
 export function links(state, ui) {
-  const gateway = ui.linkUp === null ? ["idle", "Connecting"] : ui.linkUp ? ["good", "Gateway connected"] : ["bad", "Gateway lost"];
+  const said = words.links;
+  const gateway = ui.linkUp === null ? ["idle", said.connecting] : ui.linkUp ? ["good", said.gatewayUp] : ["bad", said.gatewayLost];
   const known = ui.linkUp && state && state.cloud_reachable !== null;
-  const cloud = !known ? ["idle", "Cloud unknown"] : state.cloud_reachable ? ["good", "Cloud connected"] : ["warn", "Cloud not reachable"];
+  const cloud = !known ? ["idle", said.cloudUnknown] : state.cloud_reachable ? ["good", said.cloudUp] : ["warn", said.cloudAway];
   return [link("gateway-link", gateway), link("cloud-link", cloud)];
 }
 
@@ -35,7 +36,7 @@ const link = (id, [tone, text]) => h("p", { id, "data-testid": id, class: `link 
 /** Shown while the stream of states is down. */
 export function lostNotice(ui) {
   if (ui.linkUp !== false) return [];
-  return [icon("warn"), h("p", {}, h("strong", {}, "Connection to the gateway lost. "), "What you see may be out of date. Reconnecting…")];
+  return [icon("warn"), h("p", {}, h("strong", {}, `${words.lost.title} `), words.lost.text)];
 }
 
 function historySection(entries, ui) {
@@ -43,7 +44,7 @@ function historySection(entries, ui) {
   return h(
     "section",
     { id: "history", "data-testid": "history", class: "card", "aria-labelledby": "history-title" },
-    h("h2", { id: "history-title", class: "section-title" }, "Earlier updates"),
+    h("h2", { id: "history-title", class: "section-title" }, words.history.title),
     h("ul", { id: "history-list", class: "history", "aria-labelledby": "history-title", tabindex: ui.scrolling.has("history-list") ? "0" : null }, entries.map((entry) => historyEntry(entry, ui))),
   );
 }
@@ -52,11 +53,11 @@ function historySection(entries, ui) {
 function historyEntry(entry, ui) {
   return h(
     "li",
-    { class: `tone-${ENDINGS[entry.ending]?.tone ?? "idle"}` },
+    { class: `tone-${ending(entry.ending).tone}` },
     h("span", { class: "dot", "aria-hidden": "true" }),
-    h("span", { class: "history-name" }, entry.campaign_name || "Unnamed update"),
+    h("span", { class: "history-name", dir: "auto" }, entry.campaign_name || words.history.unnamed),
     h("span", { class: "history-outcome" }, jobState(entry.state)),
     h("time", { class: "history-when", datetime: new Date(entry.ended_at * 1000).toISOString() }, day(entry.ended_at)),
-    ui.workshop && h("span", { class: "history-when" }, [dateTime(entry.ended_at), entry.job_id, entry.reason].filter(Boolean).join(" · ")),
+    ui.workshop && h("span", { class: "history-when", dir: "auto" }, [dateTime(entry.ended_at), entry.job_id, entry.reason].filter(Boolean).join(" · ")),
   );
 }

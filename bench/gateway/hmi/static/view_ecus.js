@@ -1,16 +1,16 @@
 // One row for each control unit: its version, the version to come, and its progress.
 
 import { h } from "./dom.js";
-import { bytes, percent, rate } from "./format.js";
+import { bytes, figure, percent, rate } from "./format.js";
 import { icon } from "./icons.js";
-import { ecuName, hasReached, phase, phaseTone } from "./words.js";
+import { ecuName, hasReached, phase, phaseTone, words } from "./words.js";
 
 /** All control units. */
 export function ecuSection(state, ui) {
   return h(
     "section",
     { id: "ecus", class: "card", "aria-labelledby": "ecus-title", tabindex: ui.scrolling.has("ecus") ? "0" : null },
-    h("h2", { id: "ecus-title", class: "section-title" }, "Control units"),
+    h("h2", { id: "ecus-title", class: "section-title" }, words.ecus.title),
     h("ul", { class: "ecus" }, state.ecus.map((ecu) => row(ecu, state, ui))),
   );
 }
@@ -33,9 +33,10 @@ function row(ecu, state, ui) {
 
 /** What a workshop asks for: names as in bench file, trace and reports, the slot, the phase and its detail. */
 function workshop(ecu) {
-  const facts = [["ECU", ecu.ecu], ["Hardware", ecu.hardware_id], ["Slot", ecu.slot_state], ["Phase", ecu.phase], ["Detail", ecu.detail]];
+  const named = words.ecus.facts;
+  const facts = [[named.ecu, ecu.ecu], [named.hardware, ecu.hardware_id], [named.slot, ecu.slot_state], [named.phase, ecu.phase], [named.detail, ecu.detail]];
   return h("dl", { class: "workshop", "data-testid": "workshop-facts" },
-    facts.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    facts.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value)))));
 }
 
 /** Both versions while the update is offered or under way, and where it took effect; otherwise the version that runs. */
@@ -47,8 +48,8 @@ function versions(ecu, state) {
   return h(
     "p",
     { class: "versions", "data-testid": "versions" },
-    h("span", { class: changes ? "version-from" : "version-to" }, h("span", { class: "visually-hidden" }, changes ? "from version " : "version "), (changes ? ecu.from_version : runs) || "–"),
-    changes && [icon("arrow"), h("span", { class: "version-to" }, h("span", { class: "visually-hidden" }, "to version "), after)],
+    h("span", { class: changes ? "version-from" : "version-to" }, h("span", { class: "visually-hidden" }, `${changes ? words.ecus.from : words.ecus.version} `), (changes ? ecu.from_version : runs) || "–"),
+    changes && [icon("arrow"), h("span", { class: "version-to" }, h("span", { class: "visually-hidden" }, `${words.ecus.to} `), after)],
   );
 }
 
@@ -61,8 +62,8 @@ function transfer(ecu, tone) {
     { key: "transfer", class: `transfer tone-${tone}` },
     h("progress", { class: "bar", max: ecu.bytes_total, value: ecu.bytes_done, "aria-label": name }),
     h("p", { class: "transfer-figures" },
-      h("span", { "data-testid": "percent", class: "transfer-percent" }, `${done} %`),
-      h("span", { "data-testid": "bytes" }, `${bytes(ecu.bytes_done)} of ${bytes(ecu.bytes_total)}`),
+      h("span", { "data-testid": "percent", class: "transfer-percent" }, figure(`${done} %`)),
+      h("span", { "data-testid": "bytes" }, words.progress.of(bytes(ecu.bytes_done), bytes(ecu.bytes_total))),
       ecu.bytes_per_s > 0 && h("span", { "data-testid": "rate" }, rate(ecu.bytes_per_s)),
     ),
   );

@@ -41,7 +41,7 @@ def test_update_from_offer_to_success(display: Display) -> None:
     page = display.browser.find_element(By.ID, "job").text
     assert "Autumn release" in page
     assert "190 KiB" in page
-    assert "about 2 min" in page
+    assert "1 to 4 min" in page
     assert display.find("notes").text == OFFER["release_notes"]
     for ecu, name in (("engine", "Engine"), ("adas", "Driver assistance")):
         assert name in display.find(f"ecu-row-{ecu}").text
