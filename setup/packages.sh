@@ -44,7 +44,8 @@ if [[ "$(uname -m)" == x86_64 ]] && ! kernel_has_can && ! kernel_is_cached; then
     wanted+=(linux-source gcc make flex bison bc xz-utils bzip2 libc6-dev)
 fi
 if [[ "$set_name" == test ]]; then
-    wanted+=(tshark mosquitto-clients postgresql)
+    wanted+=(tshark mosquitto-clients postgresql swift-proxy swift-account swift-container swift-object)
+    wanted+=(nginx-light libnginx-mod-stream systemd)
     # Tests compile canline for a kernel and see a kernel's build fail, even where a kernel is there already.
     wanted+=(gcc make flex bison bc)
     if grep -qs '^ID=ubuntu' /etc/os-release; then
@@ -86,6 +87,14 @@ fi
 say "installing ${missing[*]}"
 # tshark asks whether everybody may capture; the answer here is the default, no.
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+# The tests and benches start the servers that they need. What Debian would start as well (nginx on port 80, a broker on 1883) is not asked for:
+# invoke-rc.d asks this script, and 101 means "do not start".
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e "$policy" ]]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+fi
 "${apt[@]}" update >&2 || say "apt-get update failed; trying with the lists that are there"
 if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >&2; then
     say "apt-get could not install ${missing[*]}: see its message above. Offline, or a mirror that is not reachable?"

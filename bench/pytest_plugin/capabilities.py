@@ -64,5 +64,13 @@ CAPABILITIES: Final[dict[str, Capability]] = {
         lambda: find_postgresql() is not None and find_spec("psycopg") is not None,
         f"PostgreSQL's server or psycopg is missing: {command_of('packages.sh')} test, and pip install otabench[postgresql]",
     ),
+    "s3": Capability(
+        lambda: shutil.which("swift-proxy-server") is not None and find_spec("s3fs") is not None,
+        f"OpenStack Swift (an S3 server) or s3fs is missing: {command_of('packages.sh')} test, and pip install otabench[s3]",
+    ),
+    "nginx": Capability(_has_program("nginx"), f"nginx is missing: {command_of('packages.sh')} test"),
+    "systemd": Capability(
+        _has_program("systemd-analyze"), f"systemd-analyze is missing: {command_of('packages.sh')} test"
+    ),
     "candump": Capability(_has_program("candump"), f"can-utils is missing: {command_of('packages.sh')} run"),
 }

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,6 @@ from otabench.proto.foreign_text import printable
 from otabench.proto.trace import TraceWriter
 
 _log = logging.getLogger(__name__)
-CHUNK_BYTES: Final = 128 * 1024
 _MAX_TAGS: Final = 10_000
 _START_POLL_S: Final = 0.01
 _STOP_S: Final = 0.4
@@ -53,16 +52,15 @@ class EntityTags:
         """Return the file's tag, with its quotes.
 
         Raises:
-            OSError: the file cannot be read.
+            NotReady: the file cannot be read.
         """
         with self._lock:
             tag = self._tags.get(file)
         if tag is None:
             # Hash outside the lock, so that one large file does not block all others. Two threads may then compute the same tag.
             digest = hashlib.sha256()
-            with self._store.open(file.path) as content:
-                while chunk := content.read(CHUNK_BYTES):
-                    digest.update(chunk)
+            for piece in self._store.pieces(file.path):
+                digest.update(piece)
             tag = f'"{digest.hexdigest()}"'
             with self._lock:
                 # Limit the memory. Clearing everything is good enough, because tags can be computed again.
@@ -91,7 +89,7 @@ def make_app(store: ArtifactStore, *, trace: TraceWriter) -> FastAPI:
             if file is None:
                 raise HTTPException(404, f"there is no artifact {path!r}")
             etag = tags.of(file)
-        except (NotReady, OSError) as error:
+        except NotReady as error:
             # The error's text has the store's path, which is not the caller's business.
             _log.error("%s: %s", printable(path), error)
             raise HTTPException(503, "the artifact store does not answer") from error
@@ -133,17 +131,9 @@ def _respond(store: ArtifactStore, file: StoredFile, etag: str, part: http_range
         headers["Content-Range"] = f"bytes {part.start}-{part.start + part.length - 1}/{file.length}"
     if not body:
         return Response(status_code=part.status, headers=headers, media_type=kind)
-    return StreamingResponse(_chunks(store, file, part), part.status, headers=headers, media_type=kind)
-
-
-def _chunks(store: ArtifactStore, file: StoredFile, part: http_range.Part) -> Iterator[bytes]:
     # If the file has become shorter meanwhile, the response ends early. The client notices by Content-Length.
-    left = part.length
-    with store.open(file.path) as content:
-        content.seek(part.start)
-        while left and (chunk := content.read(min(left, CHUNK_BYTES))):
-            left -= len(chunk)
-            yield chunk
+    pieces = store.pieces(file.path, start=part.start, length=part.length)
+    return StreamingResponse(pieces, part.status, headers=headers, media_type=kind)
 
 
 class _Server(uvicorn.Server):

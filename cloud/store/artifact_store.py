@@ -5,7 +5,8 @@
 
 Rules:
 
-* A file appears completely or not at all: it is written under another name and then moved.
+* A file appears completely or not at all. An object store makes sure of that itself; elsewhere the file is written under another name and
+  then moved.
 * A content-addressed file is written once.
 
 ``image_repository`` makes the paths. The artifact server decides what may be read from outside.
@@ -14,9 +15,11 @@ Rules:
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final, cast
 
 from otabench.cloud.errors import NotReady, StartError
 from otabench.proto import private_files
@@ -28,6 +31,9 @@ PRIVATE_FOLDER: Final = "private"
 _MAX_NAME_BYTES: Final = 255
 """Of Linux's file systems. A longer name cannot exist, so it is not an error of the store either."""
 _MAX_PATH_CHARACTERS: Final = 1024
+_PIECE_BYTES: Final = 128 << 10
+_OBJECT_STORES: Final = frozenset({"s3", "gs", "abfs", "oss"})
+"""fsspec's names of the stores whose objects appear as a whole."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class ArtifactStore:
     def __init__(self, file_system: Any, root: str) -> None:
         self._files = file_system
         self._root = root.rstrip("/")
+        protocols = (file_system.protocol,) if isinstance(file_system.protocol, str) else file_system.protocol
+        self._is_object_store = not _OBJECT_STORES.isdisjoint(protocols)
 
     def put(self, path: str, content: bytes, *, replace: bool = False) -> None:
         """Store a file completely. Keep a file that already has these contents.
@@ -58,17 +66,18 @@ class ArtifactStore:
             NotReady: the file cannot be written.
         """
         target = self._full(path)
-        try:
+        with _refused(f"cannot write {path}"):
             # The path contains the digest, but the stored file may be damaged. So compare the contents.
             if not replace and self._files.exists(target) and self._files.cat_file(target) == content:
                 return
             self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            if self._is_object_store:  # which has no move: it would copy the object
+                self._files.pipe_file(target, content)
+                return
             # The name is random, because two processes may store the same file at the same time.
             unfinished = f"{target}.{secrets.token_hex(4)}.part"
             self._files.pipe_file(unfinished, content)
             self._files.mv(unfinished, target)
-        except OSError as error:
-            raise NotReady(f"the artifact store cannot write {path}: {error}") from error
 
     def read(self, path: str) -> bytes:
         """Return a whole file.
@@ -76,10 +85,8 @@ class ArtifactStore:
         Raises:
             NotReady: the file cannot be read.
         """
-        try:
+        with _refused(f"cannot read {path}"):
             return cast(bytes, self._files.cat_file(self._full(path)))
-        except OSError as error:
-            raise NotReady(f"the artifact store cannot read {path}: {error}") from error
 
     def find(self, path: str) -> StoredFile | None:
         """Return a file's length and revision, or None if the file does not exist or the path leads out of the store.
@@ -89,12 +96,11 @@ class ArtifactStore:
         """
         if not is_plain(path):
             return None
-        try:
-            info = self._files.info(self._full(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise NotReady(f"the artifact store does not answer: {error}") from error
+        with _refused("does not answer"):
+            try:
+                info = self._files.info(self._full(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         # A symbolic link in a local folder could lead anywhere.
         if info.get("type") != "file" or info.get("islink"):
             return None
@@ -102,13 +108,25 @@ class ArtifactStore:
         revision = info.get("mtime") or info.get("ETag") or info.get("LastModified") or info.get("created") or ""
         return StoredFile(path=path, length=int(info["size"]), revision=str(revision))
 
-    def open(self, path: str) -> BinaryIO:
-        """Return a file, opened for reading and seeking.
+    def pieces(self, path: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield a part of a file in pieces of at most 128 KiB. If the file has become shorter, the pieces end early.
+
+        Args:
+            start: the first byte.
+            length: None: to the end.
 
         Raises:
-            OSError: the file cannot be opened.
+            NotReady: the file cannot be read.
         """
-        return cast(BinaryIO, self._files.open(self._full(path), "rb"))
+        left = length
+        with _refused(f"cannot read {path}"), self._files.open(self._full(path), "rb") as content:
+            content.seek(start)
+            while left is None or left > 0:
+                piece = content.read(_PIECE_BYTES if left is None else min(left, _PIECE_BYTES))
+                if not piece:
+                    return
+                left = None if left is None else left - len(piece)
+                yield piece
 
     def move_private(self, private_store: ArtifactStore) -> None:
         """Move what an earlier version left in ``private/`` to the private store. Repeating this after a crash is safe.
@@ -117,7 +135,7 @@ class ArtifactStore:
             NotReady: one of the stores does not answer.
         """
         folder = self._full(PRIVATE_FOLDER)
-        try:
+        with _refused(f"cannot move {PRIVATE_FOLDER}/"):
             if not self._files.exists(folder):
                 return
             for found in self._files.find(folder):
@@ -125,14 +143,26 @@ class ArtifactStore:
                 # A hidden or unfinished file never had a row in the database.
                 if is_plain(path):
                     private_store.put(path, self._files.cat_file(found))
-            self._files.rm(folder, recursive=True)
-        except OSError as error:
-            raise NotReady(f"the artifact store cannot move {PRIVATE_FOLDER}/: {error}") from error
+                # One by one: not every S3 server accepts the request for many.
+                self._files.rm_file(found)
+            if not self._is_object_store:
+                self._files.rm(folder, recursive=True)
 
     def _full(self, path: str) -> str:
         if not is_plain(path):
             raise ValueError(f"{path!r} is not a path inside the store")
         return f"{self._root}/{path}"
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn what a file system raises into NotReady. Each has errors of its own library; those of S3 are not OSErrors."""
+    try:
+        yield
+    except NotReady:
+        raise
+    except Exception as error:
+        raise NotReady(f"the artifact store {what}: {error}") from error
 
 
 def is_private(path: str) -> bool:
@@ -170,11 +200,13 @@ def open_store(url: str) -> ArtifactStore:
     import fsspec
 
     try:
-        file_system, root = fsspec.core.url_to_fs(url)
-        file_system.makedirs(root, exist_ok=True)
+        # Other processes write into the store as well, so what it contains is not remembered.
+        file_system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise StartError(f"artifact_store {url!r}: {error}") from error
-    except OSError as error:
+    try:
+        file_system.makedirs(root, exist_ok=True)
+    except Exception as error:  # as in ``_refused``
         raise StartError(f"artifact_store {url!r}: cannot make the folder: {error}") from error
     return ArtifactStore(file_system, root)
 

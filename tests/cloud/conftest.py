@@ -15,6 +15,7 @@ import pytest
 from otabench.cloud.trust.keys import init_keys
 from tests.cloud.bench import Cloud, ImageMaker, Vehicle
 from tests.cloud.postgres import PostgreSQL
+from tests.cloud.swift import SwiftServer
 
 VINS = [f"W0TCLOUD{number:09d}" for number in range(240)]
 
@@ -32,18 +33,54 @@ def images(keys_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageMak
 
 
 @pytest.fixture(scope="session")
-def shared_cloud(keys_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def s3() -> Iterator[SwiftServer]:
+    """A running S3 server, whose access is in the environment. Tests that ask for it have the marker ``s3``."""
+    server = SwiftServer()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in server.environment.items():
+            environment.setenv(name, value)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.remove()
+
+
+SERVERS = (pytest.mark.postgresql, pytest.mark.s3, pytest.mark.exhaustive)
+_stores = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=["files", pytest.param("servers", marks=SERVERS)])
+def storage(request: pytest.FixtureRequest) -> Callable[[], dict[str, str]]:
+    """Return the settings of a new cloud's storage: its own files, and with ``--exhaustive`` PostgreSQL and an S3 server too."""
+    if request.param == "files":
+        return dict
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    request.getfixturevalue("s3")
+    return lambda: {
+        "database_url": server.new_database(),
+        "artifact_store": f"s3://artifacts/{next(_stores)}",
+        "private_store": f"s3://private/{next(_stores)}",
+    }
+
+
+@pytest.fixture(scope="session")
+def shared_cloud(
+    keys_dir: Path, storage: Callable[[], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("cloud"), keys_dir, plane="all") as running:
+        running.config |= storage()
         running.start()
         yield running
 
 
 @pytest.fixture
-def make_cloud(keys_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
+def make_cloud(keys_dir: Path, storage: Callable[[], dict[str, str]], tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
     made: list[Cloud] = []
 
     def make(**settings: object) -> Cloud:
         cloud = Cloud(tmp_path / f"cloud{len(made)}", keys_dir, **settings)  # type: ignore[arg-type]
+        cloud.config |= storage()
         made.append(cloud)
         return cloud
 

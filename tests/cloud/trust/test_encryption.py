@@ -16,6 +16,7 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
+from otabench.cloud.store.artifact_store import open_store
 from otabench.cloud.trust.encryption import check_public_key, encrypt, make_key_pair
 from otabench.cloud.trust.keys import init_keys
 from otabench.proto import ota_pb2
@@ -135,11 +136,15 @@ def test_the_artifact_server_does_not_serve_the_plain_files(
         assert fetch(shared_cloud, f"private/{path}") is None
         assert fetch(shared_cloud, f"./private/{path}") is None
         assert fetch(shared_cloud, f"private//{path}") is None
-    served = {path.read_bytes() for path in (shared_cloud.folder / "artifacts").rglob("*") if path.is_file()}
-    private = shared_cloud.folder / "state" / "private-artifacts"
-    assert new not in served
-    assert (private / entry["path"]).read_bytes() == new
-    assert {path.stat().st_mode & 0o777 for path in (private, private.parent)} == {0o700}
+    public = open_store(str(shared_cloud.config["artifact_store"]))
+    private_folder = shared_cloud.folder / "state" / "private-artifacts"
+    private = open_store(str(shared_cloud.config.get("private_store", private_folder.as_uri())))
+    assert private.read(entry["path"]) == new
+    assert public.find(entry["path"]) is None
+    if "private_store" not in shared_cloud.config:
+        served = {path.read_bytes() for path in (shared_cloud.folder / "artifacts").rglob("*") if path.is_file()}
+        assert new not in served
+        assert {path.stat().st_mode & 0o777 for path in (private_folder, private_folder.parent)} == {0o700}
     sealed = fetch(shared_cloud, custom.patch.encryption.path)
     assert sealed is not None
     patch = open_artifact(sealed, KEYS["engine"])
