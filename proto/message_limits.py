@@ -65,23 +65,29 @@ def check_fields(
     Raises:
         FieldTooLong: a field is too long.
     """
+    # This runs for every call, so paths of texts are made for errors only.
     for field, value in message.ListFields():
-        path = f"{at}{field.name}"
-        items = list(value) if field.is_repeated else [value]
-        limit = lists.get(field.name, _MAX_ITEMS)
-        if field.is_repeated and len(items) > limit:
-            raise FieldTooLong(f"{path}: {len(items)} entries, at most {limit}")
-        if _is_map(field):
-            # Iterating over a map yields its keys. Maps of this protocol have bytes as values, which are not checked.
-            for key in items:
-                _check_text(key, MAX_TEXT_BYTES, f"{path}: key")
+        name, kind = field.name, field.type
+        if not field.is_repeated:
+            if kind == FieldDescriptor.TYPE_MESSAGE:
+                check_fields(value, texts=texts, lists=lists, at=f"{at}{name}.")
+            elif kind == FieldDescriptor.TYPE_STRING:
+                _check_text(value, texts.get(name, MAX_TEXT_BYTES), at, name)
             continue
-        for index, item in enumerate(items):
-            where = f"{path}[{index}]" if field.is_repeated else path
-            if field.type == FieldDescriptor.TYPE_MESSAGE:
-                check_fields(item, texts=texts, lists=lists, at=f"{where}.")
-            elif field.type == FieldDescriptor.TYPE_STRING:
-                _check_text(item, texts.get(field.name, MAX_TEXT_BYTES), where)
+        limit = lists.get(name, _MAX_ITEMS)
+        if len(value) > limit:
+            raise FieldTooLong(f"{at}{name}: {len(value)} entries, at most {limit}")
+        if kind == FieldDescriptor.TYPE_MESSAGE:
+            if _is_map(field):
+                # Iterating over a map yields its keys. Maps of this protocol have bytes as values, which are not checked.
+                for key in value:
+                    _check_text(key, MAX_TEXT_BYTES, at, f"{name}: key")
+                continue
+            for index, item in enumerate(value):
+                check_fields(item, texts=texts, lists=lists, at=f"{at}{name}[{index}].")
+        elif kind == FieldDescriptor.TYPE_STRING:
+            for index, item in enumerate(value):
+                _check_text(item, texts.get(name, MAX_TEXT_BYTES), at, name, index)
 
 
 def _is_map(field: FieldDescriptor) -> bool:
@@ -96,7 +102,9 @@ def cut_text(text: str, max_bytes: int) -> str:
     return encoded[: max_bytes - len(_ELLIPSIS.encode())].decode(errors="ignore") + _ELLIPSIS
 
 
-def _check_text(text: str, limit: int, where: str) -> None:
-    length = len(text.encode())
-    if length > limit:
-        raise FieldTooLong(f"{where}: {length} bytes, at most {limit}")
+def _check_text(text: str, limit: int, at: str, name: str, index: int | None = None) -> None:
+    # A character has four bytes at most.
+    if len(text) * 4 <= limit or (length := len(text.encode())) <= limit:
+        return
+    place = "" if index is None else f"[{index}]"
+    raise FieldTooLong(f"{at}{name}{place}: {length} bytes, at most {limit}")

@@ -8,7 +8,7 @@ answers from what was read already, if nothing has to be written. Neither makes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,8 @@ class CheckInOutcome:
     prepare: bool = False
     """True: the manifest must be made first. Then judge again."""
     transition: Transition | None = None
+    offers: OpenJob | None = None
+    """Of ``judge_unchanged``: the job that must be marked as offered before the vehicle is answered."""
 
 
 _NOTHING_WAITS = CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
@@ -69,7 +71,7 @@ def judge(
 def judge_unchanged(
     snapshot: Snapshot | None, request: ota_pb2.CheckInRequest, offers: Sequence[Offer], *, now: float
 ) -> CheckInOutcome | None:
-    """Return the answer to a check-in that changes nothing, or None if ``judge`` has to write something.
+    """Return the answer to a check-in that changes nothing but that its job is offered now. Return None if ``judge`` has to write more.
 
     Args:
         snapshot: the vehicle; None if it is not registered.
@@ -105,7 +107,9 @@ def _judge_offered_job(
     manifest = snapshot.manifest
     if manifest is None or not manifests.fits(manifest, snapshot.vehicle, now=now):
         return _outcome(NO_UPDATE, job, prepare=True)
-    return _outcome(UPDATE_AVAILABLE, job) if job.offered and not job.reason else None
+    if job.offered and not job.reason:
+        return _outcome(UPDATE_AVAILABLE, job)
+    return replace(_outcome(UPDATE_AVAILABLE, job), reason="", offers=job)
 
 
 def _judge_report(vehicle: VehicleFacts | None, request: ota_pb2.CheckInRequest) -> CheckInOutcome | None:

@@ -1,10 +1,11 @@
-"""Answer check-ins that change nothing, many with one read: almost all check-ins of a fleet.
+"""Answer check-ins that change nothing or only that a job is offered now, many at a time: almost all check-ins of a fleet.
 
     outcome = await reader.judge(request)
     if outcome is None:
         ...  # something has to be written: ``check_in.judge``, in a transaction of its own
 
-The rules are those of ``check_in``. A check-in changes nothing if its report is the stored one, and its job, if any, was offered before.
+The rules are those of ``check_in``. A check-in changes nothing if its report is the stored one, and its job, if any, was offered before. A
+job is marked as offered only if it still is as it was read (compare and set).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, ecu_images, snapshots
+from otabench.cloud.campaigns import check_in, ecu_images, jobs, snapshots
 from otabench.cloud.campaigns.check_in import CheckInOutcome
 from otabench.cloud.campaigns.manifests import PresentKeys
+from otabench.cloud.campaigns.snapshots import OpenJob
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.store.batches import Batches
 from otabench.cloud.store.database import Database
@@ -36,6 +39,7 @@ class CheckInReader:
         self._database = database
         self._keys = PresentKeys(director)
         self._batches: Batches[ota_pb2.CheckInRequest, CheckInOutcome | None] = Batches(self._judge_all)
+        self._offers_to_mark: Batches[OpenJob, bool] = Batches(self._mark_all)
         # Of one database: a campaign's images never change.
         self._offers: OrderedDict[str, Sequence[Offer]] = OrderedDict()
 
@@ -46,31 +50,48 @@ class CheckInReader:
             InvalidRequest: the VIN cannot be one.
             NotReady: the database does not answer.
         """
+        outcome = await self.read(request)
+        if outcome is None or outcome.offers is None:
+            return outcome
+        # Otherwise the job has changed since it was read.
+        is_marked = await self._offers_to_mark.result_of(outcome.offers)
+        return replace(outcome, offers=None) if is_marked else None
+
+    async def read(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome | None:
+        """Return what ``judge`` returns, before its job (``offers``) is marked."""
         return await self._batches.result_of(request)
 
+    async def _mark_all(self, offers: Sequence[OpenJob]) -> Sequence[bool]:
+        marked = await self._database.run(lambda session: jobs.mark_offered(session, offers, now=time.time()))
+        return [job.job_id in marked for job in offers]
+
     async def _judge_all(self, requests: Sequence[ota_pb2.CheckInRequest]) -> Sequence[CheckInOutcome | None]:
-        return await self._database.read(lambda session: self._judge_now(session, requests))
+        return await self._database.read_rows(lambda connection: self._judge_now(connection, requests))
 
     def _judge_now(
-        self, session: Session, requests: Sequence[ota_pb2.CheckInRequest]
+        self, connection: Connection, requests: Sequence[ota_pb2.CheckInRequest]
     ) -> Sequence[CheckInOutcome | None]:
-        now = time.time()
-        found = snapshots.load(session, list({request.vin for request in requests}))
+        now, root_version = time.time(), self._keys.root_version
+        found = snapshots.load(connection, list({request.vin for request in requests}))
         outcomes = []
         for request in requests:
             snapshot = found.get(request.vin)
-            if snapshot and snapshot.manifest and not self._keys.have_signed(session, snapshot.manifest):
-                # Then it counts as none, and another one is made.
-                snapshot = replace(snapshot, manifest=None)
-            job = snapshot.job if snapshot else None
-            offers = self._load_offers(session, job.campaign_id) if job else ()
+            offers: Sequence[Offer] = ()
+            if snapshot and snapshot.job:
+                offers = self._load_offers(connection, snapshot.job.campaign_id)
+                if snapshot.manifest and not self._keys.have_signed(
+                    connection, snapshot.manifest, root_version=root_version
+                ):
+                    # Then it counts as none, and another one is made.
+                    snapshot = replace(snapshot, manifest=None)
             outcomes.append(check_in.judge_unchanged(snapshot, request, offers, now=now))
         return outcomes
 
-    def _load_offers(self, session: Session, campaign_id: str) -> Sequence[Offer]:
+    def _load_offers(self, connection: Connection, campaign_id: str) -> Sequence[Offer]:
         offers = self._offers.get(campaign_id)
         if offers is None:
-            offers = self._offers[campaign_id] = ecu_images.load_offers(session, campaign_id)
+            with Session(connection) as session:
+                offers = self._offers[campaign_id] = ecu_images.load_offers(session, campaign_id)
             if len(self._offers) > _MAX_CAMPAIGNS:
                 self._offers.popitem(last=False)
         return offers

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from otabench.cloud.campaigns import outbox
 from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
+from otabench.cloud.campaigns.snapshots import OpenJob
 from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
 from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow, VehicleRow
 from otabench.proto import ota_pb2
@@ -85,6 +86,24 @@ def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:
     if session.get(CampaignRow, campaign_id) is None:
         raise UnknownThing(f"there is no campaign {campaign_id!r}")
     return session.scalars(select(JobRow).where(JobRow.campaign_id == campaign_id).order_by(JobRow.position)).all()
+
+
+def mark_offered(session: Session, offers: Sequence[OpenJob], *, now: float) -> set[str]:
+    """Mark new jobs as offered and without a reason. Return those that still are as they were read; nothing is written to the others."""
+    lock_vehicles(session, [job.vin for job in offers])
+    marked = session.execute(
+        update(JobRow)
+        .where(
+            tuple_(JobRow.job_id, JobRow.reason).in_([(job.job_id, job.reason) for job in offers]),
+            JobRow.state == JobState.CREATED,
+            JobRow.cancel_asked.is_(False),
+        )
+        # Watchers on other control planes find a changed reason by its time.
+        .values(offered=True, reason="", updated_at=case((JobRow.reason == "", JobRow.updated_at), else_=now))
+        .returning(JobRow.job_id)
+        .execution_options(synchronize_session=False)
+    )
+    return set(marked.scalars())
 
 
 def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: float) -> Transition:

@@ -178,14 +178,18 @@ def _without_manifest(
     session: Session, images: CampaignImages, jobs_of: Sequence[tuple[str, str]], *, keys: PresentKeys, now: float
 ) -> Iterator[tuple[OpenJob, VehicleFacts]]:
     """Yield the jobs that are still CREATED, need a manifest, and whose vehicles have reported what they run."""
-    found = snapshots.load(session, [vin for _, vin in jobs_of])
+    found = snapshots.load(session.connection(), [vin for _, vin in jobs_of])
     for job_id, vin in jobs_of:
         snapshot = found.get(vin)
         job = snapshot.job if snapshot else None
         if snapshot is None or job is None or job.job_id != job_id or job.state != JobState.CREATED:
             continue
         made = snapshot.manifest
-        if made and manifests.fits(made, snapshot.vehicle, now=now) and keys.have_signed(session, made):
+        if (
+            made
+            and manifests.fits(made, snapshot.vehicle, now=now)
+            and keys.have_signed(session.connection(), made, root_version=keys.root_version)
+        ):
             continue
         if ecu_images.versions_are_known(snapshot.vehicle, images.offers):
             yield job, snapshot.vehicle

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import ecu_images
@@ -78,16 +78,22 @@ class PresentKeys:
         self._root_version = 0
         self._signed: dict[tuple[str, int], bool] = {}
 
-    def have_signed(self, session: Session, manifest: Manifest) -> bool:
-        """Return whether they have signed this one."""
-        root_version = self._director.root_version
+    @property
+    def root_version(self) -> int:
+        """The version of the Root that states them. It is a look at the key folder: once for many manifests is enough."""
+        return self._director.root_version
+
+    def have_signed(self, connection: Connection, manifest: Manifest, *, root_version: int) -> bool:
+        """Return whether the keys of that Root, which is the present one, have signed this manifest."""
         if root_version != self._root_version or len(self._signed) >= _MAX_REMEMBERED:
             self._root_version, self._signed = root_version, {}
         signed = self._signed
         key = (manifest.vin, manifest.version)
         if key not in signed:
-            row = session.get_one(ManifestRow, key)
-            signed[key] = self._director.has_signed_with_present_keys(by_role(row))
+            files = select(ManifestRow.timestamp, ManifestRow.snapshot, ManifestRow.targets)
+            stored = files.where(ManifestRow.vin == manifest.vin, ManifestRow.version == manifest.version)
+            row = connection.execute(stored).one()
+            signed[key] = self._director.has_signed_with_present_keys(dict(row._mapping))
         return signed[key]
 
 

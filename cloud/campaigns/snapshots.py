@@ -1,6 +1,6 @@
 """What the database holds about vehicles, read with one statement for many of them.
 
-    snapshots = load(session, ["VIN1", "VIN2"])
+    snapshots = load(connection, ["VIN1", "VIN2"])
 
 The hot path reads columns instead of rows of classes: an object of the ORM costs several times as
 much as its statement. Nothing here writes.
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BindParameter, and_, bindparam, func, select, text
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, func, select, text
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, VehicleFacts
-from otabench.cloud.store.schema import IS_OPEN, CampaignRow, EcuRow, JobRow, ManifestRow, VehicleRow
+from otabench.cloud.store.schema import IS_OPEN, Base, CampaignRow, EcuRow, JobRow, ManifestRow, VehicleRow
 from otabench.proto.job_states import JobState
 from otabench.proto.version_order import VersionOrder, VersionRule
 
@@ -28,9 +28,9 @@ from otabench.proto.version_order import VersionOrder, VersionRule
 class OpenJob:
     """The columns of a vehicle's open job that check-ins need."""
 
+    vin: str
     job_id: str
     campaign_id: str
-    vin: str
     state: str
     reason: str
     offered: bool
@@ -67,105 +67,130 @@ class Snapshot:
     manifest: Manifest | None
 
 
-_VINS: Final[BindParameter[str]] = bindparam("vins", expanding=True)
 _CHUNK: Final = 500
 """Vehicles of one statement."""
-_ECUS: Final = (
-    select(
-        VehicleRow.vin,
-        EcuRow.ecu,
-        EcuRow.serial,
-        EcuRow.hardware_id,
-        EcuRow.software_version,
-        EcuRow.security_counter,
-        EcuRow.public_key,
-        EcuRow.image_number,
-        EcuRow.takes_programs,
-        EcuRow.takes_patches,
-        EcuRow.version_order,
-        EcuRow.known_versions,
-    )
-    .outerjoin(EcuRow, EcuRow.vin == VehicleRow.vin)
-    .where(VehicleRow.vin.in_(_VINS))
-    .order_by(VehicleRow.vin, EcuRow.position)
+_IN_VINS: Final[BindParameter[str]] = bindparam("vins", expanding=True)
+# Of the tables instead of the classes: the ORM would take as long to prepare a statement as the database to answer it.
+_vehicles, _ecus, _jobs, _manifests, _campaigns = (
+    Base.metadata.tables[each.__tablename__] for each in (VehicleRow, EcuRow, JobRow, ManifestRow, CampaignRow)
 )
-_REPORTS: Final = select(EcuRow.vin, EcuRow.ecu, EcuRow.report).where(EcuRow.vin.in_(_VINS))
-_JOBS: Final = select(
-    JobRow.job_id,
-    JobRow.campaign_id,
-    JobRow.vin,
-    JobRow.state,
-    JobRow.reason,
-    JobRow.offered,
-    JobRow.cancel_asked,
-    JobRow.cancel_reason,
-).where(JobRow.vin.in_(_VINS), text(IS_OPEN))
+_FACTS: Final = (
+    _vehicles.c.vin,
+    _jobs.c.job_id,
+    _jobs.c.campaign_id,
+    _jobs.c.state,
+    _jobs.c.reason,
+    _jobs.c.offered,
+    _jobs.c.cancel_asked,
+    _jobs.c.cancel_reason,
+    _ecus.c.version_order,
+    _ecus.c.known_versions,
+    # In the order of the fields of EcuFacts.
+    _ecus.c.ecu,
+    _ecus.c.serial,
+    _ecus.c.hardware_id,
+    _ecus.c.software_version,
+    _ecus.c.security_counter,
+    _ecus.c.public_key,
+    _ecus.c.image_number,
+    _ecus.c.takes_programs,
+    _ecus.c.takes_patches,
+)
+_JOB, _ECU = slice(1, 8), slice(8, 19)
+
+
+def _select(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Return the statement with one row for each ECU, and one for a vehicle without any."""
+    return (
+        select(*columns)
+        .select_from(_vehicles)
+        .outerjoin(_ecus, _ecus.c.vin == _vehicles.c.vin)
+        .outerjoin(_jobs, and_(_jobs.c.vin == _vehicles.c.vin, text(IS_OPEN)))
+        .where(_vehicles.c.vin.in_(_IN_VINS))
+        .order_by(_vehicles.c.vin, _ecus.c.position)
+    )
+
+
+_VEHICLES: Final = _select(*_FACTS)
+_WITH_REPORTS: Final = _select(*_FACTS, _ecus.c.report)
 _newest = (
-    select(ManifestRow.job_id, func.max(ManifestRow.version).label("version"))
-    .where(ManifestRow.job_id.in_(bindparam("job_ids", expanding=True)))
-    .group_by(ManifestRow.job_id)
+    select(_manifests.c.job_id, func.max(_manifests.c.version).label("version"))
+    .where(_manifests.c.job_id.in_(bindparam("job_ids", expanding=True)))
+    .group_by(_manifests.c.job_id)
     .subquery()
 )
 _MANIFESTS: Final = (
     select(
-        ManifestRow.job_id,
-        ManifestRow.vin,
-        ManifestRow.version,
-        ManifestRow.made_for,
-        ManifestRow.expires_at,
-        CampaignRow.manifest_lifetime_s,
+        _manifests.c.job_id,
+        _manifests.c.vin,
+        _manifests.c.version,
+        _manifests.c.made_for,
+        _manifests.c.expires_at,
+        _campaigns.c.manifest_lifetime_s,
     )
-    .join(_newest, and_(ManifestRow.job_id == _newest.c.job_id, ManifestRow.version == _newest.c.version))
-    .join(JobRow, JobRow.job_id == ManifestRow.job_id)
-    .join(CampaignRow, CampaignRow.campaign_id == JobRow.campaign_id)
+    .join(_newest, and_(_manifests.c.job_id == _newest.c.job_id, _manifests.c.version == _newest.c.version))
+    .join(_jobs, _jobs.c.job_id == _manifests.c.job_id)
+    .join(_campaigns, _campaigns.c.campaign_id == _jobs.c.campaign_id)
 )
 
 
-def load(session: Session, vins: Sequence[str]) -> dict[str, Snapshot]:
+def load(connection: Connection, vins: Sequence[str]) -> dict[str, Snapshot]:
     """Return the registered ones of these vehicles, a batch of them at most."""
-    jobs = _load_jobs(session, vins)
-    created = [job.job_id for job in jobs.values() if job.state == JobState.CREATED]
+    rows = _group(connection.execute(_WITH_REPORTS, {"vins": vins}))
+    jobs = {vin: _job(of_vehicle[0]) for vin, of_vehicle in rows.items()}
+    created = [job.job_id for job in jobs.values() if job is not None and job.state == JobState.CREATED]
     manifests = {}
     if created:
-        for row in session.execute(_MANIFESTS, {"job_ids": created}):
+        for row in connection.execute(_MANIFESTS, {"job_ids": created}):
             manifests[row[0]] = Manifest(*row[1:5], is_replaced=row[5] == 0)
-    reports: dict[str, dict[str, bytes]] = defaultdict(dict)
-    for vin, ecu, report in session.execute(_REPORTS, {"vins": vins}):
-        reports[vin][ecu] = report
     snapshots = {}
-    for vin, vehicle in _load_facts(session, vins, jobs).items():
-        job = jobs.get(vin)
-        snapshots[vin] = Snapshot(vehicle, reports[vin], job, manifests.get(job.job_id) if job else None)
+    for vin, of_vehicle in rows.items():
+        job = jobs[vin]
+        snapshots[vin] = Snapshot(
+            vehicle=_facts(vin, of_vehicle, job),
+            reports={row.ecu: row.report for row in of_vehicle if row.ecu is not None},
+            job=job,
+            manifest=manifests.get(job.job_id) if job else None,
+        )
     return snapshots
 
 
 def load_vehicles(session: Session, vins: Sequence[str]) -> dict[str, VehicleFacts]:
     """Return the registered ones of any number of vehicles."""
+    # What the session has changed counts, too.
+    session.flush()
+    connection = session.connection()
     vehicles = {}
     for start in range(0, len(vins), _CHUNK):
-        part = vins[start : start + _CHUNK]
-        vehicles.update(_load_facts(session, part, _load_jobs(session, part)))
+        rows = _group(connection.execute(_VEHICLES, {"vins": vins[start : start + _CHUNK]}))
+        for vin, of_vehicle in rows.items():
+            vehicles[vin] = _facts(vin, of_vehicle, _job(of_vehicle[0]))
     return vehicles
 
 
-def _load_jobs(session: Session, vins: Sequence[str]) -> dict[str, OpenJob]:
-    return {row[2]: OpenJob(*row) for row in session.execute(_JOBS, {"vins": vins})}
+def _group(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    grouped: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[row[0]].append(row)
+    return grouped
 
 
-def _load_facts(session: Session, vins: Sequence[str], jobs: Mapping[str, OpenJob]) -> dict[str, VehicleFacts]:
-    ecus: dict[str, list[EcuFacts]] = defaultdict(list)
-    for row in session.execute(_ECUS, {"vins": vins}):
-        present = ecus[row[0]]
-        # A vehicle without ECUs has one row of an outer join, without an ECU's name.
-        if row[1] is not None:
-            present.append(EcuFacts(*row[1:10], _rule(row[10], row[11])))
-    vehicles = {}
-    for vin, facts in ecus.items():
-        job = jobs.get(vin)
-        vehicles[vin] = VehicleFacts(
-            vin, tuple(facts), busy_job_id=job.job_id if job else "", busy_state=JobState(job.state) if job else None
-        )
-    return vehicles
+def _job(row: Row[Any]) -> OpenJob | None:
+    return OpenJob(row[0], *row[_JOB]) if row.job_id is not None else None
+
+
+def _facts(vin: str, rows: Sequence[Row[Any]], job: OpenJob | None) -> VehicleFacts:
+    return VehicleFacts(
+        vin=vin,
+        ecus=tuple(_ecu(row) for row in rows if row.ecu is not None),
+        busy_job_id=job.job_id if job else "",
+        busy_state=JobState(job.state) if job else None,
+    )
+
+
+def _ecu(row: Row[Any]) -> EcuFacts:
+    order, known_versions, *facts = row[_ECU]
+    return EcuFacts(*[*facts, _rule(order, known_versions)])
 
 
 @lru_cache(maxsize=1024)

@@ -112,6 +112,8 @@ class Admission(grpc.aio.ServerInterceptor):
         *,
         answer: Message | None = None,
     ) -> None:
+        if not self._auditor.is_recorded(method, request=received.message, code=code):
+            return
         caller = _name_of(context, tls=self._tls)
         self._auditor.record(method, who=caller, request=received.message, answer=answer, code=code, detail=detail)
 

@@ -33,7 +33,7 @@ class Caller:
         return f"CN={self.common_name}, OU={self.unit}"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=10_000)
 def caller_of(certificate_pem: bytes) -> Caller:
     """Return the subject of a certificate. It is cached, because every call on a connection has the same one.
 

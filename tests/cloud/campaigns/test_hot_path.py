@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import check_in, inventory, progress, snapshots, status_update
+from otabench.cloud.campaigns import check_in, inventory, jobs, progress, snapshots, status_update
 from otabench.cloud.campaigns.check_in_reader import CheckInReader
 from otabench.cloud.campaigns.progress import ProgressWriter
 from otabench.cloud.errors import InvalidRequest, RequestError
@@ -85,7 +86,7 @@ def settle(replica: Replica, fleet: dict[str, Vehicle], images: ImageMaker) -> d
     campaign = asyncio.run(replica.orchestrator.create_campaign(request))
     # A large campaign's manifests are made later: make them now.
     asyncio.run(replica.manifests.prepare_all(campaign.campaign_id, [(job.job_id, job.vin) for job in campaign.jobs]))
-    jobs = dict(zip(busy, (job.job_id for job in campaign.jobs), strict=True))
+    job_ids = dict(zip(busy, (job.job_id for job in campaign.jobs), strict=True))
     changes: dict[str, dict[str, Any]] = {
         "offered": {"offered": True},
         "noted": {"offered": True, "reason": "a note"},
@@ -97,15 +98,15 @@ def settle(replica: Replica, fleet: dict[str, Vehicle], images: ImageMaker) -> d
 
     def bring(session: Session) -> None:
         for situation, values in changes.items():
-            session.execute(update(JobRow).where(JobRow.job_id == jobs[situation]).values(**values))
-        session.execute(ManifestRow.__table__.delete().where(ManifestRow.job_id == jobs["created"]))  # type: ignore[attr-defined]
-        session.execute(update(ManifestRow).where(ManifestRow.job_id == jobs["expired"]).values(expires_at=1.0))
+            session.execute(update(JobRow).where(JobRow.job_id == job_ids[situation]).values(**values))
+        session.execute(ManifestRow.__table__.delete().where(ManifestRow.job_id == job_ids["created"]))  # type: ignore[attr-defined]
+        session.execute(update(ManifestRow).where(ManifestRow.job_id == job_ids["expired"]).values(expires_at=1.0))
         unsigned = b'{"signatures": [{"keyid": "x"}]}'
-        other = update(ManifestRow).where(ManifestRow.job_id == jobs["other keys"])
+        other = update(ManifestRow).where(ManifestRow.job_id == job_ids["other keys"])
         session.execute(other.values(timestamp=unsigned, snapshot=unsigned, targets=unsigned))
 
     replica.database.run_now(bring)
-    return jobs
+    return job_ids
 
 
 def check_ins(vehicle: Vehicle, job_id: str) -> dict[str, ota_pb2.CheckInRequest]:
@@ -127,11 +128,11 @@ def test_the_short_way_of_a_check_in_answers_as_the_long_way(
     fleet = {situation: Vehicle(f"VIN{place:04d}") for place, situation in enumerate(SITUATIONS)}
     short: Counter[str] = Counter()
     with two_replicas(each_database_url, keys_dir, tmp_path) as (replica, _), rolled_back(replica.database) as run:
-        jobs = settle(replica, fleet, images)
+        job_ids = settle(replica, fleet, images)
         requests = [
             (situation, kind, request)
             for situation, vehicle in fleet.items()
-            for kind, request in check_ins(vehicle, jobs.get(situation, "job-none")).items()
+            for kind, request in check_ins(vehicle, job_ids.get(situation, "job-none")).items()
         ]
         requests += [("unregistered", "same", ota_pb2.CheckInRequest(vin="VIN9999", ecus=fleet["free"].reports()))]
 
@@ -140,19 +141,23 @@ def test_the_short_way_of_a_check_in_answers_as_the_long_way(
 
         async def read_all() -> list[check_in.CheckInOutcome | None]:
             reader = CheckInReader(replica.database, director)
-            return await asyncio.gather(*(reader.judge(request) for _, _, request in requests))
+            return await asyncio.gather(*(reader.read(request) for _, _, request in requests))
 
+        now = time.time()
         before = replica.database.run_now(rows_of)
         for (situation, kind, request), answer in zip(requests, asyncio.run(read_all()), strict=True):
             if answer is None:
                 continue
             short[situation] += 1
-            judged, after = run(partial(check_in.judge, request=request, is_signed_now=is_signed_now, now=time.time()))
-            assert answer == judged, (situation, kind)
-            assert after == before, (situation, kind, "the long way writes something")
+            after = before
+            if answer.offers is not None:
+                marked, after = run(partial(jobs.mark_offered, offers=[answer.offers], now=now))
+                assert marked == {answer.job_id}
+            long, long_after = run(partial(check_in.judge, request=request, is_signed_now=is_signed_now, now=now))
+            assert (replace(answer, offers=None), after) == (long, long_after), (situation, kind)
 
     # and: the short way is taken for what a fleet sends all the time
-    for situation in ("free", "offered", "DOWNLOADING", "created", "SUCCEEDED", "unregistered"):
+    for situation in ("free", "made", "noted", "offered", "DOWNLOADING", "created", "SUCCEEDED", "unregistered"):
         assert short[situation], situation
 
 
@@ -180,10 +185,10 @@ def test_the_short_way_of_progress_writes_as_the_long_way(
     now = time.time()
     short: Counter[str] = Counter()
     with two_replicas(database_url, keys_dir, tmp_path) as (replica, _), rolled_back(replica.database) as run:
-        jobs = settle(replica, fleet, images)
+        job_ids = settle(replica, fleet, images)
         before = replica.database.run_now(rows_of)
         for situation in ("cancel asked", *JobState):
-            for kind, state, request in updates(fleet[situation], jobs[situation]):
+            for kind, state, request in updates(fleet[situation], job_ids[situation]):
                 # Reports of other states than the job's own differ little from each other.
                 if state not in (situation, JobState.CREATED, JobState.SUCCEEDED):
                     continue
@@ -300,3 +305,29 @@ def add_jobs(session: Session, number: int) -> None:
             for place in places
         ],
     )
+
+
+@pytest.mark.parametrize(
+    "change", [{"cancel_asked": True}, {"reason": "another"}, {"state": "CONFIRMING"}, {"state": "CANCELED"}]
+)
+def test_a_job_that_changed_after_it_was_read_is_not_marked_as_offered(
+    database_url: str, change: dict[str, Any]
+) -> None:
+    database = open_database(database_url)
+    database.run_now(lambda session: add_jobs(session, 2))
+    database.run_now(lambda session: session.execute(update(JobRow).values(state="CREATED")))
+    offers = [
+        snapshot.job
+        for snapshot in database.run_now(
+            lambda session: snapshots.load(session.connection(), ["VIN0", "VIN1"])
+        ).values()
+        if snapshot.job is not None
+    ]
+    database.run_now(lambda session: session.execute(update(JobRow).where(JobRow.vin == "VIN0").values(**change)))
+
+    marked = database.run_now(partial(jobs.mark_offered, offers=offers, now=time.time()))
+
+    assert marked == {"job-1"}
+    offered = database.run_now(lambda session: session.scalars(select(JobRow.offered).order_by(JobRow.vin)).all())
+    assert list(offered) == [False, True]
+    database.close()

@@ -11,9 +11,12 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import check_in
+from otabench.cloud.campaigns.check_in_reader import CheckInReader
 from otabench.cloud.errors import InvalidRequest, NotReady
 from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.store.schema import VehicleRow
+from otabench.cloud.trust.director import Director
+from otabench.cloud.trust.keys import load_director_keys
 from otabench.proto import ota_pb2
 from tests.cloud.bench import Vehicle
 from tests.cloud.campaigns.test_replicas import register
@@ -48,7 +51,7 @@ def test_text_that_the_server_cannot_hold_is_the_callers_fault(postgresql: Postg
     database.close()
 
 
-def test_a_check_in_with_nothing_to_do_takes_few_statements(tmp_path: Path) -> None:
+def test_a_check_in_with_nothing_to_do_takes_few_statements(tmp_path: Path, keys_dir: Path) -> None:
     url = f"sqlite:///{tmp_path}/cloud.db"
     vehicle = Vehicle("VIN1")
     prepared = open_database(url)
@@ -68,6 +71,17 @@ def test_a_check_in_with_nothing_to_do_takes_few_statements(tmp_path: Path) -> N
 
     assert database.run_now(judge).decision == check_in.NO_UPDATE
 
-    # the vehicle, its ECUs, its open job
-    assert len(statements) == 3, statements
+    # the vehicle with its ECUs and its open job; the rows of the report
+    assert len(statements) == 2, statements
+
+    # and: many check-ins at once take one, on the short way
+    statements.clear()
+    director = Director(load_director_keys(keys_dir))
+
+    async def check_in_at_once() -> list[check_in.CheckInOutcome | None]:
+        reader = CheckInReader(database, director)
+        return await asyncio.gather(*(reader.judge(request) for _ in range(50)))
+
+    assert {outcome.decision for outcome in asyncio.run(check_in_at_once()) if outcome} == {check_in.NO_UPDATE}
+    assert [each.partition(" ")[0] for each in statements] == ["SELECT"], statements
     database.close()
