@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from tuf.api._payload import Root
-from tuf.api.metadata import Metadata
 
 from otabench.bench import ports
 from otabench.bench.errors import FirmwareError
@@ -67,14 +66,16 @@ class Material:
         key.touch(mode=0o600)
         key.write_bytes(private)
         self.keys.image_public_key.write_bytes(public)
-        # One key for all roles but root: the ECU verifies Targets only (Uptane's partial verification).
-        root = Root(expires=_later(), consistent_snapshot=False)
+        self.keys.director_root.write_bytes(self.director_root(1))
+
+    def director_root(self, version: int) -> bytes:
+        """Return the Director's Root. An ECU pins version 1, and follows to later ones through its metadata window."""
+        root = Root(version=version, expires=_later(), consistent_snapshot=False)
         root.add_key(self._root.public_key, "root")
+        # One key for all roles but root: the ECU verifies Targets only (Uptane's partial verification).
         for role in ("targets", "snapshot", "timestamp"):
             root.add_key(self._targets.public_key, role)
-        signed = Metadata(root)
-        signed.sign(self._root)
-        self.keys.director_root.write_bytes(signed.to_bytes())
+        return sign(root, self._root)
 
     @property
     def serial(self) -> str:

@@ -20,7 +20,7 @@ from otabench.bench.errors import BenchError, WrongUsage
 from otabench.bench.launcher.process import PYTHON
 from otabench.bench.perf import sealing
 from otabench.bench.perf.material import MIN_BODY_BYTES, Material, whole_sectors
-from otabench.proto import private_files
+from otabench.proto import metadata_window, private_files
 from otabench.proto.image_format import Dependency, ImageVersion
 from otabench.proto.uptane import VehicleEcuCustom
 
@@ -97,9 +97,9 @@ def _make(folder: Path, options: PowercutOptions) -> None:
     new.rename(folder / "new.bin")
     new = folder / "new.bin"
     patch = material.patch(old, new).rename(folder / "update.bsdiff")
-    (folder / "targets.json").write_bytes(
-        material.targets(new, "2.0.0", number=1, base=old, patch=patch, promised=[_OTHER_ECU])
-    )
+    targets = material.targets(new, "2.0.0", number=1, base=old, patch=patch, promised=[_OTHER_ECU])
+    # With a new Root, which the ECU stores on the way.
+    (folder / "targets.json").write_bytes(metadata_window.pack([material.director_root(2)], targets))
     pair = sealing.make_key_pair()
     (folder / "new.enc").write_bytes(sealing.seal(new.read_bytes(), public_key=pair.public_key))
     (folder / "update.enc").write_bytes(sealing.seal(patch.read_bytes(), public_key=pair.public_key))

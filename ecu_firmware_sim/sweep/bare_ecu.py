@@ -69,7 +69,7 @@ class Update:
         layout: the layout of its flash.
         old, new: the images.
         transfers: for each available kind, the bytes that are transferred to make ``new`` of ``old``.
-        targets: the Director's Targets that name ``new`` for this ECU.
+        targets: what the metadata window receives: Targets that name ``new`` for this ECU, with or without Roots before them.
     """
 
     config: EcuConfig

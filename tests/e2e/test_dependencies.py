@@ -20,6 +20,7 @@ from otabench.bench.uds.errors import DependenciesNotMet
 from otabench.bench.uds.slot_table import SlotState
 from otabench.cloud.trust.director import Director, TargetEntry
 from otabench.cloud.trust.keys import load_director_keys
+from otabench.proto import metadata_window
 from otabench.proto.image_format import ImageVersion
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceWriter
@@ -109,7 +110,7 @@ def test_targets_of_another_campaign_without_adas_do_not_get_the_engine_started(
 
 
 def director_targets(living: LivingBench, image: Path, *, adas: str) -> bytes:
-    """Signed Targets for the engine alone, that promise nothing new of adas; their version is one that it accepts."""
+    """Signed Targets for the engine alone, that promise nothing new of adas, with all Roots; their version is one that it accepts."""
     bench = living.bench
     accepted = bench.folder.state / "gateway" / "director" / "targets.json"
     number = json.loads(accepted.read_bytes())["signed"]["version"] if accepted.exists() else 1
@@ -123,7 +124,8 @@ def director_targets(living: LivingBench, image: Path, *, adas: str) -> bytes:
         )
         for name, runs in (("engine", version), ("adas", adas))
     )
-    signed = Director(load_director_keys(bench.setup.keys_dir)).sign(
+    keys = load_director_keys(bench.setup.keys_dir)
+    signed = Director(keys).sign(
         version=number,
         expires_at=time.time() + 3600,
         custom=ManifestCustom(vin=topology.vehicle.vin, job_id="lie", campaign_id="other", vehicle=promised),
@@ -141,4 +143,4 @@ def director_targets(living: LivingBench, image: Path, *, adas: str) -> bytes:
             )
         ],
     )
-    return signed.targets
+    return metadata_window.pack(list(keys.root_files.values()), signed.targets)
