@@ -31,6 +31,7 @@ def state_of(ecu: Ecu) -> Message:
         "active_slot": control.preferred if ecu.firmware is None else ecu.firmware.active,
         "boots_left": control.boots_left if control.trial is not None else 0,
         "slots": [{"state": control.states[slot].name, **_image(ecu, slot)} for slot in (0, 1)],
+        "inhibited": ecu.inhibit.is_inhibited,
         "faults": ecu.faults.shown(),
         "flash_operations": ecu.flash.operations,
     }

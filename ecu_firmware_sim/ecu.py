@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from otabench.ecu_firmware_sim import faults, unforeseen
 from otabench.ecu_firmware_sim.boot.boot_control import BootControlStore
 from otabench.ecu_firmware_sim.bus.connection import Connection
+from otabench.ecu_firmware_sim.bus.inhibit_listener import InhibitListener
 from otabench.ecu_firmware_sim.bus.transport import TransportDown
 from otabench.ecu_firmware_sim.errors import PowerLost
 from otabench.ecu_firmware_sim.factory import Provision
@@ -57,6 +58,7 @@ class Ecu:
 
     Attributes:
         life: its power and boots.
+        inhibit: whether the vehicle may be driven.
         faults: the faults that are set. They are set and cleared through ``fault_effects``.
     """
 
@@ -68,6 +70,8 @@ class Ecu:
         self.flash = power.flash
         self.startup = Startup(config, given, self.flash, self.layout, writer)
         self.connection = Connection(config)
+        # Not part of the connection: the vehicle stays inhibited while this ECU restarts.
+        self.inhibit = InhibitListener(config.inhibit, config.bus)
         self._deadlines = Deadlines()
         self._operations = operations = PendingOperations(config.timing, self.connection, self._deadlines)
         self.life = Lifecycle(
@@ -90,6 +94,7 @@ class Ecu:
             conditions=self.startup.conditions,
             trace=self.startup.trace,
             deadlines=self._deadlines,
+            is_inhibited=lambda: self.inhibit.is_inhibited,
         )
         # ``append`` and ``popleft`` of a deque are atomic: other threads need no lock.
         self._calls: deque[Callable[[], None]] = deque()
@@ -151,6 +156,7 @@ class Ecu:
                 unforeseen.report(error, ecu=self.config.name, doing=f"in its loop, {self.mode}")
                 self._pause(Due.BOOT if self.mode is Mode.BOOTING else Due.REOPEN)
         self.life.switch_off("stop")
+        self.inhibit.close()
 
     def _pause(self, then: Due) -> None:
         """Close the connection, and go on a little later: an error that repeats at once must not become a busy loop."""

@@ -55,6 +55,7 @@ class Facts(_Model):
     duration_min_s: int
     duration_max_s: int
     stops_working: bool
+    is_kept_parked: bool
     has_no_way_back: bool
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.isotp_address import IsoTpAddressing
 from otabench.proto.periodic import PeriodicFrame
 
@@ -115,6 +116,8 @@ class EcuConfig(ProcessConfig):
     trace: Path | None = None
     periodic: tuple[PeriodicFrame, ...] = ()
     """The frames that its application sends."""
+    inhibit: InhibitFrame | None = None
+    """The frame that keeps the vehicle from being driven while it is updated. None: it has none."""
     faults: tuple[str, ...] = ()
     """Faults that are active from the start, such as "boot-fail"."""
 

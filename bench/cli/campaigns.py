@@ -363,7 +363,8 @@ def _answer_or_error(read: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
 def _ecu_state(state: Mapping[str, Any]) -> str:
     slots = ", ".join(f"{slot['state']} {slot['version']}".strip() for slot in state["slots"])
     faults = ", ".join(fault["kind"] for fault in state["faults"]) or "none"
-    return f"power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}"
+    inhibited = ", vehicle inhibited" if state.get("inhibited") else ""
+    return f"power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}{inhibited}"
 
 
 def _newest(operator: OperatorClient) -> str:

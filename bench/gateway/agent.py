@@ -99,6 +99,7 @@ class Agent:
             vin=config.vin,
             hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus},
             time_zone=config.time_zone,
+            is_kept_parked=config.inhibit is not None,
         )
         self.store = Store(config.state_dir / "gateway.db")
         self._cloud = CloudLink(

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from otabench.bench.backoff import Backoff
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.proto.conditions import ConditionSource, Quantity
+from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.process_config import ProcessConfig, TlsConfig
 from otabench.proto.time_zone import TimeZone
 
@@ -65,6 +66,8 @@ class GatewayConfig(ProcessConfig):
     start."""
     conditions: dict[Quantity, ConditionSource] = Field(default_factory=dict)
     """Where the vehicle takes the quantities from that a campaign's conditions are about."""
+    inhibit: InhibitFrame | None = None
+    """The frame that keeps the vehicle from being driven while it is updated. None: nothing is sent."""
     time_zone: TimeZone = "UTC"
     """The vehicle's time zone, by its IANA name. The driver schedules an update in it, whatever zone a display has."""
     line_payload_bytes_per_s: float = 28_000.0

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
+from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.periodic import PeriodicFrame
 from otabench.proto.process_config import EcuTiming, IsoTpConfig
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
@@ -42,6 +43,8 @@ class VehicleEntry(Entry):
     vin: str = Field(pattern=r"^[A-HJ-NPR-Z0-9]{17}$")
     time_zone: TimeZone = "UTC"
     """In which the driver schedules an update."""
+    inhibit: InhibitFrame | None = None
+    """The frame by which the gateway says that the vehicle must not be driven. None: it sends none."""
     conditions: dict[Quantity, ConditionSource] = {}
     """Where the gateway takes the quantities from that campaigns have conditions on. A quantity that is omitted is taken from the first
     simulated ECU that reports it."""

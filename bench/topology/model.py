@@ -63,10 +63,11 @@ class Topology(Entry):
         return {**(standard_sources(simulated[0]) if simulated else {}), **self.vehicle.conditions}
 
     def identifiers_on(self, bus: str) -> frozenset[int]:
-        """Return all identifiers that the ECUs of a bus use: diagnostic and periodic ones."""
+        """Return all identifiers that the ECUs of a bus use: diagnostic and periodic ones, and the one that inhibits the vehicle."""
         here = [entry for entry in self.ecus.values() if entry.bus == bus]
         diagnostic = {number for ecu in here for number in (ecu.request_id, ecu.response_id, ecu.functional_id)}
-        return frozenset(diagnostic | {frame.id for ecu in here for frame in ecu.periodic})
+        inhibit = {self.vehicle.inhibit.id} if self.vehicle.inhibit is not None else set()
+        return frozenset(diagnostic | inhibit | {frame.id for ecu in here for frame in ecu.periodic})
 
     def simulated(self) -> list[str]:
         """Return the names of the simulated ECUs, in the file's order."""

@@ -29,6 +29,7 @@ def cross_findings(topology: Topology) -> list[Finding]:
     return [
         *_identifier_findings(topology),
         *_periodic_findings(topology),
+        *_inhibit_findings(topology),
         *_ecu_findings(topology),
         *_isotp_findings(topology),
         *_condition_findings(topology),
@@ -77,6 +78,21 @@ def _periodic_findings(topology: Topology) -> Iterator[Finding]:
                 yield fail(
                     f"ecus.{name}.periodic",
                     f"0x{frame.id:X} of {frame.name} is {other} on bus {ecu.bus!r}",
+                    "give it an identifier of its own",
+                )
+
+
+def _inhibit_findings(topology: Topology) -> Iterator[Finding]:
+    """The frame that inhibits the vehicle is sent on all buses, so no ECU may use its identifier for anything else."""
+    frame = topology.vehicle.inhibit
+    for name, ecu in topology.ecus.items() if frame is not None else ():
+        assert frame is not None
+        diagnostic = {key: getattr(ecu, key) for key in ("request_id", "response_id", "functional_id")}
+        for key, number in {**diagnostic, **{f"periodic {each.name}": each.id for each in ecu.periodic}}.items():
+            if number == frame.id:
+                yield fail(
+                    "vehicle.inhibit.id",
+                    f"0x{frame.id:X} is {key} of ecus.{name}",
                     "give it an identifier of its own",
                 )
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
+from typing import Final
 
 from otabench.ecu_firmware_sim.errors import FaultError
 from otabench.ecu_firmware_sim.event_trace import EventTrace
@@ -17,9 +19,12 @@ from otabench.ecu_firmware_sim.runtime.deadlines import Deadlines, Due
 from otabench.ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V, Conditions
 from otabench.proto.process_config import EcuTiming
 
+_DRIVES: Final = frozenset({FaultKind.SPEED, FaultKind.ENGINE_RUNNING})
+"""Faults with which the vehicle would leave."""
+
 
 class FaultEffects:
-    """Applies the faults of one ECU. ``layout`` is its flash's."""
+    """Applies the faults of one ECU. ``layout`` is its flash's; ``is_inhibited`` returns whether the vehicle must not be driven now."""
 
     def __init__(
         self,
@@ -31,7 +36,9 @@ class FaultEffects:
         conditions: Conditions,
         trace: EventTrace,
         deadlines: Deadlines,
+        is_inhibited: Callable[[], bool],
     ) -> None:
+        self._is_inhibited = is_inhibited
         self._faults = faults
         self._timing = timing
         self._flash = flash
@@ -47,6 +54,8 @@ class FaultEffects:
         """Set a fault; bit rot happens at once. Raises FaultError, FlashError."""
         if fault.kind in (FaultKind.PENDING, FaultKind.FORGET_SESSION):
             raise FaultError(f"{fault.kind}: only bootloaders of other kinds have it (`personality` in the bench file)")
+        if fault.kind in _DRIVES and self._is_inhibited():
+            raise FaultError(f"{fault.kind}: the vehicle is inhibited: it cannot be driven while its ECUs are updated")
         # The seed is drawn here and not in the flash, so that trace and control port show it and the cut can be repeated.
         if fault.kind is FaultKind.POWER_CUT:
             self._flash.seed_noise(fault.values.setdefault("seed", secrets.randbits(32)))

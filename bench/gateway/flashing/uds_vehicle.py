@@ -4,7 +4,8 @@ Rules:
 
 * Staging uses one thread for each bus and programs the ECUs of a bus one after the other. All other calls are a few short messages, sent
   in order.
-* TesterPresent runs from staging until ``finish``. It stops when staging fails.
+* TesterPresent runs from staging until ``finish``. It stops when staging fails. For the same time the vehicle is inhibited
+  (``inhibit``).
 
 The programming of one bus is in ``programming``; the acts on one ECU are in ``activation``.
 """
@@ -23,6 +24,7 @@ from otabench.bench.gateway.config import GatewayConfig, bus_key
 from otabench.bench.gateway.flashing import activation, soak
 from otabench.bench.gateway.flashing.entering import enter_all
 from otabench.bench.gateway.flashing.finishing import finish_bus
+from otabench.bench.gateway.flashing.inhibit import Inhibitor
 from otabench.bench.gateway.flashing.programming import BusProgramming
 from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.records import FORMER_FOLDER, RECORDS_FOLDER, EcuRecords, FormerImages
@@ -61,6 +63,7 @@ class UdsVehicle:
             groups.setdefault(bus_key(endpoint), []).append(endpoint)
         self._links = [BusLink(endpoints, trace, opener=opener) for endpoints in groups.values()]
         self._link_of = {name: link for link in self._links for name in link.endpoints}
+        self._inhibitor = Inhibitor(config.inhibit, [endpoints[0].bus for endpoints in groups.values()])
         self._records = EcuRecords(config.state_dir / RECORDS_FOLDER)
         self._former = FormerImages(config.state_dir / FORMER_FOLDER)
         self._sequence_ecus: dict[str, SequenceEcu] = {}
@@ -197,12 +200,14 @@ class UdsVehicle:
             for link in self._links:
                 link.let_sessions_end()
                 finish_bus(link, self._sequence_ecu)
+            self._inhibitor.end()
 
     def close(self) -> None:
         """See ``Vehicle.close``."""
         with self._lock:
             for link in self._links:
                 link.close()
+            self._inhibitor.abandon()
 
     def _read_condition(self, source: ConditionSource) -> float | None:
         if source.identifier is None:
@@ -314,12 +319,14 @@ class UdsVehicle:
                 )
 
     def _keep_sessions(self) -> None:
+        self._inhibitor.begin()
         for link in self._links:
             link.keep_sessions()
 
     def _let_sessions_end(self) -> None:
         for link in self._links:
             link.let_sessions_end()
+        self._inhibitor.end()
 
     @contextmanager
     def _job(self, job_id: str | None) -> Iterator[None]:

@@ -81,12 +81,14 @@ class PendingDecision:
 class Dashboard:
     """Implements ``HmiModel``. Used from the event loop's thread."""
 
-    def __init__(self, *, vin: str, hardware_ids: Mapping[str, str], time_zone: str = "UTC") -> None:
+    def __init__(
+        self, *, vin: str, hardware_ids: Mapping[str, str], time_zone: str = "UTC", is_kept_parked: bool = False
+    ) -> None:
         self._hardware_ids = dict(hardware_ids)
         self._identities: dict[str, EcuIdentity] = {}
         self._versions: dict[str, tuple[str, str]] = {}
         self._progress: dict[str, EcuProgress] = {}
-        self._state = HmiState(seq=1, vin=vin, time_zone=time_zone)
+        self._state = HmiState(seq=1, vin=vin, time_zone=time_zone, is_kept_parked=is_kept_parked)
         self._changed = asyncio.Event()
         self._decisions: asyncio.Queue[PendingDecision] = asyncio.Queue()
         self._pending: PendingDecision | None = None

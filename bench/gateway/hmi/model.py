@@ -175,6 +175,8 @@ class HmiState(_Model):
     """What the vehicle must meet before the update may be installed, as last read."""
     stops_working: bool = False
     """Whether a control unit does not work while the update is installed."""
+    is_kept_parked: bool = False
+    """Whether the vehicle cannot be driven while the update is installed (``proto.inhibit``)."""
     has_no_way_back: bool = False
     """Whether a control unit could not be brought back if the update failed."""
     is_paused: bool = False

@@ -133,6 +133,7 @@ class DriverApproval:
             duration_min_s=shown.duration_min_s,
             duration_max_s=shown.duration_max_s,
             stops_working=shown.stops_working,
+            is_kept_parked=shown.is_kept_parked,
             has_no_way_back=shown.has_no_way_back,
         )
         asking = _Asking(

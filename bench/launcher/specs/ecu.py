@@ -54,6 +54,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         control_token=setup.secrets.control_token,
         trace=setup.folder.trace,
         periodic=entry.periodic,
+        inhibit=setup.topology.vehicle.inhibit,
     )
     control = ControlPort(name, setup.ports.control[name], token=setup.secrets.control_token)
     return ProcessSpec(

@@ -44,6 +44,7 @@ def gateway(
         hmi_port=setup.ports.hmi,
         hmi_pairing_code=setup.secrets.pairing_code,
         conditions=setup.topology.condition_sources(),
+        inhibit=setup.topology.vehicle.inhibit,
         time_zone=setup.topology.vehicle.time_zone,
         line_payload_bytes_per_s=line_payload_bytes_per_s,
         timing=GatewayTiming.model_validate(timing),

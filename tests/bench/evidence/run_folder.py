@@ -124,7 +124,14 @@ def _move(before: str | None, after: str) -> dict[str, Any]:
 def sign_consent(run: Run, manifest: bytes, *, signer: Signer | None = None, **changes: Any) -> dict[str, Any]:
     """Return the event's data of a consent to a manifest, as the gateway records it."""
     digest = manifest_digest(manifest)
-    facts = Facts(download_bytes=4, duration_min_s=1, duration_max_s=2, stops_working=False, has_no_way_back=False)
+    facts = Facts(
+        download_bytes=4,
+        duration_min_s=1,
+        duration_max_s=2,
+        stops_working=False,
+        is_kept_parked=False,
+        has_no_way_back=False,
+    )
     fields: dict[str, Any] = {
         "vin": VIN,
         "job_id": JOB,

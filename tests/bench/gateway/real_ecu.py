@@ -14,6 +14,7 @@ from typing import Any
 
 from otabench.bench.gateway.vehicle import EcuImage
 from otabench.bench.uds.endpoint import EcuEndpoint
+from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 from tests.ecu_firmware_sim.factory import SECRET, VIN, ImageMaker, Keys, Manifest, patch_facts
 from tests.waiting import PATIENCE_S
@@ -38,6 +39,7 @@ class RealEcu:
     isotp: IsoTpConfig = field(default_factory=IsoTpConfig)
     size: int = 9000
     decryption_key: Path | None = None
+    inhibit: InhibitFrame | None = None
 
     def __post_init__(self) -> None:
         self.serial = f"{self.name.upper()}-0001"
@@ -71,6 +73,7 @@ class RealEcu:
             director_root=self.keys.folder / "root.json",
             control_port=self.port,
             decryption_key=self.decryption_key,
+            inhibit=self.inhibit,
             trace=self.folder / "trace.jsonl",
         )
         path = self.folder / f"{self.name}.json"

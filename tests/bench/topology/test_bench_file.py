@@ -49,7 +49,7 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
     [
         ("fd: false", "fd: false, bitrat: 1", "buses.powertrain.bitrat: unknown key; did you mean 'bitrate'?"),
         ("kind: simulated", "kint: simulated", "ecus.engine.kint: unknown key; did you mean 'kind'?"),
-        ("{vin:", "{xyz: 1, vin:", "vehicle.xyz: unknown key; known keys here: conditions, time_zone, vin"),
+        ("{vin:", "{xyz: 1, vin:", "vehicle.xyz: unknown key; known keys here: conditions, inhibit, time_zone, vin"),
         ("vehicle:", "vehcle: {}\nvehicle:", "vehcle: unknown key; did you mean 'vehicle'?"),
         (
             "profile: iso14229-ab",
@@ -62,6 +62,12 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
             "fast",
             "ecus.engine.response_id: expected a number, found 'fast'; write it as 500000 or 0x7E0, unquoted",
         ),
+        (
+            "W0TABENCH00000001",
+            "W0TABENCH00000001, inhibit: {id: 0x7E8}",
+            "vehicle.inhibit.id: 0x7E8 is response_id of ecus.engine",
+        ),
+        ("W0TABENCH00000001", "W0TABENCH00000001, time_zone: Mars", "vehicle.time_zone: "),
         ("W0TABENCH00000001", "SHORT", "vehicle.vin: 'SHORT' does not fit; expected 17 capital letters and digits"),
         ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: input should be greater than or equal to 10000"),
         ("kind: simulated", "kind: real", "ecus.engine.kind: input should be 'simulated' or 'board', found 'real'"),

@@ -89,6 +89,7 @@ export default {
     ifItFails: "Falls es misslingt",
     goesBack: "Das Fahrzeug kehrt zur jetzigen Software zurück.",
     noWayBack: "Falls dieses Update misslingt, muss eine Werkstatt das Fahrzeug instand setzen.",
+    keptParked: "Das Fahrzeug kann nicht gefahren werden, während das Update installiert wird.",
     stopsWorking: "Ein Teil des Fahrzeugs funktioniert nicht, während das Update installiert wird. Bitte stellen Sie es ab und lassen Sie es stehen.",
     contact: "Fragen?",
     install: "Jetzt installieren",

@@ -90,6 +90,7 @@ export default {
     ifItFails: "If it fails",
     goesBack: "The vehicle goes back to the software it has now.",
     noWayBack: "If this update fails, a workshop has to repair the vehicle.",
+    keptParked: "The vehicle cannot be driven while this update is installed.",
     stopsWorking: "Part of the vehicle does not work while this update is installed. Please park it and leave it parked.",
     contact: "Questions?",
     install: "Install now",

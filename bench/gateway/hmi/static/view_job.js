@@ -138,11 +138,14 @@ const mustBeInstalled = (state, texts) => state.rules.install_by > 0 && [
 
 /** What the update does to the vehicle meanwhile, and what happens if it fails. */
 const consequences = (state) => [
+  keptParked(state),
   state.stops_working && h("p", { class: "lead", "data-testid": "stops-working" }, icon("warn"), words.offer.stopsWorking),
   h("div", { class: "told", key: "told-failure" },
     h("h2", { class: "section-title" }, words.offer.ifItFails),
     h("p", { "data-testid": state.has_no_way_back ? "no-way-back" : "way-back" }, state.has_no_way_back ? words.offer.noWayBack : words.offer.goesBack)),
 ];
+
+const keptParked = (state) => state.is_kept_parked && h("p", { class: "lead", "data-testid": "kept-parked" }, icon("warn"), words.offer.keptParked);
 
 const news = (heading, texts) => texts.release_notes && h("div", { class: "notes-frame", key: "notes-frame" },
   h("h2", { id: "notes-title", class: "section-title" }, heading),
@@ -185,6 +188,7 @@ function running(state, ui, actions) {
       campaign(state),
       h("p", { class: "lead", "data-testid": state.is_paused ? "paused" : null }, said.text),
       state.is_paused && conditionList(state, { onlyUnmet: true }),
+      installing && keptParked(state),
       installing && state.stops_working && h("p", { class: "lead", "data-testid": "stops-working" }, icon("warn"), words.offer.stopsWorking),
       installing && told("unavailable", words.offer.unavailable, textsOf(state)),
       hindered(state, ui),

@@ -22,6 +22,7 @@ from otabench.bench.uds.errors import DependenciesNotMet, EcuRefused, RolledBack
 from otabench.bench.uds.slot_table import SlotState
 from otabench.proto import trace
 from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
+from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.process_config import IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.bench.gateway.real_ecu import RealEcu
@@ -59,6 +60,7 @@ class EcuProcessRig:
             director_root=folder / "root.json",
             cloud_grpc="127.0.0.1:1",
             timing=GatewayTiming(boot_timeout_s=15.0, ecu_lost_timeout_s=5.0, soak_s=0.2),
+            inhibit=ecus[0].inhibit,
         )
         self.vehicle = UdsVehicle(config, TraceWriter(folder / "trace.jsonl", component="gateway"))
 
@@ -97,9 +99,15 @@ class EcuProcessRig:
 def make_rig(tmp_path: Path, keys: Keys, make_image: ImageMaker) -> Iterator[Callable[..., EcuProcessRig]]:
     with ExitStack() as stack:
 
-        def make(*names: str, bus: dict[str, Any], isotp: IsoTpConfig | None = None, size: int = 9000) -> EcuProcessRig:
+        def make(
+            *names: str,
+            bus: dict[str, Any],
+            isotp: IsoTpConfig | None = None,
+            size: int = 9000,
+            inhibit: InhibitFrame | None = None,
+        ) -> EcuProcessRig:
             ecus = [
-                RealEcu(name, number, tmp_path, bus, keys, make_image, isotp or IsoTpConfig(), size)
+                RealEcu(name, number, tmp_path, bus, keys, make_image, isotp or IsoTpConfig(), size, inhibit=inhibit)
                 for number, name in enumerate(names)
             ]
             for ecu in ecus:
@@ -134,13 +142,28 @@ def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Call
     assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
 
 
-def test_an_ecu_is_updated_over_udp_multicast(make_rig: Callable[..., EcuProcessRig]) -> None:
-    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900)
-    images = [rig.ecus[name].image() for name in rig.ecus]
-    rig.update(images)
+@pytest.mark.clause("R156 7.2.2.3")
+def test_an_ecu_is_updated_over_udp_multicast_in_a_vehicle_that_cannot_leave(
+    make_rig: Callable[..., EcuProcessRig],
+) -> None:
+    frame = InhibitFrame(id=0x3F0, period_ms=50)
+    rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=900, inhibit=frame)
+    engine = rig.ecus["engine"]
+    images = [engine.image()]
+    assert not engine.control(op="state")["inhibited"]
+    rig.stage(images)
+    eventually(lambda: engine.control(op="state")["inhibited"], "the vehicle is inhibited")
+    for kind, values in (("speed", {"km_h": 30}), ("engine-running", {})):
+        refused = engine.control(op="fault", kind=kind, **values)
+        assert "the vehicle is inhibited" in refused["error"]
+    rig.vehicle.activate(images, job_id="job-1", progress=rig.seen.append)
+    rig.vehicle.verify(images, job_id="job-1", progress=rig.seen.append)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.TRIAL)}
+    assert engine.control(op="state")["inhibited"], "while the ECU restarts, too"
     rig.confirm(images)
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
+    eventually(lambda: not engine.control(op="state")["inhibited"], "the vehicle may be driven again")
+    assert engine.control(op="fault", kind="speed", km_h=30)["ok"]
 
 
 def rotten(ecu: RealEcu) -> None:

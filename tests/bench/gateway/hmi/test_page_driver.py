@@ -66,10 +66,12 @@ def test_a_declined_update_says_why(display: Display) -> None:
 
 
 def test_the_driver_may_cancel_until_the_point_of_no_return(display: Display) -> None:
-    running = {**OFFER, "question": None, "texts": {"en": DriverTexts(unavailable="Lane keeping")}}
+    running = {**OFFER, "question": None, "is_kept_parked": True}
+    running["texts"] = {"en": DriverTexts(unavailable="Lane keeping")}
     display.model.show(**{**running, "job_state": JobState.INSTALLING, "can_be_canceled": True})
     display.wait_for_state("INSTALLING")
     assert display.find("unavailable").text == "Lane keeping"
+    assert "cannot be driven" in display.find("kept-parked").text
     assert "until the control units restart" in display.find("can-cancel").text
     display.model.show(job_state=JobState.ACTIVATING, can_be_canceled=False)
     display.wait_for_state("ACTIVATING")
