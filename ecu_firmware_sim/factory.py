@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nacl.public import PrivateKey
 
@@ -29,7 +29,7 @@ from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import ERASED, FileBacking, NorFlash
 from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
 from otabench.ecu_firmware_sim.programming.decryption import parse_private_key
-from otabench.proto import private_files
+from otabench.proto import private_files, version_report
 from otabench.proto.image_format import ImageVersion
 from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EcuConfig
@@ -44,6 +44,7 @@ class Provision:
     policy: BootPolicy
     root: TrustedRoot
     decryption_key: PrivateKey | None = None
+    report_key: Ed25519PrivateKey | None = None
 
 
 def provision(config: EcuConfig) -> Provision:
@@ -60,7 +61,10 @@ def provision(config: EcuConfig) -> Provision:
     except ValueError as error:
         raise ConfigError(f"director_root {config.director_root}: {error}") from error
     return Provision(
-        BootPolicy(key, config.hardware_id, config.max_boot_attempts), root, _read_decryption_key(config.decryption_key)
+        BootPolicy(key, config.hardware_id, config.max_boot_attempts),
+        root,
+        _read_decryption_key(config.decryption_key),
+        _read_report_key(config.report_key),
     )
 
 
@@ -73,6 +77,17 @@ def _read_decryption_key(path: Path | None) -> PrivateKey | None:
         raise ConfigError(f"decryption_key {error}") from error
     except ValueError as error:
         raise ConfigError(f"decryption_key {path}: not an X25519 private key as 64 hexadecimal digits") from error
+
+
+def _read_report_key(path: Path | None) -> Ed25519PrivateKey | None:
+    if path is None:
+        return None
+    try:
+        return version_report.parse_private_key(private_files.read(path))
+    except private_files.PrivateFileError as error:
+        raise ConfigError(f"report_key {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"report_key {path}: not an Ed25519 private key as 64 hexadecimal digits") from error
 
 
 def factory_memory(

@@ -26,6 +26,7 @@ from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
+from otabench.ecu_firmware_sim.uds.version_report import VersionReporter
 from otabench.proto import security_algorithm
 from otabench.proto.image_format import NOTHING_RUNS
 from otabench.proto.process_config import EcuConfig
@@ -47,6 +48,7 @@ class Startup:
         self, config: EcuConfig, given: Provision, flash: NorFlash, layout: FlashLayout, writer: TraceWriter
     ) -> None:
         self._config = config
+        self._report_key = given.report_key
         self._storage = Storage.on(flash, layout, self._slot_changed)
         self._policy = ProgrammingPolicy(given.policy, given.root, config.declared_ram_bytes, given.decryption_key)
         metadata = MetadataWindow(self._storage, root=given.root, hardware_id=config.hardware_id)
@@ -105,8 +107,9 @@ class Startup:
             running=outcome.slot,
             metadata_changed=self.trace.refresh_job,
         )
+        identity = Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION)
         return Device(
-            Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION),
+            identity,
             Timing(
                 p2_server_max_s=timing.p2_server_max_s,
                 p2_star_server_max_s=timing.p2_star_server_max_s,
@@ -118,6 +121,18 @@ class Startup:
             self._storage.nvm,
             dtcs,
             self.conditions,
+            self._reporter(firmware, identity.software_version),
+        )
+
+    def _reporter(self, firmware: FirmwareMemory, version: str) -> VersionReporter | None:
+        if self._report_key is None:
+            return None
+        return VersionReporter(
+            self._report_key,
+            hardware_id=self._config.hardware_id,
+            version=version,
+            firmware=firmware,
+            nvm=self._storage.nvm,
         )
 
     def report_running(self, outcome: BootOutcome, *, mode: str) -> None:

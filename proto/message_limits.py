@@ -20,6 +20,7 @@ MAX_OPERATOR_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 MAX_REASON_BYTES: Final = 1024
 MAX_TEXT_BYTES: Final = 256
 MAX_DTCS: Final = 64
+MAX_VERSION_REPORT_BYTES: Final = 64 * 1024
 VEHICLE_TEXTS: Final[Mapping[str, int]] = {"reason": MAX_REASON_BYTES}
 VEHICLE_LISTS: Final[Mapping[str, int]] = {"ecus": 256, "progress": 256, "slots": 8, "dtcs": MAX_DTCS}
 OPERATOR_TEXTS: Final[Mapping[str, int]] = {
@@ -39,6 +40,7 @@ OPERATOR_LISTS: Final[Mapping[str, int]] = {
 }
 RETRY_PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata of RESOURCE_EXHAUSTED: the milliseconds to wait before the next call (gRFC A6)."""
+_BYTES: Final[Mapping[str, int]] = {"version_report": MAX_VERSION_REPORT_BYTES}
 _MAX_ITEMS: Final = 64
 _ELLIPSIS: Final = " …"
 
@@ -54,7 +56,7 @@ def check_fields(
     lists: Mapping[str, int] = VEHICLE_LISTS,
     at: str = "",
 ) -> None:
-    """Check the lengths of all texts and lists in a message, at any depth. Fields of bytes are not checked.
+    """Check the lengths of all texts and lists in a message, at any depth. Of fields of bytes, only those in ``_BYTES`` are checked.
 
     Args:
         message: a decoded message.
@@ -73,6 +75,8 @@ def check_fields(
                 check_fields(value, texts=texts, lists=lists, at=f"{at}{name}.")
             elif kind == FieldDescriptor.TYPE_STRING:
                 _check_text(value, texts.get(name, MAX_TEXT_BYTES), at, name)
+            elif name in _BYTES and len(value) > _BYTES[name]:
+                raise FieldTooLong(f"{at}{name}: {len(value)} bytes, at most {_BYTES[name]}")
             continue
         limit = lists.get(name, _MAX_ITEMS)
         if len(value) > limit:

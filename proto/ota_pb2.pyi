@@ -33,6 +33,12 @@ class SlotState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SLOT_STATE_CONFIRMED: _ClassVar[SlotState]
     SLOT_STATE_INVALID: _ClassVar[SlotState]
 
+class Evidence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVIDENCE_UNSPECIFIED: _ClassVar[Evidence]
+    EVIDENCE_REPORTED_BY_GATEWAY: _ClassVar[Evidence]
+    EVIDENCE_SIGNED_BY_ECU: _ClassVar[Evidence]
+
 class PayloadKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PAYLOAD_KIND_UNSPECIFIED: _ClassVar[PayloadKind]
@@ -79,6 +85,9 @@ SLOT_STATE_STAGED: SlotState
 SLOT_STATE_TRIAL: SlotState
 SLOT_STATE_CONFIRMED: SlotState
 SLOT_STATE_INVALID: SlotState
+EVIDENCE_UNSPECIFIED: Evidence
+EVIDENCE_REPORTED_BY_GATEWAY: Evidence
+EVIDENCE_SIGNED_BY_ECU: Evidence
 PAYLOAD_KIND_UNSPECIFIED: PayloadKind
 PAYLOAD_KIND_CONTAINER: PayloadKind
 PAYLOAD_KIND_PROGRAM: PayloadKind
@@ -106,7 +115,7 @@ class Slot(_message.Message):
     def __init__(self, state: _Optional[_Union[SlotState, str]] = ..., version: _Optional[str] = ..., security_counter: _Optional[int] = ...) -> None: ...
 
 class EcuReport(_message.Message):
-    __slots__ = ("ecu", "serial", "hardware_id", "software_version", "active_slot", "slots", "dtcs")
+    __slots__ = ("ecu", "serial", "hardware_id", "software_version", "active_slot", "slots", "dtcs", "evidence")
     ECU_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +123,7 @@ class EcuReport(_message.Message):
     ACTIVE_SLOT_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     DTCS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     ecu: str
     serial: str
     hardware_id: str
@@ -121,20 +131,23 @@ class EcuReport(_message.Message):
     active_slot: int
     slots: _containers.RepeatedCompositeFieldContainer[Slot]
     dtcs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., software_version: _Optional[str] = ..., active_slot: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., dtcs: _Optional[_Iterable[str]] = ...) -> None: ...
+    evidence: Evidence
+    def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., software_version: _Optional[str] = ..., active_slot: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., dtcs: _Optional[_Iterable[str]] = ..., evidence: _Optional[_Union[Evidence, str]] = ...) -> None: ...
 
 class CheckInRequest(_message.Message):
-    __slots__ = ("vin", "ecus", "job_id")
+    __slots__ = ("vin", "ecus", "job_id", "version_report")
     VIN_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_REPORT_FIELD_NUMBER: _ClassVar[int]
     vin: str
     ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
     job_id: str
-    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., job_id: _Optional[str] = ...) -> None: ...
+    version_report: bytes
+    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., job_id: _Optional[str] = ..., version_report: _Optional[bytes] = ...) -> None: ...
 
 class CheckInResponse(_message.Message):
-    __slots__ = ("decision", "job_id", "job_state", "reason", "poll_interval_s")
+    __slots__ = ("decision", "job_id", "job_state", "reason", "poll_interval_s", "report_nonce")
     class Decision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DECISION_UNSPECIFIED: _ClassVar[CheckInResponse.Decision]
@@ -150,12 +163,14 @@ class CheckInResponse(_message.Message):
     JOB_STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     POLL_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
+    REPORT_NONCE_FIELD_NUMBER: _ClassVar[int]
     decision: CheckInResponse.Decision
     job_id: str
     job_state: JobState
     reason: str
     poll_interval_s: float
-    def __init__(self, decision: _Optional[_Union[CheckInResponse.Decision, str]] = ..., job_id: _Optional[str] = ..., job_state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., poll_interval_s: _Optional[float] = ...) -> None: ...
+    report_nonce: bytes
+    def __init__(self, decision: _Optional[_Union[CheckInResponse.Decision, str]] = ..., job_id: _Optional[str] = ..., job_state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., poll_interval_s: _Optional[float] = ..., report_nonce: _Optional[bytes] = ...) -> None: ...
 
 class GetManifestRequest(_message.Message):
     __slots__ = ("vin", "job_id")
@@ -237,7 +252,7 @@ class EcuProgress(_message.Message):
     def __init__(self, ecu: _Optional[str] = ..., phase: _Optional[str] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., bytes_per_s: _Optional[float] = ...) -> None: ...
 
 class UpdateStatusRequest(_message.Message):
-    __slots__ = ("vin", "job_id", "state", "reason", "transition_seq", "progress", "ecus")
+    __slots__ = ("vin", "job_id", "state", "reason", "transition_seq", "progress", "ecus", "version_report")
     VIN_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +260,7 @@ class UpdateStatusRequest(_message.Message):
     TRANSITION_SEQ_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_REPORT_FIELD_NUMBER: _ClassVar[int]
     vin: str
     job_id: str
     state: JobState
@@ -252,20 +268,23 @@ class UpdateStatusRequest(_message.Message):
     transition_seq: int
     progress: _containers.RepeatedCompositeFieldContainer[EcuProgress]
     ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
-    def __init__(self, vin: _Optional[str] = ..., job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., transition_seq: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ...) -> None: ...
+    version_report: bytes
+    def __init__(self, vin: _Optional[str] = ..., job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., transition_seq: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., version_report: _Optional[bytes] = ...) -> None: ...
 
 class UpdateStatusResponse(_message.Message):
-    __slots__ = ("state", "cancel_requested")
+    __slots__ = ("state", "cancel_requested", "report_nonce")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    REPORT_NONCE_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     cancel_requested: bool
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., cancel_requested: _Optional[bool] = ...) -> None: ...
+    report_nonce: bytes
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., cancel_requested: _Optional[bool] = ..., report_nonce: _Optional[bytes] = ...) -> None: ...
 
 class RegisterVehicleRequest(_message.Message):
-    __slots__ = ("vin", "ecus")
+    __slots__ = ("vin", "ecus", "gateway_key")
     class Ecu(_message.Message):
-        __slots__ = ("ecu", "serial", "hardware_id", "public_key", "image_number", "payload", "version_order", "known_versions", "refuses_patches")
+        __slots__ = ("ecu", "serial", "hardware_id", "public_key", "image_number", "payload", "version_order", "known_versions", "refuses_patches", "report_key")
         ECU_FIELD_NUMBER: _ClassVar[int]
         SERIAL_FIELD_NUMBER: _ClassVar[int]
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +294,7 @@ class RegisterVehicleRequest(_message.Message):
         VERSION_ORDER_FIELD_NUMBER: _ClassVar[int]
         KNOWN_VERSIONS_FIELD_NUMBER: _ClassVar[int]
         REFUSES_PATCHES_FIELD_NUMBER: _ClassVar[int]
+        REPORT_KEY_FIELD_NUMBER: _ClassVar[int]
         ecu: str
         serial: str
         hardware_id: str
@@ -284,12 +304,15 @@ class RegisterVehicleRequest(_message.Message):
         version_order: VersionOrder
         known_versions: _containers.RepeatedScalarFieldContainer[str]
         refuses_patches: bool
-        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., image_number: _Optional[int] = ..., payload: _Optional[_Union[PayloadKind, str]] = ..., version_order: _Optional[_Union[VersionOrder, str]] = ..., known_versions: _Optional[_Iterable[str]] = ..., refuses_patches: _Optional[bool] = ...) -> None: ...
+        report_key: bytes
+        def __init__(self, ecu: _Optional[str] = ..., serial: _Optional[str] = ..., hardware_id: _Optional[str] = ..., public_key: _Optional[bytes] = ..., image_number: _Optional[int] = ..., payload: _Optional[_Union[PayloadKind, str]] = ..., version_order: _Optional[_Union[VersionOrder, str]] = ..., known_versions: _Optional[_Iterable[str]] = ..., refuses_patches: _Optional[bool] = ..., report_key: _Optional[bytes] = ...) -> None: ...
     VIN_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_KEY_FIELD_NUMBER: _ClassVar[int]
     vin: str
     ecus: _containers.RepeatedCompositeFieldContainer[RegisterVehicleRequest.Ecu]
-    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[RegisterVehicleRequest.Ecu, _Mapping]]] = ...) -> None: ...
+    gateway_key: bytes
+    def __init__(self, vin: _Optional[str] = ..., ecus: _Optional[_Iterable[_Union[RegisterVehicleRequest.Ecu, _Mapping]]] = ..., gateway_key: _Optional[bytes] = ...) -> None: ...
 
 class RegisterVehicleResponse(_message.Message):
     __slots__ = ()
@@ -387,13 +410,16 @@ class DriverRules(_message.Message):
     def __init__(self, max_reminders: _Optional[int] = ..., asks_before_download: _Optional[bool] = ..., install_by: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus", "campaign_id", "updated_at")
+    __slots__ = ("job_id", "vin", "state", "reason", "progress", "ecus", "dropped_reports", "dropped_reason", "two_reporters", "campaign_id", "updated_at")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     VIN_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     ECUS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_REASON_FIELD_NUMBER: _ClassVar[int]
+    TWO_REPORTERS_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
@@ -402,9 +428,12 @@ class Job(_message.Message):
     reason: str
     progress: _containers.RepeatedCompositeFieldContainer[EcuProgress]
     ecus: _containers.RepeatedCompositeFieldContainer[EcuReport]
+    dropped_reports: int
+    dropped_reason: str
+    two_reporters: bool
     campaign_id: str
     updated_at: float
-    def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., campaign_id: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., dropped_reports: _Optional[int] = ..., dropped_reason: _Optional[str] = ..., two_reporters: _Optional[bool] = ..., campaign_id: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class Campaign(_message.Message):
     __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts")

@@ -105,6 +105,8 @@ class EcuConfig(ProcessConfig):
     """The Director's Root metadata (JSON), pinned. Its Targets key verifies what may be installed."""
     decryption_key: Path | None = None
     """A file with an X25519 private key, as 64 hexadecimal digits. None: the ECU refuses encrypted artifacts."""
+    report_key: Path | None = None
+    """A file with the Ed25519 private key that signs its version reports, as 64 hexadecimal digits. None: the ECU cannot sign."""
     slot_size_bytes: int = 0x100000
     max_boot_attempts: int = 3
     declared_ram_bytes: int = 4 * 1024 * 1024

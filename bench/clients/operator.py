@@ -71,6 +71,7 @@ class RegisteredEcu:
         takes_programs: whether it takes program files instead of MCUboot images.
         takes_patches: whether it rebuilds an image from a patch.
         versions: how its versions are compared.
+        report_key: Ed25519 key that verifies its version reports; empty: it cannot sign.
     """
 
     name: str
@@ -81,6 +82,7 @@ class RegisteredEcu:
     takes_programs: bool = False
     takes_patches: bool = True
     versions: VersionRule = SEMVER
+    report_key: bytes = b""
 
 
 class OperatorClient:
@@ -129,13 +131,18 @@ class OperatorClient:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def register_vehicle(self, vin: str, ecus: Sequence[RegisteredEcu]) -> None:
+    def register_vehicle(self, vin: str, ecus: Sequence[RegisteredEcu], *, gateway_key: bytes = b"") -> None:
         """Register a vehicle with these ECUs.
+
+        Args:
+            vin: the vehicle.
+            ecus: all of its ECUs.
+            gateway_key: Ed25519 key that verifies the vehicle's version reports; empty: its gateway cannot sign.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        request = ota_pb2.RegisterVehicleRequest(vin=vin)
+        request = ota_pb2.RegisterVehicleRequest(vin=vin, gateway_key=gateway_key)
         for ecu in ecus:
             request.ecus.add(
                 ecu=ecu.name,
@@ -147,6 +154,7 @@ class OperatorClient:
                 version_order=f"VERSION_ORDER_{ecu.versions.order.upper()}",
                 known_versions=ecu.versions.known,
                 refuses_patches=not ecu.takes_patches,
+                report_key=ecu.report_key,
             )
         with self._explained("RegisterVehicle"):
             self._operator.RegisterVehicle(request, timeout=CALL_TIMEOUT_S, wait_for_ready=True)

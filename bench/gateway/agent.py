@@ -43,6 +43,7 @@ from otabench.bench.gateway.jobs.journal import JobJournal, Persisted, kill_befo
 from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
 from otabench.bench.gateway.jobs.programming import Programming, VehicleCalls, WayBack
 from otabench.bench.gateway.jobs.states import Event
+from otabench.bench.gateway.jobs.version_reports import VersionReports, load_key
 from otabench.bench.gateway.jobs.worker import Worker
 from otabench.bench.gateway.store import Store
 from otabench.bench.gateway.trust.manifest import KnownEcu
@@ -110,6 +111,14 @@ class Agent:
             retry_max_s=config.timing.retry_max_s,
         )
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
+        self._version_reports = VersionReports(
+            vin=config.vin,
+            key=load_key(config.report_key),
+            vehicle=vehicle,
+            worker=self._worker,
+            identities=self._identities,
+            trace=trace,
+        )
         self._reporter = self._make_reporter()
         self._journal = JobJournal(
             vin=config.vin,
@@ -139,6 +148,7 @@ class Agent:
             cloud=self._cloud,
             on_answer=self._on_answer,
             identities=lambda: self._identities.known,
+            version_reports=self._version_reports,
             timing=self._config.timing,
             trace=self._trace,
         )
@@ -282,7 +292,8 @@ class Agent:
 
     async def _check_in(self) -> float:
         """Check in once. Return the number of seconds until the next check-in."""
-        answer = await self._cloud.check_in(self._identities.known)
+        version_report = await self._version_reports.for_check_in(self._cloud.report_nonce)
+        answer = await self._cloud.check_in(self._identities.known, version_report=version_report)
         # While a report waits in the outbox, the cloud has not received the end of the last job, and would offer it again.
         if self.store.first_report() is None:
             if answer.decision == ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE:

@@ -52,6 +52,8 @@ class GatewayConfig(ProcessConfig):
     """File of the Director's Root, pinned at provisioning."""
     image_root: Path | None = None
     """File of the Image repository's Root, pinned at provisioning. None: the Director alone is trusted."""
+    report_key: Path | None = None
+    """File of the Ed25519 private key that signs the vehicle's version reports. None: it sends none."""
     cloud_grpc: str
     """host:port"""
     tls: TlsConfig | None = None

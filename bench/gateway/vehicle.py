@@ -93,6 +93,7 @@ class Vehicle(Protocol):
     """All ECUs of the vehicle, for one gateway.
 
     An update makes the calls in the order of their definition: identify, stage, activate, verify, confirm (or revert), finish.
+    ``version_reports`` and ``read_conditions`` may come at any time.
     """
 
     def identify(self) -> Mapping[str, EcuIdentity]:
@@ -100,6 +101,14 @@ class Vehicle(Protocol):
 
         Raises:
             FlashError: an ECU does not answer (then ``retryable`` is true), or its response does not fit.
+        """
+        ...
+
+    def version_reports(self, nonce: bytes) -> Mapping[str, bytes]:
+        """Read the version report of every ECU that signs one, each about ``nonce``.
+
+        Raises:
+            FlashError: an ECU does not answer, or refuses.
         """
         ...
 

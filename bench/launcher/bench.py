@@ -356,8 +356,7 @@ def _register_vehicle(bench: Bench) -> None:
                 "listens, but does not say that it serves", remedy=readiness.remedy()
             )
         deadline.pause(_POLL_INTERVAL_S)
-    registered = registration.ecus(bench.topology, public_keys=bench.setup.keys.public_keys(bench.topology.ecus))
-    bench.operator.register_vehicle(bench.topology.vehicle.vin, registered)
+    registration.register(bench.operator, bench.topology, bench.setup.keys)
 
 
 def _set_faults(bench: Bench, say: Say) -> None:

@@ -42,21 +42,42 @@ class KeyFolder:
         path = self.path / "ecu" / f"{ecu}.x25519"
         return path if path.exists() else None
 
+    def report_key(self, ecu: str) -> Path | None:
+        """Return the ECU's private key for version reports; None if the key folder was made before there were any."""
+        path = self.path / "ecu" / f"{ecu}.ed25519"
+        return path if path.exists() else None
+
+    def gateway_report_key(self, vin: str) -> Path | None:
+        """Return the private key for version reports of a vehicle's gateway; None as for ``report_key``."""
+        path = self.path / "gateway" / f"{vin}.ed25519"
+        return path if path.exists() else None
+
     def public_keys(self, ecus: Iterable[str]) -> dict[str, bytes]:
         """Return the public keys that files are encrypted with, by ECU; ECUs without one in the folder are left out.
 
         Raises:
             BenchError: a key cannot be read.
         """
+        return self._public_keys("ecu", ecus, "x25519")
+
+    def public_report_keys(self, ecus: Iterable[str]) -> dict[str, bytes]:
+        """Return the public keys that verify ECUs' version reports, as ``public_keys``."""
+        return self._public_keys("ecu", ecus, "ed25519")
+
+    def public_gateway_key(self, vin: str) -> bytes | None:
+        """Return the public key that verifies version reports of a vehicle's gateway, as ``public_keys``; None: there is none."""
+        return self._public_keys("gateway", [vin], "ed25519").get(vin)
+
+    def _public_keys(self, folder: str, names: Iterable[str], kind: str) -> dict[str, bytes]:
         found = {}
-        for ecu in ecus:
-            path = self.path / "ecu" / f"{ecu}.x25519.pub"
+        for name in names:
+            path = self.path / folder / f"{name}.{kind}.pub"
             if not path.exists():
                 continue
             try:
-                found[ecu] = bytes.fromhex(path.read_text(encoding="ascii").strip())
+                found[name] = bytes.fromhex(path.read_text(encoding="ascii").strip())
             except (OSError, ValueError) as error:
                 raise BenchError(
-                    f"{path}: the public key of {ecu} cannot be read: {error}; make the keys anew"
+                    f"{path}: the public key of {name} cannot be read: {error}; make the keys anew"
                 ) from error
         return found

@@ -40,6 +40,8 @@ class EcuEndpoint(ProcessConfig):
     """In hex. Empty: the ECU has no security access, or its algorithm needs no secret."""
     security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
     """A built-in algorithm, ``module:function``, or ``library:PATH`` (see ``proto.security_algorithm``)."""
+    signs_reports: bool = False
+    """Whether it signs version reports with a key that the cloud has."""
     former_image: FormerImage | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     """Texts that the templates of a sequence profile may name, e.g. ``workshop_code``."""

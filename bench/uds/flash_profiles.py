@@ -38,6 +38,7 @@ class ProfileFacts:
         takes_encryption: whether the ECU decrypts what it receives (OTAE-1).
         slots: what holds the ECU's images.
         takes_metadata: whether the ECU receives the signed metadata.
+        signs_reports: whether the ECU signs version reports.
         metadata_bytes: the size of the window that receives them; None: none, or not known.
         needs_former_image: whether a rollback flashes the image before.
         driver_address: where program files have a driver for RAM; None: nowhere.
@@ -55,6 +56,7 @@ class ProfileFacts:
     driver_address: int | None = None
     memory: tuple[tuple[int, int], ...] = ()
     metadata_bytes: int | None = None
+    signs_reports: bool = False
 
     @property
     def version_order(self) -> VersionOrder:
@@ -132,6 +134,7 @@ def facts_of(name: str) -> ProfileFacts:
             takes_metadata=takes_metadata,
             needs_former_image=False,
             metadata_bytes=profile.memory.metadata.size_bytes if takes_metadata else None,
+            signs_reports=profile.routines.version_report is not None,
         )
     return ProfileFacts(
         payload=profile.payload.kind,

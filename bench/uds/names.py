@@ -47,6 +47,7 @@ ROUTINES: Final[dict[int, str]] = {
     0x0210: "activateStagedSlot (OEM)",
     0x0211: "confirmRunningSlot (OEM)",
     0x0212: "revertToOtherSlot (OEM)",
+    0x0220: "versionReport (OEM)",
     0xFF00: "eraseMemory",
     0xFF01: "checkProgrammingDependencies",
 }

@@ -107,6 +107,7 @@ class Routines(_Model):
     activate: _Word
     confirm: _Word
     revert: _Word
+    version_report: _Word | None = None
 
 
 class Fingerprint(_Model):

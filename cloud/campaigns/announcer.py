@@ -98,6 +98,11 @@ class Announcer:
         if outcome.campaign_id:
             self.campaign_changed(outcome.campaign_id, job_id=outcome.job_id)
 
+    def report_dropped(self, vin: str, reason: str) -> None:
+        """Announce that a version report of a vehicle was dropped."""
+        _log.warning("vehicle %s: a version report is dropped: %s", vin, reason)
+        _emit(self._control, "vehicle.report_dropped", vin=vin, reason=reason)
+
     def job_moved(self, transition: Transition) -> None:
         """Announce a transition of a job."""
         _emit(

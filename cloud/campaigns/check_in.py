@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests
+from otabench.cloud.campaigns import ecu_images, inventory, jobs, manifests, version_reports
 from otabench.cloud.campaigns.job_rules import cancel_is_due
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.manifests import IsSignedNow
@@ -40,6 +40,10 @@ class CheckInOutcome:
     prepare: bool = False
     """True: the manifest must be made first. Then judge again."""
     transition: Transition | None = None
+    nonce: bytes = b""
+    """For the vehicle's next version report."""
+    dropped: str = ""
+    """Why its version report was dropped; "" if it was not."""
     offers: OpenJob | None = None
     """Of ``judge_unchanged``: the job that must be marked as offered before the vehicle is answered."""
 
@@ -50,8 +54,17 @@ _NOTHING_WAITS = CheckInOutcome(NO_UPDATE, "no campaign waits for this vehicle")
 def judge(
     session: Session, request: ota_pb2.CheckInRequest, *, is_signed_now: IsSignedNow, now: float
 ) -> CheckInOutcome:
-    """Record the vehicle's report, and return the answer to it. ``is_signed_now``: see ``manifests.is_current``."""
+    """Record the vehicle's reports, and return the answer to them. ``is_signed_now``: see ``manifests.is_current``."""
     jobs.lock_vehicles(session, [request.vin])
+    taken = version_reports.take(session, request.vin, request.version_report, now=now)
+    outcome = _judge(session, request, is_signed_now=is_signed_now, now=now)
+    nonce = version_reports.current_nonce(session, request.vin, now=now)
+    return replace(outcome, nonce=nonce, dropped=taken.dropped)
+
+
+def _judge(
+    session: Session, request: ota_pb2.CheckInRequest, *, is_signed_now: IsSignedNow, now: float
+) -> CheckInOutcome:
     vehicle = inventory.load_vehicle(session, request.vin)
     if (refused := _judge_report(vehicle, request)) is not None:
         return refused
@@ -80,8 +93,19 @@ def judge_unchanged(
         now: the time.
     """
     refused = _judge_report(snapshot.vehicle if snapshot else None, request)
-    if refused is not None or snapshot is None:
+    if snapshot is None:
         return refused
+    # A version report, or a nonce for the next one, has to be written.
+    nonce = version_reports.nonce_of(snapshot.vehicle, now=now)
+    if request.version_report or nonce is None:
+        return None
+    outcome = refused or _judge_unchanged(snapshot, request, offers, now=now)
+    return None if outcome is None else replace(outcome, nonce=nonce)
+
+
+def _judge_unchanged(
+    snapshot: Snapshot, request: ota_pb2.CheckInRequest, offers: Sequence[Offer], *, now: float
+) -> CheckInOutcome | None:
     # The versions and counters in the inventory are those of the stored report.
     if any(report.SerializeToString() != snapshot.reports.get(report.ecu) for report in request.ecus):
         return None

@@ -21,8 +21,10 @@ from otabench.proto import ota_pb2
 from otabench.proto.version_order import MAX_VERSION_CHARACTERS
 
 
-def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
+def register(session: Session, vin: str, ecus: Sequence[EcuFacts], *, gateway_key: str = "") -> None:
     """Register the vehicle with exactly these ECUs. An ECU with unchanged serial number and hardware keeps its last report.
+
+    An ECU with a new report key begins to count its version reports anew.
 
     Raises:
         NotAllowed: the ECUs differ from the registered ones, and the vehicle has an open job, which was made for the registered ones.
@@ -30,16 +32,22 @@ def register(session: Session, vin: str, ecus: Sequence[EcuFacts]) -> None:
     jobs.lock_vehicles(session, [vin])
     known = load_vehicle(session, vin)
     if known is not None:
-        if {_registered(ecu) for ecu in ecus} == {_registered(ecu) for ecu in known.ecus}:
+        is_same = {_registered(ecu) for ecu in ecus} == {_registered(ecu) for ecu in known.ecus}
+        if is_same and gateway_key == known.gateway_key:
             return
         if known.busy_state is not None:
             raise NotAllowed(
-                f"vehicle {vin} cannot be registered with other ECUs while job {known.busy_job_id} is "
+                f"vehicle {vin} cannot be registered with other ECUs or keys while job {known.busy_job_id} is "
                 f"{known.busy_state}: cancel its campaign or wait for its end"
             )
-    if session.get(VehicleRow, vin) is None:
-        session.add(VehicleRow(vin=vin))
-        session.flush()
+    vehicle = session.get(VehicleRow, vin)
+    if vehicle is None:
+        vehicle = VehicleRow(vin=vin)
+        session.add(vehicle)
+    if vehicle.gateway_key != gateway_key:
+        # A nonce that another gateway was given must not be answered by this one.
+        vehicle.gateway_key, vehicle.report_nonce, vehicle.two_reporters = gateway_key, "", False
+    session.flush()
     # Delete ECUs that are no longer registered. Rule 2 refuses later reports about them.
     session.execute(delete(EcuRow).where(EcuRow.vin == vin, EcuRow.ecu.not_in([ecu.ecu for ecu in ecus])))
     for position, ecu in enumerate(ecus):
@@ -117,3 +125,5 @@ def _register_ecu(session: Session, vin: str, ecu: EcuFacts, position: int) -> N
 def _set_update_facts(row: EcuRow, ecu: EcuFacts) -> None:
     row.takes_programs, row.takes_patches = ecu.takes_programs, ecu.takes_patches
     row.version_order, row.known_versions = ecu.versions.order, json.dumps(ecu.versions.known)
+    if row.report_key != ecu.report_key:
+        row.report_key, row.report_counter = ecu.report_key, 0

@@ -205,11 +205,13 @@ def campaign_message(session: Session, campaign_id: str, *, with_jobs: bool = Tr
 
 def job_messages(session: Session, campaign_id: str, job_ids: Sequence[str] | None = None) -> list[ota_pb2.Job]:
     """Return the messages of a campaign's jobs, or of some of them, in the order of its vehicles."""
-    wanted = select(*_SHOWN).where(JobRow.campaign_id == campaign_id).order_by(JobRow.position)
+    wanted = select(*_SHOWN).where(JobRow.campaign_id == campaign_id)
     if job_ids is not None:
         wanted = wanted.where(JobRow.job_id.in_(job_ids))
     # Columns, because an object for each row of a large campaign would take many times as long.
-    return [job_message(row) for row in session.execute(wanted)]
+    messages = [job_message(row) for row in session.execute(wanted.order_by(JobRow.position))]
+    _add_dropped_reports(session, messages, wanted.with_only_columns(JobRow.vin))
+    return messages
 
 
 def job_message(row: ShownJob, *, campaign_id: str = "") -> ota_pb2.Job:
@@ -231,3 +233,14 @@ def count_states(session: Session, campaign_id: str) -> Counter[JobState]:
 def count_messages(counts: Mapping[JobState, int]) -> list[ota_pb2.JobCount]:
     """Return counts as messages, in the order of the states."""
     return [ota_pb2.JobCount(state=to_wire(state), jobs=counts[state]) for state in JobState if counts.get(state)]
+
+
+def _add_dropped_reports(session: Session, messages: Sequence[ota_pb2.Job], vins: Select[Any]) -> None:
+    """Set how many version reports of each vehicle were dropped. Almost all vehicles have none."""
+    shown = (VehicleRow.vin, VehicleRow.dropped_reports, VehicleRow.dropped_reason, VehicleRow.two_reporters)
+    found = session.execute(select(*shown).where(VehicleRow.dropped_reports > 0, VehicleRow.vin.in_(vins)))
+    suspects = {row.vin: row for row in found}
+    for message in messages if suspects else ():
+        if (vehicle := suspects.get(message.vin)) is not None:
+            message.dropped_reports, message.dropped_reason = vehicle.dropped_reports, vehicle.dropped_reason
+            message.two_reporters = vehicle.two_reporters

@@ -4,7 +4,7 @@
     if outcome is None:
         ...  # it is more than progress: ``status_update.apply``, in a transaction of its own
 
-A report of progress names the job's present state and has no reports of ECUs. It is judged by ``job_rules`` like every other one.
+A report of progress names the job's present state and has no reports of ECUs, nor a version report. It is judged by ``job_rules`` like every other one.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def apply_progress(session: Session, reports: Sequence[Report], *, now: float) -
 
 def _is_progress(job: _Job, report: Report) -> bool:
     request = report.request
-    if request.ecus or job.vin != request.vin or len(request.progress) > job.registered_ecus:
+    if request.ecus or request.version_report or job.vin != request.vin or len(request.progress) > job.registered_ecus:
         return False
     effect = judge_update(JobState(job.state), report.reported, seq=request.transition_seq, taken_seq=job.taken_seq)
     return effect is Effect.PROGRESS

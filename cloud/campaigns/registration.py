@@ -15,6 +15,7 @@ from otabench.cloud.trust.encryption import check_public_key
 from otabench.proto import ota_pb2
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
 from otabench.proto.version_order import VersionOrder, VersionRule, check_text
+from otabench.proto.version_report import KEY_BYTES
 
 _MAX_SERIAL_CHARACTERS: Final = 64
 _PAYLOADS: Final[Mapping[int, bool]] = {
@@ -55,6 +56,31 @@ def check_registration(request: ota_pb2.RegisterVehicleRequest) -> tuple[EcuFact
     return ecus
 
 
+def check_gateway_key(request: ota_pb2.RegisterVehicleRequest) -> str:
+    """Return the key of the vehicle's gateway, hex; "" if it has none.
+
+    Raises:
+        InvalidRequest: it is not a key, or an ECU has a key for version reports and the gateway has not.
+    """
+    try:
+        key = _check_report_key(request.gateway_key, "gateway_key")
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    signing = [ecu.ecu for ecu in request.ecus if ecu.report_key]
+    if signing and not key:
+        raise InvalidRequest(
+            f"vehicle {request.vin}: {', '.join(signing)} signs version reports, but there is no gateway_key to verify "
+            "the vehicle's with: give both or neither"
+        )
+    return key
+
+
+def _check_report_key(given: bytes, what: str) -> str:
+    if given and len(given) != KEY_BYTES:
+        raise ValueError(f"{what}: {len(given)} bytes: an Ed25519 public key has {KEY_BYTES}")
+    return given.hex()
+
+
 def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFacts:
     require_safe_name(given.ecu, "ECU")
     require_safe_name(given.hardware_id, f"hardware id of {given.ecu}")
@@ -82,6 +108,7 @@ def _check_ecu(given: ota_pb2.RegisterVehicleRequest.Ecu, place: int) -> EcuFact
         takes_programs=takes_programs,
         takes_patches=not (takes_programs or given.refuses_patches),
         versions=_check_versions(given),
+        report_key=_check_report_key(given.report_key, f"report_key of {given.ecu}"),
     )
 
 

@@ -95,6 +95,11 @@ _FACTS: Final = (
     _ecus.c.image_number,
     _ecus.c.takes_programs,
     _ecus.c.takes_patches,
+    # Looked up by name.
+    _ecus.c.report_key,
+    _vehicles.c.gateway_key,
+    _vehicles.c.report_nonce,
+    _vehicles.c.nonce_expires_at,
 )
 _JOB, _ECU = slice(1, 8), slice(8, 19)
 
@@ -185,12 +190,15 @@ def _facts(vin: str, rows: Sequence[Row[Any]], job: OpenJob | None) -> VehicleFa
         ecus=tuple(_ecu(row) for row in rows if row.ecu is not None),
         busy_job_id=job.job_id if job else "",
         busy_state=JobState(job.state) if job else None,
+        gateway_key=rows[0].gateway_key,
+        report_nonce=rows[0].report_nonce,
+        nonce_expires_at=rows[0].nonce_expires_at,
     )
 
 
 def _ecu(row: Row[Any]) -> EcuFacts:
     order, known_versions, *facts = row[_ECU]
-    return EcuFacts(*[*facts, _rule(order, known_versions)])
+    return EcuFacts(*[*facts, _rule(order, known_versions), row.report_key])
 
 
 @lru_cache(maxsize=1024)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, jobs
+from otabench.cloud.campaigns import inventory, jobs, version_reports
 from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, explain_refusal, judge_update
 from otabench.cloud.campaigns.jobs import Transition
-from otabench.cloud.campaigns.vehicle_rules import judge_report
+from otabench.cloud.campaigns.vehicle_rules import VehicleFacts, judge_report
+from otabench.cloud.campaigns.version_reports import Proof, TakenReport
 from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store.schema import JobRow
 from otabench.proto import ota_pb2
@@ -29,6 +30,12 @@ class UpdateOutcome:
     state: JobState
     cancel_requested: bool
     transition: Transition | None
+    nonce: bytes = b""
+    """For the vehicle's next version report."""
+    dropped: str = ""
+    """Why its version report was dropped; "" if it was not."""
+    refusal: str = ""
+    """Why the update is refused, although it was recorded that it was made."""
 
 
 def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: JobState, now: float) -> UpdateOutcome:
@@ -44,9 +51,13 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
     effect = judge_update(current, reported, seq=request.transition_seq, taken_seq=job.taken_seq)
     if effect is Effect.REFUSED:
         raise NotAllowed(explain_refusal(job.job_id, current, reported))
+    taken = version_reports.take(session, request.vin, request.version_report, now=now)
+    after, reason = _judge_end(session, job, taken) if _is_success(effect, reported) else (reported, request.reason)
     transition = None
+    if after is None:
+        return _unproven(session, job, effect, taken, reason=reason, now=now)
     if effect is Effect.TRANSITION:
-        transition = jobs.move(session, job, reported, reason=request.reason, now=now)
+        transition = jobs.move(session, job, after, reason=reason or request.reason, now=now)
         # A report without a number has 0. That must not reset the highest number, or old reports would count as new.
         job.taken_seq = max(job.taken_seq, request.transition_seq)
         job.offered = True
@@ -62,6 +73,44 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
         state=state,
         cancel_requested=cancel_is_due(state, asked=job.cancel_asked),
         transition=transition,
+        nonce=version_reports.current_nonce(session, request.vin, now=now),
+        dropped=taken.dropped,
+    )
+
+
+def _is_success(effect: Effect, reported: JobState) -> bool:
+    return effect is Effect.TRANSITION and reported is JobState.SUCCEEDED
+
+
+def _judge_end(session: Session, job: JobRow, taken: TakenReport) -> tuple[JobState | None, str]:
+    """Return the state in which a job ends whose vehicle reports SUCCEEDED, and why it is another one. None: it does not end yet."""
+    vehicle = inventory.load_vehicle(session, job.vin)
+    assert vehicle is not None  # the foreign key guarantees the vehicle of a job
+    verdict = version_reports.judge_success(session, job, vehicle, taken)
+    if verdict.proof is Proof.PROVEN:
+        return JobState.SUCCEEDED, ""
+    if verdict.proof is Proof.CONTRADICTED:
+        return JobState.FAILED, verdict.reason
+    job.unproven += 1
+    if job.unproven < version_reports.MAX_UNPROVEN:
+        return None, verdict.reason
+    return JobState.FAILED, f"{verdict.reason}; that was claimed {job.unproven} times: read the ECUs' versions"
+
+
+def _unproven(
+    session: Session, job: JobRow, effect: Effect, taken: TakenReport, *, reason: str, now: float
+) -> UpdateOutcome:
+    """Return the outcome of a success that is not proven. The operator reads why the job has not ended."""
+    job.reason, job.updated_at = reason, now
+    return UpdateOutcome(
+        effect=effect,
+        campaign_id=job.campaign_id,
+        state=JobState(job.state),
+        cancel_requested=False,
+        transition=None,
+        nonce=version_reports.current_nonce(session, job.vin, now=now),
+        dropped=taken.dropped,
+        refusal=reason,
     )
 
 
@@ -72,10 +121,22 @@ def _keep_details(session: Session, job: JobRow, request: ota_pb2.UpdateStatusRe
         del details.progress[:]
         details.progress.extend(request.progress)
     if request.ecus:
+        vehicle = inventory.load_vehicle(session, job.vin)
+        assert vehicle is not None  # the foreign key guarantees the vehicle of a job
         del details.ecus[:]
         details.ecus.extend(request.ecus)
+        _set_evidence(job, vehicle, details)
         # The operator sees every report. The inventory records only reports that agree with the registration.
-        vehicle = inventory.load_vehicle(session, job.vin)
-        if vehicle is not None and judge_report(vehicle, inventory.reported_ecus(request.ecus)) is None:
+        if judge_report(vehicle, inventory.reported_ecus(request.ecus)) is None:
             inventory.record(session, job.vin, request.ecus)
     job.details = details.SerializeToString()
+
+
+def _set_evidence(job: JobRow, vehicle: VehicleFacts, details: ota_pb2.Job) -> None:
+    """Set who vouches for what each ECU runs. What the vehicle has put there itself is overwritten."""
+    signing = {ecu.ecu for ecu in vehicle.ecus if ecu.report_key}
+    # A job whose vehicle signs becomes SUCCEEDED by accepted reports only. In any other state it is what the gateway states.
+    is_proven = JobState(job.state) is JobState.SUCCEEDED
+    for report in details.ecus:
+        by_ecu = is_proven and report.ecu in signing
+        report.evidence = ota_pb2.EVIDENCE_SIGNED_BY_ECU if by_ecu else ota_pb2.EVIDENCE_REPORTED_BY_GATEWAY

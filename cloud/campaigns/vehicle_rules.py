@@ -79,6 +79,8 @@ class EcuFacts:
     """Whether it takes program files instead of MCUboot images."""
     takes_patches: bool = True
     versions: VersionRule = SEMVER
+    report_key: str = ""
+    """Ed25519 key, hex, that verifies its version reports; "" if it cannot sign."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class VehicleFacts:
     ecus: tuple[EcuFacts, ...]
     busy_job_id: str = ""
     busy_state: JobState | None = None
+    gateway_key: str = ""
+    """Ed25519 key, hex, that verifies the vehicle's version reports; "" if its gateway cannot sign."""
+    report_nonce: str = ""
+    """The nonce for its next version report, hex; "" if it has none."""
+    nonce_expires_at: float = 0.0
 
     def ecu_for(self, hardware_id: str) -> EcuFacts:
         """Return the ECU with that hardware. The vehicle must have passed ``judge_fit``, so there is exactly one."""

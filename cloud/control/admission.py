@@ -18,7 +18,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from otabench.cloud.control.answering import Context, peer_of, refusals_as_status
+from otabench.cloud.control.answering import EVERYBODY, Context, peer_of, refusals_as_status
 from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.identity import READERS
 from otabench.cloud.control.quotas import OPERATOR, VEHICLE, Quota, Quotas
@@ -30,7 +30,6 @@ _OPERATOR_PREFIX: Final = f"/{ota_pb2.DESCRIPTOR.services_by_name['Operator'].fu
 _VEHICLE_PREFIX: Final = f"/{ota_pb2.DESCRIPTOR.services_by_name['ControlPlane'].full_name}/"
 _BYTES_PER_TOKEN: Final = 16 * 1024
 """A large message costs more of a vehicle's bucket than a small one."""
-_EVERYBODY: Final = "everybody (no TLS)"
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Context], Awaitable[Any]]
@@ -121,7 +120,7 @@ class Admission(grpc.aio.ServerInterceptor):
         caller = peer_of(context, tls=self._tls)
         # Without TLS the port is on loopback, and one caller is everybody: the operator's quota.
         if caller is None:
-            return _EVERYBODY, OPERATOR, 1.0
+            return EVERYBODY, OPERATOR, 1.0
         if caller.unit in READERS:
             return str(caller), OPERATOR, 1.0
         return str(caller), VEHICLE, 1.0 + received.length / _BYTES_PER_TOKEN
@@ -129,7 +128,7 @@ class Admission(grpc.aio.ServerInterceptor):
 
 def _name_of(context: Context, *, tls: bool) -> str:
     try:
-        return str(peer_of(context, tls=tls) or _EVERYBODY)
+        return str(peer_of(context, tls=tls) or EVERYBODY)
     except NotPermitted:
         return "unreadable certificate"
 

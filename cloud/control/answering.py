@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 _MAX_DETAIL_CHARACTERS: Final = 2000
 """Details travel in an HTTP/2 header, whose size is limited."""
 
+EVERYBODY: Final = "everybody (no TLS)"
+"""Who has called, where callers have no certificates."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 

@@ -65,12 +65,19 @@ class Auditor:
             # Enumerations of proto3 are open: any number may arrive.
             known = ota_pb2.JobState.DESCRIPTOR.values_by_number.get(request.state)
             facts["state"] = known.name.removeprefix("JOB_STATE_") if known else str(request.state)
+        self._append(who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts)
+
+    def record_dropped_report(self, vin: str, *, who: str, reason: str) -> None:
+        """Record that a vehicle's version report was dropped. The call that brought it may have been answered all the same."""
+        self._append(
+            who=who, what="VersionReport", outcome="DROPPED", vins=[vin], detail=reason[:_MAX_DETAIL_CHARACTERS]
+        )
+
+    def _append(self, *, who: str, what: str, outcome: str, **entry: Any) -> None:
         try:
-            self._audit.append(
-                who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts
-            )
+            self._audit.append(who=who, what=what, outcome=outcome, **entry)
         except AuditError as error:
-            _log.error("audit: %s by %s (%s) is not recorded: %s", what, who, code.name, error)
+            _log.error("audit: %s by %s (%s) is not recorded: %s", what, who, outcome, error)
 
     def is_recorded(self, method: str, *, request: Any, code: grpc.StatusCode) -> bool:
         """Return whether a call that ended so belongs into the log. Almost none of a fleet's does, so the caller's name is not needed."""

@@ -19,7 +19,7 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.campaign_views import CampaignViews
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
-from otabench.cloud.campaigns.registration import check_registration
+from otabench.cloud.campaigns.registration import check_gateway_key, check_registration
 from otabench.cloud.control.answering import Context, operator_call, reading_call
 from otabench.cloud.store.database import Database
 from otabench.proto import ota_pb2, ota_pb2_grpc
@@ -52,8 +52,10 @@ class Operator(ota_pb2_grpc.OperatorServicer):
         self, request: ota_pb2.RegisterVehicleRequest, context: Context
     ) -> ota_pb2.RegisterVehicleResponse:
         async with self._call(context):
-            ecus = check_registration(request)
-            await self._database.run(lambda session: inventory.register(session, request.vin, ecus))
+            ecus, gateway_key = check_registration(request), check_gateway_key(request)
+            await self._database.run(
+                lambda session: inventory.register(session, request.vin, ecus, gateway_key=gateway_key)
+            )
             return ota_pb2.RegisterVehicleResponse()
 
     async def PublishImages(

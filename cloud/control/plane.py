@@ -83,14 +83,15 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         audit = _open_audit_log(config)
         resources.callback(audit.close)
         campaigns = _open_campaigns(config, keys, publisher, stores=stores, resources=resources)
-        vehicles, operator = _services(config, keys, campaigns)
+        auditor = Auditor(audit, clock=time.monotonic)
+        vehicles, operator = _services(config, keys, campaigns, auditor)
         server = await start_grpc_server(
             host=config.grpc_host,
             port=config.grpc_port,
             tls=config.tls,
             control_plane=vehicles,
             operator=operator,
-            auditor=Auditor(audit, clock=time.monotonic),
+            auditor=auditor,
         )
         resources.push_async_callback(server.stop)
         limits = {JobState(state): limit for state, limit in config.job_timeouts_s.items()}
@@ -136,7 +137,9 @@ def _open_campaigns(
     return _Campaigns(database, sender, announcer, manifests, publication, orchestrator)
 
 
-def _services(config: CloudConfig, keys: _Keys, campaigns: _Campaigns) -> tuple[ControlPlane, Operator]:
+def _services(
+    config: CloudConfig, keys: _Keys, campaigns: _Campaigns, auditor: Auditor
+) -> tuple[ControlPlane, Operator]:
     """Return the services of the port: the one for vehicles, and the one for operators."""
     tls = config.tls is not None
     vehicles = ControlPlane(
@@ -148,6 +151,7 @@ def _services(config: CloudConfig, keys: _Keys, campaigns: _Campaigns) -> tuple[
         artifact_base_url=config.artifact_base_url,
         poll_interval_s=config.poll_interval_s,
         tls=tls,
+        auditor=auditor,
     )
     operator = Operator(
         database=campaigns.database,

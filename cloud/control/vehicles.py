@@ -23,7 +23,8 @@ from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.progress import ProgressWriter
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
-from otabench.cloud.control.answering import Context, vehicle_call
+from otabench.cloud.control.answering import EVERYBODY, Context, peer_of, vehicle_call
+from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.errors import InvalidRequest, NotAllowed, RequestError
 from otabench.cloud.store.database import Database
 from otabench.cloud.trust.director import Director
@@ -51,6 +52,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         artifact_base_url: str,
         poll_interval_s: float,
         tls: bool,
+        auditor: Auditor,
     ) -> None:
         self._database = database
         self._check_ins = CheckInReader(database, director)
@@ -62,6 +64,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self._artifact_base_url = artifact_base_url
         self._poll_interval_s = poll_interval_s
         self._tls = tls
+        self._auditor = auditor
         self._waking: set[asyncio.Task[None]] = set()
 
     async def CheckIn(self, request: ota_pb2.CheckInRequest, context: Context) -> ota_pb2.CheckInResponse:
@@ -69,18 +72,23 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             outcome = await self._judge(request)
             poll_interval_s = self._poll_interval_s
             # Not inside the transaction: making patches takes time, and other vehicles must be answered meanwhile.
+            dropped = outcome.dropped
             if outcome.prepare:
+                # Judged once: the same report would be dropped twice.
+                request.ClearField("version_report")
                 outcome = await self._prepare(request, outcome)
                 poll_interval_s = _PREPARE_POLL_S if outcome.prepare else poll_interval_s
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
             self._announcer.checked_in(request, outcome)
+            self._note_dropped(request.vin, dropped, context)
             return ota_pb2.CheckInResponse(
                 decision=outcome.decision,
                 job_id=outcome.job_id,
                 job_state=to_wire(outcome.job_state) if outcome.job_state else ota_pb2.JOB_STATE_UNSPECIFIED,
                 reason=outcome.reason,
                 poll_interval_s=poll_interval_s,
+                report_nonce=outcome.nonce,
             )
 
     async def GetManifest(self, request: ota_pb2.GetManifestRequest, context: Context) -> ota_pb2.GetManifestResponse:
@@ -134,7 +142,21 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 self._announcer.job_moved(outcome.transition)
             else:
                 self._announcer.campaign_changed(outcome.campaign_id, job_id=request.job_id)
-            return ota_pb2.UpdateStatusResponse(state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested)
+            self._note_dropped(request.vin, outcome.dropped, context)
+            # Not inside the transaction, which keeps that the claim was made.
+            if outcome.refusal:
+                raise NotAllowed(outcome.refusal)
+            return ota_pb2.UpdateStatusResponse(
+                state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested, report_nonce=outcome.nonce
+            )
+
+    def _note_dropped(self, vin: str, dropped: str, context: Context) -> None:
+        """Trace and audit that a version report was dropped, if one was."""
+        if not dropped:
+            return
+        self._announcer.report_dropped(vin, dropped)
+        who = str(peer_of(context, tls=self._tls) or EVERYBODY)
+        self._auditor.record_dropped_report(vin, who=who, reason=dropped)
 
     def _call(self, context: Context, vin: str) -> AbstractAsyncContextManager[None]:
         return vehicle_call(context, vin, tls=self._tls)

@@ -10,7 +10,7 @@ Alembic makes the statements for each kind of database; the version is in this p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
@@ -104,4 +104,35 @@ def _to_10(operations: Operations) -> None:
     operations.add_column("campaigns", sa.Column("excluded", sa.Text, nullable=False, server_default="[]"))
 
 
-_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9, 10: _to_10}
+def _to_11(operations: Operations) -> None:
+    """Add version reports: keys, nonces and counters."""
+    added: dict[str, list[sa.Column[Any]]] = {
+        "vehicles": [
+            sa.Column("gateway_key", sa.String(64), nullable=False, server_default=""),
+            sa.Column("report_nonce", sa.String(64), nullable=False, server_default=""),
+            sa.Column("nonce_expires_at", sa.Double, nullable=False, server_default="0"),
+            sa.Column("used_nonce", sa.String(64), nullable=False, server_default=""),
+            sa.Column("used_report_sha256", sa.String(64), nullable=False, server_default=""),
+            sa.Column("dropped_reports", sa.Integer, nullable=False, server_default="0"),
+            sa.Column("dropped_reason", sa.Text, nullable=False, server_default=""),
+            sa.Column("two_reporters", sa.Boolean, nullable=False, server_default=sa.false()),
+        ],
+        "ecus": [
+            sa.Column("report_key", sa.String(64), nullable=False, server_default=""),
+            sa.Column("report_counter", sa.BigInteger, nullable=False, server_default="0"),
+        ],
+        "jobs": [sa.Column("unproven", sa.Integer, nullable=False, server_default="0")],
+    }
+    for table, columns in added.items():
+        for column in columns:
+            operations.add_column(table, column)
+
+
+_STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
+    6: _to_6,
+    7: _to_7,
+    8: _to_8,
+    9: _to_9,
+    10: _to_10,
+    11: _to_11,
+}

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -41,6 +41,18 @@ class VehicleRow(Base):
 
     __tablename__ = "vehicles"
     vin: Mapped[str] = mapped_column(_ID, primary_key=True)
+    gateway_key: Mapped[str] = mapped_column(_SHA256, default="")
+    """Ed25519 key, hex, that verifies its version reports; empty if its gateway cannot sign."""
+    report_nonce: Mapped[str] = mapped_column(_ID, default="")
+    """The nonce for its next version report, hex; empty until one is asked for."""
+    nonce_expires_at: Mapped[float] = mapped_column(default=0.0)
+    used_nonce: Mapped[str] = mapped_column(_ID, default="")
+    """Of the last accepted report."""
+    used_report_sha256: Mapped[str] = mapped_column(_SHA256, default="")
+    dropped_reports: Mapped[int] = mapped_column(default=0)
+    dropped_reason: Mapped[str] = mapped_column(Text, default="")
+    """Of the last dropped report."""
+    two_reporters: Mapped[bool] = mapped_column(default=False)
 
 
 class EcuRow(Base):
@@ -66,6 +78,10 @@ class EcuRow(Base):
     version_order: Mapped[str] = mapped_column(String(16), default="semver")
     known_versions: Mapped[str] = mapped_column(Text, default="[]")
     """JSON: all versions, the oldest first, for the order ``list``."""
+    report_key: Mapped[str] = mapped_column(_SHA256, default="")
+    """Ed25519 key, hex, that verifies its version reports; empty if it cannot sign."""
+    report_counter: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Of its last accepted version report."""
 
 
 class ImageRow(Base):
@@ -183,6 +199,8 @@ class JobRow(Base):
     cancel_reason: Mapped[str] = mapped_column(Text, default="")
     details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     """An ``ota.v1.Job`` that holds only the last progress and the last reports."""
+    unproven: Mapped[int] = mapped_column(default=0)
+    """How often its success was claimed without an acceptable version report."""
     updated_at: Mapped[float]
 
 

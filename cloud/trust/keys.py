@@ -100,8 +100,8 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str], offline
 
     Args:
         folder: a folder that is empty or does not exist.
-        vins: vehicles; each receives a client certificate.
-        ecus: names of ECUs; each receives a secret for security access, and a key pair for encrypted artifacts.
+        vins: vehicles; each receives a client certificate, and a key pair for its gateway's reports.
+        ecus: names of ECUs; each receives a secret for security access, a key pair for encrypted artifacts, and one for its reports.
         offline: another such folder, for the keys that the cloud must not have. None: they are in ``folder``, too.
 
     Raises:
@@ -278,9 +278,13 @@ def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> N
     )
     _make_image_key(online / "image", offline / "image")
     _make_certificates(online / "tls", offline / "tls", vins)
-    (online / "ecu").mkdir(mode=0o700)
+    for name in ("ecu", "gateway"):
+        (online / name).mkdir(mode=0o700)
     for ecu in ecus:
         _make_ecu_keys(online / "ecu", ecu)
+        _make_report_key(online / "ecu", ecu)
+    for vin in vins:
+        _make_report_key(online / "gateway", vin)
 
 
 def _make_repository_keys(
@@ -344,6 +348,13 @@ def _make_ecu_keys(folder: Path, ecu: str) -> None:
     pair = make_key_pair()
     _write(folder / f"{ecu}.x25519", pair.private_key.encode() + b"\n", _PRIVATE)
     _write(folder / f"{ecu}.x25519.pub", pair.public_key.encode() + b"\n", _PUBLIC)
+
+
+def _make_report_key(folder: Path, name: str) -> None:
+    """Make the key that signs version reports, and its public half, which the vehicle is registered with."""
+    key = Ed25519PrivateKey.generate()
+    _write(folder / f"{name}.ed25519", key.private_bytes_raw().hex().encode() + b"\n", _PRIVATE)
+    _write(folder / f"{name}.ed25519.pub", key.public_key().public_bytes_raw().hex().encode() + b"\n", _PUBLIC)
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:

@@ -1,7 +1,8 @@
 """Non-volatile memory: one record, JSON inside, in two redundant banks.
 
-It holds identity (serial, VIN), fingerprint, security attempts, the Director's newest Root, the last accepted Targets and the trouble
-codes. A power cut at any operation leaves the old or the new record. Boot control is a record of its own (``boot.boot_control``).
+It holds identity (serial, VIN), fingerprint, security attempts, the Director's newest Root, the last accepted Targets, the count of version
+reports and the trouble codes. A power cut at any operation leaves the old or the new record. Boot control is a record of its own
+(``boot.boot_control``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.flash.records import RedundantRecord
 
+REPORT_BLOCK: Final = 256
+"""So many numbers of version reports are reserved by one write."""
 # Here and not in ``uds.security``, because the record that replaces a lost one starts with it (``startup``).
 MAX_SECURITY_ATTEMPTS: Final = 3
 
@@ -74,6 +77,10 @@ class NvmData(BaseModel):
     """None: the pinned Root."""
     attested_time_s: int = 0
     """The last attested time, before which nothing is believed; 0 if there is none, and after the time keys were replaced."""
+    report_counter: int = 0
+    """No version report has a higher number (``ReportCounter``)."""
+    attack: str = ""
+    """The name of what check memory refused last; empty once it has accepted something."""
 
 
 class NvmStore:
@@ -110,3 +117,25 @@ class NvmStore:
     def update(self, **changes: object) -> None:
         """Write the current record with ``changes``. Raises PowerLost."""
         self.write(self.current.model_copy(update=changes))
+
+
+class ReportCounter:
+    """The numbers of version reports, each higher than all before, over resets and power cuts.
+
+    Flash would wear if each report wrote to it. So the record holds the end of a block of numbers, of which the first report after a
+    start takes the next one. A reset loses the rest of the block, which only leaves a gap.
+    """
+
+    def __init__(self, nvm: NvmStore) -> None:
+        self._nvm = nvm
+        self._last = 0
+        self._reserved = 0
+
+    def take(self) -> int:
+        """Return the next number. Raises PowerLost, and then no number of the new block was given out."""
+        if self._last == self._reserved:
+            start = self._nvm.current.report_counter
+            self._nvm.update(report_counter=start + REPORT_BLOCK)
+            self._last, self._reserved = start, start + REPORT_BLOCK
+        self._last += 1
+        return self._last

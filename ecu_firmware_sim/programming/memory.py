@@ -107,6 +107,12 @@ class FirmwareMemory:
         """Whether the running slot is not yet confirmed."""
         return self._situation.on_trial
 
+    def running_image(self) -> tuple[SlotState, memoryview] | None:
+        """Return the state of the running slot and its image, in place; None if none runs. Nothing is verified: the boot has done that."""
+        if self.running is None:
+            return None
+        return self._boot_control.current.states[self.running], self._verification.base_of_patch(self.running)
+
     def slot_table(self) -> tuple[SlotEntry, SlotEntry]:
         """Return both slots. ``image`` is read from the header, and nothing of it is verified here."""
         states, image = self._boot_control.current.states, self._verification.readable_image
@@ -210,11 +216,15 @@ class FirmwareMemory:
             entry, image = self._verification.require_named(situation.target)
         except (ManifestRefused, ImageRefused) as error:
             # Whatever becomes of the image: a revoked key must not count again, nor an earlier time (TUF 1.0, 5.3.8).
+            # An image that is cut short is an interruption, not an attack.
+            if error.status is not CheckStatus.NO_IMAGE:
+                kept["attack"] = error.status.name
             self._storage.nvm.update(**kept)
             self._boot_control.apply(situation.target, SlotEvent.CHECK_FAILED)
             return _result(error)
         # The version is stored before the slot is STAGED: cut in between, older Targets are refused and the check can be repeated.
-        self._storage.nvm.update(**{**kept, "manifest_version": entry.manifest_version}, job_id=entry.job_id)
+        kept |= {"manifest_version": entry.manifest_version, "job_id": entry.job_id, "attack": ""}
+        self._storage.nvm.update(**kept)
         promised = dependencies.kept(image, entry.vehicle_versions)
         self._boot_control.apply(situation.target, SlotEvent.CHECK_PASSED, promised=promised)
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")

@@ -1,7 +1,7 @@
 """Service 31 RoutineControl, sub-function 01 start: the routines of the profile. Layouts are in docs/contracts.md.
 
-Rules, after the general ones, in this order: routine supported in this session 31, security 33, length 13, then conditions 22 and
-range 31. Erase memory and check memory may take longer than P2.
+Rules, after the general ones, in this order: routine supported in this session 31 (7F in the default session), security 33, length 13,
+then conditions 22 and range 31. Erase memory, check memory and version report may take longer than P2.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from otabench.ecu_firmware_sim.programming.permission import NotNow, OutOfRange
 from otabench.ecu_firmware_sim.uds.codes import ADDRESS_AND_LENGTH_FORMAT, Nrc, RoutineId, Session, Sid
 from otabench.ecu_firmware_sim.uds.dtc import Dtc
 from otabench.ecu_firmware_sim.uds.rules import (
+    ALL_SESSIONS,
     NOT_DEFAULT,
     ONLY_PROGRAMMING,
     Later,
@@ -23,6 +24,7 @@ from otabench.ecu_firmware_sim.uds.rules import (
     Service,
     SubFunction,
 )
+from otabench.proto.version_report import NONCE_BYTES
 
 START: Final = 0x01
 _HEADER_BYTES: Final = 4
@@ -43,6 +45,9 @@ class Routine:
 
 def routine_control(request: Request) -> bytes | Later:
     routine = ROUTINES.get(int.from_bytes(request.data[2:4], "big"))
+    # To a tester in the default session, which has one routine only, all others look as if the service were not there.
+    if request.dialogue.session is Session.DEFAULT and (routine is None or Session.DEFAULT not in routine.sessions):
+        raise Negative(Nrc.SERVICE_NOT_SUPPORTED_IN_ACTIVE_SESSION)
     # 31 and not 7F for another session: the standard has no NRC for a routine that this session does not have.
     if routine is None or request.dialogue.session not in routine.sessions:
         raise Negative(Nrc.REQUEST_OUT_OF_RANGE)
@@ -123,6 +128,13 @@ def _revert(request: Request) -> bytes:
     return _DONE
 
 
+def _version_report(request: Request) -> bytes:
+    reporter = request.device.reporter
+    if reporter is None:
+        raise OutOfRange("there is no key to sign with")
+    return reporter.report(request.data[_HEADER_BYTES:])
+
+
 ROUTINES: Final[dict[int, Routine]] = {
     RoutineId.ERASE_MEMORY: Routine(_erase_memory, ONLY_PROGRAMMING, True, option_bytes=9, may_take_long=True),
     RoutineId.CHECK_MEMORY: Routine(_check_memory, ONLY_PROGRAMMING, True, may_take_long=True),
@@ -131,10 +143,10 @@ ROUTINES: Final[dict[int, Routine]] = {
     RoutineId.ACTIVATE: Routine(_activate, NOT_DEFAULT, True),
     RoutineId.CONFIRM: Routine(_confirm, NOT_DEFAULT, True),
     RoutineId.REVERT: Routine(_revert, NOT_DEFAULT, True),
+    # In every session: it changes nothing, and a gateway asks for it where it reads an ECU's identity.
+    RoutineId.VERSION_REPORT: Routine(_version_report, ALL_SESSIONS, option_bytes=NONCE_BYTES, may_take_long=True),
 }
 
 SERVICES: Final = {
-    Sid.ROUTINE_CONTROL: Service(
-        routine_control, NOT_DEFAULT, shortest=_HEADER_BYTES, sub_functions={START: SubFunction(None)}
-    )
+    Sid.ROUTINE_CONTROL: Service(routine_control, shortest=_HEADER_BYTES, sub_functions={START: SubFunction(None)})
 }

@@ -12,6 +12,7 @@ from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
 from otabench.ecu_firmware_sim.uds.codes import ResetType, Session
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
+from otabench.ecu_firmware_sim.uds.version_report import VersionReporter
 from otabench.proto.security_algorithm import SecurityAlgorithm
 
 _DISABLE_TX: Final = 0x01
@@ -51,6 +52,8 @@ class Device:
     nvm: NvmStore
     dtcs: DtcMemory
     conditions: Conditions = field(default_factory=Conditions)
+    reporter: VersionReporter | None = None
+    """None: the ECU has no key to sign version reports with."""
 
 
 class MessageKind(IntFlag):

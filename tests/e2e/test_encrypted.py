@@ -50,16 +50,15 @@ def test_an_artifact_for_another_key_is_refused_by_the_ecu_and_the_reason_says_s
     """The cloud is given another public key for the engine: it encrypts for somebody else."""
     bench = living.bench
     right = bench.setup.keys.public_keys(bench.topology.ecus)
-    vin = bench.topology.vehicle.vin
     wrong = {**right, "engine": bytes(PrivateKey.generate().public_key)}
-    bench.operator.register_vehicle(vin, registration.ecus(bench.topology, public_keys=wrong))
+    registration.register(bench.operator, bench.topology, bench.setup.keys, public_keys=wrong)
     try:
         living.start_campaign(encrypt=True)
         living.approve()
         job = living.expect_unchanged(JobState.FAILED)
         living.expect_cloud_knows(JobState.FAILED)
     finally:
-        bench.operator.register_vehicle(vin, registration.ecus(bench.topology, public_keys=right))
+        registration.register(bench.operator, bench.topology, bench.setup.keys)
     assert "engine" in job.reason
     assert "decryption failed" in job.reason
     living.start_campaign(encrypt=True)

@@ -33,6 +33,7 @@ from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
 from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
+from otabench.ecu_firmware_sim.uds.version_report import VersionReporter
 from otabench.proto import image_format, security_algorithm
 from otabench.proto.uptane import RootCustom, TimeKeys
 
@@ -257,9 +258,11 @@ class Bench:
         memory: bytearray | None = None,
         decryption_key: PrivateKey | None = None,
         root: TrustedRoot | None = None,
+        report_key: Ed25519PrivateKey | None = None,
     ) -> None:
         self.keys = keys
         self.root = root or keys.pinned
+        self.report_key = report_key
         self.layout = layout
         self.ram_bytes = ram_bytes
         self.decryption_key = decryption_key
@@ -288,7 +291,12 @@ class Bench:
         )
         version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
         identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")
-        device = Device(identity, Timing(), ALGORITHM, self.firmware, self.nvm, self.dtcs)
+        reporter = None
+        if self.report_key is not None:
+            reporter = VersionReporter(
+                self.report_key, hardware_id=HARDWARE_ID, version=version, firmware=self.firmware, nvm=self.nvm
+            )
+        device = Device(identity, Timing(), ALGORITHM, self.firmware, self.nvm, self.dtcs, reporter=reporter)
         self.server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=self.now_s)
         return outcome
 

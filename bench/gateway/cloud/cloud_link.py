@@ -61,6 +61,9 @@ class CloudLink:
         tls: PEM files. None: no encryption.
         on_reachable: called at the first answer or failure, and at every change.
         retry_max_s: the longest pause of gRPC itself before it connects again.
+
+    Attributes:
+        report_nonce: the nonce of the cloud's last answer, for the next version report; empty: the cloud wants none.
     """
 
     def __init__(
@@ -81,16 +84,28 @@ class CloudLink:
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
         self._pushback = Deadline(0.0)
+        self.report_nonce = b""
 
-    async def check_in(self, identities: Mapping[str, EcuIdentity], *, job_id: str = "") -> ota_pb2.CheckInResponse:
+    async def check_in(
+        self, identities: Mapping[str, EcuIdentity], *, job_id: str = "", version_report: bytes = b""
+    ) -> ota_pb2.CheckInResponse:
         """Report what the vehicle runs, and return the cloud's answer: an offered job, or none (see ``ota.proto``).
+
+        Args:
+            identities: what the gateway has read of the ECUs.
+            job_id: the job the vehicle is busy with, if any.
+            version_report: the sealed report; empty: none.
 
         Raises:
             CloudUnreachable: the cloud does not answer.
             CloudRefused: the cloud refuses this vehicle.
         """
-        request = ota_pb2.CheckInRequest(vin=self._vin, ecus=ecu_reports(identities), job_id=job_id)
-        return await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
+        request = ota_pb2.CheckInRequest(
+            vin=self._vin, ecus=ecu_reports(identities), job_id=job_id, version_report=version_report
+        )
+        answer: ota_pb2.CheckInResponse = await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
+        self.report_nonce = answer.report_nonce
+        return answer
 
     async def get_manifest(self, job_id: str) -> Manifest:
         """Return the Director's metadata for this vehicle.
@@ -118,7 +133,11 @@ class CloudLink:
             CloudUnreachable: the cloud does not answer. It may have received the report nevertheless.
             CloudRefused: the transition is not allowed, or the cloud does not have this job.
         """
-        return await self._call(lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S))
+        answer: ota_pb2.UpdateStatusResponse = await self._call(
+            lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S)
+        )
+        self.report_nonce = answer.report_nonce
+        return answer
 
     async def close(self) -> None:
         """Close the connection."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.cloud.cloud_link import CloudLink, ecu_reports
@@ -25,6 +25,7 @@ from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, from_wire, is_final, to_wire
 from otabench.proto.message_limits import MAX_REASON_BYTES, cut_text
 from otabench.proto.trace import TraceWriter
+from otabench.proto.version_report import UNPROVEN
 
 _log = logging.getLogger("gateway.reporter")
 # Every block of a transfer changes the progress. The cloud need not receive each change.
@@ -63,6 +64,19 @@ def status_request(
     )
 
 
+class VersionReportMaker(Protocol):
+    """What makes the vehicle's version reports (``jobs.version_reports``)."""
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether the gateway has a key."""
+        ...
+
+    async def make(self, nonce: bytes) -> bytes:
+        """Return a report that answers the cloud's nonce; empty if there is none, or if it cannot be made."""
+        ...
+
+
 class Reporter:
     """The reports of one vehicle, delivered while ``run`` runs.
 
@@ -72,6 +86,7 @@ class Reporter:
         cloud: where the reports go.
         on_answer: called with every answer.
         identities: returns what the ECUs run, for the check-in after a refusal.
+        version_reports: makes the report that proves a success.
         timing: pauses while the cloud is away, and the interval of the sign of life. The answer to it may be the operator's cancel.
         trace: receives refusals.
     """
@@ -84,6 +99,7 @@ class Reporter:
         cloud: CloudLink,
         on_answer: Answered,
         identities: Callable[[], Mapping[str, EcuIdentity]],
+        version_reports: VersionReportMaker,
         timing: GatewayTiming,
         trace: TraceWriter,
     ) -> None:
@@ -92,6 +108,7 @@ class Reporter:
         self._cloud = cloud
         self._on_answer = on_answer
         self._identities = identities
+        self._version_reports = version_reports
         self._backoff = timing.backoff()
         self._heartbeat_s = timing.poll_interval_s
         self._trace = trace
@@ -140,12 +157,17 @@ class Reporter:
 
     async def _deliver(self, report: Report) -> None:
         request = ota_pb2.UpdateStatusRequest.FromString(report.message)
+        if request.state == ota_pb2.JOB_STATE_SUCCEEDED:
+            request.version_report = await self._prove(report.job_id)
         try:
             answer = await self._cloud.update_status(request)
         except CloudUnreachable:
             await asyncio.sleep(self._backoff.next_s())
             return
         except CloudRefused as error:
+            if str(error).startswith(UNPROVEN):
+                await self._prove_again(report, error)
+                return
             state = from_wire(request.state)
             # A refused report will not be accepted later either. Keeping it in the outbox would block all reports behind it.
             _log.warning("job %s: the cloud refused the report of %s: %s", report.job_id, state, error)
@@ -158,6 +180,20 @@ class Reporter:
         self._backoff.reset()
         self._store.remove_report(report.number)
         self._pass_on(request.job_id, answer.state, answer.cancel_requested)
+
+    async def _prove(self, job_id: str) -> bytes:
+        """Return the version report for the job's end; empty if there cannot be one."""
+        # Not when the transition was queued: the cloud may have been away since, and its nonce be of no use any more.
+        if self._version_reports.can_sign and not self._cloud.report_nonce:
+            await self._fetch_state(job_id)
+        return await self._version_reports.make(self._cloud.report_nonce)
+
+    async def _prove_again(self, report: Report, error: CloudRefused) -> None:
+        """Fetch another nonce after a success that the cloud does not believe. The cloud limits how often that is tried."""
+        _log.warning("job %s: %s; reporting again", report.job_id, error)
+        self._trace.emit("cloud.unproven", job_id=report.job_id, reason=str(error))
+        await asyncio.sleep(self._backoff.next_s())
+        await self._fetch_state(report.job_id)
 
     async def _send_progress(self, job: JobRecord) -> None:
         self._has_progress = False

@@ -29,6 +29,7 @@ from otabench.bench.gateway.flashing.programming import BusProgramming
 from otabench.bench.gateway.flashing.progress import ProgressSender
 from otabench.bench.gateway.flashing.records import FORMER_FOLDER, RECORDS_FOLDER, EcuRecords, FormerImages
 from otabench.bench.gateway.flashing.sequence_ecu import SequenceEcu
+from otabench.bench.gateway.flashing.version_report import read_version_report
 from otabench.bench.gateway.vehicle import EcuImage, Phase, ProgressListener
 from otabench.bench.uds.bus_link import BusLink, ChannelOpener
 from otabench.bench.uds.client import EcuClient
@@ -72,6 +73,15 @@ class UdsVehicle:
         """See ``Vehicle.identify``."""
         with self._job(None):
             return {name: self._identity(name) for name in self._link_of}
+
+    def version_reports(self, nonce: bytes) -> Mapping[str, bytes]:
+        """See ``Vehicle.version_reports``."""
+        with self._job(None):
+            return {
+                name: read_version_report(link.client(name), nonce)
+                for name, link in self._link_of.items()
+                if link.endpoints[name].signs_reports
+            }
 
     def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
         """See ``Vehicle.read_conditions``."""

@@ -24,6 +24,7 @@ class Identities:
 
     Attributes:
         known: the identities, by the ECU's name.
+        readings: how often they were read.
     """
 
     def __init__(self, *, vehicle: Vehicle, worker: Worker, dashboard: Dashboard, trace: TraceWriter) -> None:
@@ -33,6 +34,7 @@ class Identities:
         self._trace = trace
         self._read_at_s: float | None = None
         self.known: Mapping[str, EcuIdentity] = {}
+        self.readings = 0
 
     @property
     def is_fresh(self) -> bool:
@@ -53,6 +55,7 @@ class Identities:
         # Keep the identities of ECUs that this reading did not include: confirming and reverting read only the ECUs of the job.
         self.known = {**self.known, **identities}
         self._read_at_s = time.monotonic()
+        self.readings += 1
         self._dashboard.show_identities(self.known)
         for name, identity in identities.items():
             self._trace.emit("ecu.identity", ecu=name, **_event_fields(identity))

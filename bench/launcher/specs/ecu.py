@@ -48,6 +48,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         image_public_key=setup.keys.image_public_key,
         director_root=setup.keys.director_root,
         decryption_key=setup.keys.decryption_key(name),
+        report_key=setup.keys.report_key(name) if personality is None else None,
         slot_size_bytes=entry.slot_size_bytes,
         declared_ram_bytes=entry.declared_ram_bytes,
         control_port=setup.ports.control[name],

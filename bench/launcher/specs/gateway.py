@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from otabench.bench.clients.hmi import HmiClient
 from otabench.bench.firmware.images import FirmwareFile
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
-from otabench.bench.launcher import endpoints
+from otabench.bench.launcher import endpoints, registration
 from otabench.bench.launcher.process import PYTHON, ProcessSpec
 from otabench.bench.launcher.run_setup import RunSetup
 from otabench.bench.launcher.specs.cloud import uses_embedded_broker
@@ -26,15 +26,19 @@ def gateway(
 ) -> ProcessSpec:
     """Return the gateway of the vehicle. ``factory``: what the simulated ECUs were delivered with."""
     timing = {"poll_interval_s": setup.options.poll_interval_s, **setup.options.gateway_timing}
+    signers = registration.signers(setup.topology, setup.keys)
     config = GatewayConfig(
         vin=setup.topology.vehicle.vin,
         ecus=tuple(
-            _with_former_image(each, (factory or {}).get(each.name))
+            _with_former_image(each, (factory or {}).get(each.name)).model_copy(
+                update={"signs_reports": each.name in signers}
+            )
             for each in endpoints.all_endpoints(setup.topology, keys_dir=setup.keys_dir)
         ),
         state_dir=setup.folder.state / GATEWAY,
         director_root=setup.keys.director_root,
         image_root=setup.keys.image_root,
+        report_key=setup.keys.gateway_report_key(setup.topology.vehicle.vin),
         cloud_grpc=f"{LOOPBACK}:{setup.ports.grpc}",
         tls=setup.keys.tls(f"vehicle-{setup.topology.vehicle.vin}"),
         mqtt_host=LOOPBACK,

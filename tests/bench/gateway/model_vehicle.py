@@ -106,6 +106,9 @@ class ModelVehicle:
     def identify(self) -> Mapping[str, EcuIdentity]:
         return {name: self._identity(name) for name in self._names()}
 
+    def version_reports(self, nonce: bytes) -> Mapping[str, bytes]:
+        return {}
+
     def read_conditions(self, sources: Mapping[Quantity, ConditionSource], *, job_id: str) -> Mapping[Quantity, float]:
         file = self._folder / "values.txt"
         values = json.loads(file.read_text()) if file.exists() else {}

@@ -64,6 +64,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         publication=publication,
         messages_per_s=10_000,
     )
+    auditor = Auditor(AuditLog(folder / "audit"), clock=time.monotonic)
     plane = ControlPlane(
         database=database,
         manifest_maker=manifests,
@@ -73,6 +74,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         artifact_base_url="http://x/",
         poll_interval_s=30,
         tls=False,
+        auditor=auditor,
     )
     operator = Operator(
         database=database, orchestrator=orchestrator, publication=publication, announcer=announcer, tls=False
@@ -84,7 +86,7 @@ async def story(keys_dir: Path, folder: Path, vehicle: Vehicle, images: ImageMak
         tls=None,
         control_plane=plane,
         operator=operator,
-        auditor=Auditor(AuditLog(folder / "audit"), clock=time.monotonic),
+        auditor=auditor,
     )
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     control = ota_pb2_grpc.ControlPlaneStub(channel)  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, func, insert, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -99,7 +99,7 @@ def test_a_conflict_is_tried_again_once(tmp_path: Path) -> None:
         session.add(VehicleRow(vin="VIN1"))
         session.flush()
         if len(attempts) == 1:
-            session.execute(text("INSERT INTO vehicles VALUES ('VIN1')"))
+            session.execute(insert(VehicleRow).values(vin="VIN1"))
 
     database.run_now(insert_twice_at_first)
 

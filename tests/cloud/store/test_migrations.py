@@ -14,7 +14,11 @@ from otabench.cloud.store.database import open_database
 from otabench.cloud.store.schema import SCHEMA_VERSION, Base
 
 VERSION_5 = (Path(__file__).parent / "version_5.sql").read_text()
-JOB = "INSERT INTO jobs VALUES ('{}', 'campaign-1', '{}', 0, '{}', '', 0, {}, {}, '', '', {})"
+# By name, because the same statement runs before and after the migration, which adds columns.
+JOB = (
+    "INSERT INTO jobs (job_id, campaign_id, vin, position, state, reason, taken_seq, offered, cancel_asked, "
+    "cancel_reason, details, updated_at) VALUES ('{}', 'campaign-1', '{}', 0, '{}', '', 0, {}, {}, '', '', {})"
+)
 
 
 def make_version_5(url: str) -> None:

@@ -50,9 +50,15 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
             for name in ("cloud", "operator", "viewer", "broker", "events", f"vehicle-{VIN}")
             for kind in ("pem", "key")
         ),
-        *(f"ecu/{name}.{kind}" for name in ("engine", "adas") for kind in ("secret", "x25519", "x25519.pub")),
+        *(
+            f"ecu/{name}.{kind}"
+            for name in ("engine", "adas")
+            for kind in ("secret", "x25519", "x25519.pub", "ed25519", "ed25519.pub")
+        ),
+        *(f"gateway/{VIN}.{kind}" for kind in ("ed25519", "ed25519.pub")),
     }
-    private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".x25519") or p.name == "signing.pem"]
+    suffixes = (".key", ".secret", ".x25519", ".ed25519")
+    private = [p for p in folder.rglob("*") if p.suffix in suffixes or p.name == "signing.pem"]
     private += [*(folder / "director").glob("*.pem"), *(folder / "image_repository").glob("*.pem")]
     assert {path.stat().st_mode & 0o777 for path in private} == {0o600}
     assert len(bytes.fromhex((folder / "ecu" / "engine.secret").read_text().strip())) == 32

@@ -12,6 +12,7 @@ from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.vehicle import EcuProgress, Phase
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, to_wire
+from tests.bench.gateway.version_reports import NoVersionReports
 
 OPEN_JOB = SimpleNamespace(job_id="job-1", state=JobState.INSTALLING, seq=3, reason="")
 AN_END = ota_pb2.UpdateStatusRequest(job_id="job-1", state=to_wire(JobState.SUCCEEDED), transition_seq=4)
@@ -36,6 +37,8 @@ class Outbox:
 class Cloud:
     """A control plane that notes when it received which state."""
 
+    report_nonce = b""
+
     def __init__(self) -> None:
         self.received: list[tuple[float, int]] = []
 
@@ -52,6 +55,7 @@ async def report_an_end_just_after_progress() -> tuple[float, list[tuple[float, 
         cloud=cast(Any, cloud),
         on_answer=lambda *_: None,
         identities=dict,
+        version_reports=NoVersionReports(),
         timing=GatewayTiming(),
         trace=cast(Any, None),
     )

@@ -17,6 +17,7 @@ from otabench.bench.gateway.store import JobRecord, Store
 from otabench.bench.gateway.vehicle import EcuProgress, Phase
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceWriter
+from tests.bench.gateway.version_reports import NoVersionReports
 
 TIMES = ExpectedTimes(download_s=1.0, transfers_s={"b": {"engine": 100.0}}, boot_s=3.5, confirm_s=0.25)
 JOB = JobRecord("job-1", JobState.INSTALLING, 4)
@@ -46,6 +47,7 @@ def progress_of(store: Store) -> tuple[JobProgress, Dashboard]:
         cloud=None,  # type: ignore[arg-type]  # nothing is delivered here
         on_answer=lambda *_: None,
         identities=dict,
+        version_reports=NoVersionReports(),
         timing=GatewayTiming(),
         trace=TraceWriter(None, component="gateway", vin="V"),
     )
