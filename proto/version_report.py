@@ -69,6 +69,8 @@ class EcuVersionReport(_Report):
     counter: int = Field(ge=1, lt=2**63)
     """Higher than in any report of this ECU before."""
     nonce: _Hex
+    attested_time_s: int = Field(default=0, ge=0)
+    """The last attested time that the ECU has, in s since 1970; 0: none."""
     attack: _Text = ""
     """The name of what the ECU refused last, if it has accepted nothing since."""
 

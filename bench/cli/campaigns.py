@@ -199,11 +199,24 @@ def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fals
         print(f"  {printable(line)}")
     for job in found.jobs:
         print(f"  {_job_line(job)}")
-        for ecu in job.ecus:
-            slots = ", ".join(_slot(slot) for slot in ecu.slots)
-            print(f"    {printable(f'{ecu.ecu} ({ecu.hardware_id}): {ecu.software_version}')}, slots: {slots}")
+        for line in report_lines(job):
+            print(f"    {line}")
         for progress in job.progress:
             print(f"    {_progress_line(progress)}")
+
+
+def report_lines(job: ota_pb2.Job) -> list[str]:
+    """Return one line for each ECU: what it runs, and who says so; and one for version reports that were dropped."""
+    lines = []
+    for ecu in job.ecus:
+        slots = ", ".join(_slot(slot) for slot in ecu.slots)
+        signed = ecu.evidence == ota_pb2.EVIDENCE_SIGNED_BY_ECU
+        who = "signed by the ECU" if signed else "reported by the gateway"
+        lines.append(f"{printable(f'{ecu.ecu} ({ecu.hardware_id}): {ecu.software_version}')} ({who}), slots: {slots}")
+    if job.dropped_reports:
+        two = "; two gateways report for this vehicle" if job.two_reporters else ""
+        lines.append(f"{job.dropped_reports} version reports dropped{two}; the last: {printable(job.dropped_reason)}")
+    return lines
 
 
 def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:

@@ -4,7 +4,8 @@
     if outcome is None:
         ...  # it is more than progress: ``status_update.apply``, in a transaction of its own
 
-A report of progress names the job's present state and has no reports of ECUs, nor a version report. It is judged by ``job_rules`` like every other one.
+A report of progress names the job's present state and has no reports of ECUs, nor a version report. It is judged by ``job_rules`` like
+every other one.
 """
 
 from __future__ import annotations

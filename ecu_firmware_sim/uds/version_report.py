@@ -53,6 +53,7 @@ class VersionReporter:
             hashes={} if running is None else {"sha256": hashlib.sha256(image).hexdigest()},
             counter=self._counter.take(),
             nonce=nonce.hex(),
+            attested_time_s=stored.attested_time_s,
             attack=stored.attack,
         )
         return seal(report, self._key)

@@ -63,7 +63,7 @@ class CloudLink:
         retry_max_s: the longest pause of gRPC itself before it connects again.
 
     Attributes:
-        report_nonce: the nonce of the cloud's last answer, for the next version report; empty: the cloud wants none.
+        report_nonce: the last nonce of the cloud, for the next version report; empty: the cloud wants none. Answers to progress have none.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class CloudLink:
             vin=self._vin, ecus=ecu_reports(identities), job_id=job_id, version_report=version_report
         )
         answer: ota_pb2.CheckInResponse = await self._call(lambda stub: stub.CheckIn(request, timeout=_CALL_TIMEOUT_S))
-        self.report_nonce = answer.report_nonce
+        self.report_nonce = answer.report_nonce or self.report_nonce
         return answer
 
     async def get_manifest(self, job_id: str) -> Manifest:
@@ -136,7 +136,7 @@ class CloudLink:
         answer: ota_pb2.UpdateStatusResponse = await self._call(
             lambda stub: stub.UpdateStatus(request, timeout=_CALL_TIMEOUT_S)
         )
-        self.report_nonce = answer.report_nonce
+        self.report_nonce = answer.report_nonce or self.report_nonce
         return answer
 
     async def close(self) -> None:
