@@ -27,6 +27,7 @@ from otabench.bench.cli.driver_rules import (
 from otabench.bench.cli.driver_texts import read_driver_texts
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.image_arguments import parse_images
+from otabench.bench.cli.job_reports import report_lines
 from otabench.bench.cli.options import (
     LATEST,
     MAX_WAIT_S,
@@ -205,20 +206,6 @@ def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fals
             print(f"    {_progress_line(progress)}")
 
 
-def report_lines(job: ota_pb2.Job) -> list[str]:
-    """Return one line for each ECU: what it runs, and who says so; and one for version reports that were dropped."""
-    lines = []
-    for ecu in job.ecus:
-        slots = ", ".join(_slot(slot) for slot in ecu.slots)
-        signed = ecu.evidence == ota_pb2.EVIDENCE_SIGNED_BY_ECU
-        who = "signed by the ECU" if signed else "reported by the gateway"
-        lines.append(f"{printable(f'{ecu.ecu} ({ecu.hardware_id}): {ecu.software_version}')} ({who}), slots: {slots}")
-    if job.dropped_reports:
-        two = "; two gateways report for this vehicle" if job.two_reporters else ""
-        lines.append(f"{job.dropped_reports} version reports dropped{two}; the last: {printable(job.dropped_reason)}")
-    return lines
-
-
 def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """Follow a campaign until all its jobs have ended.
 
@@ -395,13 +382,6 @@ def _job_line(job: ota_pb2.Job) -> str:
 def _progress_line(progress: ota_pb2.EcuProgress) -> str:
     amount = f" {progress.bytes_done:,} of {progress.bytes_total:,} bytes" if progress.bytes_total else ""
     return f"{printable(progress.ecu)}: {printable(progress.phase)}{amount}"
-
-
-def _slot(slot: ota_pb2.Slot) -> str:
-    # Enumerations of proto3 are open: a vehicle may report any number.
-    names = ota_pb2.SlotState.DESCRIPTOR.values_by_number
-    state = names[slot.state].name.removeprefix("SLOT_STATE_") if slot.state in names else f"state {slot.state}"
-    return f"{state} {printable(slot.version)}".strip()
 
 
 def _as_json(campaign: ota_pb2.Campaign) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otabench.bench.cli.campaigns import report_lines
+from otabench.bench.cli.job_reports import report_lines
 from otabench.proto import ota_pb2
 
 
