@@ -57,15 +57,22 @@ def judge(
     """Record the vehicle's reports, and return the answer to them. ``is_signed_now``: see ``manifests.is_current``."""
     jobs.lock_vehicles(session, [request.vin])
     taken = version_reports.take(session, request.vin, request.version_report, now=now)
-    outcome = _judge(session, request, is_signed_now=is_signed_now, now=now)
-    nonce = version_reports.current_nonce(session, request.vin, now=now)
+    vehicle = inventory.load_vehicle(session, request.vin)
+    outcome = _judge(session, vehicle, request, is_signed_now=is_signed_now, now=now)
+    nonce = version_reports.nonce_of(vehicle, now=now) if vehicle else b""
+    if nonce is None:
+        nonce = version_reports.current_nonce(session, request.vin, now=now)
     return replace(outcome, nonce=nonce, dropped=taken.dropped)
 
 
 def _judge(
-    session: Session, request: ota_pb2.CheckInRequest, *, is_signed_now: IsSignedNow, now: float
+    session: Session,
+    vehicle: VehicleFacts | None,
+    request: ota_pb2.CheckInRequest,
+    *,
+    is_signed_now: IsSignedNow,
+    now: float,
 ) -> CheckInOutcome:
-    vehicle = inventory.load_vehicle(session, request.vin)
     if (refused := _judge_report(vehicle, request)) is not None:
         return refused
     assert vehicle is not None  # otherwise it was refused

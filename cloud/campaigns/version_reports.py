@@ -90,8 +90,8 @@ def current_nonce(session: Session, vin: str, *, now: float) -> bytes:
 
 def take(session: Session, vin: str, sealed: bytes, *, now: float) -> TakenReport:
     """Judge a report and record the outcome. A vehicle without a registered gateway key has nothing to verify it with."""
-    vehicle = session.get(VehicleRow, vin)
-    if not sealed or vehicle is None or not vehicle.gateway_key:
+    vehicle = session.get(VehicleRow, vin) if sealed else None
+    if vehicle is None or not vehicle.gateway_key:
         return TakenReport()
     rows = session.scalars(select(EcuRow).where(EcuRow.vin == vin).order_by(EcuRow.position)).all()
     try:
