@@ -47,6 +47,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
         "bench.yaml_text",
     ),
     ("bench.errors",),
+    ("bench.model_words",),
     ("bench.finding", "bench.setup_programs"),
     ("cloud.__main__",),
     ("cloud.process",),

@@ -140,7 +140,7 @@ AUDIT = Group(
 )
 PROFILE = Group(
     "profile",
-    "Flash profiles whose sequences are data.",
+    "Flash profiles: check them, show them, try them without a bus.",
     [
         Lazy("check", "Check a flash profile, and print all of its mistakes.", lambda: _profiles().check),
         Lazy("show", "Show the sequences of a flash profile as tables.", lambda: _profiles().show),

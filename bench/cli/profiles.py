@@ -1,4 +1,4 @@
-"""``otabench profile check | show | dry-run | from-capture``: flash profiles whose sequences are data, without a bus."""
+"""``otabench profile check | show | dry-run | from-capture``: flash profiles, without a bus."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from otabench.bench.cli.options import AsJson
 from otabench.bench.errors import BenchError, UnknownName
 from otabench.bench.firmware.programs import reading
 from otabench.bench.firmware.programs.material import material
+from otabench.bench.uds import flash_profiles, named_words
 from otabench.bench.uds.draft import profile as drafts
 from otabench.bench.uds.draft.heard import Heard, Source
 from otabench.bench.uds.draft.profile import NothingHeard
-from otabench.bench.uds.errors import FlashError
-from otabench.bench.uds.sequence import profile as profiles
+from otabench.bench.uds.errors import FlashError, ProfileMistakes
+from otabench.bench.uds.flash_profiles import AnyProfile
+from otabench.bench.uds.profile import Profile
 from otabench.bench.uds.sequence.dry_run import Sent, dry_run
 from otabench.bench.uds.sequence.material import Block
-from otabench.bench.uds.sequence.profile import Acts, SequenceProfile, SequenceProfileError
-from otabench.bench.uds.sequence.words import rows
+from otabench.bench.uds.sequence.profile import Acts
+from otabench.bench.uds.sequence.words import Row, rows
 
 _Profile = Annotated[str, typer.Argument(metavar="PROFILE", help="A shipped profile by name, or a file.")]
 _SHOWN_BYTES = 20
@@ -33,9 +35,7 @@ _SHOWN_BYTES = 20
 
 def check(name: _Profile) -> None:
     """Check a flash profile, and print all of its mistakes."""
-    found = _load(name)
-    acts = [act for act in Acts.model_fields if getattr(found.sequences, act).steps]
-    print(f"{name}: no mistakes; sequences: {', '.join(acts)}")
+    print(f"{name}: no mistakes; sequences: {', '.join(_acts(_load(name)))}")
 
 
 def show(name: _Profile) -> None:
@@ -43,13 +43,9 @@ def show(name: _Profile) -> None:
 
     Each step with what is sent, what must be answered, and what else holds for it.
     """
-    found = _load(name)
-    for act in Acts.model_fields:
-        steps = getattr(found.sequences, act).steps
-        if not steps:
-            continue
+    for act, found in _acts(_load(name)).items():
         print(f"\n{act}")
-        table = [(f"{'  ' * row.depth}{row.step}", row.request, row.answer, row.notes) for row in rows(steps)]
+        table = [(f"{'  ' * row.depth}{row.step}", row.request, row.answer, row.notes) for row in found]
         widths = [max(len(row[column]) for row in table) for column in range(3)]
         for row in table:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -75,6 +71,10 @@ def dry_run_command(
     Equal transfers are drawn together. Keys are shown as zeros: no secret is at hand.
     """
     found = _load(name)
+    if isinstance(found, Profile):
+        raise BenchError(
+            f"{name}: a dry run is for profiles with `sequences`; this one has named steps: `otabench profile show {name}`"
+        )
     program = reading.read(file, address=_address(address))
     loaded = None if driver is None else reading.read(driver, address=_address(address))
     settings = {"tester_serial": "OTA001", "workshop_code": "WS0001", **_settings(setting or [])}
@@ -162,14 +162,21 @@ def _programs(
     return made.blocks, start, tuple((each.address, each.length) for each in made.erase)
 
 
-def _load(name: str) -> SequenceProfile:
-    path = profiles.path_of(name)
-    if "/" not in name and not name.endswith(".yaml") and name not in profiles.shipped():
-        raise UnknownName("flash profile", name, profiles.shipped(), where="in the package")
+def _load(name: str) -> AnyProfile:
+    if not flash_profiles.is_path(name) and name not in flash_profiles.shipped():
+        raise UnknownName("flash profile", name, flash_profiles.shipped(), where="in the package")
     try:
-        return profiles.load(path)
-    except SequenceProfileError as error:
-        raise BenchError(str(error)) from error
+        return flash_profiles.load(name)
+    except ProfileMistakes as error:
+        raise BenchError("\n".join(error.as_lines())) from error
+
+
+def _acts(profile: AnyProfile) -> dict[str, list[Row]]:
+    """Return the rows of every act that has steps."""
+    if isinstance(profile, Profile):
+        return named_words.acts(profile)
+    acts = {act: getattr(profile.sequences, act).steps for act in Acts.model_fields}
+    return {act: list(rows(steps)) for act, steps in acts.items() if steps}
 
 
 def _identifier(text: str) -> int:

@@ -118,12 +118,12 @@ def _version_problem(where: str, name: str, version: str, rule: VersionRule) -> 
 
 def _profile_problems(where: str, ecu: EcuEntry) -> Iterator[Finding]:
     from otabench.bench.uds import flash_profiles
-    from otabench.bench.uds.errors import FlashError
+    from otabench.bench.uds.errors import ProfileMistakes
 
     try:
         facts = flash_profiles.facts_of(ecu.profile)
-    except FlashError as error:
-        yield fail(where, str(error))
+    except ProfileMistakes as error:
+        yield from (fail(where, f"flash profile {line}") for line in error.as_lines())
         return
     if facts.needs_former_image and ecu.kind == "board" and ecu.former_image is None:
         remedy = "name the image that it has: former_image: {file: …, version: …}"

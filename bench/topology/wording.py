@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from otabench.bench.finding import Finding, fail, unknown_key_remedy
+from otabench.bench.model_words import KINDS
 from otabench.bench.topology.entries import (
     BusEntry,
     EcuEntry,
@@ -53,22 +54,6 @@ _FORMS: Final = {
     "resource": "at most 64 letters, digits, ., _ and -",
     "unit": "no quotation mark, backslash or line break",
 }
-_KINDS: Final = {
-    "int_parsing": "a number",
-    "int_type": "a number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
-    "model_attributes_type": "keys and values",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "name_or_number": "a name or a number",
-}
-"""By pydantic's name of the mistake."""
 _SECRET_KEYS: Final = ("secret", "security")
 """The second one too: a secret may stand in the place of the section."""
 _MAX_QUOTED: Final = 100
@@ -102,8 +87,8 @@ def field_finding(detail: Mapping[str, Any], written: Mapping[Place, str] | None
         return fail(where, f"{found} does not fit", "expected a name, or a number from 0 to 2147483647")
     if kind == "string_pattern_mismatch":
         return fail(where, f"{found} does not fit", f"expected {_FORMS.get(key, 'another form')}")
-    if kind in _KINDS:
-        return _wrong_kind(where, key, _KINDS[kind], value, found)
+    if kind in KINDS:
+        return _wrong_kind(where, key, KINDS[kind], value, found)
     message = str(detail["msg"])
     if kind == "value_error":
         return fail(where, message.removeprefix("Value error, "), "correct it")

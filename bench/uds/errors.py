@@ -9,6 +9,7 @@
     ├── TrialUnsteady     a trial image was reset, or went silent, during the soak
     ├── BusUnavailable    the bus itself: the same call may succeed later
     ├── ProfileInvalid    the flash profile is missing or wrong
+    │   └── ProfileMistakes its file has mistakes; all of them
     ├── DependenciesNotMet FF01 reports that a version that the image depends on is missing
     └── SeveralFailed     more than one ECU failed at the same time
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from otabench.bench.finding import Finding
 from otabench.bench.uds import answers
 
 
@@ -104,6 +106,28 @@ class BusUnavailable(FlashError):
 
 class ProfileInvalid(FlashError):
     """A flash profile that does not exist, or whose contents are wrong."""
+
+
+class ProfileMistakes(ProfileInvalid):
+    """The file of a flash profile has mistakes.
+
+    The text names the first, and how many more there are.
+
+    Attributes:
+        name: the name or path of the profile.
+        findings: all mistakes, each with its line.
+    """
+
+    def __init__(self, name: str, findings: Sequence[Finding]) -> None:
+        self.name, self.findings = name, tuple(findings)
+        first, *more = findings
+        problem = ": ".join(part for part in (first.where, first.problem) if part)
+        note = f"and {len(more)} more: `otabench profile check {name}`" if more else ""
+        super().__init__(problem, ecu="", step=f"flash profile {name}", remedy=first.remedy, note=note)
+
+    def as_lines(self) -> list[str]:
+        """Return one line for each mistake, as a command prints them."""
+        return [f"{self.name}{', ' if each.where else ''}{each.where}: {each.sentence()}" for each in self.findings]
 
 
 class DependenciesNotMet(FlashError):

@@ -3,7 +3,7 @@
     facts_of("single-bank").payload        # "raw"
     isinstance(load("./mine.yaml"), SequenceProfile)
 
-A file is a sequence profile if it has the key ``sequences``.
+A file with the key ``sequence`` has named steps. Every other file is read as a sequence profile.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from otabench.bench import yaml_text
+from otabench.bench.finding import fail, nearest
 from otabench.bench.uds import profile as step_profiles
-from otabench.bench.uds.errors import ProfileInvalid
+from otabench.bench.uds.errors import ProfileMistakes
 from otabench.bench.uds.profile import Profile, Step, Timing
 from otabench.bench.uds.sequence import profile as sequence_profiles
 from otabench.bench.uds.sequence.material import BlockKind
-from otabench.bench.uds.sequence.profile import SequenceProfile, SequenceProfileError
+from otabench.bench.uds.sequence.profile import SequenceProfile
 from otabench.bench.uds.sequence.sections import Reverting, SlotsKind, VersionOrder, Versions
 from otabench.bench.yaml_text import YamlMistake
 
@@ -77,14 +78,15 @@ def load(name: str) -> AnyProfile:
         name: the name of a shipped profile; or a path, if it contains ``/`` or ends in ``.yaml``.
 
     Raises:
-        ProfileInvalid: the profile does not exist, cannot be read, or has mistakes.
+        ProfileMistakes: the profile does not exist, cannot be read, or has mistakes; with all of them.
     """
-    if not _has_sequences(name):
+    if not is_path(name) and name not in shipped():
+        near = nearest(name, shipped())
+        remedy = f"did you mean {near!r}?" if near else f"known: {', '.join(shipped())}; or give the path of a file"
+        raise ProfileMistakes(name, [fail("", "cannot be read (there is none of this name in the package)", remedy)])
+    if _has_named_steps(name):
         return step_profiles.load(name)
-    try:
-        return sequence_profiles.load(sequence_profiles.path_of(name))
-    except SequenceProfileError as error:
-        raise ProfileInvalid(str(error), ecu="", step=f"flash profile {name}") from error
+    return sequence_profiles.load(sequence_profiles.path_of(name))
 
 
 def timing_of(profile: AnyProfile) -> Timing:
@@ -105,21 +107,26 @@ def timing_of(profile: AnyProfile) -> Timing:
     )
 
 
-def _has_sequences(name: str) -> bool:
-    if "/" not in name and not name.endswith(".yaml"):
-        return name in sequence_profiles.shipped()
+def is_path(name: str) -> bool:
+    """Return whether a profile is named by its file, and not one that is shipped."""
+    return "/" in name or name.endswith(".yaml")
+
+
+def _has_named_steps(name: str) -> bool:
+    if not is_path(name):
+        return name in step_profiles.shipped()
     try:
         content = yaml_text.parse(yaml_text.load_text(Path(name))).content
     except (OSError, YamlMistake):
-        return False  # the reader of the other kind words what is wrong
-    return isinstance(content, dict) and "sequences" in content
+        return False  # the reader words what is wrong
+    return isinstance(content, dict) and "sequence" in content and "sequences" not in content
 
 
 def facts_of(name: str) -> ProfileFacts:
     """Return the facts of a profile.
 
     Raises:
-        ProfileInvalid: see ``load``.
+        ProfileMistakes: see ``load``.
     """
     profile = load(name)
     if isinstance(profile, Profile):

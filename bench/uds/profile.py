@@ -11,19 +11,19 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from otabench.bench import yaml_text
-from otabench.bench.finding import unknown_key_remedy
-from otabench.bench.uds.errors import ProfileInvalid
-from otabench.bench.yaml_text import YamlMistake
+from otabench.bench import model_words, yaml_text
+from otabench.bench.finding import Finding, fail
+from otabench.bench.uds.errors import ProfileMistakes
+from otabench.bench.yaml_text import Document, Place, YamlMistake
 from otabench.proto.process_config import MAX_TIME_S
 
 _Byte = Annotated[int, Field(ge=0, le=0xFF)]
@@ -248,57 +248,42 @@ def load(name: str) -> Profile:
         name: the name of a shipped profile; or a path, if it contains ``/`` or ends in ``.yaml``.
 
     Raises:
-        ProfileInvalid: the profile does not exist, cannot be read, or has a wrong key or value.
+        ProfileMistakes: the profile does not exist, cannot be read, or has mistakes; with all of them.
     """
-    step = f"flash profile {name}"
     try:
         if "/" in name or name.endswith(".yaml"):
             text = yaml_text.load_text(Path(name))
         else:
             text = (resources.files("otabench.bench.uds.profiles") / f"{name}.yaml").read_text(encoding="utf-8")
+        document = yaml_text.parse(text)
     except OSError as error:
-        known = ", ".join(shipped())
-        raise ProfileInvalid(
-            f"cannot be read ({error.strerror})",
-            ecu="",
-            step=step,
-            remedy=f"use a shipped profile ({known}) or the path of a file",
-        ) from error
+        raise ProfileMistakes(name, [fail("", f"cannot be read ({error.strerror})", "check the path")]) from error
     except YamlMistake as error:
-        raise _not_yaml(error, step) from error
+        place = f"line {error.line}, column {error.column}" if error.line else ""
+        raise ProfileMistakes(name, [fail(place, f"not YAML: {error.problem}", error.remedy)]) from error
     try:
-        return Profile.model_validate(yaml_text.parse(text).content)
-    except YamlMistake as error:
-        raise _not_yaml(error, step) from error
+        return Profile.model_validate(document.content)
     except ValidationError as error:
-        problem, remedy = _first_mistake(error)
-        raise ProfileInvalid(problem, ecu="", step=step, remedy=remedy) from error
+        details = model_words.without_echoes(error.errors(), _known_keys)
+        raise ProfileMistakes(name, [_finding(document, each) for each in details]) from error
 
 
-def _not_yaml(mistake: YamlMistake, step: str) -> ProfileInvalid:
-    place = f"line {mistake.line}, column {mistake.column}: " if mistake.line else ""
-    return ProfileInvalid(f"{place}{mistake.problem}", ecu="", step=step, remedy=mistake.remedy)
+def _finding(document: Document, detail: Mapping[str, Any]) -> Finding:
+    """Return a mistake with its line and its key."""
+    place: Place = detail["loc"]
+    known = _known_keys(place[:-1]) if detail["type"] == "extra_forbidden" else ()
+    problem, remedy = model_words.words(detail, written=document.written.get(place), known=known)
+    while place and place not in document.lines:  # a missing key has the line of its section
+        place = place[:-1]
+    where = ".".join(map(str, detail["loc"]))
+    return fail(f"line {document.lines.get(place, 1)}{', ' if where else ''}{where}", problem, remedy)
 
 
-def _first_mistake(error: ValidationError) -> tuple[str, str]:
-    """Return what is wrong, with its key, and what to do."""
-    # A misspelt key causes two errors: an unknown key and a missing one. Only the unknown one leads to the remedy.
-    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    location = [str(part) for part in first["loc"]]
-    where = ".".join(location) or "the file"
-    if first["type"] == "missing":
-        return f"{where}: this key is missing", "add it"
-    if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg']}", ""
-    known = _known_keys(location[:-1])
-    return f"{where}: unknown key", unknown_key_remedy(location[-1], known)
-
-
-def _known_keys(path: Iterable[str]) -> list[str]:
+def _known_keys(path: Iterable[int | str]) -> list[str]:
     """Return the keys that a profile may have in the section at ``path``."""
     model: type[BaseModel] = Profile
     for key in path:
-        section = model.model_fields[key].annotation
+        section = model.model_fields[str(key)].annotation
         assert isinstance(section, type) and issubclass(section, BaseModel)
         model = section
     return list(model.model_fields)

@@ -129,7 +129,7 @@ def _pieces(step: Download, block: Block, length: int) -> Iterator[tuple[int, by
     """Return address and data of each 36."""
     if step.records:
         if not block.records:
-            raise TemplateError("records: the program file has none; records are the lines of an S-record file")
+            raise TemplateError("the program has no records, which are the lines of an S-record file")
         yield from block.records
         return
     for at in range(0, len(block.data), length):

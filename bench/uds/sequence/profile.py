@@ -13,8 +13,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from otabench.bench import yaml_text
-from otabench.bench.finding import Finding, fail, nearest, unknown_key_remedy
+from otabench.bench import model_words, yaml_text
+from otabench.bench.finding import Finding, fail, nearest
+from otabench.bench.uds.errors import ProfileMistakes
 from otabench.bench.uds.profile import Soak
 from otabench.bench.uds.sequence.material import Area, BlockKind, Layout
 from otabench.bench.uds.sequence.sections import (
@@ -206,33 +207,52 @@ def load(path: Path) -> SequenceProfile:
     """Read a profile.
 
     Raises:
-        SequenceProfileError: it cannot be read, or has mistakes; with all of them.
+        ProfileMistakes: it cannot be read, or has mistakes; with all of them.
     """
+    name = str(path)
     try:
         document = yaml_text.parse(yaml_text.load_text(path))
     except OSError as error:
-        raise SequenceProfileError([fail(str(path), f"cannot be read ({error.strerror})", "check the path")]) from error
+        raise ProfileMistakes(name, [fail("", f"cannot be read ({error.strerror})", "check the path")]) from error
     except YamlMistake as error:
-        place = f", line {error.line}, column {error.column}" if error.line else ""
-        raise SequenceProfileError([fail(f"{path}{place}", f"not YAML: {error.problem}", error.remedy)]) from error
+        place = f"line {error.line}, column {error.column}" if error.line else ""
+        raise ProfileMistakes(name, [fail(place, f"not YAML: {error.problem}", error.remedy)]) from error
     try:
         profile = SequenceProfile.model_validate(document.content)
     except ValidationError as error:
-        raise SequenceProfileError(
-            [
-                _finding(path, document, each["loc"], *_problem(each))
-                for each in error.errors()
-                # pydantic leaves wrong steps out of a loop, and then finds the loop empty
-                if not (each["type"] == "too_short" and each["input"])
-            ]
+        details = [
+            each
+            for each in error.errors()
+            # pydantic leaves wrong steps out of a loop, and then finds the loop empty
+            if not (each["type"] == "too_short" and each["input"])
+        ]
+        raise ProfileMistakes(
+            name, [_model_finding(document, each) for each in model_words.without_echoes(details, _keys_at)]
         ) from error
-    if findings := [_finding(path, document, place, problem, "") for place, problem in mistakes(profile)]:
-        raise SequenceProfileError(findings)
+    if findings := [_finding(document, place, problem, "") for place, problem in mistakes(profile)]:
+        raise ProfileMistakes(name, findings)
     return profile
 
 
-def _finding(path: Path, document: Document, place: Place, problem: str, remedy: str) -> Finding:
+def _finding(document: Document, place: Place, problem: str, remedy: str) -> Finding:
     """Return a finding with the line of the file and the place in words."""
+    words = _place(place)
+    line = document.lines.get(_place_in_file(document, place), 1)
+    return fail(f"line {line}{', ' if words else ''}{words}", problem, remedy)
+
+
+def _model_finding(document: Document, detail: Mapping[str, Any]) -> Finding:
+    """Return a mistake that pydantic has found."""
+    place = detail["loc"]
+    if detail["type"] == "step_kind" and isinstance(detail["input"], dict):
+        near = [name for key in detail["input"] if (name := nearest(str(key), KINDS))]
+        return _finding(document, place, detail["msg"], f"did you mean {near[0]!r}?" if near else "")
+    written = document.written.get(_place_in_file(document, place))
+    return _finding(document, place, *model_words.words(detail, written=written, known=_keys_at(place[:-1])))
+
+
+def _place_in_file(document: Document, place: Place) -> Place:
+    """Return the place in the file that is nearest to the place in the model."""
     here: Place = ()
     node = document.content
     for index, part in enumerate(place):
@@ -241,21 +261,7 @@ def _finding(path: Path, document: Document, place: Place, problem: str, remedy:
             continue
         if (isinstance(node, dict) and part in node) or (isinstance(node, list) and part in range(len(node))):
             here, node = (*here, part), node[part]  # type: ignore[index]  # a list has the number by now
-    words = _place(place)
-    return fail(f"{path}, line {document.lines.get(here, 1)}{', ' if words else ''}{words}", problem, remedy)
-
-
-def _problem(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what is wrong and what to do."""
-    if error["type"] == "missing":
-        return "this key is missing", "add it"
-    if error["type"] == "step_kind" and isinstance(error["input"], dict):
-        near = [name for key in error["input"] if (name := nearest(str(key), KINDS))]
-        return error["msg"], f"did you mean {near[0]!r}?" if near else ""
-    if error["type"] != "extra_forbidden":
-        return error["msg"].removeprefix("Value error, "), ""
-    *above, key = error["loc"]
-    return "unknown key", unknown_key_remedy(str(key), _keys_at(above))
+    return here
 
 
 def _keys_at(place: Iterable[str | int]) -> list[str]:
@@ -264,14 +270,6 @@ def _keys_at(place: Iterable[str | int]) -> list[str]:
     named = [models[part] for part in place if isinstance(part, str) and part in models]
     model = named[-1] if named else SequenceProfile
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-class SequenceProfileError(Exception):
-    """A profile is wrong. The text has one line for each finding."""
-
-    def __init__(self, findings: list[Finding]) -> None:
-        super().__init__("\n".join(f"{finding.where}: {finding.sentence()}" for finding in findings))
-        self.findings = tuple(findings)
 
 
 def mistakes(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
@@ -378,4 +376,4 @@ def _place(location: Place) -> str:
             words.append(f"step {part + 1}")
         elif part not in ("steps", "sequences", *words[-1:]) and not (index and isinstance(location[index - 1], int)):
             words.append(part)
-    return " ".join(words)
+    return " ".join(words) or " ".join(map(str, location))

@@ -92,7 +92,10 @@ class Runner:
                 self._step(step, scope)
             except TemplateError as error:
                 raise ProfileInvalid(
-                    str(error), ecu=self._tester.name, step=_title_of(step), remedy="correct the flash profile"
+                    str(error),
+                    ecu=self._tester.name,
+                    step=_title_of(step),
+                    remedy="correct the flash profile, or give a program that fits it",
                 ) from error
 
     def _step(self, step: AnyStep, scope: RunScope) -> None:

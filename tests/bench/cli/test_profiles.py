@@ -36,6 +36,13 @@ def test_every_shipped_profile_is_checked_shown_and_tried(
     assert max(map(len, out.splitlines())) < 200
 
 
+def test_a_profile_of_named_steps_is_checked_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert otabench("profile", "check", "iso14229-ab") == 0
+    assert "no mistakes; sequences: pre_programming, programming, activate" in capsys.readouterr().out
+    assert otabench("profile", "show", "iso14229-ab") == 0
+    assert "31 01 FF00 44 address length" in capsys.readouterr().out
+
+
 def test_the_table_names_loops_pieces_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
     otabench("profile", "show", "records")
     out = capsys.readouterr().out
@@ -56,6 +63,7 @@ def test_every_request_is_printed_as_json(files: Path, capsys: pytest.CaptureFix
     [
         (["profile", "check", "single-bnak"], "there is no flash profile 'single-bnak' in the package; did you mean 'single-bank'?"),
         (["profile", "check", "./missing.yaml"], "missing.yaml: cannot be read (No such file or directory)"),
+        (["profile", "dry-run", "iso14229-ab", "app.s19"], "this one has named steps: `otabench profile show iso14229-ab`"),
         (["profile", "dry-run", "single-bank", "missing.hex"], "missing.hex: No such file or directory; check the path"),
         (["profile", "dry-run", "single-bank", "app.s19", "--address", "here"], "'here' is not an address"),
         (["profile", "dry-run", "single-bank", "app.s19", "--setting", "x"], "'x' is not NAME=TEXT"),

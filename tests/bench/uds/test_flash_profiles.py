@@ -48,11 +48,16 @@ def test_a_profile_that_does_not_exist_is_refused(name: str) -> None:
         facts_of(name)
 
 
+def test_a_name_that_is_misspelt_is_answered_with_the_one_that_was_meant() -> None:
+    with pytest.raises(ProfileInvalid, match="did you mean 'single-bank'"):
+        facts_of("single-bnak")
+
+
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
         ("slots: {kind: table}", "line 6, slots: did is the identifier of a slot table"),
-        ("slots: {kind: double}", "line 6, slots kind: Input should be 'table', 'version_only' or 'single'"),
+        ("slots: {kind: double}", "line 6, slots kind: expected 'table', 'version_only' or 'single', found 'double'"),
         ("versions: {order: list}", "line 6, versions: order: list needs known"),
         ("versions: {order: list, known: [a, a]}", "line 6, versions: known: a version is there twice"),
         ("payload: container", "line 6, payload: a container needs the address"),
@@ -64,7 +69,7 @@ def test_a_profile_that_does_not_exist_is_refused(name: str) -> None:
         ("confirm: itself", "line 6, confirm: whether the ECU has confirmed it shows in a slot table only"),
         ("revert: sequence", "line 6, revert: sequences.revert has no steps"),
         ("revert: reset_unconfirmed", "line 6, revert: an ECU with a single bank has no software to fall back to"),
-        ("identity: {version: {dit: 0xF189}}", "line 6, identity version dit: unknown key; did you mean 'did'?"),
+        ("identity: {version: {dit: 0xF189}}", "line 6, identity version dit: unknown key: did you mean 'did'?"),
         ("identity: {version: {did: 1, join: .}}", "line 6, identity version: join is for hex and bcd"),
     ],
 )

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from otabench.bench import uds
 from otabench.bench.gateway import flashing
 from otabench.bench.uds import profile as profiles
-from otabench.bench.uds.errors import ProfileInvalid
+from otabench.bench.uds.errors import ProfileInvalid, ProfileMistakes
 from otabench.bench.uds.profile import Profile
 
 SOURCES = [
@@ -54,8 +54,29 @@ def test_a_wrong_key_is_named_with_its_remedy(tmp_path: Path, before: str, after
     assert expected in str(caught.value)
 
 
+def test_all_mistakes_are_found_with_their_lines(tmp_path: Path) -> None:
+    shipped = Path(next(iter(uds.__path__))) / "profiles" / "iso14229-ab.yaml"
+    text = shipped.read_text(encoding="utf-8")
+    for before, after in (("default: 0x01", "default: 0x101"), ("p2_s:", "p2s:"), ("  activate: 0x0210\n", "")):
+        assert before in text
+        text = text.replace(before, after, 1)
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileMistakes) as caught:
+        profiles.load(str(file))
+    line = {part: text[: text.index(part)].count("\n") + 1 for part in ("sessions:", "routines:  ", "p2s:")}
+    assert sorted(caught.value.as_lines()) == sorted(
+        [
+            f"{file}, line {line['sessions:']}, sessions.default: expected at most 0xFF, found 0x101",
+            f"{file}, line {line['routines:  ']}, routines.activate: this key is missing; add it",
+            f"{file}, line {line['p2s:']}, timing.p2s: unknown key; did you mean 'p2_s'?",
+        ]
+    )
+    assert f"(and 2 more: `otabench profile check {file}`)" in str(caught.value)
+
+
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "empty.yaml"
     file.write_text("", encoding="utf-8")
-    with pytest.raises(ProfileInvalid, match=r"empty\.yaml: the file: Input should be"):
+    with pytest.raises(ProfileInvalid, match=r"empty\.yaml: line 1: expected keys and values, found nothing"):
         profiles.load(str(file))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from otabench.bench.uds.errors import ProfileMistakes
 from otabench.bench.uds.sequence.dry_run import Sent, dry_run
 from otabench.bench.uds.sequence.material import Block, BlockKind, EraseArea, Material
-from otabench.bench.uds.sequence.profile import SequenceProfileError, load, shipped
+from otabench.bench.uds.sequence.profile import load, shipped
 from otabench.bench.uds.sequence.steps import KIND_NAMES
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -82,9 +83,9 @@ def test_an_answer_crosses_the_reset() -> None:
 def problems(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(SequenceProfileError) as refused:
+    with pytest.raises(ProfileMistakes) as refused:
         load(path)
-    return [line.removeprefix(f"{path}, ") for line in str(refused.value).splitlines()]
+    return [line.removeprefix(f"{path}, ") for line in refused.value.as_lines()]
 
 
 def test_all_mistakes_are_told_at_once_with_their_place(tmp_path: Path) -> None:
@@ -108,10 +109,10 @@ values:
 """,
     )
     assert found[0].startswith("line 5, programming step 1: a step has one key that names its kind: request, session")
-    assert found[1].startswith("line 6, programming step 2 session: Input should be less than or equal to 255")
+    assert found[1].startswith("line 6, programming step 2 session: expected at most 255, found 300")
     assert found[2].startswith("line 7, programming step 3 request: 1003 must be in quotes")
     assert found[3].startswith("line 11, programming step 4 do step 1 option: '0x44': '0x44' is neither a byte")
-    assert found[4].startswith("line 13, confirm step 1 wait: Input should be greater than or equal to 0")
+    assert found[4].startswith("line 13, confirm step 1 wait: expected at least 0, found -1")
     assert found[5] == "line 15, values crc checksum: there is no checksum 'CRC-32/MPEG2X'; did you mean CRC32-MPEG-2?"
     assert len(found) == 6
     assert found[0].endswith("; did you mean 'session'?")
@@ -124,6 +125,7 @@ values:
         ("- {routine: 1, status: {doen: 0}}", "programming step 1 status doen: unknown key; did you mean 'done'?"),
         ("- {wait: 1}\ntimes: {p2: 1}", "line 5, times p2: unknown key; did you mean 'p2_s'?"),
         ("- {wait: 1}\nsequnces: {}", "line 5, sequnces: unknown key; did you mean 'sequences'?"),
+        ("- {wait: 1}\nslots: {kind: sinlge}", "'version_only' or 'single', found 'sinlge'; did you mean 'single'?"),
         ("- {wait: 1}\nvalues: {x: {checksum: X-25, ovr: all}}", "ovr: unknown key; did you mean 'over'?"),
     ],
 )
@@ -146,6 +148,16 @@ def test_what_no_single_step_can_see_is_found_too(step: str, problem: str, tmp_p
     assert problem in "\n".join(problems(tmp_path, text))
 
 
+def test_a_section_that_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> None:
+    assert problems(tmp_path, "name: mine\n") == ["line 1, sequences: this key is missing; add it"]
+    assert problems(tmp_path, "name: mine\nsequences: 3\n") == ["line 2, sequences: expected keys and values, found 3"]
+
+
+def test_a_misspelt_section_is_not_missing_too(tmp_path: Path) -> None:
+    found = problems(tmp_path, "name: mine\nsequences: {programing: []}\n")
+    assert found == ["line 2, programing: unknown key; did you mean 'programming'?"]
+
+
 def test_a_value_may_not_hide_a_number(tmp_path: Path) -> None:
     text = "name: mine\nsequences: {programming: []}\nvalues: {address: {text: x}}\n"
     assert problems(tmp_path, text) == ["line 3, values: address is a number of every template; choose another name"]
@@ -163,12 +175,17 @@ def test_every_kind_of_step_is_in_a_shipped_profile_or_documented_here() -> None
 
 @pytest.mark.parametrize(
     ("contents", "problem"),
-    [(b"a: [", "not YAML"), (b"\xff\xfe\x00", "not YAML"), (b"just text", "Input should be"), (b"", "Input should be")],
+    [
+        (b"a: [", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (b"just text", "line 1: expected keys and values, found 'just text'"),
+        (b"", "expected keys and values, found nothing"),
+    ],
 )
 def test_a_file_that_is_no_profile_is_named(contents: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(contents)
-    with pytest.raises(SequenceProfileError, match=problem):
+    with pytest.raises(ProfileMistakes, match=problem):
         load(path)
-    with pytest.raises(SequenceProfileError, match="cannot be read"):
+    with pytest.raises(ProfileMistakes, match="cannot be read"):
         load(tmp_path / "missing.yaml")
