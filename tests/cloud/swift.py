@@ -164,11 +164,22 @@ class SwiftServer:
 
     def stop(self) -> None:
         """End all servers at once."""
-        for server in self._servers:
-            os.killpg(server.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         for server in self._servers:
             server.wait()
         self._servers = []
+
+    def pause(self) -> None:
+        """Let all servers hang: they accept connections and answer nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End ``pause``."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for server in self._servers:
+            os.killpg(server.pid, number)
 
     def remove(self) -> None:
         self.stop()
