@@ -59,7 +59,7 @@ def test_while_the_store_is_gone_a_campaign_is_refused_as_unavailable_and_the_re
         with pytest.raises(grpc.RpcError) as refused:
             cloud.operator.CreateCampaign(request, timeout=CALL_S)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "artifact store" in refused.value.details()
+        assert "artifact store" in str(refused.value.details())
     finally:
         s3.start()
     assert cloud.operator.CreateCampaign(request, timeout=CALL_S).campaign_id
