@@ -53,6 +53,12 @@ def pack(roots: Sequence[bytes], targets: bytes, *, time: bytes = b"") -> bytes:
     return _MAGIC + b"".join(_PART.pack(kind, len(content)) + content for kind, content in parts)
 
 
+def with_time(window: bytes, time: bytes) -> bytes:
+    """Return what ``pack`` made, with a time attestation. Raises MalformedWindow."""
+    contents = parse(window)
+    return pack(contents.roots, contents.targets, time=time)
+
+
 def parse(data: bytes) -> WindowContents:
     """Return the documents of a window.
 

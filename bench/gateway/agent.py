@@ -23,6 +23,7 @@ from otabench.bench.backoff import jittered
 from otabench.bench.gateway.cloud.cloud_link import CloudLink
 from otabench.bench.gateway.cloud.downloads import OUTAGE_LIMIT_S, Downloader, DownloadLimits
 from otabench.bench.gateway.cloud.reporter import Reporter
+from otabench.bench.gateway.cloud.time_source import TimeSource
 from otabench.bench.gateway.cloud.wakeup import listen
 from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, StartError
@@ -110,6 +111,7 @@ class Agent:
             on_reachable=self._on_reachable,
             retry_max_s=config.timing.retry_max_s,
         )
+        self._time_source = TimeSource(self._cloud, trace)
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
         self._version_reports = VersionReports(
             vin=config.vin,
@@ -158,6 +160,7 @@ class Agent:
             state_dir=self._config.state_dir,
             primary=primary,
             downloader=_make_downloader(self._config, outage_limit_s=outage_limit_s),
+            time_source=self._time_source,
             progress=progress,
             trace=self._trace,
         )
@@ -181,6 +184,7 @@ class Agent:
             manifest_check=ManifestCheck(
                 timing=timing,
                 cloud=self._cloud,
+                time_source=self._time_source,
                 primary=primary,
                 files=files,
                 identities=self._identities,

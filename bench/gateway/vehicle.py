@@ -62,6 +62,8 @@ class EcuImage:
     """Length of the image in the ECU. The file may be longer (``file_length``)."""
     metadata: bytes
     """The Director's signed Targets with its later Roots, for the ECU's partial verification (``proto.metadata_window``)."""
+    attest_time: Callable[[bytes], bytes] | None = None
+    """Returns a time attestation for an ECU's nonce; empty if there is none now. May be called on any thread. None: nobody attests."""
     patch: Path | None = None
     patch_length: int = 0
     is_encrypted: bool = False

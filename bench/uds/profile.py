@@ -95,6 +95,7 @@ class Identifiers(_Model):
     software_version: _Word
     boot_software_id: _Word | None = None
     slot_table: _Word
+    time_nonce: _Word | None = None
     fingerprint: _Word
     active_session: _Word | None = None
 

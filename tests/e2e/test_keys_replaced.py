@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from otabench.bench.keys import ceremony
@@ -9,18 +11,19 @@ from otabench.bench.keys.folders import Folders, read_roots
 from otabench.bench.launcher.specs import names
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
-from otabench.ecu_firmware_sim.flash.nvm import NvmStore
+from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
 from tests.e2e.living_bench import LivingBench
 
 pytestmark = [pytest.mark.mosquitto]
 
 
-def director_root_of(living: LivingBench, ecu: str) -> int:
-    """Return the version of the Root that an ECU keeps in its flash."""
+def stored_by(living: LivingBench, ecu: str) -> NvmData:
+    """Return what an ECU keeps in its flash."""
     file = living.bench.folder.state / f"{names.ecu_process(ecu)}.bin"
     layout = FlashLayout(slot_bytes=living.bench.topology.ecus[ecu].slot_size_bytes)
     stored = NvmStore(NorFlash(bytearray(file.read_bytes())), layout).load()
-    return 1 if stored is None or stored.root is None else stored.root.version
+    assert stored is not None
+    return stored
 
 
 def test_a_vehicle_that_was_away_for_three_roots_is_updated(living: LivingBench) -> None:
@@ -32,10 +35,15 @@ def test_a_vehicle_that_was_away_for_three_roots_is_updated(living: LivingBench)
     newest = read_roots(folder / "director")[-1].signed.version
     bench.processes.start("gateway")
 
-    living.start_campaign()
+    started_s = int(time.time())
+    job_id = living.start_campaign()
     living.approve()
     living.expect_updated()
 
-    assert {ecu: director_root_of(living, ecu) for ecu in bench.topology.ecus} == dict.fromkeys(
-        bench.topology.ecus, newest
-    )
+    for ecu in bench.topology.ecus:
+        stored = stored_by(living, ecu)
+        assert stored.root is not None
+        assert stored.root.version == newest
+        # the time is attested by a key that came with the newest Root
+        assert stored.attested_time_s >= started_s
+    assert living.events(job_id, ["time.not_attested"]) == []

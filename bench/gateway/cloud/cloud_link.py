@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gateway.cloud")
 _T = TypeVar("_T")
 _CALL_TIMEOUT_S: Final = 10.0
+_ATTESTATION_TIMEOUT_S: Final = 2.0
+"""An ECU waits meanwhile, and an update also works without."""
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """The longest message that the gateway takes from the cloud."""
 _TOO_LONG: Final = "message larger than max"
@@ -125,6 +127,17 @@ class CloudLink:
                 f"it is longer than {MAX_ANSWER_BYTES:,} bytes", kind=RefusalKind.ENDLESS_DATA
             ) from error
         return Manifest(dict(answer.metadata), dict(answer.image_metadata), answer.artifact_base_url)
+
+    async def attest_time(self, nonce: bytes) -> bytes:
+        """Return the time, signed by the cloud together with a nonce (``proto.time_attestation``). It is not verified here.
+
+        Raises:
+            CloudUnreachable: the cloud does not answer.
+            CloudRefused: this cloud does not attest the time, or the nonce has another length.
+        """
+        request = ota_pb2.AttestTimeRequest(vin=self._vin, nonce=nonce)
+        answer = await self._call(lambda stub: stub.AttestTime(request, timeout=_ATTESTATION_TIMEOUT_S))
+        return bytes(answer.attestation)
 
     async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> ota_pb2.UpdateStatusResponse:
         """Report a transition or progress.

@@ -19,6 +19,7 @@ from otabench.bench.uds import answers
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.errors import EcuRefused, FlashError, PatchRefused
 from otabench.bench.uds.profile import Profile, Step
+from otabench.proto import metadata_window
 
 # An ECU refuses a patch with 70 to RequestDownload, or with 72 during or after the transfer (docs/contracts.md). An ECU without patches
 # refuses the data format with 31.
@@ -134,8 +135,9 @@ def _write_fingerprint(work: Work) -> None:
 
 
 def _download_metadata(work: Work) -> None:
-    profile, metadata = work.client.profile, work.image.metadata
+    profile = work.client.profile
     window = profile.memory.metadata
+    metadata = _with_time(work, window.size_bytes)
     if len(metadata) > window.size_bytes:
         step = "34 request download (metadata)"
         raise work.client.refusal(
@@ -143,6 +145,22 @@ def _download_metadata(work: Work) -> None:
         )
     what = Download("metadata", metadata, window.address, len(metadata), profile.data_format.full)
     download(work.client, what, cancel=work.cancel, on_bytes=lambda _: None)
+
+
+def _with_time(work: Work, window_bytes: int) -> bytes:
+    """Return the metadata, with a time attestation for the ECU's nonce if both can be had. The ECU otherwise uses the last one."""
+    metadata, attest_time = work.image.metadata, work.image.attest_time
+    identifier = work.client.profile.identifiers.time_nonce
+    if identifier is None or attest_time is None:
+        return metadata
+    try:
+        nonce = work.client.read(identifier)
+    except EcuRefused:
+        # Not every ECU supports this identifier.
+        return metadata
+    attestation = attest_time(nonce)
+    timed = metadata_window.with_time(metadata, attestation) if attestation else metadata
+    return timed if len(timed) <= window_bytes else metadata
 
 
 def _erase(work: Work) -> None:

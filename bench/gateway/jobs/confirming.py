@@ -6,11 +6,13 @@ The verification itself is in ``trust``.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Mapping
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.gateway.cloud.cloud_link import CloudLink, Manifest
+from otabench.bench.gateway.cloud.time_source import TimeSource
 from otabench.bench.gateway.config import GatewayTiming
 from otabench.bench.gateway.errors import CloudRefused, CloudUnreachable, ManifestRefused
 from otabench.bench.gateway.hmi.dashboard import Dashboard
@@ -21,9 +23,11 @@ from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
 from otabench.bench.gateway.jobs.states import Event
 from otabench.bench.gateway.store import Facts, JobRecord
+from otabench.bench.gateway.trust.attested_time import TimeAnswer
 from otabench.bench.gateway.trust.primary import Accepted, Primary
 from otabench.bench.uds.errors import FlashError
 from otabench.bench.uds.identity import EcuIdentity
+from otabench.proto.time_attestation import NONCE_BYTES
 from otabench.proto.trace import TraceWriter
 
 
@@ -35,6 +39,7 @@ class ManifestCheck:
         *,
         timing: GatewayTiming,
         cloud: CloudLink,
+        time_source: TimeSource,
         primary: Primary,
         files: JobFiles,
         identities: Identities,
@@ -45,6 +50,7 @@ class ManifestCheck:
         self._conditions = conditions
         self._timing = timing
         self._cloud = cloud
+        self._time_source = time_source
         self._primary = primary
         self._files = files
         self._identities = identities
@@ -60,11 +66,15 @@ class ManifestCheck:
             return Outcome(Event.UNABLE, f"the vehicle is not ready: {error}")
         try:
             manifest = await self._get_manifest(job.job_id)
+            # After the manifest: the cloud is there, and whoever holds the manifest back cannot make the time older.
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            attestation = await self._time_source.ask(nonce, job_id=job.job_id)
             accepted = self._primary.accept(
                 manifest.metadata,
                 image_metadata=manifest.image_metadata,
                 job_id=job.job_id,
                 identities=identities,
+                time=TimeAnswer(nonce, attestation),
             )
         except CloudRefused as error:
             return Outcome(Event.UNABLE, f"the cloud does not provide a manifest: {error}")
@@ -82,6 +92,8 @@ class ManifestCheck:
         artifact_base_url: str,
     ) -> Outcome:
         plan = accepted.plan
+        if accepted.time_problem:
+            self._trace.emit("time.not_attested", job_id=job.job_id, reason=accepted.time_problem)
         from_versions = {each.ecu: identities[each.ecu].software_version for each in plan.ecus}
         self._trace.emit(
             "manifest.accepted",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from otabench.bench.gateway.cloud.downloads import Downloader
+from otabench.bench.gateway.cloud.time_source import TimeSource
 from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut
 from otabench.bench.gateway.jobs.job_progress import JobProgress
 from otabench.bench.gateway.jobs.planning import PlannedTransfer, choose_transfers, ecu_images, needed_bytes
@@ -32,11 +33,19 @@ class JobFiles:
     """The plan and the downloads of one job at a time."""
 
     def __init__(
-        self, *, state_dir: Path, primary: Primary, downloader: Downloader, progress: JobProgress, trace: TraceWriter
+        self,
+        *,
+        state_dir: Path,
+        primary: Primary,
+        downloader: Downloader,
+        time_source: TimeSource,
+        progress: JobProgress,
+        trace: TraceWriter,
     ) -> None:
         self._state_dir = state_dir
         self._primary = primary
         self._downloader = downloader
+        self._time_source = time_source
         self._progress = progress
         self._trace = trace
 
@@ -55,7 +64,11 @@ class JobFiles:
             ManifestRefused: see ``plan``.
         """
         return ecu_images(
-            self.plan(job), job.from_versions, metadata=job.manifest or b"", path_of=self._downloader.path_of
+            self.plan(job),
+            job.from_versions,
+            metadata=job.manifest or b"",
+            attest_time=self._time_source.from_other_threads(job.job_id),
+            path_of=self._downloader.path_of,
         )
 
     def room_problem(self, plan: Plan, from_versions: Mapping[str, str]) -> str:

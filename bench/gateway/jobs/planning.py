@@ -60,14 +60,20 @@ def needed_bytes(plan: Plan, from_versions: Mapping[str, str]) -> int:
 
 
 def ecu_images(
-    plan: Plan, from_versions: Mapping[str, str], *, metadata: bytes, path_of: Callable[[RemoteFile], Path]
+    plan: Plan,
+    from_versions: Mapping[str, str],
+    *,
+    metadata: bytes,
+    attest_time: Callable[[bytes], bytes] | None = None,
+    path_of: Callable[[RemoteFile], Path],
 ) -> list[EcuImage]:
     """Return the image of each planned ECU, as the arguments of ``Vehicle``.
 
     Args:
         plan: the accepted manifest.
         from_versions: what each ECU ran when the manifest was accepted.
-        metadata: the signed Targets.
+        metadata: the signed Targets, with Roots.
+        attest_time: see ``EcuImage``.
         path_of: returns the path of a downloaded file.
     """
     transfers = {transfer.ecu: transfer for transfer in choose_transfers(plan, from_versions)}
@@ -78,6 +84,7 @@ def ecu_images(
             image=path_of(planned.download),
             image_length=planned.image.length,
             metadata=metadata,
+            attest_time=attest_time,
             patch=path_of(transfers[planned.ecu].file) if transfers[planned.ecu].is_patch else None,
             patch_length=transfers[planned.ecu].file.length if transfers[planned.ecu].is_patch else 0,
             is_encrypted=planned.is_encrypted,

@@ -10,7 +10,8 @@
    Director (``two_repositories``).
 2. Apply the vehicle's own rules (``manifest``, ``vehicle_versions``).
 3. Do step 1 with the Image repository, which must list the same images (``two_repositories``).
-4. Make both copies the accepted metadata. Refused metadata thus never changes a stored version number, and accepted version numbers survive
+4. Judge expiry once more, by the attested time (``attested_time``): the machine's clock may have been set back.
+5. Make both copies the accepted metadata. Refused metadata thus never changes a stored version number, and accepted version numbers survive
    a restart: an older manifest (replay) is refused then, too.
 
 This module downloads nothing and does not depend on job states.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from otabench.bench.gateway.errors import ManifestRefused, RefusalKind, StartError
 from otabench.bench.gateway.trust.manifest import KnownEcu, Plan, judge_plan, read_plan
@@ -29,12 +31,17 @@ from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto import metadata_window
 from otabench.proto.metadata_window import MalformedWindow
 
+if TYPE_CHECKING:
+    from otabench.bench.gateway.trust.attested_time import TimeAnswer
+
 
 @dataclass(frozen=True)
 class Accepted:
     """A verified manifest for this vehicle."""
 
     plan: Plan
+    time_problem: str
+    """Why the time was not attested; empty if it was, or nobody attests it."""
     window: bytes
     """What the ECUs receive: the Director's signed Targets, unchanged, and the Roots that followed the pinned one
     (``proto.metadata_window``)."""
@@ -69,6 +76,7 @@ class Primary:
         self._image_root = None if image_root is None else _read_root(image_root, "image_root")
         self._director_dir = metadata_dir / "director"
         self._image_dir = metadata_dir / "image"
+        self._time_file = metadata_dir / "attested_time.json"
 
     def accept(
         self,
@@ -77,6 +85,7 @@ class Primary:
         job_id: str,
         identities: Mapping[str, EcuIdentity],
         image_metadata: Mapping[str, bytes] | None = None,
+        time: TimeAnswer | None = None,
     ) -> Accepted:
         """Verify a manifest's metadata and store it as the accepted metadata.
 
@@ -85,12 +94,14 @@ class Primary:
             job_id: the job that the manifest must belong to.
             identities: what the ECUs run now.
             image_metadata: the Image repository's files, as ``metadata``.
+            time: the answer to a question for the time, of now.
 
         Raises:
             ManifestRefused: the metadata is not trusted, or not for this vehicle. The metadata accepted before is unchanged.
             OSError: the state folder cannot be written.
         """
         # Here and not at the top: python-tuf takes a while to import, and most runs of the gateway have no job.
+        from otabench.bench.gateway.trust.attested_time import KnownTime
         from otabench.bench.gateway.trust.repository import Repository, files_of
         from otabench.bench.gateway.trust.two_repositories import scratch_copies, verify_director, verify_image
 
@@ -110,8 +121,14 @@ class Primary:
                 verify_image(
                     Repository("Image", image_copy, fetch=files_of(image_metadata or {}), root=self._image_root), stated
                 )
-            # 4. Nothing was refused: the copies become the accepted metadata when this block ends.
-        return Accepted(plan, window)
+            # 4. Expiry at the attested time.
+            known, time_problem = KnownTime.read(self._time_file).after(time, director.newest_root())
+            known.judge_expiry(director_copy)
+            if self._image_root is not None:
+                known.judge_expiry(image_copy)
+            # 5. Nothing was refused: the copies become the accepted metadata when this block ends.
+        known.write(self._time_file)
+        return Accepted(plan, time_problem, window)
 
     def reread(self, window: bytes) -> Plan:
         """Return the plan of Targets that were accepted before (``Accepted.window``).

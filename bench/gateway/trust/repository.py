@@ -109,7 +109,7 @@ class Repository:
             with self._refusals():
                 self._updater = self._new_updater()
                 self._updater.refresh()
-        (self._folder / COUNTED_UNDER).write_text(f"{self._newest_root().version}\n", encoding="ascii")
+        (self._folder / COUNTED_UNDER).write_text(f"{self.newest_root().version}\n", encoding="ascii")
 
     def read(self, name: str) -> bytes:
         """Return a trusted file."""
@@ -117,7 +117,7 @@ class Repository:
 
     def later_roots(self) -> list[bytes]:
         """Return the trusted Roots after the one where trust started, by version."""
-        first, newest = read_root(self._root).version, self._newest_root().version
+        first, newest = read_root(self._root).version, self.newest_root().version
         history = self._folder / "root_history"
         return [(history / f"{version}.root.json").read_bytes() for version in range(first + 1, newest + 1)]
 
@@ -157,7 +157,8 @@ class Repository:
         # With ``bootstrap`` trust starts at this Root each time, and not at one that somebody may have put into the folder.
         return Updater(str(self._folder), self._url, fetcher=self._fetcher, bootstrap=self._root)
 
-    def _newest_root(self) -> Root:
+    def newest_root(self) -> Root:
+        """Return the newest trusted Root."""
         return Metadata[Root].from_bytes((self._folder / _ROOT).read_bytes()).signed
 
     def _keys_were_replaced(self) -> bool:
@@ -167,7 +168,7 @@ class Repository:
             before = Metadata[Root].from_bytes((self._folder / "root_history" / f"{version}.root.json").read_bytes())
         except (OSError, ValueError, tuf_errors.RepositoryError):
             return False
-        now = self._newest_root()
+        now = self.newest_root()
         return any(set(before.signed.roles[r].keyids) != set(now.roles[r].keyids) for r in _ROLES_WITH_COUNTERS)
 
     @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.job_states import JobState, from_wire, is_allowed, is_final, to_wire
+from otabench.proto.time_attestation import attest
 
 
 class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
@@ -26,6 +29,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
         self.updates: list[ota_pb2.UpdateStatusRequest] = []
         self.manifests_given = 0
         self.refuse_check_in = ""
+        self.time_key: Ed25519PrivateKey | None = None
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
@@ -62,6 +66,13 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no job {request.job_id}")
         self.manifests_given += 1
         return ota_pb2.GetManifestResponse(metadata=self.metadata, artifact_base_url=self.artifact_base_url)
+
+    async def AttestTime(self, request: ota_pb2.AttestTimeRequest, context: Any) -> ota_pb2.AttestTimeResponse:
+        if self.time_key is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this cloud does not attest the time")
+        assert self.time_key is not None
+        attestation = attest(time_s=int(time.time()), nonce=request.nonce, keys=[self.time_key])
+        return ota_pb2.AttestTimeResponse(attestation=attestation)
 
     async def UpdateStatus(self, request: ota_pb2.UpdateStatusRequest, context: Any) -> ota_pb2.UpdateStatusResponse:
         self.updates.append(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,10 +21,14 @@ from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Phase
 from otabench.bench.uds.errors import DependenciesNotMet, EcuRefused, RolledBack
 from otabench.bench.uds.slot_table import SlotState
+from otabench.ecu_firmware_sim.flash.layout import FlashLayout
+from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
 from otabench.proto import trace
 from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
 from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.process_config import IsoTpConfig
+from otabench.proto.time_attestation import attest
 from otabench.proto.trace import TraceWriter
 from tests.bench.gateway.real_ecu import RealEcu
 from tests.ecu_firmware_sim.factory import VIN, ImageMaker, Keys
@@ -138,8 +143,12 @@ def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Call
     rig.vehicle.finish(job_id="job-1")
     assert any("needs image 2 >= 2.0.0" in text for text in rig.vehicle.identify()["engine"].dtcs)
     # and by the Targets of its own campaign it is updated
-    rig.update([engine.image(versions={1: "2.0.0", 2: "2.0.0"}, version=2)])
+    now_s = int(time.time())
+    honest = engine.image(versions={1: "2.0.0", 2: "2.0.0"}, version=2)
+    rig.update([replace(honest, attest_time=lambda nonce: attest(time_s=now_s, nonce=nonce, keys=[engine.keys.time]))])
     assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
+    # and the time that was attested for its nonce is in its flash
+    assert stored_by(engine).attested_time_s == now_s
 
 
 @pytest.mark.clause("R156 7.2.2.3")
@@ -164,6 +173,14 @@ def test_an_ecu_is_updated_over_udp_multicast_in_a_vehicle_that_cannot_leave(
     assert set(rig.standings().values()) == {("2.0.0", SlotState.CONFIRMED)}
     eventually(lambda: not engine.control(op="state")["inhibited"], "the vehicle may be driven again")
     assert engine.control(op="fault", kind="speed", km_h=30)["ok"]
+
+
+def stored_by(ecu: RealEcu) -> NvmData:
+    """Return what an ECU keeps in its flash."""
+    layout = FlashLayout()
+    stored = NvmStore(NorFlash(bytearray((ecu.folder / f"{ecu.name}.flash").read_bytes())), layout).load()
+    assert stored is not None
+    return stored
 
 
 def rotten(ecu: RealEcu) -> None:
