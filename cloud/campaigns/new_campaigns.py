@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -23,9 +23,11 @@ from otabench.cloud.campaigns.vehicle_choice import Chosen, Excluded, choose
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts
 from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store import image_repository as repository
-from otabench.cloud.store.schema import CampaignImageRow, CampaignRow, JobRow
+from otabench.cloud.store.schema import Base, CampaignImageRow, CampaignRow, JobRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, to_wire
+
+_INSERT_JOBS: Final = insert(Base.metadata.tables[JobRow.__tablename__])
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def insert_campaign(session: Session, new: NewCampaign) -> ota_pb2.Campaign:
     if new.checked.policy is TransferPolicy.DELTA:
         _require_bases(CampaignImages(session, new.campaign_id), vehicles)
     rows = [_job_row(new, vehicle.vin, position) for position, vehicle in enumerate(vehicles)]
-    session.execute(insert(JobRow), rows)
+    # Of the table: the ORM would take several times as long.
+    session.connection().execute(_INSERT_JOBS, rows)
     outbox.add_messages(session, [new.messages[vehicle.vin] for vehicle in vehicles])
     return _message(new, rows, chosen.excluded)
 

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from otabench.cloud.errors import NotDelivered, RequestError
 from otabench.cloud.store.database import Database
-from otabench.cloud.store.schema import JobRow, OutboxRow
+from otabench.cloud.store.schema import Base, JobRow, OutboxRow
 from otabench.proto.job_states import JobState
 
 TOPIC_ROOT: Final = "otabench/v1/vehicles"
@@ -41,6 +41,7 @@ _CLAIM_S: Final = 10.0
 _POLL_S: Final = 2.0
 _PAUSE_S: Final = 1.0
 _AWAY_S: Final = 60.0
+_INSERT: Final = insert(Base.metadata.tables[OutboxRow.__tablename__])
 _log = logging.getLogger(__name__)
 
 
@@ -190,7 +191,8 @@ def _row(vin: str, leaf: str, fields: dict[str, object], *, now: float) -> dict[
 def add_messages(session: Session, rows: Sequence[Mapping[str, object]]) -> None:
     """Write messages in the transaction of their changes."""
     if rows:
-        session.execute(insert(OutboxRow), rows)
+        # Of the table: the ORM would take several times as long for the messages of a large campaign.
+        session.connection().execute(_INSERT, rows)
 
 
 def _claim(session: Session, *, now: float) -> list[_Message]:

@@ -10,12 +10,24 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, func, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, VehicleFacts
@@ -173,9 +185,9 @@ def load_vehicles(session: Session, vins: Sequence[str]) -> dict[str, VehicleFac
     return vehicles
 
 
-def _group(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+def _group(rows: CursorResult[Any]) -> dict[str, list[Row[Any]]]:
     grouped: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in rows:
+    for row in rows.all():
         grouped[row[0]].append(row)
     return grouped
 

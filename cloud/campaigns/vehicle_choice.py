@@ -75,6 +75,7 @@ def choose(
         UnknownThing: a vehicle is not registered, or not one of them is.
         NotAllowed: a rule refuses a vehicle, or all of them.
     """
+    passed: set[tuple[object, ...]] = set()
     vehicles: list[VehicleFacts] = []
     refused: list[RequestError] = []
     excluded = []
@@ -84,9 +85,12 @@ def choose(
             refused.append(UnknownThing(f"vehicle {vin!r} is not registered: register it first"))
             excluded.append(Excluded(vin, f"{Rule.UNKNOWN_VEHICLE}: {refused[-1]}"))
             continue
-        # The same facts give the same judgement.
-        refusal = None if judged.get(vin) == vehicle else judge_campaign(vehicle, offers)
+        # The same facts give the same judgement, of this vehicle and of others. A fleet has few kinds of vehicles.
+        kind = _kind_of(vehicle)
+        is_known = kind in passed or judged.get(vin) == vehicle
+        refusal = None if is_known else judge_campaign(vehicle, offers)
         if refusal is None:
+            passed.add(kind)
             vehicles.append(vehicle)
         else:
             refused.append(NotAllowed(str(refusal)))
@@ -94,6 +98,26 @@ def choose(
     if refused and (not exclude or not vehicles):
         raise _refusal(refused)
     return Chosen(vehicles, excluded)
+
+
+def _kind_of(vehicle: VehicleFacts) -> tuple[object, ...]:
+    """Return all facts that rules judge: all but names and serial numbers, which only their texts contain."""
+    return (
+        vehicle.busy_state,
+        *(
+            (
+                ecu.hardware_id,
+                ecu.software_version,
+                ecu.security_counter,
+                bool(ecu.public_key),
+                ecu.image_number,
+                ecu.takes_programs,
+                ecu.takes_patches,
+                ecu.versions,
+            )
+            for ecu in vehicle.ecus
+        ),
+    )
 
 
 def _refusal(refused: Sequence[RequestError]) -> RequestError:
