@@ -93,14 +93,12 @@ def test_a_consent_to_what_is_not_shown_is_refused(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("state", [JobState.DOWNLOADING, JobState.INSTALLING])
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("state", "change", "reason"),
     [
-        ({}, "there is no consent of the driver"),
-        ({"manifest_sha256": "0" * 64}, "the consent is for another manifest"),
-        ({"valid_until": "2026-01-01T00:00:00Z"}, "the consent expired at 2026-01-01"),
-        ({"offer": "0" * 64}, "the consent is for an offer that was shown differently"),
+        (JobState.DOWNLOADING, {}, "there is no consent of the driver"),
+        (JobState.DOWNLOADING, {"manifest_sha256": "0" * 64}, "the consent is for another manifest"),
+        (JobState.INSTALLING, {"valid_until": "2026-01-01T00:00:00Z"}, "the consent expired at 2026-01-01"),
     ],
 )
 def test_nothing_goes_on_with_a_consent_that_is_worth_nothing(
