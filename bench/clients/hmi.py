@@ -108,7 +108,7 @@ class HmiClient:
             EndpointError: the page shows that it was not, or the gateway does not answer.
         """
         deadline = Deadline(_DECISION_LIMIT_S)
-        undecided = _CANCELABLE if decision == "cancel" else _BEFORE_A_DECISION
+        undecided = _BEFORE_A_DECISION | _CANCELABLE if decision == "cancel" else _BEFORE_A_DECISION
         while True:
             shown = self._shown(deadline)
             if _was_taken(decision, job_id, shown):

@@ -213,18 +213,20 @@ class Jobs:
         """Wait until the last campaign's job has ended, in whatever state."""
         return self.wait_for(FINAL_STATES, timeout_s=timeout_s)
 
-    def decide(self, decision: str = "install", *, job_id: str | None = None) -> None:
-        """Answer in the driver's place, through the HMI's API.
+    def decide(self, decision: str = "install", *, job_id: str | None = None, when: str = "", reason: str = "") -> None:
+        """Decide in the driver's place, through the HMI's API.
 
         Args:
-            decision: ``install``, ``later`` or ``decline``.
+            decision: ``install``, ``schedule``, ``later``, ``decline`` or ``cancel``.
             job_id: None: the last campaign's job, else the one that the HMI shows.
+            when: for ``schedule``: ``night``, or day and time in the vehicle's zone, ``2026-11-30T02:30``.
+            reason: for ``decline``.
 
         Raises:
             EndpointError: the HMI does not answer or refuses.
         """
         chosen = job_id or (self.campaign.job_id if self.campaign else None) or self._hmi.state().get("job_id")
-        self._hmi.decide(decision, job_id=str(chosen))
+        self._hmi.decide(decision, job_id=str(chosen), when=when, reason=reason)
 
     def update(self, *, timeout_s: float = 120.0, **campaign: Any) -> JobView:
         """Run a whole update (campaign, consent, end) and return its job. Takes the arguments of ``start_campaign``."""

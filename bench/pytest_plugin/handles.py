@@ -22,6 +22,7 @@ from otabench.bench.topology.entries import EcuEntry
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.slot_table import Slot
+from otabench.proto.driver_rules import DriverRules
 from otabench.proto.job_states import JobState
 
 _SOFTWARE_VERSION: Final = 0xF189
@@ -235,6 +236,7 @@ class Campaign:
         release_notes: str = "Made by a test.",
         conditions: Collection[str] = (),
         conditions_limit_s: float = 0.0,
+        driver: DriverRules | None = None,
     ) -> CampaignHandle:
         """Make a campaign; the driver is not asked yet.
 
@@ -246,6 +248,7 @@ class Campaign:
             name, release_notes: shown to the driver.
             conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (docs/campaigns.md).
             conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
+            driver: what the driver may decide, and how often (docs/campaigns.md). None: freely.
 
         Raises:
             BenchError: the bench is broken, the firmware cannot be made, or the cloud refuses.
@@ -266,17 +269,18 @@ class Campaign:
             release_notes=release_notes,
             conditions=conditions,
             conditions_limit_s=conditions_limit_s,
+            driver=driver,
         )
 
-    def decide(self, decision: str = "install", *, timeout_s: float = 60.0) -> None:
-        """Wait until the driver is asked, and answers: ``install``, ``later`` or ``decline``.
+    def decide(self, decision: str = "install", *, when: str = "", reason: str = "", timeout_s: float = 60.0) -> None:
+        """Wait until the driver is asked, and decide: ``install``, ``schedule`` (``when``), ``later`` or ``decline`` (``reason``).
 
         Raises:
             WaitTimeout: the driver is never asked.
             EndpointError: the gateway refuses the decision.
         """
         self.bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=timeout_s)
-        self.bench.jobs.decide(decision)
+        self.bench.jobs.decide(decision, when=when, reason=reason)
 
     def wait(self, state: JobState | str, *, timeout_s: float = 60.0) -> JobView:
         """Wait until the job is, or has been, in a state.

@@ -37,7 +37,9 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
     bench = living.bench
     wanted = living.next_version
     bench.ecus.control_port("adas").fault("slow-flash", factor=100)
-    living.start_campaign(transfer=TransferPolicy.FULL, name="Autumn release", release_notes="Smoother cold start.")
+    job_id = living.start_campaign(
+        transfer=TransferPolicy.FULL, name="Autumn release", release_notes="Smoother cold start."
+    )
     bench.jobs.wait_for(JobState.WAITING_FOR_APPROVAL, timeout_s=60)
     browser = start_browser(tmp_path)
     try:
@@ -68,3 +70,6 @@ def test_install_now_is_clicked_and_progress_and_result_are_seen(living: LivingB
     finally:
         browser.quit()
     living.expect_updated()
+    (consent,) = (event.data["consent"] for event in living.events(job_id, ["driver.consent"]))
+    assert consent["shown"]["texts"]["release_notes"] == "Smoother cold start."
+    assert len(consent["who"]["session"]) == 64, "it was the session of this browser, not a program with the code"

@@ -12,7 +12,7 @@ from otabench.bench.gateway.hmi.dashboard import Dashboard, PendingDecision
 from otabench.bench.gateway.hmi.model import Decision, DecisionRefused, Refusal
 from otabench.bench.gateway.jobs.appointments import Appointment, appointment_of
 from otabench.bench.gateway.jobs.conditions import VehicleConditions
-from otabench.bench.gateway.jobs.consents import Consents
+from otabench.bench.gateway.jobs.consents import Consents, targets_of
 from otabench.bench.gateway.jobs.job_files import JobFiles
 from otabench.bench.gateway.jobs.outcome import Outcome
 from otabench.bench.gateway.jobs.states import Event
@@ -147,7 +147,7 @@ class DriverApproval:
         )
         self._dashboard.show(
             question=question,
-            offer=offer_id(manifest_digest(job.manifest or b""), question, facts),
+            offer=offer_id(manifest_digest(targets_of(job)), question, facts),
             rules=plan.custom.driver,
             reminders_left=self._reminders_left(asking),
             **_shown(asking.appointment),

@@ -18,6 +18,7 @@ from otabench.bench.gateway.jobs.appointments import Appointment
 from otabench.bench.gateway.jobs.driver_records import DriverRecords
 from otabench.bench.gateway.store import JobRecord
 from otabench.bench.gateway.trust.manifest import Plan
+from otabench.proto import metadata_window
 from otabench.proto.consent import (
     VALID_FOR,
     ConditionThen,
@@ -63,7 +64,7 @@ class Consents:
         appointment: Appointment | None = None,
     ) -> None:
         """Record, sign and trace the driver's consent."""
-        digest = manifest_digest(job.manifest or b"")
+        digest = manifest_digest(targets_of(job))
         now = datetime.now(UTC)
         consent = Consent(
             vin=plan.custom.vin,
@@ -108,10 +109,15 @@ class Consents:
             except (ValueError, KeyError, TypeError, ValidationError) as error:
                 found = f"the consent on disk cannot be read ({error})"
                 continue
-            found = problem(consent, manifest=job.manifest or b"", custom=plan.custom, at=datetime.now(UTC))
+            found = problem(consent, manifest=targets_of(job), custom=plan.custom, at=datetime.now(UTC))
             if not found:
                 return ""
         return found
+
+
+def targets_of(job: JobRecord) -> bytes:
+    """Return the Director's Targets of a job, which the driver's consent is about. The record may hold Roots beside them."""
+    return metadata_window.parse(job.manifest or b"").targets
 
 
 def _then(text: str, views: Sequence[ConditionView]) -> ConditionThen:

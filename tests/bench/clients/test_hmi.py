@@ -32,7 +32,7 @@ def gateway(*states: dict[str, Any], answers_decisions: bool = False) -> Iterato
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if body["decision"] == "install" and body["offer"] != WAITS["offer"]:
+            if body["decision"] in ("install", "schedule") and body["offer"] != WAITS["offer"]:
                 self._answer(400, {"error": "not the offer that is shown"})
             if not answers_decisions:
                 over.wait(10)
@@ -78,6 +78,8 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
         ("install", {"job_state": "FAILED", "ending": "unchanged"}),
         ("decline", {"job_state": "REJECTED", "ending": "declined"}),
         ("later", {"deferred_until": 1.0}),
+        ("schedule", {"start_from": 1.0}),
+        ("cancel", {"job_state": "CANCELED", "ending": "withdrawn"}),
     ],
 )
 def test_a_decision_that_is_answered_late_was_taken_if_the_page_shows_it(decision: str, after: dict[str, Any]) -> None:
