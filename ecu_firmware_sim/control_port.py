@@ -27,7 +27,7 @@ def state_of(ecu: Ecu) -> Message:
         "name": ecu.config.name,
         "power": "off" if ecu.mode is Mode.OFF else "on",
         "mode": str(ecu.mode),
-        # Without a running image, the slot that the next boot prefers.
+        # While no image runs: the slot that the next boot prefers.
         "active_slot": control.preferred if ecu.firmware is None else ecu.firmware.active,
         "boots_left": control.boots_left if control.trial is not None else 0,
         "slots": [{"state": control.states[slot].name, **_image(ecu, slot)} for slot in (0, 1)],
@@ -92,9 +92,9 @@ _OPERATIONS: Final[dict[str, Callable[[Ecu, Message], Message]]] = {
 
 
 def _image(ecu: Ecu, slot: int) -> dict[str, str]:
-    """Return version and digest of the image in a slot, as they stand in the image; both empty if there is none."""
+    """Return version and digest from the image in a slot, unverified; both empty if there is no image."""
     offset = ecu.layout.slot_offset(slot)
-    # Not by ``NorFlash.view``, which needs power: a bench may look into an ECU that is off.
+    # Not by ``NorFlash.view``, which needs power: a bench may read the state of an ECU that is off.
     try:
         image = image_format.parse(memoryview(ecu.flash.memory)[offset : offset + ecu.layout.slot_bytes])
     except ImageFormatError:

@@ -69,6 +69,7 @@ def usable_topology(
         if os.environ.get(_KERNEL_OF_WITH_CAN) != "none":
             say(NO_KERNEL_CAN_LINE)
         return topology.without_kernel_can(udp_ports=ports.free_udp_ports(len(topology.buses))), False
+    # Before the check below, which reports the interfaces that are still missing.
     if make_vcans:
         vcan.make_missing(topology.buses, say=say)
     for name, bus in topology.buses.items():
@@ -100,7 +101,7 @@ def interface_problem(
 
     Args:
         channel: its name.
-        bitrate, data_bitrate, fd: what the bench file says of its bus.
+        bitrate, data_bitrate, fd: the bus's values in the bench file.
     """
     device = _INTERFACES / channel
     line = interfaces.up_line(channel, bitrate=bitrate, data_bitrate=data_bitrate, fd=fd)
@@ -117,12 +118,14 @@ def interface_problem(
     if (kind := _hardware_type(device)) not in (_ARPHRD_CAN, None):
         words = "the loopback interface" if kind == _ARPHRD_LOOPBACK else "not a CAN interface"
         return fail(channel, f"{channel} is {words}", "`ip -br link show type can` lists the CAN interfaces")
+    # The MTU tells whether an interface takes CAN FD frames: 16 for classic CAN, 72 for CAN FD.
     if fd and _mtu(device) < CANFD_MTU:
         return fail(
             channel, f"the CAN interface {channel} is set to classic CAN, but the bench file has fd: true", f"`{line}`"
         )
     try:
         up = int((device / "flags").read_text(encoding="ascii"), 16) & _IFF_UP
+        # The kernel takes the carrier away at bus-off. Of an interface that is down, the file cannot be read.
         has_carrier = not up or (device / "carrier").read_text(encoding="ascii").strip() != "0"
     except (OSError, ValueError):  # no sysfs here: it cannot be judged
         return None

@@ -38,7 +38,7 @@ NO_CANLINE: Final = f"this kernel has no canline ({command_of('canline.sh')} bui
 CLASSIC_BURST_BYTES: Final = 200
 FD_BURST_BYTES: Final = 8 * 72
 _FD_SAMPLE: Final = 7
-"""Sample every n-th frame for the mean."""
+"""Sample every 7th frame for the mean."""
 QUEUE_BYTES: Final = 100_000
 _ECHO: Final = Path("/sys/module/vcan/parameters/echo")
 _CANLINE: Final = Path("/sys/module/sch_canline")
@@ -97,7 +97,8 @@ def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
     why_not_exact = _set_line(bus)
     if not why_not_exact:
         return Pacing(True, bus.bitrate, mean_bits, EXACT)
-    remove(bus)  # a killed run may have left a discipline of another kind, which `tc` does not replace
+    # A killed run may have left a discipline of another kind, which `tc` does not replace.
+    remove(bus)
     counted = frame_bits.TBF_FD_FRAME_BITS if bus.fd else frame_bits.TBF_CLASSIC_FRAME_BITS
     rate = frame_bits.tbf_rate_bit_s(bus.bitrate, mean_bits, counted_bits=counted)
     burst = FD_BURST_BYTES if bus.fd else CLASSIC_BURST_BYTES

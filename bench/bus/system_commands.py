@@ -23,7 +23,7 @@ _STATUS: Final = Path("/proc/self/status")
 _CAP_NET_ADMIN: Final = 12
 """Its bit in the set of capabilities (linux/capability.h)."""
 _TIMEOUT_S: Final = 30.0
-"""Far more than any of them needs; a driver that hangs must not hang the bench."""
+"""Far more than any command needs. Without a limit, a hanging driver would hang the bench."""
 
 
 def search_path() -> str:
@@ -33,6 +33,7 @@ def search_path() -> str:
 
 def as_root(command: Sequence[str]) -> list[str]:
     """Return the command as it runs with root's rights: unchanged for root, else with `sudo`, which must not ask for a password."""
+    # Without sudo the command is tried as it is: its own refusal is explained by why_refused.
     if os.geteuid() == 0 or shutil.which("sudo") is None:
         return list(command)
     return ["sudo", "-n", *command]
@@ -89,7 +90,8 @@ def _run(command: Sequence[str], argv: Sequence[str]) -> subprocess.CompletedPro
 
 def why_refused(command: Sequence[str], stderr: str, *, is_root: bool) -> str:
     """Return what a refusal of `ip` means, and what to do. Pure."""
-    line, words = shlex.join(command), " ".join(stderr.split()) or "it said nothing"
+    # By the words of iproute2 and sudo: `ip` ends with 2 for every refusal of the kernel.
+    line, words = shlex.join(command), " ".join(stderr.split()) or "it printed nothing"
     if "not permitted" in words or "Permission denied" in words or "a password is required" in words:
         who = "root of this container does not have it" if is_root else "this user is not root"
         return (

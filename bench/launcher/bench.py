@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 _POLL_INTERVAL_S: Final = 0.05
 _BOARD_BOOTS_S: Final = 10.0
-"""A board that was switched on may take that long until it answers."""
+"""The time within which a board must answer after it was switched on."""
 
 
 class Bench:
@@ -208,7 +208,7 @@ class Bench:
         return [str(bus.channel) for bus in self.topology.buses.values() if bus.interface == "socketcan"]
 
     def publish(self) -> None:
-        """Write bench.json, for this user only. A reader sees the old or the new one, never a part."""
+        """Write bench.json, readable by this user only. A reader sees the old or the new file, never a part of one."""
         content = {
             "pid": os.getpid(),
             "started_at": time.time(),
@@ -296,7 +296,8 @@ def _start_gates(bench: Bench) -> None:
 
 def _start_cloud_ecus_and_gateway(bench: Bench, say: Say) -> None:
     setup, processes, options = bench.setup, bench.processes, bench.options
-    processes.declare(BROKER, partial(cloud.broker, setup))  # needs its key
+    # Not with the recorders, because the broker needs its key.
+    processes.declare(BROKER, partial(cloud.broker, setup))
     processes.declare(CLOUD_CONTROL, partial(cloud.control_plane, setup))
     processes.declare(CLOUD_ARTIFACTS, partial(cloud.artifact_server, setup))
     simulated = bench.topology.simulated()
@@ -322,7 +323,7 @@ def _ready_limit_s(bench: Bench) -> float:
 
 
 def _line_payload_bytes_per_s(bench: Bench) -> float:
-    """Return the payload that the slowest bus can carry."""
+    """Return the payload rate of the slowest bus. The gateway estimates the duration of an update with it."""
     return min(
         frame_bits.payload_limit_bytes_per_s(
             done.bitrate,

@@ -18,6 +18,7 @@ from otabench.bench.launcher.power import NotedPower, PowerDriver
 from otabench.bench.topology.model import Topology
 
 _READ_AFTER_JOB_S: Final = 5.0
+"""How long to wait for a reading of every board after a job. A board that is away must not delay the report for longer."""
 _POLL_INTERVAL_S: Final = 0.05
 
 
@@ -58,6 +59,7 @@ class Ecus:
                 raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
             known = ", ".join(self._control_ports)
             raise WrongUsage(f"ECU {name!r} is a board without a control port; with one are: {known or 'none'}")
+        # A board's own fault injector is not a process of this run, so it does not know the token.
         return ControlPort(name, port, token=self._control_token if name in self._topology.simulated() else "")
 
     def power(self, name: str) -> PowerDriver:

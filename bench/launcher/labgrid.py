@@ -11,8 +11,8 @@ Rules:
   pyserial by a fork, and loads a plugin into every pytest run. So it may be installed in an environment of its own.
 * A place stays acquired until it is released; the coordinator does not notice that a program has died. So a guard takes and releases it: a
   small process in a session of its own, which waits for the end of this one. Nothing that ends this process keeps the guard from that.
-* A place that this user held on this machine before the bench came is used, and stays with the user.
-* labgrid takes part of a name for a name. A place of another name is given back at once, and is an error.
+* If this user holds the place on this machine already, the bench uses it and does not release it.
+* labgrid accepts a part of a name. If it takes a place with another name, that place is given back at once, and it is an error.
 
 The words of ``labgrid-client`` are read in ``outcome``, ``reason`` and ``finding`` only; the tests have what version 26.0.1 printed.
 """
@@ -53,7 +53,7 @@ _OWN_WORDS: Final = re.compile(r"^(?:labgrid-client|Server error|error): (?:[Ee]
 
 
 class Outcome(StrEnum):
-    """What became of an attempt to acquire a place."""
+    """The result of an attempt to acquire a place."""
 
     TAKEN = "taken"
     OURS = "ours"
@@ -65,14 +65,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """An outcome, and what belongs to it: who holds the place, the other place's name, or why the attempt failed."""
+    """An outcome with its detail: who holds the place, the other place's name, or why the attempt failed."""
 
     outcome: Outcome
     detail: str = ""
 
 
 def outcome(place: str, status: int, said: str) -> Answer:
-    """Return what an attempt to acquire a place came to. Pure.
+    """Return the result of an attempt to acquire a place. Pure.
 
     Args:
         place: its name.
@@ -203,11 +203,12 @@ class Place:
             LabError: it was not given back.
         """
         if self._guard is not None:
+            # Forgotten first: a release that fails is not tried again by the second call.
             guard, self._guard = self._guard, None
             guard.release()
 
     def _attempt(self) -> Answer:
-        """Try once. Only a place that was taken is kept."""
+        """Try once. Keep the guard only if it has taken the place."""
         self._guard = guard = _Guard(self._client)
         try:
             answer = outcome(self._lab.place, *guard.wait_until_taken())
@@ -226,6 +227,7 @@ class _Guard:
 
     def __init__(self, client: LabgridClient) -> None:
         self._place = client.lab.place
+        # A file, not a pipe: nobody reads while the bench runs, and a full pipe would stop the guard.
         self._words = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # lives as long
         self._process = subprocess.Popen(
             ["sh", "-c", _GUARD, "otabench-place", *client.command()],

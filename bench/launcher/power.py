@@ -1,4 +1,4 @@
-"""How an ECU's supply is switched: the simulator's control port, the user's own commands, the lab's power driver, or not at all.
+"""The ways to switch an ECU's supply: the simulator's control port, the user's own commands, the lab's power driver, or none.
 
 Commands are run by the shell, as the bench file has them (a relay board, a laboratory supply, ``uhubctl``). A command that does not
 end in time is killed, with every process that it started. The error of a failed command names the ECU, the command, its output
@@ -117,7 +117,7 @@ class CommandPower:
                 remedy=f"run it by hand, or raise ecus.{self.ecu}.power.timeout_s",
             ) from error
         if process.returncode != 0:
-            # The end of the output: that is where programs say what went wrong.
+            # The end of the output, where programs usually print what went wrong.
             words = " ".join(output.split())[-_QUOTED_CHARACTERS:] or "it printed nothing"
             raise PowerError(
                 self.ecu,
@@ -147,6 +147,7 @@ class LabgridPower:
         self._run("cycle", "--delay", f"{self.entry.off_s:g}")
 
     def _run(self, action: str, *options: str) -> None:
+        # Only a place with several power resources needs the name.
         if self.entry.resource:
             options = (*options, "--name", self.entry.resource)
         try:
@@ -192,7 +193,7 @@ class NoPower:
 
 @dataclass(frozen=True)
 class NotedPower:
-    """A supply that keeps note of what it switched off.
+    """A supply that records which ECUs it has switched off.
 
     Attributes:
         ecu: the ECU's name.

@@ -92,12 +92,13 @@ class Processes:
         if self.is_running(name):
             raise WrongUsage(f"{name} runs already; stop it first")
         process = self._start(name, **spec_arguments)
-        wait_ready([process], timeout_s=timeout_s)  # the others are not watched: a test repairs them one by one
+        # The other processes are not watched here: a test may restart several that have died, one by one.
+        wait_ready([process], timeout_s=timeout_s)
         _release_expectation([process])
         self._on_change()
 
     def start_present(self, names: Iterable[str], **spec_arguments: Any) -> list[str]:
-        """Start those that are neither absent nor started, without waiting for them; return their names."""
+        """Start the processes that are neither absent nor started. Return their names without waiting for them."""
         started = []
         for name in names:
             if name not in self._absent and name not in self._started:
@@ -186,7 +187,7 @@ class Processes:
 
 
 def _release_expectation(processes: list[Process]) -> None:
-    """From now on, those that end by themselves may do so."""
+    """Allow processes that end by themselves to end from now on, without being reported as failed."""
     for process in processes:
         if process.spec.ends_itself:
             process.expected_to_run = False

@@ -41,7 +41,7 @@ class ProfileFacts:
         takes_metadata: whether the ECU receives the signed metadata.
         signs_reports: whether the ECU signs version reports.
         metadata_bytes: the size of the window that receives them; None: none, or not known.
-        needs_former_image: whether a rollback flashes the image before.
+        needs_former_image: whether a rollback flashes the former image.
         driver_address: where program files have a driver for RAM; None: nowhere.
         memory: where program files may have data, as first address and the one behind the last. Empty: anywhere.
     """

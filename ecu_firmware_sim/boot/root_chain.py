@@ -47,6 +47,7 @@ class RoleKeys:
             try:
                 if keyid in signatures:
                     key.verify_signature(signatures[keyid], payload)
+                    # By the key itself, not its id: one key under two ids must not count twice.
                     good.add(str(key.keyval["public"]).strip().lower())
             except (UnverifiedSignatureError, VerificationError):
                 continue
@@ -55,7 +56,7 @@ class RoleKeys:
 
 @dataclass(frozen=True)
 class TrustedRoot:
-    """What an ECU knows of a Root that it trusts."""
+    """The parts of a trusted Root that an ECU keeps."""
 
     pin: str
     """SHA-256 of the pinned Root from which the way to this one began."""
@@ -94,6 +95,7 @@ class TrustedRoot:
 
     def restored(self, stored: StoredRoot | None) -> TrustedRoot:
         """Return the kept Root, if the way to it began at this pinned one; otherwise this one."""
+        # An ECU that was provisioned again has another pinned Root. What it kept from the old one is void.
         if stored is None or stored.pin != self.pin:
             return self
         time = stored.time
@@ -134,6 +136,7 @@ class TrustedRoot:
 
     def _next(self, metadata: Metadata[Root]) -> TrustedRoot:
         root = metadata.signed
+        # No version may be skipped (Uptane 2.1.0, 5.4.4.3).
         if root.version != self.version + 1:
             raise RootRefused(f"Root {root.version} does not follow Root {self.version}")
         try:
@@ -143,7 +146,7 @@ class TrustedRoot:
         for which, keys in (("old", self.root), ("new", following.root)):
             if not keys.have_signed(metadata.signed_bytes, metadata.signatures):
                 raise RootRefused(f"Root {root.version} is not signed by enough of the {which} Root keys")
-        # After the signatures, so that nobody but the Root keys' holders learns what this ECU can keep.
+        # After the signatures, so that only holders of the Root keys learn the limits of this ECU.
         every_key = [*following.root.keys.values(), *following.targets.keys.values()]
         if any(key.keytype != "ed25519" for key in every_key):
             raise RootRefused(f"Root {root.version} lists a key that is not Ed25519")

@@ -1,11 +1,11 @@
-"""Whether what lies in flash is good enough: the image in the inactive slot, the base of a patch, the slot to go back to.
+"""Verify the contents of flash: the image in the inactive slot, the base of a patch, the slot of a revert.
 
-It reads flash and writes nothing. Which slot may be touched at all is for ``permission``.
+This module reads flash and writes nothing. ``permission`` has the rules which slot may be changed at all.
 
 Rules:
 
 * A slot becomes STAGED only if its image is the one that verified Targets name for this ECU, and may run here.
-* What the Targets state about the image's version and security counter is what the image states itself.
+* Version and security counter must be the same in the Targets and in the image itself.
 * A patch is accepted only if verified Targets name it, and the running image as its base: the format BSDIFF40 names no base.
 """
 
@@ -30,7 +30,7 @@ from otabench.proto.uptane import PatchCustom
 
 _HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _TAIL_BYTES: Final = 16
-"""An image ends in a signature, so that as many erased bytes at its end mean that they were never programmed."""
+"""An image ends with its signature. If its last 16 bytes are all erased, they were never programmed."""
 
 
 def _require_hashes(entry: ManifestEntry, content: memoryview) -> None:
@@ -48,7 +48,7 @@ def _require_hashes(entry: ManifestEntry, content: memoryview) -> None:
 def _require_same_facts(entry: ManifestEntry, image: Image) -> None:
     """Raise ImageRefused if the Targets state another version or release counter than the image itself.
 
-    Gateway and cloud judge by the metadata, and the driver reads them. They must not be told 9.9.9 about an older image.
+    Gateway, cloud and driver only see the metadata. Without this check, metadata with 9.9.9 could bring an older image.
     """
     stated = (entry.custom.version, entry.custom.release_counter)
     try:

@@ -80,6 +80,7 @@ def plan(
             for name, steps in own.items()
         }
         left = {name: list(keys[name]) for name in ecus if name in group}
+        # Merge the ECUs' lists into one: take the next step, and remove it from every ECU that has it first.
         while any(left.values()):
             key = _next_key(left)
             now = {
@@ -89,6 +90,7 @@ def plan(
             }
             for name in now:
                 left[name].pop(0)
+            # Functional only if every ECU that listens has the step (``keys``), and all that are updated do it now (``left``).
             is_common = isinstance(key, bytes) and len(now) == len(left) and all(key in each for each in keys.values())
             planned.append(SharedStep(now, _request(key, now) if is_common and isinstance(key, bytes) else None))
     return planned
@@ -99,6 +101,7 @@ def _key(name: str, number: int, step: Step | AnyStep, profile: AnyProfile) -> _
     request = functional_request(step, profile)
     if request is not None:
         return request
+    # A step of a sequence that concerns one ECU gets a key of its own, so that it is never merged.
     return step if isinstance(step, Step) else (name, number)
 
 
@@ -108,6 +111,7 @@ def _next_key(left: Mapping[str, Sequence[_Key]]) -> _Key:
     for key in firsts:
         if all(key not in keys[1:] or keys[0] == key for keys in left.values()):
             return key
+    # Two ECUs have the same two steps in opposite orders. One of the steps is then carried out twice, each time for one ECU.
     return firsts[0]
 
 

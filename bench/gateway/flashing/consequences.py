@@ -19,7 +19,7 @@ class Consequences:
 
     Attributes:
         stop_working: have one bank, so that they have no application while they are programmed.
-        without_way_back: need the image before for a rollback, and it is not at hand.
+        without_way_back: need the former image for a rollback, and it is not available.
     """
 
     stop_working: tuple[str, ...] = ()

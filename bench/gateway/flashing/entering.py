@@ -1,6 +1,6 @@
-"""Pre-programming for all ECUs of a bus together: functional requests where all ECUs that hear them have the step.
+"""Run pre-programming for all ECUs of a bus. A step is sent functionally if every ECU that would hear it has the step.
 
-An ECU that is silent or was reset meanwhile drops out here. It does these steps by itself at the beginning of its own attempt.
+An ECU that is silent or was reset is skipped here. Its own flashing attempt then runs these steps again, physically.
 """
 
 from __future__ import annotations
@@ -23,42 +23,45 @@ Member = EcuClient | SequenceEcu
 
 
 def enter_all(link: BusLink, members: Mapping[str, Member], *, attempts: int, may_address_all: bool = True) -> set[str]:
-    """Run the steps before programming on these ECUs. Return the names of those that have done all of them.
+    """Run the steps before programming on these ECUs. Return the names of the ECUs that passed all steps.
 
     Args:
         link: their bus.
         members: the ECUs, by name.
-        attempts: how many attempts of its own each ECU has, for the trace.
+        attempts: the limit of attempts for each ECU; only written to the trace.
         may_address_all: whether functional requests may be sent at all.
 
     Raises:
         EcuRefused: one of them refuses a step.
     """
     present = dict(members)
-    for act in plan(present, link.functional_groups(), pre_programming):
-        now = {name: step for name, step in act.steps.items() if name in present}
-        shared = SharedStep(now, act.request if may_address_all else None)
+    for planned in plan(present, link.functional_groups(), pre_programming):
+        now = {name: step for name, step in planned.steps.items() if name in present}
+        shared = SharedStep(now, planned.request if may_address_all else None)
         for name in _run_on_all(link, shared, present, attempts=attempts):
             del present[name]
     return set(present)
 
 
-def _run_on_all(link: BusLink, act: SharedStep, members: Mapping[str, Member], *, attempts: int) -> list[str]:
-    """Run one step. Return the names of those that did not answer, or were reset meanwhile."""
+def _run_on_all(link: BusLink, shared: SharedStep, members: Mapping[str, Member], *, attempts: int) -> list[str]:
+    """Run one step. Return the names of the ECUs that did not answer, or were reset meanwhile."""
     lost = []
-    pending = dict(act.steps)
-    if act.request is not None and pending:
+    pending = dict(shared.steps)
+    if shared.request is not None and pending:
         try:
+            # A late response to an earlier request would be taken for the answer to this one.
             for name in pending:
                 _client(members[name]).discard_received()
             first = next(iter(pending))
-            link.send_functional(act.request, step=f"{_title(act.request, pending[first])} (functional)", to=first)
+            link.send_functional(
+                shared.request, step=f"{_title(shared.request, pending[first])} (functional)", to=first
+            )
         except BusUnavailable:
             # The bus is away. Every ECU waits for it in its own attempt.
             return list(pending)
-        for name, step in act.steps.items():
+        for name, step in shared.steps.items():
             try:
-                _do(members[name], step, sent=act.request)
+                _do(members[name], step, sent=shared.request)
                 del pending[name]
             except (EcuLost, BusUnavailable):
                 continue

@@ -1,4 +1,4 @@
-"""What a sequence profile sends of an image: the blocks of a program file, or an MCUboot container as one block."""
+"""The bytes of an image that a sequence profile sends: the blocks of a program file, or an MCUboot image as one block."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_SETTINGS: Final = {"tester_serial": "OTABEN", "workshop_code": "OTABEN"}
 def make_material(
     image: EcuImage, profile: SequenceProfile, *, settings: Mapping[str, str], is_patch: bool = False
 ) -> Material:
-    """Return what is sent to an ECU, laid out as its profile says.
+    """Return what is sent to an ECU, in the layout of its profile.
 
     Args:
         image: what the ECU is to run.

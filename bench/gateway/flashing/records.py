@@ -1,6 +1,7 @@
 """The gateway's own records of an ECU that reports little: the progress of a job on it, and the image that it ran before.
 
-* ``EcuRecords``: for each ECU its last job, with the last act that succeeded or was begun. It is on disk before the act.
+* ``EcuRecords``: for each ECU its last job, with its progress. PROGRAMMING and REVERTING are on disk before they begin, the others
+  once they have succeeded.
 * ``FormerImages``: the last two images of each ECU, so that one of them can be flashed again. The image that a workshop flashed is known
   if the configuration names it (``EcuEndpoint.former_image``).
 """
@@ -28,7 +29,7 @@ _KEPT: Final = 2
 
 
 class Act(StrEnum):
-    """The progress of a job on an ECU."""
+    """How far a job has come on an ECU."""
 
     BEGUN = "begun"
     """Nothing was changed."""
@@ -110,11 +111,14 @@ class FormerImages:
             start_address=image.payload.start_address if image.payload else None,
             number=max((each.number for each in known.values()), default=0) + 1,
         )
+        # A version may be any text, also one that is not a file name.
         stem = hashlib.sha256(image.version.encode()).hexdigest()[:16]
+        # The image first: only the JSON file makes it known, so a power cut in between leaves no entry without its image.
         _write_whole(folder / f"{stem}.image", image.image.read_bytes())
         _write_whole(folder / f"{stem}.json", kept.model_dump_json().encode())
         newest = sorted(self._known(image.ecu).items(), key=lambda each: each[1].number)
         for path, _ in newest[:-_KEPT]:
+            # In the other order, for the same reason.
             path.unlink()
             path.with_suffix(".image").unlink(missing_ok=True)
 
@@ -168,7 +172,7 @@ def _former(like: EcuImage, version: str, path: Path, length: int, payload: Payl
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is either the old or the new one, whenever power goes."""
+    """Write a file that is either the old or the new one, whenever power is lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as fresh:
         fresh.write(data)

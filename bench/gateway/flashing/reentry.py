@@ -64,6 +64,7 @@ def with_reentry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[
                 restore()
             return act()
         except FlashError as error:
+            # ``attempts`` counts repetitions, so the first call is not one of them.
             if not means_lost(error) or attempt > limits.attempts or deadline.has_passed():
                 raise
             client.emit("flash.reentry", step=error.step, attempt=attempt, of=limits.attempts, reason=str(error))
@@ -72,7 +73,7 @@ def with_reentry(client: EcuClient, act: Callable[[], _T], *, restore: Callable[
 
 
 def enter_pre_programming(client: EcuClient) -> None:
-    """Run the pre-programming steps again on one ECU that was reset. Its preconditions have been checked before.
+    """Run the pre-programming steps again on one ECU that was reset, except the preconditions: they have been checked before.
 
     Raises:
         FlashError: see ``EcuClient.request``.

@@ -1,8 +1,8 @@
 """The acts of an update on one ECU with a sequence profile: when each sequence is carried out, and what its success means.
 
-Each act looks first (``sequence_reading``) and does only what is still to be done, so that it may be repeated after any interruption. What
-cannot be read is noted (``records``). An ECU with a single bank is programmed in its activation (``put_into_use``), and reverted by
-flashing the image before. How sequences are repeated is in ``sequence_runs``.
+Each act first reads the ECU (``sequence_reading``) and does only what is still to be done, so that it may be repeated after any
+interruption. What cannot be read is noted (``records``). An ECU with a single bank is programmed in its activation (``put_into_use``), and
+reverted by flashing the former image. How sequences are repeated is in ``sequence_runs``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SequenceEcu:
         job_id = self.client.job_id or ""
         record = self.reading.record
         if record is None or (record.job_id, record.version) != (job_id, image.version):
-            # What runs now must be known for the way back, so an ECU that is silent is waited for.
+            # A rollback needs the version that runs now, so wait for an ECU that is silent.
             running = self._await_version()
             before = running if running is not None else _last_known(record, self.client)
             self._records.write(self.name, EcuRecord(job_id=job_id, version=image.version, from_version=before))
@@ -120,6 +120,7 @@ class SequenceEcu:
             except EcuRefused as error:
                 if image.patch is None:
                     raise
+                # Refused, not lost: the ECU cannot use this patch. The full image does not depend on what the ECU runs.
                 self.client.emit("flash.patch_refused", step=error.step, nrc=error.nrc, reason=str(error))
                 if not image.image.exists():
                     fetch_image(self.name)
@@ -149,6 +150,7 @@ class SequenceEcu:
             FlashError: it could not be programmed. It may have no application then.
         """
         if not self.runs_already(image):
+            # Before the first byte: after a power cut, only this record tells that there may be no application.
             self._note(Act.PROGRAMMING)
             self.runs.program(image, sender=sender, cancel=None, is_entered=is_entered, note=NOT_USABLE)
             sender.phase(Phase.ACTIVATING, detail=NOT_USABLE)
@@ -233,6 +235,7 @@ class SequenceEcu:
         if is_left or has_returned:
             self._note(Act.REVERTED)
             return self.reading.identity()
+        # The job did not change the version, so there is nothing to go back to.
         if record.from_version == record.version:
             return self.reading.identity()
         was_confirmed = record.act is Act.CONFIRMED
@@ -242,6 +245,7 @@ class SequenceEcu:
             self._flash_former(image, record, sender=sender)
         else:
             steps = self.profile.sequences.revert
+            # RESET_UNCONFIRMED needs no steps of its own: a hard reset ends the trial.
             self.runs.act(steps if steps.steps else Sequence(steps=(Reset(reset=1),)), image)
         self._await_former(record)
         self._note(Act.REVERTED)
@@ -306,6 +310,7 @@ class SequenceEcu:
         if former is None:
             raise self._refusal(f"the image of {record.from_version or 'what it ran before'} is not at hand")
         self.runs.program(former, sender=sender, cancel=None, is_entered=False, note=NOT_USABLE)
+        # As in _start: an ECU may boot for longer than the sequence waits. _await_former sees the result.
         with suppress(EcuLost, BusUnavailable):
             self.runs.act(self.profile.sequences.activate, former)
         self.client.close()
@@ -314,7 +319,7 @@ class SequenceEcu:
         return EcuRefused(text, ecu=self.name, step="revert", remedy="have the image flashed by a workshop")
 
     def _await_version(self) -> str | None:
-        """Return what runs as soon as the ECU answers: it may be booting because of an interrupted attempt."""
+        """Return the version that runs, as soon as the ECU answers. It may be booting because of an interrupted attempt."""
         deadline = Deadline(self._boot_timeout_s)
         while True:
             try:

@@ -1,7 +1,7 @@
 """What an ECU with a sequence profile reports, as an identity with slots.
 
-The ECU may report a slot table, or only its version, or nothing. Its slots are then made up from the version and the gateway's own record
-(``records``), so that agent, cloud and page need no other shape:
+An ECU reports a slot table, or only its version, or nothing. Without a table, slots are made up from the version and the gateway's own
+record (``records``), so that agent, cloud and page see every ECU in the same shape:
 
 * one slot for a single bank, two otherwise;
 * software of a job that is not confirmed yet is TRIAL, any other that runs is CONFIRMED;
@@ -31,7 +31,7 @@ class SequenceReading:
 
     Args:
         client: the ECU.
-        records: where the gateway noted how far its jobs got.
+        records: the gateway's records of its jobs.
     """
 
     def __init__(self, client: SequenceClient, records: EcuRecords) -> None:
@@ -142,6 +142,7 @@ class SequenceReading:
             return "" if given is None else given.version
         if record.act in _BEFORE_ACTIVATION:
             return record.from_version
+        # PROGRAMMING and REVERTING were interrupted: there may be no application.
         return record.version if record.act in (Act.ACTIVATED, Act.CONFIRMED) else None
 
     def _is_in_bootloader(self, p2_s: float | None) -> bool:

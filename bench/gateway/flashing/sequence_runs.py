@@ -33,9 +33,13 @@ from otabench.bench.uds.sequence_client import SequenceClient
 POLL_P2_S: Final = 0.3
 POLL_PAUSE_S: Final = 0.1
 _ACT_ATTEMPTS: Final = 3
+"""For acts other than programming, whose attempts the gateway's configuration limits (``stage_attempts``)."""
 _ACT_LIMIT_S: Final = 10.0
 _FINAL: Final = frozenset({0x33, 0x35, 0x36, 0x37})
-"""securityAccessDenied, invalidKey, exceedNumberOfAttempts, requiredTimeDelayNotExpired: every further attempt would count."""
+"""securityAccessDenied, invalidKey, exceedNumberOfAttempts, requiredTimeDelayNotExpired.
+
+A further attempt would be refused, too, or counted as another wrong key (ISO 14229-1, service 27).
+"""
 
 
 class SequenceRuns:
@@ -97,6 +101,7 @@ class SequenceRuns:
                 self._runner(material).run(steps)
                 return
             except (EcuLost, BusUnavailable) as error:
+                # With an NRC the ECU was not silent: it answered 78 until the limit. Repeating would take as long again.
                 if attempt == _ACT_ATTEMPTS or deadline.has_passed() or error.nrc is not None:
                     raise
                 self._client.emit(
@@ -114,7 +119,7 @@ class SequenceRuns:
         note: str = "",
         is_patch: bool = False,
     ) -> None:
-        """Program an image, with further attempts after failures that need not repeat themselves.
+        """Program an image, and try again after failures that may be temporary.
 
         Args:
             image, sender: what to program, and what receives the progress.
@@ -158,6 +163,7 @@ class SequenceRuns:
 
     def _enter(self, *, is_entered: bool) -> None:
         """Carry out the sequence before programming: that of the application, or that of the bootloader."""
+        # Without a version the ECU is in its bootloader, where an interrupted attempt leaves a single bank.
         acts = self._profile.sequences
         if self._reading.version() is None:
             self._client.emit("flash.in_bootloader", step="in_bootloader")
@@ -184,8 +190,13 @@ class SequenceRuns:
         )
 
     def _await_answer(self, deadline: Deadline, *, lost: FlashError) -> None:
-        """Wait until the ECU answers anything. Raises the failure that made it necessary if it does not come back."""
+        """Wait until the ECU answers anything.
+
+        Raises:
+            EcuLost: it does not come back; the error is made of ``lost``.
+        """
         while True:
+            # A new connection for each try: after a fault of the bus the old socket may be dead.
             self._client.close()
             try:
                 self._client.ask(b"\x3e\x00", step=AWAIT_STEP, p2_s=POLL_P2_S)
@@ -218,7 +229,7 @@ class _RefusedBefore(EcuRefused):
 
 
 class _ByteCounter:
-    """Adds up the bytes of all blocks: the runner counts those of each block from 0."""
+    """Adds up the bytes of all blocks. The runner counts each block from 0."""
 
     def __init__(self, sender: ProgressSender, total: int, note: str) -> None:
         self._sender, self._total, self._note = sender, total, note
@@ -226,10 +237,11 @@ class _ByteCounter:
         self._has_begun = False
 
     def on_bytes(self, in_block: int) -> None:
-        """Report that the ECU has accepted so many bytes of the block."""
+        """Report that the ECU has accepted ``in_block`` bytes of the block."""
         if not self._has_begun:
             self._sender.phase(Phase.TRANSFERRING, bytes_total=self._total, detail=self._note)
             self._has_begun = True
+        # The count has fallen, so a new block has begun.
         if in_block < self._in_block:
             self._done_before += self._in_block
         self._in_block = in_block

@@ -32,6 +32,7 @@ from otabench.bench.uds.slot_table import SlotTable
 
 STEP = "soak"
 _PATIENCE_S: Final = 10.0
+"""How long a bus that is away is waited for, with a sequence profile. Named steps have ``reentry.max_duration_s``."""
 
 
 def soak_time_s(profiles: Mapping[str, AnyProfile], configured_s: float | None) -> float:
@@ -78,7 +79,7 @@ class Trial(Protocol):
 
     @property
     def poll_s(self) -> float:
-        """The longest time between two looks."""
+        """The longest time between two readings."""
         ...
 
     def begin(self) -> None:
@@ -110,7 +111,7 @@ class TableTrial:
         """See ``Trial``."""
         assert self._before is not None
         before, client = self._before, self._client
-        return _look(
+        return _find_trouble(
             lambda: find_unsteadiness(before, read_slots(client), self.version),
             patience_s=client.profile.reentry.max_duration_s,
             pause_s=client.profile.timing.poll_pause_s,
@@ -131,7 +132,7 @@ class SequenceTrial:
 
     def find_trouble(self) -> str:
         """See ``Trial``."""
-        return _look(self._require_running, patience_s=_PATIENCE_S, pause_s=POLL_PAUSE_S)
+        return _find_trouble(self._require_running, patience_s=_PATIENCE_S, pause_s=POLL_PAUSE_S)
 
     def _require_running(self) -> str:
         self._ecu.require_running(self._image)
@@ -160,6 +161,7 @@ def soak(trials: Sequence[Trial], time_s: float) -> None:
 
 
 def _require_steady(trial: Trial, *, since: float) -> None:
+    # A second reading, because a single lost message does not end an update.
     trouble = trial.find_trouble() and trial.find_trouble()
     if trouble:
         after_s = time.monotonic() - since
@@ -167,8 +169,8 @@ def _require_steady(trial: Trial, *, since: float) -> None:
         raise TrialUnsteady(text, ecu=trial.name, step=STEP)
 
 
-def _look(read: Callable[[], str], *, patience_s: float, pause_s: float) -> str:
-    """Return what ``read`` finds. Wait for a bus that is away."""
+def _find_trouble(read: Callable[[], str], *, patience_s: float, pause_s: float) -> str:
+    """Return what ``read`` finds, or the error that it raises. Wait for a bus that is away."""
     deadline = Deadline(patience_s)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The exchanges of a session, put together: those of one download, and the blocks that the downloads sent."""
+"""Group a captured session into downloads, and reconstruct the blocks that they sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ class Download:
 
 
 def group(heard: Sequence[Heard]) -> list[Heard | Download]:
-    """Put the exchanges of each download together."""
+    """Put the exchanges of each download together.
+
+    Exchanges between 34 and the first 36 belong to the download. One between two 36, such as a physical 3E, ends it: the further 36 stay
+    single exchanges.
+    """
     grouped: list[Heard | Download] = []
     at = 0
     while at < len(heard):
@@ -40,13 +44,18 @@ def group(heard: Sequence[Heard]) -> list[Heard | Download]:
             transfers.append(heard[at])
             at += 1
         end = heard[at] if at < len(heard) and heard[at].sid == 0x37 else None
-        at += end is not None
+        if end is not None:
+            at += 1
         grouped.append(Download(request, between, _once(transfers), end))
     return grouped
 
 
 def _once(transfers: Sequence[Heard]) -> list[Heard]:
-    """Leave out transfers that were repeated with the same counter, one after the other."""
+    """Leave out repeated transfers: a 36 with the same counter as the one before.
+
+    A tester repeats a 36 whose response was lost. The counter of a new block always differs, also where FF is followed by 00
+    (ISO 14229-1, service 36).
+    """
     return [
         each
         for number, each in enumerate(transfers)
@@ -55,9 +64,9 @@ def _once(transfers: Sequence[Heard]) -> list[Heard]:
 
 
 def blocks_of(grouped: Sequence[Heard | Download], known: Sequence[Block]) -> list[Block]:
-    """Return the block of each download: one of the program files if its data are the same, else one made of the transfer.
+    """Return the block of each download: the block of the program files with the same data, else a block made from the transferred data.
 
-    A block that was sent before anything was erased is a driver.
+    A block that was sent before the first erase is taken as a driver. In a session without any erase, all blocks are application.
     """
     blocks: list[Block] = []
     erased = not any(isinstance(each, Heard) and each.request[:4] == _ERASE for each in grouped)
@@ -71,6 +80,7 @@ def blocks_of(grouped: Sequence[Heard | Download], known: Sequence[Block]) -> li
             blocks.append(found)
             continue
         address, size, width = memory_of(each.request.request)
+        # A bootloader with numbered blocks has the number in place of the address, in one byte (profile block-ids).
         kind = BlockKind.APPLICATION if erased else BlockKind.DRIVER
         blocks.append(
             Block(

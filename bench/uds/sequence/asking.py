@@ -13,7 +13,7 @@ from otabench.bench.uds.services import suppressed
 
 
 class Asker:
-    """Asks one ECU as a step demands: physically or functionally, suppressed, with times of its own."""
+    """Sends the requests of steps to one ECU: physically or functionally, suppressed, with the step's own times."""
 
     def __init__(self, tester: Tester) -> None:
         self._tester = tester
@@ -70,5 +70,5 @@ class Asker:
 
 
 def example_of(expected: Pattern | None, scope: RunScope, *, head: bytes = b"") -> Callable[[], bytes] | None:
-    """Return what makes an answer that fits, behind ``head``; None if any answer will do. See ``tester.Exchange``."""
+    """Return a function that makes a fitting answer, behind ``head``; None if any answer will do. See ``tester.Exchange``."""
     return None if expected is None else lambda: head + expected.example(scope)

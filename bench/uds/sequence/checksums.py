@@ -30,7 +30,7 @@ class ByteOrder(StrEnum):
 
 
 class CrcParameters(BaseModel):
-    """A CRC in the parameters of the Rocksoft model. ``reflect`` applies to input and output, which do not differ in practice."""
+    """A CRC in the parameters of the Rocksoft model. ``reflect`` is for input and output alike: in practice they are the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,6 +77,7 @@ def crc_over(which: str | CrcParameters, parts: Iterable[bytes]) -> int:
     Raises:
         ValueError: see ``crc``.
     """
+    # The parts are not joined: together they may be as large as the program.
     running = _computer(crc(which))
     total = running.calc(b"")
     for part in parts:

@@ -20,7 +20,7 @@ from otabench.bench.uds.sequence.tester import Tester
 
 @dataclass
 class Totals:
-    """What was transferred (36) so far, and how long that took."""
+    """Number of bytes transferred (36) so far, and the time of these transfers."""
 
     bytes: int = 0
     duration_s: float = 0.0
@@ -68,6 +68,7 @@ class Downloader:
         started_s = self._tester.now_s()
         done = 0
         for number, (address, data) in enumerate(_pieces(step, block, length)):
+            # FF is followed by 00 (ISO 14229-1, service 36).
             transfer = Transfer((step.first_counter + number) & 0xFF, done, address, data)
             self._transfer(step, scope.sending(transfer))
             done += len(data)
@@ -93,17 +94,19 @@ class Downloader:
         title = step.title or "34 request download"
         answer = self._asker.ask(step, step.request.render(scope), title)
         rule = step.length
-        most = rule.max_bytes
+        max_bytes = rule.max_bytes
         if rule.source == "answer":
+            # lengthFormatIdentifier: the upper half is the number of bytes of maxNumberOfBlockLength (ISO 14229-1, service 34).
             size_bytes = answer[1] >> 4 if len(answer) > 1 else 0
             stated = int.from_bytes(answer[2 : 2 + size_bytes], "big")
+            # At least service identifier, counter and one byte of data.
             if len(answer) < 2 + size_bytes or stated < 3:
                 text = f"maxNumberOfBlockLength is missing or too small ({answer.hex(' ').upper()})"
                 raise self._asker.contradicts(title, text)
-            most = min(most, stated if rule.includes_header else stated + 2)
-        data_bytes = (most - 2) // rule.multiple_of * rule.multiple_of
+            max_bytes = min(max_bytes, stated if rule.includes_header else stated + 2)
+        data_bytes = (max_bytes - 2) // rule.multiple_of * rule.multiple_of
         if data_bytes < 1:
-            raise TemplateError(f"length: {most} bytes hold no {rule.multiple_of} data bytes behind the header")
+            raise TemplateError(f"length: {max_bytes} bytes hold no {rule.multiple_of} data bytes behind the header")
         return data_bytes
 
     def _transfer(self, step: Download, scope: RunScope) -> None:

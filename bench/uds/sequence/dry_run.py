@@ -1,4 +1,4 @@
-"""A tester without a bus. It records every request that a sequence would send, and answers as the profile expects.
+"""A tester without a bus. It records every request that a sequence would send, and returns the responses that the profile expects.
 
     for sent in dry_run(profile, material, now=datetime.now(UTC)):
         print(sent.act, sent.step, sent.payload.hex(" "))
@@ -32,7 +32,7 @@ _RECORDS: Final[dict[int, Callable[[bytes], bytes]]] = {
     0x31: lambda _: b"\x00",
     0x34: lambda _: b"\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
 }
-"""What stands behind the echoed bytes of a positive response, by service; nothing for the others."""
+"""The bytes behind the echoed ones in a positive response, by service. Other services have none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class _RecordingTester:
         self.sent: list[Sent] = []
 
     def now_s(self) -> float:
+        # Time stands still: no limit of a step can pass on paper.
         return 0.0
 
     def exchange(self, request: Exchange) -> bytes:
@@ -78,7 +79,7 @@ class _RecordingTester:
         return answer
 
     def burst(self, request: Exchange, *, every_s: float, for_s: float) -> None:
-        times = 1 + int(for_s / every_s)
+        times = 1 + int(for_s / every_s)  # the first one is sent at time 0
         self.sent.append(Sent(self.act, request.step, request.payload, functional=True, wait_s=every_s, times=times))
 
     def use_times(self, p2_s: float, p2_star_s: float) -> None:

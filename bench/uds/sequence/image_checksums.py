@@ -1,4 +1,4 @@
-"""Checksums inside a program, which its bootloader compares: written before it is sent, or only checked.
+"""Checksums inside a program, which its bootloader compares. They are written before the program is sent, or only checked.
 
     layout:
       image_checksums:
@@ -75,6 +75,7 @@ def apply(rules: Iterable[ImageChecksum], pieces: Sequence[Piece]) -> list[bytes
     """
     data = [bytearray(each) for _, each in pieces]
     for rule in rules:
+        # ``data``, not ``pieces``: a checksum may cover the checksum of an earlier rule.
         covered, at = _find(pieces, rule.start, rule.end, "what it covers")
         number = checksums.crc_over(rule.checksum, [bytes(data[covered][at : at + rule.end - rule.start])])
         right = number.to_bytes(rule.width, rule.order.value)

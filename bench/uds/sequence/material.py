@@ -160,7 +160,10 @@ def lay_out(material: Material, layout: Layout) -> Material:
 
 
 def _with_checksums(blocks: list[Block], layout: Layout) -> list[Block]:
-    """Return the blocks with the checksums that the layout names. They are in plain blocks only: in others, addresses mean nothing."""
+    """Return the blocks with the checksums that the layout names.
+
+    Only plain blocks are changed: the bytes of a compressed block do not lie at the addresses of the memory.
+    """
     if not layout.image_checksums:
         return blocks
     plain = [
@@ -171,11 +174,11 @@ def _with_checksums(blocks: list[Block], layout: Layout) -> list[Block]:
 
 
 def _cut(block: Block, areas: Sequence[Area]) -> list[Block]:
-    """Return a block cut at the borders of the areas, each part with the area's kind and number."""
+    """Cut a block at the borders of the areas. Each part gets the kind and the number of its area."""
     if block.kind is not BlockKind.APPLICATION or not areas:
         return [block]
     if block.data_format:
-        # Its bytes are not those of the memory. It belongs to an area as a whole.
+        # A compressed or encrypted block cannot be cut at an address. It belongs to an area as a whole.
         return [_in_area(block, next((area for area in areas if area.address <= block.address < area.end), None))]
     borders = {border for area in areas for border in (area.address, area.end)}
     cuts = sorted({block.address, _end(block), *(each for each in borders if block.address < each < _end(block))})
@@ -221,7 +224,7 @@ def _aligned(block: Block, layout: Layout) -> Block:
 
 
 def _one(first: Block, second: Block, fill: int) -> Block:
-    """Return two blocks joined. If alignment made them overlap, bytes of the program replace the fill bytes of the other block."""
+    """Join two blocks. If alignment made them overlap, bytes of the program replace the fill bytes of the other block."""
     records = first.records + second.records
     gap = second.address - _end(first)
     if gap >= 0:
@@ -241,7 +244,8 @@ def _sectors(areas: Iterable[EraseArea], sector: int) -> list[EraseArea]:
     whole: list[EraseArea] = []
     for area in sorted(areas, key=lambda each: each.address):
         start = area.address // sector * sector
-        end = -(-(area.address + area.length) // sector) * sector
+        end = -(-(area.address + area.length) // sector) * sector  # rounded up
+        # Areas that touch or share a sector become one, so that no sector is erased twice. With 1 byte nothing is rounded or joined.
         if whole and start <= whole[-1].address + whole[-1].length and sector > 1:
             first = whole.pop()
             start, end = first.address, max(end, first.address + first.length)

@@ -48,6 +48,7 @@ from otabench.bench.uds.sequence.tester import Exchange, Tester
 
 _ROUTINE_ACTS: Final = {"start": 1, "stop": 2, "results": 3}
 _POLL_P2_S: Final = 0.3
+"""P2 while waiting for an ECU that starts: the profile's own may be too long to notice the moment when it answers."""
 _WITHOUT_RECORD: Final = 2
 """Length of a response to 10 without P2 and P2*, as in ISO 14229-1:2006 and from some bootloaders."""
 
@@ -192,6 +193,7 @@ class Runner:
                 raise
             answer = b""
         if step.answers_after_reset:
+            # The bootloader has times of its own, whatever the application has announced.
             self._tester.forget_session()
             self._tester.pause(step.deaf_s)
         if not answer:
@@ -204,6 +206,7 @@ class Runner:
             self._tester.use_times(p2_s + margin_s, p2_star_s + margin_s)
 
     def _unlock(self, step: Unlock, scope: RunScope) -> None:
+        # ISO 14229-1, service 27: sendKey is requestSeed + 1. Some ECUs do otherwise.
         key_level = step.send_key if step.send_key is not None else step.unlock + 1
         request = bytes((0x27, step.unlock)) + step.record.render(scope)
         seed = self._asker.ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
@@ -227,6 +230,7 @@ class Runner:
         first = bytes((0x31, _ROUTINE_ACTS[step.act])) + identifier + step.option.render(scope)
         again = first if step.poll.ask == "start" else b"\x31\x03" + identifier
         title = step.title or f"31 {_ROUTINE_ACTS[step.act]:02X} {step.routine:04X} routine"
+        # The poll's own limit, but never longer than the step as a whole.
         until_s = min(until_s, self._tester.now_s() + step.poll.limit_s)
         request = first
         while True:
@@ -245,7 +249,7 @@ class Runner:
     def _is_done(self, step: Routine, answer: bytes, title: str) -> bool:
         """Judge a routine's status byte. Return False while the routine is in progress."""
         assert step.status is not None
-        at = 4 + step.status.at
+        at = 4 + step.status.at  # behind 71, the sub-function and the identifier
         if len(answer) <= at:
             raise self._asker.contradicts(title, f"answered {answer.hex(' ').upper()}, without a status")
         status = answer[at]
@@ -263,6 +267,7 @@ class Runner:
             wait_s = step.limit_s if step.answer == "late" else None
             self._asker.ask(step, bytes((0x11, step.reset)), title, p2_s=wait_s)
         except (EcuLost, EcuContradicts):
+            # An ECU that resets at once may break its response off, which arrives as a fragment.
             if step.answer != "may_be_lost":
                 raise
         self._tester.forget_session()

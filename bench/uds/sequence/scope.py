@@ -39,7 +39,7 @@ class RunScope:
         material: what is flashed.
         values: those of the profile.
         now: the time of programming (UTC).
-        attempt: how often this ECU was programmed in this job.
+        attempt: number of this programming attempt of the ECU in this job, from 1 on.
         loop: the blocks or areas of the loop, and ``index`` the one of this turn.
         transfer: of the 36 that is being sent.
         saved: what earlier steps have read; one mapping for the whole run.
@@ -91,6 +91,7 @@ class RunScope:
         in_memory = block.length if isinstance(block, EraseArea) else block.length_in_memory
         numbers = {
             "address": block.address,
+            # The last address of the block, not the first one behind it.
             "end_address": block.address + in_memory - 1,
             "length": length,
             "memory_length": in_memory,
@@ -116,6 +117,7 @@ class RunScope:
         """See ``template.Scope``."""
         if name == DATA and self.transfer is not None:
             return self.transfer.data
+        # First what was read: if a step saves under the name of a value of the profile, it replaces that value.
         if name in self.saved:
             return self.saved[name]
         value = self.values.get(name)
@@ -129,6 +131,7 @@ class RunScope:
             case Signature():
                 return self._signature(name)
             case Attempt():
+                # Cut to its width: a counter of one byte is 00 after FF.
                 return (self.attempt % (1 << 8 * value.attempt)).to_bytes(value.attempt, value.order.value)
             case Composed():
                 return value.bytes.render(self)

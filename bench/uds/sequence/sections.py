@@ -186,6 +186,6 @@ class Reverting(StrEnum):
     RESET_UNCONFIRMED = "reset_unconfirmed"
     """A reset before it is confirmed."""
     FLASH_FORMER = "flash_former"
-    """The image before is flashed again."""
+    """The former image is flashed again."""
     NONE = "none"
     """Not at all."""

@@ -107,7 +107,7 @@ class SlotLayout(_Model):
 
 def _slot(entry: SlotEntry, record_of: Callable[[int], bytes]) -> Slot:
     state = entry.state.state_of(record_of(entry.state.did))
-    # What an empty slot reports as its version is what happens to be in flash.
+    # An empty slot reports whatever is in its flash as a version.
     if entry.version is None or state in _WITHOUT_VERSION:
         return Slot(state, "", 0)
     return Slot(state, entry.version.text_of(record_of(entry.version.did)), 0)

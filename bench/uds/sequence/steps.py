@@ -1,4 +1,4 @@
-"""The entries of a sequence. Each has one key that names its kind, and further keys that say how.
+"""The entries of a sequence. Each has one key that names its kind, and further keys with the details.
 
     - session: 0x02
       expect: "50 02 *"
@@ -14,7 +14,7 @@
         - routine: 0x0202
           option: "{block_crc}"
 
-The runner is in ``runner``; here is what may be written, and everything that can be checked without an ECU.
+This module has what may be written, and the checks that need no ECU. ``runner`` carries the steps out.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Common(_Model):
         to: who is addressed.
         suppress: set suppressPosRspMsgIndicationBit and expect no answer.
         optional: a refusal or silence does not end the sequence.
-        attempts: how often it is tried after silence, or after a refusal that says ``repeat``.
+        attempts: how often it is tried after silence, or after a refusal with ``then: repeat``.
         pause_s: before each further attempt.
         p2_s, p2_star_s: instead of the profile's times, for this step.
         limit_s: for the step as a whole, 78 included; None: the profile's ``max_pending_s``.
@@ -102,7 +102,7 @@ class Request(Common):
 
     Attributes:
         expect: what the answer must look like; None: any positive one.
-        failures: positive answers that mean failure.
+        failures: positive answers that mean failure. Some bootloaders report errors in the body of a positive response.
         save: the name of a value that gets the answer's bytes from ``save_from`` on.
     """
 
@@ -114,9 +114,14 @@ class Request(Common):
 
 
 class Session(Common):
-    """DiagnosticSessionControl (10). ``timing``: whether P2 and P2* of its answer are used from then on.
+    """DiagnosticSessionControl (10).
 
-    ``answers_after_reset``: the ECU restarts into its bootloader before it answers, or does not answer at all.
+    Attributes:
+        session: the sub-function.
+        timing: whether P2 and P2* of its answer are used from then on.
+        expect: what the answer must look like; None: any positive one.
+        answers_after_reset: the ECU restarts into its bootloader before it answers, or does not answer at all.
+        deaf_s: how long the ECU cannot answer after that restart.
     """
 
     session: Byte
@@ -141,7 +146,7 @@ class Unlock(Common):
 
 
 class Status(_Model):
-    """What the status byte of a routine says. ``at``: its place behind the routine's identifier."""
+    """The meaning of a routine's status byte. ``at``: its place behind the routine's identifier."""
 
     done: Byte | tuple[Byte, ...] = 0
     in_progress: Byte | tuple[Byte, ...] = ()
@@ -207,7 +212,7 @@ class AwaitAnswer(_Model):
 
 
 class Wait(_Model):
-    """Send nothing for a time."""
+    """Wait for a time without a request of the sequence."""
 
     wait: Seconds
 
@@ -258,17 +263,17 @@ class Download(Common):
     """RequestDownload (34), TransferData (36) until all of it was sent, RequestTransferExit (37).
 
     Attributes:
-        download: what: the block of the loop.
-        request: of 34.
+        download: what is sent: the block of the loop.
+        request: the 34.
         length: how long each 36 may be.
-        transfer: of 36; one of each record if ``records``.
-        accepted: what 36 is answered.
+        transfer: the 36; with ``records``, one for each record.
+        accepted: the answer to 36.
         failures: positive answers to 36 that mean failure.
         first_counter: blockSequenceCounter of the first 36; FF is followed by 00.
         records: send the records of the file, one in each 36, instead of pieces of its bytes.
         before_data: steps between 34 and the first 36.
-        exit: of 37; None: it is not sent.
-        exit_answer: what 37 is answered.
+        exit: the 37; None: it is not sent.
+        exit_answer: the answer to 37.
         repeats: how often one 36 is sent again with the same counter after silence.
         transfer_p2_s: P2 of 36 and 37, if the ECU writes before it answers.
     """
@@ -289,7 +294,7 @@ class Download(Common):
 
 
 class ForEach(_Model):
-    """A loop over the blocks of the update, or over the areas to be erased. In it, templates name the block's numbers."""
+    """A loop over the blocks of the update, or over the areas to erase. Templates inside it use the block's numbers."""
 
     for_each: Literal["block", "erase_area"]
     kind: BlockKind | None = None
@@ -298,7 +303,7 @@ class ForEach(_Model):
 
 
 class Repeat(_Model):
-    """Steps that are done several times."""
+    """Steps that are carried out several times."""
 
     repeat: int = Field(ge=1, le=1000)
     do: tuple[AnyStep, ...] = Field(min_length=1)
@@ -373,7 +378,7 @@ class Sequence(_Model):
 def walk(
     steps: tuple[AnyStep, ...], place: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], AnyStep]]:
-    """Return every step with its place, those inside loops and transfers too."""
+    """Return every step with its place, also the steps inside loops and downloads."""
     for number, step in enumerate(steps):
         here = (*place, number)
         yield here, step
@@ -383,5 +388,6 @@ def walk(
             yield from walk(step.before_data, (*here, "before_data"))
 
 
+# These contain AnyStep, which is defined after them.
 for _model in (Download, ForEach, Repeat, Sequence):
     _model.model_rebuild()

@@ -40,7 +40,7 @@ NUMBERS: Final = {
 }
 """Numbers that a template may name, and what they are."""
 DATA: Final = "data"
-"""The data bytes of one transfer (36); a field of no width."""
+"""The data bytes of one transfer (36). The field has no width."""
 MAX_WIDTH: Final = 8
 _T = TypeVar("_T")
 _TOKEN: Final = re.compile(r"\s*(?:\{([^{}]*)\}|([0-9A-Fa-f?]{2})|(\*)\s*$)")
@@ -80,6 +80,7 @@ class Field:
         if not self.width:
             return scope.value(self.name, before)
         number = scope.number(self.name)
+        # Without ``low`` a number that is too large is an error: cut silently, it would flash another address.
         if self.is_low:
             number %= 1 << 8 * self.width
         try:
@@ -133,6 +134,7 @@ class Template:
             TemplateError: a number does not fit its field.
         """
         out = b""
+        # A checksum over the message covers the bytes in front of it, so every field receives them.
         for part in self.parts:
             out += part if isinstance(part, bytes) else part.render(scope, out)
         return out
@@ -143,7 +145,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Pattern:
-    """What an answer must look like."""
+    """The form that an answer must have."""
 
     text: str
     parts: tuple[bytes | Field | AnyBits, ...]
@@ -187,7 +189,7 @@ class Pattern:
         return not self.mismatch(answer, scope)
 
     def example(self, scope: Scope) -> bytes:
-        """Return the shortest answer that fits, with zeros for open bits: what a dry run answers to itself."""
+        """Return the shortest answer that fits, with zeros for open bits. A dry run uses it as the ECU's answer."""
         return bytes(value & mask for expected in self._expected(scope) for value, mask in expected)
 
     def _expected(self, scope: Scope) -> Iterable[Sequence[tuple[int, int]]]:
@@ -215,6 +217,7 @@ def check_names(template: Template | Pattern, *, values: Iterable[str], is_trans
     Raises:
         TemplateError: one does not.
     """
+    # ``data`` has no width either, so it is checked as a value is.
     own = {DATA, *values} if is_transfer else set(values)
     of_transfers = {"counter", "offset", "data_length", "record_address"}
     numbers = set(NUMBERS) if is_transfer else set(NUMBERS) - of_transfers

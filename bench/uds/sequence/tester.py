@@ -18,7 +18,7 @@ class Exchange:
         payload: the request.
         step: its name, for errors and the trace.
         functional: to all ECUs of the bus; the answer is this ECU's.
-        expects_answer: False: the ECU suppresses its positive answer. A refusal may still come, and is not waited for.
+        expects_answer: False: the ECU suppresses its positive answer. It may still refuse; nobody waits for that.
         p2_s, p2_star_s, limit_s: for this request; None: those in force.
     """
 

@@ -32,7 +32,7 @@ class _Model(BaseModel):
 
 
 class Over(StrEnum):
-    """Which bytes a checksum counts."""
+    """The bytes that a checksum covers."""
 
     BLOCK = "block"
     """The block of the loop."""
@@ -124,13 +124,13 @@ class Text(_Model):
 
 
 class Signature(_Model):
-    """The signature of the block, as the program file or the campaign states it."""
+    """The signature of the block: ``Material.signatures``. Neither program files nor campaigns provide one yet."""
 
     signature: Literal["block"]
 
 
 class Attempt(_Model):
-    """How often this ECU was programmed in this job, from 1 on: a programming counter."""
+    """Number of programming attempts of this ECU in this job, from 1 on: a programming counter."""
 
     attempt: int = Field(ge=1, le=4)
     """Width in bytes."""
