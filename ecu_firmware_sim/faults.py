@@ -223,9 +223,9 @@ def _number(kind: FaultKind, key: str, value: object) -> float | int:
         else:
             raise ValueError
     except ValueError:
-        told = "is missing" if value is None else f"is a number, not {value!r}"
+        problem = "is missing" if value is None else f"is a number, not {value!r}"
         raise FaultError(
-            f"{kind}: {key}= {told}, such as {key}=1 (`otabench fault ECU list` shows each kind)"
+            f"{kind}: {key}= {problem}, such as {key}=1 (`otabench fault ECU list` shows each kind)"
         ) from None
     # Negated, because every comparison with NaN is false.
     if not 0 <= number <= _MAX.get(key, _MAX_WHOLE):

@@ -19,5 +19,5 @@ CLASSES: Final[dict[int, str]] = {
 
 def words(can_id: int) -> str:
     """Return the names of an error frame's classes. ``can_id`` is its identifier, with or without the error flag."""
-    # Without a bit of these: 0x200 (Linux 6.0), which only states that data[6] and data[7] hold the error counters.
+    # 0x200 (CAN_ERR_CNT, Linux 6.0) is not in the table: it is not a class, it only marks data[6] and data[7] as error counters.
     return ", ".join(name for bit, name in CLASSES.items() if can_id & bit) or "an unknown class"

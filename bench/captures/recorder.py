@@ -31,7 +31,7 @@ SMALL_BUFFER_INTERVAL_S: Final = 0.004
 """Where the receive buffer could not be made large: a few hundred frames must not pile up."""
 _IDLE_WAIT_S: Final = 0.2
 _FLUSH_INTERVAL_S: Final = 0.2
-_LAST_LOOK_S: Final = 0.05
+_LAST_READ_S: Final = 0.05
 
 
 class FrameSource(Protocol):
@@ -164,7 +164,7 @@ def record(source: FrameSource, recorder: Recorder, stop: _Stop) -> None:
             recorder.flush()
             flushed_at = time.monotonic()
     # Frames that were sent just before the signal may still be in the kernel's queue.
-    source.wait(_LAST_LOOK_S)
+    source.wait(_LAST_READ_S)
     while frames := source.receive():
         recorder.write(frames)
     recorder.statistics.lost_frames = source.lost_frames

@@ -151,7 +151,7 @@ PROFILE = Group(
         ),
         Lazy(
             "from-capture",
-            "Write a draft profile out of what another tool was seen to flash.",
+            "Write a draft profile from a capture of another tool's flash session.",
             lambda: _profiles().from_capture,
         ),
     ],

@@ -1,4 +1,4 @@
-"""``otabench profile check | show | dry-run | from-capture``: flash profiles, without a bus."""
+"""``otabench profile check | show | dry-run | from-capture``: check, show, dry-run and draft flash profiles. No bus is needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(name: _Profile) -> None:
 def show(name: _Profile) -> None:
     """Show the sequences of a flash profile as tables.
 
-    Each step with what is sent, what must be answered, and what else holds for it.
+    Columns: step, request, expected response, notes.
     """
     for act, found in _acts(_load(name)).items():
         print(f"\n{act}")
@@ -68,7 +68,7 @@ def dry_run_command(
 ) -> None:
     """Print every request that a flash profile would send, without a bus.
 
-    Equal transfers are drawn together. Keys are shown as zeros: no secret is at hand.
+    Of several TransferData requests in a row, only the first and the last are printed. Keys are zeros, because no secret is available.
     """
     found = _load(name)
     if isinstance(found, Profile):
@@ -77,6 +77,7 @@ def dry_run_command(
         )
     program = reading.read(file, address=_address(address))
     loaded = None if driver is None else reading.read(driver, address=_address(address))
+    # Placeholders for the settings that shipped profiles name, so that a dry run works without --setting.
     settings = {"tester_serial": "OTA001", "workshop_code": "WS0001", **_settings(setting or [])}
     try:
         sent = dry_run(found, material(program, driver=loaded, settings=settings), now=datetime.now(UTC))
@@ -99,7 +100,8 @@ def from_capture(
     response_id: Annotated[str, typer.Option(help="Identifier of the ECU's responses, e.g. 0x7E8.")],
     functional_id: Annotated[str, typer.Option(help="Identifier of functional requests.")] = "0x7DF",
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The program that was flashed: explains more.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The program that was flashed; with it, more of the capture is recognized."),
     ] = None,
     driver: Annotated[Path | None, typer.Option(metavar="FILE", help="The flash driver that was loaded first.")] = None,
     address: Annotated[str, typer.Option(help="Where a raw binary belongs.")] = "0",
@@ -107,10 +109,10 @@ def from_capture(
         Path | None, typer.Option(metavar="FILE", help="Where the draft is written; by default it is printed.")
     ] = None,
 ) -> None:
-    """Write a draft profile out of what another tool was seen to flash.
+    """Write a draft profile from a capture of another tool's flash session.
 
-    Sessions, levels, routines, option records, block lengths, loops and times are recognized. A comment stands at what could not be
-    explained.
+    Sessions, levels, routines, option records, block lengths, loops and times are recognized. Bytes that are not recognized stay constant,
+    with a comment.
     """
     addresses = Addresses(_identifier(request_id), _identifier(response_id), _identifier(functional_id))
     reassembly = Reassembly(addresses)
@@ -122,16 +124,20 @@ def from_capture(
     except NothingHeard as error:
         raise BenchError(f"{capture}: {error}") from error
     if reassembly.broken:
-        print(f"{capture}: {reassembly.broken} messages were left out: frames of them are missing", file=sys.stderr)
+        print(
+            f"{capture}: {reassembly.broken} incomplete messages were skipped: the capture lacks some of their frames",
+            file=sys.stderr,
+        )
     if out is None:
         print(draft.text, end="")
         return
     try:
+        # "x": a draft that was corrected by hand is never overwritten.
         with out.open("x", encoding="utf-8") as file:
             file.write(draft.text)
     except OSError as error:
         raise BenchError(f"{out}: {error.strerror}; name a new file with --out") from error
-    print(f"{out} written; {draft.open_points} steps have constants that nothing explained: look at the comments")
+    print(f"{out} written; {draft.open_points} steps contain bytes that were not recognized, marked by comments")
 
 
 def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]:
@@ -217,6 +223,7 @@ def _lines(sent: list[Sent]) -> list[str]:
     lines = []
     for is_transfer, run in groupby(sent, key=lambda each: each.payload[:1] == b"\x36"):
         group = list(run)
+        # Up to three lines, the abbreviation would not be shorter.
         if is_transfer and len(group) > 3:
             lines += [_line(group[0]), f"    … {len(group) - 2} more", _line(group[-1])]
         else:

@@ -1,6 +1,7 @@
-"""Shows a job while it goes on: bars on a terminal, lines elsewhere.
+"""Show the progress of a job: bars on a terminal, lines otherwise.
 
-It reads what the driver's page shows, and the job from the trace. A gateway that does not answer for a while stops neither.
+The progress comes from the driver's page, the job's state from the trace. If the page does not answer, the state is still shown, and the
+wait goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from otabench.bench.deadline import Deadline
 from otabench.bench.errors import EndpointError, WaitTimeout
 from otabench.bench.launcher.bench import Bench
 
-_LOOK_INTERVAL_S: Final = 0.25
+_POLL_INTERVAL_S: Final = 0.25
 _STEP: Final = 0.25
 """Lines are written at each quarter of a transfer."""
 
@@ -52,11 +53,16 @@ def _watch(bench: Bench, *, timeout_s: float, show: Callable[[JobView | None, di
         show(job, state)
         if job is not None and job.ended:
             return job
+        # After the job: one that has ended counts, even if a process died afterwards.
         bench.processes.check()
         if deadline.has_passed():
             stands = where_it_stands(job, state)
             raise WaitTimeout(f"after {timeout_s:.0f} s, the job {stands}; see {bench.folder.root}, or raise --timeout")
-        deadline.pause(_LOOK_INTERVAL_S)
+        deadline.pause(_POLL_INTERVAL_S)
+
+
+def _job_line(job: JobView) -> str:
+    return f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}"
 
 
 class _Lines:
@@ -70,7 +76,7 @@ class _Lines:
     def show(self, job: JobView | None, state: dict[str, Any]) -> None:
         if job is not None and job.state != self._state:
             self._state = job.state
-            self._print(f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}")
+            self._print(_job_line(job))
         for ecu in state.get("ecus", ()):
             done, total = int(ecu["bytes_done"]), int(ecu["bytes_total"])
             step = int(done / total / _STEP) if total else 0
@@ -86,7 +92,7 @@ class _Lines:
 
 
 class _Bars:
-    """One bar an ECU."""
+    """One bar for each ECU."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -96,9 +102,7 @@ class _Bars:
     def show(self, job: JobView | None, state: dict[str, Any]) -> None:
         if job is not None and job.state != self._state:
             self._state = job.state
-            self._progress.console.print(
-                f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}", highlight=False
-            )
+            self._progress.console.print(_job_line(job), highlight=False)
         for ecu in state.get("ecus", ()):
             task = self._tasks.get(ecu["ecu"])
             if task is None:

@@ -42,7 +42,7 @@ RELEASE_NOTES: Final = "Made by the bench: all control units get version {versio
 """Holds for every bench file. Notes on engines or cameras would be those of another vehicle."""
 _CONSENT_TIMEOUT_S: Final = 120.0
 _CLOUD_CATCHES_UP_S: Final = 5.0
-_LOOK_INTERVAL_S: Final = 0.5
+_POLL_INTERVAL_S: Final = 0.5
 
 
 @with_options
@@ -242,7 +242,7 @@ def _stay(bench: Bench, console: Console) -> None:
         if job is not None and (job.job_id, str(job.state)) != shown:
             shown = (job.job_id, str(job.state))
             _say(console, f"job {job.job_id}: {job.state}{f' ({job.reason})' if job.reason else ''}")
-        time.sleep(_LOOK_INTERVAL_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
 def _cloud_notes(bench: Bench, job: JobView | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read what a campaign sends: an MCUboot image, or a program file with its statement."""
+"""Read a file for a campaign: an MCUboot image, or a program file with the JSON file that `otabench firmware pack` wrote beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def load(path: Path, *, hardware_id: str) -> CampaignImage:
 
     Args:
         path: an MCUboot image; or a program file that `otabench firmware pack` has made.
-        hardware_id: of the ECU that it is for.
+        hardware_id: hardware id of the ECU that the campaign updates.
 
     Raises:
         FirmwareError: the file cannot be read, or is neither.
@@ -25,5 +25,7 @@ def load(path: Path, *, hardware_id: str) -> CampaignImage:
         _, data = images.read(path)
         return CampaignImage(hardware_id, data)
     if statement.hardware_id != hardware_id:
-        raise WrongUsage(f"{path}: it was packed for hardware {statement.hardware_id}, this ECU is {hardware_id}")
+        raise WrongUsage(
+            f"{path}: it was packed for hardware {statement.hardware_id}, but the ECU has {hardware_id}; pack it again with --ecu"
+        )
     return CampaignImage(hardware_id, path.read_bytes(), program=ProgramFacts(statement.version, statement.payload))

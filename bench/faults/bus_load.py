@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from can.broadcastmanager import RestartableCyclicTaskABC
 
 WINDOW_S: Final = 1.0
-_LOOK_INTERVAL_S: Final = 0.02
+_POLL_INTERVAL_S: Final = 0.02
 _CORRECTIONS_AT_ONCE: Final = 2
 _CORRECT_EVERY_S: Final = 5.0
 _CLOSE_ENOUGH_S: Final = 0.0001
@@ -189,9 +189,9 @@ class Traffic:
             with contextlib.closing(BatchCanSocket(channel)) as source:
                 first_us = time.time_ns() // 1000
                 last_us = first_us + round(WINDOW_S * 1e6)
-                ends = time.monotonic() + WINDOW_S + _LOOK_INTERVAL_S
+                ends = time.monotonic() + WINDOW_S + _POLL_INTERVAL_S
                 while time.monotonic() < ends:
-                    time.sleep(_LOOK_INTERVAL_S)
+                    time.sleep(_POLL_INTERVAL_S)
                     while frames := source.receive():
                         for frame in frames:
                             if frame.can_id & ERR_FLAG or not first_us <= frame.timestamp_us < last_us:
@@ -279,14 +279,14 @@ class LoadControl:
 
     def _keep_correct(self, changed: threading.Event) -> None:
         """Correct the cycles every few seconds, until the frames change or the bus is gone."""
-        looks = 0
+        corrections = 0
         try:
-            while not changed.wait(0.0 if looks < _CORRECTIONS_AT_ONCE else _CORRECT_EVERY_S):
+            while not changed.wait(0.0 if corrections < _CORRECTIONS_AT_ONCE else _CORRECT_EVERY_S):
                 measured = self._traffic.measure()
                 with self._lock:
                     if measured.late_s is not None and not changed.is_set():
                         self._traffic.correct(measured.late_s)
-                looks += 1
+                corrections += 1
         except BenchError as error:
             print(f"{error}; the load is no longer corrected", file=sys.stderr, flush=True)
 

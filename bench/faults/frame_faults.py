@@ -87,17 +87,17 @@ class FrameFault:
         # Not every value of JSON can be looked up.
         if not isinstance(name, str) or name not in FRAME_FAULT_KINDS:
             raise UnknownName("frame fault", str(name), FrameFaultKind)
-        every = _whole(given.pop("every", 1 if "first" not in given else 0), "every", least=0)
+        every = _whole(given.pop("every", 1 if "first" not in given else 0), "every", minimum=0)
         probability = given.pop("probability", None)
         fault = cls(
             kind=FrameFaultKind(name),
             every=every,
-            first=_whole(given.pop("first", max(every, 1)), "first", least=1),
-            count=_whole(given.pop("count"), "count", least=1) if "count" in given else None,
+            first=_whole(given.pop("first", max(every, 1)), "first", minimum=1),
+            count=_whole(given.pop("count"), "count", minimum=1) if "count" in given else None,
             direction=_direction(given.pop("direction", None)),
-            ids=tuple(_whole(one, "ids", least=0) for one in _listed(given.pop("ids", ()))),
-            ms=_real(given.pop("ms", DEFAULT_DELAY_MS), "ms", most=_MAX_DELAY_MS),
-            probability=None if probability is None else _real(probability, "probability", most=1.0),
+            ids=tuple(_whole(one, "ids", minimum=0) for one in _listed(given.pop("ids", ()))),
+            ms=_real(given.pop("ms", DEFAULT_DELAY_MS), "ms", maximum=_MAX_DELAY_MS),
+            probability=None if probability is None else _real(probability, "probability", maximum=1.0),
         )
         for unknown in given:
             raise UnknownName("parameter", unknown, _PARAMETERS, where=f"of {name}")
@@ -216,18 +216,18 @@ class FrameFaults:
         return Verdict(data, copies, delay_s)
 
 
-def _whole(value: object, name: str, *, least: int) -> int:
+def _whole(value: object, name: str, *, minimum: int) -> int:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = int(value, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise WrongUsage(f"{name} {value!r}: expected a whole number from {least} on")
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise WrongUsage(f"{name} {value!r}: expected a whole number from {minimum} on")
     return value
 
 
-def _real(value: object, name: str, *, most: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise WrongUsage(f"{name} {value!r}: expected a number from 0 to {most:g}")
+def _real(value: object, name: str, *, maximum: float) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= maximum:
+        raise WrongUsage(f"{name} {value!r}: expected a number from 0 to {maximum:g}")
     return float(value)
 
 

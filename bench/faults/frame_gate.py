@@ -41,7 +41,7 @@ _HEADER: Final = struct.Struct("=IBBBB")
 _BURST_FRAMES: Final = 64
 """Frames forwarded from one side before the other side gets its turn."""
 _QUEUE_FULL_WAIT_S: Final = 0.0005
-_LOOK_S: Final = 0.2
+_POLL_INTERVAL_S: Final = 0.2
 _ID_MASK: Final = 0x1FFF_FFFF
 
 
@@ -81,7 +81,7 @@ class FrameGate:
         self.lock = threading.Lock()
         self._routes = {near: (Direction.RX, far), far: (Direction.TX, near)}
         self._late: dict[Direction, deque[tuple[float, bytes]]] = {direction: deque() for direction in Direction}
-        # A plain flag is enough, because ``run`` looks at it at least every ``_LOOK_S``. A signal handler must not take a lock.
+        # A plain flag is enough, because ``run`` looks at it at least every ``_POLL_INTERVAL_S``. A signal handler must not take a lock.
         self._stopping = False
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ class FrameGate:
 
     def _patience_s(self) -> float:
         due = [queue[0][0] for queue in self._late.values() if queue]
-        return min(_LOOK_S, max(0.0, min(due) - time.monotonic())) if due else _LOOK_S
+        return min(_POLL_INTERVAL_S, max(0.0, min(due) - time.monotonic())) if due else _POLL_INTERVAL_S
 
     def _forward(self, source: socket.socket) -> None:
         direction, target = self._routes[source]

@@ -1,7 +1,7 @@
 """How an ECU is reached over UDS: its ``EcuEndpoint`` and its security access secret, from bench file and key folder.
 
-Both are needed before a bench is up (``otabench bench check`` asks a board) and by the processes of one that is
-(``launcher.specs``), so they depend on the topology and the key folder alone.
+``otabench bench check`` needs both before a bench runs, and ``launcher.specs`` to start one. So they depend on the topology and the key
+folder only.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
     if security.secret is not None:
         return security.secret
     path = security.secret_file or keys_dir / "ecu" / f"{ecu}.secret"
-    remedy = f"ecus.{ecu}.security.secret_file names it" if security.secret_file else "make the keys anew for this file"
+    remedy = (
+        f"correct ecus.{ecu}.security.secret_file"
+        if security.secret_file
+        else "make a new folder of keys by `otabench keys init DIR --bench FILE`, with this bench file"
+    )
     try:
         found = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BenchError(f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}") from error
+    # A simulated ECU computes HMAC-SHA-256 with 32 bytes; a board's algorithm has a length of its own.
     is_board = topology.ecus[ecu].kind == "board"
     if not re.fullmatch(r"([0-9a-fA-F]{2})+" if is_board else r"[0-9a-fA-F]{64}", found):
         expected = "hexadecimal digits in pairs" if is_board else "64 hexadecimal digits"
@@ -42,7 +47,7 @@ def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
     """Return an ECU as the gateway reaches it.
 
     Raises:
-        BenchError: its secret cannot be read.
+        BenchError: its secret or its former image cannot be read.
     """
     entry = topology.ecus[ecu]
     return EcuEndpoint(
@@ -63,11 +68,16 @@ def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
 
 
 def _former_image(topology: Topology, ecu: str) -> FormerImage | None:
-    """Return the image that the bench file names as the one that a board has."""
+    """Return the former image of a board that the bench file names, or None.
+
+    Raises:
+        BenchError: it cannot be read.
+    """
     given = topology.ecus[ecu].former_image
     if given is None:
         return None
-    from otabench.bench.firmware.programs import reading  # many benches have no such file
+    # Imported here: it costs 50 ms, mostly of the ELF reader, and most benches name no former image.
+    from otabench.bench.firmware.programs import reading
 
     where = f"ecus.{ecu}.former_image"
     try:
@@ -80,6 +90,7 @@ def _former_image(topology: Topology, ecu: str) -> FormerImage | None:
     return FormerImage(
         version=given.version,
         file=given.file,
+        # None: an MCUboot image, which contains its own version.
         file_format=None if is_container else found.value,
         start_address=given.address,
     )
@@ -89,6 +100,6 @@ def all_endpoints(topology: Topology, *, keys_dir: Path) -> tuple[EcuEndpoint, .
     """Return all ECUs as the gateway reaches them, in the bench file's order.
 
     Raises:
-        BenchError: a secret cannot be read.
+        BenchError: a secret or a former image cannot be read.
     """
     return tuple(endpoint(topology, ecu, keys_dir=keys_dir) for ecu in topology.ecus)

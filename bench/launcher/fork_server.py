@@ -8,14 +8,14 @@ processor. The fork server imports once; then it forks a child for each request,
 
 Rules:
 
-* A child is a process of its own in every respect that others can see: session and process group, working directory, environment,
+* A child looks like a process that was started separately: own session and process group, working directory, environment,
   standard streams (input empty, output to its log), signals, exit status.
 * Nothing outlives the bench. When the process that started the server ends, however it ends, the server reads the end of its socket,
   sends SIGTERM to its children and ends. When the server itself is killed, the kernel sends SIGTERM to its children.
 * The server imports, forks and reaps, nothing else. A fork copies one thread only: locks that other threads hold would stay
   locked in the child for ever. ``tests/bench/launcher/test_fork_server.py`` proves that the imports start no thread.
 
-The children are the modules' business; which modules there are is in ``launcher.specs``.
+This module does not know what the children do. ``launcher.specs`` lists their modules.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ PRELOADED: Final = (
 """What the bench's processes import. A module that is missing here is imported by the child: slower, not wrong."""
 
 _MAX_REQUEST_BYTES: Final = 1 << 18
+"""Arguments and environment of one request. A longer one cannot be sent, so its process is started by an exec (``Process.start``)."""
 _INT: Final = struct.Struct("=i")
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # linux/prctl.h
 _STATUS_UNKNOWN: Final = -signal.SIGKILL
@@ -122,6 +123,7 @@ class ForkedProcess:
     def _read_status(self, timeout_s: float | None) -> int | None:
         with self._lock:
             if self._status is None and select.select([self._status_fd], [], [], timeout_s)[0]:
+                # At the end of file there is no status: the server, which held the other end, was killed.
                 written = os.read(self._status_fd, _INT.size)
                 self._status = _INT.unpack(written)[0] if len(written) == _INT.size else _STATUS_UNKNOWN
                 os.close(self._status_fd)
@@ -151,11 +153,13 @@ class ForkServer:
 
     Args:
         preload: modules that it imports first, in this order.
-        is_fork: the server is a fork of this process, which imports the modules as well: for a command that needs most of them
-            itself, once instead of twice. A process that has a second thread already starts the server as a program of its own.
+        is_fork: fork the server from this process instead of starting a new interpreter. Use it in a command that needs most of these
+            modules itself: they are imported once instead of twice. A process with more than one thread starts a new interpreter all the
+            same, because a fork copies one thread only.
     """
 
     def __init__(self, preload: Sequence[str] = PRELOADED, *, is_fork: bool = False) -> None:
+        # SEQPACKET: each request or pid is one packet, and an empty read means that the other end was closed.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._interpreter = _interpreter_settings(os.environ)
         may_fork = is_fork and _import_without_threads(preload)
@@ -168,6 +172,7 @@ class ForkServer:
     def _fork(ours: socket.socket, theirs: socket.socket) -> _Fork:
         pid = os.fork()
         if pid == 0:
+            # What a new program would get: no Ctrl-C of the terminal, no way back to root's rights, default signals, empty input.
             ours.close()
             os.setsid()
             rights.give_up_root()
@@ -180,11 +185,13 @@ class ForkServer:
     @staticmethod
     def _execute(theirs: socket.socket, preload: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
+            # -P: without it, a module of the working directory would be imported in place of an installed one.
             [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *preload],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for the bench, which then stops the processes in order
-            env={**os.environ, "GRPC_VERBOSITY": "NONE"},  # read at import: its own lines name C++ files
+            # gRPC reads this at import. Without it, its C++ core writes log lines of its own to stderr.
+            env={**os.environ, "GRPC_VERBOSITY": "NONE"},
         )
 
     @property
@@ -193,9 +200,9 @@ class ForkServer:
         return self._process.pid
 
     def fits(self) -> bool:
-        """Return whether a child would have the interpreter that ``python -m`` would have now.
+        """Return whether a child would behave as a fresh ``python -m``: the server runs, and no variable PYTHON… has changed.
 
-        Variables such as PYTHONPATH are read when an interpreter starts: a child cannot follow a later change.
+        Variables such as PYTHONPATH are read when an interpreter starts, so a child cannot follow a later change.
         """
         return self._process.poll() is None and _interpreter_settings(os.environ) == self._interpreter
 
@@ -247,7 +254,7 @@ def shared(*, is_fork: bool = False) -> ForkServer:
     """Return this process's fork server, started at the first call and ended with the process.
 
     Args:
-        is_fork: how it is started at the first call, see ``ForkServer``.
+        is_fork: see ``ForkServer``. It has an effect at the first call only.
     """
     if not _shared:
         _shared.append(ForkServer(is_fork=is_fork))
@@ -266,7 +273,8 @@ def serve(connection: socket.socket, preload: Sequence[str]) -> NoReturn:
     """Import, then fork on request, until the other end closes the connection."""
     for name in preload:
         importlib.import_module(name)
-    gc.freeze()  # the collector would touch every object that was imported, and so copy its page into each child
+    # A garbage collection writes to the header of every object, and would so copy all shared pages into each child.
+    gc.freeze()
     server = os.getpid()
     status_fds: dict[int, int] = {}
     wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -284,6 +292,7 @@ def serve(connection: socket.socket, preload: Sequence[str]) -> NoReturn:
             log_fd, status_fd = fds
             pid = os.fork()
             if pid == 0:
+                # A child that kept a writer of another child's status would hide the end of file when the server is killed.
                 for inherited in (connection.fileno(), wake_reader, wake_writer, status_fd, *status_fds.values()):
                     os.close(inherited)
                 _become(json.loads(message), log_fd, server=server)
@@ -321,7 +330,8 @@ def _become(request: dict[str, Any], log_fd: int, *, server: int) -> NoReturn:
             print(status, file=sys.stderr)
     except BaseException:  # noqa: BLE001  # as the interpreter does: a traceback, and status 1
         traceback.print_exc()
-    with contextlib.suppress(Exception):  # what the interpreter does at its end, in its order
+    # As Py_FinalizeEx does, in its order: wait for the threads that are not daemons, then atexit.
+    with contextlib.suppress(Exception):
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -336,7 +346,8 @@ def _detach(request: dict[str, Any], log_fd: int, *, server: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != server:  # it ended before the kernel was asked to signal that
+    # The server ended before prctl was called, so no SIGTERM will come.
+    if os.getppid() != server:
         os._exit(1)
     prctl(_PR_SET_NAME, request["module"].removeprefix("otabench.")[:15].encode(), 0, 0, 0)
     os.dup2(log_fd, 1)

@@ -78,6 +78,6 @@ class KeyFolder:
                 found[name] = bytes.fromhex(path.read_text(encoding="ascii").strip())
             except (OSError, ValueError) as error:
                 raise BenchError(
-                    f"{path}: the public key of {name} cannot be read: {error}; make the keys anew"
+                    f"{path}: the public key of {name} cannot be read: {error}; restore it, or make a new folder of keys"
                 ) from error
         return found

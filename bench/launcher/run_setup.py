@@ -1,4 +1,4 @@
-"""What one run is made from: bench file, options, folder, keys and ports. ``launcher.prepare`` makes it, ``launcher.specs`` reads it."""
+"""The inputs of one run: bench file, options, folder, keys and ports. ``launcher.prepare`` makes them, ``launcher.specs`` reads them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from otabench.bench.topology.model import Topology
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of loopback that the processes listen on."""
+    """The loopback ports on which the processes listen."""
 
     grpc: int
     artifacts: int
     mqtt: int
     hmi: int
     control: dict[str, int]
+    """Control ports of ECUs, by name."""
     gates: dict[str, int] = field(default_factory=dict)
     """Control ports of frame gates, by bus."""
     loads: dict[str, int] = field(default_factory=dict)
@@ -30,7 +31,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class RunSecrets:
-    """What opens the driver's page and the control ports of one run."""
+    """The pairing code of the driver's page and the token of the control ports."""
 
     pairing_code: str = field(default_factory=pairing.new_code)
     control_token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -38,7 +39,7 @@ class RunSecrets:
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What one run is made from. It is complete before the first process starts, and never changes."""
+    """The inputs of one run. It is complete before the first process starts, and never changes."""
 
     topology: Topology
     options: BenchOptions
@@ -49,5 +50,5 @@ class RunSetup:
 
     @property
     def keys(self) -> KeyFolder:
-        """The key folder; its keys may still have to be made."""
+        """The key folder. It may still be empty."""
         return KeyFolder(self.keys_dir)

@@ -19,7 +19,7 @@ from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError, WaitTimeout
 
 _RECORDER_DELAY_S: Final = 0.6
-_LOOK_INTERVAL_S: Final = 0.03
+_POLL_INTERVAL_S: Final = 0.03
 _CLOCK_SLACK_US: Final = 2_000
 """Frames are stamped by the kernel, tests by this process."""
 
@@ -85,7 +85,7 @@ class CanLog:
             if deadline.has_passed():
                 what = f"with identifier 0x{wanted:X}" if isinstance(wanted, int) else "of that kind"
                 raise WaitTimeout(f"bus {name}: no frame {what} within {timeout_s:g} s ({len(seen)} others)")
-            deadline.pause(_LOOK_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)
 
     def write(self) -> list[Path]:
         """Write ``BUS.log`` (candump's format) and ``BUS.pcap`` of every bus into the test's folder."""
@@ -114,7 +114,7 @@ class CanLog:
             frames = list(self._so_far(bus))
             if deadline.has_passed() or (frames and frames[-1].timestamp_us > until_us):
                 return [frame for frame in frames if frame.timestamp_us <= until_us + _CLOCK_SLACK_US]
-            deadline.pause(_LOOK_INTERVAL_S)
+            deadline.pause(_POLL_INTERVAL_S)
 
     def _so_far(self, bus: str) -> Iterator[Frame]:
         """Whole lines that are in the capture now."""

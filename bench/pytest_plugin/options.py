@@ -21,7 +21,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "dest": "otabench_wait_s",
         "type": float,
         "default": 0.0,
-        "help": "how long to wait for a bench that another run uses (default: not at all)",
+        "help": "seconds to wait until another run releases the bench (default: 0)",
     },
     "--bench-ecu": {
         "metavar": "NAME",
@@ -33,7 +33,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
         "metavar": "DIR",
         "dest": "otabench_runs",
         "default": "",
-        "help": "where the run's folder is made: logs, captures, trace, evidence (default: runs below the root folder)",
+        "help": "where the run's folder is made: logs, captures, trace, evidence (default: `runs` in pytest's rootdir)",
     },
     "--bench-pace": {
         "action": "store_true",
@@ -52,10 +52,11 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "--require": {
         "metavar": "NAMES",
-        "help": "what may not be missing, by commas: a test that needs it fails instead of being skipped. "
+        "help": "comma-separated capabilities that must be present: a test that misses one fails instead of being skipped. "
         f"{', '.join(CAPABILITIES)}, hil, feature, feature:NAME, or all",
     },
 }
+# These two may also come from the environment, so that CI and a Makefile can set them without changing the command.
 _FROM_ENVIRONMENT: Final = {"--bench": "OTABENCH_BENCH", "--require": "OTABENCH_REQUIRE"}
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIRST_VERSION: Final = "1.0.0"
 """What simulated ECUs are delivered with."""
 BUILT_IN: Final = "built-in simulators"
-_SAID_AT_MOST: Final = 20
+_MAX_LISTED: Final = 20
 _TURN_INTERVAL_S: Final = 0.1
 _HOLDER_IS_NAMED_S: Final = 5.0
 """A lock's holder writes its name a moment after it took the lock."""
@@ -50,7 +50,7 @@ class BenchRun:
         ecu: the ECU that the fixture ``ecu`` gives; empty: by what the test asks for.
         allow_destructive: run tests that may damage a board's contents.
         keep_can_log: keep the CAN logs of tests that pass, too.
-        required: what may not be missing.
+        required: the capabilities that must be present.
         bench: once it is up.
         is_ending: the session is over. A test that is still under way was cut off (Ctrl-C, SIGTERM): the bench is brought down
             and not judged any more.
@@ -121,7 +121,7 @@ class BenchRun:
             self._reporter = Reporter(self.bench.running)
         except BenchError as error:
             self.stop()
-            steps = "\n".join(f"  {line}" for line in said[-_SAID_AT_MOST:])
+            steps = "\n".join(f"  {line}" for line in said[-_MAX_LISTED:])
             raise BenchError(
                 f"bench {self.bench_name} does not come up: {error}" + (f"\n{steps}" if steps else "")
             ) from error

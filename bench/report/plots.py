@@ -77,10 +77,10 @@ class TimeAxis:
         return "".join(parts)
 
 
-def nice_step(least: float) -> float:
-    """Return the smallest of 1, 2 or 5 times a power of ten that is not below ``least``."""
-    power = 10.0 ** math.floor(math.log10(max(least, 1e-6)))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least - 1e-12)
+def nice_step(minimum: float) -> float:
+    """Return the smallest of 1, 2 or 5 times a power of ten that is not below ``minimum``."""
+    power = 10.0 ** math.floor(math.log10(max(minimum, 1e-6)))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= minimum - 1e-12)
 
 
 def lanes_svg(lanes: Sequence[Lane], axis: TimeAxis) -> str:
@@ -115,8 +115,10 @@ def rate_svg(
         axis: the time axis.
     """
     bottom = _TOP + _PLOT
-    most = max([block.bytes_per_s for each in blocks.values() for block in each] + list(limits.values()), default=1.0)
-    scale = _Scale(most / KIB, bottom)
+    highest = max(
+        [block.bytes_per_s for each in blocks.values() for block in each] + list(limits.values()), default=1.0
+    )
+    scale = _Scale(highest / KIB, bottom)
     parts = [axis.draw(_TOP, bottom), scale.draw("KiB/s", axis)]
     for ecu, each in blocks.items():
         number, limit = numbers.get(ecu, 0), limits.get(ecu)
@@ -136,8 +138,8 @@ def rate_svg(
 def load_svg(load: LoadSeries, numbers: Mapping[str, int], axis: TimeAxis) -> str:
     """Return the bus's load, stacked by ECU, in percent of what the line carries; ``numbers``: see ``rate_svg``."""
     bottom = _TOP + _PLOT
-    most = max((sum(parts) for parts in zip(*load.shares.values(), strict=True)), default=0.0)
-    scale = _Scale(100.0 if most < _JITTER else most * 100, bottom)
+    highest = max((sum(parts) for parts in zip(*load.shares.values(), strict=True)), default=0.0)
+    scale = _Scale(100.0 if highest < _JITTER else highest * 100, bottom)
     parts = [axis.draw(_TOP, bottom), scale.draw("%", axis)]
     marks: list[str] = []
     base = [0.0] * len(next(iter(load.shares.values()), ()))
@@ -187,17 +189,17 @@ def phase_class(name: str) -> str:
 class _Scale:
     """A vertical axis from 0."""
 
-    def __init__(self, most: float, bottom: float) -> None:
-        self._step = nice_step(max(most, 1e-6) / 4)
-        self._most = math.ceil(max(most, 1e-6) / self._step - 1e-9) * self._step
+    def __init__(self, highest: float, bottom: float) -> None:
+        self._step = nice_step(max(highest, 1e-6) / 4)
+        self._highest = math.ceil(max(highest, 1e-6) / self._step - 1e-9) * self._step
         self._bottom = bottom
 
     def y(self, value: float) -> float:
-        return self._bottom - min(1.0, value / self._most) * _PLOT
+        return self._bottom - min(1.0, value / self._highest) * _PLOT
 
     def draw(self, unit: str, axis: TimeAxis) -> str:
         parts, value = [], 0.0
-        while value <= self._most + 1e-9:
+        while value <= self._highest + 1e-9:
             y = self.y(value)
             parts.append(f'<line class="grid" x1="{axis.left}" x2="{axis.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(_text(axis.left - 10, y + 4, f"{value:.{_decimals(self._step)}f} {unit}", "end", "tick"))

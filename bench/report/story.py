@@ -150,7 +150,7 @@ def story(
         or (event.job_id is None and event.component.startswith(_ECU_COMPONENT) and first <= event.mono_ns <= last)
     ]
     lines = [
-        (event.mono_ns, f"{event.component:<16} {_told(event)}")
+        (event.mono_ns, f"{event.component:<16} {_line_of(event)}")
         for event in chosen
         if exchanges or event.event not in _NOISE
     ]
@@ -162,9 +162,9 @@ def story(
     return [f"{(mono_ns - first) / 1e9:{digits + 6}.{digits}f} s  {words}" for mono_ns, words in lines]
 
 
-def _told(event: TraceEvent) -> str:
-    teller = _TELLERS.get(event.event)
-    text = teller(event.data) if teller else _plain(event.data)
+def _line_of(event: TraceEvent) -> str:
+    text_of = _TEXTS.get(event.event)
+    text = text_of(event.data) if text_of else _plain(event.data)
     about = f"{event.ecu}: " if event.ecu and not event.component.endswith(f".{event.ecu}") else ""
     return f"{event.event:<16} {about}{text}".rstrip()
 
@@ -200,7 +200,7 @@ def _exchange(data: Any) -> str:
     return f"{name} {request[:32]}{size} -> {response[:32]}{nrc} ({data.get('duration_ms', 0):.1f} ms)".lstrip()
 
 
-_TELLERS: Final[dict[str, Callable[[Any], str]]] = {
+_TEXTS: Final[dict[str, Callable[[Any], str]]] = {
     "job.state": _job_state,
     "ecu.phase": _phase,
     "flash.transfer": _transfer,

@@ -1,7 +1,7 @@
 """Trends over runs as SVG text: a line for each ECU, and a bar of states for each run. Pure.
 
 The runs stand side by side at equal distances, oldest first, whatever time lies between them: what matters is what changed from one
-run to the next. The looks of curves are those of ``report.strokes``, as in ``report.plots``.
+run to the next. The curves look as those of ``report.strokes``, as in ``report.plots``.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ def lines_svg(
         values: for each name as many values as there are runs.
         unit: of the values, for the scale and the tooltips.
         title: of the drawing, for those who do not see it.
-        kinds: all names, in the order of their looks.
+        kinds: all names, in the order of their colors.
         width: of the drawing.
     """
     top = max((value for line in values.values() for value in line if value is not None), default=0.0)
     parts = [_scale(top, unit, width)]
     for name, line in values.items():
         number_of_curve = kinds.index(name)
-        looks = strokes.classes(number_of_curve)
+        css_classes = strokes.classes(number_of_curve)
         points = [
             (_x(number, len(runs), width), _y(value, top)) if value is not None else None
             for number, value in enumerate(line)
         ]
-        parts += [f'<path class="line {looks}" d="{path}"/>' for path in _paths(points)]
+        parts += [f'<path class="line {css_classes}" d="{path}"/>' for path in _paths(points)]
         for run, point, value in zip(runs, points, line, strict=True):
             if point is not None and value is not None:
                 words = f"{run.name}: {name} {value:,.1f} {unit}"

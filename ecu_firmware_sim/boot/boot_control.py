@@ -1,7 +1,7 @@
 """Boot control: the bootloader's record, in two redundant copies.
 
-It holds the slots' states, the preferred slot, the boots left of a trial, the minimum security counter, and for each slot the versions of
-other ECUs that were promised when it was staged. It is one record, so that "the trial is confirmed, and older images are now
+It holds the slots' states, the preferred slot, the remaining boots of a trial, the minimum security counter, and for each slot the versions
+of other ECUs that the Director promised when it was staged. It is one record, so that "the trial is confirmed, and older images are now
 refused" and "the slot is STAGED, with these promises" are one commit each, which no power cut can divide.
 """
 
@@ -31,7 +31,7 @@ class BootControl:
 
     states: tuple[SlotState, SlotState]
     preferred: int
-    """The slot that is booted when no trial is due, provided that it is CONFIRMED."""
+    """The slot to boot when there is no trial. It should be CONFIRMED; ``bootloader`` has the other cases."""
     boots_left: int = 0
     minimum_security_counter: int = 0
     promised: tuple[Versions, Versions] = ((), ())
@@ -51,6 +51,7 @@ class BootControl:
             of_first, rest = dependencies.decode(rest)
             of_second, _ = dependencies.decode(rest)
             promised = (of_first, of_second)
+        # Only the lowest bit of the preferred slot, because it is used as an index.
         return cls((SlotState(first), SlotState(second)), preferred & 1, boots_left, counter, promised)
 
     def on(self, slot: int, event: SlotEvent) -> BootControl:
@@ -58,7 +59,7 @@ class BootControl:
         states = list(self.states)
         states[slot] = slots.after(states[slot], event)
         after = replace(self, states=(states[0], states[1]))
-        # Promises belong to an image: where there is none any more, they must not be found by the next one.
+        # Promises belong to an image. Delete them with it, so that the next image in the slot does not inherit them.
         return after.promise(slot, ()) if states[slot] in (SlotState.EMPTY, SlotState.INVALID) else after
 
     def promise(self, slot: int, versions: Versions) -> BootControl:
@@ -81,7 +82,7 @@ class BootControlStore:
 
     @property
     def current(self) -> BootControl:
-        """The record as it was loaded or committed last. Raises ValueError before the first of either."""
+        """The record as it was loaded or committed last. Raises ValueError if neither has happened yet."""
         if self._current is None:
             raise ValueError("boot control was not loaded")
         return self._current
@@ -92,17 +93,19 @@ class BootControlStore:
         try:
             self._current = None if payload is None else BootControl.decode(payload)
         except (ValueError, LookupError, struct.error):
+            # The CRC is right, so this is a record of another format. The bootloader then judges the slots by their contents.
             self._current = None
         return self._current
 
     def commit(self, new: BootControl) -> None:
         """Make ``new`` the record, unless it is already. Raises PowerLost."""
+        # Each store erases the sectors of both copies: that costs time, and wears the flash.
         if new != self._current:
             self._record.store(new.encode())
             self._current = new
 
     def apply(self, slot: int, event: SlotEvent, *, promised: Versions | None = None, **changes: int) -> BootControl:
-        """Commit the transition of ``slot`` by ``event``, together with the versions ``promised`` to it and ``changes`` of other fields.
+        """Apply ``event`` to ``slot`` and commit. The same commit has the versions ``promised`` to it and ``changes`` of other fields.
 
         Raises:
             SlotTransitionError: the table has no such transition; nothing was changed.
@@ -123,6 +126,6 @@ class BootControlStore:
         self.commit(replace(self.current, preferred=slot))
 
     def forfeit_trial(self) -> None:
-        """Take the boots that a trial has left. Raises PowerLost."""
-        # The slot stays on TRIAL: the bootloader ends the trial at the next boot, in one place for all reasons.
+        """Set the remaining boots of the trial to 0. Raises PowerLost."""
+        # Leave the slot on TRIAL: only the bootloader ends a trial, at the next boot, whatever the reason.
         self.commit(replace(self.current, boots_left=0))

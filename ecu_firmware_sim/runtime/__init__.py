@@ -1,1 +1,1 @@
-"""An ECU in the course of time: power, boots, trials, requests, pending operations, and what faults do to them."""
+"""The running ECU: everything that depends on time (power, boots, trials, requests, pending operations), and the faults that act on it."""

@@ -1,8 +1,7 @@
-"""An ECU without loop, transport and time: flash in memory, bootloader, UDS server, and a tester's whole update over it.
+"""An ECU without event loop, transport and clock, and a tester that updates it.
 
-It is for sweeps, which boot thousands of ECUs. Its parts are those of a complete ECU: ``Startup`` boots, the UDS server responds, and the
-flash that they write is swept. Work that a complete ECU announces by 78 is done at once, and time stands still, so that no session ends
-while a sweep is occupied with another memory.
+It is for sweeps, which boot thousands of ECUs. It runs the code of a complete ECU: ``Startup``, bootloader, UDS server, and a flash in
+memory. A pending operation (78) runs immediately. Time stands still, so that a session does not expire while a sweep works on another ECU.
 
 The tester's next step depends on what the ECU reports, so that ``update`` continues from any state in which a power cut left it.
 """
@@ -29,8 +28,9 @@ from otabench.proto.trace import TraceWriter
 
 # A whole number of pages: blocks of another size would only change which of them share a flash operation.
 BLOCK_BYTES: Final = 1024
-# Any time later than a security delay; it never changes.
+# The time at which everything happens. It must exceed the delay of security access after a power-on.
 NOW_S: Final = 1000.0
+_ERASE_MEMORY, _CHECK_MEMORY = b"\x31\x01\xff\x00", b"\x31\x01\x02\x02"
 _ACTIVATE, _CONFIRM, _REVERT = b"\x31\x01\x02\x10", b"\x31\x01\x02\x11", b"\x31\x01\x02\x12"
 
 
@@ -65,7 +65,7 @@ class Update:
 
     Attributes:
         config: the ECU's configuration; no file or bus in it is opened.
-        given: what is pinned in the ECU.
+        given: the keys and the policy that the factory pins in the ECU.
         layout: the layout of its flash.
         old, new: the images.
         transfers: for each available kind, the bytes that are transferred to make ``new`` of ``old``.
@@ -102,11 +102,12 @@ class Update:
 
 
 class BareEcu:
-    """One ECU over a copy of ``memory``. ``boot`` boots it; nothing else may be called before. ``noise_seed``: see ``NorFlash``."""
+    """An ECU on a copy of ``memory``. Call ``boot`` first. ``noise_seed``: see ``NorFlash``."""
 
     def __init__(self, update: Update, memory: bytes, *, noise_seed: int = 0) -> None:
         self.facts = update
         self.flash = NorFlash(bytearray(memory), noise_seed=noise_seed)
+        # boot() sets these two: each reset makes them anew.
         self._startup: Startup
         self._server: UdsServer
         self._running: int | None = None
@@ -140,6 +141,7 @@ class BareEcu:
 
     def trouble_codes(self) -> list[int]:
         """Return the codes that are stored (confirmedDTC). Raises UpdateRefused, PowerLost."""
+        # Each entry has 3 bytes of DTC and 1 byte of status (ISO 14229-1, 19 02).
         entries = self.ask(b"\x19\x02\x08")[3:]
         return [int.from_bytes(entries[start : start + 3], "big") for start in range(0, len(entries), 4)]
 
@@ -165,13 +167,13 @@ class BareEcu:
     # The update, as a tester does it.
 
     def update(self, kind: Kind) -> None:
-        """Perform an update, from the state in which the ECU is up to the confirmed new version.
+        """Complete the update, whatever state the ECU is in. At the end it runs the new version, CONFIRMED.
 
         Raises:
             UpdateRefused: the ECU refuses a step, or does not run the new version CONFIRMED at the end.
-            PowerLost: power went.
+            PowerLost: power was lost.
         """
-        # Two independent steps, as after a cut either may have been done: the new version may run, and not be confirmed.
+        # Check the two steps separately: after a power cut the new version may run without being confirmed.
         if self.running_version != self.facts.new_version:
             self.stage(kind)
             self.activate()
@@ -188,11 +190,11 @@ class BareEcu:
         self._download(METADATA_WINDOW, facts.targets)
         # Only the sectors that the image needs: erasing the whole slot would add cut points that are all alike.
         sectors = -(-len(facts.new) // SECTOR_BYTES) * SECTOR_BYTES
-        self.ask(b"\x31\x01\xff\x00\x44" + _window(SLOT_WINDOW, sectors))
+        self.ask(_ERASE_MEMORY + b"\x44" + _window(SLOT_WINDOW, sectors))
         self._download(SLOT_WINDOW, facts.transfers[kind], size=len(facts.new), data_format=DATA_FORMATS[kind])
-        status = self.ask(b"\x31\x01\x02\x02")[4]
+        status = self.ask(_CHECK_MEMORY)[4]
         if status:
-            raise UpdateRefused(f"check memory says status {status:02X}")
+            raise UpdateRefused(f"check memory returned status {status:02X}")
 
     def unlock(self) -> None:
         """Enter the programming session and unlock the ECU. Raises as ``update``."""
@@ -210,16 +212,17 @@ class BareEcu:
 
     def confirm(self) -> None:
         """Confirm the running trial. Raises as ``update``."""
+        # The reset before the trial has ended session and security access.
         self.unlock()
         self.ask(_CONFIRM)
 
     def revert(self) -> None:
-        """Leave the trial, running or only activated. Raises as ``update``."""
+        """End a trial, whether it runs already or is only activated. Raises as ``update``."""
         self.unlock()
         self.ask(_REVERT)
 
     def end_trial(self) -> None:
-        """Take the boots that the running trial has left, as the watchdog does. Raises PowerLost."""
+        """Set the remaining boots of the running trial to 0, as the watchdog does. Raises PowerLost."""
         self.firmware.end_trial()
 
     def _download(self, address: int, data: bytes, *, size: int | None = None, data_format: int = 0) -> None:

@@ -13,7 +13,7 @@ from otabench.bench.topology import addresses
 
 
 def frame_gate(setup: RunSetup, bus: str) -> ProcessSpec:
-    """Return the frame gate of a bus."""
+    """Return the process of the frame gate of a bus."""
     channel, port = str(setup.topology.buses[bus].channel), setup.ports.gates[bus]
     process = gate_process(bus)
     return ProcessSpec(
@@ -26,8 +26,9 @@ def frame_gate(setup: RunSetup, bus: str) -> ProcessSpec:
 
 
 def bus_load(setup: RunSetup, bus: str) -> ProcessSpec:
-    """Return the load of a bus. It does not use the identifiers of the ECUs on that bus."""
+    """Return the process that puts load on a bus. It avoids the identifiers of the bus's ECUs."""
     entry, port, process = setup.topology.buses[bus], setup.ports.loads[bus], load_process(bus)
+    # Without a data bit rate the load sends no frames with bit rate switch, so None must stay None here.
     config = {"can": entry.can_arguments(), "bitrate": entry.bitrate, "data_bitrate": entry.data_bitrate}
     avoid = sorted(setup.topology.identifiers_on(bus))
     argv = ["--bus", json.dumps(config), "--name", bus, *_control(setup, port), "--avoid", *map(str, avoid)]
@@ -41,17 +42,18 @@ def bus_load(setup: RunSetup, bus: str) -> ProcessSpec:
 
 
 def _control(setup: RunSetup, port: int) -> tuple[str, ...]:
-    """Return the arguments of a control port."""
+    """Write the file with the control token, and return the arguments of a control port."""
     return "--control-port", str(port), "--control-token-file", str(write_control_token(setup))
 
 
 def capture(setup: RunSetup, bus: str) -> ProcessSpec:
-    """Return the capture of a bus."""
+    """Return the process that captures a bus."""
     entry = setup.topology.buses[bus]
     process = capture_process(bus)
     config = {
         "can": entry.can_arguments(),
         "bitrate": entry.bitrate,
+        # The recorder only computes times of frames with it.
         "data_bitrate": entry.data_bitrate or entry.bitrate,
         "extended_ids": addresses.extended_ids(setup.topology, bus),
     }
@@ -60,6 +62,7 @@ def capture(setup: RunSetup, bus: str) -> ProcessSpec:
         name=process,
         argv=[*PYTHON, "otabench.bench.captures.recorder", "--bus", json.dumps(config), "--out", str(out)],
         log=setup.folder.log(process),
+        # The recorder makes the pcap once the bus is open. Not with_suffix: it would cut a bus name that contains a dot.
         ready=out.with_name(out.name + ".pcap").exists,
         awaited=f"it has not opened {entry.channel}: there is no {out.name}.pcap",
     )
