@@ -1,8 +1,8 @@
-"""The rights of a bench that was started as root by `sudo`: those of the user who did it, and root's for setting up CAN alone.
+"""Drop root's rights in a bench that was started by `sudo`, and take them back only for setting up CAN.
 
-Nothing else needs root. So `bench run` and `up` call ``drop_to_invoking_user`` first. From then on the command works as that user: what it
-writes is the user's, and the processes that it starts cannot become root again, because ``exec`` takes the effective user for the saved
-one. The command itself keeps root as its saved user, and ``elevated`` takes it for a command of `ip`, `tc` or `modprobe`.
+Nothing else needs root. So `bench run` and `up` call ``drop_to_invoking_user`` first. From then on the command works as the user who called
+`sudo`: its files belong to that user, and the processes that it starts cannot become root again, because ``exec`` copies the effective
+user to the saved one. The command itself keeps root as its saved user. ``elevated`` uses it for a command of `ip`, `tc` or `modprobe`.
 
 Root that was not reached by `sudo` (a container, a login as root) has no other user to become. In a guest kernel root stands for the user
 who started the guest, so nothing is dropped there.
@@ -21,7 +21,7 @@ from otabench.bench.errors import BenchError
 
 _GUEST: Final = "OTABENCH_GUEST"
 _NO_ID: Final = 0xFFFF_FFFF
-"""For Linux "no user"."""
+"""(uid_t) -1: for setresuid it means "leave unchanged", so it must not be taken for a user."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def invoking_user(environ: Mapping[str, str], *, is_root: bool) -> InvokingUser 
 
 
 def drop_to_invoking_user() -> InvokingUser | None:
-    """Take the rights of the user who called `sudo`, if somebody did. Return that user.
+    """Take the rights of the user who called `sudo`, and return that user. Return None if nobody did.
 
     Raises:
         BenchError: SUDO_UID or SUDO_GID is not a number.
@@ -67,6 +67,7 @@ def drop_to_invoking_user() -> InvokingUser | None:
         # The groups too: root's would still open what belongs to them.
         os.initgroups(entry.pw_name, user.gid)
         os.environ["HOME"] = entry.pw_dir
+    # Groups before users: without root's user id they could not be changed any more.
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, 0)
     return user

@@ -57,7 +57,7 @@ class BoardFacts:
         for event in self._tail.new_events():
             if event.event == "ecu.identity" and event.component == "gateway" and event.ecu in self._boards:
                 self._states[event.ecu] = _state(event.ecu, event.data)
-                # The time of the event, not of this look: the gateway may have read the board long before.
+                # The time of the event, not of this call: the gateway may have read the board long before.
                 self._read_ns[event.ecu] = event.mono_ns
         return {ecu: state for ecu, state in self._states.items() if self._read_ns[ecu] >= since_ns}
 
@@ -95,7 +95,7 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
 
     Args:
         endpoint: as the gateway will reach it.
-        within_s: a board that was switched on a moment ago boots meanwhile.
+        within_s: how long to wait for a board that was switched on a moment ago and still boots.
 
     Returns:
         The data of an ``ecu.identity`` event.
@@ -115,7 +115,7 @@ def ask(endpoint: EcuEndpoint, *, within_s: float) -> dict[str, Any]:
             found = probe(endpoint)
             break
         except FlashError as error:
-            # A negative response stays one, however long one waits; silence may be a board that boots.
+            # Silence may be a board that boots, so ask again. A negative response would stay the same.
             if deadline.has_passed() or not error.retryable:
                 raise _unusable(endpoint, error) from error
         deadline.pause(_PROBE_INTERVAL_S)

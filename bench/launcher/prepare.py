@@ -1,4 +1,4 @@
-"""What is done before a bench is constructed: check that it can come up here, make the run's folder, choose keys and ports.
+"""The steps before a bench is constructed: check that it can come up here, make the run's folder, choose keys and ports.
 
 Nothing is started here. ``check`` writes nothing either, so that a bench that cannot come up leaves no folder behind; it makes virtual
 interfaces that the bench file names and this kernel does not have yet.
@@ -74,6 +74,7 @@ def set_up(topology: Topology, options: BenchOptions) -> RunSetup:
     grpc, artifacts, mqtt, hmi, *free = ports.free_ports(4 + len(topology.ecus) + len(gated) + len(shared))
     controlled = topology.with_control_port()
     control = {name: topology.ecus[name].control_port or port for name, port in zip(controlled, free, strict=False)}
+    # One port was taken for each ECU, although a board may not need one.
     of_buses = free[len(topology.ecus) :]
     return RunSetup(
         topology=topology,

@@ -73,7 +73,7 @@ class Check:
 
 
 IDENTIFIERS: Final = frozenset({0xF186, 0xF189, 0xF18C, 0xF15B, 0xF190})
-"""What most bootloaders read."""
+"""The identifiers that most bootloaders read."""
 BANK_IDENTIFIER: Final = 0xFD00
 """Of an ECU with two banks: the bank that runs, as a letter."""
 BANKS_IDENTIFIER: Final = 0xFD01
@@ -102,7 +102,7 @@ class Personality:
         blocks: address and size of each block, by its number.
         data_formats: the accepted dataFormatIdentifiers; AA is zlib.
         max_block: maxNumberOfBlockLength in the answer to 34; 0: the answer is 74 10 00.
-        stray_bytes: meaningless bytes behind 76.
+        stray_bytes: bytes without a meaning behind 76, as some bootloaders send them.
         exit_crc: the CRC of the block that 77 carries; None: it carries none.
         check: the check routine; None: there is none.
         activate: the routine that lets the other one of two banks run from the next boot on. None: there is one bank.

@@ -72,7 +72,8 @@ def _timing(setup: RunSetup, name: str) -> EcuTiming:
     timing = EcuTiming.model_validate({**entry.timing.model_dump(), **setup.options.ecu_timing})
     soak_s = setup.options.gateway_timing.get("soak_s")
     if soak_s is None:
-        from otabench.bench.uds import flash_profiles  # here, because it imports the whole flashing client
+        # Imported here, because it imports the whole flashing client.
+        from otabench.bench.uds import flash_profiles
 
         try:
             soak_s = flash_profiles.load(entry.profile).soak.time_s
