@@ -319,7 +319,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver", "needs_approval")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -363,6 +363,7 @@ class CreateCampaignRequest(_message.Message):
     REFUSED_VEHICLES_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_APPROVAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
     vins: _containers.RepeatedScalarFieldContainer[str]
@@ -377,7 +378,8 @@ class CreateCampaignRequest(_message.Message):
     refused_vehicles: RefusedVehicles
     conditions_limit_s: float
     driver: DriverRules
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ...) -> None: ...
+    needs_approval: bool
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ..., needs_approval: _Optional[bool] = ...) -> None: ...
 
 class DriverTexts(_message.Message):
     __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions", "obligation", "contact")
@@ -436,7 +438,7 @@ class Job(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., dropped_reports: _Optional[int] = ..., dropped_reason: _Optional[str] = ..., two_reporters: _Optional[bool] = ..., campaign_id: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class Campaign(_message.Message):
-    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts")
+    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts", "created_by", "needs_approval", "approved_by", "approved_at")
     class Excluded(_message.Message):
         __slots__ = ("vin", "reason")
         VIN_FIELD_NUMBER: _ClassVar[int]
@@ -451,6 +453,10 @@ class Campaign(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_BY_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_AT_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     name: str
     release_notes: str
@@ -458,7 +464,17 @@ class Campaign(_message.Message):
     created_at: float
     excluded: _containers.RepeatedCompositeFieldContainer[Campaign.Excluded]
     counts: _containers.RepeatedCompositeFieldContainer[JobCount]
-    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ..., excluded: _Optional[_Iterable[_Union[Campaign.Excluded, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[JobCount, _Mapping]]] = ...) -> None: ...
+    created_by: str
+    needs_approval: bool
+    approved_by: str
+    approved_at: float
+    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ..., excluded: _Optional[_Iterable[_Union[Campaign.Excluded, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[JobCount, _Mapping]]] = ..., created_by: _Optional[str] = ..., needs_approval: _Optional[bool] = ..., approved_by: _Optional[str] = ..., approved_at: _Optional[float] = ...) -> None: ...
+
+class ApproveCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
 
 class JobCount(_message.Message):
     __slots__ = ("state", "jobs")

@@ -274,6 +274,11 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.Job.FromString,
                 _registered_method=True)
+        self.ApproveCampaign = channel.unary_unary(
+                '/ota.v1.Operator/ApproveCampaign',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.ApproveCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+                _registered_method=True)
         self.CancelCampaign = channel.unary_unary(
                 '/ota.v1.Operator/CancelCampaign',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
@@ -338,6 +343,14 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApproveCampaign(self, request, context):
+        """Approves a campaign that needs it (needs_approval). An approver's certificate is needed, of another person than the one who created it.
+        Repeating a call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelCampaign(self, request, context):
         """Ends the jobs that were never offered to their vehicle, and has the other vehicles asked to end theirs.
         """
@@ -389,6 +402,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.AbandonJob,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.Job.SerializeToString,
+            ),
+            'ApproveCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveCampaign,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.ApproveCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'CancelCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCampaign,
@@ -590,6 +608,33 @@ class Operator:
             '/ota.v1.Operator/AbandonJob',
             otabench_dot_proto_dot_ota__pb2.AbandonJobRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/ApproveCampaign',
+            otabench_dot_proto_dot_ota__pb2.ApproveCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,
             insecure,

@@ -163,6 +163,8 @@ class CloudConfig(ProcessConfig):
     embedded_broker: bool = False
     """Whether the event plane runs the broker amqtt itself. False: mosquitto runs as a process of its own."""
     poll_interval_s: float = 10.0
+    require_approval: bool = False
+    """Whether every campaign needs the approval of a second person, also one that does not ask for it."""
     wake_ups_per_s: float = Field(default=200.0, gt=0)
     """How many messages a control plane sends to the broker in a second at most."""
     job_timeouts_s: dict[OpenState, Annotated[float, Field(gt=0)]] = {}

@@ -94,6 +94,7 @@ CAMPAIGN = Group(
         ),
         Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _campaigns().schedule),
         Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
+        Lazy("release", "Approve a campaign that needs a second person.", lambda: _campaigns().release),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),
         Lazy("abandon", "End the job of a vehicle that does not come back.", lambda: _jobs().abandon),

@@ -87,6 +87,9 @@ def create(
     max_reminders: MaxReminders = None,
     ask_before_download: AskBeforeDownload = False,
     install_by: InstallBy = None,
+    needs_approval: Annotated[
+        bool, typer.Option("--needs-approval", help="Offer it only after a second person's `campaign release`.")
+    ] = False,
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
@@ -113,6 +116,7 @@ def create(
             conditions=conditions,
             texts=driver_texts,
             driver=driver,
+            needs_approval=needs_approval,
         )
         for each in wanted:
             if each.program is None:
@@ -186,6 +190,16 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
     for campaign in campaigns:
         for job in campaign.jobs:
             print(f"{campaign.campaign_id}  {printable(campaign.name)}  {_job_line(job)}")
+
+
+def release(campaign: Campaign = None, run: RunDir = LATEST) -> None:
+    """Approve a campaign that needs a second person, with the bench's approver's certificate.
+
+    No vehicle is offered it before (`campaign create --needs-approval`). Whoever created a campaign cannot approve it.
+    """
+    with running.find(run).approver() as approver:
+        found = approver.approve_campaign(campaign or _newest(approver))
+    print(f"{found.campaign_id}: approved by {printable(found.approved_by)}, created by {printable(found.created_by)}")
 
 
 def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:

@@ -184,6 +184,7 @@ class OperatorClient:
         conditions: Sequence[str] = (),
         conditions_limit_s: float = 0.0,
         texts: Mapping[str, DriverTexts] | None = None,
+        needs_approval: bool = False,
         driver: DriverRules | None = None,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
@@ -201,6 +202,7 @@ class OperatorClient:
             approval_timeout_s=approval_timeout_s,
             conditions=conditions,
             conditions_limit_s=conditions_limit_s,
+            needs_approval=needs_approval,
             texts=[
                 ota_pb2.DriverTexts(language=language, **each.model_dump()) for language, each in (texts or {}).items()
             ],
@@ -225,6 +227,18 @@ class OperatorClient:
         with self._explained("GetCampaign"):
             campaign: ota_pb2.Campaign = self._operator.GetCampaign(
                 ota_pb2.GetCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
+    def approve_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
+        """Approve a campaign that waits for a second person, with an approver's certificate. Return the campaign.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("ApproveCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.ApproveCampaign(
+                ota_pb2.ApproveCampaignRequest(campaign_id=campaign_id), timeout=CAMPAIGN_TIMEOUT_S
             )
         return campaign
 

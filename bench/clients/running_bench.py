@@ -56,6 +56,18 @@ class RunningBench:
         cloud = self.content["cloud"]
         return OperatorClient(str(cloud["grpc"]), TlsConfig.model_validate(cloud["operator_tls"]))
 
+    def approver(self) -> OperatorClient:
+        """Return a connection to the cloud with an approver's certificate. The caller closes it.
+
+        Raises:
+            EndpointError: the key folder has none: it was made before there were any.
+        """
+        from otabench.bench.clients.operator import OperatorClient
+
+        folder = Path(self.content["keys"]) / "tls"
+        tls = TlsConfig(ca=folder / "ca.pem", certificate=folder / "approver.pem", key=folder / "approver.key")
+        return OperatorClient(str(self.content["cloud"]["grpc"]), tls)
+
     def ecu(self, name: str) -> ControlPort:
         """Return a simulated ECU's control port.
 

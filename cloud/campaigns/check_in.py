@@ -132,6 +132,8 @@ def _judge_offered_job(
 ) -> CheckInOutcome | None:
     if job.cancel_asked:
         return None
+    if job.held:
+        return _outcome(NO_UPDATE, job)
     refusal = judge_check_in(snapshot.vehicle, offers, job_id=job.job_id)
     if refusal is not None:
         return _outcome(REFUSED, job) if job.reason == str(refusal) else None
@@ -164,6 +166,8 @@ def _judge_new_job(session: Session, job: JobRow, *, is_signed_now: IsSignedNow,
     if job.cancel_asked:
         transition = jobs.move(session, job, JobState.CANCELED, reason=job.cancel_reason, now=now)
         return _outcome(NO_UPDATE, job, transition=transition)
+    if job.held:
+        return _outcome(NO_UPDATE, job)
     vehicle = inventory.load_vehicle(session, job.vin)
     assert vehicle is not None  # the foreign key guarantees the vehicle of a job
     refusal = judge_check_in(vehicle, ecu_images.load_offers(session, job.campaign_id), job_id=job.job_id)

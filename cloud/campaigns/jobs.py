@@ -197,6 +197,10 @@ def campaign_message(session: Session, campaign_id: str, *, with_jobs: bool = Tr
         created_at=row.created_at,
         excluded=[ota_pb2.Campaign.Excluded(vin=vin, reason=reason) for vin, reason in json.loads(row.excluded)],
         counts=count_messages(count_states(session, campaign_id)),
+        created_by=row.created_by,
+        needs_approval=row.needs_approval,
+        approved_by=row.approved_by,
+        approved_at=row.approved_at,
     )
     if with_jobs:
         message.jobs.extend(job_messages(session, campaign_id))

@@ -16,6 +16,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import campaign_requests, jobs, outbox, snapshots
+from otabench.cloud.campaigns.approval import WAITS
 from otabench.cloud.campaigns.ecu_images import CampaignImages
 from otabench.cloud.campaigns.request import CheckedCampaign
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
@@ -42,6 +43,7 @@ class NewCampaign:
         job_ids: the id of each one's job, by VIN.
         messages: the message about each one's new job, by VIN.
         created_at: the time.
+        created_by: the subject of the operator's certificate.
     """
 
     campaign_id: str
@@ -52,10 +54,17 @@ class NewCampaign:
     job_ids: Mapping[str, str]
     messages: Mapping[str, dict[str, Any]]
     created_at: float
+    created_by: str
 
 
 def plan_campaign(
-    request: ota_pb2.CreateCampaignRequest, checked: CheckedCampaign, chosen: Chosen, *, exclude: bool, now: float
+    request: ota_pb2.CreateCampaignRequest,
+    checked: CheckedCampaign,
+    chosen: Chosen,
+    *,
+    exclude: bool,
+    created_by: str,
+    now: float,
 ) -> NewCampaign:
     """Make what does not need the database."""
     # Ids are random instead of counted. A gateway stores the ids of its jobs, and a cloud with a new database must not repeat them.
@@ -72,6 +81,7 @@ def plan_campaign(
             for vin, job_id in job_ids.items()
         },
         created_at=now,
+        created_by=created_by,
     )
 
 
@@ -121,6 +131,8 @@ def _insert_campaign(session: Session, new: NewCampaign, excluded: Sequence[Excl
             request_id=request.request_id or None,
             request_sha256=campaign_requests.digest(request),
             excluded=json.dumps([[each.vin, each.reason] for each in excluded]),
+            created_by=new.created_by,
+            needs_approval=request.needs_approval,
         )
     )
     session.flush()  # the rows below refer to this one
@@ -157,9 +169,10 @@ def _job_row(new: NewCampaign, vin: str, position: int) -> dict[str, Any]:
         "vin": vin,
         "position": position,
         "state": JobState.CREATED,
-        "reason": "",
+        "reason": WAITS if new.request.needs_approval else "",
         "taken_seq": 0,
         "offered": False,
+        "held": new.request.needs_approval,
         "cancel_asked": False,
         "cancel_reason": "",
         "details": b"",
@@ -175,8 +188,17 @@ def _message(new: NewCampaign, rows: Sequence[Mapping[str, Any]], excluded: Sequ
         release_notes=new.request.release_notes,
         created_at=new.created_at,
         jobs=[
-            ota_pb2.Job(job_id=row["job_id"], vin=row["vin"], state=created, updated_at=new.created_at) for row in rows
+            ota_pb2.Job(
+                job_id=row["job_id"],
+                vin=row["vin"],
+                state=created,
+                reason=row["reason"],
+                updated_at=new.created_at,
+            )
+            for row in rows
         ],
         excluded=[ota_pb2.Campaign.Excluded(vin=each.vin, reason=each.reason) for each in excluded],
         counts=[ota_pb2.JobCount(state=created, jobs=len(rows))],
+        created_by=new.created_by,
+        needs_approval=new.request.needs_approval,
     )

@@ -28,7 +28,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otabench.cloud.campaigns import campaign_requests, jobs, outbox, snapshots
+from otabench.cloud.campaigns import approval, campaign_requests, jobs, outbox, snapshots
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.background import BackgroundTasks
@@ -79,8 +79,12 @@ class Orchestrator:
         self._messages_per_s = messages_per_s
         self._finishing = BackgroundTasks()
 
-    async def create_campaign(self, request: ota_pb2.CreateCampaignRequest) -> ota_pb2.Campaign:
+    async def create_campaign(
+        self, request: ota_pb2.CreateCampaignRequest, *, created_by: str = ""
+    ) -> ota_pb2.Campaign:
         """Create a campaign. If it is large, return it before its manifests are made.
+
+        ``created_by`` is the subject of the operator's certificate.
 
         A call with the ``request_id`` of an earlier one returns that one's campaign. Without an id, a repeated call creates a second one.
 
@@ -102,7 +106,7 @@ class Orchestrator:
         # 3. images, then campaign and jobs
         await self._artifacts.store_images(checked.images)
         new = await self._artifacts.run(
-            lambda: plan_campaign(request, checked, found, exclude=exclude, now=time.time())
+            lambda: plan_campaign(request, checked, found, exclude=exclude, created_by=created_by, now=time.time())
         )
         campaign = await self._database.run(lambda session: insert_campaign(session, new))
         # The other campaign: a concurrent call with the same ``request_id`` was faster, and does the rest.
@@ -112,6 +116,22 @@ class Orchestrator:
                 # The shield keeps the task alive if the operator hangs up.
                 await asyncio.shield(finishing)
         return campaign
+
+    async def approve_campaign(self, campaign_id: str, *, who: str, person: str) -> ota_pb2.Campaign:
+        """Approve a campaign (``approval.approve``), make its manifests, and wake its vehicles.
+
+        Raises:
+            UnknownThing: the campaign does not exist.
+            NotAllowed: it does not need approval, or the same person created it.
+            NotReady: database or store does not answer.
+        """
+        released = await self._database.run(
+            lambda session: approval.approve(session, campaign_id, who=who, person=person, now=time.time())
+        )
+        finishing = self._finishing.start(self._prepare_and_wake(campaign_id, released))
+        if len(released) <= _SMALL_CAMPAIGN:
+            await asyncio.shield(finishing)
+        return await self._database.run(lambda session: jobs.campaign_message(session, campaign_id))
 
     def close(self) -> None:
         """Stop making manifests. The check-ins of the vehicles, which the next process wakes, make the missing ones."""
@@ -146,13 +166,17 @@ class Orchestrator:
     async def _finish(self, campaign: ota_pb2.Campaign, images: Sequence[GivenImage]) -> None:
         """Announce the campaign, make the manifests, and wake the vehicles."""
         await self._announce(campaign, images)
+        if not campaign.needs_approval:
+            await self._prepare_and_wake(campaign.campaign_id, [(job.job_id, job.vin) for job in campaign.jobs])
+
+    async def _prepare_and_wake(self, campaign_id: str, jobs_of: Sequence[tuple[str, str]]) -> None:
         waiting: list[tuple[str, str, str]] = []
-        for start in range(0, len(campaign.jobs), _MAKE_TOGETHER):
-            part = campaign.jobs[start : start + _MAKE_TOGETHER]
+        for start in range(0, len(jobs_of), _MAKE_TOGETHER):
+            part = jobs_of[start : start + _MAKE_TOGETHER]
             # 4. manifests
-            await self._make_manifests(campaign.campaign_id, [(job.job_id, job.vin) for job in part])
+            await self._make_manifests(campaign_id, part)
             # 5. wake-up
-            waiting.extend((job.vin, job.job_id, campaign.campaign_id) for job in part)
+            waiting.extend((vin, job_id, campaign_id) for job_id, vin in part)
             if len(waiting) >= _WAKE_TOGETHER:
                 await self._wake(waiting)
                 waiting.clear()

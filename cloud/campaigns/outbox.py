@@ -99,7 +99,9 @@ def add_wake_ups(
 def add_missing_wake_ups(session: Session, *, messages_per_s: float, now: float) -> int:
     """Wake all vehicles whose jobs are CREATED and whose wake-up does not wait in the outbox. Return how many."""
     rows = session.execute(
-        select(JobRow.vin, JobRow.job_id, JobRow.campaign_id).where(JobRow.state == JobState.CREATED)
+        select(JobRow.vin, JobRow.job_id, JobRow.campaign_id).where(
+            JobRow.state == JobState.CREATED, JobRow.held.is_(False)
+        )
     )
     waiting = [(vin, job_id, campaign_id) for vin, job_id, campaign_id in rows]
     # A claimed message may belong to a control plane that was killed: better twice than late.

@@ -48,6 +48,7 @@ class OpenJob:
     offered: bool
     cancel_asked: bool
     cancel_reason: str
+    held: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ _FACTS: Final = (
     _jobs.c.offered,
     _jobs.c.cancel_asked,
     _jobs.c.cancel_reason,
+    _jobs.c.held,
     _ecus.c.version_order,
     _ecus.c.known_versions,
     # In the order of the fields of EcuFacts.
@@ -113,7 +115,7 @@ _FACTS: Final = (
     _vehicles.c.report_nonce,
     _vehicles.c.nonce_expires_at,
 )
-_JOB, _ECU = slice(1, 8), slice(8, 19)
+_JOB, _ECU = slice(1, 9), slice(9, 20)
 
 
 def _select(*columns: ColumnElement[Any]) -> Select[Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, jobs, version_reports
+from otabench.cloud.campaigns import approval, inventory, jobs, version_reports
 from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, explain_refusal, judge_update
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts, judge_report
@@ -51,6 +51,9 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
     effect = judge_update(current, reported, seq=request.transition_seq, taken_seq=job.taken_seq)
     if effect is Effect.REFUSED:
         raise NotAllowed(explain_refusal(job.job_id, current, reported))
+    # The vehicle may know the job's id from its topic, and must not begin all the same.
+    if job.held:
+        raise NotAllowed(f"job {job.job_id} {approval.WAITS}")
     taken = version_reports.take(session, request.vin, request.version_report, now=now)
     after, reason = _judge_end(session, job, taken) if _is_success(effect, reported) else (reported, request.reason)
     transition = None

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import grpc
 
-from otabench.cloud.control.identity import READERS, Caller, caller_of, require_operator, require_vehicle
+from otabench.cloud.control.identity import OPERATORS, READERS, Caller, caller_of, require_operator, require_vehicle
 from otabench.cloud.errors import RequestError, TooManyCalls
 from otabench.proto.foreign_text import printable
 from otabench.proto.message_limits import RETRY_PUSHBACK_KEY
@@ -31,22 +31,25 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @asynccontextmanager
-async def operator_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
-    """Run the block as an operator's call.
+async def operator_call(
+    context: Context, *, tls: bool, units: frozenset[str] = OPERATORS
+) -> AsyncIterator[Caller | None]:
+    """Run the block as a call of somebody with one of these roles, and give it the caller; None without TLS.
 
     Raises:
-        NotPermitted: the caller is not an operator.
+        NotPermitted: the caller has another role.
     """
-    require_operator(peer_of(context, tls=tls))
-    yield
+    caller = peer_of(context, tls=tls)
+    require_operator(caller, units)
+    yield caller
 
 
 @asynccontextmanager
 async def reading_call(context: Context, *, tls: bool) -> AsyncIterator[None]:
-    """Run the block as a call that only reads, by an operator or a viewer.
+    """Run the block as a call that only reads.
 
     Raises:
-        NotPermitted: the caller is neither.
+        NotPermitted: the caller is neither operator nor approver nor viewer.
     """
     require_operator(peer_of(context, tls=tls), READERS)
     yield

@@ -3,7 +3,8 @@
 TLS has verified before that the bench's CA issued the certificate. This module only reads CN and OU:
 
 * A vehicle has OU ``vehicle``. It may act only for the VIN in its CN.
-* An operator has OU ``operator``. A viewer has OU ``viewer``, and may call what only reads.
+* An operator has OU ``operator``, and creates campaigns. An approver has OU ``approver``, and approves those of others. Both may abort one.
+  A viewer has OU ``viewer``. All three may call what only reads.
 * Without TLS there is no certificate, and every caller may do everything. Therefore the port is bound to loopback then (``server``).
 """
 
@@ -18,7 +19,13 @@ from cryptography.x509.oid import NameOID
 
 from otabench.cloud.errors import NotPermitted
 
-READERS: Final = frozenset({"operator", "viewer"})
+EVERYBODY: Final = "everybody (no TLS)"
+"""Who calls, where nobody has a certificate."""
+OPERATORS: Final = frozenset({"operator"})
+APPROVERS: Final = frozenset({"approver"})
+ABORTERS: Final = OPERATORS | APPROVERS
+"""Who may cancel campaigns and abandon jobs."""
+READERS: Final = ABORTERS | {"viewer"}
 """Who may call what only reads."""
 
 
@@ -30,7 +37,12 @@ class Caller:
     unit: str
 
     def __str__(self) -> str:
-        return f"CN={self.common_name}, OU={self.unit}"
+        return f"{self.person}OU={self.unit}"
+
+    @property
+    def person(self) -> str:
+        """The beginning of the text that is the same for all roles of one person."""
+        return f"CN={self.common_name}, "
 
 
 @lru_cache(maxsize=10_000)
@@ -63,7 +75,7 @@ def require_vehicle(caller: Caller | None, vin: str) -> None:
         raise NotPermitted(f"the certificate ({caller}) does not belong to vehicle {vin!r}")
 
 
-def require_operator(caller: Caller | None, units: frozenset[str] = frozenset({"operator"})) -> None:
+def require_operator(caller: Caller | None, units: frozenset[str] = OPERATORS) -> None:
     """Check that the caller has one of the roles, or connects without TLS.
 
     Raises:

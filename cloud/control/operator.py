@@ -1,6 +1,7 @@
 """``ota.v1.Operator``: the service for people and tools that manage campaigns.
 
-Every call needs an operator's certificate; for those that only read, a viewer's is enough.
+Each call needs a certificate with a role (``identity``): operators create campaigns, approvers approve those of others, both abort, viewers
+read.
 ``campaigns.orchestrator`` creates campaigns, and ``campaigns.jobs`` cancels them.
 """
 
@@ -21,6 +22,7 @@ from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_gateway_key, check_registration
 from otabench.cloud.control.answering import Context, operator_call, reading_call
+from otabench.cloud.control.identity import ABORTERS, APPROVERS, EVERYBODY, OPERATORS, Caller
 from otabench.cloud.store.database import Database
 from otabench.proto import ota_pb2, ota_pb2_grpc
 
@@ -40,6 +42,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
         publication: Publication,
         announcer: Announcer,
         tls: bool,
+        require_approval: bool = False,
     ) -> None:
         self._database = database
         self._publication = publication
@@ -47,6 +50,7 @@ class Operator(ota_pb2_grpc.OperatorServicer):
         self._announcer = announcer
         self._views = CampaignViews(database, announcer)
         self._tls = tls
+        self._require_approval = require_approval
 
     async def RegisterVehicle(
         self, request: ota_pb2.RegisterVehicleRequest, context: Context
@@ -66,8 +70,17 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             return ota_pb2.PublishImagesResponse(snapshot_version=version)
 
     async def CreateCampaign(self, request: ota_pb2.CreateCampaignRequest, context: Context) -> ota_pb2.Campaign:
-        async with self._call(context):
-            return await self._orchestrator.create_campaign(request)
+        async with self._call(context) as caller:
+            request.needs_approval |= self._require_approval
+            return await self._orchestrator.create_campaign(request, created_by=str(caller or EVERYBODY))
+
+    async def ApproveCampaign(self, request: ota_pb2.ApproveCampaignRequest, context: Context) -> ota_pb2.Campaign:
+        async with self._call(context, APPROVERS) as caller:
+            campaign = await self._orchestrator.approve_campaign(
+                request.campaign_id, who=str(caller or EVERYBODY), person=caller.person if caller else ""
+            )
+            self._announcer.campaign_changed(request.campaign_id)
+            return campaign
 
     async def GetCampaign(self, request: ota_pb2.GetCampaignRequest, context: Context) -> ota_pb2.Campaign:
         async with self._reading(context):
@@ -92,13 +105,13 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             )
             return jobs.job_message(job, campaign_id=job.campaign_id), transition
 
-        async with self._call(context):
+        async with self._call(context, ABORTERS):
             message, transition = await self._database.run(abandon)
             self._announcer.job_moved(transition)
             return message
 
     async def CancelCampaign(self, request: ota_pb2.CancelCampaignRequest, context: Context) -> ota_pb2.Campaign:
-        async with self._call(context):
+        async with self._call(context, ABORTERS):
             transitions = await self._database.run(
                 lambda session: jobs.cancel(session, request.campaign_id, reason=request.reason, now=time.time())
             )
@@ -125,8 +138,8 @@ class Operator(ota_pb2_grpc.OperatorServicer):
     def _reading(self, context: Context) -> AbstractAsyncContextManager[None]:
         return reading_call(context, tls=self._tls)
 
-    def _call(self, context: Context) -> AbstractAsyncContextManager[None]:
-        return operator_call(context, tls=self._tls)
+    def _call(self, context: Context, units: frozenset[str] = OPERATORS) -> AbstractAsyncContextManager[Caller | None]:
+        return operator_call(context, tls=self._tls, units=units)
 
     async def _campaign(self, campaign_id: str) -> ota_pb2.Campaign:
         return await self._database.run(lambda session: jobs.campaign_message(session, campaign_id))

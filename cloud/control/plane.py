@@ -159,6 +159,7 @@ def _services(
         publication=campaigns.publication,
         announcer=campaigns.announcer,
         tls=tls,
+        require_approval=config.require_approval,
     )
     return vehicles, operator
 

@@ -128,6 +128,17 @@ def _to_11(operations: Operations) -> None:
             operations.add_column(table, column)
 
 
+def _to_12(operations: Operations) -> None:
+    """Add who created and who approved a campaign, and the jobs that wait for that."""
+    operations.add_column("campaigns", sa.Column("created_by", sa.Text, nullable=False, server_default=""))
+    operations.add_column(
+        "campaigns", sa.Column("needs_approval", sa.Boolean, nullable=False, server_default=sa.false())
+    )
+    operations.add_column("campaigns", sa.Column("approved_by", sa.Text, nullable=False, server_default=""))
+    operations.add_column("campaigns", sa.Column("approved_at", sa.Double, nullable=False, server_default="0"))
+    operations.add_column("jobs", sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()))
+
+
 _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     6: _to_6,
     7: _to_7,
@@ -135,4 +146,5 @@ _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     9: _to_9,
     10: _to_10,
     11: _to_11,
+    12: _to_12,
 }

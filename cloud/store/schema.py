@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 11
+SCHEMA_VERSION: Final = 12
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -158,6 +158,12 @@ class CampaignRow(Base):
     """The digest of the whole request, by which a repetition is told from another request with the same id."""
     excluded: Mapped[str] = mapped_column(Text, default="[]")
     """JSON: pairs of VIN and reason, of the vehicles that the campaign left out."""
+    created_by: Mapped[str] = mapped_column(Text, default="")
+    """The subject of the operator's certificate."""
+    needs_approval: Mapped[bool] = mapped_column(default=False)
+    approved_by: Mapped[str] = mapped_column(Text, default="")
+    """The subject of the approver's certificate; empty: nobody has approved the campaign."""
+    approved_at: Mapped[float] = mapped_column(default=0.0)
 
 
 class CampaignImageRow(Base):
@@ -195,6 +201,8 @@ class JobRow(Base):
     """The highest transition number that was applied (``job_rules``)."""
     offered: Mapped[bool] = mapped_column(default=False)
     """Whether a check-in was ever answered with this job."""
+    held: Mapped[bool] = mapped_column(default=False)
+    """Whether the job must not be offered, because its campaign waits for an approver."""
     cancel_asked: Mapped[bool] = mapped_column(default=False)
     cancel_reason: Mapped[str] = mapped_column(Text, default="")
     details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")

@@ -332,6 +332,7 @@ def _make_certificates(online: Path, offline: Path, vins: list[str]) -> None:
     peers = [
         ("cloud", "cloud", "cloud"),
         ("operator", "operator", "operator"),
+        ("approver", "approver", "approver"),
         ("viewer", "viewer", "viewer"),
         ("broker", "broker", "cloud"),
         ("events", EVENTS_NAME, "events"),

@@ -47,7 +47,7 @@ def test_keys_init_makes_the_folder_of_the_contract(tmp_path: Path) -> None:
         "tls/ca.key",
         *(
             f"tls/{name}.{kind}"
-            for name in ("cloud", "operator", "viewer", "broker", "events", f"vehicle-{VIN}")
+            for name in ("cloud", "operator", "viewer", "approver", "broker", "events", f"vehicle-{VIN}")
             for kind in ("pem", "key")
         ),
         *(
