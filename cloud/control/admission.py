@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from otabench.cloud.control.answering import EVERYBODY, Context, peer_of, refusals_as_status
 from otabench.cloud.control.auditing import Auditor
-from otabench.cloud.control.identity import EVERYBODY, READERS
+from otabench.cloud.control.identity import READERS
 from otabench.cloud.control.quotas import OPERATOR, VEHICLE, Quota, Quotas
 from otabench.cloud.errors import InvalidRequest, NotPermitted
 from otabench.proto import message_limits as limits

@@ -19,8 +19,6 @@ from cryptography.x509.oid import NameOID
 
 from otabench.cloud.errors import NotPermitted
 
-EVERYBODY: Final = "everybody (no TLS)"
-"""Who calls, where nobody has a certificate."""
 OPERATORS: Final = frozenset({"operator"})
 APPROVERS: Final = frozenset({"approver"})
 ABORTERS: Final = OPERATORS | APPROVERS

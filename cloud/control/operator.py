@@ -21,8 +21,8 @@ from otabench.cloud.campaigns.campaign_views import CampaignViews
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.registration import check_gateway_key, check_registration
-from otabench.cloud.control.answering import Context, operator_call, reading_call
-from otabench.cloud.control.identity import ABORTERS, APPROVERS, EVERYBODY, OPERATORS, Caller
+from otabench.cloud.control.answering import EVERYBODY, Context, operator_call, reading_call
+from otabench.cloud.control.identity import ABORTERS, APPROVERS, OPERATORS, Caller
 from otabench.cloud.store.database import Database
 from otabench.proto import ota_pb2, ota_pb2_grpc
 
