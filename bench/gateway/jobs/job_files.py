@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for_calls
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -63,13 +64,14 @@ class JobFiles:
         Raises:
             ManifestRefused: see ``plan``.
         """
-        return ecu_images(
+        images = ecu_images(
             self.plan(job),
             job.from_versions,
             metadata=job.manifest or b"",
             attest_time=self._time_source.from_other_threads(job.job_id),
             path_of=self._downloader.path_of,
         )
+        return [_without_refused_patch(image) for image in images]
 
     def room_problem(self, plan: Plan, from_versions: Mapping[str, str]) -> str:
         """Return why the plan's files do not fit into the state folder, or an empty text if they fit."""
@@ -81,16 +83,27 @@ class JobFiles:
     async def fetch(self, job: JobRecord) -> None:
         """Download the files that are not on disk yet. Verify all of them.
 
+        Whoever tampers with a patch on its way must not stop the update: the full image is downloaded in its place.
+
         Raises:
             DownloadRefused: the artifact server does not deliver the file that the manifest names.
             DownloadTimedOut: the artifact server was away or too slow for too long.
             OSError: the downloads folder cannot be written.
         """
         done: dict[str, int] = {}
-        for transfer in choose_transfers(self.plan(job), job.from_versions):
-            await self._downloader.fetch(
-                transfer.file, base_url=job.artifact_base_url, on_bytes=self._count_bytes(done, transfer)
-            )
+        plan = self.plan(job)
+        full = {planned.ecu: PlannedTransfer(planned.ecu, planned.download, is_patch=False) for planned in plan.ecus}
+        for wanted in choose_transfers(plan, job.from_versions):
+            # The patch was refused before, by this process or the one that was killed.
+            transfer = full[wanted.ecu] if wanted.is_patch and self._has_only(full[wanted.ecu], wanted) else wanted
+            try:
+                await self._fetch(job, transfer, done)
+            except DownloadRefused as error:
+                if not transfer.is_patch:
+                    raise
+                self._trace.emit("download.patch_refused", job_id=job.job_id, ecu=transfer.ecu, reason=str(error))
+                transfer = full[transfer.ecu]
+                await self._fetch(job, transfer, done)
             self._trace.emit(
                 "download.done",
                 job_id=job.job_id,
@@ -99,6 +112,13 @@ class JobFiles:
                 bytes=transfer.file.length,
                 sha256=transfer.file.sha256,
             )
+
+    async def _fetch(self, job: JobRecord, transfer: PlannedTransfer, done: dict[str, int]) -> None:
+        on_bytes = self._count_bytes(done, transfer)
+        await self._downloader.fetch(transfer.file, base_url=job.artifact_base_url, on_bytes=on_bytes)
+
+    def _has_only(self, full: PlannedTransfer, patch: PlannedTransfer) -> bool:
+        return self._downloader.path_of(full.file).exists() and not self._downloader.path_of(patch.file).exists()
 
     def image_fetcher(self, job: JobRecord, cancel: threading.Event) -> Callable[[str], None]:
         """Return the argument ``fetch_image`` for ``Vehicle.stage``.
@@ -135,6 +155,13 @@ class JobFiles:
             self._progress.downloaded(sum(done.values()))
 
         return on_bytes
+
+
+def _without_refused_patch(image: EcuImage) -> EcuImage:
+    """Return the image without its patch, if only the full image could be downloaded."""
+    if image.patch is None or image.patch.exists() or not image.image.exists():
+        return image
+    return replace(image, patch=None, patch_length=0)
 
 
 def _free_bytes(folder: Path) -> int:

@@ -83,6 +83,28 @@ def test_a_refused_patch_is_followed_by_the_full_image(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("tampering", ["another byte", "one byte less", "gone"])
+def test_a_patch_that_is_tampered_with_on_its_way_is_replaced_by_the_full_image(tmp_path: Path, tampering: str) -> None:
+    async def story() -> None:
+        async with World.open(tmp_path) as world, world.gateway() as agent:
+            world.offer(patch=True)
+            path = next(path for path in world.artifacts.files if path.startswith("patches/") and "adas" in path)
+            if tampering == "gone":
+                del world.artifacts.files[path]
+            else:
+                patch = world.artifacts.files[path]
+                world.artifacts.files[path] = patch[:-1] + (b"" if tampering == "one byte less" else b"\x00")
+            await world.install(agent)
+            await world.reported(JobState.SUCCEEDED)
+            assert world.vehicle.calls().count("patch") == 1, "the engine's"
+            assert world.vehicle.running() == NEW
+            (refused,) = (event for event in world.trace() if event["event"] == "download.patch_refused")
+            assert refused["ecu"] == "adas"
+            assert "3 times" in refused["data"]["reason"]
+
+    asyncio.run(story())
+
+
 def test_a_patch_for_another_base_is_not_downloaded(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world, world.gateway() as agent:
