@@ -102,6 +102,7 @@ class Agent:
             hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus},
             time_zone=config.time_zone,
             is_kept_parked=config.inhibit is not None,
+            signing=[ecu.name for ecu in config.ecus if ecu.signs_reports],
         )
         self.store = Store(config.state_dir / "gateway.db")
         self._cloud = CloudLink(

@@ -189,6 +189,11 @@ def _transfer(data: Any) -> str:
     )
 
 
+def _version_report(data: Any) -> str:
+    who = {"signed by the ECU": data["signed"], "reported by the gateway": data["reported_by_gateway"]}
+    return "; ".join(f"{', '.join(ecus)} {words}" for words, ecus in who.items() if ecus)
+
+
 def _exchange(data: Any) -> str:
     request = str(data.get("request", ""))
     nothing = "to all, not waited for" if "functional_id" in data else "no answer"
@@ -205,4 +210,5 @@ _TEXTS: Final[dict[str, Callable[[Any], str]]] = {
     "ecu.phase": _phase,
     "flash.transfer": _transfer,
     "uds.exchange": _exchange,
+    "vehicle.report": _version_report,
 }

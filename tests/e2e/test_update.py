@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 from otabench.bench.cli.app import app
 from otabench.bench.errors import BenchError
 from otabench.bench.launcher.options import TransferPolicy
+from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
 from tests.e2e.living_bench import LivingBench
 
@@ -37,6 +38,12 @@ def test_gateway_and_cloud_tell_the_same_states_in_the_same_order(living: Living
         events = living.events(job_id, ["job.state"])
         told = [event.data["to"] for event in events if event.component == component]
         assert [state for state in told if state != "CREATED"] == IN_ORDER
+    assert living.bench.jobs.campaign is not None
+    (job,) = living.bench.operator.get_campaign(living.bench.jobs.campaign.campaign_id).jobs
+    assert {ecu.ecu: ecu.evidence for ecu in job.ecus} == dict.fromkeys(
+        ("engine", "adas"), ota_pb2.EVIDENCE_SIGNED_BY_ECU
+    )
+    assert job.dropped_reports == 0, job.dropped_reason
 
 
 def test_every_uds_step_of_the_programming_sequence_is_in_the_trace(living: LivingBench) -> None:

@@ -72,7 +72,7 @@ class VersionReportMaker(Protocol):
         """Whether the gateway has a key."""
         ...
 
-    async def make(self, nonce: bytes) -> bytes:
+    async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
         """Return a report that answers the cloud's nonce; empty if there is none, or if it cannot be made."""
         ...
 
@@ -186,7 +186,7 @@ class Reporter:
         # Not when the transition was queued: the cloud may have been away since, and its nonce be of no use any more.
         if self._version_reports.can_sign and not self._cloud.report_nonce:
             await self._fetch_state(job_id)
-        return await self._version_reports.make(self._cloud.report_nonce)
+        return await self._version_reports.make(self._cloud.report_nonce, job_id=job_id)
 
     async def _prove_again(self, report: Report, error: CloudRefused) -> None:
         """Fetch another nonce after a success that the cloud does not believe. The cloud limits how often that is tried."""

@@ -7,7 +7,7 @@ only once its consequence is on disk (``jobs``). Progress is throttled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,12 +79,21 @@ class PendingDecision:
 
 
 class Dashboard:
-    """Implements ``HmiModel``. Used from the event loop's thread."""
+    """Implements ``HmiModel``. Used from the event loop's thread. ``signing``: the ECUs that sign version reports."""
 
     def __init__(
-        self, *, vin: str, hardware_ids: Mapping[str, str], time_zone: str = "UTC", is_kept_parked: bool = False
+        self,
+        *,
+        vin: str,
+        hardware_ids: Mapping[str, str],
+        time_zone: str = "UTC",
+        is_kept_parked: bool = False,
+        signing: Collection[str] = (),
     ) -> None:
         self._hardware_ids = dict(hardware_ids)
+        self._evidence = {
+            name: "signed by the ECU" if name in signing else "reported by the gateway" for name in hardware_ids
+        }
         self._identities: dict[str, EcuIdentity] = {}
         self._versions: dict[str, tuple[str, str]] = {}
         self._progress: dict[str, EcuProgress] = {}
@@ -271,6 +280,7 @@ class Dashboard:
             bytes_total=progress.bytes_total if progress else 0,
             bytes_per_s=progress.bytes_per_s if progress else 0.0,
             detail=progress.detail if progress else "",
+            evidence=self._evidence[name] if identity else "",
         )
 
 

@@ -92,6 +92,8 @@ class EcuView(_Model):
     bytes_total: int = 0
     bytes_per_s: float = 0.0
     detail: str = ""
+    evidence: str = ""
+    """Who vouches for ``version`` to the cloud: "signed by the ECU" or "reported by the gateway"; empty: not known."""
 
 
 class Choice(_Model):

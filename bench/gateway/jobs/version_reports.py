@@ -73,8 +73,8 @@ class VersionReports:
             return b""
         return await self.make(nonce)
 
-    async def make(self, nonce: bytes) -> bytes:
-        """Return the report for a nonce; empty if the cloud gave none, or if it cannot be made."""
+    async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
+        """Return the report for a nonce; empty if the cloud gave none, or if it cannot be made. ``job_id``: the job whose end it proves."""
         if self._key is None or not nonce:
             return b""
         async with self._lock:
@@ -84,10 +84,11 @@ class VersionReports:
                     own = await self._worker.submit(self._vehicle.version_reports, nonce)
                 except FlashError as error:
                     _log.warning("no version report: %s", error)
-                    self._trace.emit("vehicle.report_failed", ecu=error.ecu or None, reason=str(error))
+                    self._trace.emit("vehicle.report_failed", job_id=job_id, ecu=error.ecu or None, reason=str(error))
                     return b""
                 self._nonce, self._sealed, self._reported_reading = nonce, self._seal(nonce, own, self._key), reading
-                self._trace.emit("vehicle.report", ecus=sorted(own), bytes=len(self._sealed))
+                others = sorted(self._identities.known.keys() - own.keys())
+                self._trace.emit("vehicle.report", job_id=job_id, signed=sorted(own), reported_by_gateway=others)
             return self._sealed
 
     def _seal(self, nonce: bytes, own: Mapping[str, bytes], key: Ed25519PrivateKey) -> bytes:

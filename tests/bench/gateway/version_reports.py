@@ -8,5 +8,5 @@ class NoVersionReports:
 
     can_sign = False
 
-    async def make(self, nonce: bytes) -> bytes:
+    async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
         return b""

@@ -209,3 +209,10 @@ def test_without_a_capture_it_is_said(run: Path, tmp_path: Path) -> None:
     assert job is not None
     with pytest.raises(BenchError, match="no capture there"):
         story.frames_of(tmp_path, events, job)
+
+
+def test_a_version_report_tells_who_vouches_for_which_ecu() -> None:
+    facts = {"signed": ["adas", "engine"], "reported_by_gateway": ["board"]}
+    event = TraceEvent(1, 1, "", 0, "gateway", "vehicle.report", "V", "job-1", data=facts)
+    (line,) = story.story([event], "job-1", exchanges=True)
+    assert line.endswith("adas, engine signed by the ECU; board reported by the gateway")

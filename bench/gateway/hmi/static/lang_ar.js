@@ -244,7 +244,7 @@ export default {
       reverted: "الإصدار السابق",
       failed: "فشلت",
     },
-    facts: { ecu: "وحدة التحكم", hardware: "العتاد", slot: "الخانة", phase: "المرحلة", detail: "التفصيل" },
+    facts: { ecu: "وحدة التحكم", hardware: "العتاد", slot: "الخانة", phase: "المرحلة", detail: "التفصيل", evidence: "الإصدار" },
   },
   history: { title: "التحديثات السابقة", unnamed: "تحديث بلا اسم" },
   units: {

@@ -244,7 +244,7 @@ export default {
       reverted: "Vorherige Version",
       failed: "Fehlgeschlagen",
     },
-    facts: { ecu: "Steuergerät", hardware: "Hardware", slot: "Slot", phase: "Phase", detail: "Einzelheit" },
+    facts: { ecu: "Steuergerät", hardware: "Hardware", slot: "Slot", phase: "Phase", detail: "Einzelheit", evidence: "Version" },
   },
   history: { title: "Frühere Updates", unnamed: "Update ohne Namen" },
   units: {

@@ -245,7 +245,7 @@ export default {
       reverted: "Previous version",
       failed: "Failed",
     },
-    facts: { ecu: "ECU", hardware: "Hardware", slot: "Slot", phase: "Phase", detail: "Detail" },
+    facts: { ecu: "ECU", hardware: "Hardware", slot: "Slot", phase: "Phase", detail: "Detail", evidence: "Version" },
   },
   history: { title: "Earlier updates", unnamed: "Unnamed update" },
   units: {

@@ -31,10 +31,10 @@ function row(ecu, state, ui) {
   );
 }
 
-/** What a workshop asks for: names as in bench file, trace and reports, the slot, the phase and its detail. */
+/** What a workshop asks for: names as in bench file, trace and reports, the slot, the phase and its detail, who vouches for the version. */
 function workshop(ecu) {
   const named = words.ecus.facts;
-  const facts = [[named.ecu, ecu.ecu], [named.hardware, ecu.hardware_id], [named.slot, ecu.slot_state], [named.phase, ecu.phase], [named.detail, ecu.detail]];
+  const facts = [[named.ecu, ecu.ecu], [named.hardware, ecu.hardware_id], [named.slot, ecu.slot_state], [named.phase, ecu.phase], [named.detail, ecu.detail], [named.evidence, ecu.evidence]];
   return h("dl", { class: "workshop", "data-testid": "workshop-facts" },
     facts.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("bdi", {}, value)))));
 }

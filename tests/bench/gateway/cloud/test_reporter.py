@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from otabench.bench.gateway.cloud.reporter import Reporter
 from otabench.bench.gateway.config import GatewayTiming
+from otabench.bench.gateway.errors import CloudRefused
 from otabench.bench.gateway.vehicle import EcuProgress, Phase
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, to_wire
+from otabench.proto.trace import TraceWriter, read
 from tests.bench.gateway.version_reports import NoVersionReports
+from tests.waiting import PATIENCE_S
 
 OPEN_JOB = SimpleNamespace(job_id="job-1", state=JobState.INSTALLING, seq=3, reason="")
 AN_END = ota_pb2.UpdateStatusRequest(job_id="job-1", state=to_wire(JobState.SUCCEEDED), transition_seq=4)
@@ -80,3 +84,58 @@ def test_an_end_is_reported_at_once_and_progress_twice_a_second() -> None:
     assert [first, end, second] == [to_wire(OPEN_JOB.state), AN_END.state, to_wire(OPEN_JOB.state)]
     assert end_s - written_s < 0.3
     assert second_s - first_s >= 0.5
+
+
+class DoubtingCloud(Cloud):
+    """A control plane that gave no nonce yet, and believes a success only with the report for its second one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nonces = [b"second", b"first"]
+        self.reports: list[bytes] = []
+
+    async def check_in(self, identities: Any, *, job_id: str) -> Any:
+        self.report_nonce = self.nonces.pop()
+        return ota_pb2.CheckInResponse(job_id=job_id, job_state=to_wire(JobState.VERIFYING))
+
+    async def update_status(self, request: ota_pb2.UpdateStatusRequest) -> Any:
+        self.reports.append(request.version_report)
+        if request.version_report != b"report for second":
+            raise CloudRefused("unproven: the vehicle reports SUCCEEDED, but …", code="FAILED_PRECONDITION")
+        return await super().update_status(request)
+
+
+class Signer:
+    can_sign = True
+
+    async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
+        assert job_id == "job-1"
+        return b"report for " + nonce
+
+
+def test_a_success_that_is_not_believed_is_reported_again_with_a_new_nonce(tmp_path: Path) -> None:
+    outbox, cloud = Outbox(), DoubtingCloud()
+    trace = TraceWriter(tmp_path / "trace.jsonl", component="gateway", vin="V")
+    outbox.report = SimpleNamespace(job_id="job-1", number=1, message=AN_END.SerializeToString())
+
+    async def story() -> None:
+        reporter = Reporter(
+            vin="V",
+            store=cast(Any, outbox),
+            cloud=cast(Any, cloud),
+            on_answer=lambda *_: None,
+            identities=dict,
+            version_reports=Signer(),
+            timing=GatewayTiming(retry_first_s=0.01),
+            trace=trace,
+        )
+        running = asyncio.create_task(reporter.run())
+        async with asyncio.timeout(PATIENCE_S):
+            while outbox.report is not None:
+                await asyncio.sleep(0.005)
+        running.cancel()
+
+    asyncio.run(story())
+
+    assert cloud.reports == [b"report for first", b"report for second"]
+    assert [event.event for event in read(tmp_path / "trace.jsonl")] == ["cloud.unproven"]

@@ -195,7 +195,9 @@ def test_keyboard_alone_installs_and_keeps_its_place(display: Display) -> None:
 
 def test_text_from_the_cloud_stays_text(display: Display) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\nsecond line"
-    ecus = (EcuView(ecu="<i>'x\"", hardware_id=attack, from_version=attack, to_version="2", detail=attack),)
+    ecus = (
+        EcuView(ecu="<i>'x\"", hardware_id=attack, from_version=attack, to_version="2", detail=attack, evidence=attack),
+    )
     failed: dict[str, Any] = {"state": S.FAILED, "ending": E.UNCHANGED, "ended_at": 0.0}
     entry = HistoryEntry(job_id=attack, campaign_name=attack, reason=attack, **failed)
     display.workshop(on=True)
