@@ -36,6 +36,7 @@ _CHECK_MEMORY: Final = (
     "manifest-too-old",
     "patch-refused",
     "decryption-failed",
+    "metadata-expired",
 )
 """Statuses of 31 01 0202, as docs/contracts.md has them."""
 
@@ -99,6 +100,10 @@ class EcuDoor:
             boots_left=slots.boots_left,
             slots=slots.slots,
         )
+
+    def time_nonce(self) -> bytes:
+        """Return a nonce for a time attestation. Raises EcuSaysNo."""
+        return self.ask(b"\x22\xf1\xa2")[3:]
 
     def key_for(self, seed: bytes) -> bytes:
         """Return the key of a seed."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its public name
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
     DelegatedRole,
@@ -31,6 +32,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
 
 from otabench.bench.attacks.parties import ALL_ROLES, Key
 from otabench.bench.errors import BenchError
+from otabench.proto import time_attestation
 
 Files = dict[str, bytes]
 """Metadata by file name."""
@@ -196,6 +198,16 @@ class Forge:
         stolen = 2 if Key.DIRECTOR_ROOT in real else 1 if Key.ONE_ROOT_KEY in real else 0
         signers = [_load(self._keys_dir / name) for name in _ROOT_PEM[:stolen]]
         return _sign(signed, *signers, *[self._signer(Key.DIRECTOR_ROOT, real=())][: 2 - stolen])
+
+    def attest_time(self, nonce: bytes, *, at: datetime, real: bool = True) -> bytes:
+        """Return a time attestation for a nonce, signed by the real time key or by another one."""
+        path = self._keys_dir / "director" / "time.pem"
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None) if real else None
+        except (OSError, ValueError, TypeError) as error:
+            raise BenchError(f"{path}: this attack needs the time key: {error}") from error
+        signer = key if isinstance(key, Ed25519PrivateKey) else Ed25519PrivateKey.generate()
+        return time_attestation.attest(time_s=int(at.timestamp()), nonce=nonce, keys=[signer])
 
     def _newest(
         self, targets: Files, keys: tuple[Key, Key], *, version: int, real: Collection[Key], lifetime: timedelta

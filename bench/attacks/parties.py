@@ -14,6 +14,7 @@ class Key(StrEnum):
     DIRECTOR_TARGETS = "Director Targets"
     DIRECTOR_SNAPSHOT = "Director Snapshot"
     DIRECTOR_TIMESTAMP = "Director Timestamp"
+    DIRECTOR_TIME = "Director time"
     IMAGE_TARGETS = "Image Targets"
     SUPPLIER = "supplier Targets"
     IMAGE_SNAPSHOT = "Image Snapshot"

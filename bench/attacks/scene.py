@@ -20,6 +20,7 @@ from otabench.bench.attacks.hostile_server import Behaviour, hostile_server
 from otabench.bench.attacks.parties import ALL_ROLES, IMAGE_OFFLINE, IMAGE_ONLINE, Key
 from otabench.bench.errors import BenchError
 from otabench.bench.gateway.cloud.downloads import Downloader, DownloadLimits
+from otabench.bench.gateway.trust.attested_time import TimeAnswer
 from otabench.bench.gateway.trust.manifest import KnownEcu, RemoteFile
 from otabench.bench.gateway.trust.primary import Accepted, Primary
 from otabench.bench.uds.identity import EcuIdentity
@@ -148,8 +149,15 @@ class Scene:
 
     # The vehicle
 
-    def accept(self, director: Files | None = None, images: Files | None = None, *, job_id: str = JOB_ID) -> Accepted:
-        """Have the gateway verify metadata. Without arguments: those of the honest cloud.
+    def accept(
+        self,
+        director: Files | None = None,
+        images: Files | None = None,
+        *,
+        job_id: str = JOB_ID,
+        time: TimeAnswer | None = None,
+    ) -> Accepted:
+        """Have the gateway verify metadata. Without arguments: those of the honest cloud, and no attested time.
 
         Raises:
             ManifestRefused: it refuses them.
@@ -167,6 +175,7 @@ class Scene:
             job_id=job_id,
             identities=self.read_identities(),
             image_metadata=self.images() if images is None else images,
+            time=time,
         )
 
     def accept_with(self, stolen: Collection[Key], image: Firmware, *, own_supplier: bool = False) -> Accepted:

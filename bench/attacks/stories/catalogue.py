@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otabench.bench.attacks.stories import clouds, downloads, ecus, metadata, software, stolen_keys
+from otabench.bench.attacks.stories import clocks, clouds, downloads, ecus, metadata, software, stolen_keys
 from otabench.bench.attacks.story import Story
 from otabench.bench.errors import UnknownName
 
@@ -13,6 +13,7 @@ STORIES: Final[tuple[Story, ...]] = (
     downloads.DROP_REQUEST,
     downloads.SLOW_RETRIEVAL,
     metadata.FREEZE,
+    clocks.CLOCK,
     clouds.DENIAL_OF_SERVICE,
     metadata.ROLLBACK,
     metadata.ENDLESS_METADATA,

@@ -65,7 +65,8 @@ FREEZE: Final = Story(
             _expired_to_the_ecu,
             Place.ECU,
             stolen=frozenset({Key.GATEWAY}),
-            reaches="the ECU takes an image of which the Director has said for how long it may be installed: it has no clock",
+            reaches="the ECU takes an image of which the Director has said for how long it may be installed: "
+            "no time was attested to it yet",
             is_for_tests=ACCEPTED_BY_ECU,
         ),
     ),
