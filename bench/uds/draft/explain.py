@@ -145,7 +145,8 @@ def _numbers(rest: bytes, block: Block) -> Iterator[tuple[int, str]]:
     )
     for width in (4, 3):
         for name, value in known:
-            if value < 1 << 8 * width and rest[:width] == value.to_bytes(width, "big") and value > 0xFF:
+            # the end address of an empty block is negative
+            if 0xFF < value < 1 << 8 * width and rest[:width] == value.to_bytes(width, "big"):
                 yield width, f"{{{name}:{width}}}"
 
 

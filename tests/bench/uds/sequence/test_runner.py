@@ -278,7 +278,7 @@ class TestDownloads:
         ecu = run(steps, values={"crc": {"checksum": "CRC-16/X-25", "over": "message"}})
         assert [each[:7].hex(" ") for each in ecu.sent[1:3]] == ["36 01 00 00 61 62 02", "36 02 00 02 63 64 02"]
         bare = Material((Block(0, b"x"),))
-        assert "records: the program file has none" in failure(
+        assert "the program has no records, which are the lines of an S-record file" in failure(
             steps,
             {},
             ProfileInvalid,
