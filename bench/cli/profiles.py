@@ -114,7 +114,11 @@ def from_capture(
     Sessions, levels, routines, option records, block lengths, loops and times are recognized. Bytes that are not recognized stay constant,
     with a comment.
     """
-    addresses = Addresses(_identifier(request_id), _identifier(response_id), _identifier(functional_id))
+    addresses = Addresses(
+        _identifier(request_id, "--request-id"),
+        _identifier(response_id, "--response-id"),
+        _identifier(functional_id, "--functional-id"),
+    )
     reassembly = Reassembly(addresses)
     heard, when = _hear(capture, reassembly)
     blocks, start, erase = _programs(image, driver, address)
@@ -138,6 +142,10 @@ def from_capture(
     except OSError as error:
         raise BenchError(f"{out}: {error.strerror}; name a new file with --out") from error
     print(f"{out} written; {draft.open_points} steps contain bytes that were not recognized, marked by comments")
+    try:
+        flash_profiles.load(str(out.absolute()))
+    except ProfileMistakes as error:
+        print(f"it cannot be used as it is: {len(error.findings)} mistakes, which `otabench profile check {out}` names")
 
 
 def _hear(capture: Path, reassembly: Reassembly) -> tuple[list[Heard], datetime]:
@@ -185,8 +193,8 @@ def _acts(profile: AnyProfile) -> dict[str, list[Row]]:
     return {act: list(rows(steps)) for act, steps in acts.items() if steps}
 
 
-def _identifier(text: str) -> int:
-    return _number(text, bits=29, what="a CAN identifier, such as 0x7E0")
+def _identifier(text: str, option: str) -> int:
+    return _number(text, bits=29, what="a CAN identifier, such as 0x7E0", hint=option)
 
 
 def _address(text: str) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from otabench.bench.uds.draft import profile as drafts
 from otabench.bench.uds.draft.heard import Heard, Source
+from otabench.bench.uds.draft.profile import NothingHeard
+from otabench.bench.uds.errors import ProfileMistakes
 from otabench.bench.uds.sequence import profile as profiles
 from otabench.ecu_firmware_sim.personalities.memory import new_flash
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE, RAM_BASE
@@ -52,6 +56,61 @@ def test_a_draft_of_the_capture_alone_flashes_the_next_version_too(name: str, tm
     path = tmp_path / f"{name}.yaml"
     path.write_text(drafts.write(heard_session(name), Source(name, NOW)).text)
     require_flashes(name, path)
+
+
+@pytest.mark.parametrize("name", ["records", "block-ids"])
+def test_a_draft_that_lacks_the_program_says_what_is_to_be_mended(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(drafts.write(heard_session(name), Source(name, NOW)).text)
+    require_usable_or_commented(path)
+
+
+def require_usable_or_commented(path: Path) -> None:
+    """A draft is a profile, or says at each download that stands in no loop what is to be done."""
+    try:
+        profiles.load(path)
+    except ProfileMistakes as error:
+        assert all("put it into `for_each: block`" in line for line in error.as_lines())
+        assert path.read_text().count("# No loop covers all blocks") == len(error.findings)
+
+
+def damages(heard: list[Heard], seed: int) -> list[Heard]:
+    """Return a session as a bad capture, or a tool that gave up, leaves it."""
+    choice = random.Random(seed)
+    left = heard[: choice.randrange(len(heard) // 2, len(heard))] if choice.random() < 0.3 else list(heard)
+    for _ in range(3):
+        at = choice.randrange(len(left))
+        each = left[at]
+        cut = choice.randrange(5)
+        left[at] = choice.choice(
+            [
+                replace(each, request=each.request[:cut]),
+                replace(each, response=each.response[:cut]),
+                replace(each, response=b"\x7f"),
+                replace(each, request=each.request[:1] + b"\xff" * (len(each.request) - 1)),
+            ]
+        )
+    return [each for number, each in enumerate(left) if number != seed % len(left)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_session_gives_a_draft_or_a_sentence(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    try:
+        path.write_text(drafts.write(damages(heard_session("secondary-bootloader"), seed), Source("mine", NOW)).text)
+    except NothingHeard:
+        return
+    require_usable_or_commented(path)
+
+
+def test_a_download_that_sent_nothing_and_a_request_that_was_cut_are_left_out() -> None:
+    heard = heard_session("secondary-bootloader")
+    at = next(number for number, each in enumerate(heard) if each.sid == 0x34)
+    tried = [heard[at], Heard(heard[at].time_s, b"\x37", b"\x7f\x37\x24"), Heard(heard[at].time_s, b"\x31\x01\xff")]
+    clean = drafts.write(heard, Source("mine", NOW)).text.splitlines()
+    text = drafts.write([*heard[:at], *tried, *heard[at:]], Source("mine", NOW)).text.splitlines()
+    assert "# 1 request is left out: it is too short for its service." in text
+    assert text[2:][1:] == clean[2:]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def group(heard: Sequence[Heard]) -> list[Heard | Download]:
     """Put the exchanges of each download together.
 
     Exchanges between 34 and the first 36 belong to the download. One between two 36, such as a physical 3E, ends it: the further 36 stay
-    single exchanges.
+    single exchanges. A 34 after which nothing was sent is left out, with its 37.
     """
     grouped: list[Heard | Download] = []
     at = 0
@@ -46,7 +46,10 @@ def group(heard: Sequence[Heard]) -> list[Heard | Download]:
         end = heard[at] if at < len(heard) and heard[at].sid == 0x37 else None
         if end is not None:
             at += 1
-        grouped.append(Download(request, between, _once(transfers), end))
+        if transfers:
+            grouped.append(Download(request, between, _once(transfers), end))
+        else:
+            grouped += between
     return grouped
 
 

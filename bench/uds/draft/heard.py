@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from otabench.bench.uds.sequence.material import Block
+
+_MIN_BYTES: Final = {0x10: 2, 0x11: 2, 0x22: 3, 0x27: 2, 0x2E: 4, 0x31: 4, 0x34: 3, 0x36: 2, 0x3E: 2}
+"""Of a request, by its service (ISO 14229-1)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Heard:
     @property
     def is_positive(self) -> bool:
         return self.response[:1] == bytes((self.sid | 0x40,))
+
+
+def is_whole(heard: Heard) -> bool:
+    """Return whether a request has what its service demands, so that it can be a step."""
+    return len(heard.request) >= (_MIN_BYTES.get(heard.sid, 1) if heard.request else 1)
 
 
 @dataclass(frozen=True)

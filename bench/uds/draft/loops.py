@@ -13,6 +13,10 @@ _ERASE: Final = 0xFF00
 _AREA: Final = re.compile(r"^(44 )?((?:[0-9A-F]{2} ){7}[0-9A-F]{2}|\{address:4\} .*)$")
 _OF_BLOCK: Final = re.compile(r"\{(address|memory_length|length|end_address|block_id|data_format|block_\w+)[:}]")
 
+_NO_LOOP: Final = (
+    "No loop covers all blocks, whose steps differ: put one download into `for_each: block`, and leave out the others."
+)
+
 
 def fold(items: Sequence[Item], blocks: Sequence[Block]) -> list[Item]:
     """Return the steps with loops over blocks: each is as long as it can be."""
@@ -21,6 +25,8 @@ def fold(items: Sequence[Item], blocks: Sequence[Block]) -> list[Item]:
     while at < len(items):
         run = _run_of_blocks(items, at, blocks)
         if run is None:
+            if items[at].is_download:
+                items[at].comments.append(_NO_LOOP)
             folded.append(items[at])
             at += 1
             continue

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from otabench.bench.uds.draft.downloads import Download, blocks_of, group
 from otabench.bench.uds.draft.explain import Explainer
-from otabench.bench.uds.draft.heard import Heard, Source
+from otabench.bench.uds.draft.heard import Heard, Source, is_whole
 from otabench.bench.uds.draft.loops import fold, fold_erase
 from otabench.bench.uds.draft.steps import Item, StepWriter
 from otabench.bench.uds.sequence.material import Block
@@ -43,10 +43,10 @@ def write(heard: Sequence[Heard], source: Source) -> Draft:
     """
     if not heard:
         raise NothingHeard("no request was found: are the identifiers right, and is it the bus of this ECU?")
-    kept, period_s = _without_keep_alive(heard)
+    whole = [each for each in heard if is_whole(each)]
+    kept, period_s = _without_keep_alive(whole)
     grouped = group(kept)
-    downloads = [each for each in grouped if isinstance(each, Download) and each.transfers]
-    if not downloads:
+    if not any(isinstance(each, Download) for each in grouped):
         raise NothingHeard(f"{len(heard)} requests were found, and no download (34, 36, 37) among them")
     blocks = blocks_of(grouped, source.blocks)
     explainer = Explainer(blocks, source.when, source.start_address)
@@ -58,7 +58,8 @@ def write(heard: Sequence[Heard], source: Source) -> Draft:
         items = writer.items(part)
         acts[act] = fold(fold_erase(items, areas), blocks)
     sector = _sector(areas, blocks, source)
-    return _file(source, acts, explainer, sector=sector, period_s=period_s, heard=kept)
+    left_out = len(heard) - len(whole)
+    return _file(source, acts, explainer, sector=sector, period_s=period_s, heard=kept, left_out=left_out)
 
 
 def _without_keep_alive(heard: Sequence[Heard]) -> tuple[list[Heard], float | None]:
@@ -128,10 +129,13 @@ def _file(
     sector: int,
     period_s: float | None,
     heard: Sequence[Heard],
+    left_out: int,
 ) -> Draft:
     lines = [
         f"# Draft of a flash profile, made from a capture of {source.when:%Y-%m-%d}: {len(heard)} requests,",
         f"# {len(explainer.blocks)} blocks, {sum(len(block.data) for block in explainer.blocks)} bytes.",
+        *(["# 1 request is left out: it is too short for its service."] if left_out == 1 else []),
+        *([f"# {left_out} requests are left out: they are too short for their service."] if left_out > 1 else []),
         "# Read it beside the bootloader's document.",
         f"name: {source.name}",
         "",

@@ -112,7 +112,9 @@ class StepWriter:
             item.keys["suppress"] = True
         elif heard.response[:1] == b"\x7f":
             item.keys["optional"] = True
-            item.comments.append(f"It was refused with NRC {heard.response[2]:02X}, and the tool went on.")
+            item.comments.append(
+                f"It was refused with NRC {_hex(heard.response[2:3]) or '(missing)'}, and the tool went on."
+            )
         elif not heard.response and "answer" not in item.keys and "answers_after_reset" not in item.keys:
             item.keys["optional"] = True
             item.comments.append("It was not answered, and the tool went on.")
