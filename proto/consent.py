@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.time_attestation import NONCE_BYTES
 from otabench.proto.uptane import ManifestCustom
 
 FORMAT: Final = "otabench-consent-1"
@@ -100,9 +101,7 @@ class Consent(_Model):
     shown: Shown
     conditions: tuple[ConditionThen, ...]
     given_at: AwareDatetime
-    """By the gateway's own clock, UTC."""
-    attested_at: AwareDatetime | None = None
-    """The last attested time that the gateway had; None: it had none."""
+    """By the gateway's own clock, UTC. A time attestation may vouch for it (``nonce_of``)."""
     start_from: AwareDatetime | None = None
     """The beginning of the appointment; None: the driver wanted it at once."""
     start_by: AwareDatetime | None = None
@@ -112,6 +111,11 @@ class Consent(_Model):
 def canonical(consent: Consent) -> bytes:
     """Return the bytes that are signed."""
     return _canonical(consent.model_dump(mode="json"))
+
+
+def nonce_of(consent: Consent) -> bytes:
+    """Return the nonce by which a time attestation belongs to a consent: it proves that the consent was there at that time."""
+    return hashlib.sha256(canonical(consent)).digest()[:NONCE_BYTES]
 
 
 def manifest_digest(manifest: bytes) -> str:

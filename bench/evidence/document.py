@@ -68,6 +68,8 @@ class SignedConsent(_Model):
     at: str
     consent: Consent
     signature: dict[str, str] | None = None
+    attestation: str = ""
+    """The time, as the Director's time keys attested it for this consent, in hex; empty: it is not attested."""
 
 
 class Judgement(_Model):
@@ -204,7 +206,12 @@ def _derive(parts: Parts) -> Evidence:
             if event.event == "driver.decision"
         ),
         consents=tuple(
-            SignedConsent(at=event.ts, consent=event.data["consent"], signature=event.data.get("signature"))
+            SignedConsent(
+                at=event.ts,
+                consent=event.data["consent"],
+                signature=event.data.get("signature"),
+                attestation=str(event.data.get("attestation") or ""),
+            )
             for event in own
             if event.event == "driver.consent"
         ),

@@ -12,6 +12,8 @@ from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]  
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
+from otabench.proto.uptane import TimeKeys, time_keys_of
+
 DIRECTOR: Final = "metadata/director/"
 IMAGE: Final = "metadata/image/"
 _TOP_LEVEL: Final = ("timestamp", "snapshot", "targets")
@@ -54,6 +56,24 @@ def verify(parts: Mapping[str, bytes], folder: str, *, root: bytes, at: datetime
         problem = " ".join(str(error).split())[:200]
         raise NotTrusted(f"{name} does not verify from the pinned Root: {problem}") from error
     return found
+
+
+def time_keys(parts: Mapping[str, bytes], *, root: bytes) -> TimeKeys:
+    """Return the keys that attest the time, from the newest Root that the Director's pinned Root leads to.
+
+    Raises:
+        NotTrusted: a Root does not verify, or the newest lists no such keys.
+    """
+    try:
+        trusted = TrustedMetadataSet(root, EnvelopeType.METADATA)
+        while (name := f"{DIRECTOR}root_history/{trusted.root.version + 1}.root.json") in parts:
+            trusted.update_root(parts[name])
+        keys = time_keys_of(trusted.root.unrecognized_fields)
+    except (RepositoryError, ValueError) as error:
+        raise NotTrusted(f"the Director's Root does not verify: {' '.join(str(error).split())[:200]}") from error
+    if keys is None:
+        raise NotTrusted("the Director's Root lists no time keys")
+    return keys
 
 
 def find(targets: Sequence[Targets], path: str) -> TargetFile | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from otabench.bench.evidence import collect, document, page, repositories
 from otabench.bench.evidence.document import Evidence, NotDerivable, Parts
 from otabench.bench.evidence.package import SIGNATURE, NotEvidence, Package, read
 from otabench.proto import consent as consents
+from otabench.proto import time_attestation
 from otabench.proto.job_states import JobState, is_allowed, is_final
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
 from otabench.proto.vehicle_signature import Signature, certificate_problem, is_signed, read_signature
@@ -33,6 +34,8 @@ from otabench.proto.vehicle_signature import Signature, certificate_problem, is_
 EVIDENCE: Final = "evidence.json"
 SCHEMA: Final = "schema.json"
 PAGE: Final = "index.html"
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""Between the gateway's clock and the attested time of a consent. An attestation also has whole seconds only."""
 
 
 class Refused(Exception):
@@ -220,6 +223,27 @@ def _check_consent(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None
         _check_certificate(signature, evidence, roots, at=consent.given_at, where="the driver's consent")
         if not is_signed(signature, consents.canonical(consent)):
             raise Refused("the driver's consent was not signed by the key of its certificate")
+        _check_attestation(parts, given[-1], roots)
+
+
+def _check_attestation(parts: Parts, given: document.SignedConsent, roots: PinnedRoots) -> None:
+    """Compare the gateway's clock with the time that was attested for the consent, if it was."""
+    if not given.attestation:
+        return
+    consent = given.consent
+    try:
+        keys = repositories.time_keys(parts, root=roots.director_root)
+        attested_s = time_attestation.verify(
+            bytes.fromhex(given.attestation), nonce=consents.nonce_of(consent), keys=keys
+        )
+    except (ValueError, repositories.NotTrusted, time_attestation.AttestationRefused) as error:
+        raise Refused(f"the attested time of the driver's consent: {error}") from error
+    away = datetime.fromtimestamp(attested_s, UTC) - consent.given_at
+    if abs(away) > _CLOCK_TOLERANCE:
+        raise Refused(
+            f"the driver's consent was given at {consent.given_at.isoformat(timespec='seconds')} by the gateway's clock, "
+            f"which was {abs(away).total_seconds():.0f} s away from the attested time"
+        )
 
 
 def _covers(consent: consents.Consent, state: JobState) -> bool:

@@ -179,7 +179,12 @@ class Agent:
             trace=self._trace,
             poll_s=timing.conditions_poll_s,
         )
-        consents = Consents(DriverRecords(self.store.engine), signer=_make_signer(self._config), trace=self._trace)
+        consents = Consents(
+            DriverRecords(self.store.engine),
+            signer=_make_signer(self._config),
+            time_source=self._time_source,
+            trace=self._trace,
+        )
         way_back = WayBack(timing=timing, calls=calls, dashboard=self.dashboard, store=self.store, trace=self._trace)
         return Actions(
             manifest_check=ManifestCheck(

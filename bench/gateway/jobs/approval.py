@@ -211,7 +211,7 @@ class DriverApproval:
                         kind=Refusal.NOT_READY,
                         detail="; ".join(problems),
                     )
-                self._give(asking, pending, None)
+                await self._give(asking, pending, None)
                 self._defer(asking, None)
                 return self._approve(asking)
             case Decision.SCHEDULE:
@@ -240,7 +240,7 @@ class DriverApproval:
             )
         # The record holds the conditions as they were when the driver agreed, met or not.
         await self._unmet(asking)
-        self._give(asking, pending, appointment)
+        await self._give(asking, pending, appointment)
         asking.appointment = appointment
         self._defer(asking, None)
         self._dashboard.show(is_appointment_missed=False, **_shown(appointment))
@@ -267,8 +267,8 @@ class DriverApproval:
             return []
         return await self._conditions.unmet(asking.job.job_id, asking.plan)
 
-    def _give(self, asking: _Asking, pending: PendingDecision, appointment: Appointment | None) -> None:
-        self._consents.give(
+    async def _give(self, asking: _Asking, pending: PendingDecision, appointment: Appointment | None) -> None:
+        await self._consents.give(
             asking.job,
             asking.plan,
             pending.choice,

@@ -1,18 +1,20 @@
 """The driver's consents: made and signed when the driver decides, judged before anything is downloaded and before anything is installed.
 
-The record and its rules are in ``proto.consent``. An envelope holds the record and the signature, as JSON, and is an event of the trace, so
-that it becomes part of the evidence of the update.
+The record and its rules are in ``proto.consent``. An envelope holds the record, the signature and a time attestation, as JSON. It is an
+event of the trace, so that it becomes part of the evidence of the update.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from otabench.bench.gateway.cloud.time_source import TimeSource
 from otabench.bench.gateway.hmi.model import Choice, ConditionView
 from otabench.bench.gateway.jobs.appointments import Appointment
 from otabench.bench.gateway.jobs.driver_records import DriverRecords
@@ -29,6 +31,7 @@ from otabench.proto.consent import (
     Who,
     canonical,
     manifest_digest,
+    nonce_of,
     offer_id,
     problem,
     texts_shown,
@@ -37,6 +40,9 @@ from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.trace import TraceWriter
 from otabench.proto.vehicle_signature import Signer
 
+_ATTESTED_WITHIN_S: Final = 1.0
+"""The driver waits for the answer meanwhile."""
+
 
 class Consents:
     """The consents to the jobs of one vehicle.
@@ -44,15 +50,19 @@ class Consents:
     Args:
         records: where they are kept.
         signer: None: the gateway has no key, and its consents are not signed (a gateway on loopback without TLS).
+        time_source: attests when a consent was there.
         trace: receives each consent.
     """
 
-    def __init__(self, records: DriverRecords, *, signer: Signer | None, trace: TraceWriter) -> None:
+    def __init__(
+        self, records: DriverRecords, *, signer: Signer | None, time_source: TimeSource, trace: TraceWriter
+    ) -> None:
         self.records = records
+        self._time_source = time_source
         self._signer = signer
         self._trace = trace
 
-    def give(
+    async def give(
         self,
         job: JobRecord,
         plan: Plan,
@@ -63,7 +73,7 @@ class Consents:
         conditions: Sequence[ConditionView],
         appointment: Appointment | None = None,
     ) -> None:
-        """Record, sign and trace the driver's consent."""
+        """Record, sign and trace the driver's consent. Have its time attested, if the cloud is there."""
         digest = manifest_digest(targets_of(job))
         now = datetime.now(UTC)
         consent = Consent(
@@ -84,11 +94,22 @@ class Consents:
             start_by=None if appointment is None else appointment.start_by.astimezone(UTC),
             valid_until=(appointment.start_by.astimezone(UTC) if appointment else now) + VALID_FOR,
         )
-        envelope: dict[str, Any] = {"consent": consent.model_dump(mode="json")}
+        envelope: dict[str, Any] = {
+            "consent": consent.model_dump(mode="json"),
+            "attestation": (await self._attestation(consent)).hex(),
+        }
         if self._signer is not None:
             envelope["signature"] = json.loads(self._signer.sign(canonical(consent)))
         self.records.keep(job.job_id, question, json.dumps(envelope).encode(), appointment)
         self._trace.emit("driver.consent", job_id=job.job_id, **envelope)
+
+    async def _attestation(self, consent: Consent) -> bytes:
+        """Return a time attestation for the consent; empty: there is none. A vehicle without a network may consent, too."""
+        try:
+            async with asyncio.timeout(_ATTESTED_WITHIN_S):
+                return await self._time_source.ask(nonce_of(consent), job_id=consent.job_id)
+        except TimeoutError:
+            return b""
 
     def download_problem(self, job: JobRecord, plan: Plan) -> str:
         """Return why the driver's consent does not allow the download; empty if it does."""

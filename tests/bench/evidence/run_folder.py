@@ -9,18 +9,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # its public name
 
 from otabench.bench.evidence.verify import PinnedRoots
+from otabench.cloud.trust.keys import raw_public
 from otabench.cloud.trust.tls import CertificateAuthority
-from otabench.proto.consent import Consent, Facts, Question, canonical, manifest_digest, offer_id
+from otabench.proto.consent import Consent, Facts, Question, canonical, manifest_digest, nonce_of, offer_id
 from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.time_attestation import attest
 from otabench.proto.vehicle_signature import Signer
 from tests.bench.gateway.director import Artifact, Director
 from tests.bench.gateway.trust.tuf_repository import TufRepository
 
 VIN = "W0TABENCH00000001"
 JOB = "job-1"
+TIME_KEY = Ed25519PrivateKey.generate()
+"""Attests the time."""
 COURSE = ["CREATED", "CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING"]
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=50)
 """The metadata are valid for half an hour from then, so they have expired now. Certificates are valid from an hour ago."""
@@ -38,7 +43,7 @@ class Run:
     """The folder, and the roots that a verifier has pinned."""
 
     folder: Path
-    director: Director = field(default_factory=Director)
+    director: Director = field(default_factory=lambda: Director(time_keys=(raw_public(TIME_KEY),)))
     images: TufRepository = field(default_factory=lambda: TufRepository(consistent=False))
     authority: CertificateAuthority = field(default_factory=CertificateAuthority)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -121,7 +126,15 @@ def _move(before: str | None, after: str) -> dict[str, Any]:
     return {"from": before, "to": after, "reason": ""}
 
 
-def sign_consent(run: Run, manifest: bytes, *, signer: Signer | None = None, **changes: Any) -> dict[str, Any]:
+def sign_consent(
+    run: Run,
+    manifest: bytes,
+    *,
+    signer: Signer | None = None,
+    attested_at: datetime = START,
+    time_key: Ed25519PrivateKey = TIME_KEY,
+    **changes: Any,
+) -> dict[str, Any]:
     """Return the event's data of a consent to a manifest, as the gateway records it."""
     digest = manifest_digest(manifest)
     facts = Facts(
@@ -150,7 +163,8 @@ def sign_consent(run: Run, manifest: bytes, *, signer: Signer | None = None, **c
     }
     consent = Consent.model_validate(fields | changes)
     signature = json.loads((signer or run.signer()).sign(canonical(consent)))
-    return {"consent": consent.model_dump(mode="json"), "signature": signature}
+    attestation = attest(time_s=int(attested_at.timestamp()), nonce=nonce_of(consent), keys=[time_key])
+    return {"consent": consent.model_dump(mode="json"), "signature": signature, "attestation": attestation.hex()}
 
 
 def _tell(run: Run, manifest: bytes) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, package
@@ -299,6 +300,27 @@ def test_a_consent_that_another_key_signed_is_refused(tmp_path: Path) -> None:
     ):
         name, found = retold(run, tmp_path, consent=consent)
         assert (name, problem in found) == ("consent", True), found
+
+
+def test_an_attested_time_must_be_that_of_this_consent_and_of_the_gateways_clock(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = (run.folder / "state/gateway/director/targets.json").read_bytes()
+    honest = sign_consent(run, manifest)
+    for consent, problem in (
+        (sign_consent(run, manifest, attested_at=START + timedelta(hours=1)), "3600 s away from the attested time"),
+        (sign_consent(run, manifest, time_key=Ed25519PrivateKey.generate()), "signed by 0 of the time keys"),
+        (
+            {
+                **honest,
+                "attestation": sign_consent(run, manifest, given_at=START - timedelta(seconds=1))["attestation"],
+            },
+            "another nonce",
+        ),
+        ({**honest, "attestation": "no hex"}, "the attested time of the driver's consent: non-hexadecimal"),
+    ):
+        name, found = retold(run, tmp_path, consent=consent)
+        assert (name, problem in found) == ("consent", True), found
+    assert retold(run, tmp_path, consent={**honest, "attestation": ""}) == ("result", ""), "a vehicle without a network"
 
 
 def retold(run: Run, tmp_path: Path, *, consent: dict[str, Any]) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
 )
 
 from otabench.bench.perf.targets import TargetsEntry, make_targets, sign
+from otabench.proto.uptane import RootCustom, TimeKeys
 
 _ROLES = ("root", "timestamp", "snapshot", "targets")
 
@@ -38,12 +39,16 @@ class Director:
     signers: dict[str, CryptoSigner] = field(
         default_factory=lambda: {role: CryptoSigner.generate_ed25519() for role in _ROLES}
     )
+    time_keys: tuple[str, ...] = ()
+    """Public keys that attest the time, in hex."""
 
     def root(self, *, version: int = 1, signed_by: Director | None = None) -> bytes:
         """Return this Director's Root, signed by its own Root key or by another Director's."""
         root = Root(version=version, expires=datetime.now(UTC) + timedelta(days=365), consistent_snapshot=False)
         for role, signer in self.signers.items():
             root.add_key(signer.public_key, role)
+        if self.time_keys:
+            root.unrecognized_fields["custom"] = RootCustom(time=TimeKeys(keys=self.time_keys)).model_dump(mode="json")
         metadata = Metadata(root)
         metadata.sign((signed_by or self).signers["root"])
         return metadata.to_bytes()
