@@ -20,9 +20,9 @@ from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.check_in import REFUSED, CheckInOutcome
 from otabench.cloud.campaigns.check_in_reader import CheckInReader
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
-from otabench.cloud.campaigns.progress import ProgressWriter
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
+from otabench.cloud.campaigns.status_writer import StatusWriter
 from otabench.cloud.control.answering import EVERYBODY, Context, peer_of, vehicle_call
 from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.errors import InvalidRequest, NotAllowed, RequestError
@@ -56,7 +56,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
     ) -> None:
         self._database = database
         self._check_ins = CheckInReader(database, director)
-        self._progress = ProgressWriter(database)
+        self._reports = StatusWriter(database)
         self._manifest_maker = manifest_maker
         self._announcer = announcer
         self._director = director
@@ -135,7 +135,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 inventory.check_count(session, request.vin, ecus=len(request.ecus), progress=len(request.progress))
                 return status_update.apply(session, request, reported=reported, now=time.time())
 
-            outcome = await self._progress.apply(request, reported=reported)
+            outcome = await self._reports.apply(request, reported=reported)
             if outcome is None:
                 outcome = await self._database.run(apply)
             if outcome.transition is not None:

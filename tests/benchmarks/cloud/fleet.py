@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from otabench.cloud.store.database import open_database
 from otabench.cloud.store.schema import (
+    CampaignImageRow,
     CampaignRow,
     EcuRow,
     JobRow,
@@ -53,15 +54,9 @@ class FleetDatabase:
             lambda session: session.scalar(made.where(JobRow.campaign_id == campaign_id)) or 0
         )
 
-    def set_states(self, vins: Sequence[str], state: str) -> None:
-        """Put the open jobs of vehicles into a state."""
-
-        def write(session: Session) -> None:
-            for start in range(0, len(vins), _CHUNK):
-                part = vins[start : start + _CHUNK]
-                session.execute(update(JobRow).where(JobRow.vin.in_(part)).values(state=state, offered=True))
-
-        self._database.run_now(write)
+    def states(self) -> set[str]:
+        """Return the states of all jobs."""
+        return self._database.run_now(lambda session: set(session.scalars(select(JobRow.state).distinct())))
 
     def add_jobs(self, vins: Sequence[str], state: str) -> None:
         """Write a campaign of these vehicles, whose jobs are in that state."""
@@ -101,7 +96,7 @@ class FleetDatabase:
         """Remove all jobs, manifests and messages."""
 
         def remove(session: Session) -> None:
-            for table in (TransitionRow, ManifestRow, JobRow, OutboxRow):
+            for table in (TransitionRow, ManifestRow, JobRow, CampaignImageRow, CampaignRow, OutboxRow):
                 session.execute(delete(table))
 
         self._database.run_now(remove)
@@ -134,6 +129,17 @@ def progress(vin: str, *, kib: int) -> bytes:
             )
         ],
     ).SerializeToString()
+
+
+def transitions(vin: str) -> list[bytes]:
+    """Return the reports of a vehicle that goes through its job, up to the last state before the end."""
+    states = ("CONFIRMING", "WAITING_FOR_APPROVAL", "DOWNLOADING", "INSTALLING", "ACTIVATING", "VERIFYING")
+    return [
+        ota_pb2.UpdateStatusRequest(
+            vin=vin, job_id=job_of(vin), state=f"JOB_STATE_{state}", transition_seq=number
+        ).SerializeToString()
+        for number, state in enumerate(states, start=1)
+    ]
 
 
 def _ecu_rows(vin: str) -> list[dict[str, Any]]:

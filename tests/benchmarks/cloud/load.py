@@ -34,7 +34,7 @@ class Load:
         method: the full name of the method.
         callers: the certificate's name of each caller, and its messages in hexadecimal, which it sends in turn.
         at_a_time: calls that run at the same time.
-        seconds: how long; 0: every caller calls once, all at the same moment.
+        seconds: how long; 0: every caller sends its messages once, all callers at the same moment.
         pause_s: between two calls of one runner.
         watch: the method streams its answers; ``callers`` watch for ``seconds``.
     """
@@ -96,6 +96,11 @@ class _Fleet:
         else:
             self.answer_bytes += len(answer)
             self.took.append(time.perf_counter() - began)
+
+    async def send_all(self, name: str, messages: int) -> None:
+        """Send all messages of a caller, one after the other."""
+        for _ in range(messages):
+            await self.call(name)
 
     async def call_in_turn(self) -> None:
         """Let ``at_a_time`` runners call with one caller after the other, without a caller twice at a time.
@@ -172,7 +177,7 @@ async def carry_out(load: Load) -> Taken:
         await fleet.call_in_turn()
         began = fleet.began
     else:
-        await asyncio.gather(*map(fleet.call, load.callers))
+        await asyncio.gather(*(fleet.send_all(name, len(given)) for name, given in load.callers.items()))
     seconds = time.perf_counter() - began
     await fleet.close()
     times = sorted(fleet.took) or [0.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -160,6 +162,13 @@ class Bench:
         with self._watching():
             yield self._rate(f"UpdateStatus, {size}, {WATCHERS} watchers", UPDATE, reports, goal=0.4)
         self.fleet.remove_jobs()
+        self._say(f"{self.database_name}: UpdateStatus, transitions")
+        self.fleet.add_jobs(self._callers, "CREATED")
+        moves = {f"vehicle-{vin}": [each.hex() for each in fleet.transitions(vin)] for vin in self._callers}
+        yield self._rate("UpdateStatus, transitions", UPDATE, moves, goal=0.4, at_once=True)
+        if self.fleet.states() != {"VERIFYING"}:
+            raise ValueError(f"jobs are lost: their states are {self.fleet.states()}")
+        self.fleet.remove_jobs()
 
     def creation(self) -> Creation:
         """Create a campaign for all vehicles but the callers, which check in meanwhile."""
@@ -202,10 +211,12 @@ class Bench:
         self.fleet.remove_jobs()
         return Wake(self.database_name, len(vins), taken)
 
-    def _rate(self, line: str, method: str, callers: dict[str, list[str]], *, goal: float) -> Rate:
+    def _rate(
+        self, line: str, method: str, callers: dict[str, list[str]], *, goal: float, at_once: bool = False
+    ) -> Rate:
         assert self._bare is not None
         assert self._cloud.process is not None
-        tls, seconds = str(self._keys / "tls"), self._options.seconds
+        tls, seconds = str(self._keys / "tls"), 0.0 if at_once else self._options.seconds
         taken = []
         for port, process in ((self._bare_port, self._bare), (self._cloud.grpc_port, self._cloud.process)):
             before_s = _cpu_s(process.pid)
@@ -238,12 +249,13 @@ class Bench:
                 process.kill()
 
     def _create(self, vins: Sequence[str]) -> ota_pb2.Campaign:
-        images = ImageMaker(self._keys / "image" / "signing.pem", self._folder)
+        with contextlib.redirect_stdout(io.StringIO()):  # imgtool prints what it does
+            image = ImageMaker(self._keys / "image" / "signing.pem", self._folder)()
         request = ota_pb2.CreateCampaignRequest(
             name="benchmark",
             vins=vins,
             transfer=ota_pb2.TRANSFER_POLICY_FULL,
-            images=[ota_pb2.CreateCampaignRequest.Image(hardware_id=ENGINE, image=images())],
+            images=[ota_pb2.CreateCampaignRequest.Image(hardware_id=ENGINE, image=image)],
         )
         self._cloud.publish(request)
         campaign = self._cloud.operator.CreateCampaign(request, timeout=_WAIT_S)
