@@ -65,7 +65,7 @@ def test_a_version_that_the_cloud_never_takes_is_refused_first(tmp_path: Path, v
 def test_a_statement_of_other_contents_or_hardware_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.hex").write_bytes(writers.intel_hex(PARTS))
     packed = program_files.pack(tmp_path / "a.hex", DETAILS, out=tmp_path / "b.hex")
-    with pytest.raises(WrongUsage, match="packed for hardware gate-mcu, this ECU is door-mcu"):
+    with pytest.raises(WrongUsage, match="packed for hardware gate-mcu, but the ECU has door-mcu"):
         campaign_images.load(packed.path, hardware_id="door-mcu")
     packed.path.write_bytes(writers.intel_hex(PARTS[:1]))
     with pytest.raises(FirmwareError, match="belongs to other contents"):
