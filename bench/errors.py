@@ -210,7 +210,7 @@ class WrongBoard(BoardError):
     def __init__(self, ecu: str, key: str, *, read: str, expected: str) -> None:
         self.key, self.read, self.expected = key, read, expected
         super().__init__(
-            f"board {ecu} says {key} {read!r}, the bench file {expected!r}; "
+            f"board {ecu} reports {key} {read!r}, the bench file has {expected!r}; "
             f"correct ecus.{ecu}.{key}, or connect the right board",
             ecu=ecu,
         )

@@ -67,7 +67,7 @@ def warn(where: str, problem: str, remedy: str) -> Finding:
 
 
 def fail(where: str, problem: str, remedy: str = "") -> Finding:
-    """Return a finding that keeps something from working. Leave ``remedy`` empty if ``problem`` already says what to do."""
+    """Return a finding that keeps something from working. Leave ``remedy`` empty if ``problem`` contains it already."""
     return Finding(Severity.FAIL, where, problem, remedy)
 
 

@@ -43,7 +43,7 @@ from otabench.proto.trace import TraceWriter
 
 log = logging.getLogger(__name__)
 SUPPLY_RETRY_S: Final = 0.02
-"""The interval at which the supply is judged again while a pending operation runs."""
+"""The interval of checks of the supply while a pending operation runs."""
 _T = TypeVar("_T")
 
 
@@ -120,7 +120,7 @@ class Ecu:
     # -- from other threads
 
     def stop(self) -> None:
-        """End ``run``; safe from any thread and from a signal handler."""
+        """End ``run``. Safe to call from any thread and from a signal handler."""
         self._stopping = True
         self.connection.waker.set()
 
@@ -202,8 +202,8 @@ class Ecu:
         }
 
     def _check_supply(self) -> None:
-        """Judge the supply; while a pending operation runs, a little later."""
-        # The judgement may write NVM. So may the operation, and two threads in one record would lose one of the changes.
+        """Check the supply. While a pending operation runs, do it a little later."""
+        # The check may write NVM, and so may the operation: of two threads in one record, one would lose its change.
         if self._operations.is_running:
             self._deadlines.set(Due.SUPPLY, time.monotonic() + SUPPLY_RETRY_S)
             return

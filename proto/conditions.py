@@ -97,7 +97,7 @@ ConditionText = Annotated[str, AfterValidator(_check)]
 """A text that ``Condition.parse`` reads. In signed metadata, because canonical JSON has no fractions."""
 
 PARKED: Final = tuple(map(Condition.parse, ("speed_km_h<=0", "engine_rpm<=0", "supply_v>=10", "supply_v<=16")))
-"""What a bench's campaign demands unless it states its own conditions: standstill, engine off, and a usual supply."""
+"""The conditions of a bench's campaign that states none of its own: standstill, engine off, and a usual supply."""
 
 
 _Number = Annotated[float, Field(ge=-1e9, le=1e9)]

@@ -51,13 +51,13 @@ _ANSWER_BYTES: Final = 65536
 
 @dataclass(frozen=True)
 class LineCounters:
-    """What a line has carried since it was set.
+    """The counters of a line since it was set.
 
     Attributes:
         frames, nominal_bits, data_bits: of the frames delivered, with stuff bits and intermission; ``data_bits`` are those
             sent at the data bit rate.
         busy_s: how long they were on the line.
-        lost_s: how long the line was idle while frames waited, because the machine was too late for the line to catch up.
+        lost_s: how long the line was idle while frames waited, because the machine was too late.
         dropped_frames: those that found the queue full.
     """
 

@@ -21,7 +21,7 @@ FD_FDF: Final = 0x04
 class Frame:
     """One frame as SocketCAN gives it: ``can_id`` with its flags; ``flags`` are the FD flags, 0x04 set on FD frames.
 
-    Of a remote frame ``data`` are as many zeros as its DLC says.
+    The ``data`` of a remote frame are zeros; their number is its DLC.
     """
 
     timestamp_us: int

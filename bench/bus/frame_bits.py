@@ -212,5 +212,5 @@ def tbf_rate_bit_s(bitrate: int, mean_frame_bits: float, *, counted_bits: int = 
 
 
 def payload_limit_bytes_per_s(bitrate: int, mean_frame_bits: float, payload_bytes: float = 7) -> float:
-    """Return the most payload a line carries if it is never idle: frames a second times payload bytes a frame."""
+    """Return the payload rate of a line that is never idle: frames per second times payload bytes per frame."""
     return bitrate / mean_frame_bits * payload_bytes

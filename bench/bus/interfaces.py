@@ -1,4 +1,4 @@
-"""Which `ip link` commands set a SocketCAN interface up or take it down, and an interface's state in one line.
+"""The `ip link` commands that set a SocketCAN interface up or down, and an interface's state in one line.
 
 All but ``run`` is pure. Rules: an interface is taken down before its bit timing changes. A virtual one (vcan, vxcan) has no bit
 timing; its MTU makes it CAN FD. A serial one (slcan) has neither CAN FD nor a restart, and before Linux 6.0 no settings at all:
@@ -37,7 +37,7 @@ class LinkSettings:
 
 
 def kind_by_name(channel: str) -> str:
-    """Return the kind of an interface that is not there to be asked."""
+    """Return the kind of an interface that does not exist yet, from its name."""
     return next((kind for kind in (*WITHOUT_TIMING, "slcan") if channel.startswith(kind)), "can")
 
 
@@ -71,7 +71,7 @@ def up_commands(channel: str, kind: str, wanted: LinkSettings) -> list[list[str]
     """Return the lines that set an interface up.
 
     Raises:
-        WrongUsage: a setting that this kind of interface has not.
+        WrongUsage: this kind of interface does not have one of the settings.
     """
     queue = ["txqueuelen", str(wanted.tx_queue_length)]
     if kind in WITHOUT_TIMING:
@@ -117,7 +117,7 @@ def down_commands(channel: str) -> list[list[str]]:
 
 
 def as_line(command: Sequence[str]) -> str:
-    """As it is typed."""
+    """Return a command as it is typed."""
     return shlex.join(command)
 
 

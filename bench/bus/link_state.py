@@ -63,7 +63,7 @@ class LinkState:
     is_off_bus: bool = False
     """Off the bus: the kernel throws away what is sent."""
     restart: str = ""
-    """The command that brings it back then."""
+    """The command that restarts it then."""
     parent: str = ""
     """The device that carries it, such as a USB path."""
     has_error_counters: bool = False
@@ -183,7 +183,7 @@ def _is_off_bus(entry: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
 
 
 def _restart_line(channel: str, kind: str, bitrate: int) -> str:
-    """Return the command that brings an interface back from bus-off.
+    """Return the command that restarts an interface after bus-off.
 
     The slcan driver has no restart; taken down and set up again it closes and opens the adapter, but only where the kernel
     knows the bit rate.

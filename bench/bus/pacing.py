@@ -90,7 +90,7 @@ def mean_frame_bits(bus: BusEntry, request_id: int, payloads: Iterable[bytes]) -
 
 
 def apply(bus: BusEntry, *, mean_bits: float) -> Pacing:
-    """Pace a vcan to its bus's bit rates. If the bus cannot be paced, or not exactly, ``reason`` of the result says why."""
+    """Pace a vcan to its bus's bit rates. If the bus cannot be paced, or not exactly, ``reason`` of the result contains the reason."""
     obstacle = _obstacle(bus)
     if obstacle:
         return Pacing(False, bus.bitrate, mean_bits, reason=obstacle)
@@ -151,6 +151,7 @@ def _set_line(bus: BusEntry) -> str:
 
 def _set_line_as_root(bus: BusEntry) -> str:
     data_bitrate = bus.data_bitrate or bus.bitrate
+    # Root needs no further process. Others run the same module by sudo.
     if os.geteuid() == 0:
         try:
             canline.set_line(str(bus.channel), bitrate=bus.bitrate, data_bitrate=data_bitrate)

@@ -60,7 +60,7 @@ def make_missing(buses: Mapping[str, BusEntry], *, say: Callable[[str], None]) -
         BenchError: one cannot be made although this user may make some.
     """
     missing = {name: str(bus.channel) for name, bus in buses.items() if bus.is_vcan and not exists(str(bus.channel))}
-    if missing and can_make():  # otherwise the check of the interfaces that follows says what to do
+    if missing and can_make():  # otherwise the check of the interfaces, which follows, has the remedy
         for name, channel in missing.items():
             if ensure(channel):
                 say(f"bus {name}: {channel} made")

@@ -10,7 +10,7 @@ Rules:
 * A log line is what ``candump -L`` writes: ``(seconds.micros) channel ID#data``, ``ID##fdata`` for CAN FD (f: BRS 1, ESI
   2), ``ID#R`` for a remote frame, with its DLC behind it unless that is 0. No direction suffix, which Wireshark cannot read; the
   reader ignores one.
-* The ``data`` of a remote frame are as many zeros as its DLC says, as in the kernel's structure. They are not on the line.
+* The ``data`` of a remote frame are zeros, as many as its DLC, as in the kernel's structure. They are not on the line.
 * An error frame's identifier is its classes (linux/can/error.h) and ``ERR_FLAG``. It is not a frame on the line: it is
   counted as an error frame only, and takes no time of the bus.
 * A pcap record is a SocketCAN frame with the identifier (flags EFF, RTR, ERR in its top bits) in big-endian order, and

@@ -19,7 +19,7 @@ from otabench.bench.topology.rules import is_interface_name
 
 MAX_RESTART_MS: Final = 3_600_000
 MAX_TX_QUEUE_LENGTH: Final = 1_000_000
-"""At 1 Mbit/s so many frames wait for minutes."""
+"""At 1 Mbit/s, more frames than this would wait for minutes."""
 _Channel = Annotated[str, typer.Argument(help="Interface, such as can0.")]
 _Print = Annotated[bool, typer.Option("--print", help="Only print the `ip link` lines.")]
 

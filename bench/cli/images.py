@@ -100,8 +100,8 @@ def pack(
 ) -> None:
     """Make what an ECU takes of your own program.
 
-    That is a signed MCUboot image or a checked program file, as the ECU's flash profile says. The format of the file is recognized by its
-    contents.
+    That is a signed MCUboot image or a checked program file, whichever the ECU's flash profile requires. The format of the file is
+    recognized by its contents.
 
     In an image, gaps between segments are filled with FF, as erased flash reads. The running bench's keys sign it, by its bench file,
     unless others are given. A program file stays as it is. Beside it a .json file states its version and contents, which the cloud signs.

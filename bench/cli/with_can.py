@@ -23,7 +23,7 @@ def become(arguments: list[str]) -> NoReturn:
     try:
         os.execv(program, [str(program), *arguments])
     except OSError as error:
-        raise BenchError(f"{program}: {error.strerror}; install otabench anew: its files are not complete") from error
+        raise BenchError(f"{program}: {error.strerror}; install otabench again: its files are not complete") from error
 
 
 def with_can(arguments: Annotated[list[str] | None, typer.Argument(metavar="CMD")] = None) -> None:

@@ -110,7 +110,7 @@ def find(run_dir: Path, *, say: Callable[[str], None] = lambda _: None) -> Runni
         say: receives a line if another run than the latest is taken.
 
     Raises:
-        NoRunningBench: there is none, or ``latest`` may mean several; the message says where one is up.
+        NoRunningBench: there is none, or ``latest`` may mean several; the message contains where one is up.
         BenchError: whether one is up cannot be found out.
     """
     where = run_mark.whereabouts(run_dir)

@@ -163,7 +163,7 @@ def statement_of(file: Path) -> Statement | None:
         return None
     except OSError as error:
         raise FirmwareError(f"{error.filename}: {error.strerror}; check the path") from error
-    again = "`otabench firmware pack` makes it anew"
+    again = "make it again by `otabench firmware pack`"
     try:
         statement = Statement.model_validate_json(text)
     except ValidationError as error:

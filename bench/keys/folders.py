@@ -54,7 +54,7 @@ class Folders:
     """The folders of ``otabench keys init OFFLINE ONLINE``; the same one twice on a bench.
 
     Attributes:
-        offline: None: it is not at hand, so nothing can be signed.
+        offline: None: it is not available, so nothing can be signed.
         online: what the cloud reads.
     """
 
@@ -62,7 +62,7 @@ class Folders:
     online: Path
 
     def of_role(self, repository: RepositoryName, role: str) -> Path | None:
-        """Return where the private keys of a role are. None: in the offline folder, which is not at hand."""
+        """Return where the private keys of a role are. None: in the offline folder, which is not available."""
         if role in ONLINE_ROLES[repository]:
             return self.online / repository
         return None if self.offline is None else self.offline / repository
@@ -71,7 +71,7 @@ class Folders:
         """Return the offline folder.
 
         Raises:
-            KeysError: it is not at hand, or others may use it.
+            KeysError: it is not available, or others may use it.
         """
         if self.offline is None:
             raise KeysError("new Roots are signed with the offline keys; give their folder by --offline DIR")

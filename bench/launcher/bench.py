@@ -16,7 +16,7 @@ gateway starts, so that the gateway's first request is about a vehicle that the 
 started is stopped. No process outlives the bench.
 
 bench.json in the run's folder publishes where everything is, for commands in other terminals (``clients.running_bench``). It is
-written once the bench is up, and anew after a process was started or a campaign made.
+written once the bench is up, and again after a process was started or a campaign made.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def _register_vehicle(bench: Bench) -> None:
         bench.processes.check()
         if deadline.has_passed():
             raise bench.processes.get(CLOUD_CONTROL).failure(
-                "listens, but does not say that it serves", remedy=readiness.remedy()
+                "listens, but does not report that it serves", remedy=readiness.remedy()
             )
         deadline.pause(_POLL_INTERVAL_S)
     registration.register(bench.operator, bench.topology, bench.setup.keys)

@@ -1,8 +1,8 @@
-"""Faults of a bus: which buses get a frame gate, and how a fault finds the gate or the load of its bus.
+"""Faults of a bus: which buses have a frame gate, and which gate or load a fault belongs to.
 
 A bus with a gate has its simulated ECUs on a virtual interface behind it (``faults.frame_gate``); gateway, captures and pacing
 stay on the bus itself. Every bus has a process that can load it (``faults.bus_load``). A fault of frames may name an ECU (its
-frames only), a bus, or ``bus`` where there is but one gate; a load is of a bus, or of ``bus`` where there is but one.
+frames only), a bus, or ``bus`` if there is only one gate. A load applies to a bus, or to ``bus`` if there is only one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def gated_buses(topology: Topology, options: BenchOptions) -> list[str]:
 
 @dataclass(frozen=True)
 class BusPorts:
-    """What faults of buses can reach.
+    """The control ports for faults of buses.
 
     Attributes:
         gates: control port of each frame gate, by bus.
@@ -61,7 +61,7 @@ class BusPorts:
         )
 
     def concerns(self, target: str, kind: str) -> bool:
-        """Return whether such a fault is a bus's matter, not an ECU's."""
+        """Return whether such a fault belongs to a bus, not to an ECU."""
         return kind in BUS_FAULT_KINDS or (target not in self.ecus and (target in self.loads or target == ANY_BUS))
 
     def targets(self, ecus: Iterable[str]) -> list[str]:
@@ -93,7 +93,7 @@ class BusPorts:
         return {name: str(entry["bus"]) for name, entry in self.ecus.items()}
 
     def set_fault(self, target: str, kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Set a fault of frames or a load; what its process then reports.
+        """Set a fault of frames or a load. Return what its process then reports.
 
         Raises:
             WrongUsage: no fault of a bus, no such gate or bus, or the load means nothing.

@@ -2,7 +2,7 @@
 
 A campaign is made of the bench's own firmware; the image that an ECU runs is the base of its patch (``clients.sent_images``). Waiting
 for a job ends early if the job can no longer reach the wanted state, or if a process of the bench has died. The state of a job is read
-from the trace (``clients.job_watch``); an end counts once the cloud has heard of it (``clients.job_end``).
+from the trace (``clients.job_watch``); an end counts once the cloud has received it (``clients.job_end``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _POLL_INTERVAL_S: Final = 0.05
 _CLOUD_HEARS_S: Final = 10.0
-"""Added to the time for a job's end, so that a job that ends in time does not fail for the cloud's sake."""
+"""Added to the time limit of a job, so that a job that ends in time does not fail because the cloud receives it late."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Jobs:
         while True:
             self._watch.update()
             job = self._watch.jobs.get(wanted_id) if wanted_id else self._watch.latest
-            # The history, not the state: a job may pass CONFIRMING between two looks.
+            # The history, not the state: a job may pass CONFIRMING between two polls.
             if job is not None and not wanted.isdisjoint(job.history):
                 if job.ended and not wanted.isdisjoint(FINAL_STATES):
                     self._wait_for_cloud(job, timeout_s=deadline.remaining_s() + _CLOUD_HEARS_S)

@@ -80,6 +80,7 @@ def outcome(place: str, status: int, said: str) -> Answer:
         said: its output, both streams.
     """
     taken, held, ours = _ACQUIRED.search(said), _HELD.search(said), _HELD_BY_USER.search(said)
+    # First the name: labgrid also acquires a place of which the given name is only a part.
     for found in (taken, held, ours):
         if found is not None and found[1] != place:
             return Answer(Outcome.OTHER_NAME, found[1])

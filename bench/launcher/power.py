@@ -109,6 +109,7 @@ class CommandPower:
         try:
             output, _ = process.communicate(timeout=self.entry.timeout_s)
         except subprocess.TimeoutExpired as error:
+            # The group, because the shell may have started others. Then read on, so that no zombie stays.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise PowerError(

@@ -43,7 +43,7 @@ class ProcessSpec:
         log: where its output is appended.
         ready: polled; returns True once it serves. Must not raise.
         remedy: what the user can do if it does not come up.
-        awaited: what ``ready`` looks for, as the message says that it did not happen.
+        awaited: the clause of the error message if ``ready`` does not become true, such as "its port does not answer".
         ends_itself: it is expected to end by itself once it has come up.
     """
 
@@ -133,7 +133,7 @@ class Process:
             self._signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float) -> bool:
-        """Return whether it has ended within that time."""
+        """Wait for the end of the process. Return whether it has ended within that time."""
         if self._popen is None:
             return True
         try:
@@ -174,7 +174,7 @@ class Process:
         return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
 
     def failure(self, what: str, *, remedy: str = "") -> ProcessFailed:
-        """Return the error that says what happened to it and quotes its last line.
+        """Return an error with what happened to the process, and its last line.
 
         Args:
             what: happened.
@@ -217,7 +217,7 @@ def wait_ready(processes: Sequence[Process], *, timeout_s: float, watch: Callabl
         watch: called in between; may raise.
 
     Raises:
-        ProcessFailed: one ended, or none became ready in time; the message says what was waited for.
+        ProcessFailed: one ended, or none became ready in time; the message contains what was waited for.
     """
     deadline = Deadline(timeout_s)
     pending = list(processes)

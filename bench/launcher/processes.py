@@ -139,6 +139,7 @@ class Processes:
         process = self.get(name)
         if not process.wait(timeout_s):
             raise WaitTimeout(f"{name} still runs after {timeout_s:.0f} s; see {process.spec.log}")
+        # It was meant to end, so ``check`` must not report it.
         process.expected_to_run = False
         status = process.exit_status
         assert status is not None

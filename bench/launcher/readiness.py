@@ -1,6 +1,6 @@
-"""Wait until processes serve: how long, and what is said when one does not come up. Pure: processes and clock are the caller's.
+"""Wait until processes serve: for how long, and the error if one does not come up. Pure: the caller has processes and clock.
 
-The limit is a limit on standing still. Each process that becomes ready starts it anew, so that a loaded machine, which is slow but
+The limit is a limit on standing still. Each process that becomes ready starts it again, so that a loaded machine, which is slow but
 gets on, is not given up. It also grows with the number of processes, which share the processors while they start.
 """
 

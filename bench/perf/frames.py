@@ -52,7 +52,7 @@ class Point:
 
 
 def points_of(frames: int, *, step: int = 1) -> list[Point]:
-    """Return all points of an update of so many frames; with ``step``, every n-th frame, different ones for each fault."""
+    """Return all points of an update with that number of frames; with ``step``, every n-th frame, different ones for each fault."""
     return [
         Point(kind, frame) for offset, kind in enumerate(SWEPT) for frame in range(1 + offset % step, frames + 1, step)
     ]

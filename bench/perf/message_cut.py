@@ -64,7 +64,7 @@ class Point:
 
 
 def points_of(messages: int, *, step: int = 1) -> list[Point]:
-    """Return all points of an update of so many messages; with ``step``, every n-th."""
+    """Return all points of an update with that number of messages; with ``step``, every n-th."""
     every = [
         Point(victim, message, moment) for victim in Victim for message in range(1, messages + 1) for moment in Moment
     ]

@@ -18,5 +18,5 @@ counters      error counters of CAN interfaces
 can_log       what was on the bus during one test
 handles, uds  what the fixtures give
 fixtures      the fixtures
-properties, junit  what the JUnit file says of bench, adapters, versions
+properties, junit  bench, adapters and versions in the JUnit file
 """

@@ -69,10 +69,10 @@ class CanLog:
     def wait_for(
         self, wanted: int | Callable[[Frame], bool], *, timeout_s: float = 5.0, bus: str | None = None
     ) -> Frame:
-        """Wait for a frame since the test began: one with that identifier, or one that the function says yes to.
+        """Wait for a frame since the test began: one with that identifier, or one for which the function returns True.
 
         Raises:
-            WaitTimeout: there was none; the message says how many others.
+            WaitTimeout: there was none; the message contains the number of other frames.
         """
         name = self._bus(bus)
         matches = (lambda frame: frame.can_id & EFF_MASK == wanted) if isinstance(wanted, int) else wanted

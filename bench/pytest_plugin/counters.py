@@ -20,7 +20,7 @@ _REMEDY: Final = "look at wiring, termination and bit rate of all nodes"
 
 @dataclass(frozen=True)
 class Counters:
-    """What an interface says of itself.
+    """What an interface reports about itself.
 
     Attributes:
         state: of the controller, as the kernel names it; empty for a virtual interface.

@@ -17,7 +17,7 @@ _TRACE: Final = "trace.jsonl"
 _TROUBLE_CODES: Final = "trouble-codes.txt"
 
 TroubleCodes = Mapping[str, Sequence[str]]
-"""By ECU: one text for each code, or one that says why they were not read."""
+"""By ECU: one text for each code, or one with the reason why they were not read."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Sickness:
     recovered: bool
 
     def text(self) -> str:
-        """Return what the test's error says."""
+        """Return the text of the test's error."""
         end = (
             "a power cycle of all ECUs has mended that: the next tests go on"
             if self.recovered
@@ -135,7 +135,7 @@ def tidy(bench: SharedBench, *, is_destructive: bool = False) -> list[str]:
         lambda: _clear(bench),
     ]
     if is_destructive:
-        if gateway_was_up:  # started again below, it reads the ECUs anew, and the cloud hears of their first firmware
+        if gateway_was_up:  # it is started again below, reads the ECUs, and reports their first firmware to the cloud
             steps += [lambda: bench.processes.stop(GATEWAY)]
         steps += [lambda ecu=ecu: upkeep.restore_factory(bench.running, ecu) for ecu in bench.topology.simulated()]  # type: ignore[misc]
     if gateway_was_up:

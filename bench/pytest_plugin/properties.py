@@ -1,4 +1,4 @@
-"""What the JUnit file says of a run: bench file, adapters, ECUs and their versions at the start, commit of the tests.
+"""The properties of a run in the JUnit file: bench file, adapters, ECUs and their versions at the start, commit of the tests.
 
 Names and wording of the properties; ``plugin`` puts them into the file.
 """

@@ -73,7 +73,7 @@ class Tester:
                 link.close()
 
     def identity(self, ecu: str) -> EcuIdentity:
-        """Return what one ECU says of itself.
+        """Return what one ECU reports about itself.
 
         Raises:
             FlashError: no answer, or one that makes no sense.

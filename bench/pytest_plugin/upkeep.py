@@ -23,7 +23,7 @@ _POLL_INTERVAL_S: Final = 0.1
 
 
 def start_missing(bench: Bench) -> None:
-    """Start what a test stopped or killed, except captures, whose files would begin anew.
+    """Start what a test stopped or killed, except captures: a new one would overwrite the files.
 
     Raises:
         ProcessFailed: a process does not come up.

@@ -9,7 +9,7 @@ How the figures are made:
   the mean length in bits of the full consecutive frames that carried this ECU's firmware (stuff bits counted one by one,
   intermission included), times the payload bytes of such a frame: without the address in front, where it has one. Both figures and
   their ratio are stated.
-* The job has SUCCEEDED only if every ECU runs the new version in a CONFIRMED slot as the ECU itself says.
+* The job has SUCCEEDED only if every ECU runs the new version in a CONFIRMED slot, as reported by the ECU itself.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def transfers(
         if kind not in ("full", "delta"):
             continue
         ecu = topology.ecus[event.ecu]
-        # Without a line (udp_multicast, an unpaced vcan) a rate says how fast this computer is.
+        # Without a line (udp_multicast, an unpaced vcan) a rate only shows how fast this computer is.
         timed = has_line(topology.buses[ecu.bus], pacings.get(ecu.bus))
         bus = statistics.get(ecu.bus) if timed else None
         duration_s = float(event.data["duration_s"])

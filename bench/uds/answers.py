@@ -92,7 +92,7 @@ CHECK_MEMORY: Final[dict[int, str]] = {
     0x07: "the manifest is older than one the ECU accepted before (replay)",
     0x08: "the patch was refused: wrong base, damaged, or larger than the ECU's RAM",
     0x09: "decryption failed: damaged, or encrypted for another ECU: compare the public key registered for it",
-    0x0A: "the metadata had expired at the attested time: make the campaign anew",
+    0x0A: "the metadata had expired at the attested time: create the campaign again",
 }
 PATCH_REFUSED: Final = frozenset({0x01, 0x02, 0x08})
 """After a patch, a missing or different image means that the patch did not fit its base. The full image may still work."""

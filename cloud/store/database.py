@@ -244,7 +244,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _refusal(error: DBAPIError | PoolTimeout) -> InvalidRequest | Conflict | NotReady:
-    """Return what the caller of the cloud is told. Never the statement or its values."""
+    """Return the text of the error for the caller of the cloud. It never contains the statement or its values."""
     if isinstance(error, PoolTimeout):
         return NotReady("the database is busy: try again")
     if isinstance(error, DataError):

@@ -9,7 +9,7 @@ Rules:
   each and may cut the power before, within (torn, garbage) or after it.
 * Without power every access raises ``PowerLost``.
 
-The meaning of the bytes is not known here. The file behind the flash is written through, in the order of the operations, before any
+This module does not know what the bytes mean. The file behind the flash is written through, in the order of the operations, before any
 time passes and before any caller continues: if the process is killed, the next one finds exactly what was written.
 """
 
@@ -53,7 +53,7 @@ class FlashOperation:
 
 
 class Cut(StrEnum):
-    """The moment within an operation at which power is lost."""
+    """The moment of an operation at which power is lost."""
 
     BEFORE = "before"
     TORN = "torn"
@@ -277,7 +277,7 @@ class NorFlash:
         self._owed_s += self.erase_sector_s if kind is OperationKind.ERASE else self.program_page_s
         if self._owed_s >= _MIN_SLEEP_S:
             owed, self._owed_s = self._owed_s, 0.0
-            # The file must be up to date before time passes; the range that is held starts anew behind it.
+            # The file must be up to date before time passes; the range that is held starts again behind it.
             if self._held is not None:
                 end = self._held[1]
                 self._write_held()

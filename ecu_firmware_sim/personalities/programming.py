@@ -69,7 +69,7 @@ class Programming:
         self._erase_polls = 0
 
     def end_transfer(self) -> None:
-        """Forget a transfer in progress. What was not checked by then never will be: the next update erases and begins anew."""
+        """Forget a transfer in progress, and the blocks that were not checked yet: the next update starts with an erase."""
         self._transfer = None
         self._drop_unchecked()
 

@@ -74,7 +74,7 @@ class _Stream:
         # The tag is encrypted with the chunk: an artifact that was cut at a chunk's end has no TAG_FINAL at its new end.
         if tag != (_TAG_FINAL if self.is_over else _TAG_MESSAGE):
             raise DecryptionRefused(
-                f"chunk {self._chunk - 1} of {self.header.chunks} is not marked as its place demands"
+                f"chunk {self._chunk - 1} of {self.header.chunks} does not have the mark of its place"
             )
         return plain
 

@@ -1,7 +1,7 @@
 """The programmable memory of an ECU, and the operations on it while the ECU runs: erase, download, check, activate, confirm, revert.
 
 No UDS here: refusals are ``NotNow`` (the state forbids it), ``OutOfRange`` (the address does) and ``NotAccepted`` (this ECU cannot do it).
-Each operation asks first and acts then: ``permission`` judges by the ECU's state, ``verification`` by what lies in flash.
+Each operation checks first and acts then: ``permission`` checks the ECU's state, ``verification`` the contents of flash.
 
 Rules:
 
@@ -51,7 +51,7 @@ class SlotEntry:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of check memory, and the same in words."""
+    """The result of check memory, as a status and in words."""
 
     status: CheckStatus
     text: str
@@ -98,7 +98,7 @@ class FirmwareMemory:
 
     @property
     def boots_left(self) -> int:
-        """The boots that a trial has left; 0 without a trial."""
+        """The remaining boots of a trial; 0 without a trial."""
         control = self._boot_control.current
         return control.boots_left if control.trial is not None else 0
 
@@ -230,10 +230,10 @@ class FirmwareMemory:
         return CheckResult(CheckStatus.CORRECT, f"{entry.custom.version} for job {entry.job_id}")
 
     def unmet_dependency(self) -> str:
-        """Return which dependency of the image that waits to be booted is not met, in words; "" where all are.
+        """Return the dependency of the image to boot next that is not met, in words; "" if all are met.
 
         Raises:
-            NotNow: no slot waits to be booted.
+            NotNow: no image waits for a boot.
         """
         situation = self._situation
         waiting = self._verification.readable_image(situation.target)
@@ -248,7 +248,7 @@ class FirmwareMemory:
         return [PRECONDITION_TRIAL_NOT_CONFIRMED] if self.on_trial else []
 
     def activate(self) -> None:
-        """Make the STAGED slot the one that is tried at the next reset. Raises NotNow, PowerLost."""
+        """Let the next reset try the STAGED slot. Raises NotNow, PowerLost."""
         situation = self._situation
         situation.require_free_target()
         situation.require_event(SlotEvent.ACTIVATED)
@@ -303,7 +303,7 @@ class FirmwareMemory:
         self._boot_control.prefer(target)
 
     def end_trial(self) -> None:
-        """Take the boots that are left from the running trial, as the watchdog does. Raises PowerLost."""
+        """Set the remaining boots of the running trial to 0, as the watchdog does. Raises PowerLost."""
         self._boot_control.forfeit_trial()
 
     @property

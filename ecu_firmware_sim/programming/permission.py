@@ -1,14 +1,14 @@
-"""What may be done with the slots in an ECU's present state.
+"""Rules for what may be done with the slots in the present state of an ECU.
 
-Pure: boot control, the running slot and the layout in; an offset or a refusal out. Whether the *contents* of a slot or of the metadata
-window are good enough is for ``verification``.
+Pure: boot control, the running slot and the layout in; an offset or a refusal out. ``verification`` checks the *contents* of a slot or of
+the metadata window.
 
 Rules:
 
 * Only the inactive slot can be erased or programmed, and only while the running image is CONFIRMED and will be booted again:
   there is always an image to go back to.
-* The slot table (``boot.slots``) has the states in which each of it may happen.
-* In the bootloader nothing runs, and no slot has to be kept as the way back.
+* The slot table (``boot.slots``) defines in which states each of these may happen.
+* In the bootloader no image runs, so no slot has to be kept for a way back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OutOfRange(Exception):
 
 @dataclass(frozen=True)
 class Situation:
-    """The state by which requests are judged; it is valid until boot control changes.
+    """The state that the rules check. It is valid until boot control changes.
 
     Attributes:
         control: the boot control record.

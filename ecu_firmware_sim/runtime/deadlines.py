@@ -1,4 +1,4 @@
-"""What the ECU's loop has to do at which time: one table. Pure; times are seconds of the monotonic clock."""
+"""The table of what the ECU's loop has to do, and when. Pure; times are seconds of the monotonic clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Due(StrEnum):
-    """What the ECU has a deadline for."""
+    """The kinds of deadlines."""
 
     POWER_ON = "power on"
     BOOT = "boot"
@@ -33,7 +33,7 @@ class Deadlines:
 
     @property
     def next_s(self) -> float | None:
-        """The earliest deadline; None where there is none."""
+        """The earliest deadline; None if there is none."""
         return min(self._at_s.values(), default=None)
 
     def set(self, due: Due, at_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What the set faults do to conditions, flash times, flash contents and power. ``faults`` keeps which are set.
+"""The effects of the set faults on conditions, flash times, flash contents and power. ``faults`` holds which are set.
 
 Faults of answers are in ``requests``, those of a trial image in ``trial``.
 """
@@ -20,7 +20,7 @@ from otabench.ecu_firmware_sim.uds.conditions import NOMINAL_SUPPLY_V, Condition
 from otabench.proto.process_config import EcuTiming
 
 _DRIVES: Final = frozenset({FaultKind.SPEED, FaultKind.ENGINE_RUNNING})
-"""Faults with which the vehicle would leave."""
+"""Faults that make the vehicle drive."""
 
 
 class FaultEffects:

@@ -36,7 +36,7 @@ FAULT_OFF_S: Final = 0.5
 
 
 class Mode(StrEnum):
-    """What the ECU is doing."""
+    """The states of the ECU."""
 
     OFF = "off"
     BOOTING = "booting"
@@ -83,7 +83,7 @@ class Lifecycle:
         )
 
     def switch_on(self, reason: str) -> None:
-        """Give power; the bootloader runs after ``boot_s``."""
+        """Switch the power on. The bootloader runs after ``boot_s``."""
         # The control port may give power while a fault's own deadline for it runs: whichever is first wins.
         if self.mode is not Mode.OFF:
             return
@@ -93,7 +93,7 @@ class Lifecycle:
         self.restart()
 
     def switch_off(self, reason: str, *, off_s: float | None = None) -> None:
-        """Take the power, at once. It comes back after ``off_s``, if given."""
+        """Switch the power off at once. It comes back after ``off_s``, if given."""
         was_on = self.mode is not Mode.OFF
         # Power first: it ends the flash operation that the pending operation is waiting in, and ``abandon`` waits for that.
         self._power.switch_off()
@@ -121,7 +121,7 @@ class Lifecycle:
         self._deadlines.set(Due.BOOT, time.monotonic() + self._config.timing.boot_s)
 
     def boot(self) -> None:
-        """Run the bootloader, and what it chooses. Raises PowerLost."""
+        """Run the bootloader, and the image that it chooses. Raises PowerLost."""
         outcome, dtcs = self._startup.boot()
         # Before the server starts: its first responses may confirm the trial.
         is_trial = self.trial.is_trial(outcome)
@@ -132,7 +132,7 @@ class Lifecycle:
             self.trial.watch()
 
     def open_connection(self) -> None:
-        """Open the bus, where a server runs; try again later if it is not there."""
+        """Open the bus if a server runs. If the bus is not there, try again later."""
         if self.server is None:
             return
         try:
@@ -164,7 +164,7 @@ class Lifecycle:
         self.open_connection()
 
     def _stop(self) -> None:
-        """Drop what a reset or loss of power ends: server, connection, deadlines."""
+        """End everything that a reset or a loss of power ends: server, connection, deadlines."""
         self._connection.close()
         self.server = None
         self._deadlines.clear()

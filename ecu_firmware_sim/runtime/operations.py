@@ -12,7 +12,7 @@ from otabench.proto.process_config import EcuTiming
 
 
 class PendingOperations:
-    """Starts pending operations, announces them in time, and hands back those that have ended."""
+    """Starts pending operations, announces them by 78 in time, and returns those that have ended."""
 
     def __init__(self, timing: EcuTiming, connection: Connection, deadlines: Deadlines) -> None:
         self._timing = timing

@@ -10,7 +10,7 @@ from otabench.ecu_firmware_sim.flash.nor import FileBacking, NorFlash
 
 
 class PoweredFlash:
-    """Off when it is made.
+    """A flash with a power supply, which is off at first.
 
     Args:
         backing: the state file.
@@ -28,7 +28,7 @@ class PoweredFlash:
         self._gone.clear()
 
     def switch_off(self) -> None:
-        """Take the power. A flash operation that is waiting on another thread ends at once, with PowerLost."""
+        """Switch the power off. A flash operation that waits on another thread ends at once, with PowerLost."""
         # In this order: an operation that wakes up must find the flash without power.
         self.flash.powered = False
         self._gone.set()

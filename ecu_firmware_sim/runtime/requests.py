@@ -17,7 +17,7 @@ from otabench.ecu_firmware_sim.uds.pending import PendingOperation
 from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 
 SINGLE_FRAME_BYTES: Final = 7
-"""A longer request came, or may have come, in several frames."""
+"""A longer request may have come in several frames."""
 
 
 class Requests:
@@ -78,7 +78,7 @@ class Requests:
         self._life.after_response(server)
 
     def _disturb(self, server: UdsServer, request: bytes) -> bool:
-        """Do what the faults do to a request; return whether it is not served then."""
+        """Apply the faults to a request. Return True if it must not be served."""
         # Before the server: a request that gets no response by a fault must not change its state either.
         if self._faults.act(FaultKind.SILENT) is not None:
             return True

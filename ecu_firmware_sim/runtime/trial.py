@@ -1,7 +1,7 @@
 """The watch over a trial image: it is reset if it is not confirmed in time, hangs or crashes.
 
-Faults make it hang or crash. The trouble code of a failure is always stored before the trial loses its boots: a power cut between
-the two may leave a code whose trial goes on, but never a trial that ended without a code.
+Faults make it hang or crash. The trouble code of a failure is always stored before the trial loses its boots. So a power cut between
+the two may leave a code although the trial goes on, but never a trial that ended without a code.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class TrialWatch:
 
     Args:
         startup: has boot control and the trace.
-        faults: those that make an image fail.
-        deadlines: where the watch has its own.
+        faults: the set faults, some of which make an image fail.
+        deadlines: the ECU's table; the watch adds its own.
         connection: closed while an image hangs.
         operations: abandoned before an image is reset.
         confirm_timeout_s: the time within which a trial image must be confirmed.
@@ -62,7 +62,7 @@ class TrialWatch:
         return slot is not None and self._startup.boot_control.current.states[slot] is SlotState.TRIAL
 
     def fails_to_boot(self, dtcs: DtcMemory) -> bool:
-        """Let the boot fail if a fault requests it. Return whether it failed."""
+        """Make the boot fail if a fault requests it. Return whether it failed."""
         if self._faults.act(FaultKind.BOOT_FAIL) is None:
             return False
         self._fail(dtcs, "the image did not come up")

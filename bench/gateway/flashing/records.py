@@ -123,7 +123,7 @@ class FormerImages:
             path.with_suffix(".image").unlink(missing_ok=True)
 
     def find(self, endpoint: EcuEndpoint, version: str, *, like: EcuImage) -> EcuImage | None:
-        """Return the image of a version that an ECU ran, or None if it is not at hand.
+        """Return the image of a version that an ECU ran, or None if it is not stored.
 
         Args:
             endpoint: the ECU; it may name the image that a workshop flashed.
@@ -141,7 +141,7 @@ class FormerImages:
         return _former(like, version, given.file, given.file.stat().st_size, payload)
 
     def has(self, endpoint: EcuEndpoint, version: str) -> bool:
-        """Return whether the image of a version that an ECU ran is at hand."""
+        """Return whether the image of a version that an ECU ran is stored."""
         if any(kept.version == version for kept in self._known(endpoint.name).values()):
             return True
         given = endpoint.former_image

@@ -94,6 +94,7 @@ class SequenceReading:
         order = self._profile.versions.order
         if order is VersionOrder.SEMVER:
             return same_version(running, wanted)
+        # Numeric versions may have leading zeros: 0123 is 123.
         if order is VersionOrder.NUMERIC and running.isdecimal() and wanted.isdecimal():
             return int(running) == int(wanted)
         return running == wanted

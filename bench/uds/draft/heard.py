@@ -1,4 +1,4 @@
-"""What is known of a flash session: its exchanges, and the program files if they are at hand."""
+"""The input of a draft: the exchanges of a flash session, and the program files if they were given."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ def _session(heard: Heard) -> Item:
 
 
 def _length(download: Download, block: Block) -> dict[str, Any]:
-    """Return how long transfers are: as the ECU says, rounded, or fixed."""
+    """Return the length of transfers: the one that the ECU states, rounded, or a fixed one."""
     answer = download.request.response
     size_bytes = answer[1] >> 4 if len(answer) > 1 else 0
     stated = int.from_bytes(answer[2 : 2 + size_bytes], "big")

@@ -108,6 +108,7 @@ class SequenceProfile(_Model):
     values: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Value] = Field(default_factory=dict)
     times: Times = Times()
     layout: Layout = Layout()
+    # S3 is 5 s (ISO 14229-2), so a TesterPresent every 2 s keeps the session even if one is lost.
     keep_alive: KeepAlive | None = KeepAlive()
     identity: Identity = Identity()
     bootloader: Bootloader | None = None
@@ -122,6 +123,7 @@ class SequenceProfile(_Model):
     """None: by the steps of ``confirm`` if there are any, otherwise ``none``."""
     revert: Reverting | None = None
     """None: by the steps of ``revert`` if there are any; else ``flash_former`` with a single bank, and ``none`` without."""
+    # Most of these ECUs have no trial that ends by itself, unlike those with a slot table of this project.
     soak: Soak = Soak(trial_limit_s=None)
 
     @property

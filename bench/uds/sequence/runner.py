@@ -296,7 +296,7 @@ class Runner:
 
 
 def _routine_example(step: Routine, scope: RunScope) -> bytes:
-    """Return an answer to a routine whose status says done."""
+    """Return an answer to a routine with a status that means done."""
     head = bytes((0x71, _ROUTINE_ACTS[step.act])) + step.routine.to_bytes(2, "big")
     answer = bytearray(head if step.expect is None else step.expect.example(scope))
     if step.status is not None:

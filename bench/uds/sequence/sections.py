@@ -101,6 +101,7 @@ class Slots(_Model):
 class Versions(_Model):
     """The ECU's versions. ``known``: all of them, the oldest first, for the order ``list``."""
 
+    # Without a stated order nothing may be assumed: any other version may follow.
     order: VersionOrder = VersionOrder.NONE
     known: tuple[str, ...] = ()
 
@@ -108,6 +109,7 @@ class Versions(_Model):
     def _list_is_given(self) -> Versions:
         if (self.order is VersionOrder.LIST) != bool(self.known):
             raise ValueError("order: list needs known: [oldest, …, newest], and only that order has it")
+        # Twice in the list, a version would be newer than itself.
         if len(set(self.known)) != len(self.known):
             raise ValueError("known: a version is there twice")
         return self
@@ -151,6 +153,7 @@ class Payload(_Model):
     def _container_has_address(self) -> Payload:
         if self.kind == "container" and self.address is None:
             raise ValueError("a container needs the address that it is sent to")
+        # A patch rebuilds an image in the ECU's slot; a program file has blocks at addresses of its own.
         if self.kind == "raw" and self.patch_data_format is not None:
             raise ValueError("patches are made of containers only")
         if self.kind == "container" and self.memory:

@@ -251,6 +251,7 @@ class BlockLength(_Model):
     """
 
     source: Literal["answer", "fixed"] = "answer"
+    # 4095: the 12-bit length of ISO 15765-2. 3: one byte of data.
     max_bytes: int = Field(default=4095, ge=3, le=4095)
     multiple_of: int = Field(default=1, ge=1, le=4096)
     includes_header: bool = True
@@ -288,6 +289,7 @@ class Download(Common):
     records: bool = False
     before_data: tuple[AnyStep, ...] = ()
     exit: TemplateText | None = Template.parse("37")
+    # 77 may carry transferResponseParameterRecord, for example a CRC.
     exit_answer: PatternText = Pattern.parse("77 *")
     repeats: int = Field(default=3, ge=0, le=100)
     transfer_p2_s: Seconds | None = None
@@ -372,6 +374,7 @@ class Sequence(_Model):
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, given: Any) -> Any:
+        # In the file an act is a plain list.
         return {"steps": given} if isinstance(given, list | tuple) else given
 
 

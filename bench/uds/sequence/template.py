@@ -9,7 +9,7 @@ Bytes are written as hexadecimal digits, spaces are free. A field is ``{name}``,
   ``low``, which takes its lowest bytes;
 * a value of the profile (``values:``) has a width of its own, and must not be given one.
 
-A pattern knows three more: ``??`` is any byte, ``?`` in place of a digit is any half byte, and ``*`` at the end is any further bytes.
+A pattern has three more: ``??`` is any byte, ``?`` in place of a digit is any half byte, and ``*`` at the end is any further bytes.
 """
 
 from __future__ import annotations
@@ -249,6 +249,7 @@ def _parse(text: str) -> tuple[tuple[bytes | Field | AnyBits, ...], bool]:
             return tuple(parts), True
         if field is not None:
             parts.append(_field(field, text))
+        # An open digit counts with mask 0, each other one with mask F.
         elif "?" in byte:
             parts.append(AnyBits(_digits(byte, "0"), _digits("".join("0" if c == "?" else "F" for c in byte), "")))
         elif parts and isinstance(parts[-1], bytes):

@@ -61,6 +61,7 @@ class Checksum(_Model):
 
     def compute(self, parts: list[bytes]) -> bytes:
         """Return the field's bytes."""
+        # A wider field is filled with zeros; a narrower one would cut the CRC, so the CRC's own width is the least.
         own = checksums.crc(self.checksum).width // 8
         number = checksums.crc_over(self.checksum, parts)
         return number.to_bytes(max(own, self.width or own), self.order.value)
@@ -96,6 +97,7 @@ class Date(_Model):
         text = _DATE.sub(lambda part: now.strftime(_DATE_PARTS[part[0]]), self.date)
         if self.as_ == "ascii":
             return text.encode("ascii", "replace")
+        # BCD has two digits in each byte. Characters between the parts, such as dots, are for text only.
         return bytes.fromhex("".join(each for each in text if each.isdecimal()))
 
 

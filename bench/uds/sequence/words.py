@@ -57,6 +57,7 @@ def rows(steps: tuple[AnyStep, ...], depth: int = 0) -> Iterator[Row]:
                 yield Row(depth, "await an answer", step.request.text, "any", f"for at most {step.await_answer:g} s")
             case Download():
                 yield from _download(step, depth)
+            # Last: all steps that send one request are of this class, Download among them.
             case Common():
                 yield _row(step, depth)
 

@@ -53,4 +53,4 @@ def test_another_board_than_the_bench_file_s_is_told_with_both_values(
         "other",
         expected,
     )
-    assert f"says {key} 'other', the bench file {expected!r}; correct ecus.engine.{key}" in str(wrong.value)
+    assert f"reports {key} 'other', the bench file has {expected!r}; correct ecus.engine.{key}" in str(wrong.value)
