@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otabench.bench.attacks.stories import clocks, clouds, downloads, ecus, metadata, software, stolen_keys
+from otabench.bench.attacks.stories import clocks, clouds, downloads, ecus, metadata, reports, software, stolen_keys
 from otabench.bench.attacks.story import Story
 from otabench.bench.errors import UnknownName
 
@@ -27,6 +27,7 @@ STORIES: Final[tuple[Story, ...]] = (
     stolen_keys.REVOKED_KEYS,
     metadata.REPLAY,
     ecus.SEED_REPLAY,
+    reports.FORGED_REPORT,
     metadata.OTHER_VEHICLE,
     metadata.OTHER_HARDWARE,
     clouds.STOLEN_CERTIFICATE,
