@@ -121,7 +121,7 @@ def test_the_secret_file_of_a_simulated_ecu_is_read_too(tmp_path: Path) -> None:
     told = findings(tmp_path, default_on(AIR, ecu=", security: {secret_file: ./nope}"))
     (line,) = told["ECU engine"]
     assert line.startswith(f"fail {tmp_path}/nope: the security access secret of engine cannot be read: No such file")
-    assert line.endswith("; ecus.engine.security.secret_file names it")
+    assert line.endswith("; correct ecus.engine.security.secret_file")
 
 
 def test_iso_tp_of_the_kernel_is_a_mistake_on_a_bus_that_is_not_the_kernel_s(tmp_path: Path) -> None:
