@@ -103,6 +103,11 @@ class Announcer:
         _log.warning("vehicle %s: a version report is dropped: %s", vin, reason)
         _emit(self._control, "vehicle.report_dropped", vin=vin, reason=reason)
 
+    def attack_reported(self, vin: str, ecu: str, attack: str) -> None:
+        """Announce that an ECU has signed that it refused something."""
+        _log.warning("vehicle %s: %s reports what it refused: %s", vin, ecu, attack)
+        _emit(self._control, "vehicle.attack_reported", vin=vin, about=ecu, attack=attack)
+
     def job_moved(self, transition: Transition) -> None:
         """Announce a transition of a job."""
         _emit(

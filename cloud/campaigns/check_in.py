@@ -18,6 +18,7 @@ from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.manifests import IsSignedNow
 from otabench.cloud.campaigns.snapshots import OpenJob, Snapshot
 from otabench.cloud.campaigns.vehicle_rules import Offer, Rule, VehicleFacts, judge_check_in, judge_report
+from otabench.cloud.campaigns.version_reports import NO_NOTES, ReportNotes
 from otabench.cloud.errors import UnknownThing
 from otabench.cloud.store.schema import JobRow
 from otabench.proto import ota_pb2
@@ -42,8 +43,8 @@ class CheckInOutcome:
     transition: Transition | None = None
     nonce: bytes = b""
     """For the vehicle's next version report."""
-    dropped: str = ""
-    """Why its version report was dropped; "" if it was not."""
+    notes: ReportNotes = NO_NOTES
+    """Of its version report."""
     offers: OpenJob | None = None
     """Of ``judge_unchanged``: the job that must be marked as offered before the vehicle is answered."""
 
@@ -62,7 +63,7 @@ def judge(
     nonce = version_reports.nonce_of(vehicle, now=now) if vehicle else b""
     if nonce is None:
         nonce = version_reports.current_nonce(session, request.vin, now=now)
-    return replace(outcome, nonce=nonce, dropped=taken.dropped)
+    return replace(outcome, nonce=nonce, notes=taken.notes)
 
 
 def _judge(

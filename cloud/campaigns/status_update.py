@@ -14,7 +14,7 @@ from otabench.cloud.campaigns import approval, inventory, jobs, version_reports
 from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, explain_refusal, judge_update
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts, judge_report
-from otabench.cloud.campaigns.version_reports import Proof, TakenReport
+from otabench.cloud.campaigns.version_reports import NO_NOTES, Proof, ReportNotes, TakenReport
 from otabench.cloud.errors import NotAllowed
 from otabench.cloud.store.schema import JobRow
 from otabench.proto import ota_pb2
@@ -32,8 +32,8 @@ class UpdateOutcome:
     transition: Transition | None
     nonce: bytes = b""
     """For the vehicle's next version report."""
-    dropped: str = ""
-    """Why its version report was dropped; "" if it was not."""
+    notes: ReportNotes = NO_NOTES
+    """Of its version report."""
     refusal: str = ""
     """Why the update is refused, although it was recorded that it was made."""
 
@@ -77,7 +77,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
         cancel_requested=cancel_is_due(state, asked=job.cancel_asked),
         transition=transition,
         nonce=version_reports.current_nonce(session, request.vin, now=now),
-        dropped=taken.dropped,
+        notes=taken.notes,
     )
 
 
@@ -112,7 +112,7 @@ def _unproven(
         cancel_requested=False,
         transition=None,
         nonce=version_reports.current_nonce(session, job.vin, now=now),
-        dropped=taken.dropped,
+        notes=taken.notes,
         refusal=reason,
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -44,11 +44,29 @@ _CONFIRMED: Final = "CONFIRMED"
 
 
 @dataclass(frozen=True)
+class ReportNotes:
+    """What the operator should know of a report: why it was dropped, and what each ECU has refused, by its name."""
+
+    dropped: str = ""
+    attacks: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_NOTES: Final = ReportNotes()
+
+
+@dataclass(frozen=True)
 class TakenReport:
     """The outcome of one report: accepted, or dropped and why."""
 
     accepted: AcceptedReport | None = None
     dropped: str = ""
+
+    @property
+    def notes(self) -> ReportNotes:
+        """What the operator should know of the report."""
+        installed = self.accepted.installed if self.accepted else {}
+        attacks = {ecu: found.own.attack for ecu, found in installed.items() if found.own and found.own.attack}
+        return ReportNotes(self.dropped, attacks)
 
 
 class Proof(StrEnum):

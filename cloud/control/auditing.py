@@ -38,6 +38,7 @@ class Auditor:
         self._audit = log
         self._clock = clock
         self._busy_s: dict[str, float] = {}
+        self._attacks: dict[tuple[str, str], str] = {}
 
     def record(
         self, method: str, *, who: str, request: Any, answer: Any, code: grpc.StatusCode, detail: str = ""
@@ -72,6 +73,16 @@ class Auditor:
         self._append(
             who=who, what="VersionReport", outcome="DROPPED", vins=[vin], detail=reason[:_MAX_DETAIL_CHARACTERS]
         )
+
+    def record_attack(self, vin: str, ecu: str, attack: str, *, who: str) -> bool:
+        """Record that an ECU has signed that it refused something, and return True. An ECU repeats that in every report: not again."""
+        if self._attacks.get((vin, ecu)) == attack:
+            return False
+        if len(self._attacks) >= _MAX_CALLERS:
+            self._attacks.clear()
+        self._attacks[vin, ecu] = attack
+        self._append(who=who, what="AttackReported", outcome=attack, vins=[vin], detail=ecu)
+        return True
 
     def _append(self, *, who: str, what: str, outcome: str, **entry: Any) -> None:
         try:

@@ -23,6 +23,7 @@ from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.status_update import UpdateOutcome
 from otabench.cloud.campaigns.status_writer import StatusWriter
+from otabench.cloud.campaigns.version_reports import ReportNotes
 from otabench.cloud.control.answering import EVERYBODY, Context, peer_of, vehicle_call
 from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.errors import InvalidRequest, NotAllowed, RequestError
@@ -72,7 +73,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             outcome = await self._judge(request)
             poll_interval_s = self._poll_interval_s
             # Not inside the transaction: making patches takes time, and other vehicles must be answered meanwhile.
-            dropped = outcome.dropped
+            notes = outcome.notes
             if outcome.prepare:
                 # Judged once: the same report would be dropped twice.
                 request.ClearField("version_report")
@@ -81,7 +82,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
             self._announcer.checked_in(request, outcome)
-            self._note_dropped(request.vin, dropped, context)
+            self._announce_notes(request.vin, notes, context)
             return ota_pb2.CheckInResponse(
                 decision=outcome.decision,
                 job_id=outcome.job_id,
@@ -142,7 +143,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 self._announcer.job_moved(outcome.transition)
             else:
                 self._announcer.campaign_changed(outcome.campaign_id, job_id=request.job_id)
-            self._note_dropped(request.vin, outcome.dropped, context)
+            self._announce_notes(request.vin, outcome.notes, context)
             # Not inside the transaction, which keeps that the claim was made.
             if outcome.refusal:
                 raise NotAllowed(outcome.refusal)
@@ -150,13 +151,17 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested, report_nonce=outcome.nonce
             )
 
-    def _note_dropped(self, vin: str, dropped: str, context: Context) -> None:
-        """Trace and audit that a version report was dropped, if one was."""
-        if not dropped:
+    def _announce_notes(self, vin: str, notes: ReportNotes, context: Context) -> None:
+        """Trace and audit what the operator should know of a version report."""
+        if not notes.dropped and not notes.attacks:
             return
-        self._announcer.report_dropped(vin, dropped)
         who = str(peer_of(context, tls=self._tls) or EVERYBODY)
-        self._auditor.record_dropped_report(vin, who=who, reason=dropped)
+        if notes.dropped:
+            self._announcer.report_dropped(vin, notes.dropped)
+            self._auditor.record_dropped_report(vin, who=who, reason=notes.dropped)
+        for ecu, attack in notes.attacks.items():
+            if self._auditor.record_attack(vin, ecu, attack, who=who):
+                self._announcer.attack_reported(vin, ecu, attack)
 
     def _call(self, context: Context, vin: str) -> AbstractAsyncContextManager[None]:
         return vehicle_call(context, vin, tls=self._tls)

@@ -82,11 +82,13 @@ class VersionReports:
                 reading = self._identities.readings
                 try:
                     own = await self._worker.submit(self._vehicle.version_reports, nonce)
-                except FlashError as error:
+                    sealed = self._seal(nonce, own, self._key)
+                # ValueError: an ECU states something that does not fit a report, such as a serial number of a thousand characters.
+                except (FlashError, ValueError) as error:
                     _log.warning("no version report: %s", error)
-                    self._trace.emit("vehicle.report_failed", job_id=job_id, ecu=error.ecu or None, reason=str(error))
+                    self._trace.emit("vehicle.report_failed", job_id=job_id, reason=" ".join(str(error).split()))
                     return b""
-                self._nonce, self._sealed, self._reported_reading = nonce, self._seal(nonce, own, self._key), reading
+                self._nonce, self._sealed, self._reported_reading = nonce, sealed, reading
                 others = sorted(self._identities.known.keys() - own.keys())
                 self._trace.emit("vehicle.report", job_id=job_id, signed=sorted(own), reported_by_gateway=others)
             return self._sealed

@@ -30,6 +30,7 @@ class SigningVehicle:
     counter: int = 0
     nonce: bytes = b""
     images: dict[str, bytes] = field(default_factory=dict)
+    attack: str = ""
 
     def __post_init__(self) -> None:
         self.keys = {name: Ed25519PrivateKey.generate() for name in self.signing}
@@ -71,6 +72,7 @@ class SigningVehicle:
             hashes={"sha256": hashlib.sha256(image).hexdigest()},
             counter=self.counter,
             nonce=nonce.hex(),
+            attack=self.attack,
         )
         return seal(report, self.keys[name]).hex()
 
@@ -258,6 +260,23 @@ def test_an_ecu_with_a_key_needs_a_gateway_with_one(shared_cloud: Cloud, vehicle
             shared_cloud.operator.RegisterVehicle(request, timeout=CALL_S)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert words in words_of(caught.value)
+
+
+def test_what_an_ecu_refused_is_audited_once(shared_cloud: Cloud, vehicle: Vehicle) -> None:
+    car = SigningVehicle(vehicle, signing=("engine",), attack="SIGNATURE_WRONG")
+    car.register(shared_cloud)
+    car.nonce = vehicle.check_in(shared_cloud).report_nonce
+    for _ in range(2):
+        request = ota_pb2.CheckInRequest(vin=vehicle.vin, ecus=vehicle.reports(), version_report=car.report())
+        car.nonce = vehicle.control(shared_cloud).CheckIn(request, timeout=CALL_S).report_nonce
+
+    lines = (shared_cloud.folder / "state" / "audit" / "audit.jsonl").read_text().splitlines()
+    audited = [each for each in map(json.loads, lines) if vehicle.vin in each["vins"]]
+    assert [
+        (each["what"], each["outcome"], each["detail"]) for each in audited if each["what"] != "RegisterVehicle"
+    ] == [("AttackReported", "SIGNATURE_WRONG", "engine")]
+    (event,) = shared_cloud.trace("vehicle.attack_reported", vin=vehicle.vin)
+    assert (event.data["about"], event.data["attack"]) == ("engine", "SIGNATURE_WRONG")
 
 
 def test_an_oversized_report_is_refused_by_its_field(story: Story) -> None:

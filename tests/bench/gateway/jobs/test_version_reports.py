@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,6 +108,16 @@ def test_a_silent_ecu_leaves_the_report_out_and_is_asked_again(tmp_path: Path) -
 
     without, then = asyncio.run(story())
     assert without == b"" and then != b""
+
+
+def test_an_ecu_whose_answer_fits_no_report_does_not_end_the_gateway(tmp_path: Path) -> None:
+    async def story() -> bytes:
+        gateway = Gateway(tmp_path)
+        known = await gateway.identities.refresh()
+        gateway.identities.record({"engine": replace(known["engine"], serial="x" * 1000)})
+        return await gateway.reports.make(FIRST)
+
+    assert asyncio.run(story()) == b""
 
 
 def test_a_gateway_without_a_key_asks_no_ecu(tmp_path: Path) -> None:
