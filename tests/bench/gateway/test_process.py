@@ -53,7 +53,7 @@ async def _install(url: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             state = (await page.get("/api/state")).json()
-            if state["job_state"] == "WAITING_FOR_APPROVAL":
+            if state["job_state"] == "WAITING_FOR_APPROVAL" and state["offer"]:
                 break
             assert time.monotonic() < deadline, state
             await asyncio.sleep(0.05)
