@@ -10,6 +10,7 @@ for boards ("Transfer"). Nothing is verified here.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,20 @@ def with_time(window: bytes, time: bytes) -> bytes:
     """Return what ``pack`` made, with a time attestation. Raises MalformedWindow."""
     contents = parse(window)
     return pack(contents.roots, contents.targets, time=time)
+
+
+def without_roots_until(window: bytes, version: int) -> bytes:
+    """Return what ``pack`` made, without the Roots that a receiver with this version has already.
+
+    Raises:
+        MalformedWindow: it is damaged, or a Root in it is no metadata.
+    """
+    contents = parse(window)
+    try:
+        needed = [root for root in contents.roots if json.loads(root)["signed"]["version"] > version]
+    except (ValueError, LookupError, TypeError) as error:
+        raise MalformedWindow("a Root that is no metadata") from error
+    return pack(needed, contents.targets, time=contents.time)
 
 
 def parse(data: bytes) -> WindowContents:

@@ -37,6 +37,7 @@ DATA_IDENTIFIERS: Final[dict[int, str]] = {
     0xF1A0: "RXSWIN (OEM)",
     0xF1A1: "slotTable (OEM)",
     0xF1A2: "timeNonce (OEM)",
+    0xF1A3: "directorRootVersion (OEM)",
     0xF40C: "engineSpeed",
     0xF40D: "vehicleSpeed",
     0xF442: "controlModuleVoltage",

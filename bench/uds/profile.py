@@ -96,6 +96,7 @@ class Identifiers(_Model):
     boot_software_id: _Word | None = None
     slot_table: _Word
     time_nonce: _Word | None = None
+    root_version: _Word | None = None
     fingerprint: _Word
     active_session: _Word | None = None
 

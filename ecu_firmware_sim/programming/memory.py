@@ -118,6 +118,11 @@ class FirmwareMemory:
         states, image = self._boot_control.current.states, self._verification.readable_image
         return SlotEntry(states[0], image(0)), SlotEntry(states[1], image(1))
 
+    @property
+    def root_version(self) -> int:
+        """The version of the newest Director's Root that this ECU keeps."""
+        return self._verification.root_version
+
     def new_nonce(self) -> bytes:
         """Return a nonce, for which the tester may bring a time attestation in the metadata window."""
         return self._verification.new_nonce()

@@ -46,6 +46,11 @@ class MetadataWindow:
         self._hardware_id = hardware_id
         self._nonce: bytes | None = None
 
+    @property
+    def root_version(self) -> int:
+        """The version of the newest Director's Root that this ECU keeps."""
+        return self._pinned.restored(self._storage.nvm.current.root).version
+
     def new_nonce(self) -> bytes:
         """Return a nonce for a time attestation. The one before counts no more."""
         self._nonce = secrets.token_bytes(NONCE_BYTES)

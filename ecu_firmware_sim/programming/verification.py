@@ -106,6 +106,11 @@ class Verification:
         minimum = self._storage.boot_control.current.minimum_security_counter
         return self._bootloader.verify(slot, minimum_security_counter=minimum)
 
+    @property
+    def root_version(self) -> int:
+        """See ``MetadataWindow``."""
+        return self._metadata.root_version
+
     def new_nonce(self) -> bytes:
         """Return a nonce for a time attestation (``MetadataWindow.new_nonce``)."""
         return self._metadata.new_nonce()

@@ -95,6 +95,7 @@ class Did(IntEnum):
     RXSWIN = 0xF1A0
     SLOT_TABLE = 0xF1A1
     TIME_NONCE = 0xF1A2
+    ROOT_VERSION = 0xF1A3
     # F4xx are the parameters xx of OBD (ISO 27145-2, SAE J1979-2).
     ENGINE_SPEED = 0xF40C
     VEHICLE_SPEED = 0xF40D

@@ -60,6 +60,7 @@ READERS: Final[dict[int, Callable[[Request], bytes]]] = {
     Did.SUPPLIER_SOFTWARE_VERSION: lambda request: request.device.identity.supplier_software_version.encode(),
     Did.RXSWIN: lambda request: request.device.identity.rxswin.encode(),
     Did.SLOT_TABLE: _slot_table,
+    Did.ROOT_VERSION: lambda request: request.device.firmware.root_version.to_bytes(4, "big"),
     Did.TIME_NONCE: lambda request: request.device.firmware.new_nonce(),
     Did.ENGINE_SPEED: lambda request: request.device.conditions.engine_speed_record(),
     Did.VEHICLE_SPEED: lambda request: request.device.conditions.speed_record(),

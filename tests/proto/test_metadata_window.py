@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otabench.proto.metadata_window import MAX_ROOTS, MalformedWindow, WindowContents, pack, parse
+from otabench.proto.metadata_window import MAX_ROOTS, MalformedWindow, WindowContents, pack, parse, without_roots_until
 
 ROOTS, TARGETS = [b'{"root": 2}', b'{"root": 3}'], b'{"targets": 1}'
 TIME = b"OTAT"
@@ -20,6 +20,16 @@ def test_what_was_packed_is_read() -> None:
 def test_without_roots_the_window_holds_the_targets_alone() -> None:
     assert pack([], TARGETS) == TARGETS
     assert parse(TARGETS) == WindowContents((), TARGETS)
+
+
+def test_roots_that_a_receiver_has_are_left_out() -> None:
+    roots = [b'{"signed": {"version": %d}}' % version for version in (2, 3, 4)]
+    window = pack(roots, TARGETS, time=TIME)
+    assert without_roots_until(window, 1) == window
+    assert without_roots_until(window, 3) == pack(roots[2:], TARGETS, time=TIME)
+    assert without_roots_until(pack(roots, TARGETS), 4) == TARGETS
+    with pytest.raises(MalformedWindow, match="no metadata"):
+        without_roots_until(pack([b"{}"], TARGETS), 1)
 
 
 @pytest.mark.parametrize("length", range(5, len(PACKED)))

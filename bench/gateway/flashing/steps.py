@@ -137,7 +137,7 @@ def _write_fingerprint(work: Work) -> None:
 def _download_metadata(work: Work) -> None:
     profile = work.client.profile
     window = profile.memory.metadata
-    metadata = _with_time(work, window.size_bytes)
+    metadata = _with_time(work, _needed_metadata(work), window.size_bytes)
     if len(metadata) > window.size_bytes:
         step = "34 request download (metadata)"
         raise work.client.refusal(
@@ -147,9 +147,22 @@ def _download_metadata(work: Work) -> None:
     download(work.client, what, cancel=work.cancel, on_bytes=lambda _: None)
 
 
-def _with_time(work: Work, window_bytes: int) -> bytes:
+def _needed_metadata(work: Work) -> bytes:
+    """Return the metadata without the Roots that the ECU has. Otherwise every rotation of keys would make each later update longer."""
+    metadata, identifier = work.image.metadata, work.client.profile.identifiers.root_version
+    if identifier is None or not metadata_window.parse(metadata).roots:
+        return metadata
+    try:
+        version = int.from_bytes(work.client.read(identifier), "big")
+    except EcuRefused:
+        # Not every ECU supports this identifier. It passes over the Roots that it has.
+        return metadata
+    return metadata_window.without_roots_until(metadata, version)
+
+
+def _with_time(work: Work, metadata: bytes, window_bytes: int) -> bytes:
     """Return the metadata, with a time attestation for the ECU's nonce if both can be had. The ECU otherwise uses the last one."""
-    metadata, attest_time = work.image.metadata, work.image.attest_time
+    attest_time = work.image.attest_time
     identifier = work.client.profile.identifiers.time_nonce
     if identifier is None or attest_time is None:
         return metadata

@@ -110,12 +110,14 @@ class Primary:
             director = Repository("Director", director_copy, fetch=files_of(metadata), root=self._root)
             stated = verify_director(director)
             targets = director.read("targets.json")
-            window = metadata_window.pack(director.later_roots(), targets)
+            roots = director.later_roots()
+            window = metadata_window.pack(roots, targets)
             # 2. The vehicle's own rules.
             plan = read_plan(targets, self._known)
             judge_plan(plan, vin=self._vin, job_id=job_id, known=self._known, identities=identities)
             judge_versions(plan, identities)
-            _judge_size(len(window), plan, self._known)
+            # With the newest Root only: which ones an ECU has already is not known before it is programmed.
+            _judge_size(len(metadata_window.pack(roots[-1:], targets)), plan, self._known)
             # 3. The Image repository.
             if self._image_root is not None:
                 verify_image(

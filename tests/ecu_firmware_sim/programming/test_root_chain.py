@@ -45,6 +45,7 @@ def test_an_ecu_that_was_away_for_three_roots_follows_and_refuses_the_old_key(
     ecu.unlock("10 03")
     ecu.must("31 01 02 11")
 
+    assert ecu.ask("22 F1 A3") == "62 F1 A3 00 00 00 01"
     newer = make_image("3.0.0", counter=3)
     window = pack(roots, Manifest(newer, version=6).signed(ecu.keys.other_targets))
     assert ecu.stage_with(newer, window) == 0
@@ -52,6 +53,7 @@ def test_an_ecu_that_was_away_for_three_roots_follows_and_refuses_the_old_key(
     ecu.boot()
     assert ecu.nvm.current.root is not None
     assert ecu.nvm.current.root.version == 4
+    assert ecu.ask("22 F1 A3") == "62 F1 A3 00 00 00 04"
     # the key of the first Root, without a chain and with one
     by_old_key = Manifest(newer, version=9).signed(ecu.keys.targets)
     assert ecu.stage_with(newer, by_old_key) == REFUSED

@@ -24,7 +24,7 @@ from otabench.bench.uds.slot_table import SlotState
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.flash.nvm import NvmData, NvmStore
-from otabench.proto import trace
+from otabench.proto import metadata_window, trace
 from otabench.proto.conditions import ConditionSource, Quantity, standard_sources
 from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.process_config import IsoTpConfig
@@ -95,6 +95,14 @@ class EcuProcessRig:
     def standings(self) -> dict[str, tuple[str, SlotState]]:
         return {name: (of.software_version, of.active.state) for name, of in self.vehicle.identify().items()}
 
+    def metadata_bytes(self) -> list[int]:
+        events = trace.read(self.folder / "trace.jsonl")
+        return [
+            int(event.data["bytes"])
+            for event in events
+            if event.event == "flash.transfer" and event.data["kind"] == "metadata"
+        ]
+
     def transfers(self) -> list[tuple[str | None, str]]:
         events = trace.read(self.folder / "trace.jsonl")
         return [(event.ecu, event.data["kind"]) for event in events if event.event == "flash.transfer"]
@@ -145,7 +153,18 @@ def test_an_ecu_refuses_what_other_targets_promise_too_little_for(make_rig: Call
     # and by the Targets of its own campaign it is updated
     now_s = int(time.time())
     honest = engine.image(versions={1: "2.0.0", 2: "2.0.0"}, version=2)
-    rig.update([replace(honest, attest_time=lambda nonce: attest(time_s=now_s, nonce=nonce, keys=[engine.keys.time]))])
+    # and with them comes a new Root, once: when the metadata are sent again, the ECU has it
+    root = engine.keys.next_root(targets=engine.keys.targets)
+    window = metadata_window.pack([root], honest.metadata)
+    honest = replace(
+        honest,
+        metadata=window,
+        attest_time=lambda nonce: attest(time_s=now_s, nonce=nonce, keys=[engine.keys.time]),
+    )
+    rig.stage([honest])
+    rig.update([honest])
+    first, again = rig.metadata_bytes()[-2:]
+    assert first - again == len(root) + 5, "the Root, with kind and length"
     assert rig.standings() == {"engine": ("2.0.0", SlotState.TRIAL)}
     # and the time that was attested for its nonce is in its flash
     assert stored_by(engine).attested_time_s == now_s
