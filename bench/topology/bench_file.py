@@ -98,6 +98,7 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
         topology = Topology.model_validate(content)
     except ValidationError as error:
         findings += dict.fromkeys(wording.field_finding(dict(detail), document.written) for detail in error.errors())
+        findings += rules.missing_board_keys(document.content)
         raise _refusal(name, findings) from error
     findings += rules.cross_findings(topology)
     findings += wording.octal_findings(document.written)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from otabench.bench.finding import Finding, fail
 from otabench.bench.topology.entries import FD_BIT_TIMING, UDP_MULTICAST, BusEntry, EcuEntry
@@ -163,16 +164,35 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
         yield from _board_findings(name, ecu) if ecu.kind == "board" else _simulator_findings(name, ecu)
 
 
-def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
-    at = f"ecus.{name}"
-    if ecu.serial is None:
+def missing_board_keys(content: Any) -> Iterator[Finding]:
+    """Return what boards are missing in a file whose entries are not valid by themselves, so that all missing keys are told at once.
+
+    Args:
+        content: of the file, of any shape.
+    """
+    ecus = content.get("ecus") if isinstance(content, dict) else None
+    for name, entry in ecus.items() if isinstance(ecus, dict) else ():
+        if isinstance(entry, dict) and entry.get("kind") == "board":
+            security = entry.get("security", {})
+            has_secret = not isinstance(security, dict) or bool({"secret", "secret_file"} & set(security))
+            yield from _missing_of_board(f"ecus.{name}", has_serial="serial" in entry, has_secret=has_secret)
+
+
+def _missing_of_board(at: str, *, has_serial: bool, has_secret: bool) -> Iterator[Finding]:
+    if not has_serial:
         yield fail(f"{at}.serial", "a board's serial number (DID F18C) is missing", "add it")
-    if ecu.security.secret is None and ecu.security.secret_file is None:
+    if not has_secret:
         yield fail(
             f"{at}.security.secret",
             "a board's security access secret is missing",
             'add it (hex digits), or secret_file; `secret: ""` if it has no security access',
         )
+
+
+def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
+    at = f"ecus.{name}"
+    has_secret = ecu.security.secret is not None or ecu.security.secret_file is not None
+    yield from _missing_of_board(at, has_serial=ecu.serial is not None, has_secret=has_secret)
     if ecu.personality is not None:
         yield fail(f"{at}.personality", "a board has its own bootloader", "remove this key (it is for kind: simulated)")
     if ecu.power.driver == "simulated":

@@ -206,6 +206,12 @@ def test_every_mistake_is_reported_not_only_the_first() -> None:
     assert len(problems_of(text)) == 2
 
 
+def test_all_keys_that_a_board_is_missing_are_told_at_once() -> None:
+    text = "vehicle: {vin: W0TABENCH00000001}\nbuses: {p: {channel: vcan0}}\necus:\n  engine: {bus: p, kind: board}\n"
+    keys = [problem.split(": ")[1].removeprefix("ecus.engine.") for problem in problems_of(text)]
+    assert keys == ["request_id", "response_id", "hardware_id", "serial", "security.secret"]
+
+
 def test_the_same_identifier_on_another_bus_is_allowed() -> None:
     text = changed("buses:", "buses:\n  body: {channel: vcan1}").replace(
         "adas:   {kind: simulated, bus: powertrain", "adas: {bus: body"

@@ -120,3 +120,25 @@ def test_a_page_written_from_the_right_fits_and_mirrors_what_has_a_direction(spe
         speaking.model.show(job_state=state)
         speaking.wait_for_state(state)
         assert speaking.script("return document.documentElement.scrollWidth") <= width, (width, state)
+
+
+BROKEN_WORDS = """
+return [...document.querySelectorAll('.ecu-name')].flatMap(({firstChild: text}) =>
+  [...text.data.matchAll(/\\S+/g)].filter(({0: word, index}) => {
+    const range = document.createRange();
+    range.setStart(text, index);
+    range.setEnd(text, index + word.length);
+    return range.getClientRects().length > 1;
+  }).map(([word]) => word));
+"""
+
+
+def test_no_name_of_a_control_unit_is_broken_inside_a_word(speaking: Display) -> None:
+    speaking.model.show(**OFFER)
+    speaking.wait_for_state("WAITING_FOR_APPROVAL")
+    resize(speaking.browser, 320, 900)
+    languages = Select(speaking.find("language"))
+    for language in [option.get_attribute("value") for option in languages.options]:
+        languages.select_by_value(language)
+        assert len(speaking.browser.find_elements(By.CSS_SELECTOR, ".ecu-name")) == 2
+        assert speaking.script(BROKEN_WORDS) == [], language
