@@ -138,7 +138,7 @@ def test_no_name_of_a_control_unit_is_broken_inside_a_word(speaking: Display) ->
     speaking.wait_for_state("WAITING_FOR_APPROVAL")
     resize(speaking.browser, 320, 900)
     languages = Select(speaking.find("language"))
-    for language in [option.get_attribute("value") for option in languages.options]:
+    for language in [str(option.get_attribute("value")) for option in languages.options]:
         languages.select_by_value(language)
         assert len(speaking.browser.find_elements(By.CSS_SELECTOR, ".ecu-name")) == 2
         assert speaking.script(BROKEN_WORDS) == [], language
