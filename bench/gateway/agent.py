@@ -150,7 +150,6 @@ class Agent:
             store=self.store,
             cloud=self._cloud,
             on_answer=self._on_answer,
-            identities=lambda: self._identities.known,
             version_reports=self._version_reports,
             timing=self._config.timing,
             trace=self._trace,

@@ -72,6 +72,11 @@ class VersionReportMaker(Protocol):
         """Whether the gateway has a key."""
         ...
 
+    @property
+    def identities(self) -> Mapping[str, EcuIdentity]:
+        """What the gateway has read of the ECUs itself."""
+        ...
+
     async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
         """Return a report that answers the cloud's nonce; empty if there is none, or if it cannot be made."""
         ...
@@ -85,8 +90,7 @@ class Reporter:
         store: holds the outbox.
         cloud: where the reports go.
         on_answer: called with every answer.
-        identities: returns what the ECUs run, for the check-in after a refusal.
-        version_reports: makes the report that proves a success.
+        version_reports: what the ECUs run, for the check-in after a refusal; and the report that proves a success.
         timing: pauses while the cloud is away, and the interval of the sign of life. The answer to it may be the operator's cancel.
         trace: receives refusals.
     """
@@ -98,7 +102,6 @@ class Reporter:
         store: Store,
         cloud: CloudLink,
         on_answer: Answered,
-        identities: Callable[[], Mapping[str, EcuIdentity]],
         version_reports: VersionReportMaker,
         timing: GatewayTiming,
         trace: TraceWriter,
@@ -107,7 +110,6 @@ class Reporter:
         self._store = store
         self._cloud = cloud
         self._on_answer = on_answer
-        self._identities = identities
         self._version_reports = version_reports
         self._backoff = timing.backoff()
         self._heartbeat_s = timing.poll_interval_s
@@ -212,7 +214,7 @@ class Reporter:
     async def _fetch_state(self, job_id: str) -> None:
         """Fetch the job's state after a refusal. The cloud may have ended the job, and reports that only at check-in."""
         try:
-            answer = await self._cloud.check_in(self._identities(), job_id=job_id)
+            answer = await self._cloud.check_in(self._version_reports.identities, job_id=job_id)
         except (CloudUnreachable, CloudRefused):
             return
         if answer.job_id == job_id:

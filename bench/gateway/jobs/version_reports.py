@@ -22,6 +22,7 @@ from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.worker import Worker
 from otabench.bench.gateway.vehicle import Vehicle
 from otabench.bench.uds.errors import FlashError
+from otabench.bench.uds.identity import EcuIdentity
 from otabench.proto import private_files
 from otabench.proto.trace import TraceWriter
 from otabench.proto.version_report import EcuEntry, VehicleVersionReport, parse_private_key, seal
@@ -66,6 +67,11 @@ class VersionReports:
     def can_sign(self) -> bool:
         """Whether the gateway has a key."""
         return self._key is not None
+
+    @property
+    def identities(self) -> Mapping[str, EcuIdentity]:
+        """What the gateway has read of the ECUs itself."""
+        return self._identities.known
 
     async def for_check_in(self, nonce: bytes) -> bytes:
         """Return a report if the ECUs were read again since the last one; empty if they were not, or if it cannot be made."""

@@ -58,7 +58,6 @@ async def report_an_end_just_after_progress() -> tuple[float, list[tuple[float, 
         store=cast(Any, outbox),
         cloud=cast(Any, cloud),
         on_answer=lambda *_: None,
-        identities=dict,
         version_reports=NoVersionReports(),
         timing=GatewayTiming(),
         trace=cast(Any, None),
@@ -105,7 +104,7 @@ class DoubtingCloud(Cloud):
         return await super().update_status(request)
 
 
-class Signer:
+class Signer(NoVersionReports):
     can_sign = True
 
     async def make(self, nonce: bytes, *, job_id: str | None = None) -> bytes:
@@ -124,7 +123,6 @@ def test_a_success_that_is_not_believed_is_reported_again_with_a_new_nonce(tmp_p
             store=cast(Any, outbox),
             cloud=cast(Any, cloud),
             on_answer=lambda *_: None,
-            identities=dict,
             version_reports=Signer(),
             timing=GatewayTiming(retry_first_s=0.01),
             trace=trace,

@@ -46,7 +46,6 @@ def progress_of(store: Store) -> tuple[JobProgress, Dashboard]:
         store=store,
         cloud=None,  # type: ignore[arg-type]  # nothing is delivered here
         on_answer=lambda *_: None,
-        identities=dict,
         version_reports=NoVersionReports(),
         timing=GatewayTiming(),
         trace=TraceWriter(None, component="gateway", vin="V"),
