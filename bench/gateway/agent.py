@@ -44,7 +44,7 @@ from otabench.bench.gateway.jobs.journal import JobJournal, Persisted, kill_befo
 from otabench.bench.gateway.jobs.measured_rates import MeasuredRates
 from otabench.bench.gateway.jobs.programming import Programming, VehicleCalls, WayBack
 from otabench.bench.gateway.jobs.states import Event
-from otabench.bench.gateway.jobs.version_reports import VersionReports, load_key
+from otabench.bench.gateway.jobs.version_reports import VersionReports
 from otabench.bench.gateway.jobs.worker import Worker
 from otabench.bench.gateway.store import Store
 from otabench.bench.gateway.trust.manifest import KnownEcu
@@ -114,13 +114,8 @@ class Agent:
         )
         self._time_source = TimeSource(self._cloud, trace)
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
-        self._version_reports = VersionReports(
-            vin=config.vin,
-            key=load_key(config.report_key),
-            vehicle=vehicle,
-            worker=self._worker,
-            identities=self._identities,
-            trace=trace,
+        self._version_reports = VersionReports.of(
+            config, vehicle=vehicle, worker=self._worker, identities=self._identities, trace=trace
         )
         self._reporter = self._make_reporter()
         self._journal = JobJournal(

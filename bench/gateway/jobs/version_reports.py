@@ -17,6 +17,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from otabench.bench.gateway.config import GatewayConfig
 from otabench.bench.gateway.errors import StartError
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.worker import Worker
@@ -62,6 +63,18 @@ class VersionReports:
         self._nonce = b""
         self._sealed = b""
         self._reported_reading = 0
+
+    @classmethod
+    def of(
+        cls, config: GatewayConfig, *, vehicle: Vehicle, worker: Worker, identities: Identities, trace: TraceWriter
+    ) -> VersionReports:
+        """Return those of a gateway.
+
+        Raises:
+            StartError: its key cannot be used.
+        """
+        key = load_key(config.report_key)
+        return cls(vin=config.vin, key=key, vehicle=vehicle, worker=worker, identities=identities, trace=trace)
 
     @property
     def can_sign(self) -> bool:
