@@ -25,7 +25,7 @@ SILENCE: Final = "silence"
 """The name of a refusal that is none: no answer came."""
 PATCH, ENCRYPTED = 0x10, 0x01
 """dataFormatIdentifiers."""
-_CHECK_MEMORY: Final = (
+CHECK_MEMORY: Final = (
     "",
     "no-image",
     "digest-differs",
@@ -157,7 +157,7 @@ class EcuDoor:
         """Have the ECU check metadata and image. Raises EcuSaysNo."""
         status = self.ask(b"\x31\x01\x02\x02")[4]
         if status:
-            name = _CHECK_MEMORY[status] if status < len(_CHECK_MEMORY) else f"status {status:02X}"
+            name = CHECK_MEMORY[status] if status < len(CHECK_MEMORY) else f"status {status:02X}"
             raise EcuSaysNo(name, f"check memory (31 01 0202) answers status {status:02X}: {name}")
 
     def _text(self, identifier: bytes) -> str:

@@ -15,7 +15,7 @@ from otabench.bench.attacks.cloud_door import CloudSaysNo
 from otabench.bench.attacks.ecu_door import EcuSaysNo
 from otabench.bench.attacks.parties import Guard
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.story import Case, NothingReached, Outcome
+from otabench.bench.attacks.story import Case, ConsentRefused, NothingReached, Outcome
 from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut, ManifestRefused
 
 
@@ -81,6 +81,8 @@ def _outcome(scene: Scene, case: Case) -> Outcome:
         return Outcome(Guard.ECU, error.refusal, str(error))
     except CloudSaysNo as error:
         return Outcome(error.guard, error.refusal, str(error))
+    except ConsentRefused as error:
+        return Outcome(Guard.GATEWAY, "consent", str(error))
     except NothingReached as error:
         return Outcome(Guard.DESIGN, "not named", str(error))
     return Outcome(None)

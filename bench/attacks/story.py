@@ -35,6 +35,10 @@ class NothingReached(Exception):
     """The attack was carried out, and reaches nothing. The message states why."""
 
 
+class ConsentRefused(Exception):
+    """The gateway does not act on a consent of the driver. The message is the reason."""
+
+
 def _nothing(scene: Scene) -> None:
     """Do nothing before the attack."""
 

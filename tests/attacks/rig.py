@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from otabench.bench.attacks.cloud_door import CloudDoor
@@ -27,6 +27,7 @@ from otabench.ecu_firmware_sim.factory import provision
 from otabench.ecu_firmware_sim.flash.layout import FlashLayout
 from otabench.ecu_firmware_sim.sweep.bare_ecu import BareEcu, Update, UpdateRefused
 from otabench.proto.process_config import EcuConfig
+from otabench.proto.version_report import open_ecu_report
 
 VIN, OTHER_VIN = "W0TABENCH00000001", "W0TABENCH00000002"
 LAYOUT = FlashLayout(slot_bytes=0x4000)
@@ -108,6 +109,7 @@ class Workshop:
             image_public_key=keys.image_public_key,
             director_root=keys.director_root,
             decryption_key=keys.decryption_key(ecu),
+            report_key=self.keys_dir / "ecu" / f"{ecu}.ed25519",
             slot_size_bytes=LAYOUT.slot_bytes,
             control_port=1,
         )
@@ -155,6 +157,13 @@ class Vehicle:
         ecu.boot()
         ecu.confirm()
         assert ecu.running_version == scene.good.version
+
+    def attack_reported_by(self, door: EcuDoor | None) -> str:
+        """Return the attack that an ECU's signed version report names; empty: none."""
+        assert door is not None
+        key = (self.workshop.keys_dir / "ecu" / f"{door.name}.ed25519.pub").read_text(encoding="ascii")
+        sealed = door.ask(b"\x31\x01\x02\x20" + bytes(16))[4:]
+        return open_ecu_report(sealed, Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.strip()))).attack
 
     def _door(self, name: str) -> EcuDoor:
         config = self.workshop.updates[name].config

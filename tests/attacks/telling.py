@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from otabench.bench.attacks.ecu_door import EcuSaysNo
+from otabench.bench.attacks.ecu_door import CHECK_MEMORY, EcuSaysNo
+from otabench.bench.attacks.parties import Guard
 from otabench.bench.attacks.perform import perform
 from otabench.bench.attacks.story import Case, Story
 from otabench.bench.gateway.errors import ManifestRefused
@@ -29,6 +30,12 @@ def attack(vehicle: Vehicle, case: Case) -> None:
     outcome = result.outcome
     assert (outcome.guard, outcome.refusal) == (case.guard, case.refusal), outcome.text
     assert outcome.text or case.guard is None
+    # An image that is not complete is an interruption, and not an attack.
+    if outcome.guard is Guard.ECU and outcome.refusal in set(CHECK_MEMORY) - {"no-image"}:
+        # The Director reads what was refused in the ECU's next report, which the ECU signs.
+        expected = outcome.refusal.upper().replace("-", "_")
+        doors = (vehicle.scene.target, vehicle.scene.other)
+        assert expected in [vehicle.attack_reported_by(door) for door in doors]
     assert not result.versions_moved
     assert result.metadata_moved == case.touches_metadata
     # No file of an attack has the name of a verified one.

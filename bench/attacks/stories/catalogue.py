@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from otabench.bench.attacks.stories import clocks, clouds, downloads, ecus, metadata, reports, software, stolen_keys
+from otabench.bench.attacks.stories import (
+    clocks,
+    clouds,
+    consents,
+    downloads,
+    ecus,
+    metadata,
+    reports,
+    software,
+    stolen_keys,
+)
 from otabench.bench.attacks.story import Story
 from otabench.bench.errors import UnknownName
 
@@ -15,6 +25,7 @@ STORIES: Final[tuple[Story, ...]] = (
     metadata.FREEZE,
     clocks.CLOCK,
     clouds.DENIAL_OF_SERVICE,
+    downloads.PARTIAL_BUNDLE,
     metadata.ROLLBACK,
     metadata.ENDLESS_METADATA,
     downloads.ENDLESS_ARTIFACT,
@@ -28,6 +39,7 @@ STORIES: Final[tuple[Story, ...]] = (
     metadata.REPLAY,
     ecus.SEED_REPLAY,
     reports.FORGED_REPORT,
+    consents.CONSENT_REPLAY,
     metadata.OTHER_VEHICLE,
     metadata.OTHER_HARDWARE,
     clouds.STOLEN_CERTIFICATE,

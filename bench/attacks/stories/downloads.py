@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from otabench.bench.attacks import hostile_server as hostile
 from otabench.bench.attacks.hostile_server import Behaviour
-from otabench.bench.attacks.parties import Guard
+from otabench.bench.attacks.parties import Guard, Key, Place
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.story import Case, Story
+from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story
 from otabench.bench.gateway.trust.manifest import RemoteFile
 
 
@@ -40,6 +40,17 @@ def _compressed(scene: Scene) -> None:
     scene.download(_file(scene), hostile.compressed(64 * 1024 * 1024))
 
 
+def _second_is_swallowed(scene: Scene) -> None:
+    content = scene.order(scene.evil()).content
+    first = RemoteFile("images/first.bin", len(content), hashlib.sha256(content).hexdigest())
+    scene.download(first, hostile.serves(content)).unlink()
+    scene.download(_file(scene), hostile.swallows)
+
+
+def _program_one(scene: Scene) -> None:
+    scene.target.program(scene.window(), scene.good.content)
+
+
 def _case(name: str, act: Callable[[Scene], None], refusal: str = "wrong-content", **more: Any) -> Case:
     return Case(name, act, guard=Guard.DOWNLOAD, refusal=refusal, **more)
 
@@ -66,6 +77,24 @@ SLOW_RETRIEVAL: Final = Story(
     "slow retrieval",
     "The attacker sends a few bytes at a time, just often enough that the connection does not look dead.",
     (_case("drips two bytes at a time", _from(hostile.drips), "timed-out"),),
+)
+PARTIAL_BUNDLE: Final = Story(
+    "partial-bundle",
+    "partial bundle installation",
+    "The attacker lets one part of an update through and blocks the other, so that the vehicle runs a mixture. The gateway "
+    "programs no ECU before it has all files of the update, activates none before all are staged, and reverts all if one "
+    "fails.",
+    (
+        _case("lets the first file through and swallows the second", _second_is_swallowed, "timed-out"),
+        Case(
+            "runs the gateway, and programs one of two ECUs only",
+            _program_one,
+            Place.ECU,
+            stolen=frozenset({Key.GATEWAY}),
+            reaches="one ECU of the bundle is staged and the other is not; the Director reads it in the reports that the ECUs sign",
+            is_for_tests=ACCEPTED_BY_ECU,
+        ),
+    ),
 )
 DROP_REQUEST: Final = Story(
     "drop-request",
