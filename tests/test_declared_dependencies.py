@@ -38,3 +38,39 @@ def test_every_imported_distribution_is_declared(package: str) -> None:
             if not owners & declared():
                 undeclared.setdefault(name, set()).add(at)
     assert undeclared == {}
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line.partition(" #")[0]) for line in lines if line.strip() and not line.startswith("#")]
+    return {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins}
+
+
+def contradictions(pins: dict[str, str]) -> list[str]:
+    """Return the requirements of installed distributions that a list of pinned versions does not meet: pip refuses the list."""
+    found = []
+    for name, version in pins.items():
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        # What is installed may be another version than the pinned one, with other requirements.
+        if distribution.version != version:
+            continue
+        for line in distribution.requires or ():
+            wanted = Requirement(line)
+            if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+                continue
+            pinned = pins.get(canonicalize_name(wanted.name))
+            if pinned is not None and not wanted.specifier.contains(pinned, prereleases=True):
+                found.append(f"{name} {version} requires {wanted.name}{wanted.specifier}, pinned is {pinned}")
+    return found
+
+
+def test_no_pinned_version_contradicts_another_pinned_package() -> None:
+    assert contradictions(locked()) == []
+
+
+def test_a_pinned_version_that_another_package_refuses_is_found() -> None:
+    pins = {**locked(), "packaging": "1.0"}
+    assert any(line.endswith("pinned is 1.0") for line in contradictions(pins))
