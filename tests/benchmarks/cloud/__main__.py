@@ -7,6 +7,7 @@ because on a machine with other work the figures vary.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ def run(databases: list[str], options: Options, *, console: Console) -> Figures:
     def say(line: str) -> None:
         console.print(line, style="dim", soft_wrap=True, markup=False)
 
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    say(f"{cores} cores; load of the machine before: {load:.1f}" + (" (other work runs beside)" if load > 1 else ""))
     figures = Figures([], [], [])
     with ExitStack() as stack:
         for place, given in enumerate(["sqlite", *databases]):

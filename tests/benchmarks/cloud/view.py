@@ -17,7 +17,7 @@ _DONE_S: Final = 30.0
 _STALL_S: Final = 0.1
 _WOKEN_S: Final = 5.0
 HOW: Final = """\
-bare        a grpc.aio server with the same TLS and messages that answers at once, measured right before ours with the same load
+bare        a grpc.aio server with the same TLS and messages that answers at once, measured in turn with ours with the same load
 share       rate of ours / rate of bare; in brackets: by the CPU of a call, which other work disturbs less
 stall       the longest check-in of another vehicle from the call until all manifests are made
 woken       vehicles connect with TLS and check in at the same moment; each is told its job"""
