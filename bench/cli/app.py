@@ -23,6 +23,10 @@ def _campaigns() -> Any:
     return import_module("otabench.bench.cli.campaigns")
 
 
+def _decisions() -> Any:
+    return import_module("otabench.bench.cli.decisions")
+
+
 def _images() -> Any:
     return import_module("otabench.bench.cli.images")
 
@@ -86,14 +90,14 @@ CAMPAIGN = Group(
         Lazy("list", "List all campaigns, one line for each job.", lambda: _campaigns().list_all),
         Lazy("show", "Show one campaign with its jobs and ECUs.", lambda: _campaigns().show),
         Lazy("watch", "Follow a campaign until all its jobs have ended.", lambda: _campaigns().watch),
-        Lazy("approve", "Approve an update in the driver's place.", lambda: _campaigns().approve),
+        Lazy("approve", "Approve an update in the driver's place.", lambda: _decisions().approve),
         Lazy(
             "decline",
             "Decline an update in the driver's place: its job ends as REJECTED.",
-            lambda: _campaigns().decline,
+            lambda: _decisions().decline,
         ),
-        Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _campaigns().schedule),
-        Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _campaigns().later),
+        Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _decisions().schedule),
+        Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _decisions().later),
         Lazy("release", "Approve a campaign that needs a second person.", lambda: _campaigns().release),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),

@@ -10,27 +10,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import MessageToDict
 
 from otabench.bench.cli import running
-from otabench.bench.cli.driver_rules import (
-    MAX_REASON,
-    AskBeforeDownload,
-    InstallBy,
-    MaxReminders,
-    ScheduleTime,
-    parse_rules,
-)
+from otabench.bench.cli.driver_rules import AskBeforeDownload, InstallBy, MaxReminders, parse_rules
 from otabench.bench.cli.driver_texts import read_driver_texts
 from otabench.bench.cli.faults import bus_line
 from otabench.bench.cli.image_arguments import parse_images
 from otabench.bench.cli.job_reports import report_lines
 from otabench.bench.cli.options import (
     LATEST,
-    MAX_WAIT_S,
     AsJson,
     Campaign,
     Conditions,
@@ -42,30 +34,11 @@ from otabench.bench.cli.options import (
 from otabench.bench.clients import campaign_images
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
-from otabench.bench.deadline import Deadline
-from otabench.bench.errors import BenchError, EndpointError, NoRunningBench, UnknownName, WrongUsage
+from otabench.bench.errors import EndpointError, UnknownName
 from otabench.bench.launcher.bus_faults import BusPorts
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.proto import image_format, job_states, ota_pb2
 from otabench.proto.foreign_text import printable
-from otabench.proto.job_states import JobState
-
-_OFFER_WAIT_S: Final = 30.0
-_POLL_INTERVAL_S: Final = 0.1
-_BEFORE_THE_OFFER: Final = (JobState.CREATED, JobState.CONFIRMING)
-"""In these states the vehicle has not asked its driver yet."""
-_DECIDED: Final = {
-    "install": "approved; `otabench campaign watch` follows it",
-    "decline": "declined",
-    "later": "put off; `otabench campaign approve` approves it",
-    "schedule": "scheduled; `otabench campaign watch` follows it",
-}
-DecisionWait = Annotated[
-    float,
-    typer.Option(
-        "--wait", metavar="SECONDS", min=0, max=MAX_WAIT_S, help="Wait until the vehicle has asked its driver."
-    ),
-]
 
 
 def create(
@@ -198,14 +171,14 @@ def release(campaign: Campaign = None, run: RunDir = LATEST) -> None:
     No vehicle is offered it before (`campaign create --needs-approval`). Whoever created a campaign cannot approve it.
     """
     with running.find(run).approver() as approver:
-        found = approver.approve_campaign(campaign or _newest(approver))
+        found = approver.approve_campaign(campaign or running.newest_campaign(approver))
     print(f"{found.campaign_id}: approved by {printable(found.approved_by)}, created by {printable(found.created_by)}")
 
 
 def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = False) -> None:
     """Show one campaign with its jobs and ECUs."""
     with running.find(run).operator() as operator:
-        found = operator.get_campaign(campaign or _newest(operator))
+        found = operator.get_campaign(campaign or running.newest_campaign(operator))
     if as_json:
         print(json.dumps(_as_json(found), indent=1))
         return
@@ -227,7 +200,7 @@ def watch(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fal
     """
     seen: set[str] = set()
     with running.find(run).operator() as operator:
-        for found in operator.watch_campaign(campaign or _newest(operator)):
+        for found in operator.watch_campaign(campaign or running.newest_campaign(operator)):
             if as_json:
                 print(json.dumps(_as_json(found), separators=(",", ":")), flush=True)
                 continue
@@ -245,79 +218,9 @@ def cancel(
 ) -> None:
     """Cancel those jobs of a campaign that can still be canceled."""
     with running.find(run).operator() as operator:
-        canceled = operator.cancel_campaign(campaign or _newest(operator), reason=reason)
+        canceled = operator.cancel_campaign(campaign or running.newest_campaign(operator), reason=reason)
     for job in canceled.jobs:
         print(_job_line(job))
-
-
-def approve(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
-    """Approve an update in the driver's place.
-
-    The consent is for one job: that of this campaign for the running bench's vehicle.
-    """
-    _decide("install", campaign, run=run, wait_s=wait)
-
-
-def decline(
-    campaign: Campaign = None,
-    reason: Annotated[str, typer.Option("--reason", help="Sent to the cloud.")] = "",
-    run: RunDir = LATEST,
-    wait: DecisionWait = _OFFER_WAIT_S,
-) -> None:
-    """Decline an update in the driver's place: its job ends as REJECTED."""
-    if len(reason) > MAX_REASON:
-        raise WrongUsage(f"--reason: {len(reason)} characters are more than {MAX_REASON}")
-    _decide("decline", campaign, run=run, wait_s=wait, reason=reason)
-
-
-def schedule(
-    when: ScheduleTime,
-    campaign: Annotated[
-        str | None, typer.Option("--campaign", metavar="CAMPAIGN", help="By default the newest.")
-    ] = None,
-    run: RunDir = LATEST,
-    wait: DecisionWait = _OFFER_WAIT_S,
-) -> None:
-    """Approve an update in the driver's place, for a later time.
-
-    It begins then, as soon as the vehicle meets all conditions; after two hours, or at the end of the night, the driver is asked again.
-    """
-    _decide("schedule", campaign, run=run, wait_s=wait, when=when)
-
-
-def later(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
-    """Put an update off in the driver's place: it stays on offer."""
-    _decide("later", campaign, run=run, wait_s=wait)
-
-
-def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float, when: str = "", reason: str = "") -> None:
-    """Send a decision as the driver's page does, for the one job of the campaign that is this vehicle's.
-
-    Raises:
-        BenchError: the job does not wait for a decision, or the gateway refuses it.
-    """
-    bench = running.find(run)
-    deadline = Deadline(wait_s)
-    with bench.operator() as operator:
-        campaign_id = campaign or _newest(operator)
-        while True:
-            job = _job_of_vehicle(operator.get_campaign(campaign_id), bench.vin)
-            state = job_states.from_wire(job.state)
-            if state not in _BEFORE_THE_OFFER or deadline.has_passed():
-                break
-            deadline.pause(_POLL_INTERVAL_S)
-    if state is not JobState.WAITING_FOR_APPROVAL and bench.hmi.state().get("question") is None:
-        remedy = "give --wait more" if state in _BEFORE_THE_OFFER else "`otabench campaign create` makes a new campaign"
-        raise BenchError(f"job {job.job_id} of {campaign_id} does not wait for a decision: it is {state}; {remedy}")
-    bench.hmi.decide(decision, job_id=job.job_id, when=when, reason=reason)
-    print(f"{job.job_id}: {_DECIDED[decision]}")
-
-
-def _job_of_vehicle(campaign: ota_pb2.Campaign, vin: str) -> ota_pb2.Job:
-    for job in campaign.jobs:
-        if job.vin == vin:
-            return job
-    raise WrongUsage(f"campaign {campaign.campaign_id} has no job for this bench's vehicle {vin}")
 
 
 def status(run: RunDir = LATEST, as_json: AsJson = False) -> None:
@@ -379,13 +282,6 @@ def _ecu_state(state: Mapping[str, Any]) -> str:
     faults = ", ".join(fault["kind"] for fault in state["faults"]) or "none"
     inhibited = ", vehicle inhibited" if state.get("inhibited") else ""
     return f"power {state['power']}, {state['mode']}, slot {state['active_slot']} of [{slots}], faults: {faults}{inhibited}"
-
-
-def _newest(operator: OperatorClient) -> str:
-    campaigns = operator.list_campaigns()
-    if not campaigns:
-        raise NoRunningBench("this bench has no campaign yet; `otabench campaign create` makes one")
-    return max(campaigns, key=lambda campaign: campaign.created_at).campaign_id
 
 
 def _job_line(job: ota_pb2.Job) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from otabench.bench import run_folder
 from otabench.bench.clients import running_bench
 from otabench.bench.clients.running_bench import RunningBench
+from otabench.bench.errors import NoRunningBench
+
+if TYPE_CHECKING:
+    # gRPC takes a while to import, and most commands do not speak with the cloud.
+    from otabench.bench.clients.operator import OperatorClient
 
 
 def find(run: Path) -> RunningBench:
@@ -35,3 +41,15 @@ def note_others(run: Path) -> None:
 def note(line: str) -> None:
     """Print a line that is not part of a command's output."""
     print(line, file=sys.stderr)
+
+
+def newest_campaign(operator: OperatorClient) -> str:
+    """Return the id of the campaign that was made last.
+
+    Raises:
+        NoRunningBench: there is none.
+    """
+    campaigns = operator.list_campaigns()
+    if not campaigns:
+        raise NoRunningBench("this bench has no campaign yet; `otabench campaign create` makes one")
+    return max(campaigns, key=lambda campaign: campaign.created_at).campaign_id

@@ -33,7 +33,7 @@ from otabench.bench.gateway.jobs.actions import Actions
 from otabench.bench.gateway.jobs.approval import DriverApproval
 from otabench.bench.gateway.jobs.conditions import VehicleConditions
 from otabench.bench.gateway.jobs.confirming import ManifestCheck
-from otabench.bench.gateway.jobs.consents import Consents
+from otabench.bench.gateway.jobs.consents import Consents, vehicle_signer
 from otabench.bench.gateway.jobs.driver_records import DriverRecords
 from otabench.bench.gateway.jobs.identities import Identities
 from otabench.bench.gateway.jobs.job_files import JobFiles
@@ -57,7 +57,6 @@ from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, from_wire
 from otabench.proto.time_zone import zone_of
 from otabench.proto.trace import TraceWriter
-from otabench.proto.vehicle_signature import Signer
 
 _log = logging.getLogger("gateway")
 # The cloud chooses the interval. An interval of 0 must not make the gateway spin.
@@ -175,7 +174,7 @@ class Agent:
         )
         consents = Consents(
             DriverRecords(self.store.engine),
-            signer=_make_signer(self._config),
+            signer=vehicle_signer(self._config.tls),
             time_source=self._time_source,
             trace=self._trace,
         )
@@ -350,16 +349,6 @@ def _make_primary(config: GatewayConfig) -> Primary:
         image_root=config.image_root,
         metadata_dir=config.state_dir,
     )
-
-
-def _make_signer(config: GatewayConfig) -> Signer | None:
-    """Return the gateway's signer: its key towards the cloud is the one that names the vehicle. None: it has no key (loopback, no TLS)."""
-    if config.tls is None:
-        return None
-    try:
-        return Signer(config.tls.certificate.read_bytes(), config.tls.key.read_bytes())
-    except OSError as error:
-        raise StartError(f"tls: {error.filename}: {(error.strerror or str(error)).lower()}") from error
 
 
 def known_ecu(ecu: EcuEndpoint) -> KnownEcu:

@@ -1,9 +1,11 @@
-"""What a live run leaves behind fits together: its capture, the Wireshark profile and the DBC made of the same bench file, its trace."""
+"""What a live run leaves behind fits together: its capture, the Wireshark profile and the DBC made of the same bench file, its trace, and
+the signed evidence of it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,8 +15,11 @@ import pytest
 from otabench.bench.bus.frame import ERR_FLAG
 from otabench.bench.captures import dbc, wireshark
 from otabench.bench.captures.formats import parse_candump_line
+from otabench.bench.evidence import collect, document, package
+from otabench.bench.evidence.verify import derived_parts, read_roots, verify
 from otabench.bench.launcher.options import TransferPolicy
 from otabench.bench.pytest_plugin.can_log import CanLog
+from otabench.proto.vehicle_signature import Signer
 from tests.bench.captures.test_wireshark import tshark
 from tests.e2e.living_bench import LivingBench
 
@@ -71,3 +76,15 @@ def test_capture_profile_dbc_and_trace_tell_the_same_update(
     assert [frame for frame in frames if not frame.can_id & ERR_FLAG and frame.can_id not in spoken] == []
     if has_error:
         assert [frame.can_id & ~ERR_FLAG for frame in can_log.error_frames(bus)] == [0x088]
+    # and the update's evidence, with the driver's consent as the gateway signed it, verifies with the pinned roots alone
+    run = living.bench.folder.root
+    parts = collect.parts_of(run, job_id)
+    facts = document.derive(parts)
+    keys = living.bench.setup.keys
+    tls = keys.tls(f"vehicle-{facts.vin}")
+    signer = Signer(tls.certificate.read_bytes(), tls.key.read_bytes())
+    package.write(tmp_path / "e.zip", {**parts, **derived_parts(facts, parts)}, signer=signer, made_at=time.time())
+    roots = read_roots(keys.director_root, tls.ca, keys.image_root)
+    assert [each for each in verify(tmp_path / "e.zip", roots) if each.problem] == []
+    (given,) = facts.consents
+    assert given.attestation and not given.consent.shown.facts.has_no_way_back

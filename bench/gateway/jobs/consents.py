@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from otabench.bench.gateway.cloud.time_source import TimeSource
+from otabench.bench.gateway.errors import StartError
 from otabench.bench.gateway.hmi.model import Choice, ConditionView
 from otabench.bench.gateway.jobs.appointments import Appointment
 from otabench.bench.gateway.jobs.driver_records import DriverRecords
@@ -37,6 +38,7 @@ from otabench.proto.consent import (
     texts_shown,
 )
 from otabench.proto.driver_texts import DriverTexts
+from otabench.proto.process_config import TlsConfig
 from otabench.proto.trace import TraceWriter
 from otabench.proto.vehicle_signature import Signer
 
@@ -134,6 +136,20 @@ class Consents:
             if not found:
                 return ""
         return found
+
+
+def vehicle_signer(tls: TlsConfig | None) -> Signer | None:
+    """Return the gateway's signer: its key towards the cloud is the one that names the vehicle. None: it has no key (loopback, no TLS).
+
+    Raises:
+        StartError: a file cannot be read.
+    """
+    if tls is None:
+        return None
+    try:
+        return Signer(tls.certificate.read_bytes(), tls.key.read_bytes())
+    except OSError as error:
+        raise StartError(f"tls: {error.filename}: {(error.strerror or str(error)).lower()}") from error
 
 
 def targets_of(job: JobRecord) -> bytes:

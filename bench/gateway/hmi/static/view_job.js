@@ -157,7 +157,8 @@ function offerButtons(state, ui, actions, waits) {
   const mayWait = left !== 0 && !(state.rules.install_by > 0 && state.rules.install_by * 1000 <= Date.now());
   const installs = state.question !== "download";
   const blocked = installs && state.deferred_until === null && !allMet(state);
-  const button = choiceButton(ui, actions);
+  // The offer is shown a moment before the gateway waits for the decision.
+  const button = choiceButton(ui, actions, state.question === null);
   return h("div", { id: "actions", class: "actions" },
     left !== null && !waits && h("p", { class: "actions-note", "data-testid": "reminders" }, said.reminders(left)),
     button("install", installs ? said.install : said.downloadNow, "button-primary", blocked),
@@ -168,8 +169,8 @@ function offerButtons(state, ui, actions, waits) {
 }
 
 /** Returns the maker of buttons for decisions. */
-const choiceButton = (ui, actions) => (decision, label, look, blocked = false) =>
-  h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: ui.sending !== null || ui.linkUp === false || blocked, "aria-describedby": blocked ? "conditions" : null, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
+const choiceButton = (ui, actions, tooEarly = false) => (decision, label, look, blocked = false) =>
+  h("button", { id: decision, "data-testid": decision, type: "button", class: `button ${look}`, disabled: ui.sending !== null || ui.linkUp === false || tooEarly || blocked, "aria-describedby": blocked ? "conditions" : null, "aria-busy": ui.sending === decision ? "true" : null, onClick: () => actions.onDecision(decision) },
     ui.sending === decision ? words.page.moment : label);
 
 const fact = (sign, name, value, look = "fact") => h("div", { class: look }, icon(sign), h("dt", {}, name), h("dd", {}, value));
