@@ -24,6 +24,8 @@ from otabench.proto.trace import TraceEvent
 _ECU_COMPONENT: Final = "ecu."
 # Hundreds in a job; the flash.transfer events sum them up.
 _NOISE: Final = frozenset({"uds.exchange"})
+_MAX_VALUE: Final = 160
+"""Characters that are shown of one value of an event."""
 
 
 def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False) -> list[str]:
@@ -170,7 +172,15 @@ def _line_of(event: TraceEvent) -> str:
 
 
 def _plain(data: Any) -> str:
-    return " ".join(f"{key}={value}" for key, value in data.items() if value not in ("", None))
+    return " ".join(f"{key}={_in_short(value)}" for key, value in data.items() if value not in ("", None))
+
+
+def _in_short(value: Any) -> str:
+    """Return a value on one line. Certificates and signatures are long; the trace has them whole."""
+    text = " ".join(str(value).split())
+    if len(text) <= _MAX_VALUE:
+        return text
+    return f"{text[:_MAX_VALUE]}… ({len(text):,} characters)"
 
 
 def _job_state(data: Any) -> str:

@@ -375,6 +375,7 @@ def test_nothing_is_lost_on_a_phone_on_paper_or_on_a_screen(run: Path, page: str
     content["dtcs"] = {
         "engine": ["P0602-00 an image was refused: wrong signature, seen by the bootloader at every boot"]
     }
+    content["files"] = {"trace": f"/home/user/{'project' * 12}/traces/simulation_trace.jsonl"}
     content["overhead"] = [{"phase": "cloud, ECUs and gateway up", "duration_s": 3.2}]
     (run / "report.json").write_text(json.dumps(content))
     for number in range(3):

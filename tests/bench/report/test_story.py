@@ -216,3 +216,11 @@ def test_a_version_report_tells_who_vouches_for_which_ecu() -> None:
     event = TraceEvent(1, 1, "", 0, "gateway", "vehicle.report", "V", "job-1", data=facts)
     (line,) = story.story([event], "job-1", exchanges=True)
     assert line.endswith("adas, engine signed by the ECU; board reported by the gateway")
+
+
+def test_an_event_is_one_line_however_long_its_values_are() -> None:
+    facts = {"why": "short", "certificate": "-----BEGIN-----\n" + "QUJD" * 500 + "\n-----END-----"}
+    event = TraceEvent(1, 1, "", 0, "gateway", "driver.consent", "V", "job-1", data=facts)
+    (line,) = story.story([event], "job-1")
+    assert "why=short certificate=-----BEGIN----- QUJD" in line and line.endswith("… (2,030 characters)")
+    assert "\n" not in line and len(line) < 300
