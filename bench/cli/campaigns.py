@@ -166,9 +166,10 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
 
 
 def release(campaign: Campaign = None, run: RunDir = LATEST) -> None:
-    """Approve a campaign that needs a second person, with the bench's approver's certificate.
+    """Approve a campaign that needs a second person.
 
-    No vehicle is offered it before (`campaign create --needs-approval`). Whoever created a campaign cannot approve it.
+    The certificate of the bench's approver is used. No vehicle is offered the campaign before (`campaign create --needs-approval`). Whoever
+    created a campaign cannot approve it.
     """
     with running.find(run).approver() as approver:
         found = approver.approve_campaign(campaign or running.newest_campaign(approver))
