@@ -43,6 +43,7 @@ _READ: Final = (
         _jobs.c.taken_seq,
         _jobs.c.offered,
         _jobs.c.cancel_asked,
+        _jobs.c.held,
         _jobs.c.reason,
         _jobs.c.details,
         select(func.count()).where(_ecus.c.vin == _jobs.c.vin).scalar_subquery(),
@@ -81,6 +82,7 @@ class _Job:
     taken_seq: int
     offered: bool
     cancel_asked: bool
+    held: bool
     reason: str
     details: bytes
     registered_ecus: int
@@ -171,6 +173,9 @@ def apply_reports(session: Session, reports: Sequence[Report], *, now: float) ->
 def _apply(job: _Job | None, report: Report, changes: _Changes) -> UpdateOutcome | None:
     request, reported = report.request, report.reported
     if job is None or job.vin != request.vin or len(request.progress) > job.registered_ecus:
+        return None
+    # It waits for an approval, and must not begin: the long way refuses it.
+    if job.held:
         return None
     nonce = version_reports.nonce_of(job.vehicle, now=changes.now)
     if request.ecus or request.version_report or nonce is None:
