@@ -21,7 +21,7 @@ BENCH_OPTIONS = $(if $(BENCH),--bench $(BENCH)) $(if $(FAULT),--fault $(FAULT)) 
                 $(if $(ENCRYPT),--encrypt) --hmi-port $(HMI_PORT) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test bench up test test-all test-debian13 sweep fuzz docs lint fmt proto lock kernel guest-selftest clean distclean
+.PHONY: help setup setup-test bench up test test-all test-debian13 sweep fuzz docs lint sbom fmt proto lock kernel guest-selftest clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,10 +72,16 @@ docs: $(STAMPS)/python  ## the documentation site, into site/ (strict: a link th
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site 8000"
 
-lint: $(STAMPS)/python  ## ruff and mypy (strict)
+lint: $(STAMPS)/python  ## ruff, mypy (strict), and bandit (findings of high severity)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --severity-level high --recursive bench cloud docs_site ecu_firmware_sim proto setup
+
+sbom: $(STAMPS)/python  ## bill of materials of the virtual environment: sbom.json (CycloneDX)
+	@test -x .venv-sbom/bin/cyclonedx-py || { python3 -m venv .venv-sbom && .venv-sbom/bin/pip install --quiet 'cyclonedx-bom>=7,<8'; }
+	@.venv-sbom/bin/cyclonedx-py environment --output-format JSON --output-file sbom.json $(BIN)/python
+	@echo "sbom.json"
 
 fmt: $(STAMPS)/python  ## format the code
 	$(BIN)/ruff check --fix .

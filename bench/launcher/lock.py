@@ -203,7 +203,7 @@ def _open(path: Path) -> int:
         except FileNotFoundError:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if os.fstat(descriptor).st_uid == os.getuid():
-                os.fchmod(descriptor, 0o666)  # whatever the umask: other users lock it too
+                os.fchmod(descriptor, 0o666)  # nosec B103 # whatever the umask: other users lock it too
             return descriptor
     except OSError as error:
         raise BenchError(

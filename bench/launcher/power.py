@@ -97,7 +97,7 @@ class CommandPower:
         what = f"the command for {which!r} ({command})"
         process = subprocess.Popen(
             command,
-            shell=True,
+            shell=True,  # nosec B602 # the user's own command, from the user's bench file
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
