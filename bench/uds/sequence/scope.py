@@ -15,6 +15,7 @@ from otabench.bench.uds.sequence.values import (
     Date,
     Digest,
     Over,
+    ProgramBytes,
     Signature,
     Text,
     Value,
@@ -133,6 +134,8 @@ class RunScope:
             case Attempt():
                 # Cut to its width: a counter of one byte is 00 after FF.
                 return (self.attempt % (1 << 8 * value.attempt)).to_bytes(value.attempt, value.order.value)
+            case ProgramBytes():
+                return self._of_program(name, value)
             case Composed():
                 return value.bytes.render(self)
             case None:
@@ -163,6 +166,14 @@ class RunScope:
             return value.compute(text)
         except ValueError as error:
             raise TemplateError(f"{{{name}}}: {error}") from error
+
+    def _of_program(self, name: str, value: ProgramBytes) -> bytes:
+        for block in self.material.blocks:
+            at = value.program_at - block.address
+            if 0 <= at <= len(block.counted) - value.length:
+                return block.counted[at : at + value.length]
+        last = value.program_at + value.length - 1
+        raise TemplateError(f"{{{name}}}: the program has no data from 0x{value.program_at:08X} to 0x{last:08X}")
 
     def _signature(self, name: str) -> bytes:
         block = self.block

@@ -139,6 +139,13 @@ class Attempt(_Model):
     order: ByteOrder = ByteOrder.BIG
 
 
+class ProgramBytes(_Model):
+    """Bytes of the program itself, by their address in the ECU's memory: an identification or a key that the file contains."""
+
+    program_at: int = Field(ge=0, lt=2**64)
+    length: int = Field(ge=1, le=256)
+
+
 class Composed(_Model):
     """Bytes made of other values, to be named once where several steps send them."""
 
@@ -152,6 +159,7 @@ VALUE_KINDS: Final[dict[str, type[BaseModel]]] = {
     "text": Text,
     "signature": Signature,
     "attempt": Attempt,
+    "program_at": ProgramBytes,
     "bytes": Composed,
 }
 
@@ -171,10 +179,11 @@ Value = Annotated[
     | Annotated[Text, Tag("text")]
     | Annotated[Signature, Tag("signature")]
     | Annotated[Attempt, Tag("attempt")]
+    | Annotated[ProgramBytes, Tag("program_at")]
     | Annotated[Composed, Tag("bytes")],
     Discriminator(
         _kind_of,
         custom_error_type="value_kind",
-        custom_error_message="a value has one of: checksum, digest, date, text, setting, signature, attempt, bytes",
+        custom_error_message="a value has one of: checksum, digest, date, text, setting, signature, attempt, program_at, bytes",
     ),
 ]

@@ -139,3 +139,24 @@ def test_a_block_outside_a_loop_is_the_only_one() -> None:
     assert Template.parse("{address:4}").render(one).hex() == "08000000"
     with pytest.raises(TemplateError, match="there are 3 blocks here: name the block's fields in a loop"):
         Template.parse("{address:4}").render(RunScope(MATERIAL, {}, NOW))
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "expected"),
+    [
+        (0x0800_0001, 3, b"234"),
+        (0x0800_0000, 5, b"12345"),
+        (0x0800_1002, 2, b"89"),  # of the plain bytes of a compressed block
+        (0x2000_0000, 6, b"driver"),
+    ],
+)
+def test_bytes_of_the_program_are_taken_by_their_address(address: int, length: int, expected: bytes) -> None:
+    here = scope(own_key={"program_at": address, "length": length})
+    assert Template.parse("2E F1 10 {own_key}").render(here) == b"\x2e\xf1\x10" + expected
+
+
+@pytest.mark.parametrize(("address", "length"), [(0x0800_0004, 2), (0x07FF_FFFF, 2), (0x0900_0000, 1)])
+def test_bytes_that_the_program_does_not_have_are_an_error_that_names_them(address: int, length: int) -> None:
+    last = address + length - 1
+    with pytest.raises(TemplateError, match=f"own_key.: the program has no data from 0x{address:08X} to 0x{last:08X}"):
+        Template.parse("{own_key}").render(scope(own_key={"program_at": address, "length": length}))
