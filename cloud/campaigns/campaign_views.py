@@ -163,6 +163,10 @@ class _View:
             campaign_id=self._campaign_id,
             name=self.message.name,
             created_at=self.message.created_at,
+            created_by=self.message.created_by,
+            needs_approval=self.message.needs_approval,
+            approved_by=self.message.approved_by,
+            approved_at=self.message.approved_at,
             jobs=[self.message.jobs[place] for place in places],
             counts=self.message.counts,
         )
@@ -218,6 +222,12 @@ class _View:
             changed |= {job.job_id for job in fresh if self._replace(job)}
         if not changed:
             return
+        # An approval changes its jobs, too, so it is seen here.
+        if self.message.needs_approval and not self.message.approved_by:
+            head = await self._database.read(
+                lambda session: jobs.campaign_message(session, self._campaign_id, with_jobs=False)
+            )
+            self.message.approved_by, self.message.approved_at = head.approved_by, head.approved_at
         del self.message.counts[:]
         self.message.counts.extend(jobs.count_messages(self._counts))
         for watcher in self._watchers:

@@ -79,6 +79,16 @@ def test_no_vehicle_is_offered_a_campaign_before_its_approval(
     assert (APPROVER, "ApproveCampaign", "OK") in entries
 
 
+def test_a_watcher_sees_the_approval(shared_cloud: Cloud, waiting: ota_pb2.Campaign) -> None:
+    watched = ota_pb2.GetCampaignRequest(campaign_id=waiting.campaign_id)
+    stream = shared_cloud.peer("viewer").operator.WatchCampaign(watched, timeout=CALL_S)
+    assert next(stream).approved_by == ""
+    request = ota_pb2.ApproveCampaignRequest(campaign_id=waiting.campaign_id)
+    shared_cloud.peer("approver").operator.ApproveCampaign(request, timeout=CALL_S)
+    assert next(stream).approved_by == APPROVER
+    stream.cancel()
+
+
 def test_each_role_may_call_what_is_its_own(shared_cloud: Cloud, waiting: ota_pb2.Campaign) -> None:
     approve = ota_pb2.ApproveCampaignRequest(campaign_id=waiting.campaign_id)
     cancel = ota_pb2.CancelCampaignRequest(campaign_id=waiting.campaign_id, reason="no")
