@@ -335,6 +335,8 @@ class Agent:
             self._runner.give_up(job_id, Event.CANCELED, "canceled by the operator")
         elif state is JobState.TIMED_OUT:
             self._runner.give_up(job_id, Event.TIME_RAN_OUT, "the cloud ended the job: its time has run out")
+        elif state is JobState.FAILED:
+            self._runner.give_up(job_id, Event.UNABLE, "the cloud ended the job as failed")
 
     def _on_reachable(self, reachable: bool) -> None:
         self.dashboard.show(cloud_reachable=reachable)

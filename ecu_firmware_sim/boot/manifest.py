@@ -82,21 +82,7 @@ def accept(
         ManifestRefused: the rule that the metadata broke, and how.
     """
     refused = CheckStatus.MANIFEST_REFUSED
-    # 1. TUF Targets
-    try:
-        metadata = Metadata[Targets].from_bytes(data)
-    # RecursionError: JSON that is nested deeply enough, which any tester that has unlocked the ECU may send.
-    except (DeserializationError, RecursionError) as error:
-        raise ManifestRefused(refused, "the metadata window holds no TUF metadata") from error
-    targets = metadata.signed
-    if not isinstance(targets, Targets):
-        raise ManifestRefused(refused, "the metadata is not of the type targets")
-    # 2. signatures, with the threshold of the trusted Root. No field is trusted before.
-    if not root.targets.have_signed(metadata.signed_bytes, metadata.signatures):
-        raise ManifestRefused(refused, f"the metadata is not signed by the targets keys of Root {root.version}")
-    # 3. Whoever the Director delegated to could then command the vehicle (Uptane 2.1.0, 5.4.4.6).
-    if targets.delegations is not None:
-        raise ManifestRefused(refused, "the metadata delegates to others")
+    targets = _signed_targets(data, root)
     # 4. vehicle
     try:
         vehicle = ManifestCustom.model_validate(targets.unrecognized_fields.get(MANIFEST_CUSTOM_KEY))
@@ -127,6 +113,27 @@ def accept(
     if "sha256" not in target.hashes:
         raise ManifestRefused(refused, "the target has no SHA-256")
     return ManifestEntry(targets.version, vehicle.job_id, target.length, target.hashes, custom, vehicle.versions())
+
+
+def _signed_targets(data: bytes, root: TrustedRoot) -> Targets:
+    """Return the Targets after rules 1 to 3: their form, their signatures, and that they delegate to nobody."""
+    refused = CheckStatus.MANIFEST_REFUSED
+    # 1. TUF Targets
+    try:
+        metadata = Metadata[Targets].from_bytes(data)
+    # RecursionError: JSON that is nested deeply enough, which any tester that has unlocked the ECU may send.
+    except (DeserializationError, RecursionError) as error:
+        raise ManifestRefused(refused, "the metadata window holds no TUF metadata") from error
+    targets = metadata.signed
+    if not isinstance(targets, Targets):
+        raise ManifestRefused(refused, "the metadata is not of the type targets")
+    # 2. signatures, with the threshold of the trusted Root. No field is trusted before.
+    if not root.targets.have_signed(metadata.signed_bytes, metadata.signatures):
+        raise ManifestRefused(refused, f"the metadata is not signed by the targets keys of Root {root.version}")
+    # 3. Whoever the Director delegated to could then command the vehicle (Uptane 2.1.0, 5.4.4.6).
+    if targets.delegations is not None:
+        raise ManifestRefused(refused, "the metadata delegates to others")
+    return targets
 
 
 def announced_job_id(data: bytes) -> str | None:

@@ -254,7 +254,7 @@ def test_the_operator_cancels(tmp_path: Path, state: JobState) -> None:
 def test_a_job_that_the_cloud_has_ended_is_ended_here(tmp_path: Path) -> None:
     async def story() -> None:
         async with World.open(tmp_path) as world, world.gateway() as agent:
-            for ended in (JobState.CANCELED, JobState.TIMED_OUT):
+            for ended in (JobState.CANCELED, JobState.TIMED_OUT, JobState.FAILED):
                 job_id = world.offer()
                 await world.until(
                     lambda j=job_id: (
