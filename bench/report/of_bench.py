@@ -24,6 +24,9 @@ from otabench.bench.launcher.bench import Bench
 from otabench.bench.report import build, figures, index
 from otabench.bench.report import text as report_view
 from otabench.bench.report.figures import EcuReport, Report
+from otabench.bench.topology.model import Topology
+from otabench.bench.uds import flash_profiles
+from otabench.bench.uds.profile import Profile
 from otabench.proto.trace import TraceEvent
 
 DTC_READ_TIMEOUT_S: Final = 4.0
@@ -210,12 +213,18 @@ def _dtcs_after(
 ) -> dict[str, tuple[str, ...]]:
     """Return the DTCs that the gateway reads after a job. Wait a moment for a silent ECU. New events are added to ``events``."""
     deadline = Deadline(timeout_s)
+    expected = have_dtcs_read(bench.topology)
     while True:
         found = figures.dtcs(events, since_ns=since_ns)
-        if found.keys() >= set(bench.topology.ecus) or deadline.has_passed():
+        if found.keys() >= expected or deadline.has_passed():
             return found
         deadline.pause(_POLL_INTERVAL_S)
         events += tail.new_events()
+
+
+def have_dtcs_read(topology: Topology) -> set[str]:
+    """Return the ECUs whose trouble codes the gateway reads: those with named steps. A sequence profile has no word for them."""
+    return {name for name, ecu in topology.ecus.items() if isinstance(flash_profiles.load(ecu.profile), Profile)}
 
 
 def _ecu_states(states: Mapping[str, Mapping[str, Any]]) -> dict[str, EcuReport]:

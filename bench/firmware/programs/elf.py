@@ -33,7 +33,9 @@ def read_elf(data: bytes) -> Program:
         loadable = [each for each in elf.iter_segments() if each["p_type"] == "PT_LOAD" and each["p_filesz"]]
         has_sections = elf.num_sections() > 1  # section 0 is always the null section
     except (ELFError, KeyError, ValueError, UnicodeDecodeError, AttributeError) as error:
-        raise MalformedProgram(_FORM, "", f"its header cannot be read: {error or 'it is cut short'}") from error
+        raise MalformedProgram(
+            _FORM, "", f"its header cannot be read ({error or 'cut short'})", "export it again"
+        ) from error
     if kind == "ET_REL":
         raise MalformedProgram(_FORM, "", "an object file, not a linked program", "give the linker's output")
     if not loadable:
