@@ -22,13 +22,15 @@ check() { # NAME EXPECTED ACTUAL
     else
         echo "FAIL $1"
         printf '     expected: %q\n     actual:   %q\n' "$2" "$3"
+        if [[ -s "$work/said" ]]; then sed 's/^/     said:     /' "$work/said"; fi
         failed=1
     fi
+    rm -f "$work/said"
 }
 
-status_of() { # COMMAND...: its exit status on stdout
+status_of() { # COMMAND...: its exit status on stdout; what it says on standard error is shown if the check fails
     local status=0
-    "$@" >/dev/null 2>&1 || status=$?
+    "$@" >/dev/null 2>"$work/said" || status=$?
     echo "$status"
 }
 
