@@ -88,12 +88,11 @@ say "installing ${missing[*]}"
 # tshark asks whether everybody may capture; the answer here is the default, no.
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
 # The tests and benches start the servers that they need. What Debian would start as well (nginx on port 80, a broker on 1883) is not asked for:
-# invoke-rc.d asks this script, and 101 means "do not start".
+# Debian asks this script whether it may start them, and 101 means no. Without systemd it starts none.
 policy=/usr/sbin/policy-rc.d
-if [[ ! -e "$policy" ]]; then
-    trap '"${as_root[@]}" rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-    "${as_root[@]}" chmod 755 "$policy"
+if [[ -d /run/systemd/system && ! -e "$policy" ]]; then
+    trap '"${as_root[@]}" /bin/rm -f "$policy"' EXIT
+    "${as_root[@]}" /bin/sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && /bin/chmod 755 $policy"
 fi
 "${apt[@]}" update >&2 || say "apt-get update failed; trying with the lists that are there"
 if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >&2; then
