@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from otabench.bench.attacks.parties import Guard, Key, Place
 from otabench.bench.attacks.scene import Scene
@@ -92,3 +92,13 @@ class Story:
     title: str
     what_happens: str
     cases: tuple[Case, ...]
+
+
+def gateway_case(name: str, act: Callable[[Scene], None], refusal: str, **more: Any) -> Case:
+    """Return a case that the gateway stops."""
+    return Case(name, act, guard=Guard.GATEWAY, refusal=refusal, **more)
+
+
+def ecu_case(name: str, act: Callable[[Scene], None], refusal: str, **more: Any) -> Case:
+    """Return a case that attacks an ECU over the bus, and that the ECU stops."""
+    return Case(name, act, Place.ECU, guard=Guard.ECU, refusal=refusal, **more)

@@ -18,6 +18,7 @@ from imgtool.main import imgtool
 
 from otabench.bench.deadline import wait_until
 from otabench.bench.firmware.image_repository import ListedImage, OfflineRepository
+from otabench.cloud.store.schema import CampaignRow
 from otabench.proto import image_format, ota_pb2, ota_pb2_grpc
 from otabench.proto.program_format import ProgramFormat
 from otabench.proto.trace import TraceEvent, read
@@ -322,6 +323,19 @@ def _listed(given: ota_pb2.CreateCampaignRequest.Image) -> ListedImage | None:
     except (ValueError, image_format.ImageFormatError):
         return None
     return ListedImage(given.hardware_id, str(image.version), given.image, image.security_counter or 0)
+
+
+def plain_campaign() -> CampaignRow:
+    """Return a row for jobs that need a campaign, whatever it is."""
+    return CampaignRow(
+        campaign_id="c",
+        name="",
+        release_notes="",
+        transfer="auto",
+        manifest_lifetime_s=0,
+        approval_timeout_s=0,
+        created_at=0,
+    )
 
 
 def campaign_request(vehicle: Vehicle, *files: tuple[str, bytes], **fields: Any) -> ota_pb2.CreateCampaignRequest:

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from otabench.bench.attacks.parties import DIRECTOR_ONLINE, Guard, Key, Place
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.stories.metadata import gateway_case
-from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, NothingReached, Story
+from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, NothingReached, Story, ecu_case, gateway_case
 from otabench.bench.gateway.trust.attested_time import TimeAnswer
 from otabench.proto import metadata_window
 from otabench.proto.time_attestation import NONCE_BYTES
@@ -81,16 +80,7 @@ def _without_time(scene: Scene) -> None:
 
 
 def _ecu_case(name: str, act: Callable[[Scene], None], refusal: str, *, stolen: frozenset[Key] = _GATEWAY) -> Case:
-    return Case(
-        name,
-        act,
-        Place.ECU,
-        stolen=stolen,
-        guard=Guard.ECU,
-        refusal=refusal,
-        prepare=_with_time(),
-        is_for_tests=_PROGRAMS,
-    )
+    return ecu_case(name, act, refusal, stolen=stolen, prepare=_with_time(), is_for_tests=_PROGRAMS)
 
 
 def _gateway_case(name: str, act: Callable[[Scene], None], **more: Any) -> Case:

@@ -12,7 +12,7 @@ from typing import Final
 from otabench.bench.attacks.ecu_door import ENCRYPTED, PATCH, EcuDoor
 from otabench.bench.attacks.parties import Guard, Key, Place
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.story import Case, NothingReached, Story
+from otabench.bench.attacks.story import Case, NothingReached, Story, ecu_case
 from otabench.bench.errors import BenchError
 from otabench.bench.perf.sealing import seal
 
@@ -74,46 +74,26 @@ BOMBS: Final = Story(
     "The attacker sends a small file that becomes very large: a patch whose header or contents claim a gibibyte, an image "
     "whose header does. The ECU judges both against its memory before it writes anything.",
     (
-        Case(
+        ecu_case(
             "sends another patch than the signed one, which claims 1 GiB",
             _by_patch(_claims_a_gibibyte, is_signed=False),
-            Place.ECU,
+            "patch-refused",
             stolen=_GATEWAY,
-            guard=Guard.ECU,
-            refusal="patch-refused",
         ),
-        Case(
+        ecu_case(
             "has a patch signed that claims 1 GiB",
             _by_patch(_claims_a_gibibyte, is_signed=True),
-            Place.ECU,
+            "patch-refused",
             stolen=_SIGNED,
-            guard=Guard.ECU,
-            refusal="patch-refused",
         ),
-        Case(
+        ecu_case(
             "has a patch signed that unpacks to 64 MiB",
             _by_patch(_unpacks_without_end, is_signed=True),
-            Place.ECU,
+            "patch-refused",
             stolen=_SIGNED,
-            guard=Guard.ECU,
-            refusal="patch-refused",
         ),
-        Case(
-            "has an image signed whose header claims 4 GiB",
-            _header_claims,
-            Place.ECU,
-            stolen=_SIGNED,
-            guard=Guard.ECU,
-            refusal="no-image",
-        ),
-        Case(
-            "announces an image of 1 GiB",
-            _longer_than_the_slot,
-            Place.ECU,
-            stolen=_GATEWAY,
-            guard=Guard.ECU,
-            refusal="requestOutOfRange",
-        ),
+        ecu_case("has an image signed whose header claims 4 GiB", _header_claims, "no-image", stolen=_SIGNED),
+        ecu_case("announces an image of 1 GiB", _longer_than_the_slot, "requestOutOfRange", stolen=_GATEWAY),
     ),
 )
 
@@ -193,13 +173,8 @@ EAVESDROP: Final = Story(
     "--encrypt sends each ECU a file that only this ECU can open.",
     (
         Case("reads the file of an encrypted campaign", _listen, Place.ECU, guard=Guard.DESIGN, refusal="not named"),
-        Case(
-            "has another ECU of the vehicle open it",
-            _open_with_another_ecu,
-            Place.ECU,
-            stolen=_GATEWAY,
-            guard=Guard.ECU,
-            refusal="decryption-failed",
+        ecu_case(
+            "has another ECU of the vehicle open it", _open_with_another_ecu, "decryption-failed", stolen=_GATEWAY
         ),
     ),
 )

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from otabench.bench.attacks.parties import ALL_ROLES, DIRECTOR_ONLINE, Guard, Key, Place
+from otabench.bench.attacks.parties import ALL_ROLES, DIRECTOR_ONLINE, Key, Place
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story
+from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story, ecu_case, gateway_case
 
 
 def _ordered(real: frozenset[Key] = ALL_ROLES, **changes: Any) -> Callable[[Scene], None]:
@@ -34,10 +34,6 @@ def accept_honest(scene: Scene) -> None:
     scene.memory["version"] = max(1, scene.memory.get("version", 0))
     scene.memory["director"], scene.memory["images"] = scene.director(), scene.images()
     scene.accept(scene.memory["director"], scene.memory["images"])
-
-
-def gateway_case(name: str, act: Callable[[Scene], None], refusal: str, **more: Any) -> Case:
-    return Case(name, act, guard=Guard.GATEWAY, refusal=refusal, **more)
 
 
 # Freeze
@@ -123,21 +119,17 @@ ROLLBACK: Final = Story(
         gateway_case("sends older metadata of the Image repository", _older_images, "rollback", prepare=accept_honest),
         gateway_case("names an older image that is published", _older_image, "rollback", stolen=DIRECTOR_ONLINE),
         gateway_case("states a lower release counter", _older_counter, "rollback", stolen=ALL_ROLES),
-        Case(
+        ecu_case(
             "sends an older image with rightly signed Targets to the ECU",
             _older_image_to_the_ecu,
-            Place.ECU,
+            "security-counter-too-low",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),
-            guard=Guard.ECU,
-            refusal="security-counter-too-low",
         ),
-        Case(
+        ecu_case(
             "states a version that the image does not have, to the ECU",
             _false_version_to_the_ecu,
-            Place.ECU,
+            "manifest-refused",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),
-            guard=Guard.ECU,
-            refusal="manifest-refused",
         ),
     ),
 )
@@ -148,13 +140,11 @@ MIXED_BUNDLE: Final = Story(
     "The attacker runs the gateway, and gives one ECU the new metadata and another ECU those of before, so that the two do "
     "not fit together.",
     (
-        Case(
+        ecu_case(
             "sends older genuine Targets to an ECU that has accepted newer ones",
             _older_targets_to_the_ecu,
-            Place.ECU,
+            "manifest-too-old",
             stolen=frozenset({Key.GATEWAY}),
-            guard=Guard.ECU,
-            refusal="manifest-too-old",
             prepare=_stage_honest,
             is_for_tests=ACCEPTED_BY_ECU,
         ),
@@ -221,13 +211,11 @@ OTHER_VEHICLE: Final = Story(
     (
         gateway_case("sends it to the gateway", _manifest(custom={"vin": "W0TABENCH99999999"}), "other-vehicle"),
         gateway_case("sends one for an ECU of another vehicle", _ordered(ecu_serial="OTHER-9999"), "unknown-ecu"),
-        Case(
+        ecu_case(
             "sends its Targets to the ECU",
             _other_vehicle_to_the_ecu,
-            Place.ECU,
+            "manifest-refused",
             stolen=frozenset({Key.GATEWAY}),
-            guard=Guard.ECU,
-            refusal="manifest-refused",
         ),
     ),
 )
@@ -256,13 +244,11 @@ OTHER_HARDWARE: Final = Story(
             "director-delegates",
             stolen=DIRECTOR_ONLINE,
         ),
-        Case(
+        ecu_case(
             "states another hardware id to the ECU",
             _hardware_to_the_ecu,
-            Place.ECU,
+            "other-hardware",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),
-            guard=Guard.ECU,
-            refusal="other-hardware",
         ),
     ),
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from otabench.bench.attacks.parties import ALL_ROLES, DIRECTOR_ONLINE, IMAGE_OFFLINE, IMAGE_ONLINE, Guard, Key, Place
 from otabench.bench.attacks.scene import Scene
-from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, NothingReached, Story
+from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, NothingReached, Story, ecu_case
 
 
 def _by_metadata(
@@ -111,22 +111,18 @@ ARBITRARY_SOFTWARE: Final = Story(
             refusal="not named",
             touches_metadata=True,
         ),
-        Case(
+        ecu_case(
             "names and lists its image, which has another signature",
             _by_metadata(DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.SUPPLIER}, then_ecu=True),
-            Place.ECU,
+            "signature-wrong",
             stolen=DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.SUPPLIER},
-            guard=Guard.ECU,
-            refusal="signature-wrong",
             touches_metadata=True,
         ),
-        Case(
+        ecu_case(
             "names its image, and delegates to a supplier of its own",
             _by_metadata(DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.IMAGE_TARGETS}, own_supplier=True, then_ecu=True),
-            Place.ECU,
+            "signature-wrong",
             stolen=DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.IMAGE_TARGETS},
-            guard=Guard.ECU,
-            refusal="signature-wrong",
             touches_metadata=True,
         ),
         Case(
@@ -155,45 +151,35 @@ COMPROMISED_GATEWAY: Final = Story(
     "UDS as it likes. The ECU verifies the Director's signature, its own serial number and hardware, and the image's "
     "signature by itself.",
     (
-        Case(
+        ecu_case(
             "sends its image with Targets of its own",
             _by_gateway(()),
-            Place.ECU,
+            "manifest-refused",
             stolen=frozenset({Key.GATEWAY}),
-            guard=Guard.ECU,
-            refusal="manifest-refused",
         ),
-        Case(
+        ecu_case(
             "sends its image with the Director's Targets",
             _other_image_than_signed,
-            Place.ECU,
+            "digest-differs",
             stolen=frozenset({Key.GATEWAY}),
-            guard=Guard.ECU,
-            refusal="digest-differs",
         ),
-        Case(
+        ecu_case(
             "changes one bit of the image on the bus",
             _changed_on_the_bus,
-            Place.ECU,
+            "digest-differs",
             stolen=frozenset({Key.GATEWAY}),
-            guard=Guard.ECU,
-            refusal="digest-differs",
         ),
-        Case(
+        ecu_case(
             "sends its image, rightly signed, with Targets of its own",
             _by_gateway({Key.FIRMWARE}),
-            Place.ECU,
+            "manifest-refused",
             stolen=frozenset({Key.GATEWAY, Key.FIRMWARE}),
-            guard=Guard.ECU,
-            refusal="manifest-refused",
         ),
-        Case(
+        ecu_case(
             "sends its image with rightly signed Targets",
             _by_gateway({Key.DIRECTOR_TARGETS}),
-            Place.ECU,
+            "signature-wrong",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),
-            guard=Guard.ECU,
-            refusal="signature-wrong",
         ),
         Case(
             "signs Targets and image",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from otabench.bench.attacks.parties import ALL_ROLES, DIRECTOR_ONLINE, Guard, Key, Place
+from otabench.bench.attacks.parties import ALL_ROLES, DIRECTOR_ONLINE, Key, Place
 from otabench.bench.attacks.scene import LARGEST_VERSION, Scene
-from otabench.bench.attacks.stories.metadata import accept_honest, gateway_case
-from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story
+from otabench.bench.attacks.stories.metadata import accept_honest
+from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story, ecu_case, gateway_case
 
 _ECU_TARGETS: Final = frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS})
 
@@ -110,13 +110,11 @@ FAST_FORWARD: Final = Story(
             is_for_tests=ACCEPTED_BY_ECU,
             blocks_updates=True,
         ),
-        Case(
+        ecu_case(
             "does so again after the ECU has received the new Root",
             _old_keys_to_the_ecu,
-            Place.ECU,
+            "manifest-refused",
             stolen=_ECU_TARGETS,
-            guard=Guard.ECU,
-            refusal="manifest-refused",
             prepare=_fast_forward_ecu_then_new_root,
             is_for_tests=ACCEPTED_BY_ECU,
         ),
@@ -148,23 +146,19 @@ REVOKED_KEYS: Final = Story(
             "arbitrary-software",
             stolen=DIRECTOR_ONLINE | {Key.ONE_ROOT_KEY},
         ),
-        Case(
+        ecu_case(
             "sends Targets signed with a replaced key to the ECU",
             _old_keys_to_the_ecu,
-            Place.ECU,
+            "manifest-refused",
             stolen=_ECU_TARGETS,
-            guard=Guard.ECU,
-            refusal="manifest-refused",
             prepare=_replace_in_the_ecu,
             is_for_tests=ACCEPTED_BY_ECU,
         ),
-        Case(
+        ecu_case(
             "sends the ECU a new Root with one of three keys",
             _own_root_to_the_ecu,
-            Place.ECU,
+            "manifest-refused",
             stolen=frozenset({Key.GATEWAY, Key.ONE_ROOT_KEY}),
-            guard=Guard.ECU,
-            refusal="manifest-refused",
         ),
         Case(
             "withholds the new Root from the ECU, and sends it Targets signed with the replaced key",

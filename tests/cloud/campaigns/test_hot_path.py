@@ -27,7 +27,6 @@ from otabench.cloud.errors import InvalidRequest, RequestError
 from otabench.cloud.store.database import Database, open_database
 from otabench.cloud.store.schema import (
     Base,
-    CampaignRow,
     EcuRow,
     JobRow,
     ManifestRow,
@@ -39,7 +38,7 @@ from otabench.cloud.trust.director import Director
 from otabench.cloud.trust.keys import load_director_keys
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import FINAL_STATES, TRANSITIONS, JobState, to_wire
-from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request
+from tests.cloud.bench import ENGINE, ImageMaker, Vehicle, campaign_request, plain_campaign
 from tests.cloud.campaigns.test_replicas import Replica, register, two_replicas
 
 # All final states are alike.
@@ -310,17 +309,7 @@ def test_many_vehicles_are_read_as_one_is(database_url: str) -> None:
 
 def add_jobs(session: Session, number: int) -> None:
     """Add vehicles with an engine, whose jobs are DOWNLOADING."""
-    session.add(
-        CampaignRow(
-            campaign_id="c",
-            name="",
-            release_notes="",
-            transfer="auto",
-            manifest_lifetime_s=0,
-            approval_timeout_s=0,
-            created_at=0,
-        )
-    )
+    session.add(plain_campaign())
     session.flush()
     places = range(number)
     session.execute(insert(VehicleRow), [{"vin": f"VIN{place}"} for place in places])

@@ -16,7 +16,8 @@ from otabench.cloud.campaigns import outbox
 from otabench.cloud.campaigns.outbox import OutboxSender
 from otabench.cloud.errors import NotDelivered
 from otabench.cloud.store.database import Database, open_database
-from otabench.cloud.store.schema import CampaignRow, JobRow, OutboxRow, VehicleRow
+from otabench.cloud.store.schema import JobRow, OutboxRow, VehicleRow
+from tests.cloud.bench import plain_campaign
 
 FAST = 1e6
 
@@ -53,17 +54,7 @@ def add_waiting_vehicles(database: Database, number: int) -> None:
     vins = [f"VIN{each:05d}" for each in range(number)]
 
     def add(session: Session) -> None:
-        session.add(
-            CampaignRow(
-                campaign_id="c",
-                name="",
-                release_notes="",
-                transfer="auto",
-                manifest_lifetime_s=0,
-                approval_timeout_s=0,
-                created_at=0,
-            )
-        )
+        session.add(plain_campaign())
         session.execute(insert(VehicleRow), [{"vin": vin} for vin in vins])
         session.flush()
         session.execute(
