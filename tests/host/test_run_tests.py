@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,22 @@ def test_a_suite_that_is_interrupted_or_killed_leaves_nothing_running(tmp_path: 
     # then all of them are gone, and its status tells the signal
     eventually(lambda: all(map(is_gone, family)), f"{family} have ended", timeout_s=40)
     assert suite.returncode == (-number if number is signal.SIGKILL else 128 + number)
+
+
+def test_what_failed_in_any_part_is_shown_once_more_at_the_end(tmp_path: Path) -> None:
+    # given a part that fails, before one with much output
+    failing = "print('FAILED tests/a.py::test_b - assert 1 == 2'); print('1 failed in 0.1s'); raise SystemExit(1)"
+    long = "print('much output'); print('2 passed in 0.1s')"
+    program = f"""
+import runpy, sys
+namespace = runpy.run_path("setup/run-tests")
+commands = [[sys.executable, "-c", {failing!r}], [sys.executable, "-c", {long!r}]]
+namespace["main"].__globals__["run_all"] = lambda kernel, arguments, suite: suite.run(
+    *(namespace["Part"](f"part {{number}}", command) for number, command in enumerate(commands)))
+sys.exit(namespace["main"]([]))
+"""
+    # when the parts have run
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60)
+    # then the end of the output has the test that failed
+    assert run.returncode == 1
+    assert run.stdout.partition("2 passed in 0.1s")[2].split("\n")[2] == "FAILED tests/a.py::test_b - assert 1 == 2"
