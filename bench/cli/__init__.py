@@ -10,17 +10,25 @@ Rules:
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 INTERRUPTED = 130
+_OBJECTS_BEFORE_COLLECTION: Final = 100_000
+"""New objects until the garbage collector looks for some that are not used. Python's 700 suit long-lived servers: it would look a
+thousand times while modules are imported, which leaves nothing to find."""
 _MAX_LINE = 2000
 """Characters of a line of an error. A file or an argument that is quoted may be as long as it likes."""
 
 
 def main() -> None:
     """Entry point of ``otabench``."""
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+    atexit.register(gc.freeze)  # the last collection, at exit, would go through everything that was imported
     from otabench.bench.errors import BenchError
 
     for stream in (sys.stdout, sys.stderr):
