@@ -100,10 +100,10 @@ def test_a_cut_at_every_operation_bricks_nothing(update: Update, scenario: Scena
 
 @pytest.mark.parametrize("scenario", [Scenario.UPDATE_FULL, Scenario.UPDATE_ENCRYPTED_DELTA])
 def test_a_second_cut_in_the_recovery_bricks_nothing(update: Update, scenario: Scenario) -> None:
-    """Some operations of each recovery; `otabench perf powercut` cuts all of them."""
-    tally = Sweep(update, scenario, second=SecondCuts(3, seed=1)).run([Cut.TORN, Cut.GARBAGE])
+    """One operation of each recovery; `otabench perf powercut` cuts all of them."""
+    tally = Sweep(update, scenario, second=SecondCuts(1, seed=1)).run([Cut.TORN, Cut.GARBAGE])
     assert tally.violations == []
-    assert tally.second_cut_points > 2 * tally.cut_points
+    assert tally.second_cut_points > tally.cut_points
 
 
 def test_every_kind_of_cut_is_followed_by_every_kind(update: Update, monkeypatch: pytest.MonkeyPatch) -> None:
