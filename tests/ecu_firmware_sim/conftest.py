@@ -80,7 +80,6 @@ def whole_rig(
 def rig(whole_rig: Callable[[], Rig]) -> Iterator[Rig]:
     """The ECU of the line as delivered; it must be well after every test."""
     rig = whole_rig()
-    rig.renew()
     yield rig
-    rig.renew()
+    rig.renew()  # new for the next test
     assert rig.ask("22 F1 89") == "62 F1 89 31 2E 30 2E 30"

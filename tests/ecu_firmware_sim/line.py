@@ -192,13 +192,21 @@ class Rig:
         self.pending_s.clear()
         untouched = self.ecu.flash.operations == self._operations and not self.ecu.faults.shown()
         if untouched and self.ecu.mode is Mode.APPLICATION:
-            self.connection.empty_rxqueue()
+            self._drop_answers()
             assert self.ask("10 01")[:2] == "50"
             return
         self.ecu.call(self._deliver)
         self.await_application()
         self._operations = self.ecu.flash.operations
+        self._drop_answers()
+
+    def _drop_answers(self) -> None:
+        """Drop all answers to earlier requests, also those that are still on their way on a busy machine."""
         self.connection.empty_rxqueue()
+        self.send("22 F1 8C")  # answered in every mode and session, and after everything that was requested before
+        while (answer := self.receive()) is not None and not answer.startswith(b"\x62\xf1\x8c"):
+            pass
+        assert answer is not None, "no answer"
 
     def _deliver(self) -> None:
         self.ecu.fault_effects.clear()
