@@ -1,4 +1,4 @@
-"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng): read as Wireshark and dumpcap write them, and written.
+"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng): reads what Wireshark and dumpcap write, and writes blocks.
 
 Packets of several interfaces come in the file's order, each with its interface's name. Blocks that have no packets are skipped. A file
 may change its byte order with each section. What is written is one section in little-endian order, with time stamps in microseconds.
@@ -22,7 +22,7 @@ _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _END: Final = 0
 _NAME: Final = 2
 _FLAGS: Final = 2
-"""Of a packet: option codes have a meaning of their own in each kind of block."""
+"""A packet's option. Each kind of block has option codes of its own."""
 _DIRECTION: Final = 0b11
 _INBOUND: Final = 1
 _OUTBOUND: Final = 2
@@ -99,8 +99,8 @@ def packets(file: BinaryIO | BufferedIOBase) -> Iterator[Packet]:
     interfaces: list[Interface] = []
     while len(head := file.read(8)) == 8:
         number += 1
-        # The magic of a section is a palindrome, so it is recognized before the byte order is known. The byte order
-        # stands behind it, and holds for the length before it as well.
+        # The magic of a section is a palindrome, so it is recognized before the byte order is known. The byte order follows it, and also
+        # applies to the length before it.
         if head[:4] == MAGIC:
             marker = file.read(4)
             if marker not in _BYTE_ORDER:

@@ -31,12 +31,12 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 class NotEvidence(Exception):
-    """The file is not an evidence file, or was damaged; the text says what does not fit."""
+    """The file is not an evidence file, or is damaged. The message states what is wrong."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """An evidence file that was read: its parts fit the manifest; the signature is not judged yet."""
+    """An evidence file whose parts match its manifest. The signature is not verified yet."""
 
     parts: Mapping[str, bytes]
     manifest: bytes
@@ -84,7 +84,7 @@ def read(path: Path) -> Package:
 
     Raises:
         BenchError: the file cannot be read.
-        NotEvidence: it is not an evidence file, or a part does not fit the manifest; with the name of the first.
+        NotEvidence: it is not an evidence file, or a part does not match the manifest. The message names the first such part.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -113,10 +113,10 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
         raise NotEvidence(f"it would unpack to more than {MAX_TOTAL_BYTES} bytes")
     for entry in archive.infolist():
         if entry.filename in files:
-            raise NotEvidence(f"{entry.filename} is there twice")
+            raise NotEvidence(f"{entry.filename} occurs twice")
         try:
             with archive.open(entry) as content:
-                # One byte more than it claims: a part that is longer must not be taken for one that fits.
+                # Read one byte more than the entry claims, so that a longer part is not mistaken for a matching one.
                 files[entry.filename] = content.read(entry.file_size + 1)
         except (zlib.error, zipfile.BadZipFile) as error:
             raise NotEvidence(f"{entry.filename} is damaged ({error})") from error
@@ -138,7 +138,7 @@ def _compared(manifest: bytes, files: Mapping[str, bytes]) -> float:
         if name not in files:
             raise NotEvidence(f"{name} is missing")
         if name not in expected:
-            raise NotEvidence(f"{name} does not belong to it: {MANIFEST} does not name it")
+            raise NotEvidence(f"{name} is not listed in {MANIFEST}")
         if (len(files[name]), hashlib.sha256(files[name]).hexdigest()) != expected[name]:
             raise NotEvidence(f"{name} was changed: it is not the file that {MANIFEST} names")
     return made_at

@@ -1,7 +1,7 @@
-"""The key folders as the ceremony sees them: where each role's keys are, the chain of Roots, and files that only their owner may read.
+"""The key folders of a ceremony: where each role's keys lie, the chain of Roots, and files that only their owner may read.
 
-The offline folder is the one that counts. Its Roots are copied to the online folder, from which cloud and launcher read them. On a bench
-both are one folder.
+The offline folder is authoritative. Its Roots are copied to the online folder, from which cloud and launcher read them. On a bench, one
+folder serves as both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from otabench.proto import private_files
 NEXT_KEY: Final = ".next.pem"
 """A key that was made for a Root that is not published yet, or was just published. The cloud reads it, too."""
 PART: Final = ".part"
-"""Ends the name of a file that is not written yet, which a cut may leave."""
+"""The suffix of a file that is being written. An interruption may leave such a file."""
 _REMEDY: Final = "`otabench keys init` makes whole folders"
 
 
@@ -51,7 +51,7 @@ ONLINE_ROLES: Final = {
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of ``otabench keys init OFFLINE ONLINE``; the same one twice on a bench.
+    """The folders of ``otabench keys init OFFLINE ONLINE``. On a bench, both are the same folder.
 
     Attributes:
         offline: None: it is not available, so nothing can be signed.
@@ -132,13 +132,13 @@ def read_signer(path: Path) -> CryptoSigner:
 
 
 def key_files(folder: Path, role: str) -> list[Path]:
-    """Return the key files of a role that are there: ``ROLE.pem``, or ``ROLE-N.pem``. Keys of an unfinished rotation are left out."""
+    """Return a role's existing key files (``ROLE.pem`` or ``ROLE-N.pem``), without those of an unfinished rotation."""
     found = [*folder.glob(f"{role}.pem"), *folder.glob(f"{role}-*.pem")]
     return sorted(path for path in found if not path.name.endswith(NEXT_KEY))
 
 
 def held_keys(folder: Path, role: str) -> tuple[dict[str, Path], list[KeysError]]:
-    """Return the key files of a role by the ids of their keys, and what is wrong with files that cannot be used."""
+    """Return a role's key files by key id, and the problems of files that cannot be used."""
     held: dict[str, Path] = {}
     problems: list[KeysError] = []
     for path in key_files(folder, role):
@@ -150,7 +150,7 @@ def held_keys(folder: Path, role: str) -> tuple[dict[str, Path], list[KeysError]
 
 
 def next_key(path: Path) -> Path:
-    """Return where the key that is to replace ``path`` lies until its Root is published."""
+    """Return the path where the replacement of ``path`` lies until its Root is published."""
     return path.with_name(path.name.removesuffix(".pem") + NEXT_KEY)
 
 
@@ -160,7 +160,7 @@ def write_new(path: Path, content: bytes, *, private: bool) -> None:
     mode = private_files.FILE_MODE if private else 0o644
     try:
         part.unlink(missing_ok=True)
-        # The mode is set when the file is created. Between writing and chmod others could open it.
+        # Set the mode when the file is created: between writing and chmod, others could open it.
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             file.write(content)
             file.flush()

@@ -28,7 +28,7 @@ class Ecus:
     Args:
         topology: the bench file's contents.
         control_ports: port number by ECU, of simulators and of boards with a fault injector.
-        control_token: what the simulators' ports ask for. A board's injector is not the run's, and has none.
+        control_token: the token of the simulators' control ports. A board's fault injector does not belong to the run and takes no token.
         boards: the readings of the boards.
 
     Attributes:

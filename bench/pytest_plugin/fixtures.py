@@ -1,4 +1,4 @@
-"""The fixtures (docs/pytest.md). One bench a run, brought up by the first test that asks for it.
+"""The fixtures (docs/pytest.md). One bench for each run, brought up by the first test that requests it.
 
 Each fixture brings the bench into the state that it needs, and undoes what it did. ``uds_client`` and ``isotp`` make the test the only
 tester on the bus (state ``default``), unless the test also uses gateway, campaign, HMI or cloud, which need the gateway
@@ -202,7 +202,7 @@ def can_log(request: pytest.FixtureRequest, bench: SharedBench) -> CanLog:
     found = request.config.stash[RUN].can_log
     if found is None:
         pytest.fail(
-            "can_log: the bench was not asked for when the test began; name `bench` in its arguments", pytrace=False
+            "can_log: the bench was not up when the test began; add `bench` to the test's arguments", pytrace=False
         )
     return found
 

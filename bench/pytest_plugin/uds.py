@@ -1,4 +1,4 @@
-"""udsoncan for tests: a ``Client`` over the bench's own ISO-TP, and plain ISO-TP for those who speak in bytes.
+"""udsoncan for tests: a ``Client`` over the bench's own ISO-TP, and plain ISO-TP for tests that send bytes.
 
 The client is configured as follows. Keys come from the ECU's security algorithm. Records of the profile's identifiers are decoded
 (text, session, slot table); all others are bytes. P2 and P2* are the profile's until the ECU reports its own with 50 xx, and again
@@ -32,7 +32,7 @@ _TEXT: Final = (0xF180, 0xF187, 0xF189, 0xF18C, 0xF190, 0xF191, 0xF195, 0xF1A0)
 
 
 class BytesCodec(DidCodec):  # type: ignore[misc, unused-ignore]
-    """A record as it is."""
+    """The bytes of a record, unchanged."""
 
     def encode(self, *did_value: Any) -> bytes:
         return bytes(did_value[0])
@@ -66,8 +66,8 @@ def key_of(endpoint: EcuEndpoint, seed: bytes, *, level: int = 1) -> bytes:
 
     Args:
         endpoint: the ECU.
-        seed: as it gave it.
-        level: of its requestSeed.
+        seed: the seed that the ECU sent.
+        level: the level of the request for the seed.
 
     Raises:
         BenchError: the algorithm cannot be used.
@@ -135,7 +135,7 @@ class IsoTpLink:
 
         Raises:
             WaitTimeout: none came.
-            TransportError: it was broken on its way.
+            TransportError: it was not transmitted whole.
         """
         try:
             answer = self._connection.specific_wait_frame(timeout=timeout_s)
@@ -144,11 +144,11 @@ class IsoTpLink:
         return answer or b""
 
     def request(self, payload: bytes, *, timeout_s: float = 1.0) -> bytes:
-        """Send one message and give the next; what came before is dropped.
+        """Send one message and return the next. Messages received earlier are dropped.
 
         Raises:
             WaitTimeout: none came.
-            TransportError: one of both was broken on its way.
+            TransportError: one of the two was not transmitted whole.
         """
         self._connection.empty_rxqueue()
         self.send(payload)
@@ -187,7 +187,8 @@ def client(endpoint: EcuEndpoint) -> Iterator[Client]:
     algorithm = _algorithm(endpoint)
 
     def security_algo(level: int, seed: bytes, params: Any) -> bytes:
-        return algorithm.key_for(seed, level=level - 1 + level % 2)  # either number of the level may be given
+        # A test may name a level by either of its two numbers.
+        return algorithm.key_for(seed, level=level - 1 + level % 2)
 
     text, slots, raw = TextCodec(), SlotTableCodec(), BytesCodec()
     identifiers: dict[Any, Any] = {**dict.fromkeys(_TEXT, text), 0xF186: raw, 0xF1A1: slots, "default": raw}
@@ -196,7 +197,7 @@ def client(endpoint: EcuEndpoint) -> Iterator[Client]:
         security_algo=security_algo,
         data_identifiers=identifiers,
         request_timeout=_REQUEST_TIMEOUT_S,
-        use_server_timing=False,  # it would take the ECU's without a margin
+        use_server_timing=False,  # udsoncan would use the ECU's times without a margin
         server_address_format=32,
         server_memorysize_format=32,
     )

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: no script, no font, no picture from anywhere.
+"""A run as one self-contained HTML page: no script, font or picture is loaded from elsewhere.
 
 The page's contents and their order. Figures come from ``report.figures`` (report.json) and ``report.series``, plots from
 ``report.plots``, looks from ``report.html.j2``, which escapes all texts.
@@ -24,7 +24,7 @@ def render(report: Mapping[str, Any], series: Series | None, story: Sequence[str
 
     Args:
         report: the contents of report.json.
-        series: what is drawn; None: the gateway never had the job, the page has no plots.
+        series: the numbers of the plots. None if the gateway never received the job; then the page has no plots.
         story: the job's events, one line each.
     """
     return templates.render(

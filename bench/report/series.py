@@ -5,10 +5,10 @@ Pure: events and statistics in, numbers out; nothing is drawn here.
 How the figures are made:
 
 * Times are seconds since the job's first state in the gateway, on the wall clock, which trace and capture share.
-* The flash rate is that of each block: the data bytes of one 36 request over the time until its answer came; short last
-  blocks are left out.
-* Bus load is the bits on the line (stuff bits and intermission included) in an interval, over what the line carries in
-  it; an ECU's share is that of its request and response frames and of its application's, the rest is "other".
+* The flash rate is measured for each block: the data bytes of one 36 request, divided by the time until its response. A short last block is
+  left out.
+* Bus load is the bits on the line (stuff bits and intermission included) in an interval, divided by the bits that the line can carry in
+  that time. An ECU's share counts its request, response and application frames; the rest is "other".
 * An exchange without an answer is described by its step and by the ECU's phase, because the gateway polls an ECU while it boots.
 """
 
@@ -55,7 +55,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a transfer: when it went, and how fast."""
+    """One block of a transfer: its time and its rate."""
 
     start_s: float
     end_s: float
@@ -81,9 +81,9 @@ class Troubles:
     resumed_transfers: int = 0
     refused_patches: int = 0
     unanswered: Mapping[str, int] = field(default_factory=dict)
-    """How often each ``step, while phase`` had no answer. The key contains the problem, unless it was plain silence."""
+    """The number of exchanges without an answer, by ``step, while phase``. The key contains the problem, unless it was plain silence."""
     negative: Mapping[str, int] = field(default_factory=dict)
-    """How often each ``service: name (NRC)`` came."""
+    """The number of negative responses, by ``service: name (NRC)``."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Answer check-ins that change nothing or only that a job is offered now, many at a time: almost all check-ins of a fleet.
+"""Answer, many at a time, the check-ins that change nothing or only mark a job as offered. Almost all check-ins of a fleet are of this
+kind.
 
     outcome = await reader.judge(request)
     if outcome is None:
@@ -40,20 +41,20 @@ class CheckInReader:
         self._keys = PresentKeys(director)
         self._batches: Batches[ota_pb2.CheckInRequest, CheckInOutcome | None] = Batches(self._judge_all)
         self._offers_to_mark: Batches[OpenJob, bool] = Batches(self._mark_all)
-        # Of one database: a campaign's images never change.
+        # Kept without expiry: a campaign's images never change.
         self._offers: OrderedDict[str, Sequence[Offer]] = OrderedDict()
 
     async def judge(self, request: ota_pb2.CheckInRequest) -> CheckInOutcome | None:
         """Return the answer, or None if something has to be written first.
 
         Raises:
-            InvalidRequest: the VIN cannot be one.
+            InvalidRequest: the VIN is malformed.
             NotReady: the database does not answer.
         """
         outcome = await self.read(request)
         if outcome is None or outcome.offers is None:
             return outcome
-        # Otherwise the job has changed since it was read.
+        # A job that cannot be marked has changed since it was read.
         is_marked = await self._offers_to_mark.result_of(outcome.offers)
         return replace(outcome, offers=None) if is_marked else None
 
@@ -82,7 +83,7 @@ class CheckInReader:
                 if snapshot.manifest and not self._keys.have_signed(
                     connection, snapshot.manifest, root_version=root_version
                 ):
-                    # Then it counts as none, and another one is made.
+                    # A manifest that the present keys have not signed counts as missing, and a new one is made.
                     snapshot = replace(snapshot, manifest=None)
             outcomes.append(check_in.judge_unchanged(snapshot, request, offers, now=now))
         return outcomes

@@ -44,22 +44,22 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 
 
 class PublicationRefused(Exception):
-    """Metadata that the repository does not take. The message states why."""
+    """Metadata that the repository does not accept. The message states why."""
 
 
 @dataclass(frozen=True)
 class ImageRepositoryKeys:
-    """What the cloud has of the Image repository."""
+    """The cloud's keys of the Image repository."""
 
     root: Root
-    """The newest one."""
+    """The newest Root."""
     root_files: Mapping[str, bytes]
     """``N.root.json`` for N > 1, for vehicles that have pinned an older Root."""
     snapshot: Signer
     timestamp: Signer
 
     def current(self) -> ImageRepositoryKeys:
-        """Return these keys. ``keyring.Keyring`` returns those of now."""
+        """Return these keys. ``keyring.Keyring`` returns the keys that are valid now."""
         return self
 
     def have_signed(self, stored: Mapping[str, bytes]) -> bool:
@@ -139,7 +139,7 @@ def sign_snapshot(
 
 
 def needs_new_snapshot(timestamp: bytes, *, now: datetime) -> bool:
-    """Return whether half of the Timestamp's life is over."""
+    """Return whether half of the Timestamp's lifetime is over."""
     expires = Metadata[Timestamp].from_bytes(timestamp).signed.expires
     return expires.replace(tzinfo=UTC) - now < ONLINE_LIFETIME / 2
 

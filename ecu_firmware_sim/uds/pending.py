@@ -12,7 +12,7 @@ from otabench.ecu_firmware_sim.uds.server import PendingResponse
 
 
 class PendingOperation:
-    """The work of one ``PendingResponse``; it starts when this is made.
+    """The work of one ``PendingResponse``, which starts with the construction.
 
     Args:
         pending: the response that waits for the work.
@@ -22,12 +22,12 @@ class PendingOperation:
     def __init__(self, pending: PendingResponse, *, on_done: Callable[[], None]) -> None:
         self.pending = pending
         self.announced = False
-        """Whether 78 was sent: then the response must be sent, whatever the request asked for."""
+        """Whether 78 was sent. If so, the response must be sent even if the request suppresses it."""
         self._on_done = on_done
         self._done = Event()
         self._response: bytes | None = None
         self._failure: Exception | None = None
-        # A daemon, so that a slow operation does not keep a process alive that was asked to end.
+        # A daemon thread, so that a slow operation does not keep a terminating process alive.
         self._thread = Thread(target=self._run, name="pending operation", daemon=True)
         self._thread.start()
 

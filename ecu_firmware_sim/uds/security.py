@@ -54,7 +54,7 @@ def _send_key(request: Request) -> bytes:
     dialogue, nvm, algorithm = request.dialogue, request.device.nvm, request.device.security
     if algorithm.key_bytes is not None and len(request.data) != _HEADER_BYTES + algorithm.key_bytes:
         raise Negative(Nrc.INCORRECT_MESSAGE_LENGTH_OR_INVALID_FORMAT)
-    # Taken away before the comparison: a second key for the same seed is out of sequence, even if the first one was wrong.
+    # Clear the seed before the comparison: a second key for the same seed is out of sequence, even if the first one was wrong.
     seed, dialogue.seed = dialogue.seed, None
     if seed is None:
         raise Negative(Nrc.REQUEST_SEQUENCE_ERROR)

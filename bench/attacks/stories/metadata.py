@@ -1,4 +1,5 @@
-"""Attacks by metadata that are genuine or rightly signed, and yet must not count: old, mixed, for others, too long, leading astray."""
+"""Attacks with metadata that are genuine or correctly signed but must be refused: old, mixed, too long, misleading, or for another
+vehicle."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, Story, ecu_case,
 
 
 def _ordered(real: frozenset[Key] = ALL_ROLES, **changes: Any) -> Callable[[Scene], None]:
-    """Return an attack by an order with changes to the truth. The Image repository is the honest one."""
+    """Return an attack that changes fields of the honest order. The Image repository stays honest."""
 
     def act(scene: Scene) -> None:
         scene.accept(scene.director([scene.order(**changes)], real=real), scene.images())
@@ -21,7 +22,7 @@ def _ordered(real: frozenset[Key] = ALL_ROLES, **changes: Any) -> Callable[[Scen
 
 
 def _manifest(**changes: Any) -> Callable[[Scene], None]:
-    """Return an attack by a manifest with changes to the truth."""
+    """Return an attack that changes fields of the honest manifest."""
 
     def act(scene: Scene) -> None:
         scene.accept(scene.director(**changes), scene.images())
@@ -30,7 +31,7 @@ def _manifest(**changes: Any) -> Callable[[Scene], None]:
 
 
 def accept_honest(scene: Scene) -> None:
-    """Accept an honest manifest, and remember it. Its version is not the first one, so that there is an older one."""
+    """Accept and remember an honest manifest. Its version is not 1, so that an older version exists."""
     scene.memory["version"] = max(1, scene.memory.get("version", 0))
     scene.memory["director"], scene.memory["images"] = scene.director(), scene.images()
     scene.accept(scene.memory["director"], scene.memory["images"])
@@ -52,7 +53,7 @@ FREEZE: Final = Story(
     "freeze",
     "freeze",
     "The attacker keeps a vehicle on old metadata, so that it does not learn of an update that mends a fault. The metadata "
-    "are genuine, and their time is over.",
+    "are genuine but have expired.",
     (
         gateway_case("sends the Director's expired metadata", _manifest(lifetime=timedelta(days=-1)), "freeze"),
         gateway_case("sends the Image repository's expired metadata", _expired_images, "freeze"),
@@ -61,8 +62,8 @@ FREEZE: Final = Story(
             _expired_to_the_ecu,
             Place.ECU,
             stolen=frozenset({Key.GATEWAY}),
-            reaches="the ECU takes an image of which the Director has said for how long it may be installed: "
-            "no time was attested to it yet",
+            reaches="the ECU accepts an image after its Targets have expired, because no time was attested "
+            "to the ECU yet",
             is_for_tests=ACCEPTED_BY_ECU,
         ),
     ),
@@ -112,15 +113,15 @@ def _older_targets_to_the_ecu(scene: Scene) -> None:
 ROLLBACK: Final = Story(
     "rollback",
     "rollback",
-    "The attacker brings back software with a known fault. It sends metadata of before, or new metadata that name an old "
-    "image, or that state a false version for one.",
+    "The attacker brings back software with a known fault. It sends older metadata, or new metadata that name an old "
+    "image or state a false version for it.",
     (
         gateway_case("sends older metadata of the Director", _older_director, "rollback", prepare=accept_honest),
         gateway_case("sends older metadata of the Image repository", _older_images, "rollback", prepare=accept_honest),
         gateway_case("names an older image that is published", _older_image, "rollback", stolen=DIRECTOR_ONLINE),
         gateway_case("states a lower release counter", _older_counter, "rollback", stolen=ALL_ROLES),
         ecu_case(
-            "sends an older image with rightly signed Targets to the ECU",
+            "sends an older image with correctly signed Targets to the ECU",
             _older_image_to_the_ecu,
             "security-counter-too-low",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),
@@ -137,8 +138,8 @@ ROLLBACK: Final = Story(
 MIXED_BUNDLE: Final = Story(
     "mixed-bundle",
     "mixed bundle",
-    "The attacker runs the gateway, and gives one ECU the new metadata and another ECU those of before, so that the two do "
-    "not fit together.",
+    "The attacker runs the gateway. It gives one ECU the new metadata and another ECU the older ones, so that the two images "
+    "do not match.",
     (
         ecu_case(
             "sends older genuine Targets to an ECU that has accepted newer ones",
@@ -239,7 +240,7 @@ OTHER_HARDWARE: Final = Story(
         ),
         gateway_case("names one ECU twice", _twice, "ecu-twice", stolen=ALL_ROLES),
         gateway_case(
-            "lets the Director delegate",
+            "makes the Director delegate",
             _manifest(delegates=True, real=DIRECTOR_ONLINE),
             "director-delegates",
             stolen=DIRECTOR_ONLINE,
@@ -282,10 +283,10 @@ def _nested(scene: Scene) -> None:
 ENDLESS_METADATA: Final = Story(
     "endless-metadata",
     "endless data: metadata",
-    "The attacker sends metadata that are longer than they may be, to fill memory or storage.",
+    "The attacker sends metadata that exceed the length limits, to fill memory or storage.",
     (
         gateway_case("appends a million blanks", _endless_timestamp, "endless-data"),
-        gateway_case("nests without an end", _nested, "malformed-metadata"),
+        gateway_case("nests lists 10,000 levels deep", _nested, "malformed-metadata"),
         gateway_case(
             "signs Targets that no ECU can receive",
             _manifest(custom={"release_notes": "x" * 80_000}, real=DIRECTOR_ONLINE),

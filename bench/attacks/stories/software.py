@@ -1,4 +1,4 @@
-"""Arbitrary software: the attacker's own image, with no key, with each key, and with sets of keys."""
+"""Arbitrary software: the attacker's own image, with no stolen key, with each one, and with sets of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otabench.bench.attacks.story import ACCEPTED_BY_ECU, Case, NothingReached, 
 def _by_metadata(
     stolen: Collection[Key], *, own_supplier: bool = False, then_ecu: bool = False
 ) -> Callable[[Scene], None]:
-    """Return the attack by the cloud: metadata for the gateway, and, where it accepts them, the image for the ECU."""
+    """Return the attack through the cloud: metadata for the gateway and, if the gateway accepts them, the image for the ECU."""
 
     def act(scene: Scene) -> None:
         image = scene.evil(signed=Key.FIRMWARE in stolen)
@@ -40,7 +40,7 @@ def _image_keys_alone(scene: Scene) -> None:
 
 
 def _by_gateway(stolen: Collection[Key]) -> Callable[[Scene], None]:
-    """Return the attack by a compromised gateway: straight to the ECU."""
+    """Return the attack by a compromised gateway, which sends the image to the ECU itself."""
 
     def act(scene: Scene) -> None:
         image = scene.evil(signed=Key.FIRMWARE in stolen)
@@ -112,7 +112,7 @@ ARBITRARY_SOFTWARE: Final = Story(
             touches_metadata=True,
         ),
         ecu_case(
-            "names and lists its image, which has another signature",
+            "names and lists its image, which another key has signed",
             _by_metadata(DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.SUPPLIER}, then_ecu=True),
             "signature-wrong",
             stolen=DIRECTOR_ONLINE | IMAGE_ONLINE | {Key.SUPPLIER},
@@ -170,13 +170,13 @@ COMPROMISED_GATEWAY: Final = Story(
             stolen=frozenset({Key.GATEWAY}),
         ),
         ecu_case(
-            "sends its image, rightly signed, with Targets of its own",
+            "sends its image, correctly signed, with Targets of its own",
             _by_gateway({Key.FIRMWARE}),
             "manifest-refused",
             stolen=frozenset({Key.GATEWAY, Key.FIRMWARE}),
         ),
         ecu_case(
-            "sends its image with rightly signed Targets",
+            "sends its image with correctly signed Targets",
             _by_gateway({Key.DIRECTOR_TARGETS}),
             "signature-wrong",
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS}),

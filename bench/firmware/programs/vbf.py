@@ -1,12 +1,12 @@
 """Read VBF files (Versatile Binary Format of Ford, Volvo and Jaguar Land Rover), versions 2.2 to 3.0.
 
-A VBF file is a text header, ``vbf_version = 2.6; header { name = value; … }``, and blocks behind it: address and length of four bytes
-each, the data, and a CRC-16/CCITT-FALSE of the data before compression, all big-endian. ``file_checksum`` is the CRC-32 of all bytes
+A VBF file is a text header, ``vbf_version = 2.6; header { name = value; … }``, followed by blocks: address and length of four bytes each,
+the data, and a CRC-16/CCITT-FALSE of the data before compression, all big-endian. ``file_checksum`` is the CRC-32 of all bytes
 behind the header. (Convention, read from public readers and writers: there is no freely readable specification.)
 
 Rules:
 
-* A block's CRC is checked where the data are not compressed or encrypted: otherwise only the ECU has the bytes that it counts.
+* A block's CRC is checked where the data are not compressed or encrypted: otherwise only the ECU holds the bytes that the CRC covers.
 * The erase list is the file's own: it may cover more than the blocks, and an ECU may refuse blocks outside it.
 """
 

@@ -6,7 +6,7 @@ is always accepted, and an old one gives way:
 * A connection is *unpaired* until a request on it shows a session or the pairing code. Unpaired connections are limited for each address
   and in total, and only the oldest unpaired one is closed for a new one. A browser sends its first request, with the session, as soon as
   it is connected; an idle connection never does.
-* *Paired* connections have a limit of their own, which unpaired ones cannot use up: that is the reserve of the driver's page.
+* *Paired* connections have a limit of their own, which unpaired ones cannot use up, so the driver's page can always connect.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Actions:
 def _unable(job: JobRecord, reason: str) -> Outcome:
     if not is_way_back_needed(job.state):
         return Outcome(Event.UNABLE, reason)
-    # Without a plan no ECU can be reverted. The reason is kept like that of a way back: the vehicle may be changed.
+    # Without a plan no ECU can be reverted. Keep the reason as for a revert, because the vehicle may have changed.
     return Outcome(Event.REVERT_FAILED, reason, facts=Facts(revert_reason=reason))
 
 

@@ -33,11 +33,11 @@ _CARRIED_OUT: Final = {
     Event.DECLINED: (Decision.DECLINE,),
     Event.CANCELED: (Decision.CANCEL, Decision.DECLINE),
 }
-"""Which decisions of the driver a transition carries out. Any other decision that waits for an answer then came too late."""
+"""The driver's decisions that a transition carries out. Any other decision that still waits for an answer came too late."""
 
 
 class JobRunner:
-    """Runs the gateway's jobs."""
+    """The runner of the gateway's jobs."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class JobRunner:
         )
         self._current = moved
         self._view.show(moved)
-        # Answer the driver only now, when the effect of the decision is on disk. A gateway that died before must not have confirmed it.
+        # Answer the driver only now, when the effect of the decision is on disk. A gateway that dies earlier must not have confirmed it.
         pending = self._dashboard.pending
         done = pending is not None and pending in _CARRIED_OUT.get(outcome.event, ())
         self._dashboard.end_decision(None if done else _too_late(moved, pending))

@@ -1,7 +1,7 @@
 """Metadata and targets by HTTP, for ``repository``.
 
-* A server that drips is given up (slow retrieval attack): python-tuf limits the gap between two bytes only.
-* Contents are taken as they are, never decompressed, so a length limit holds for what arrives. python-tuf applies the limits.
+* A server that sends too slowly is abandoned (slow retrieval attack). python-tuf limits only the gap between two bytes.
+* Contents are never decompressed, so that python-tuf's length limits apply to the bytes that arrive.
 * Redirects are not followed, and proxies of the environment are not used.
 """
 
@@ -19,10 +19,10 @@ from otabench.bench.gateway.trust.repository import Fetch
 
 @dataclass(frozen=True)
 class RateLimits:
-    """When a server is too slow."""
+    """The limits below which a server is too slow."""
 
     stall_s: float = 10.0
-    """No byte at all for this long; also the time after which the mean rate counts."""
+    """The longest time without a byte. The mean rate is judged only after this time."""
     min_bytes_per_s: float = 1024.0
 
 
@@ -70,5 +70,5 @@ def _pieces(answer: httpx.Response, limits: RateLimits) -> Iterator[bytes]:
     except httpx.HTTPError as error:
         raise tuf_errors.DownloadError(f"the connection broke: {error}") from error
     finally:
-        # Reached, too, when python-tuf stops reading because the file is too long.
+        # Also reached when python-tuf stops reading because the file is too long.
         answer.close()

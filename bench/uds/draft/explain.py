@@ -1,4 +1,4 @@
-"""What bytes of a request mean: numbers of a block, dates, checksums; and the names under which a profile computes them."""
+"""The meaning of a request's bytes: numbers of a block, dates, checksums; and the names by which a profile computes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Explained:
 
 @dataclass
 class Explainer:
-    """Explains bytes against the blocks of one session.
+    """An explanation of bytes by the blocks of one session.
 
     Attributes:
         blocks: all of them, in the order in which they were sent.
@@ -55,9 +55,9 @@ class Explainer:
 
         Args:
             data: the bytes.
-            block: the place of the block that they may speak of; None: of none.
+            block: the index of the block that they may describe; None if there is none.
             before: the bytes of the message in front of them.
-            id_at: the place of the block's identifier in ``data``, if it is known to be there.
+            id_at: the index in ``data`` of the block's identifier, if it is known to be there.
         """
         parts: list[str] = []
         fields, at = 0, 0
@@ -77,7 +77,7 @@ class Explainer:
         return Explained(" ".join(parts), fields, len(data) - fields)
 
     def _candidates(self, rest: bytes, block: int | None, before: bytes) -> Iterator[tuple[int, str]]:
-        """Return width and field of what the bytes may be, the surest first."""
+        """Yield the width and field of each possible meaning, the most certain first."""
         yield from self._digests(rest, block)
         if block is not None:
             yield from _numbers(rest, self.blocks[block])

@@ -1,4 +1,4 @@
-"""Folders of runs as a bench leaves them, made without one."""
+"""Run folders like those that a bench leaves, made without a bench."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REPORT: Final[dict[str, Any]] = {
 
 
 def make_run(runs_dir: Path, name: str, **changes: Any) -> Path:
-    """Make the folder of a run. ``changes`` are of its report; ``report=None``: it has none."""
+    """Make the folder of a run. ``changes`` replace fields of its report; with ``report=None`` it has no report."""
     folder = runs_dir / name
     for part in ("traces", "can", "logs", "config", "firmware", "state"):
         (folder / part).mkdir(parents=True)

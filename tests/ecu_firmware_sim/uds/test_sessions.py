@@ -90,7 +90,7 @@ def test_communication_control_stays_between_the_other_sessions(ecu: Bench) -> N
 
 
 def silent(ecu: Bench) -> tuple[bool, bool]:
-    """Return whether normal messages and those of network management are not sent."""
+    """Return whether normal messages are suppressed, and whether those of network management are."""
     communication = ecu.server.dialogue.communication
     return not communication.sends(MessageKind.NORMAL), not communication.sends(MessageKind.NETWORK_MANAGEMENT)
 
