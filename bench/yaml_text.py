@@ -66,7 +66,7 @@ class YamlMistake(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """What a text contains.
+    """The contents of a text.
 
     Attributes:
         content: dicts, lists, text, numbers, truth values and None.

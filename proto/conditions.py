@@ -105,7 +105,7 @@ _Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 class ConditionSource(BaseModel):
-    """Where the vehicle takes a quantity from: bytes of an identifier that an ECU reports by 22, or a fixed value.
+    """The source of a quantity in the vehicle: bytes of an identifier that an ECU reports by 22, or a fixed value.
 
     The value is the number in these bytes, highest first, times ``factor`` plus ``offset``.
     """

@@ -50,7 +50,7 @@ class Question(StrEnum):
 
 
 class Facts(_Model):
-    """What the driver was shown beside the campaign's texts."""
+    """The facts that the driver was shown beside the campaign's texts."""
 
     download_bytes: int
     duration_min_s: int
@@ -71,7 +71,7 @@ class Shown(_Model):
 
 
 class Who(_Model):
-    """Who agreed: not a person, but the paired display or program."""
+    """The party that agreed: not a person, but the paired display or program."""
 
     session: str
     """The digest of the session; "bearer": a program that sent the pairing code."""

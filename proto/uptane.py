@@ -56,7 +56,7 @@ class _Model(BaseModel):
 
 
 class TimeKeys(_Model):
-    """Who attests the time (``proto.time_attestation``): Ed25519 public keys, and how many of them must sign."""
+    """The keys that attest the time (``proto.time_attestation``): Ed25519 public keys, and how many of them must sign."""
 
     keys: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = Field(min_length=1, max_length=MAX_TIME_KEYS)
     threshold: int = Field(default=1, ge=1)
@@ -134,7 +134,7 @@ class SegmentCustom(_Model):
 
 
 class PayloadCustom(_Model):
-    """How a program file is read, and what is in it."""
+    """The format and contents of a program file."""
 
     format: ProgramFormat
     start_address: int | None = Field(default=None, ge=0, le=MAX_ADDRESS)

@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Key(StrEnum):
-    """What an attacker may have stolen."""
+    """A key or certificate that an attacker may have stolen."""
 
     DIRECTOR_ROOT = "two keys of Director Root"
     ONE_ROOT_KEY = "one key of Director Root"
@@ -33,7 +33,7 @@ ALL_ROLES: Final = DIRECTOR_ONLINE | IMAGE_ONLINE | IMAGE_OFFLINE
 
 
 class Guard(StrEnum):
-    """Who stops an attack."""
+    """The party that stops an attack."""
 
     GATEWAY = "gateway"
     DOWNLOAD = "gateway, download"

@@ -21,7 +21,7 @@ from otabench.bench.gateway.errors import DownloadRefused, DownloadTimedOut, Man
 
 @dataclass(frozen=True)
 class Standing:
-    """What must not move: the versions that run, the slots that they run in, and the metadata that the gateway has accepted."""
+    """The state that an attack must not change: running versions, their slots, and the metadata that the gateway has accepted."""
 
     running: Mapping[str, tuple[str, str, int]]
     """Version, state and number of each ECU's active slot."""

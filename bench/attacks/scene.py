@@ -36,7 +36,7 @@ LIMITS: Final = DownloadLimits(
 
 @dataclass(frozen=True)
 class Pinned:
-    """What the vehicle was provisioned with."""
+    """The trust anchors with which the vehicle was provisioned."""
 
     vin: str
     known: tuple[KnownEcu, ...]

@@ -1,7 +1,8 @@
-"""The words of an attack: what the attacker has, what it does, who stops it and by which name.
+"""The description of an attack: what the attacker has and does, who stops it, and by which name.
 
-A ``Story`` is one attack of the Uptane Standard's list or of this project's; its ``cases`` are the ways it is tried here. A case that
-nobody stops states what the attacker reaches. Tests make every case and compare; docs/security.md is generated from the same data.
+A ``Story`` is one attack of the Uptane Standard's list or of this project's; its ``cases`` are the variants that are tried here. A case
+that nobody stops states what the attacker reaches. Tests carry out every case and compare the outcome; docs/security.md is generated from
+the same data.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ACCEPTED_BY_ECU: Final = "the ECU would accept it, and might refuse the next hon
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attack.
+    """The outcome of an attack.
 
     Attributes:
         guard: who stopped it; None: nobody.
@@ -32,7 +33,7 @@ class Outcome:
 
 
 class NothingReached(Exception):
-    """The attack was carried out, and reaches nothing. The message states why."""
+    """The attack was carried out and reached nothing. The message states why."""
 
 
 class ConsentRefused(Exception):
@@ -45,19 +46,19 @@ def _nothing(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One way of an attack.
+    """One variant of an attack.
 
     Attributes:
-        name: what the attacker does, in a line.
-        act: does it. Raises what stops it.
-        place: what it is done to.
+        name: what the attacker does, in one line.
+        act: carries it out. Raises the refusal that stops it.
+        place: what is attacked.
         stolen: what the attacker has.
         guard, refusal: who stops it, by which name. None: nobody does.
         reaches: what the attacker reaches if nobody stops it.
-        prepare: what happens honestly before.
+        prepare: honest steps before the attack.
         touches_metadata: whether the gateway accepts metadata on the way.
-        blocks_updates: whether honest updates fail afterwards; said in ``reaches``.
-        is_for_tests: why it is not made on a running bench; empty: it may be.
+        blocks_updates: whether honest updates fail afterwards; ``reaches`` states it.
+        is_for_tests: why it is not carried out on a running bench; empty if it may be.
     """
 
     name: str
@@ -83,9 +84,9 @@ class Story:
 
     Attributes:
         name: for the command line.
-        title: what the table calls it.
+        title: its name in the table.
         what_happens: a paragraph for whoever watches.
-        cases: the ways it is tried here.
+        cases: the variants that are tried here.
     """
 
     name: str

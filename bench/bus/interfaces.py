@@ -26,7 +26,7 @@ _CAN_MTU: Final = 16
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """How an interface is to be set up. Bit rates in bit/s; ``restart_ms`` 0: it stays bus-off."""
+    """The settings of an interface. Bit rates are in bit/s. With ``restart_ms`` 0 the interface stays bus-off."""
 
     bitrate: int = 500_000
     data_bitrate: int | None = None

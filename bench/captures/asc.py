@@ -23,7 +23,7 @@ _ESI: Final = 0x4000
 
 
 class AscWriter:
-    """Writes ASC lines. Channels of the messages are numbers from 0; the file counts from 1."""
+    """A writer of ASC lines. Messages number channels from 0, the file from 1."""
 
     def __init__(self, file: Path) -> None:
         self._file: TextIO = file.open("w", encoding="ascii", newline="\n")

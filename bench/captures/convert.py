@@ -54,7 +54,7 @@ class _Writer(Protocol):
 
 
 class CandumpWriter:
-    """Writes ``candump -L`` lines."""
+    """A writer of ``candump -L`` lines."""
 
     def __init__(self, file: Path) -> None:
         self._file: TextIO = file.open("w", encoding="utf-8", newline="\n")

@@ -76,7 +76,7 @@ def channel_name(message: can.Message) -> str:
 
 
 class PcapWriter(BinaryIOMessageWriter):
-    """Writes messages to a pcap file.
+    """A writer of messages to a pcap file.
 
     Args:
         file: path, or a file open for writing bytes.
@@ -93,7 +93,7 @@ class PcapWriter(BinaryIOMessageWriter):
 
 
 class PcapngWriter(BinaryIOMessageWriter):
-    """Writes messages to a pcapng file, which has an interface for each channel.
+    """A writer of messages to a pcapng file, with an interface for each channel.
 
     Args:
         file: path, or a file open for writing bytes.
@@ -121,7 +121,7 @@ class PcapngWriter(BinaryIOMessageWriter):
 
 
 class PcapReader(BinaryIOMessageReader):
-    """Reads messages from a pcap or pcapng file of a SocketCAN interface.
+    """A reader of messages from a pcap or pcapng file of a SocketCAN interface.
 
     Raises:
         ValueError: (on iteration) not such a file, or a damaged record; the message has its number. A cut-short last

@@ -112,7 +112,7 @@ class PythonCanSource:
 
 
 class Recorder:
-    """Writes frames of one bus to its files."""
+    """A writer of one bus's frames to its files."""
 
     def __init__(
         self, out: Path, *, channel: str, bitrate: int, data_bitrate: int, extended_ids: Sequence[int] = ()
@@ -135,7 +135,7 @@ class Recorder:
         self._pcap.write(b"".join([pcap_record(frame) for frame in frames]))
 
     def flush(self) -> None:
-        """What was written so far can be read by others."""
+        """Make what was written so far readable for others."""
         self._log.flush()
         self._pcap.flush()
 

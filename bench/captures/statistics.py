@@ -20,7 +20,7 @@ BIN_S: Final = 0.1
 
 @dataclass
 class IdStatistics:
-    """What frames with one identifier amount to. Consecutive frames are full ISO-TP ones (8 or 64 bytes)."""
+    """Sums over the frames with one identifier. Consecutive frames are full ISO-TP ones (8 or 64 bytes)."""
 
     frames: int = 0
     data_bytes: int = 0
@@ -43,7 +43,7 @@ class IdStatistics:
 
 @dataclass
 class BusStatistics:
-    """What was on one bus. ``bits`` weighs an FD frame's data phase by the ratio of the two bit rates."""
+    """Sums over the frames of one bus. ``bits`` weighs an FD frame's data phase by the ratio of the two bit rates."""
 
     bitrate: int
     data_bitrate: int

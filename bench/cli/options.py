@@ -103,7 +103,7 @@ def parse_conditions(texts: list[str] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class BenchArguments:
-    """What `otabench bench run` and `otabench up` have in common."""
+    """The options that `otabench bench run` and `otabench up` share."""
 
     bench: BenchFile = None
     fault: Annotated[

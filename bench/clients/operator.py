@@ -41,7 +41,7 @@ _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ProgramFacts:
-    """What a program file is, which the cloud signs: its version and its contents."""
+    """The facts about a program file that the cloud signs: its version and its contents."""
 
     version: str
     payload: PayloadCustom

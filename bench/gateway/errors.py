@@ -42,7 +42,7 @@ class CloudRefused(GatewayError):
 
 
 class RefusalKind(StrEnum):
-    """Which attack, or which fault, a refusal stops. Uptane's word where it has one."""
+    """The attack or fault that a refusal stops, by Uptane's word where there is one."""
 
     ARBITRARY_SOFTWARE = "arbitrary-software"
     FREEZE = "freeze"

@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Payload:
-    """How the file of an image is read, where the file itself was signed and not an MCUboot container."""
+    """The format of an image's file, if the file itself was signed instead of an MCUboot container."""
 
     file_format: str
     """Its format, as ``bench.firmware.programs`` names it: RAW, Intel HEX, VBF, …"""

@@ -144,7 +144,7 @@ def _prepare(folders: Folders, repository: RepositoryName) -> Root:
 
 
 def _publish(folders: Folders, repository: RepositoryName, newest: Root) -> None:
-    """Steps 3 and 4, as far as they were not done yet."""
+    """Do what remains of steps 3 and 4."""
     source, target = folders.require_offline() / repository, folders.online / repository
     for name in ("root.json", *(f"{version}.root.json" for version in range(2, newest.version + 1))):
         content = (source / name).read_bytes()

@@ -25,7 +25,7 @@ BUS_FAULT_KINDS: Final = FRAME_FAULT_KINDS | {LOAD_KIND}
 
 
 def gated_buses(topology: Topology, options: BenchOptions) -> list[str]:
-    """Buses that get a gate: all SocketCAN buses with simulated ECUs, where one is asked for or a fault needs it."""
+    """Return the buses that get a gate: all SocketCAN buses with simulated ECUs, if one is requested or a fault needs it."""
     if not options.frame_gate and not any(fault.kind in FRAME_FAULT_KINDS for fault in options.faults):
         return []
     # A gate stands between a simulated ECU and its bus. A board is on real wires, where nothing can be put in

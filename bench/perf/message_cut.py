@@ -29,7 +29,7 @@ RIG: Final = RigOptions(body_bytes=1500, max_block_bytes=1026, p2_margin_s=0.3)
 
 
 class Victim(StrEnum):
-    """Who fails."""
+    """The party that fails."""
 
     ECU = "ecu"
     GATEWAY = "gateway"

@@ -57,7 +57,7 @@ class PowercutOptions:
 
 @dataclass
 class Counts:
-    """What a sweep has done."""
+    """The counts of a sweep."""
 
     cut_points: int = 0
     second_cut_points: int = 0

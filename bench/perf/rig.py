@@ -50,7 +50,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class RigOptions:
-    """What a rig is made of.
+    """The parts of a rig.
 
     Attributes:
         bus: of the gateway, as ``can.Bus`` takes it.

@@ -26,7 +26,7 @@ class Moment(StrEnum):
 
 
 class Tap:
-    """Counts messages. ``action`` is called at message ``at`` (from 1), at ``moment``.
+    """A counter of messages. ``action`` is called at message ``at`` (from 1), at ``moment``.
 
     Attributes:
         sent: the first two bytes of every message so far, hex.

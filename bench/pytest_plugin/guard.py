@@ -28,7 +28,7 @@ from otabench.bench.uds.errors import FlashError
 
 @contextmanager
 def around(run: BenchRun, request: pytest.FixtureRequest) -> Iterator[None]:
-    """One test on a bench that is up."""
+    """Run one test on a bench that is up."""
     bench = run.bench
     assert bench is not None
     node: pytest.Item = request.node

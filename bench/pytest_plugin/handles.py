@@ -188,7 +188,7 @@ class Gateway:
         return self.bench.hmi.state()
 
     def kill(self) -> None:
-        """What a crash does to it."""
+        """End the gateway as a crash would."""
         self.bench.processes.kill(GATEWAY)
 
     def stop(self) -> None:

@@ -58,7 +58,7 @@ class Tester:
 
     @contextmanager
     def client(self, ecu: str) -> Iterator[EcuClient]:
-        """A client of one ECU, closed afterwards.
+        """Yield a client of one ECU, and close it afterwards.
 
         Raises:
             FlashError: the bus cannot be opened; the block's own errors.
@@ -148,7 +148,7 @@ class Tester:
             link.close()
 
     def close(self) -> None:
-        """The end."""
+        """Release the ECUs and close the trace."""
         self.release()
         self._trace.close()
 

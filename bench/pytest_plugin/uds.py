@@ -157,7 +157,7 @@ class IsoTpLink:
 
 @contextmanager
 def connection(endpoint: EcuEndpoint) -> Iterator[IsoTpConnection]:
-    """A connection to one ECU on a channel of its own, not yet open.
+    """Return a connection to one ECU on a channel of its own, not yet open.
 
     Raises:
         ChannelUnavailable: the bus cannot be opened.
@@ -177,7 +177,7 @@ def connection(endpoint: EcuEndpoint) -> Iterator[IsoTpConnection]:
 
 @contextmanager
 def client(endpoint: EcuEndpoint) -> Iterator[Client]:
-    """An open udsoncan client of one ECU.
+    """Yield an open udsoncan client of one ECU.
 
     Raises:
         BenchError: its security algorithm cannot be used.

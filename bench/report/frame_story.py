@@ -45,7 +45,7 @@ class ToldFrame:
 
 
 def parse_log(lines: Iterable[str]) -> Iterator[LoggedFrame]:
-    """The frames of a candump log; a torn last line is left out.
+    """Return the frames of a candump log, without a torn last line.
 
     Raises:
         ValueError: a line is not candump's; the message has its number.

@@ -35,7 +35,7 @@ _POLL_INTERVAL_S: Final = 0.1
 
 
 class Reporter:
-    """Makes the report of one bench, from the moment at which it is made.
+    """The maker of one bench's report. It collects from its construction on.
 
     Args:
         bench: is up.

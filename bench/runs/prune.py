@@ -25,7 +25,7 @@ _DOOMED: Final = ".pruned-"
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be removed.
+    """The runs that would be removed.
 
     Attributes:
         removed: oldest first.

@@ -67,7 +67,7 @@ def _identifier_findings(topology: Topology) -> Iterator[Finding]:
 
 
 def _periodic_findings(topology: Topology) -> Iterator[Finding]:
-    """An application frame must not have an ECU's diagnostic identifier: that ECU would receive it as a diagnostic message."""
+    """Return findings on application frames with a diagnostic identifier: its ECU would receive the frame as a diagnostic message."""
     used: dict[tuple[str, int], str] = {}
     for name, ecu in topology.ecus.items():
         for key in ("request_id", "response_id", "functional_id"):
@@ -84,7 +84,7 @@ def _periodic_findings(topology: Topology) -> Iterator[Finding]:
 
 
 def _inhibit_findings(topology: Topology) -> Iterator[Finding]:
-    """The frame that inhibits the vehicle is sent on all buses, so no ECU may use its identifier for anything else."""
+    """Return findings on ECUs that use the identifier of the frame that inhibits the vehicle, which is sent on all buses."""
     frame = topology.vehicle.inhibit
     for name, ecu in topology.ecus.items() if frame is not None else ():
         assert frame is not None

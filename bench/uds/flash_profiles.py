@@ -29,7 +29,7 @@ AnyProfile = Profile | SequenceProfile
 
 @dataclass(frozen=True)
 class ProfileFacts:
-    """What others than the gateway need of a flash profile.
+    """The facts of a flash profile that other parts than the gateway need.
 
     Attributes:
         payload: ``container``: MCUboot images; ``raw``: program files.

@@ -26,7 +26,7 @@ from otabench.proto.job_states import JobState, is_allowed, is_final, to_wire
 
 
 class ShownJob(Protocol):
-    """What the operator sees of a job: a row of the class, or of ``_SHOWN``."""
+    """The part of a job that the operator sees: a row of the class, or of ``_SHOWN``."""
 
     job_id: Any
     vin: Any

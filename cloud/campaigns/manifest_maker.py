@@ -154,7 +154,7 @@ class ManifestMaker:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What has to be made before the manifests of some jobs: patches, each once, or encrypted files."""
+    """The files to make before the manifests of some jobs: patches, each once, or encrypted files."""
 
     policy: TransferPolicy
     is_encrypted: bool

@@ -72,7 +72,8 @@ def fits(manifest: Manifest, vehicle: VehicleFacts, *, now: float) -> bool:
 
 
 class PresentKeys:
-    """Which of the stored manifests the Director's present keys have signed. It is remembered: a stored manifest never changes."""
+    """The answer to whether the Director's present keys have signed a stored manifest. It is cached, because a stored manifest never
+    changes."""
 
     def __init__(self, director: Director) -> None:
         self._director = director

@@ -117,7 +117,7 @@ class Report:
 
 @dataclass
 class _Changes:
-    """What a batch writes."""
+    """The changes that a batch writes."""
 
     now: float
     jobs: dict[str, _Job] = field(default_factory=dict)

@@ -45,7 +45,7 @@ _CONFIRMED: Final = "CONFIRMED"
 
 @dataclass(frozen=True)
 class ReportNotes:
-    """What the operator should know of a report: why it was dropped, and what each ECU has refused, by its name."""
+    """Notes on a report for the operator: why it was dropped, and what each ECU has refused, by name."""
 
     dropped: str = ""
     attacks: Mapping[str, str] = field(default_factory=dict)

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Keys:
-    """What the control plane signs and verifies with."""
+    """The keys with which the control plane signs and verifies."""
 
     director: Director
     image: Ed25519PublicKey

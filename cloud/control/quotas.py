@@ -26,7 +26,7 @@ _BUSY_RETRY_S: Final = 0.5
 
 @dataclass(frozen=True)
 class Quota:
-    """What one caller may do.
+    """The limits of one caller.
 
     Attributes:
         calls_per_s: the rate at which its bucket fills.

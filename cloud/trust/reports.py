@@ -92,7 +92,7 @@ class Reporter:
 
 @dataclass(frozen=True)
 class Installed:
-    """What one ECU runs. ``own``: its own report; None: it cannot sign, and the gateway states the version."""
+    """The software that one ECU runs. ``own`` is its own report; None if it cannot sign and the gateway states the version."""
 
     ecu: str
     version: str

@@ -37,7 +37,7 @@ VERSION = "otabench-boot 1.0.0"
 
 
 class BootNote(StrEnum):
-    """What the bootloader may find on its way to an image."""
+    """An event that the bootloader may note before it starts an image."""
 
     VERIFICATION_FAILED = "verification failed"
     TRIAL_FAILED = "trial failed"

@@ -83,7 +83,7 @@ class TrustedRoot:
 
     @classmethod
     def _of(cls, pin: str, root: Root) -> TrustedRoot:
-        """Raises ValueError: its time keys are not well-formed."""
+        """Return a Root's facts. Raises ValueError: its time keys are malformed."""
         return cls(
             pin,
             root.version,

@@ -29,7 +29,7 @@ _FRAME: Final = struct.Struct("=IB3x8s")
 
 
 class Sender(Protocol):
-    """Sends frames periodically until it is closed."""
+    """A periodic sender of frames, until it is closed."""
 
     def close(self) -> None:
         """End sending at once."""

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicSender:
-    """Sends from its construction until it is closed.
+    """A sender that is active from its construction until it is closed.
 
     Args:
         bus: arguments of ``can.Bus``.

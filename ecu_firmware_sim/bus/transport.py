@@ -34,7 +34,7 @@ class TransportDown(Exception):
 
 
 class Waker:
-    """Ends a ``receive`` from another thread: a pipe, which can be selected together with sockets."""
+    """A means to end a ``receive`` from another thread: a pipe, which can be selected together with sockets."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

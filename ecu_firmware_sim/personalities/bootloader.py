@@ -33,7 +33,7 @@ _STATE_CODES: Final = {"EMPTY": 0x00, "STAGED": 0x5A, "CONFIRMED": 0xA5, "INVALI
 
 @dataclass(frozen=True)
 class Identity:
-    """What the ECU reports about itself (22 F18C, F190)."""
+    """The identity that the ECU reports (22 F18C, F190)."""
 
     serial: str = "SIM-0001"
     vin: str = "SIMULATEDVIN00001"

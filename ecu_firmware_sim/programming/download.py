@@ -32,7 +32,7 @@ class TooMuchData(Exception):
 
 
 class Download(Protocol):
-    """Takes bytes in order, and is finished once all of them are there."""
+    """A download that takes bytes in order, and is finished once it has all of them."""
 
     received_bytes: int
     is_slot: bool
@@ -82,7 +82,7 @@ class PageWriter:
 
 
 class RawDownload:
-    """An image as it is."""
+    """A plain image: neither a patch nor encrypted."""
 
     is_slot = True
     is_rebuilt = False

@@ -24,7 +24,7 @@ from otabench.proto.time_attestation import NONCE_BYTES, AttestationRefused
 
 @dataclass(frozen=True)
 class _Trust:
-    """What counts under the newest Root that the window leads to."""
+    """The keys and times that are valid under the newest Root of the metadata window."""
 
     root: TrustedRoot
     manifest_version: int

@@ -69,7 +69,7 @@ class NotAccepted(Exception):
 
 @dataclass(frozen=True)
 class ProgrammingPolicy:
-    """What is fixed for one ECU's programming.
+    """The fixed settings of one ECU's programming.
 
     Attributes:
         boot: what is burnt into the bootloader.
@@ -85,7 +85,7 @@ class ProgrammingPolicy:
 
 
 class Verification:
-    """Reads slots and metadata window of one ECU."""
+    """The verification of one ECU's slots against its metadata window."""
 
     def __init__(self, storage: Storage, policy: ProgrammingPolicy, bootloader: Bootloader) -> None:
         self._storage = storage

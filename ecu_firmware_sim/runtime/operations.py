@@ -12,7 +12,7 @@ from otabench.proto.process_config import EcuTiming
 
 
 class PendingOperations:
-    """Starts pending operations, announces them by 78 in time, and returns those that have ended."""
+    """The pending operations: started here, announced by 78 in time, and returned once they have ended."""
 
     def __init__(self, timing: EcuTiming, connection: Connection, deadlines: Deadlines) -> None:
         self._timing = timing

@@ -35,7 +35,7 @@ _TRIAL_SLOT: Final = 1
 
 
 class Scenario(StrEnum):
-    """What the ECU does while power is cut."""
+    """The activity of the ECU during which power is cut."""
 
     UPDATE_FULL = "update-full"
     UPDATE_DELTA = "update-delta"

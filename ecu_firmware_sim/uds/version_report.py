@@ -18,7 +18,7 @@ _NOTHING_RUNS = "NONE"
 
 
 class VersionReporter:
-    """Makes the reports of one ECU from one boot to the next.
+    """The maker of one ECU's reports, from one boot to the next.
 
     Args:
         key: the ECU's own.

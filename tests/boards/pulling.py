@@ -39,7 +39,7 @@ FAULT_NAMES: Final = tuple(fault.__name__ for fault in BUS_FAULTS)
 
 @dataclass(frozen=True)
 class Point:
-    """When the bus is interrupted. ``count``: at the so manieth such event."""
+    """When the bus is interrupted. ``count``: the number of the event, from 1."""
 
     name: str
     matches: Callable[[TraceEvent], bool]

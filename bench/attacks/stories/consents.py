@@ -56,7 +56,7 @@ def _judge(consent: Consent, accepted: Accepted) -> None:
 
 
 def _agree(scene: Scene) -> None:
-    """The driver agrees to a manifest, and the attacker records the consent."""
+    """Let the driver agree to a manifest, and the attacker record the consent."""
     accepted = scene.accept()
     scene.memory["consent"] = _consent(accepted)
     # It is good for what it was given for.

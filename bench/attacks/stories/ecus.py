@@ -57,7 +57,7 @@ def _unpacks_without_end(scene: Scene) -> bytes:
 
 
 def _header_claims(scene: Scene) -> None:
-    """An image whose header states a length of almost 4 GiB."""
+    """Return an image whose header states a length of almost 4 GiB."""
     content = bytearray(scene.good.content)
     struct.pack_into("<I", content, 12, 0xFFFF_FFF0)
     targets = scene.director([scene.order(content=bytes(content))], real={Key.DIRECTOR_TARGETS})["targets.json"]

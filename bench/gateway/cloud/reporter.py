@@ -65,7 +65,7 @@ def status_request(
 
 
 class VersionReportMaker(Protocol):
-    """What makes the vehicle's version reports (``jobs.version_reports``)."""
+    """The maker of the vehicle's version reports (``jobs.version_reports``)."""
 
     @property
     def can_sign(self) -> bool:

@@ -18,7 +18,7 @@ _LIMIT_S: Final = 5.0
 
 
 class TimeSource:
-    """Asks one cloud. It lives on the event loop."""
+    """The attested time of one cloud. Used on the event loop."""
 
     def __init__(self, cloud: CloudLink, trace: TraceWriter) -> None:
         self._cloud = cloud

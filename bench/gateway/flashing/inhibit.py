@@ -19,7 +19,7 @@ _FREE_FRAMES: Final = 3
 
 
 class Inhibitor:
-    """Sends the frame on all buses, from ``begin`` to ``end`` or ``abandon``. Each may be repeated.
+    """The sender of the frame on all buses, from ``begin`` to ``end`` or ``abandon``. Each call may be repeated.
 
     Args:
         frame: None: this vehicle has no such frame, and nothing is sent.

@@ -29,7 +29,7 @@ _KEPT: Final = 2
 
 
 class Act(StrEnum):
-    """How far a job has come on an ECU."""
+    """A job's progress on an ECU."""
 
     BEGUN = "begun"
     """Nothing was changed."""
@@ -78,7 +78,7 @@ class EcuRecords:
 
 
 class _Kept(BaseModel):
-    """What is stored beside an image."""
+    """The facts stored beside an image."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -43,7 +43,7 @@ class TooMany(Exception):
 
 
 class Gatekeeper:
-    """Judges codes and sessions, and counts wrong codes and decisions.
+    """The judge of codes and sessions. It counts wrong codes and decisions.
 
     Args:
         pairing: the code, and the sessions it opened.

@@ -225,7 +225,7 @@ class DecisionRefused(Exception):
 
 
 class HmiModel(Protocol):
-    """What the page needs of the agent."""
+    """The agent's interface for the page."""
 
     def snapshot(self) -> HmiState:
         """Return the state now."""

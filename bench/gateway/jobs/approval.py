@@ -46,7 +46,7 @@ class _Asking:
 
 
 class DriverApproval:
-    """Asks the driver.
+    """The question to the driver.
 
     Args:
         later_s: how long not to ask the driver again after "Later".

@@ -44,7 +44,7 @@ def kill_before(state: str) -> Persisted:
 
 
 class JobJournal:
-    """Writes the jobs of one vehicle."""
+    """The writer of one vehicle's jobs."""
 
     def __init__(self, *, vin: str, store: Store, reporter: Reporter, trace: TraceWriter, persisted: Persisted) -> None:
         self._vin = vin

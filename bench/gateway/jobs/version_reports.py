@@ -32,7 +32,7 @@ _log: Final = logging.getLogger("gateway.reports")
 
 
 class VersionReports:
-    """Makes the version reports of one vehicle.
+    """The maker of one vehicle's version reports.
 
     Args:
         vin: the vehicle.

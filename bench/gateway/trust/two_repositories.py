@@ -61,7 +61,7 @@ def verify_repositories(director: Repository, image: Repository) -> tuple[Stated
 
 
 def verify_director(director: Repository) -> tuple[StatedTarget, ...]:
-    """Steps 2 to 5: update Root, Timestamp, Snapshot and Targets of the Director, and return its targets.
+    """Update Root, Timestamp, Snapshot and Targets of the Director (steps 2 to 5), and return its targets.
 
     Raises:
         ManifestRefused: one of them is not trusted, or the Targets break one of Uptane's rules.
@@ -71,7 +71,7 @@ def verify_director(director: Repository) -> tuple[StatedTarget, ...]:
 
 
 def verify_image(image: Repository, targets: Sequence[StatedTarget]) -> tuple[StatedTarget, ...]:
-    """Steps 6 to 10: update the Image repository, and return the Director's targets, to which it agrees.
+    """Update the Image repository (steps 6 to 10), and return the Director's targets, which must agree with it.
 
     Raises:
         ManifestRefused: the repository is not trusted, or does not agree.

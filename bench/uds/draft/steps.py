@@ -35,7 +35,7 @@ class Item:
 
 
 class StepWriter:
-    """Writes steps, each against the block that explains it best.
+    """A writer of steps, which explains each by the block that fits best.
 
     Args:
         explainer: of the session.

@@ -13,7 +13,7 @@ from otabench.bench.uds.services import suppressed
 
 
 class Asker:
-    """Sends the requests of steps to one ECU: physically or functionally, suppressed, with the step's own times."""
+    """The sender of steps' requests to one ECU: physically or functionally, suppressed, with the step's own times."""
 
     def __init__(self, tester: Tester) -> None:
         self._tester = tester

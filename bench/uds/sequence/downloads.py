@@ -27,7 +27,7 @@ class Totals:
 
 
 class Downloader:
-    """Sends blocks to one ECU.
+    """The sender of blocks to one ECU.
 
     Args:
         tester: the ECU.

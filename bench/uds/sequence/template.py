@@ -47,7 +47,7 @@ _TOKEN: Final = re.compile(r"\s*(?:\{([^{}]*)\}|([0-9A-Fa-f?]{2})|(\*)\s*$)")
 
 
 class Scope(Protocol):
-    """Where the fields of a template get their values."""
+    """The source of the values in a template's fields."""
 
     def number(self, name: str) -> int:
         """Return one of ``NUMBERS``."""
