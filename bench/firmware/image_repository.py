@@ -36,6 +36,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
 from tuf.api.serialization.json import JSONSerializer
 
 from otabench.bench.errors import FirmwareError
+from otabench.proto.normal_form import require_nfc
 from otabench.proto.uptane import PayloadCustom
 from otabench.proto.version_order import path_part
 
@@ -140,7 +141,9 @@ class OfflineRepository:
     def _sign(self, targets: Targets, signer: CryptoSigner) -> bytes:
         metadata: Metadata[Any] = Metadata(targets)
         metadata.sign(signer)
-        return metadata.to_bytes(JSONSerializer(compact=True))
+        content = metadata.to_bytes(JSONSerializer(compact=True))
+        require_nfc(content)
+        return content
 
     def _keep(self, files: dict[str, bytes]) -> None:
         for name, content in files.items():

@@ -31,6 +31,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from otabench.cloud.trust.keys import DirectorKeys
 from otabench.proto import time_attestation
+from otabench.proto.normal_form import to_nfc
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
 
@@ -152,5 +153,10 @@ def _meta_file(version: int, content: bytes) -> MetaFile:
 
 
 def _canonical(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with numbers rounded up to whole ones. TUF signs canonical JSON, which does not have fractions."""
-    return {key: math.ceil(value) if isinstance(value, float) else value for key, value in fields.items()}
+    """Return the fields with whole numbers and normalized texts.
+
+    Numbers are rounded up: TUF signs canonical JSON, which does not have fractions. Texts are brought into Unicode Normalization Form C,
+    because operators type release notes in whatever form their system has.
+    """
+    rounded = {key: math.ceil(value) if isinstance(value, float) else value for key, value in fields.items()}
+    return {key: to_nfc(value) for key, value in rounded.items()}

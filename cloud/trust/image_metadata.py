@@ -33,6 +33,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # its public names
 from tuf.api.serialization.json import JSONSerializer
 
 from otabench.cloud.trust.keys import load_roots, load_signer
+from otabench.proto.normal_form import NotNormalized, require_nfc
 
 ONLINE_LIFETIME: Final = timedelta(days=1)
 """Of Snapshot and Timestamp. They are signed again after half of it."""
@@ -108,6 +109,10 @@ def check_publication(
     for name, content in files.items():
         if len(content) > MAX_FILE_BYTES:
             raise PublicationRefused(f"{name}: {len(content)} bytes are more than {MAX_FILE_BYTES}")
+        try:
+            require_nfc(content)
+        except NotNormalized as error:
+            raise PublicationRefused(f"{name}: {error}") from error
     merged = {**current, **files}
     top = _verified(root, "targets", merged, current=current, now=now)
     result = {TOP_LEVEL: merged[TOP_LEVEL]}

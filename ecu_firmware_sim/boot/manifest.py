@@ -2,7 +2,7 @@
 
 Pure: bytes and pinned facts in, this ECU's entry or a refusal out. Rules, in this order:
 
-1. the bytes are TUF Targets metadata;
+1. the bytes are TUF Targets metadata, with strings in Unicode Normalization Form C;
 2. enough keys of the trusted Root's targets role signed them (``root_chain``);
 3. they do not delegate;
 4. they are for this vehicle (VIN);
@@ -30,6 +30,7 @@ from tuf.api.serialization import DeserializationError
 from otabench.ecu_firmware_sim.boot.image import CheckStatus
 from otabench.ecu_firmware_sim.boot.root_chain import TrustedRoot
 from otabench.proto.image_format import ImageVersion
+from otabench.proto.normal_form import NotNormalized, require_nfc
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
 
@@ -120,7 +121,10 @@ def _signed_targets(data: bytes, root: TrustedRoot) -> Targets:
     refused = CheckStatus.MANIFEST_REFUSED
     # 1. TUF Targets
     try:
+        require_nfc(data)
         metadata = Metadata[Targets].from_bytes(data)
+    except NotNormalized as error:
+        raise ManifestRefused(refused, f"in the metadata {error}") from error
     # RecursionError: JSON that is nested deeply enough, which any tester that has unlocked the ECU may send.
     except (DeserializationError, RecursionError) as error:
         raise ManifestRefused(refused, "the metadata window holds no TUF metadata") from error

@@ -23,6 +23,7 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization import DeserializationError
 
 from otabench.ecu_firmware_sim.flash.nvm import StoredRole, StoredRoot
+from otabench.proto.normal_form import NotNormalized, require_nfc
 from otabench.proto.uptane import TimeKeys, time_keys_of
 
 MAX_STORED_BYTES: Final = 2048
@@ -157,7 +158,10 @@ class TrustedRoot:
 
 def _parse(data: bytes) -> Metadata[Root]:
     try:
+        require_nfc(data)
         metadata = Metadata[Root].from_bytes(data)
+    except NotNormalized as error:
+        raise RootRefused(f"in a Root {error}") from error
     # RecursionError: JSON that is nested deeply enough.
     except (DeserializationError, RecursionError) as error:
         raise RootRefused("the metadata window holds something that is no TUF metadata") from error

@@ -8,6 +8,7 @@ The gateway and the two command line clients (``tuf_client``, ``uptane_client``)
 
 * ``fetch`` is the only thing that differs between them: the files of a manifest (``files_of``) or HTTP (``http_fetch``).
 * python-tuf writes each file into the folder once it has verified it. A caller that wants all or nothing gives it a copy.
+* Strings that are not in Unicode Normalization Form C are refused (Uptane 2.1.0, 5.2).
 * A threshold counts keys, not key ids: python-tuf counts one key twice if it has two ids, so such metadata are refused here.
 * A new Root with other keys for Timestamp or Snapshot ends a fast-forward attack: their old versions no longer count (TUF 1.0, 5.3.11).
 """
@@ -27,6 +28,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from otabench.bench.gateway.errors import ManifestRefused, RefusalKind
+from otabench.proto.normal_form import NotNormalized, require_nfc
 
 Fetch = Callable[[str], Iterator[bytes]]
 """Returns the contents of a URL piece by piece. Raises python-tuf's ``DownloadError``: ``DownloadHTTPError`` 404 where there is no file."""
@@ -56,7 +58,7 @@ def read_root(data: bytes) -> Root:
     Raises:
         ManifestRefused: the bytes are something else.
     """
-    _judge_keys(data)
+    _judge_content(data)
     try:
         metadata: Metadata[Root] = Metadata.from_bytes(data)
         if metadata.signed.type != Root.type:
@@ -231,15 +233,24 @@ class _Fetcher(FetcherInterface):
 
 
 def _judged(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pass a metadata file on, and judge its keys at its end. python-tuf stops reading at the file's longest length."""
+    """Pass a metadata file on, and judge it at its end. python-tuf stops reading at the file's longest length."""
     content = bytearray()
     for piece in pieces:
         content += piece
         yield piece
+    _judge_content(bytes(content))
+
+
+def _judge_content(content: bytes) -> None:
+    """Apply the rules for a metadata file that python-tuf does not have. Raises ManifestRefused."""
+    try:
+        require_nfc(content)
+    except NotNormalized as error:
+        raise ManifestRefused(str(error), kind=RefusalKind.MALFORMED_METADATA) from error
     _judge_keys(content)
 
 
-def _judge_keys(content: bytes | bytearray) -> None:
+def _judge_keys(content: bytes) -> None:
     """Raise ManifestRefused if a role lists one key under two ids. Everything else about the file is python-tuf's."""
     try:
         signed = json.loads(content)["signed"]

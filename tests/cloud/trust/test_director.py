@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
 
 from otabench.cloud.trust.director import Director, SignedManifest, TargetEntry
 from otabench.cloud.trust.keys import init_keys, load_director_keys
+from otabench.proto.normal_form import require_nfc
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, PatchCustom, TargetCustom
 
 PATH = f"images/{'a' * 64}/engine-mcu-a-2.0.0.bin"
@@ -91,6 +93,15 @@ def test_a_manifest_of_another_director_is_refused(keys_dir: Path, tmp_path: Pat
 
     with pytest.raises(UnsignedMetadataError):
         client(keys_dir, tmp_path / "client", sign(tmp_path / "other").files()).refresh()
+
+
+def test_what_an_operator_types_is_signed_in_unicode_form_c(keys_dir: Path) -> None:
+    custom = CUSTOM.model_copy(update={"campaign_name": "Fru\u0308hling", "release_notes": "\u212b"})
+    director = Director(load_director_keys(keys_dir))
+    signed = director.sign(version=1, expires_at=time.time() + 3600, custom=custom, targets=[ENTRY])
+    require_nfc(signed.targets)
+    stated = ManifestCustom.model_validate(json.loads(signed.targets)["signed"][MANIFEST_CUSTOM_KEY])
+    assert (stated.campaign_name, stated.release_notes) == ("Fr\u00fchling", "\u00c5")
 
 
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])

@@ -93,9 +93,14 @@ def _supplier_of_others(files: dict[str, bytes], _: Path) -> dict[str, bytes]:
     return {**files, name: supplier.to_bytes()}
 
 
+def _accent_of_its_own(files: dict[str, bytes], _: Path) -> dict[str, bytes]:
+    return {**files, "targets.json": files["targets.json"].replace(b'"targets"', b'"e\\u0301"', 1)}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (_accent_of_its_own, "targets.json: the string"),
         (_without_supplier, "supplier-engine-mcu-a.json is missing"),
         (_by_online_key, "targets.json is not signed by the keys of its role"),
         (_supplier_of_others, "supplier-engine-mcu-a.json is not signed by the keys of its role"),

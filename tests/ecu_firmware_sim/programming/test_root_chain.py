@@ -115,6 +115,10 @@ def _other_kind(root: Root) -> None:
     root.add_key(CryptoSigner(ec.generate_private_key(ec.SECP256R1())).public_key, "targets")
 
 
+def _accent_of_its_own(root: Root) -> None:
+    root.unrecognized_fields["note"] = "e\u0301"
+
+
 def _twins(keys: Keys) -> bytes:
     content = _resigned(keys.next_root(targets=keys.other_targets), _one_key_twice, keys.root)
     document = json.loads(content)
@@ -145,6 +149,10 @@ FAULTS: dict[str, tuple[Callable[[Keys, bytes], list[bytes]], str]] = {
     ),
     "too many keys": (lambda keys, root: [_resigned(root, _many_keys, keys.root)], "more keys than this ECU can keep"),
     "another kind of key": (lambda keys, root: [_resigned(root, _other_kind, keys.root)], "not Ed25519"),
+    "a string that is not normalized": (
+        lambda keys, root: [_resigned(root, _accent_of_its_own, keys.root)],
+        "not in Unicode Normalization Form C",
+    ),
     "no metadata": (lambda keys, _: [b"{}"], "no TUF metadata"),
     "deep": (lambda keys, _: [b"[" * 200_000], "no TUF metadata"),
 }
@@ -177,6 +185,14 @@ def test_targets_that_delegate_are_refused(ecu: Bench, new_image: bytes) -> None
     metadata.signed.delegations = Delegations({}, {})
     metadata.sign(ecu.keys.targets)
     assert ecu.stage_with(new_image, metadata.to_bytes()) == REFUSED
+
+
+def test_targets_with_a_string_that_is_not_normalized_are_refused(ecu: Bench, new_image: bytes) -> None:
+    metadata = Metadata[Targets].from_bytes(Manifest(new_image).signed(ecu.keys.targets))
+    for note, result in (("e\u0301", REFUSED), ("\u00e9", 0)):
+        metadata.signed.unrecognized_fields["note"] = note
+        metadata.sign(ecu.keys.targets)
+        assert ecu.stage_with(new_image, metadata.to_bytes()) == result
 
 
 def test_another_pinned_root_ends_what_the_former_one_led_to(

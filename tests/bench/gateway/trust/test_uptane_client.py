@@ -180,6 +180,15 @@ def _older(repository: str) -> Callable[[Vehicle], None]:
     return attack
 
 
+def _not_normalized(repository: str) -> Callable[[Vehicle], None]:
+    def attack(vehicle: Vehicle) -> None:
+        chosen = vehicle.director if repository == "director" else vehicle.images
+        chosen.targets["targets"].unrecognized_fields["note"] = "e\u0301"
+        chosen.publish()
+
+    return attack
+
+
 def _changed_file(vehicle: Vehicle) -> None:
     vehicle.images.serve_target(PATH, IMAGE[:-1] + b"!")
     (vehicle.target_dir / target_file_name(PATH)).unlink()
@@ -207,6 +216,8 @@ ATTACKS: dict[str, tuple[Callable[[Vehicle], None], str]] = {
     "Image: foreign key": (_stolen_without_key("images"), "arbitrary-software"),
     "Director: older": (_older("director"), "rollback"),
     "Image: older": (_older("images"), "rollback"),
+    "Director: a string that is not normalized": (_not_normalized("director"), "malformed-metadata"),
+    "Image: a string that is not normalized": (_not_normalized("images"), "malformed-metadata"),
     "changed on the way": (_changed_file, "mix-and-match"),
 }
 
