@@ -93,6 +93,8 @@ class EcuConfig(ProcessConfig):
     """The secret of security access: 32 bytes, hex."""
     security_algorithm: str = "hmac-sha256"
     """A built-in algorithm, ``module:function``, or ``library:PATH`` (``proto.security_algorithm``)."""
+    authentication_root: Path | None = None
+    """The certificate (PEM) whose key has signed the certificates of the testers that a ``personality`` trusts (service 29)."""
     state_file: Path
     """The ECU's flash. The first start creates it from ``factory_image``."""
     factory_image: Path

@@ -242,7 +242,8 @@ def _lines(sent: list[Sent]) -> list[str]:
 def _line(sent: Sent) -> str:
     if not sent.payload:
         return f"{'':3}wait {sent.wait_s:g} s"
-    to = "all" if sent.functional else "ecu"
+    # As wide as "all" and "ecu" only where it can be: an identifier of its own must be seen.
+    to = f"{sent.request_id:03X}" if sent.request_id is not None else "all" if sent.functional else "ecu"
     times = f"  {sent.times} times, every {sent.wait_s * 1000:g} ms" if sent.times > 1 else ""
     answer = f"  < {_hex(sent.answer)}" if sent.answer else ""
     return f"{to} > {_hex(sent.payload)}{answer}{times}"
@@ -258,6 +259,7 @@ def _record(sent: Sent) -> dict[str, object]:
         "act": sent.act,
         "step": sent.step,
         "to": "all" if sent.functional else "ecu",
+        "request_id": sent.request_id,
         "request": sent.payload.hex(),
         "answer": sent.answer.hex(),
         "wait_s": sent.wait_s,

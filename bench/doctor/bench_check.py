@@ -14,7 +14,9 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -62,9 +64,13 @@ def _ecu_findings(topology: Topology, name: str, ecu: EcuEntry, *, bus_is_there:
         # The secret of a simulated ECU is made with the keys of each run. A dummy is good enough for loading the algorithm.
         has_its_own = ecu.kind == "board" or ecu.security.secret_file is not None
         secret = endpoints.secret(topology, name, keys_dir=_keys_dir(topology)) if has_its_own else "0" * 64
-        problems += _algorithm_problems(where, name, ecu, secret)
+        problems += _algorithm_problems(where, f"ecus.{name}.security", ecu.security.algorithm, secret)
+        for text, choice in endpoints.choices(topology, name).items():
+            at = f"ecus.{name}.security.choices.{text}"
+            problems += _algorithm_problems(where, at, choice.security_algorithm, choice.security_secret)
     except BenchError as error:
         problems.append(fail(where, str(error)))
+    problems += _authentication_problems(where, name, ecu)
     yield from problems
     if ecu.kind == "simulated":
         if not problems:
@@ -146,13 +152,39 @@ def _own_version_problems(where: str, ecu: EcuEntry, rule: VersionRule) -> Itera
         yield fail(where, str(error), remedy)
 
 
-def _algorithm_problems(where: str, name: str, ecu: EcuEntry, secret: str) -> Iterator[Finding]:
+def _algorithm_problems(where: str, at: str, algorithm: str, secret: str) -> Iterator[Finding]:
     from otabench.proto import security_algorithm
 
     try:
-        security_algorithm.load(ecu.security.algorithm, secret=bytes.fromhex(secret))
+        security_algorithm.load(algorithm, secret=bytes.fromhex(secret))
     except security_algorithm.AlgorithmError as error:
-        yield fail(where, f"ecus.{name}.security.algorithm: {error}")
+        yield fail(where, f"{at}.algorithm: {error}")
+
+
+def _authentication_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:
+    """Return why the tester could not authenticate itself (service 29)."""
+    from otabench.bench.uds import authentication, flash_profiles
+    from otabench.bench.uds.errors import ProfileMistakes
+
+    at, given = f"ecus.{name}.authentication", ecu.authentication
+    if given is None:
+        with suppress(ProfileMistakes):  # ``_profile_problems`` reports them
+            if ecu.kind == "board" and flash_profiles.facts_of(ecu.profile).authenticates:
+                remedy = "add authentication: {certificate: FILE, key: FILE}"
+                yield fail(where, f"{at}: its flash profile authenticates, and the tester has no certificate", remedy)
+        return
+    try:
+        authentication.Credentials.load(given.certificate, given.key)
+        certificate = authentication.load_certificate(given.certificate)
+        if given.root is not None:
+            authentication.load_certificate(given.root)
+    except authentication.AuthenticationError as error:
+        yield fail(where, f"{at}: {error}")
+        return
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= datetime.now(UTC) <= end:
+        text = f"{at}: {given.certificate}: is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} only"
+        yield fail(where, text, "have a new one issued, or set this machine's clock")
 
 
 def _power_problems(where: str, name: str, ecu: EcuEntry) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from otabench.bench.errors import BenchError
 from otabench.bench.firmware.programs.program import MalformedProgram, ProgramFormat
 from otabench.bench.topology.model import Topology
-from otabench.bench.uds.endpoint import EcuEndpoint, FormerImage
+from otabench.bench.uds.endpoint import AuthenticationFiles, EcuEndpoint, FormerImage, SecurityChoice
 
 
 def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
@@ -24,23 +24,51 @@ def secret(topology: Topology, ecu: str, *, keys_dir: Path) -> str:
     security = topology.ecus[ecu].security
     if security.secret is not None:
         return security.secret
+    if security.choices and security.secret_file is None and topology.ecus[ecu].kind == "board":
+        return ""  # each of its secrets is a choice
     path = security.secret_file or keys_dir / "ecu" / f"{ecu}.secret"
     remedy = (
         f"correct ecus.{ecu}.security.secret_file"
         if security.secret_file
         else "make a new folder of keys by `otabench keys init DIR --bench FILE`, with this bench file"
     )
+    # A simulated ECU computes HMAC-SHA-256 with 32 bytes; a board's algorithm has a length of its own.
+    return _read_secret(path, ecu, remedy=remedy, has_any_length=topology.ecus[ecu].kind == "board")
+
+
+def _read_secret(path: Path, ecu: str, *, remedy: str, has_any_length: bool) -> str:
+    """Return the hexadecimal digits in a file. Raises BenchError."""
     try:
         found = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BenchError(f"{path}: the security access secret of {ecu} cannot be read: {reason}; {remedy}") from error
-    # A simulated ECU computes HMAC-SHA-256 with 32 bytes; a board's algorithm has a length of its own.
-    is_board = topology.ecus[ecu].kind == "board"
-    if not re.fullmatch(r"([0-9a-fA-F]{2})+" if is_board else r"[0-9a-fA-F]{64}", found):
-        expected = "hexadecimal digits in pairs" if is_board else "64 hexadecimal digits"
+    if not re.fullmatch(r"([0-9a-fA-F]{2})+" if has_any_length else r"[0-9a-fA-F]{64}", found):
+        expected = "hexadecimal digits in pairs" if has_any_length else "64 hexadecimal digits"
         raise BenchError(f"{path}: the security access secret of {ecu} is not {expected}; {remedy}")
     return found.lower()
+
+
+def choices(topology: Topology, ecu: str) -> dict[str, SecurityChoice]:
+    """Return the further secrets of an ECU, by the text that its flash profile chooses by.
+
+    Raises:
+        BenchError: a file cannot be read.
+    """
+    found = {}
+    for text, given in topology.ecus[ecu].security.choices.items():
+        secret = given.secret
+        if given.secret_file is not None:
+            remedy = f"correct ecus.{ecu}.security.choices.{text}.secret_file"
+            secret = _read_secret(given.secret_file, ecu, remedy=remedy, has_any_length=True)
+        found[text] = SecurityChoice(security_secret=(secret or "").lower(), security_algorithm=given.algorithm)
+    return found
+
+
+def authentication(topology: Topology, ecu: str) -> AuthenticationFiles | None:
+    """Return what the tester authenticates itself with to an ECU; None: nothing."""
+    given = topology.ecus[ecu].authentication
+    return None if given is None else AuthenticationFiles(certificate=given.certificate, key=given.key)
 
 
 def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
@@ -62,6 +90,8 @@ def endpoint(topology: Topology, ecu: str, *, keys_dir: Path) -> EcuEndpoint:
         profile=entry.profile,
         security_secret=secret(topology, ecu, keys_dir=keys_dir),
         security_algorithm=entry.security.algorithm,
+        security_choices=choices(topology, ecu),
+        authentication=authentication(topology, ecu),
         former_image=_former_image(topology, ecu),
         settings=entry.settings,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from otabench.bench import ports, run_folder
 from otabench.bench.bus import environment
 from otabench.bench.errors import BenchError, UnknownName
-from otabench.bench.launcher import boards, bus_faults, run_end
+from otabench.bench.launcher import boards, bus_faults, run_end, tester_certificates
 from otabench.bench.launcher.bus_faults import BUS_FAULT_KINDS
 from otabench.bench.launcher.labgrid import Place
 from otabench.bench.launcher.options import BenchOptions
@@ -68,6 +68,7 @@ def set_up(topology: Topology, options: BenchOptions) -> RunSetup:
     # Before this run's folder exists: a run that was killed has left its secrets and its mark.
     run_end.end_cut_off(options.runs_dir)
     folder = run_folder.create(options.runs_dir)
+    topology = tester_certificates.with_certificates(topology, folder)
     given_keys = options.keys_dir or topology.keys
     gated, shared = bus_faults.gated_buses(topology, options), shared_buses(topology)
     # All at once: a port that is handed out by a second call may be one of the first, as nothing is bound to it yet.

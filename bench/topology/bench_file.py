@@ -98,7 +98,12 @@ def parse(text: str, *, name: str, folder: Path | None = None) -> Topology:
         topology = Topology.model_validate(content)
     except ValidationError as error:
         findings += dict.fromkeys(wording.field_finding(dict(detail), document.written) for detail in error.errors())
-        findings += rules.missing_board_keys(document.content)
+        more = [*rules.missing_board_keys(document.content), *rules.partial_findings(document.content)]
+        findings += [each for each in dict.fromkeys(more) if each not in findings]
+        # A value that is refused already has a remedy of its own.
+        refused = {each.where for each in findings}
+        octal = wording.octal_findings(document.written)
+        findings += [each for each in octal if each.where.removesuffix(".[key]") not in refused]
         raise _refusal(name, findings) from error
     findings += rules.cross_findings(topology)
     findings += wording.octal_findings(document.written)
@@ -133,11 +138,16 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
     former = ecu.get("former_image")
     if isinstance(former, dict) and isinstance(former.get("file"), str):
         former["file"] = str(folder / former["file"])
+    authentication = ecu.get("authentication")
+    for key, value in authentication.items() if isinstance(authentication, dict) else ():
+        if isinstance(value, str):
+            authentication[key] = str(folder / value)
     security = ecu.get("security")
     if not isinstance(security, dict):
         return
-    if isinstance(security.get("secret_file"), str):
-        security["secret_file"] = str(folder / security["secret_file"])
-    algorithm = security.get("algorithm")
-    if isinstance(algorithm, str) and algorithm.startswith(LIBRARY):
-        security["algorithm"] = LIBRARY + str(folder / algorithm.removeprefix(LIBRARY))
+    for secret in (security, *(choice for _, choice in _mappings(security.get("choices")))):
+        if isinstance(secret.get("secret_file"), str):
+            secret["secret_file"] = str(folder / secret["secret_file"])
+        algorithm = secret.get("algorithm")
+        if isinstance(algorithm, str) and algorithm.startswith(LIBRARY):
+            secret["algorithm"] = LIBRARY + str(folder / algorithm.removeprefix(LIBRARY))

@@ -149,6 +149,20 @@ class PowerEntry(Entry):
         return self.driver in ("command", "labgrid")
 
 
+class SecurityChoiceEntry(Entry):
+    """One of several secrets of an ECU. Its flash profile chooses by what it has read (``choose_by`` of ``unlock``)."""
+
+    algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
+    secret: str | None = Field(default=None, pattern=r"^([0-9a-fA-F]{2}){0,255}$")
+    secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> SecurityChoiceEntry:
+        if (self.secret is None) == (self.secret_file is None):
+            raise ValueError("give secret or secret_file, one of them")
+        return self
+
+
 class SecurityEntry(Entry):
     """Security access of an ECU."""
 
@@ -159,6 +173,8 @@ class SecurityEntry(Entry):
     `otabench keys init` (simulated ECUs only)."""
     secret_file: Path | None = None
     """A file with the 64 digits, so that the bench file can be shared without them; relative to the bench file."""
+    choices: dict[str, SecurityChoiceEntry] = {}
+    """Further secrets, by the text that the ECU reports, for example its hardware number."""
 
     @field_validator("secret")
     @classmethod
@@ -170,6 +186,16 @@ class SecurityEntry(Entry):
         if self.secret is not None and self.secret_file is not None:
             raise ValueError("secret and secret_file are both given; keep one")
         return self
+
+
+class AuthenticationEntry(Entry):
+    """Authentication of the tester by a certificate (service 29). Files are in PEM, relative to the bench file."""
+
+    certificate: Path
+    key: Path
+    """Its private key, Ed25519 or ECDSA, without a password."""
+    root: Path | None = None
+    """For a simulated ECU: the certificate whose key has signed the tester's."""
 
 
 class FormerImageEntry(Entry):
@@ -214,6 +240,8 @@ class EcuEntry(Entry):
     """Application frames. A simulated ECU sends them; for a board they only describe what it sends (`otabench dbc`)."""
     power: PowerEntry = PowerEntry()
     security: SecurityEntry = SecurityEntry()
+    authentication: AuthenticationEntry | None = None
+    """None: a simulated ECU whose flash profile authenticates gets certificates of the run."""
     control_port: int | None = Field(default=None, ge=1, le=65535)
     """For a board: loopback port of a fault injector with the control port's protocol (docs/contracts.md)."""
 

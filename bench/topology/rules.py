@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from otabench.bench.finding import Finding, fail
-from otabench.bench.topology.entries import FD_BIT_TIMING, UDP_MULTICAST, BusEntry, EcuEntry
+from otabench.bench.topology.entries import FD_BIT_TIMING, UDP_MULTICAST, BusEntry, EcuEntry, LabEntry, VehicleEntry
 from otabench.bench.topology.model import Topology
 from otabench.proto.isotp_address import connection_address, functional_address
 
@@ -37,6 +40,42 @@ def cross_findings(topology: Topology) -> list[Finding]:
         *_bus_findings(topology),
         *(finding for name, bus in topology.buses.items() for finding in _can_fd_findings(name, bus)),
     ]
+
+
+def partial_findings(content: Any) -> list[Finding]:
+    """Return the mistakes between those entries of a file that are valid by themselves, although others are not.
+
+    Otherwise a user would correct the invalid entries, and only then hear of these mistakes.
+
+    Args:
+        content: of the file, of any shape.
+    """
+    if not isinstance(content, dict):
+        return []
+    buses, ecus = _valid(BusEntry, content.get("buses")), _valid(EcuEntry, content.get("ecus"))
+    # ``model_construct`` does not demand that there is any bus or ECU. Of the vehicle no rule is checked here: any valid one will do.
+    partial = Topology.model_construct(
+        vehicle=VehicleEntry(vin="0" * 17), buses=buses, ecus=ecus, keys=None, lab=_any_lab(content)
+    )
+    findings = cross_findings(partial)
+    # What an entry refers to may be among the invalid ones, and the default image number is the place among all of them.
+    return [each for each in findings if not each.where.endswith((".bus", ".image_number"))]
+
+
+_E = TypeVar("_E", BusEntry, EcuEntry)
+
+
+def _valid(kind: type[_E], section: Any) -> dict[str, _E]:
+    """Return the entries of a section that are valid by themselves."""
+    found = {}
+    for name, entry in section.items() if isinstance(section, dict) else ():
+        with suppress(ValidationError):
+            found[str(name)] = kind.model_validate(entry)
+    return found
+
+
+def _any_lab(content: dict[Any, Any]) -> LabEntry | None:
+    return LabEntry(place="any") if content.get("lab") else None
 
 
 def _identifier_findings(topology: Topology) -> Iterator[Finding]:
@@ -174,7 +213,7 @@ def missing_board_keys(content: Any) -> Iterator[Finding]:
     for name, entry in ecus.items() if isinstance(ecus, dict) else ():
         if isinstance(entry, dict) and entry.get("kind") == "board":
             security = entry.get("security", {})
-            has_secret = not isinstance(security, dict) or bool({"secret", "secret_file"} & set(security))
+            has_secret = not isinstance(security, dict) or bool({"secret", "secret_file", "choices"} & set(security))
             yield from _missing_of_board(f"ecus.{name}", has_serial="serial" in entry, has_secret=has_secret)
 
 
@@ -191,10 +230,15 @@ def _missing_of_board(at: str, *, has_serial: bool, has_secret: bool) -> Iterato
 
 def _board_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
     at = f"ecus.{name}"
-    has_secret = ecu.security.secret is not None or ecu.security.secret_file is not None
+    security = ecu.security
+    has_secret = security.secret is not None or security.secret_file is not None or bool(security.choices)
     yield from _missing_of_board(at, has_serial=ecu.serial is not None, has_secret=has_secret)
     if ecu.personality is not None:
         yield fail(f"{at}.personality", "a board has its own bootloader", "remove this key (it is for kind: simulated)")
+    if ecu.authentication is not None and ecu.authentication.root is not None:
+        yield fail(
+            f"{at}.authentication.root", "a board has its own root", "remove this key (it is for kind: simulated)"
+        )
     if ecu.power.driver == "simulated":
         yield fail(
             f"{at}.power.driver", "a board is not simulated", "set power.driver to `command`, `labgrid` or `none`"
@@ -207,6 +251,12 @@ def _simulator_findings(name: str, ecu: EcuEntry) -> Iterator[Finding]:
             f"ecus.{name}.security.secret",
             f"a secret of {len(ecu.security.secret)} characters does not fit",
             f"expected {SIMULATOR_SECRET_DIGITS} hexadecimal digits",
+        )
+    if ecu.authentication is not None and ecu.authentication.root is None:
+        yield fail(
+            f"ecus.{name}.authentication.root",
+            "the certificate that the simulated ECU trusts is missing",
+            "add it, or remove authentication: the bench then makes certificates for each run",
         )
     if ecu.control_port is not None:
         yield fail(

@@ -100,8 +100,19 @@ class BusLink:
             def send_to_all(request: bytes, step: str) -> None:
                 self.send_functional(request, step=f"{step} (functional)", to=ecu)
 
+            def connect(request_id: int, response_id: int | None) -> IsoTpConnection:
+                given = {"request_id": request_id, "response_id": response_id or endpoint.response_id}
+                # Whose identifiers these are is not known, and so neither are its address bytes.
+                plain = {"addressing": "normal", "target_address": None, "source_address": None}
+                return self._open().connection(**given, isotp=endpoint.isotp.model_copy(update=plain))
+
             client = SequenceClient(
-                endpoint, profile, self._connection(endpoint), self._trace, send_functional=send_to_all
+                endpoint,
+                profile,
+                self._connection(endpoint),
+                self._trace,
+                send_functional=send_to_all,
+                connect=connect,
             )
             client.job_id = self._job_id
             client.may_address_all = any(len(group) == 1 and group[0].name == ecu for group in self._groups)

@@ -23,6 +23,21 @@ class FormerImage(ProcessConfig):
     """Where a raw binary belongs. None: the file has its own addresses."""
 
 
+class SecurityChoice(ProcessConfig):
+    """One of several secrets of an ECU, with its algorithm."""
+
+    # The name under which the secrets of a run's configuration files are removed at its end.
+    security_secret: str = Field(pattern=r"^([0-9a-f]{2}){0,255}$")
+    security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
+
+
+class AuthenticationFiles(ProcessConfig):
+    """What the tester authenticates itself with (service 29), as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
 class EcuEndpoint(ProcessConfig):
     """How the tester reaches one ECU. All fields come from the configuration; none is discovered on the bus."""
 
@@ -40,6 +55,9 @@ class EcuEndpoint(ProcessConfig):
     """In hex. Empty: the ECU has no security access, or its algorithm needs no secret."""
     security_algorithm: str = Field(default=DEFAULT_ALGORITHM, pattern=ALGORITHM_PATTERN)
     """A built-in algorithm, ``module:function``, or ``library:PATH`` (see ``proto.security_algorithm``)."""
+    security_choices: dict[str, SecurityChoice] = Field(default_factory=dict)
+    """Further secrets, by the text that the flash profile chooses by (``choose_by``)."""
+    authentication: AuthenticationFiles | None = None
     signs_reports: bool = False
     """Whether it signs version reports with a key that the cloud has."""
     former_image: FormerImage | None = None

@@ -40,6 +40,7 @@ class ProfileFacts:
         slots: what holds the ECU's images.
         takes_metadata: whether the ECU receives the signed metadata.
         signs_reports: whether the ECU signs version reports.
+        authenticates: whether the tester authenticates itself by a certificate (29).
         metadata_bytes: the size of the window that receives them; None: none, or not known.
         needs_former_image: whether a rollback flashes the former image.
         driver_address: where program files have a driver for RAM; None: nowhere.
@@ -58,6 +59,7 @@ class ProfileFacts:
     memory: tuple[tuple[int, int], ...] = ()
     metadata_bytes: int | None = None
     signs_reports: bool = False
+    authenticates: bool = False
 
     @property
     def version_order(self) -> VersionOrder:
@@ -151,6 +153,7 @@ def facts_of(name: str) -> ProfileFacts:
         takes_encryption=False,  # a sequence has no word for it
         slots=profile.slots.kind,
         takes_metadata=profile.takes_metadata,
+        authenticates=profile.authenticates,
         needs_former_image=profile.reverting is Reverting.FLASH_FORMER,
         driver_address=next((area.address for area in profile.layout.areas if area.kind is BlockKind.DRIVER), None),
         memory=tuple((each.address, each.address + each.length) for each in profile.payload.memory),

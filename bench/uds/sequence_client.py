@@ -21,6 +21,7 @@ from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.deadline import Deadline
 from otabench.bench.uds import answers
+from otabench.bench.uds.ecu_secrets import EcuSecrets
 from otabench.bench.uds.endpoint import EcuEndpoint
 from otabench.bench.uds.errors import BusUnavailable, EcuContradicts, EcuLost, EcuRefused, FlashCanceled, FlashError
 from otabench.bench.uds.sequence.profile import SequenceProfile
@@ -29,8 +30,6 @@ from otabench.bench.uds.services import is_suppressed, without_suppress
 from otabench.bench.uds.transport import IsoTpConnection, TransportError
 from otabench.bench.uds.transport.errors import BUS_FAULTS
 from otabench.bench.uds.wire import Wire, exchange_record
-from otabench.proto import security_algorithm
-from otabench.proto.security_algorithm import AlgorithmError
 from otabench.proto.trace import TraceWriter
 
 _BUSY_REPEATS: Final = 10
@@ -42,6 +41,8 @@ _MAX_FUNCTIONAL_BYTES: Final = 6
 
 FunctionalSender = Callable[[bytes, str], None]
 """Sends a request, with the name of its step, to all ECUs."""
+Connect = Callable[[int, int | None], IsoTpConnection]
+"""Returns a connection by other identifiers than the ECU's: of the request, and of the response (None: the ECU's own)."""
 
 
 class SequenceClient:
@@ -53,6 +54,7 @@ class SequenceClient:
         connection: to the ECU.
         trace: receives every exchange.
         send_functional: sends a request to all ECUs of the same functional address.
+        connect: makes the connection of a request with other identifiers.
 
     Attributes:
         name: the ECU's name.
@@ -69,6 +71,7 @@ class SequenceClient:
         trace: TraceWriter,
         *,
         send_functional: FunctionalSender,
+        connect: Connect,
     ) -> None:
         self.endpoint = endpoint
         self.profile = profile
@@ -79,6 +82,8 @@ class SequenceClient:
         self._trace = trace
         self._wire = Wire(connection)
         self._send_functional = send_functional
+        self._connect = connect
+        self._secrets = EcuSecrets(endpoint)
         self._sent_to_all = b""
         self._p2_s = self._p2_star_s = 0.0
         self._use_own_times()
@@ -94,7 +99,8 @@ class SequenceClient:
         busy_repeats = _BUSY_REPEATS
         while True:
             try:
-                return self._exchange(request)
+                with self._reaching(request):
+                    return self._exchange(request)
             except EcuRefused as error:
                 # An ECU that answers busyRepeatRequest has not begun the request (ISO 14229-1), so any request may be repeated after it.
                 if error.nrc != answers.BUSY_REPEAT_REQUEST or busy_repeats == 0:
@@ -121,15 +127,17 @@ class SequenceClient:
         """See ``Tester``."""
         self._p2_s, self._p2_star_s = p2_s, p2_star_s
 
-    def key_for(self, seed: bytes, *, level: int) -> bytes:
+    def key_for(self, seed: bytes, *, level: int, choice: str = "") -> bytes:
         """See ``Tester``."""
-        endpoint = self.endpoint
-        try:
-            secret = bytes.fromhex(endpoint.security_secret)
-            algorithm = security_algorithm.load(endpoint.security_algorithm, secret=secret)
-            return algorithm.key_for(seed, level=level)
-        except AlgorithmError as error:
-            raise FlashError(str(error), ecu=self.name, step=f"27 {level:02X} request seed") from error
+        return self._secrets.key_for(seed, level=level, choice=choice)
+
+    def certificate(self) -> bytes:
+        """See ``Tester``."""
+        return self._secrets.credentials(step="29 01 verify certificate").certificate
+
+    def sign(self, data: bytes) -> bytes:
+        """See ``Tester``."""
+        return self._secrets.credentials(step="29 03 proof of ownership").sign(data)
 
     def pause(self, seconds: float) -> None:
         """See ``Tester``. Keeps the session meanwhile, if it is this ECU's own TesterPresent that does so."""
@@ -209,6 +217,29 @@ class SequenceClient:
 
     # -- one exchange
 
+    @contextmanager
+    def _reaching(self, request: Exchange) -> Iterator[None]:
+        """Use a connection of its own within the block for a request with other identifiers than the ECU's."""
+        if request.request_id is None:
+            yield
+            return
+        own, times = self._wire, (self._p2_s, self._p2_star_s)
+        # Two connections that receive the same identifier would both send flow control.
+        was_open = own.is_open()
+        own.close()
+        try:
+            self._wire = Wire(self._connect(request.request_id, request.response_id))
+            yield
+        except TransportError as error:
+            raise self._from_transport(request.step, error) from error
+        finally:
+            self._wire.close()
+            self._wire = own
+            if was_open:
+                # The ECU has not left its session: the times that it reported in there are still valid.
+                self._open(request.step)
+                self.use_times(*times)
+
     def _exchange(self, request: Exchange) -> bytes:
         """Send a request, and return the positive response."""
         self._open(request.step)
@@ -231,6 +262,8 @@ class SequenceClient:
         finally:
             duration_s = time.monotonic() - started
             record = exchange_record(request.payload, answer, duration_s, step=request.step, problem=problem)
+            if request.request_id is not None:
+                record["request_id"] = request.request_id
             self.emit("uds.exchange", **record)
         if answer[:1] == b"\x7f":
             raise EcuRefused(ecu=self.name, step=request.step, nrc=answer[2])

@@ -6,7 +6,7 @@ from typing import Final
 
 SUPPRESS: Final = 0x80
 """suppressPosRspMsgIndicationBit of a sub-function."""
-WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x31, 0x3E, 0x85})
+WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x19, 0x27, 0x28, 0x29, 0x31, 0x3E, 0x85})
 """The services with a sub-function, among those that a tester of this bench sends."""
 _ECHOED_BYTES: Final = {0x22: 2, 0x2E: 2, 0x31: 3, 0x36: 1}
 """Number of parameter bytes that a positive response repeats: identifier, routine or counter. Other services repeat the sub-function."""
@@ -25,7 +25,9 @@ def positive_head(request: bytes) -> bytes:
 
 
 def suppressed(request: bytes) -> bytes:
-    """Return a request with a sub-function as one whose positive response is not sent."""
+    """Return a request with a sub-function as one whose positive response is not sent. A request of one byte, as of OBD, has none."""
+    if len(request) < 2:
+        return request
     return bytes((request[0], request[1] | SUPPRESS)) + request[2:]
 
 

@@ -14,11 +14,15 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
+
+from cryptography import x509
 
 from otabench.ecu_firmware_sim.errors import FlashError
 from otabench.ecu_firmware_sim.flash.nor import NorFlash
+from otabench.ecu_firmware_sim.personalities.authentication import Authentication
 from otabench.ecu_firmware_sim.personalities.memory import VERSION_BYTES, Memory
 from otabench.ecu_firmware_sim.personalities.personality import BANK_IDENTIFIER, BANKS_IDENTIFIER, Personality
 from otabench.ecu_firmware_sim.personalities.programming import ERASE, Programming
@@ -40,6 +44,19 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Which testers the ECU lets authenticate themselves (29).
+
+    Attributes:
+        root: the certificate that has signed the testers' certificates; None: no tester is trusted.
+        now: returns the ECU's time (UTC).
+    """
+
+    root: x509.Certificate | None = None
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True)
 class Reply:
     """The responses to one request, in order, 78 first. ``resets``: the ECU restarts afterwards."""
 
@@ -56,6 +73,7 @@ class Bootloader:
         random_bytes: source of seeds.
         identity: what it reports about itself.
         key_for: returns the key for a seed and a level. None: each byte of the seed XOR the level's constant.
+        trust: which testers may authenticate themselves.
     """
 
     def __init__(
@@ -66,6 +84,7 @@ class Bootloader:
         random_bytes: Callable[[int], bytes],
         identity: Identity | None = None,
         key_for: Callable[[bytes, int], bytes] | None = None,
+        trust: Trust = Trust(),
     ) -> None:
         self.personality = personality
         self.flash = flash
@@ -76,6 +95,7 @@ class Bootloader:
         self._random_bytes = random_bytes
         self._identity = identity or Identity()
         self._key_for = key_for
+        self._trust = trust
         self._stay = False
         """Whether the next boot stays in the bootloader: 10 02 was requested."""
         self._late: tuple[bytes, ...] = ()
@@ -94,6 +114,7 @@ class Bootloader:
         self._memory = Memory(self.flash, is_dual=self.personality.is_dual)
         self._programming = Programming(self.personality, self._memory)
         self._security = SecurityAccess(self.personality.levels, self._random_bytes, key_for=self._key_for)
+        self._authentication = Authentication(self._trust.root, self._random_bytes, self._trust.now)
 
     def _choose_software(self) -> None:
         self.is_quiet = False
@@ -109,6 +130,7 @@ class Bootloader:
         """Return to the default session, locked, as after S3."""
         self.session, self.is_quiet = Session.DEFAULT, False
         self._security.lock()
+        self._authentication.forget()
         self._programming.end_transfer()
 
     @property
@@ -240,6 +262,9 @@ class Bootloader:
     def _access(self, request: bytes) -> tuple[bytes, bool]:
         return self._security.answer(request, self.session), False
 
+    def _authenticate(self, request: bytes) -> tuple[bytes, bool]:
+        return self._authentication.answer(request), False
+
     def _routine(self, request: bytes) -> tuple[bytes, bool]:
         act, identifier, option = sub_function(request), int.from_bytes(request[2:4], "big"), request[4:]
         if len(request) < 4:
@@ -273,6 +298,8 @@ class Bootloader:
         self._require_bootloader()
         if not self._security.has_unlocked(self.personality.needed_levels):
             raise Refused(Nrc.SECURITY_ACCESS_DENIED)
+        if self.personality.needs_authentication and not self._authentication.is_complete:
+            raise Refused(Nrc.AUTHENTICATION_REQUIRED)
 
 
 def _bank_record(state: str, version: str) -> bytes:
@@ -286,6 +313,7 @@ _SERVICES: Final[Mapping[int, _Service]] = {
     Sid.READ_DATA_BY_IDENTIFIER: Bootloader._read,
     Sid.WRITE_DATA_BY_IDENTIFIER: Bootloader._write,
     Sid.SECURITY_ACCESS: Bootloader._access,
+    Sid.AUTHENTICATION: Bootloader._authenticate,
     Sid.COMMUNICATION_CONTROL: Bootloader._accept,
     Sid.CONTROL_DTC_SETTING: Bootloader._accept,
     Sid.TESTER_PRESENT: Bootloader._accept,
@@ -294,4 +322,4 @@ _SERVICES: Final[Mapping[int, _Service]] = {
     Sid.TRANSFER_DATA: Bootloader._transfer_data,
     Sid.REQUEST_TRANSFER_EXIT: Bootloader._transfer_exit,
 }
-_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x27, 0x28, 0x31, 0x3E, 0x85})
+_WITH_SUB_FUNCTION: Final = frozenset({0x10, 0x11, 0x27, 0x28, 0x29, 0x31, 0x3E, 0x85})

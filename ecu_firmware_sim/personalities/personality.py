@@ -90,6 +90,7 @@ class Personality:
         identifiers: the identifiers that it reads.
         levels: the levels of SecurityAccess, by the sub-function of requestSeed.
         needed_levels: the levels that must all be unlocked before flash is erased or written.
+        needs_authentication: whether flash is erased and written only for a tester that has authenticated itself (29).
         resets_into_bootloader: whether 10 02 in the application resets. The bootloader then answers by itself if ``answers_late``.
         session_needs_levels: the levels without which the application refuses 10 02.
         bare_session_answer: whether 50 02 comes without P2 and P2*.
@@ -119,6 +120,7 @@ class Personality:
     identifiers: frozenset[int] = IDENTIFIERS
     levels: Mapping[int, Level] = field(default_factory=lambda: {1: Level()})
     needed_levels: tuple[int, ...] = (1,)
+    needs_authentication: bool = False
     resets_into_bootloader: bool = True
     answers_late: bool = True
     session_needs_levels: tuple[int, ...] = ()

@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from typing import Any, Final, TypeVar
 
+from cryptography import x509
+
 from otabench.ecu_firmware_sim import faults, unforeseen
 from otabench.ecu_firmware_sim.bus.connection import Connection
 from otabench.ecu_firmware_sim.bus.opening import open_transport
@@ -24,7 +26,7 @@ from otabench.ecu_firmware_sim.errors import BusUnavailable, ConfigError, FaultE
 from otabench.ecu_firmware_sim.factory import read_file, write_whole
 from otabench.ecu_firmware_sim.faults import FaultKind, Faults
 from otabench.ecu_firmware_sim.flash.nor import Cut, FileBacking, FlashOperation, NorFlash
-from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader, Identity, Reply
+from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader, Identity, Reply, Trust
 from otabench.ecu_firmware_sim.personalities.memory import APPLICATION_BYTES, FLASH_BYTES, new_flash
 from otabench.ecu_firmware_sim.personalities.personality import Personality
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
@@ -98,6 +100,17 @@ def _open_flash(config: EcuConfig) -> FileBacking:
     return FileBacking(path, size_bytes=FLASH_BYTES)
 
 
+def _root(config: EcuConfig) -> x509.Certificate | None:
+    """Return the certificate that the testers' certificates are signed with. Raises ConfigError."""
+    path = config.authentication_root
+    if path is None:
+        return None
+    try:
+        return x509.load_pem_x509_certificate(read_file("authentication_root", path))
+    except ValueError as error:
+        raise ConfigError(f"authentication_root {path}: is not a certificate in PEM") from error
+
+
 class PersonalityEcu:
     """One ECU.
 
@@ -108,7 +121,7 @@ class PersonalityEcu:
         writer: where its events go.
 
     Raises:
-        ConfigError: the security algorithm cannot be used.
+        ConfigError: security algorithm or certificate cannot be used.
     """
 
     def __init__(self, config: EcuConfig, personality: Personality, backing: FileBacking, writer: TraceWriter) -> None:
@@ -127,6 +140,7 @@ class PersonalityEcu:
             random_bytes=secrets.token_bytes,
             identity=Identity(config.serial, config.vin),
             key_for=lambda seed, level: algorithm.key_for(seed, level=level),
+            trust=Trust(_root(config)),
         )
         self.connection = Connection(config)
         self._writer = writer

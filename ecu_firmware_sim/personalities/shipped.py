@@ -101,6 +101,15 @@ PERSONALITIES: Final[Mapping[str, Personality]] = {
             stray_bytes=b"\x00\x00",
             late_reset_answer=True,
         ),
+        # No seed and key: the tester authenticates itself by a certificate.
+        Personality(
+            "certificates",
+            services=ALL_SERVICES - {0x27} | {0x29},
+            levels={},
+            needed_levels=(),
+            needs_authentication=True,
+            resets_into_bootloader=False,
+        ),
         # A second bootloader is loaded into RAM, started by a routine, and programs the flash.
         Personality(
             "secondary-bootloader",

@@ -16,8 +16,9 @@ from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused
 from otabench.bench.uds.sequence.tester import Exchange
 from otabench.ecu_firmware_sim.errors import PowerLost
 from otabench.ecu_firmware_sim.flash.nor import Cut, FlashOperation, NorFlash
-from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader
+from otabench.ecu_firmware_sim.personalities.bootloader import Bootloader, Trust
 from otabench.ecu_firmware_sim.personalities.personality import Personality
+from tests.personalities import certificates
 
 BOOT_S = 0.3
 P2_S = 1.05
@@ -78,7 +79,9 @@ class DirectTester:
         self._cut = cut
         flash.operations = 0
         flash.on_operation = self._on_operation
-        self.ecu = Bootloader(personality, flash, random_bytes=random.Random(1).randbytes)
+        self.ecu = Bootloader(
+            personality, flash, random_bytes=random.Random(1).randbytes, trust=Trust(certificates.root())
+        )
         self._boots_until_s: float | None = None
 
     def _on_operation(self, operation: FlashOperation) -> Cut | None:
@@ -187,8 +190,14 @@ class DirectTester:
     def use_times(self, p2_s: float, p2_star_s: float) -> None:
         pass
 
-    def key_for(self, seed: bytes, *, level: int) -> bytes:
+    def key_for(self, seed: bytes, *, level: int, choice: str = "") -> bytes:
         return bytes(each ^ self.personality.levels[level].key_xor for each in seed)
+
+    def certificate(self) -> bytes:
+        return certificates.tester().certificate
+
+    def sign(self, data: bytes) -> bytes:
+        return certificates.tester().sign(data)
 
     def pause(self, seconds: float) -> None:
         self._pass(seconds)

@@ -13,7 +13,7 @@ from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
 from otabench.bench.gateway.flashing import UdsVehicle
 from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Payload
 from otabench.bench.uds.bus_link import ChannelOpener
-from otabench.bench.uds.endpoint import EcuEndpoint, FormerImage
+from otabench.bench.uds.endpoint import AuthenticationFiles, EcuEndpoint, FormerImage
 from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.sequence.profile import path_of
 from otabench.bench.uds.transport import open_channel
@@ -26,6 +26,7 @@ from otabench.proto import trace
 from otabench.proto.process_config import EcuConfig, EcuTiming, IsoTpConfig
 from otabench.proto.trace import TraceWriter
 from tests.bench.firmware.programs import writers
+from tests.personalities import certificates
 from tests.personalities.updates import DRIVER_SIZE, program
 from tests.waiting import eventually
 
@@ -85,6 +86,7 @@ class EcuOnBus:
             timing=EcuTiming(boot_s=0.05),
             personality=name,
             security_secret=SECRET,
+            authentication_root=certificates.write(folder)[0],
             state_file=self.state_file,
             factory_image=folder / "none",
             image_public_key=folder / "none",
@@ -166,6 +168,9 @@ class BusRig:
             hardware_id=config.hardware_id,
             profile=str(quick_profile(ecu.name, self.folder, changes)),
             security_secret=SECRET,
+            authentication=AuthenticationFiles(
+                certificate=config.state_file.parent / "tester.pem", key=config.state_file.parent / "tester.key.pem"
+            ),
             former_image=FormerImage(version=ecu.version, file=former, file_format=form) if knows_former else None,
         )
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.gateway.vehicle import Payload
 from otabench.bench.uds.errors import EcuRefused, FlashError
 from otabench.bench.uds.slot_table import Slot, SlotState
+from otabench.bench.uds.transport import open_channel
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
 from tests.personalities.on_bus import SIZE, BusRig, EcuOnBus, virtual_bus
@@ -70,6 +75,68 @@ def test_slots_that_are_reported_in_codes_of_the_makers_own_are_read_by_the_prof
         assert after.active == Slot(SlotState.CONFIRMED, "2.0.0", 0)
         rig.revert(images)
         assert ecu.runs == "1.0.0"
+
+
+class OtherNode:
+    """A node that answers OBD requests on an identifier of its own, with the response identifier of an ECU."""
+
+    def __init__(self, bus: dict[str, Any], *, request_id: int, ecu: EcuOnBus) -> None:
+        self.asked: list[str] = []
+        self._channel = open_channel(bus, ecu.config.isotp)
+        self._line = self._channel.connection(
+            request_id=ecu.config.response_id, response_id=request_id, isotp=ecu.config.isotp
+        )
+        self._line.open()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutException):
+                self.asked.append((self._line.specific_wait_frame(timeout=0.02) or b"").hex())
+                self._line.specific_send(b"\x44")
+
+    def __enter__(self) -> OtherNode:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._line.close()
+        self._channel.close()
+
+
+def test_a_certificate_opens_an_ecu_that_another_node_had_to_be_asked_for_and_the_way_back_does_too(
+    tmp_path: Path,
+) -> None:
+    bus = virtual_bus()
+    asks = "    - session: 0x02\n"
+    changes = {asks: f'    - request: "04"\n      request_id: 0x700\n{asks}'}
+    with (
+        EcuOnBus("certificates", 1, tmp_path, bus) as ecu,
+        OtherNode(bus, request_id=0x700, ecu=ecu) as other,
+        BusRig(tmp_path, [ecu], changes=changes) as rig,
+    ):
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        rig.activate(images)
+        rig.verify(images)
+        assert ecu.runs == "2.0.0"
+        assert other.asked == ["04"]
+        requests = rig.requests("certificates")
+        assert requests.index("04") < requests.index("1002") < requests.index("2908")
+        rig.revert(images)
+        assert (ecu.runs, other.asked) == ("1.0.0", ["04", "04"])
+        assert len([each for each in rig.requests("certificates") if each.startswith("2903")]) == 2
+
+
+def test_without_a_certificate_the_update_ends_before_anything_is_sent(tmp_path: Path) -> None:
+    with EcuOnBus("certificates", 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        (tmp_path / "tester.key.pem").unlink()
+        with pytest.raises(FlashError, match=r"certificates: 29 01 verify certificate.*tester\.key\.pem: No such file"):
+            rig.stage(rig.images("2.0.0"))
+        assert not {"1002", "8582"} & set(rig.requests("certificates"))
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -68,6 +68,8 @@ class SequenceRuns:
             FlashError: the image cannot be read, or does not fit the profile.
         """
         dry_run(self._profile, self._material(image), now=datetime.now(UTC))
+        if self._profile.authenticates:
+            self._client.certificate()
 
     def length_of(self, image: EcuImage) -> int:
         """Return how many bytes of the image are sent. A program file itself is longer, as text.

@@ -41,6 +41,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         timing=_timing(setup, name),
         security_secret=endpoints.secret(setup.topology, name, keys_dir=setup.keys_dir),
         security_algorithm=entry.security.algorithm,
+        authentication_root=entry.authentication.root if entry.authentication is not None else None,
         state_file=setup.folder.state / f"{process}.bin",
         personality=personality,
         factory_image=factory.path if personality is None else factory_memory(setup, name, factory),

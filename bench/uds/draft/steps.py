@@ -16,7 +16,7 @@ LONG_WAIT_S: Final = 0.9
 """A tool that sends nothing for longer waits on purpose."""
 _SHORT_WAIT_S: Final = 0.05
 _SLOW_S: Final = 1.0
-_SELF_EXPLAINING: Final = frozenset({0x14, 0x28, 0x3E, 0x85})
+_SELF_EXPLAINING: Final = frozenset({0x14, 0x28, 0x29, 0x3E, 0x85})
 """Services whose bytes ISO 14229-1 fixes: nothing is open about them."""
 _MIN_BURST: Final = 5
 
@@ -71,8 +71,8 @@ class StepWriter:
         at = 0
         while at < len(grouped):
             each = grouped[at]
-            if isinstance(each, Heard) and each.sid == 0x27 and not each.request[1] % 2:
-                at, last_end_s = at + 1, each.end_s  # the key of the level that was unlocked before
+            if isinstance(each, Heard) and _is_second_half(each):
+                at, last_end_s = at + 1, each.end_s
                 continue
             run = _run_from(grouped, at)
             first = run[0] if run else each.request if isinstance(each, Download) else each
@@ -133,6 +133,8 @@ class StepWriter:
             return Item({"reset": _Hex(request[1] & ~SUPPRESS), **({"answer": "late"} if heard.pending_s else {})})
         if sid == 0x27:
             return Item({"unlock": _Hex(request[1]), **({"record": _hex(request[2:])} if request[2:] else {})})
+        if request[:2] == b"\x29\x01":
+            return _authenticate(request)
         if request[:2] == b"\x3e\x00":
             return Item({"await_answer": 10.0}) if len(run) > 1 else Item({"tester_present": True})
         if sid == 0x22 and len(request) == 3:
@@ -274,6 +276,19 @@ def _session(heard: Heard) -> Item:
         keys["timing"] = False
         return Item(keys, comments=["P2 is longer than P2* in its answer: they are in the wrong order, and not used."])
     return Item(keys)
+
+
+def _is_second_half(heard: Heard) -> bool:
+    """Return whether an exchange belongs to the step before: the key of a level (27), or the proof of a certificate (29 03)."""
+    return (heard.sid == 0x27 and not heard.request[1] % 2) or heard.request[:2] == b"\x29\x03"
+
+
+def _authenticate(request: bytes) -> Item:
+    keys: dict[str, Any] = {"authenticate": "unidirectional"}
+    if request[2:3] not in (b"", b"\x00"):
+        keys["communication"] = _Hex(request[2])
+    comment = "Which bytes the proof signs is not visible: compare `signed`, the challenge by default, with the ECU's document."
+    return Item(keys, comments=[comment])
 
 
 def _length(download: Download, block: Block) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from otabench.bench.uds.errors import EcuContradicts, EcuRefused
 from otabench.bench.uds.sequence.scope import RunScope
-from otabench.bench.uds.sequence.steps import Common, Failure, Target
+from otabench.bench.uds.sequence.steps import Common, Failure, Request, Target
 from otabench.bench.uds.sequence.template import Pattern
 from otabench.bench.uds.sequence.tester import Exchange, Tester
 from otabench.bench.uds.services import suppressed
@@ -39,6 +39,8 @@ class Asker:
                 p2_s=step.p2_s if p2_s is None else p2_s,
                 p2_star_s=step.p2_star_s,
                 limit_s=step.limit_s,
+                request_id=step.request_id if isinstance(step, Request) else None,
+                response_id=step.response_id if isinstance(step, Request) else None,
                 example=example,
             )
         )

@@ -69,6 +69,12 @@ class DidText(_Model):
         return self.join.join(number.lstrip("0") or "0" for number in numbers)
 
 
+def text_of(record: bytes) -> str:
+    """Return a record as text: without NUL and blanks at the ends if it is printable ASCII, otherwise as hexadecimal digits."""
+    part = record.rstrip(b"\xff").strip(b"\0 ")
+    return part.decode("ascii") if part.isascii() and part.decode("ascii").isprintable() else record.hex().upper()
+
+
 def _characters(part: bytes, decode: Decoding) -> str:
     try:
         # Erased flash reads FF: a field that was never written is empty.

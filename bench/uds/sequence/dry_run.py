@@ -3,8 +3,8 @@
     for sent in dry_run(profile, material, now=datetime.now(UTC)):
         print(sent.act, sent.step, sent.payload.hex(" "))
 
-Made-up responses: a routine's status is one that the profile takes for done, a seed is 01 02 … 08, and keys are zeros, because a dry
-run does not have the secret. There are no pauses.
+Made-up responses: a routine's status is one that the profile takes for done, a seed and a challenge are 01 02 … 08. Keys, certificate and
+signature are zeros, because a dry run does not have the secrets. There are no pauses.
 """
 
 from __future__ import annotations
@@ -25,10 +25,20 @@ from otabench.bench.uds.services import positive_head
 
 _SEED: Final = bytes(range(1, 9))
 _MAX_BLOCK_LENGTH: Final = 0x0FFF
+_CERTIFICATE: Final = bytes(300)
+_SIGNATURE: Final = bytes(64)
+_AUTHENTICATION: Final = {
+    0x00: b"\x10",
+    0x01: b"\x11\x00\x08" + _SEED + b"\x00\x00",
+    0x03: b"\x12\x00\x00",
+    0x08: b"\x02",
+}
+"""Records of service 29 by its task: de-authenticated, a challenge, complete, configured for certificates."""
 _RECORDS: Final[dict[int, Callable[[bytes], bytes]]] = {
     0x10: lambda _: bytes.fromhex("003201F4"),  # P2 50 ms, P2* 5 s
     0x22: lambda _: b"\x00",
     0x27: lambda request: _SEED if request[1] % 2 else b"",
+    0x29: lambda request: _AUTHENTICATION.get(request[1], b""),
     0x31: lambda _: b"\x00",
     0x34: lambda _: b"\x20" + _MAX_BLOCK_LENGTH.to_bytes(2, "big"),
 }
@@ -47,6 +57,7 @@ class Sent:
         functional: whether all ECUs of the bus are addressed.
         wait_s: length of a wait; for a burst, the time between two requests; 0 for a request.
         times: how often the request is sent.
+        request_id: the identifier of the request, if it is not the ECU's own.
     """
 
     act: str
@@ -56,6 +67,7 @@ class Sent:
     functional: bool = False
     wait_s: float = 0.0
     times: int = 1
+    request_id: int | None = None
 
 
 class _RecordingTester:
@@ -75,7 +87,9 @@ class _RecordingTester:
         answer = b""
         if request.expects_answer:
             answer = request.example() if request.example is not None else _answer(payload)
-        self.sent.append(Sent(self.act, request.step, payload, answer, request.functional))
+        self.sent.append(
+            Sent(self.act, request.step, payload, answer, request.functional, request_id=request.request_id)
+        )
         return answer
 
     def burst(self, request: Exchange, *, every_s: float, for_s: float) -> None:
@@ -85,8 +99,14 @@ class _RecordingTester:
     def use_times(self, p2_s: float, p2_star_s: float) -> None:
         pass
 
-    def key_for(self, seed: bytes, *, level: int) -> bytes:
+    def key_for(self, seed: bytes, *, level: int, choice: str = "") -> bytes:
         return bytes(len(seed))
+
+    def certificate(self) -> bytes:
+        return _CERTIFICATE
+
+    def sign(self, data: bytes) -> bytes:
+        return _SIGNATURE
 
     def pause(self, seconds: float) -> None:
         if seconds:

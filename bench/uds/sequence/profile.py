@@ -31,8 +31,10 @@ from otabench.bench.uds.sequence.sections import (
     Versions,
 )
 from otabench.bench.uds.sequence.steps import (
+    CHALLENGE,
     KINDS,
     AnyStep,
+    Authenticate,
     BlockLength,
     Download,
     Failure,
@@ -154,15 +156,23 @@ class SequenceProfile(_Model):
     @property
     def takes_metadata(self) -> bool:
         """Whether the ECU receives the signed metadata: a loop sends blocks of this kind."""
-        steps = (step for act in Acts.model_fields for _, step in walk(getattr(self.sequences, act).steps))
-        return any(isinstance(step, ForEach) and step.kind is BlockKind.METADATA for step in steps)
+        return any(isinstance(step, ForEach) and step.kind is BlockKind.METADATA for step in self._steps())
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the tester authenticates itself by a certificate (29)."""
+        return any(isinstance(step, Authenticate) for step in self._steps())
+
+    def _steps(self) -> Iterator[AnyStep]:
+        """Return all steps of all acts."""
+        return (step for act in Acts.model_fields for _, step in walk(getattr(self.sequences, act).steps))
 
     @field_validator("values")
     @classmethod
     def _names_are_free(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name in given:
-            if name in NUMBERS or name == "data":
-                raise ValueError(f"{name} is a number of every template; choose another name")
+            if name in NUMBERS or name in ("data", CHALLENGE):
+                raise ValueError(f"{name} exists in every template; choose another name")
         return given
 
 
@@ -323,6 +333,11 @@ def _of_steps(
         if isinstance(step, ForEach | Repeat):
             yield from _of_steps(step.do, (*here, "do"), known, in_loop=in_loop or isinstance(step, ForEach))
             continue
+        if isinstance(step, Authenticate):
+            known.add(CHALLENGE)
+        if isinstance(step, Unlock) and step.choose_by and step.choose_by not in known:
+            names = ", ".join(sorted(known)) or "none"
+            yield (*here, "", "choose_by"), f"there is no value {step.choose_by!r} by then; known: {names}"
         for key, template in _templates(step):
             is_transfer = isinstance(step, Download) and key in ("transfer", "accepted", "failures")
             yield from _wrong_names(template, (*here, "", key), known, is_transfer=is_transfer)
@@ -347,6 +362,8 @@ def _templates(step: AnyStep) -> Iterator[tuple[str, Template | Pattern]]:
             yield from (("expect", step.expect),) if step.expect else ()
         case Unlock():
             yield "record", step.record
+        case Authenticate():
+            yield "signed", step.signed
         case WriteDid():
             yield "data", step.data
         case Download():

@@ -16,14 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from otabench.bench.uds import authentication
+from otabench.bench.uds.authentication import AuthenticationError
 from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError, ProfileInvalid
 from otabench.bench.uds.sequence.asking import Asker, example_of
+from otabench.bench.uds.sequence.did_text import text_of
 from otabench.bench.uds.sequence.downloads import Downloader, Totals
 from otabench.bench.uds.sequence.material import Block, EraseArea
 from otabench.bench.uds.sequence.profile import Times
 from otabench.bench.uds.sequence.scope import RunScope
 from otabench.bench.uds.sequence.steps import (
+    CHALLENGE,
     AnyStep,
+    Authenticate,
     AwaitAnswer,
     Burst,
     Common,
@@ -159,6 +164,8 @@ class Runner:
                 self._session(step, scope)
             case Unlock():
                 self._unlock(step, scope)
+            case Authenticate():
+                self._authenticate(step, scope)
             case Routine():
                 self._routine(step, scope, until_s)
             case WriteDid():
@@ -209,12 +216,27 @@ class Runner:
         # ISO 14229-1, service 27: sendKey is requestSeed + 1. Some ECUs do otherwise.
         key_level = step.send_key if step.send_key is not None else step.unlock + 1
         request = bytes((0x27, step.unlock)) + step.record.render(scope)
+        # Before the seed: an ECU may count seeds without a key as wrong attempts.
+        choice = text_of(scope.value(step.choose_by, b"")) if step.choose_by else ""
         seed = self._asker.ask(step, request, f"27 {step.unlock:02X} request seed")[2:]
         if not any(seed):
             # A seed of zeros means that the ECU is unlocked already (ISO 14229-1, service 27).
             return
-        key = self._tester.key_for(seed, level=step.unlock)
+        key = self._tester.key_for(seed, level=step.unlock, choice=choice)
         self._asker.ask(step, bytes((0x27, key_level)) + key, f"27 {key_level:02X} send key")
+
+    def _authenticate(self, step: Authenticate, scope: RunScope) -> None:
+        title = "29 01 verify certificate"
+        request = authentication.verify_certificate(self._tester.certificate(), communication=step.communication)
+        answer = self._asker.ask(step, request, title)
+        try:
+            # Templates behind this step may use the challenge, too.
+            scope.saved[CHALLENGE] = authentication.challenge_of(answer)
+            proof = self._tester.sign(step.signed.render(scope))
+            title = "29 03 proof of ownership"
+            authentication.require_complete(self._asker.ask(step, authentication.proof_of_ownership(proof), title))
+        except AuthenticationError as error:
+            raise self._asker.contradicts(title, str(error)) from error
 
     def _read(self, step: ReadDid, scope: RunScope) -> None:
         title = step.title or f"22 {step.read_did:04X} read"

@@ -28,8 +28,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from otabench.bench.uds.sequence.material import BlockKind
 from otabench.bench.uds.sequence.template import Pattern, PatternText, Template, TemplateText
 
+CHALLENGE: Final = "challenge"
+"""The name under which templates use the challenge of the last authentication (29)."""
 Byte = Annotated[int, Field(ge=0, le=0xFF)]
 Word = Annotated[int, Field(ge=0, le=0xFFFF)]
+CanId = Annotated[int, Field(ge=0, le=0x1FFF_FFFF)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
@@ -104,6 +107,8 @@ class Request(Common):
         expect: what the answer must look like; None: any positive one.
         failures: positive answers that mean failure. Some bootloaders report errors in the body of a positive response.
         save: the name of a value that gets the answer's bytes from ``save_from`` on.
+        request_id: send it with this identifier instead of the ECU's own, for example an OBD request that opens the way to programming.
+        response_id: the identifier of its answer; None: the ECU's own.
     """
 
     request: TemplateText
@@ -111,6 +116,16 @@ class Request(Common):
     failures: tuple[Failure, ...] = ()
     save: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     save_from: int = Field(default=0, ge=0, le=4095)
+    request_id: CanId | None = None
+    response_id: CanId | None = None
+
+    @model_validator(mode="after")
+    def _has_one_receiver(self) -> Request:
+        if self.request_id is not None and self.to is Target.ALL:
+            raise ValueError("request_id and `to: all` are both given: keep one")
+        if self.response_id is not None and self.request_id is None:
+            raise ValueError("response_id needs request_id, the identifier of the request")
+        return self
 
 
 class Session(Common):
@@ -138,11 +153,27 @@ class Unlock(Common):
         unlock: the level, requestSeed's sub-function.
         send_key: sendKey's sub-function; None: the next one.
         record: securityAccessDataRecord behind requestSeed's sub-function.
+        choose_by: the name of a value that selects secret and algorithm among ``security.choices`` of the bench file. Empty: there is one.
     """
 
     unlock: Byte
     send_key: Byte | None = None
     record: TemplateText = Template("", ())
+    choose_by: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+
+
+class Authenticate(Common):
+    """Authentication (29) by certificate: the ECU verifies the tester's, and that the tester has its key.
+
+    Attributes:
+        authenticate: in one direction only (29 01, 29 03).
+        communication: communicationConfiguration.
+        signed: the bytes that the proof signs. ``{challenge}`` is the ECU's challenge.
+    """
+
+    authenticate: Literal["unidirectional"]
+    communication: Byte = 0
+    signed: TemplateText = Template.parse("{challenge}")
 
 
 class Status(_Model):
@@ -315,6 +346,7 @@ KINDS: Final[dict[str, type[_Model]]] = {
     "request": Request,
     "session": Session,
     "unlock": Unlock,
+    "authenticate": Authenticate,
     "routine": Routine,
     "write_did": WriteDid,
     "read_did": ReadDid,
@@ -347,6 +379,7 @@ AnyStep = Annotated[
     Annotated[Request, Tag("request")]
     | Annotated[Session, Tag("session")]
     | Annotated[Unlock, Tag("unlock")]
+    | Annotated[Authenticate, Tag("authenticate")]
     | Annotated[Routine, Tag("routine")]
     | Annotated[WriteDid, Tag("write_did")]
     | Annotated[ReadDid, Tag("read_did")]

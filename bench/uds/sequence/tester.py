@@ -20,6 +20,7 @@ class Exchange:
         functional: to all ECUs of the bus; the answer is this ECU's.
         expects_answer: False: the ECU suppresses its positive answer. It may still refuse; nobody waits for that.
         p2_s, p2_star_s, limit_s: for this request; None: those in force.
+        request_id, response_id: identifiers to use instead of the ECU's own; None: its own.
     """
 
     payload: bytes
@@ -29,6 +30,8 @@ class Exchange:
     p2_s: float | None = None
     p2_star_s: float | None = None
     limit_s: float | None = None
+    request_id: int | None = None
+    response_id: int | None = None
     example: Callable[[], bytes] | None = None
     """Return a positive response that the step accepts, for a tester without an ECU; None: any positive one will do."""
 
@@ -69,11 +72,27 @@ class Tester(Protocol):
         """Use these response times from now on: the ECU reported them in the answer to 10."""
         ...
 
-    def key_for(self, seed: bytes, *, level: int) -> bytes:
-        """Return the key for a seed.
+    def key_for(self, seed: bytes, *, level: int, choice: str = "") -> bytes:
+        """Return the key for a seed. ``choice``: by which of several secrets; empty: there is one.
 
         Raises:
-            FlashError: the algorithm cannot be used, or failed.
+            FlashError: there is no such choice, or the algorithm cannot be used, or failed.
+        """
+        ...
+
+    def certificate(self) -> bytes:
+        """Return the tester's certificate as it is sent (29 01).
+
+        Raises:
+            FlashError: there is none, or it cannot be used.
+        """
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature over data by the key of the certificate.
+
+        Raises:
+            FlashError: as ``certificate``.
         """
         ...
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from otabench.bench.uds.sequence.steps import (
     AnyStep,
+    Authenticate,
     AwaitAnswer,
     Burst,
     Common,
@@ -81,14 +82,18 @@ def _parts(step: Common) -> tuple[str, str, str, list[str]]:
     match step:
         case Request():
             failures = [f"{each.answer} means: {each.means}" for each in step.failures]
-            return "request", step.request.text, str(step.expect or "positive"), failures
+            return "request", step.request.text, str(step.expect or "positive"), [*_identifiers(step), *failures]
         case Session():
             notes = ["the ECU resets"] if step.answers_after_reset else []
             return "session", f"10 {step.session:02X}", str(step.expect or f"50 {step.session:02X} *"), notes
         case Unlock():
             key_level = step.send_key if step.send_key is not None else step.unlock + 1
             request = f"27 {step.unlock:02X} {step.record}".strip()
-            return "unlock", f"{request}, then 27 {key_level:02X} key", f"67 {step.unlock:02X} seed", []
+            chosen = [f"the secret is chosen by {step.choose_by}"] if step.choose_by else []
+            return "unlock", f"{request}, then 27 {key_level:02X} key", f"67 {step.unlock:02X} seed", chosen
+        case Authenticate():
+            requests = f"29 01 {step.communication:02X} certificate, then 29 03 signature over {step.signed}"
+            return "authenticate", requests, "69 01 11 challenge, 69 03 12", []
         case Routine():
             return _routine(step)
         case WriteDid():
@@ -102,6 +107,13 @@ def _parts(step: Common) -> tuple[str, str, str, list[str]]:
             waits = [f"deaf for {step.deaf_s:g} s"] if step.deaf_s else []
             return "reset", f"11 {step.reset:02X}", f"51 {step.reset:02X}", [step.answer.replace("_", " "), *waits]
     raise AssertionError(f"no words for {step!r}")
+
+
+def _identifiers(step: Request) -> list[str]:
+    if step.request_id is None:
+        return []
+    answer = "" if step.response_id is None else f", its answer with 0x{step.response_id:03X}"
+    return [f"with identifier 0x{step.request_id:03X}{answer}"]
 
 
 def _routine(step: Routine) -> tuple[str, str, str, list[str]]:

@@ -8,9 +8,11 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from ctypes.util import find_library
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabench.bench.bus import environment
 from otabench.bench.bus.link_state import LinkState
@@ -30,6 +32,7 @@ from otabench.bench.uds.identity import EcuIdentity
 from otabench.bench.uds.sequence import profile as sequence_profiles
 from tests.bench.runs.made import make_run
 from tests.command_line import run_otabench
+from tests.personalities import certificates
 
 BOARD = """
 vehicle: {vin: W0TABENCH00000001}
@@ -122,6 +125,40 @@ def test_the_secret_file_of_a_simulated_ecu_is_read_too(tmp_path: Path) -> None:
     (line,) = told["ECU engine"]
     assert line.startswith(f"fail {tmp_path}/nope: the security access secret of engine cannot be read: No such file")
     assert line.endswith("; correct ecus.engine.security.secret_file")
+
+
+@pytest.mark.parametrize(
+    ("authentication", "problem"),
+    [
+        ("", "its flash profile authenticates, and the tester has no certificate; add authentication: {certificate: FILE, key: FILE}"),
+        ("    authentication: {certificate: ./absent.pem, key: ./k.pem}\n", "absent.pem: No such file or directory; check the path"),
+        ("    authentication: {certificate: ./root.pem, key: ./tester.key.pem}\n", "tester.key.pem: is not the key of"),
+        ("    authentication: {certificate: ./old.pem, key: ./tester.key.pem}\n", "old.pem: is valid from 2000-01-01 to 2000-01-11 only"),
+    ],
+    ids=["none", "absent", "another's", "expired"],
+)  # fmt: skip
+def test_a_tester_that_cannot_authenticate_itself_is_found_before_a_run(
+    authentication: str, problem: str, tmp_path: Path
+) -> None:
+    certificates.write(tmp_path)
+    old = certificates.issued(from_=datetime(2000, 1, 1, tzinfo=UTC))
+    (tmp_path / "old.pem").write_bytes(old.public_bytes(Encoding.PEM))
+    (tmp_path / "engine.secret").write_text("ab" * 32)
+    told = findings(tmp_path, BOARD.replace("BUS", "air") + "    profile: certificates\n" + authentication)
+    (line,) = [each for each in told["ECU engine"] if "authentication" in each]
+    assert line.startswith("fail ecus.engine.authentication: ")
+    assert problem in line
+
+
+def test_every_secret_that_may_be_chosen_is_tried(tmp_path: Path) -> None:
+    choices = "choices: {A-1: {algorithm: sa2, secret: 'ff'}, A-2: {secret_file: ./a2.secret}}"
+    text = BOARD.replace("BUS", "air").replace("{secret_file: ./engine.secret}", f"{{{choices}}}")
+    assert "a2.secret: the security access secret of engine cannot be read" in " ".join(
+        findings(tmp_path, text)["ECU engine"]
+    )
+    (tmp_path / "a2.secret").write_text("0a0b")
+    told = " ".join(findings(tmp_path, text)["ECU engine"])
+    assert "ecus.engine.security.choices.A-1.algorithm: security algorithm sa2: failed" in told
 
 
 def test_iso_tp_of_the_kernel_is_a_mistake_on_a_bus_that_is_not_the_kernel_s(tmp_path: Path) -> None:

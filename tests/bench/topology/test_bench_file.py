@@ -400,3 +400,61 @@ def test_options_of_a_bus_are_passed_on_unchanged() -> None:
         "bitrate": 500_000,
         "state": 1,
     }
+
+
+def test_mistakes_between_valid_entries_are_reported_beside_invalid_ones() -> None:
+    text = """
+vehicle: {vin: 1}
+buses:
+  ../x: {interface: socketcan, channel: vcan0}
+  body: {interface: socketcan, channel: an-interface-with-a-long-name}
+  broken: {interface: socketcan, channel: vcan9, bitrate: fast}
+ecus:
+  Engine: {bus: body, request_id: 0x7E0, response_id: 0x7E8, hardware_id: same}
+  adas: {bus: body, request_id: 0x7E0, response_id: 0x7E9, hardware_id: same}
+  door: {bus: broken, request_id: 0x7E2, response_id: 0x7EA, hardware_id: door-mcu}
+  lamp: {bus: body, request_id: many, response_id: 0x7EB, hardware_id: lamp-mcu}
+"""
+    found = [line.removeprefix(f"{FILE}: ").split(";")[0] for line in problems_of(text)]
+    assert [line.split(":")[0] for line in found] == [
+        "vehicle.vin",
+        "buses.broken.bitrate",
+        "ecus.lamp.request_id",
+        "ecus.adas.request_id",
+        "ecus.Engine",
+        "ecus.adas.hardware_id",
+        "buses.../x",
+        "buses.body.channel",
+    ]
+    assert "'Engine' is not a valid ECU name" in found[4]
+    assert "'../x' is not a bus name" in found[6]
+
+
+def test_a_boards_secrets_may_all_be_choices_and_certificates_have_their_places() -> None:
+    board = changed("kind: simulated", "kind: board, serial: E-1, security: {choices: {A-1: {secret: ab}}}")
+    assert bench_file.parse(board, name=FILE).ecus["engine"].security.choices["A-1"].secret == "ab"
+    files = "authentication: {certificate: c.pem, key: ./k.pem}"
+    loaded = bench_file.parse(board.replace("serial: E-1", f"serial: E-1, {files}"), name=FILE, folder=Path("/lab"))
+    given = loaded.ecus["engine"].authentication
+    assert given is not None
+    assert (given.certificate, given.key) == (Path("/lab/c.pem"), Path("/lab/k.pem"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("kind: simulated, authentication: {certificate: c, key: k}", "ecus.engine.authentication.root: the certificate that"),
+        (
+            "kind: board, serial: E-1, security: {secret: ''}, authentication: {certificate: c, key: k, root: r}",
+            "ecus.engine.authentication.root: a board has its own root",
+        ),
+        ("kind: simulated, security: {choices: {A: {}}}", "ecus.engine.security.choices.A: give secret or secret_file"),
+        (
+            "kind: simulated, security: {choices: {A: {secret: ab, secret_file: f}}}",
+            "ecus.engine.security.choices.A: give secret or secret_file",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_secrets_and_certificates_are_refused(entry: str, problem: str) -> None:
+    (line,) = problems_of(changed("kind: simulated", entry))
+    assert line.startswith(f"{FILE}: {problem}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from otabench.bench.uds.endpoint import EcuEndpoint
-from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused
+from otabench.bench.uds.endpoint import EcuEndpoint, SecurityChoice
+from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused, FlashError
 from otabench.bench.uds.sequence.profile import SequenceProfile, load
 from otabench.bench.uds.sequence.tester import Exchange
 from otabench.bench.uds.sequence_client import SequenceClient
@@ -71,6 +71,9 @@ class Rig:
     def __init__(self, profile: SequenceProfile, folder: Path, *responses: str) -> None:
         self.line = Line(*responses)
         self.to_all: list[str] = []
+        self.other = Line("44")
+        """The connection of requests with other identifiers."""
+        self.connected: list[tuple[int, int | None, bool]] = []
         self.trace_path = folder / "trace.jsonl"
         endpoint = EcuEndpoint(
             name="pump",
@@ -81,6 +84,10 @@ class Rig:
             hardware_id="pump-mcu",
             security_secret=SECRET,
             security_algorithm="xor",
+            security_choices={
+                "39990-A": SecurityChoice(security_secret="11", security_algorithm="xor"),
+                "39990-B": SecurityChoice(security_secret="02", security_algorithm="add"),
+            },
         )
         self.client = SequenceClient(
             endpoint,
@@ -88,7 +95,12 @@ class Rig:
             self.line,
             TraceWriter(self.trace_path, component="test"),
             send_functional=lambda request, step: self.to_all.append(request.hex()),
+            connect=self._connect,
         )
+
+    def _connect(self, request_id: int, response_id: int | None) -> Line:
+        self.connected.append((request_id, response_id, self.line.is_open()))
+        return self.other
 
     def ask(self, request: str, **more: Any) -> str:
         return self.client.exchange(Exchange(bytes.fromhex(request), "a step", **more)).hex()
@@ -185,3 +197,46 @@ def test_the_key_is_as_long_as_the_seed_with_the_algorithms_for_demonstrations(
     client = Rig(profile, tmp_path).client
     assert client.key_for(SEED, level=1) == bytes(each ^ 0xA5 for each in SEED)
     assert len(client.key_for(SEED[:3], level=3)) == 3
+
+
+def test_a_request_with_other_identifiers_has_a_connection_of_its_own_and_the_session_goes_on(
+    profile: SequenceProfile, tmp_path: Path
+) -> None:
+    rig = Rig(profile, tmp_path, "7e00", "7e00")
+    rig.ask("3e00")
+    rig.client.use_times(0.7, 3.0)
+    assert rig.ask("04", request_id=0x700, response_id=0x7E8) == "44"
+    assert rig.connected == [(0x700, 0x7E8, False)], "the ECU's own connection is closed meanwhile"
+    assert not rig.other.is_open()
+    rig.ask("3e00")
+    assert (rig.line.sent, rig.other.sent) == (["3e00", "3e00"], ["04"])
+    assert rig.line.waited_s[-1] == pytest.approx(0.7, abs=0.05), "the times of the ECU's session"
+    assert [each.get("request_id") for each in rig.exchanges()] == [None, 0x700, None]
+
+
+def test_silence_on_other_identifiers_leaves_the_ecus_own_connection_usable(
+    profile: SequenceProfile, tmp_path: Path
+) -> None:
+    rig = Rig(profile, tmp_path, "7e00", "7e00")
+    rig.ask("3e00")
+    rig.other.responses.clear()
+    with pytest.raises(EcuLost):
+        rig.ask("04", request_id=0x700)
+    assert rig.ask("3e00") == "7e00"
+
+
+def test_the_secret_is_chosen_by_what_was_read_and_an_unknown_choice_is_named(
+    profile: SequenceProfile, tmp_path: Path
+) -> None:
+    client = Rig(profile, tmp_path).client
+    assert client.key_for(SEED, level=1, choice="39990-A") == bytes(each ^ 0x11 for each in SEED)
+    assert client.key_for(SEED, level=1, choice="39990-B") == bytes((each + 2) & 0xFF for each in SEED)
+    with pytest.raises(
+        FlashError, match=r"pump: 27 01 request seed: there is no secret for '39990-C'; there are: 39990-A, 39990-B"
+    ):
+        client.key_for(SEED, level=1, choice="39990-C")
+
+
+def test_a_tester_without_a_certificate_says_where_to_name_it(profile: SequenceProfile, tmp_path: Path) -> None:
+    with pytest.raises(FlashError, match=r"the tester has no certificate.*add authentication: .* to ecus\.pump"):
+        Rig(profile, tmp_path).client.certificate()

@@ -77,6 +77,7 @@ class Rig:
             self.line,
             TraceWriter(self.trace_path, component="test"),
             send_functional=lambda request, step: None,
+            connect=lambda request_id, response_id: self.line,
         )
         client.job_id = "job-1"
         records, former = EcuRecords(folder / "ecus"), FormerImages(folder / "former")

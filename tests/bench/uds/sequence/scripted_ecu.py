@@ -28,6 +28,7 @@ class ScriptedEcu:
         self.waited_s: list[float] = []
         self.times: tuple[float, float] | None = None
         self.resets = 0
+        self.choices: list[str] = []
 
     def now_s(self) -> float:
         return sum(self.waited_s)
@@ -60,8 +61,15 @@ class ScriptedEcu:
     def use_times(self, p2_s: float, p2_star_s: float) -> None:
         self.times = (round(p2_s, 6), round(p2_star_s, 6))
 
-    def key_for(self, seed: bytes, *, level: int) -> bytes:
+    def key_for(self, seed: bytes, *, level: int, choice: str = "") -> bytes:
+        self.choices.append(choice)
         return bytes(each ^ level for each in seed)
+
+    def certificate(self) -> bytes:
+        return b"\x30\x03\x02\x01\x00"
+
+    def sign(self, data: bytes) -> bytes:
+        return b"signed " + data
 
     def pause(self, seconds: float) -> None:
         self.waited_s.append(seconds)

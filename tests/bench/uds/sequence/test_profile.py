@@ -141,6 +141,14 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(text: str, probl
         ('write_did: 1\n      data: "{crc}"', "programming step 1 data: {crc} is unknown"),
         ("download: block", "programming step 1: download sends the block of a loop: put it into `for_each: block`"),
         ('request: "{later}"', "{later} is unknown"),
+        ('request: "{challenge}"', "{challenge} is unknown"),
+        (
+            "unlock: 1\n      choose_by: later",
+            "programming step 1 choose_by: there is no value 'later' by then; known: none",
+        ),
+        ('request: "04"\n      request_id: 0x700\n      to: all', "request_id and `to: all` are both given: keep one"),
+        ('request: "04"\n      response_id: 0x7E8', "response_id needs request_id, the identifier of the request"),
+        ("authenticate: bidirectional", "expected 'unidirectional', found 'bidirectional'"),
     ],
 )
 def test_what_no_single_step_can_see_is_found_too(step: str, problem: str, tmp_path: Path) -> None:
@@ -160,7 +168,7 @@ def test_a_misspelt_section_is_not_missing_too(tmp_path: Path) -> None:
 
 def test_a_value_may_not_hide_a_number(tmp_path: Path) -> None:
     text = "name: mine\nsequences: {programming: []}\nvalues: {address: {text: x}}\n"
-    assert problems(tmp_path, text) == ["line 3, values: address is a number of every template; choose another name"]
+    assert problems(tmp_path, text) == ["line 3, values: address exists in every template; choose another name"]
 
 
 def test_every_kind_of_step_is_in_a_shipped_profile_or_documented_here() -> None:

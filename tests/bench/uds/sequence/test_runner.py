@@ -96,6 +96,40 @@ def test_no_key_is_sent_to_an_ecu_that_is_unlocked_already() -> None:
     assert sent(run("[{unlock: 0x11}]", {"27 11": ["67 11 00 00 00 00"]})) == ["27 11"]
 
 
+def test_the_secret_is_chosen_by_what_was_read_before_the_seed_is_requested() -> None:
+    steps = "[{read_did: 0xF191, save: hardware}, {unlock: 1, choose_by: hardware}]"
+    for record, choice in (("33 39 41 00 20 FF", "39A"), ("01 02", "0102")):
+        ecu = run(steps, {"22 F1 91": [f"62 F1 91 {record}"], "27 01": ["67 01 10"]})
+        assert ecu.choices == [choice]
+    text = failure(
+        steps.replace("save: hardware", "save: hardware, optional: true"), {"22 F1 91": ["7F 22 31"]}, ProfileInvalid
+    )
+    assert "{hardware} was not read yet" in text
+
+
+def test_a_request_with_another_identifier_carries_it_and_one_of_obd_may_stay_unanswered() -> None:
+    ecu = run(
+        "[{request: '04', request_id: 0x700, response_id: 0x7E9}, {request: '04', request_id: 0x700, suppress: true}]"
+    )
+    assert [(each.payload, each.request_id, each.response_id, each.expects_answer) for each in ecu.exchanges] == [
+        (b"\x04", 0x700, 0x7E9, True),
+        (b"\x04", 0x700, None, False),
+    ]
+
+
+def test_the_proof_signs_what_the_profile_says() -> None:
+    ecu = run(
+        "[{authenticate: unidirectional, communication: 7, signed: 'AA {challenge}'}, {write_did: 1, data: '{challenge}'}]",
+        {"29 01": ["69 01 11 00 02 C1 C2 00 00"], "29 03": ["69 03 12 00 00"]},
+    )
+    proof = b"signed \xaa\xc1\xc2"
+    assert sent(ecu) == [
+        "29 01 07 00 05 30 03 02 01 00 00 00",
+        f"29 03 00 {len(proof):02X} {proof.hex(' ').upper()} 00 00",
+        "2E 00 01 C1 C2",
+    ]
+
+
 class TestRoutines:
     """Statuses, polls, and what ends them."""
 
