@@ -139,9 +139,9 @@ def _make_absolute(ecu: dict[str, Any], folder: Path) -> None:
     if isinstance(former, dict) and isinstance(former.get("file"), str):
         former["file"] = str(folder / former["file"])
     authentication = ecu.get("authentication")
-    for key, value in authentication.items() if isinstance(authentication, dict) else ():
-        if isinstance(value, str):
-            authentication[key] = str(folder / value)
+    if isinstance(authentication, dict):
+        paths = {key: str(folder / value) for key, value in authentication.items() if isinstance(value, str)}
+        authentication.update(paths)
     security = ecu.get("security")
     if not isinstance(security, dict):
         return

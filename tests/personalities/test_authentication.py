@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from udsoncan import Response
-from udsoncan.services import Authentication as Reference
+from udsoncan.Response import Response
+from udsoncan.services.Authentication import Authentication as Reference
 
 from otabench.bench.uds import authentication
 from otabench.bench.uds.authentication import AuthenticationError, Credentials
@@ -146,7 +146,7 @@ def test_requests_and_responses_are_those_of_another_implementation() -> None:
     answer = ecu.ask(ours)
     read = Reference.interpret_response(Response.from_payload(answer)).service_data
     assert (read.return_value, read.challenge_server) == (0x11, authentication.challenge_of(answer))
-    proof = who.sign(read.challenge_server)
+    proof = who.sign(authentication.challenge_of(answer))
     ours = authentication.proof_of_ownership(proof)
     theirs = Reference.make_request(3, proof_of_ownership_client=proof, ephemeral_public_key_client=b"")
     assert ours == theirs.get_payload()

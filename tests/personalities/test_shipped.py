@@ -200,7 +200,7 @@ def test_an_ecu_that_falls_silent_ends_by_name_and_never_as_a_success(name: str)
 @pytest.mark.parametrize("name", [name for name in NAMES if PERSONALITIES[name].levels])
 def test_a_wrong_key_is_refused_and_nothing_is_erased(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tester = DirectTester(PERSONALITIES[name], new_flash(program("1.0.0")))
-    monkeypatch.setattr(tester, "key_for", lambda seed, level: bytes(len(seed)))
+    monkeypatch.setattr(tester, "key_for", lambda seed, level, choice: bytes(len(seed)))
     with pytest.raises(EcuRefused) as refused:
         update(tester, profile_of(name), material(name, "2.0.0"))
     assert refused.value.nrc == 0x35
