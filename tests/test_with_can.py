@@ -67,6 +67,16 @@ class TestArguments:
             assert option in answer.stdout
 
     @pytest.mark.parametrize(
+        ("command", "usage"),
+        [
+            ([WITH_CAN], "Usage: setup/with-can [OPTIONS]"),
+            ([sys.executable, "-m", "otabench.bench.cli", "with-can"], "Usage: otabench with-can [OPTIONS]"),
+        ],
+    )
+    def test_help_names_the_command_that_was_typed(self, command: list[str | Path], usage: str) -> None:
+        assert run(*command, "--help").stdout.startswith(usage)
+
+    @pytest.mark.parametrize(
         ("arguments", "said"),
         [
             ([], "no command"),

@@ -65,7 +65,7 @@ def _runs() -> Any:
 
 BENCH = Group(
     "bench",
-    "Run a whole update, or look at a bench file.",
+    "Run a whole update, or check or write a bench file.",
     [
         Lazy("run", "Update all ECUs by a signed campaign, and report.", lambda: _run_bench().run),
         Lazy("check", "Check a bench file, and whether what it names answers.", lambda: _bench_files().check),
@@ -74,10 +74,10 @@ BENCH = Group(
 )
 FIRMWARE = Group(
     "firmware",
-    "Make, wrap and read firmware images.",
+    "Make, pack, read and publish firmware.",
     [
         Lazy("build", "Make images whose binaries behave like compiled code.", lambda: _images().build),
-        Lazy("pack", "Make what an ECU takes of your own program.", lambda: _images().pack),
+        Lazy("pack", "Pack your own program in the form that an ECU takes.", lambda: _images().pack),
         Lazy("info", "Show what an image or a program file contains.", lambda: _images().info),
         Lazy("publish", "Sign images and list them in the bench's Image repository.", lambda: _campaigns().publish),
     ],

@@ -30,7 +30,9 @@ from otabench.proto.version_order import path_part
 _KEYS: Final = Path("keys")
 _Requires = Annotated[
     list[str] | None,
-    typer.Option("--requires", metavar="ECU>=VERSION", help="What it depends on: 'adas>=2.0.0'; repeatable."),
+    typer.Option(
+        "--requires", metavar="ECU>=VERSION", help="A version that it needs of another ECU: 'adas>=2.0.0'; repeatable."
+    ),
 ]
 
 
@@ -84,11 +86,13 @@ class PackOptions:
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", metavar="ADDRESS", help="Where a binary belongs, for an ECU that takes program files."
+            "--address", metavar="ADDRESS", help="Start address of a raw binary, for an ECU that takes program files."
         ),
     ] = None
-    as_raw: Annotated[bool, typer.Option("--raw", help="Take the bytes as they are, whatever they look like.")] = False
-    session: Annotated[str | None, typer.Option(help="Which flash session of an ODX-F or PDX container.")] = None
+    as_raw: Annotated[
+        bool, typer.Option("--raw", help="Take the file as a raw binary, whatever its contents look like.")
+    ] = False
+    session: Annotated[str | None, typer.Option(help="Name of the flash session in an ODX-F or PDX container.")] = None
     bench: BenchFile = None
     run: RunDir = LATEST
 
@@ -98,7 +102,7 @@ def pack(
     options: PackOptions,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Raw binary, HEX, S-record, ELF, VBF, ODX-F or PDX.")],
 ) -> None:
-    """Make what an ECU takes of your own program.
+    """Pack your own program in the form that an ECU takes.
 
     That is a signed MCUboot image or a checked program file, whichever the ECU's flash profile requires. The format of the file is
     recognized by its contents.

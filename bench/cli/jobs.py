@@ -17,12 +17,12 @@ from otabench.proto.job_states import JobState
 
 
 def list_jobs(
-    campaign: Annotated[str, typer.Option("--campaign", metavar="CAMPAIGN", help="Only of this one.")] = "",
+    campaign: Annotated[str, typer.Option("--campaign", metavar="CAMPAIGN", help="Only jobs of this campaign.")] = "",
     state: Annotated[
         list[str] | None,
-        typer.Option("--state", metavar="STATE", help="Only in this state, such as FAILED; repeatable."),
+        typer.Option("--state", metavar="STATE", help="Only jobs in this state, such as FAILED; repeatable."),
     ] = None,
-    vin: Annotated[str, typer.Option("--vin", metavar="PREFIX", help="Only of vehicles whose VIN begins so.")] = "",
+    vin: Annotated[str, typer.Option("--vin", metavar="PREFIX", help="Only jobs of VINs that begin with PREFIX.")] = "",
     run: RunDir = LATEST,
     as_json: AsJson = False,
 ) -> None:

@@ -75,7 +75,10 @@ def rotate(
 
 def revoke(
     keyid: Annotated[
-        str, typer.Argument(metavar="KEYID", help="Or its first eight characters, as `keys status` shows them.")
+        str,
+        typer.Argument(
+            metavar="KEYID", help="The key's id, or its first eight characters, as `keys status` shows them."
+        ),
     ],
     keys: KeysDir = None,
     offline: _OfflineDir = None,

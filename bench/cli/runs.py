@@ -80,7 +80,7 @@ def show(
 
 def compare(
     first: Annotated[str, typer.Argument(help="A run, as for `runs show`.")],
-    second: Annotated[str, typer.Argument(help="Another one.")] = LATEST,
+    second: Annotated[str, typer.Argument(help="The run to compare it with.")] = LATEST,
     runs_dir: RunsDir = _RUNS,
     as_json: AsJson = False,
 ) -> None:

@@ -21,7 +21,7 @@ def become(arguments: list[str]) -> NoReturn:
     """
     program = setup_programs.FOLDER.resolve() / NAME
     try:
-        os.execv(program, [str(program), *arguments])
+        os.execve(program, [str(program), *arguments], {**os.environ, "OTABENCH_CALLED_AS": f"otabench {NAME}"})
     except OSError as error:
         raise BenchError(f"{program}: {error.strerror}; install otabench again: its files are not complete") from error
 

@@ -69,6 +69,13 @@ class TestWithoutAKernel:
         assert len(answer.stderr.splitlines()) == 1
         assert "udp_multicast" in answer.stderr
 
+    def test_the_command_does_not_receive_the_name_by_which_with_can_was_called(self, barren: dict[str, str]) -> None:
+        answer = run(
+            *(WITH_CAN, "--fallback", "sh", "-c", 'echo "${OTABENCH_CALLED_AS-unset}"'),
+            **{**barren, "OTABENCH_CALLED_AS": "otabench with-can"},
+        )
+        assert answer.stdout.strip() == "unset"
+
     def test_fallback_has_nothing_to_build_and_is_no_failure(self, barren: dict[str, str]) -> None:
         assert run(WITH_CAN, "--fallback", "--build-only", **barren).returncode == 0
         assert run(WITH_CAN, "--build-only", **barren).returncode == 125
