@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ROOMS: tuple[tuple[str, ...], ...] = (
     # Each line: rooms (folders, or modules outside them) that may import those of the lines below, and never each other.
     ("bench.cli",),
-    ("bench.attacks",),
+    ("bench.attacks", "bench.fleet"),
     ("bench.perf", "bench.pytest_plugin", "bench.doctor", "bench.evidence"),
     ("bench.report",),
     ("bench.runs",),

@@ -180,6 +180,17 @@ PERF = Group(
         Lazy("frames", "Drop, double and corrupt every frame of an update.", lambda: _perf().frames),
     ],
 )
+FLEET = Group(
+    "fleet",
+    "A cloud with thousands of simulated vehicles.",
+    [
+        Lazy(
+            "bench",
+            "Run campaigns over a simulated fleet, and kill servers meanwhile.",
+            lambda: import_module("otabench.bench.cli.fleet").bench,
+        )
+    ],
+)
 CAN = Group(
     "can",
     "Set up, take down, or look at a SocketCAN interface.",
@@ -230,6 +241,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
     Lazy("dbc", "Write a DBC of the ECUs' periodic frames.", lambda: _captures().dbc),
     CAN,
     PERF,
+    FLEET,
     Lazy(
         "with-can",
         "Run a command on a kernel with CAN: this one if possible, else a guest kernel.",

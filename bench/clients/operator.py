@@ -5,7 +5,7 @@
         for state in operator.watch_campaign(campaign.campaign_id):
             print(state.jobs[0].state)
 
-This module sets the timeouts of calls and the texts of errors. Only this module and the gateway import grpc.
+This module sets the timeouts of calls and the texts of errors. Only this module, the gateway and the fleet bench import grpc.
 """
 
 from __future__ import annotations
@@ -218,15 +218,15 @@ class OperatorClient:
             )
         return campaign
 
-    def get_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
-        """Return the present state of one campaign.
+    def get_campaign(self, campaign_id: str, *, with_jobs: bool = True) -> ota_pb2.Campaign:
+        """Return the present state of one campaign. Without its jobs it still has their counts.
 
         Raises:
             EndpointError: the cloud does not answer, or the campaign does not exist.
         """
         with self._explained("GetCampaign"):
             campaign: ota_pb2.Campaign = self._operator.GetCampaign(
-                ota_pb2.GetCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
+                ota_pb2.GetCampaignRequest(campaign_id=campaign_id, without_jobs=not with_jobs), timeout=CALL_TIMEOUT_S
             )
         return campaign
 

@@ -48,6 +48,25 @@ class ChangedJobs:
         return taken
 
 
+class AllChanges:
+    """What has changed in any campaign since the last ``take``. ``event`` is set while there is something."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self._changes: dict[str, set[str | None]] = {}
+
+    def add(self, campaign_id: str, job_id: str | None) -> None:
+        """Note a change. None: any job of the campaign may have changed."""
+        self._changes.setdefault(campaign_id, set()).add(job_id)
+        self.event.set()
+
+    def take(self) -> dict[str, set[str | None]]:
+        """Return the jobs by campaign."""
+        taken, self._changes = self._changes, {}
+        self.event.clear()
+        return taken
+
+
 class Announcer:
     """The announcements of one control plane. ``notify_outbox`` is called after messages were added to the outbox."""
 
@@ -58,6 +77,7 @@ class Announcer:
         self._director = TraceWriter(trace, component="cloud.director")
         self.notify_outbox = notify_outbox
         self._watchers: dict[str, set[ChangedJobs]] = {}
+        self._followers: set[AllChanges] = set()
 
     def campaign_created(self, campaign: ota_pb2.Campaign, *, images: list[str]) -> None:
         """Announce a new campaign. Its jobs are announced one by one (``job_moved``)."""
@@ -122,8 +142,24 @@ class Announcer:
 
     def campaign_changed(self, campaign_id: str, *, job_id: str | None = None) -> None:
         """Wake the watchers of the campaign. ``job_id``: the job that has changed, if it is one."""
+        self.changed_elsewhere(campaign_id, job_id=job_id)
+        for follower in self._followers:
+            follower.add(campaign_id, job_id)
+
+    def changed_elsewhere(self, campaign_id: str, *, job_id: str | None) -> None:
+        """Wake the watchers of the campaign, which another control plane has changed."""
         for watcher in self._watchers.get(campaign_id, ()):
             watcher.add(job_id)
+
+    @contextmanager
+    def following(self) -> Iterator[AllChanges]:
+        """Yield the changes that this control plane announces while the block runs, of all campaigns."""
+        changes = AllChanges()
+        self._followers.add(changes)
+        try:
+            yield changes
+        finally:
+            self._followers.discard(changes)
 
     @contextmanager
     def watching(self, campaign_id: str) -> Iterator[ChangedJobs]:

@@ -8,7 +8,8 @@
 Rules:
 
 * A change reads the jobs that have changed, and nothing else. Counts are kept, not counted again.
-* Changes of this control plane arrive by the announcer. Those of others are found once a second, by the jobs' times of change.
+* Changes of this control plane arrive by the announcer; on PostgreSQL those of the others, too (``change_feed``). What does not arrive is
+  found once a second, by the jobs' times of change.
 * A view rests after it has read, so reading takes a tenth of the time at most, however many jobs change.
 
 All methods run on the event loop.

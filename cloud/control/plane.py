@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
+from otabench.cloud.campaigns.change_feed import ChangeFeed
 from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.outbox import OutboxSender, Publisher
@@ -97,7 +98,8 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         limits = {JobState(state): limit for state, limit in config.job_timeouts_s.items()}
         timeouts = TimeoutKeeper(database=campaigns.database, announcer=campaigns.announcer, limits=limits)
         readiness = server.report_readiness(campaigns.database.check, interval_s=_READINESS_INTERVAL_S)
-        for work in (readiness, campaigns.sender.run(), timeouts.run()):
+        feed = ChangeFeed(campaigns.database, campaigns.announcer)
+        for work in (readiness, campaigns.sender.run(), timeouts.run(), feed.run()):
             _keep_running(resources, work)
         # Wake vehicles last, because they check in at once.
         await campaigns.orchestrator.wake_waiting()

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -135,6 +135,16 @@ class Database:
         """
         # SELECT 1 would not touch SQLite's file.
         await self.run(lambda session: session.scalars(select(SchemaRow.version)).one())
+
+    @property
+    def has_notifications(self) -> bool:
+        """Whether processes on this database can notify each other (``notifications``)."""
+        return self._engine.dialect.name == "postgresql"
+
+    def connect_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return what the driver's own ``connect`` needs, for a connection outside of the pool."""
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        return arguments, {**options, "connect_timeout": _CONNECT_TIMEOUT_S}
 
     def close(self) -> None:
         """End the workers and close all connections."""

@@ -139,7 +139,7 @@ class Bench:
             command = [
                 sys.executable,
                 "-m",
-                "tests.benchmarks.cloud.bare",
+                "otabench.bench.fleet.bare",
                 str(self._bare_port),
                 str(self._keys / "tls"),
             ]

@@ -1,6 +1,6 @@
 """The process of comparison: a bare grpc.aio server with the same TLS and messages, which answers without looking at anything.
 
-python -m tests.benchmarks.cloud.bare PORT TLS_FOLDER
+python -m otabench.bench.fleet.bare PORT TLS_FOLDER
 """
 
 from __future__ import annotations
