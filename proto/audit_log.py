@@ -144,6 +144,56 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
+def excerpt(folder: Path, **wanted: str) -> bytes:
+    """Return the lines, as they were written, in which one of the named facts has the wanted value.
+
+    Raises:
+        AuditError: the file cannot be read.
+    """
+    lines = [(raw, _parse(raw)) for raw in _raw_lines(folder)]
+    return b"".join(
+        raw + b"\n"
+        for raw, entry in lines
+        if entry is not None and any(entry.get(name) == value for name, value in wanted.items())
+    )
+
+
+def public_key(folder: Path) -> bytes:
+    """Return the contents of ``audit.pub``.
+
+    Raises:
+        AuditError: the file cannot be read.
+    """
+    return _read_public(folder).public_bytes_raw().hex().encode()
+
+
+def read_excerpt(content: bytes, *, public_key: bytes) -> list[dict[str, Any]]:
+    """Return the lines of an excerpt. Lines between them may be missing, so that each is judged by its own hash and signature.
+
+    Args:
+        content: what ``excerpt`` returned.
+        public_key: the contents of ``audit.pub``.
+
+    Raises:
+        ValueError: a line was changed, is not a line of a log with that key, or does not follow the one before it. The text names it.
+    """
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key.decode("ascii")))
+    except ValueError as error:
+        raise ValueError(f"the public key cannot be read: {error}") from error
+    found: list[dict[str, Any]] = []
+    for position, raw in enumerate(content.splitlines(), 1):
+        entry = _parse(raw)
+        if entry is None:
+            raise ValueError(f"line {position} is not a line of an audit log")
+        if not _is_unchanged(entry, key):
+            raise ValueError(f"line {position} was changed: hash or signature do not fit")
+        if found and entry["line"] <= found[-1]["line"]:
+            raise ValueError(f"line {position} has the number {entry['line']}, after {found[-1]['line']}")
+        found.append(entry)
+    return found
+
+
 def verify(folder: Path) -> list[Problem]:
     """Return what is wrong with a log; an empty list if nothing is.
 
@@ -173,13 +223,17 @@ def verify(folder: Path) -> list[Problem]:
 
 
 def _faults(entry: Mapping[str, Any], last: _Last, key: Ed25519PublicKey) -> Iterator[str]:
-    content = {name: value for name, value in entry.items() if name not in ("hash", "signature")}
     if entry["line"] != last.number + 1:
         yield f"has the number {entry['line']} instead of {last.number + 1}: lines are missing or were moved"
     elif entry.get("previous") != last.digest:
         yield "does not follow the line before it: one of the two was changed"
-    if _digest(content) != entry["hash"] or not _is_signed(key, str(entry["hash"]), str(entry.get("signature", ""))):
+    if not _is_unchanged(entry, key):
         yield "was changed: hash or signature do not fit"
+
+
+def _is_unchanged(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
+    content = {name: value for name, value in entry.items() if name not in ("hash", "signature")}
+    return _digest(content) == entry["hash"] and _is_signed(key, str(entry["hash"]), str(entry.get("signature", "")))
 
 
 def _head_faults(folder: Path, digests: Mapping[int, str], last: _Last, key: Ed25519PublicKey) -> list[Problem]:

@@ -12,6 +12,7 @@ from otabench.bench.captures.formats import candump_line, parse_candump, pcap_he
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence import document
 from otabench.bench.report import story
+from otabench.proto import audit_log
 from otabench.proto.trace import TraceEvent
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
 
@@ -36,6 +37,7 @@ def parts_of(run: Path, job_id: str | None) -> dict[str, bytes]:
     return {
         document.VEHICLE: _vehicle(run),
         **_metadata(run, chosen),
+        **_audit(run, chosen),
         document.TRACE: b"".join(
             line for line, event in zip(lines, events, strict=True) if _belongs(event, chosen, own, events)
         ),
@@ -98,6 +100,20 @@ def _metadata(run: Path, job_id: str) -> dict[str, bytes]:
             f"{state}: the metadata there is that of {named}, which came after {job_id}; take evidence before the next job"
         )
     return found
+
+
+def _audit(run: Path, job_id: str) -> dict[str, bytes]:
+    """Return the lines of the cloud's audit log about the campaign and the job; nothing if the cloud is not part of the run."""
+    folder = run / "state" / "cloud" / "audit"
+    if not folder.is_dir():
+        return {}
+    targets = (run / "state" / "gateway" / "director" / "targets.json").read_bytes()
+    campaign_id = str(json.loads(targets)["signed"][MANIFEST_CUSTOM_KEY].get("campaign_id", ""))
+    try:
+        lines = audit_log.excerpt(folder, campaign_id=campaign_id, job_id=job_id)
+        return {document.AUDIT: lines, document.AUDIT_KEY: audit_log.public_key(folder)}
+    except audit_log.AuditError as error:
+        raise BenchError(f"{error}; evidence holds the audit log's lines about the campaign") from error
 
 
 def _captures(run: Path, own: Sequence[TraceEvent]) -> dict[str, bytes]:

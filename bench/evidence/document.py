@@ -7,6 +7,7 @@ Parts that this module reads (``collect`` writes them):
     vehicle.json                 VIN, buses and addresses of the ECUs
     trace.jsonl                  the job's trace events, as the processes wrote them
     metadata/director/targets.json   the Director's signed Targets: the manifest
+    audit/audit.jsonl, audit.pub     the lines of the cloud's audit log about campaign and job, if the cloud was part of the run
     capture/BUS.log              the frames of each bus during the job, as candump writes them
 """
 
@@ -19,131 +20,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
 from otabench.bench.bus.frame import EFF_MASK, ERR_FLAG
 from otabench.bench.captures.formats import parse_candump
+from otabench.bench.evidence.facts import (
+    Decision,
+    Ecu,
+    Evidence,
+    Image,
+    Judgement,
+    Recorded,
+    SignedConsent,
+    State,
+    Step,
+)
 from otabench.bench.topology import addresses
-from otabench.proto.consent import Consent
-from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.isotp_address import FrameAddress
 from otabench.proto.job_states import JobState
 from otabench.proto.trace import TraceEvent
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, ManifestCustom, TargetCustom
 
-FORMAT: Final = "otabench-evidence-1"
 VEHICLE: Final = "vehicle.json"
 TRACE: Final = "trace.jsonl"
 TARGETS: Final = "metadata/director/targets.json"
+AUDIT: Final = "audit/audit.jsonl"
+AUDIT_KEY: Final = "audit/audit.pub"
 _CLOCK_TOLERANCE_US: Final = 2_000
 """An exchange is stamped by the gateway and its frames by the recorder; both read the same clock, at slightly different moments."""
 
 Parts = Mapping[str, bytes]
 """The parts of an evidence file, by name."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class State(_Model):
-    """One transition of the job."""
-
-    at: str
-    before: str
-    after: str
-    reason: str
-
-
-class Decision(_Model):
-    """One decision of the driver."""
-
-    at: str
-    decision: str
-
-
-class SignedConsent(_Model):
-    """A consent of the driver, as the gateway recorded it, and the gateway's signature; None: it is not signed."""
-
-    at: str
-    consent: Consent
-    signature: dict[str, str] | None = None
-    attestation: str = ""
-    """The time, as the Director's time keys attested it for this consent, in hex; empty: it is not attested."""
-
-
-class Judgement(_Model):
-    """The conditions that were not met at one moment; empty: all were met."""
-
-    at: str
-    unmet: tuple[str, ...]
-
-
-class Image(_Model):
-    """What the manifest demands of one ECU."""
-
-    ecu: str
-    serial: str
-    hardware_id: str
-    version: str
-    release_counter: int
-    path: str
-    length: int
-    hashes: dict[str, str]
-    patch_sha256: str = ""
-    is_encrypted: bool = False
-
-
-class Ecu(_Model):
-    """What one ECU reported about itself."""
-
-    at: str
-    serial: str
-    hardware_id: str
-    software_version: str
-    active_slot: int
-    slots: tuple[dict[str, Any], ...] = ()
-
-
-class Step(_Model):
-    """One UDS exchange. Long requests and responses are cut; ``frames`` are line numbers of the bus's capture, the first and the last."""
-
-    at: str
-    ecu: str
-    service: str
-    request: str
-    response: str
-    nrc: int | None = None
-    duration_ms: float
-    problem: str = ""
-    bus: str = ""
-    frames: tuple[int, int] | None = None
-
-
-class Evidence(_Model):
-    """The contents of evidence.json."""
-
-    format: str = FORMAT
-    vin: str
-    job_id: str
-    campaign_id: str
-    campaign_name: str
-    release_notes: str
-    manifest_version: int
-    manifest_accepted_at: str
-    images: tuple[Image, ...]
-    texts: dict[str, DriverTexts]
-    conditions: tuple[str, ...]
-    judgements: tuple[Judgement, ...]
-    decisions: tuple[Decision, ...]
-    consents: tuple[SignedConsent, ...]
-    course: tuple[State, ...]
-    result: str
-    reason: str
-    before: dict[str, Ecu]
-    after: dict[str, Ecu]
-    trouble_codes: dict[str, tuple[str, ...]]
-    steps: tuple[Step, ...]
 
 
 class NotDerivable(Exception):
@@ -194,6 +99,7 @@ def _derive(parts: Parts) -> Evidence:
         manifest_accepted_at=accepted,
         images=tuple(_image(path, entry, custom) for path, entry in sorted(targets["targets"].items())),
         texts=custom.texts,
+        audit=_audit(parts),
         conditions=custom.conditions,
         judgements=tuple(
             Judgement(at=event.ts, unmet=tuple(event.data["unmet"]))
@@ -268,6 +174,15 @@ def _events(parts: Parts) -> list[TraceEvent]:
         return [TraceEvent(**json.loads(line)) for line in parts[TRACE].decode().splitlines()]
     except (KeyError, ValueError, TypeError) as error:
         raise NotDerivable(f"{TRACE}: not a trace ({error})") from error
+
+
+def _audit(parts: Parts) -> tuple[Recorded, ...]:
+    try:
+        lines = [json.loads(line) for line in parts.get(AUDIT, b"").splitlines()]
+        fields = ("at", "who", "what", "outcome", "state")
+        return tuple(Recorded(**{name: str(line[name]) for name in fields if name in line}) for line in lines)
+    except (ValueError, TypeError) as error:
+        raise NotDerivable(f"{AUDIT}: not an audit log ({error})") from error
 
 
 def _course(own: Sequence[TraceEvent]) -> tuple[State, ...]:

@@ -4,12 +4,14 @@
     package = read(path)
 
 The ZIP holds exactly the files that manifest.json names, manifest.json and signature.json. Its entries have no time stamps, so that the
-same parts give the same bytes, apart from the signature.
+same parts give the same bytes, apart from the signature. ``read`` accepts no other layout: entries in another order, with other times,
+comments or bytes between them do not change the facts, but they are not the file that was made (``layout``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from otabench.bench.errors import BenchError
-from otabench.bench.evidence.document import FORMAT
+from otabench.bench.evidence import layout
+from otabench.bench.evidence.facts import FORMAT
 from otabench.proto.vehicle_signature import Signature, Signer, read_signature
 
 MANIFEST: Final = "manifest.json"
@@ -26,8 +29,6 @@ SIGNATURE: Final = "signature.json"
 MAX_PART_BYTES: Final = 512 * 1024 * 1024
 MAX_TOTAL_BYTES: Final = 2 * MAX_PART_BYTES
 """A file that claims to be larger is refused before it is unpacked."""
-_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The first date that a ZIP can hold."""
 
 
 class NotEvidence(Exception):
@@ -63,10 +64,7 @@ def write(path: Path, parts: Mapping[str, bytes], *, signer: Signer, made_at: fl
                 MANIFEST: manifest,
                 SIGNATURE: signer.sign(manifest),
             }.items():
-                entry = zipfile.ZipInfo(name, _EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, content)
+                archive.writestr(layout.entry(name), content)
     except (OSError, ValueError) as error:
         raise BenchError(f"{path}: the evidence cannot be written: {error}") from error
 
@@ -87,8 +85,12 @@ def read(path: Path) -> Package:
         NotEvidence: it is not an evidence file, or a part does not match the manifest. The message names the first such part.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        if path.stat().st_size > MAX_TOTAL_BYTES:
+            raise NotEvidence(f"it has more than {MAX_TOTAL_BYTES} bytes")
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             files = _unpacked(archive)
+            entries = archive.infolist()
     except OSError as error:
         raise BenchError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
@@ -102,7 +104,10 @@ def read(path: Path) -> Package:
         signature = read_signature(files.pop(SIGNATURE))
     except ValueError as error:
         raise NotEvidence(f"{SIGNATURE} is not a signature: {error}") from error
-    return Package(files, manifest, _compared(manifest, files), signature)
+    made_at = _compared(manifest, files)
+    if problem := layout.problem(content, entries, order=[*sorted(files), MANIFEST, SIGNATURE]):
+        raise NotEvidence(problem)
+    return Package(files, manifest, made_at, signature)
 
 
 def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from jinja2 import Environment, StrictUndefined
 
-from otabench.bench.evidence.document import Evidence
+from otabench.bench.evidence.facts import Evidence
 from otabench.proto.job_states import JobState
 
 _TEMPLATE: Final = "evidence.html.j2"

@@ -10,6 +10,8 @@ Checks, in this order; the first that fails is named, and nothing after it is be
 6. *consent*: the vehicle signed a consent of the driver to this very manifest, as it was shown, before anything was downloaded and before
    anything was installed.
 7. *result*: after a success every ECU runs the version of the manifest; after any other end none runs a version that it did not run before.
+8. *audit*: each line of the cloud's audit log is signed by the log's key, the campaign was created for this vehicle, and if it was
+   approved, by a second person. The key is not pinned: it shows who made the lines only to somebody who has ``audit.pub`` from the cloud.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from typing import Any, Final
 
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, page, repositories
-from otabench.bench.evidence.document import Evidence, NotDerivable, Parts
+from otabench.bench.evidence.document import NotDerivable, Parts
+from otabench.bench.evidence.facts import Evidence, SignedConsent
 from otabench.bench.evidence.package import SIGNATURE, NotEvidence, Package, read
+from otabench.proto import audit_log, time_attestation
 from otabench.proto import consent as consents
-from otabench.proto import time_attestation
 from otabench.proto.job_states import JobState, is_allowed, is_final
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
 from otabench.proto.vehicle_signature import Signature, certificate_problem, is_signed, read_signature
@@ -99,6 +102,7 @@ def verify(path: Path, roots: PinnedRoots) -> Iterator[Check]:
         ("course", lambda: _check_course(evidence)),
         ("consent", lambda: _check_consent(package.parts, evidence, roots)),
         ("result", lambda: _check_result(evidence)),
+        ("audit", lambda: _check_audit(package.parts, evidence)),
     ]
     for name, check in checks:
         try:
@@ -180,6 +184,38 @@ def _check_facts(parts: Parts, evidence: Evidence) -> None:
                 raise Refused(f"{pcap} does not hold the frames of {name}")
 
 
+def _check_audit(parts: Parts, evidence: Evidence) -> None:
+    if document.AUDIT not in parts and document.AUDIT_KEY not in parts:
+        return
+    for name in (document.AUDIT, document.AUDIT_KEY):
+        if name not in parts:
+            raise Refused(f"{name} is missing")
+    try:
+        lines = audit_log.read_excerpt(parts[document.AUDIT], public_key=parts[document.AUDIT_KEY])
+    except ValueError as error:
+        raise Refused(f"{document.AUDIT}: {error}") from error
+    done = {
+        str(line.get("what")): line
+        for line in lines
+        if line.get("campaign_id") == evidence.campaign_id and line.get("outcome") == "OK"
+    }
+    created, approved = done.get("CreateCampaign"), done.get("ApproveCampaign")
+    if created is None:
+        raise Refused(f"{document.AUDIT} does not hold who created {evidence.campaign_id}")
+    if evidence.vin not in created.get("vins", ()):
+        raise Refused(f"{document.AUDIT}: {evidence.campaign_id} was not created for {evidence.vin}")
+    if approved is not None and approved.get("who") == created.get("who"):
+        raise Refused(f"{document.AUDIT}: {evidence.campaign_id} was approved by whoever created it")
+    reported = [
+        str(line["state"])
+        for line in lines
+        if line.get("job_id") == evidence.job_id and "state" in line and line.get("outcome") == "OK"
+    ]
+    unknown = [state for state in reported if state not in {move.after for move in evidence.course}]
+    if unknown:
+        raise Refused(f"{document.AUDIT}: the vehicle reported {unknown[0]}, which is not in the job's course")
+
+
 def _check_course(evidence: Evidence) -> None:
     course = evidence.course
     if not course or course[0].before != JobState.CREATED:
@@ -226,7 +262,7 @@ def _check_consent(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None
         _check_attestation(parts, given[-1], roots)
 
 
-def _check_attestation(parts: Parts, given: document.SignedConsent, roots: PinnedRoots) -> None:
+def _check_attestation(parts: Parts, given: SignedConsent, roots: PinnedRoots) -> None:
     """Compare the gateway's clock with the time that was attested for the consent, if it was."""
     if not given.attestation:
         return

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from otabench.bench.evidence import collect, document, package
+from otabench.bench.evidence.verify import derived_parts
+from tests.bench.evidence.run_folder import make_run
 from tests.installed.environments import UsersEnvironment, required_by, run, wheel_of_installed
 from tests.needs import needs
 from tests.test_layering import PACKAGES, ROOT
@@ -165,6 +169,23 @@ def test_the_command_line_is_started_from_the_wheel(tmp_path: Path, users_enviro
 
 def test_the_command_line_is_started_from_the_checkout() -> None:
     assert "otabench [OPTIONS] COMMAND" in run(Path(sys.executable).parent / "otabench", "--help", cwd=ROOT)
+
+
+def test_evidence_is_verified_where_nothing_but_the_wheel_is(
+    tmp_path: Path, users_environment: UsersEnvironment
+) -> None:
+    made = make_run(tmp_path / "run")
+    sources = collect.parts_of(made.folder, None)
+    parts = {**sources, **derived_parts(document.derive(sources), sources)}
+    package.write(tmp_path / "update.zip", parts, signer=made.signer(), made_at=time.time())
+    roots = {"director-root": made.roots.director_root, "image-root": made.roots.image_root, "ca": made.roots.ca}
+    options: list[str | Path] = []
+    for name, content in roots.items():
+        (tmp_path / name).write_bytes(content or b"")
+        options += [f"--{name}", tmp_path / name]
+    command = [users_environment.scripts / "otabench", "evidence", "verify", tmp_path / "update.zip", *options]
+    checks = run(*command, cwd=tmp_path).split()
+    assert checks[::2] == ["ok"] * 8 and checks[-1] == "audit"
 
 
 def test_the_users_environment_imports_its_own_otabench(tmp_path: Path, users_environment: UsersEnvironment) -> None:

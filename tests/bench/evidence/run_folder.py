@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # its pub
 from otabench.bench.evidence.verify import PinnedRoots
 from otabench.cloud.trust.keys import raw_public
 from otabench.cloud.trust.tls import CertificateAuthority
+from otabench.proto.audit_log import AuditLog
 from otabench.proto.consent import Consent, Facts, Question, canonical, manifest_digest, nonce_of, offer_id
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.time_attestation import attest
@@ -78,12 +79,30 @@ class Run:
         )
 
 
-def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = lambda _: None) -> Run:
+AUDIT: tuple[dict[str, Any], ...] = (
+    {"who": "CN=operator, OU=operator", "what": "CreateCampaign", "vins": [VIN], "campaign_id": "campaign-1"},
+    {"who": "CN=operator, OU=operator", "what": "CreateCampaign", "vins": ["OTHER"], "campaign_id": "campaign-2"},
+    {"who": "CN=approver, OU=approver", "what": "ApproveCampaign", "campaign_id": "campaign-1"},
+    *(
+        {"who": f"CN={VIN}", "what": "UpdateStatus", "job_id": JOB, "state": state}
+        for state in [*COURSE[1:], "SUCCEEDED"]
+    ),
+)
+"""What the cloud has recorded; campaign-2 is another one."""
+
+
+def make_run(
+    folder: Path,
+    *,
+    change: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    audit: Sequence[dict[str, Any]] = AUDIT,
+) -> Run:
     """Write a run's folder.
 
     Args:
         folder: where.
         change: changes the trace's events before they are written.
+        audit: the calls in the cloud's audit log.
     """
     run = Run(folder)
     for name in ("traces", "can", "state/gateway/director/root_history"):
@@ -119,7 +138,16 @@ def make_run(folder: Path, *, change: Callable[[list[dict[str, Any]]], None] = l
     ecus = {"engine": {"bus": "powertrain", "request_id": 0x7E0, "response_id": 0x7E8, "functional_id": 0x7DF}}
     (folder / "bench.json").write_text(json.dumps({"vin": VIN, "ecus": ecus, "pid": 1}))
     (folder / "can/powertrain.log").write_text(_capture(run))
+    _record(folder / "state/cloud/audit", audit)
     return run
+
+
+def _record(folder: Path, calls: Sequence[dict[str, Any]]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    log = AuditLog(folder)
+    for call in calls:
+        log.append(**{"outcome": "OK", **call})
+    log.close()
 
 
 def _move(before: str | None, after: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from otabench.bench.errors import BenchError
 from otabench.bench.evidence import collect, document, package
+from otabench.bench.evidence import facts as facts_of
 from otabench.bench.evidence.verify import PinnedRoots, derived_parts, verify
 from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto.vehicle_signature import Signer
@@ -58,7 +59,7 @@ def test_an_honest_file_verifies_after_its_metadata_have_expired(
 ) -> None:
     checks = list(verify(written(tmp_path, parts, run.signer()), run.roots))
     assert [(each.name, each.problem) for each in checks] == [
-        (name, "") for name in ("file", "signature", "metadata", "facts", "course", "consent", "result")
+        (name, "") for name in ("file", "signature", "metadata", "facts", "course", "consent", "result", "audit")
     ]
 
 
@@ -94,7 +95,7 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
     assert (step["request"], step["bus"], step["frames"]) == ("1002", "powertrain", [2, 4])
     assert parts["capture/powertrain.log"].count(b"\n") == 4, "only what was on the bus during the job"
     assert b"Autumn &lt;release&gt;" in parts["index.html"]
-    document.Evidence.model_validate(facts)
+    facts_of.Evidence.model_validate(facts)
     assert json.loads(parts["schema.json"])["title"] == "Evidence"
 
 
@@ -320,7 +321,7 @@ def test_an_attested_time_must_be_that_of_this_consent_and_of_the_gateways_clock
     ):
         name, found = retold(run, tmp_path, consent=consent)
         assert (name, problem in found) == ("consent", True), found
-    assert retold(run, tmp_path, consent={**honest, "attestation": ""}) == ("result", ""), "a vehicle without a network"
+    assert retold(run, tmp_path, consent={**honest, "attestation": ""}) == ("audit", ""), "a vehicle without a network"
 
 
 def retold(run: Run, tmp_path: Path, *, consent: dict[str, Any]) -> tuple[str, str]:
