@@ -51,7 +51,7 @@ sweep: setup-test  ## exhaustive sweeps (about half an hour), with the figures f
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(SWEEPS)
 
 # Two at the same time: a guest kernel has one processor. The longest comes first.
-SWEEPS := sweep-frames sweep-messages sweep-powercut sweep-random
+SWEEPS := sweep-frames sweep-messages sweep-powercut sweep-gateway sweep-random
 .PHONY: $(SWEEPS)
 sweep-frames:
 	@time setup/with-can $(BIN)/otabench perf frames
@@ -61,6 +61,9 @@ sweep-messages:
 
 sweep-powercut:
 	@time $(BIN)/otabench perf powercut
+
+sweep-gateway:
+	@time $(BIN)/python -m tests.sweeps
 
 sweep-random:
 	@time $(BIN)/python -m pytest -q --exhaustive --hypothesis-show-statistics tests/ecu_firmware_sim/test_random_*.py tests/ecu_firmware_sim/sweep tests/personalities

@@ -107,7 +107,9 @@ class Startup:
             running=outcome.slot,
             metadata_changed=self.trace.refresh_job,
         )
-        identity = Identity(config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION)
+        identity = Identity(
+            config.hardware_id, config.part_number, _version(outcome), bootloader.VERSION, rxswin=_rxswin(outcome)
+        )
         return Device(
             identity,
             Timing(
@@ -166,6 +168,11 @@ class Startup:
 
     def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
         self.trace.emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
+
+
+def _rxswin(outcome: BootOutcome) -> str:
+    # Of the image that runs, whose signature covers it: so it cannot be changed but by an update (UN R156, 7.2.1.2.3).
+    return "" if outcome.image is None else outcome.image.rxswin
 
 
 def _version(outcome: BootOutcome) -> str:

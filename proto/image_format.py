@@ -46,6 +46,9 @@ SIGNATURE_TLVS: Final[Mapping[int, str]] = {
 TLV_DEPENDENCY: Final = 0x40
 TLV_SECURITY_COUNTER: Final = 0x50
 TLV_UUID_CLASS: Final = 0x75
+TLV_RXSWIN: Final = 0x00A0
+"""Of the range that MCUboot leaves to vendors (``bootutil/image.h``: 0xXXA0 to 0xXXFE). ASCII."""
+MAX_RXSWIN_CHARACTERS: Final = 64
 
 OWN_IMAGE: Final = 0
 """The image number that denotes the image's own ECU. Such a dependency concerns the version before the update."""
@@ -153,9 +156,33 @@ class Image:
         return None if value is None or len(value) != 4 else int.from_bytes(value, "little")
 
     @property
+    def rxswin(self) -> str:
+        """The RXSWIN (UN R156, 2.1) of the software that the image is part of; empty: it states none that can be shown."""
+        value = self.protected_tlv(TLV_RXSWIN) or b""
+        return value.decode("ascii") if is_rxswin(value) else ""
+
+    @property
     def class_id(self) -> bytes | None:
         """The 16 bytes that ``class_id_of`` derives from a hardware id."""
         return self.protected_tlv(TLV_UUID_CLASS) or self.tlv(TLV_UUID_CLASS)
+
+
+def rxswin_problem(text: str) -> str:
+    """Return why an image cannot state a text as its RXSWIN; empty if it can, or states none."""
+    if not text or is_rxswin(text.encode()):
+        return ""
+    return (
+        f"RXSWIN {text!r}: expected 1 to {MAX_RXSWIN_CHARACTERS} printable ASCII characters, without blanks at the ends"
+    )
+
+
+def is_rxswin(value: bytes) -> bool:
+    """Return whether an RXSWIN has the form that an image may state: 1 to 64 printable ASCII characters, no blank at either end."""
+    return (
+        0 < len(value) <= MAX_RXSWIN_CHARACTERS
+        and value == value.strip()
+        and all(0x20 <= byte < 0x7F for byte in value)
+    )
 
 
 def class_id_of(hardware_id: str) -> bytes:

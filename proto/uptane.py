@@ -28,7 +28,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from otabench.proto.conditions import DEFAULT_LIMIT_S, MAX_CONDITIONS, ConditionText
 from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import MAX_LANGUAGES, DriverTexts, Language
-from otabench.proto.image_format import MAX_IMAGE_NUMBER, ImageVersion
+from otabench.proto.image_format import MAX_IMAGE_NUMBER, MAX_RXSWIN_CHARACTERS, ImageVersion
 from otabench.proto.program_format import MAX_ADDRESS, ProgramFormat
 
 MANIFEST_CUSTOM_KEY: Final = "custom"
@@ -187,6 +187,8 @@ class TargetCustom(_Model):
     """The image's dependencies, for the gateway, which cannot read an encrypted image. The ECU reads them from the image."""
     patch: PatchCustom | None = None
     encryption: EncryptionCustom | None = None
+    rxswin: str = Field(default="", max_length=MAX_RXSWIN_CHARACTERS)
+    """Of the image (UN R156); empty: it states none."""
     payload: PayloadCustom | None = None
     """None: the target is an MCUboot image."""
 

@@ -76,6 +76,9 @@ class PackOptions:
         str, typer.Option("--version", help="2.0.0 or 2.0.0+5; of a program file any text that its ECU's order takes.")
     ]
     keys: KeysDir = None
+    rxswin: Annotated[
+        str, typer.Option("--rxswin", metavar="TEXT", help="RXSWIN (UN R156) that the ECU then reports; ASCII.")
+    ] = ""
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default <hardware id>-<version>.bin.")
     ] = None
@@ -125,6 +128,7 @@ def _pack_program(options: PackOptions, file: Path, topology: Topology) -> None:
         (options.requires, "--requires"),
         (options.security_counter is not None, "--security-counter"),
         (options.session, "--session"),
+        (options.rxswin, "--rxswin"),
     ):
         if given:
             raise WrongUsage(f"{option}: {options.ecu} takes program files, which do not have it; leave it out")
@@ -163,6 +167,7 @@ def _pack_image(options: PackOptions, file: Path) -> None:
         slot_size_bytes=entry.slot_size_bytes,
         security_counter=options.security_counter,
         dependencies=images.parse_requirements(tuple(options.requires or ()), ecu=options.ecu, topology=topology),
+        rxswin=options.rxswin,
     )
     program, binary = reading.read_binary(
         file, max_bytes=entry.slot_size_bytes, as_raw=options.as_raw, session=options.session

@@ -207,6 +207,7 @@ def _image(path: str, entry: Mapping[str, Any], custom: ManifestCustom) -> Image
         hashes=dict(entry["hashes"]),
         patch_sha256=target.patch.sha256 if target.patch else "",
         is_encrypted=target.encryption is not None,
+        rxswin=target.rxswin,
     )
 
 
@@ -218,6 +219,7 @@ def _ecus(events: Any) -> dict[str, Ecu]:
             serial=str(event.data["serial"]),
             hardware_id=str(event.data["hardware_id"]),
             software_version=str(event.data["software_version"]),
+            rxswin=str(event.data.get("rxswin") or ""),
             active_slot=int(event.data["active_slot"]),
             slots=tuple(dict(slot) for slot in event.data.get("slots", ())),
         )

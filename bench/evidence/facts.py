@@ -73,6 +73,8 @@ class Image(_Model):
     hashes: dict[str, str]
     patch_sha256: str = ""
     is_encrypted: bool = False
+    rxswin: str = ""
+    """What the image makes the ECU report; empty: it states none."""
 
 
 class Ecu(_Model):
@@ -82,6 +84,8 @@ class Ecu(_Model):
     serial: str
     hardware_id: str
     software_version: str
+    rxswin: str = ""
+    """Identifier F1A0 (UN R156); empty: the ECU has none."""
     active_slot: int
     slots: tuple[dict[str, Any], ...] = ()
 

@@ -305,6 +305,8 @@ def _check_result(evidence: Evidence) -> None:
             raise Refused(f"{image.ecu} has the serial number {after.serial}, the manifest is for {image.serial}")
         if evidence.result == JobState.SUCCEEDED and after.software_version != image.version:
             raise Refused(f"{image.ecu} runs {after.software_version} after the update, not {image.version}")
+        if evidence.result == JobState.SUCCEEDED and image.rxswin and after.rxswin != image.rxswin:
+            raise Refused(f"{image.ecu} reports the RXSWIN {after.rxswin!r} after the update, not {image.rxswin!r}")
         # A job that FAILED may have left an ECU on the new version, and says so itself. No other end may.
         changed = after.software_version != before.software_version
         if changed and evidence.result not in (JobState.SUCCEEDED, JobState.FAILED):

@@ -19,7 +19,7 @@ import io
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +78,7 @@ class ImageDetails:
         slot_size_bytes: of the slot that it must fit.
         security_counter: None: the major version.
         dependencies: versions of other ECUs that it requires.
+        rxswin: of the type-approved software that it is part of; empty: it has none.
     """
 
     ecu: str
@@ -86,6 +87,7 @@ class ImageDetails:
     slot_size_bytes: int = SLOT_SIZE_BYTES
     security_counter: int | None = None
     dependencies: Sequence[Dependency] = ()
+    rxswin: str = ""
 
 
 def parse_version(text: str) -> ImageVersion:
@@ -146,9 +148,8 @@ def build(
             contents = _contents(
                 name, entry.hardware_id, size_bytes=size_bytes or entry.image_size_bytes, version=version
             )
-            details = ImageDetails(
-                name, entry.hardware_id, version, slot_size_bytes=entry.slot_size_bytes, dependencies=dependencies
-            )
+            details = ImageDetails(name, entry.hardware_id, version, entry.slot_size_bytes, dependencies=dependencies)
+            details = replace(details, rxswin=synthetic.rxswin(parse_version(version)))
             out = out_dir / f"{entry.hardware_id}-{version}.bin"
             made[name][version] = pack(contents, details, keys_dir=keys_dir, out=out)
     return made
@@ -249,6 +250,8 @@ def pack(body: bytes, details: ImageDetails, *, keys_dir: Path, out: Path) -> Fi
         raise FirmwareError(
             f"firmware of {ecu}: security counter {counter}: expected 0 to {image_format.MAX_SECURITY_COUNTER}, it has 32 bits"
         )
+    if problem := image_format.rxswin_problem(details.rxswin):
+        raise WrongUsage(problem)
     key = keys_dir / SIGNING_KEY
     try:
         if not key.is_file():
@@ -305,6 +308,9 @@ def _imgtool_sign(
     if details.dependencies:
         required = "".join(f"({each.image_number},{each.version})" for each in details.dependencies)
         arguments += ["--dependencies", required]
+    if details.rxswin:
+        # As hexadecimal digits: imgtool takes a text that begins with 0x for a number.
+        arguments += ["--custom-tlv", f"{image_format.TLV_RXSWIN:#06x}", "0x" + details.rxswin.encode().hex()]
     arguments += ["--vid", VENDOR, "--cid", details.hardware_id, str(raw), str(out)]
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # imgtool reports progress by print

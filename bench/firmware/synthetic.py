@@ -97,6 +97,11 @@ class _Program:
     rewritten: set[int] = field(default_factory=set)
 
 
+def rxswin(version: ImageVersion) -> str:
+    """Return the RXSWIN of generated images, which changes with the major version. It is not one of a regulation (R79 …)."""
+    return f"OTABENCH {version.major}"
+
+
 def build(name: str, *, size_bytes: int, version: ImageVersion) -> bytes:
     """Return a binary of exactly ``size_bytes``; the same for the same arguments.
 

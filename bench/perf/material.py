@@ -116,7 +116,13 @@ class Material:
         out = self.folder / f"{self.hardware_id}-{version}.bin"
         made = images.pack(
             body,
-            ImageDetails(self.ecu, self.hardware_id, version, dependencies=dependencies),
+            ImageDetails(
+                self.ecu,
+                self.hardware_id,
+                version,
+                dependencies=dependencies,
+                rxswin=synthetic.rxswin(images.parse_version(version)),
+            ),
             keys_dir=self.folder,
             out=out,
         )

@@ -27,7 +27,7 @@ AWAIT_STEP: Final = "3E 00 tester present"
 
 @dataclass(frozen=True)
 class EcuIdentity:
-    """The identity that an ECU reports: DIDs F18C, F191, F189, F1A1, F180."""
+    """The identity that an ECU reports: DIDs F18C, F191, F189, F1A1, F180, F1A0."""
 
     ecu: str
     serial: str
@@ -37,6 +37,8 @@ class EcuIdentity:
     boots_left: int
     slots: tuple[Slot, ...]
     boot_software_id: str = ""
+    rxswin: str = ""
+    """Of the type-approved software that the ECU runs a part of (UN R156); empty: it has none."""
     dtcs: tuple[str, ...] = ()
     """Texts of the stored trouble codes; empty unless the caller read them (``dtcs.read_dtcs``)."""
 
@@ -67,13 +69,6 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
     """
     identifiers = client.profile.identifiers
     slots = read_slots(client, p2_s=p2_s)
-    boot = ""
-    if identifiers.boot_software_id is not None:
-        try:
-            boot = _text(client, identifiers.boot_software_id, p2_s)
-        except EcuRefused:
-            # Not every ECU supports this identifier, and no rule depends on it.
-            boot = ""
     return EcuIdentity(
         ecu=client.name,
         serial=_text(client, identifiers.serial, p2_s),
@@ -82,7 +77,8 @@ def read_identity(client: EcuClient, *, p2_s: float | None = None) -> EcuIdentit
         active_slot=slots.active_slot,
         boots_left=slots.boots_left,
         slots=slots.slots,
-        boot_software_id=boot,
+        boot_software_id=_text_if_supported(client, identifiers.boot_software_id, p2_s),
+        rxswin=_text_if_supported(client, identifiers.rxswin, p2_s),
     )
 
 
@@ -135,6 +131,14 @@ def await_answer(client: EcuClient, *, deadline: Deadline, cancel: threading.Eve
         if deadline.has_passed():
             raise lost
         deadline.pause(timing.poll_pause_s)
+
+
+def _text_if_supported(client: EcuClient, identifier: int | None, p2_s: float | None) -> str:
+    """Return the text of an identifier that not every ECU supports, and on which no rule depends."""
+    try:
+        return "" if identifier is None else _text(client, identifier, p2_s)
+    except EcuRefused:
+        return ""
 
 
 def _text(client: EcuClient, identifier: int, p2_s: float | None) -> str:

@@ -94,6 +94,7 @@ class Identifiers(_Model):
     hardware_id: _Word
     software_version: _Word
     boot_software_id: _Word | None = None
+    rxswin: _Word | None = None
     slot_table: _Word
     time_nonce: _Word | None = None
     root_version: _Word | None = None

@@ -75,6 +75,7 @@ class CampaignImages:
             is_encrypted=self.campaign.encrypt,
             dependencies=repository.read_dependencies(image),
             payload=repository.read_payload(image),
+            rxswin=image.rxswin,
         )
 
     def _base(self, row: CampaignImageRow, ecu: EcuFacts) -> ImageRow | None:

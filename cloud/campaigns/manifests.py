@@ -196,6 +196,7 @@ def _target(session: Session, target: EcuImage, campaign: CampaignRow) -> Target
             patch=_patch(session, target, campaign),
             encryption=encryption,
             payload=repository.read_payload(image),
+            rxswin=image.rxswin,
         ),
     )
 

@@ -62,6 +62,7 @@ class GivenImage:
             is_encrypted=self.encrypt,
             dependencies=self.firmware.dependencies,
             payload=self.firmware.payload,
+            rxswin=self.firmware.rxswin,
         )
 
     def files(self) -> list[tuple[Firmware, bytes]]:

@@ -13,13 +13,16 @@ The functions take facts and return a refusal with its reason, or None. They use
 7. Each image's dependencies are met by what the vehicle runs after the update: the campaign's versions, and what the other ECUs run now.
    Images only get newer and a dependency is a minimum version, so a dependency that is met stays met. Only ECUs with versions in MCUboot's
    form (order ``semver``) can be named in one.
+8. Images that state an RXSWIN of the same regulation (UN R156) state the same one: the ECUs of a vehicle that are approved together are
+   updated together.
 
-When a campaign is created, rules 1, 3, 4 and 6 apply, and rules 5 and 7 as far as the running versions are known. At check-in all rules
+When a campaign is created, rules 1, 3, 4, 6 and 8 apply, and rules 5 and 7 as far as the running versions are known. At check-in all rules
 apply. The gateway decides whether driver and vehicle are ready.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,6 +52,7 @@ class Rule(StrEnum):
     NO_ENCRYPTION_KEY = "NO_ENCRYPTION_KEY"
     NO_SUCH_IMAGE_NUMBER = "NO_SUCH_IMAGE_NUMBER"
     DEPENDENCY_NOT_MET = "DEPENDENCY_NOT_MET"
+    RXSWIN_DIFFERS = "RXSWIN_DIFFERS"
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ class Offer:
     dependencies: tuple[Dependency, ...] = ()
     payload: PayloadCustom | None = None
     """What is in a program file. None: this is an MCUboot image."""
+    rxswin: str = ""
+    """What its ECU reports then; empty: the image states none."""
 
 
 def judge_report(vehicle: VehicleFacts, reported: Sequence[ReportedEcu]) -> Refusal | None:
@@ -306,6 +312,23 @@ def judge_dependencies(vehicle: VehicleFacts, offers: Sequence[Offer], *, unknow
     return None
 
 
+def judge_rxswin(offers: Sequence[Offer]) -> Refusal | None:
+    """Judge rule 8: one RXSWIN for each regulation. One that does not begin with a regulation's number stands for itself."""
+    first: dict[str, Offer] = {}
+    for offer in offers:
+        named = re.match(r"R\d+", offer.rxswin)
+        if named is None:
+            continue
+        other = first.setdefault(named[0], offer)
+        if other.rxswin != offer.rxswin:
+            return Refusal(
+                Rule.RXSWIN_DIFFERS,
+                f"the image for {offer.hardware_id} states the RXSWIN {offer.rxswin!r}, and that for {other.hardware_id} "
+                f"{other.rxswin!r}: the vehicle would have two of {named[0]}",
+            )
+    return None
+
+
 def _ecu_of(vehicle: VehicleFacts, dependency: Dependency, *, own: EcuFacts) -> EcuFacts | None:
     if dependency.image_number == OWN_IMAGE:
         return own
@@ -332,24 +355,26 @@ def _describe_version(found: ImageVersion | None, *, is_own: bool, is_offered: b
 
 
 def judge_campaign(vehicle: VehicleFacts, offers: Sequence[Offer]) -> Refusal | None:
-    """Judge a vehicle when a campaign is created: rules 1, 3, 4, 6, and 5 and 7 as far as versions are known."""
+    """Judge a vehicle when a campaign is created: rules 1, 3, 4, 6, 8, and 5 and 7 as far as versions are known."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle)
         or judge_keys(vehicle, offers)
         or judge_versions(vehicle, offers, unknown_is_allowed=True)
         or judge_dependencies(vehicle, offers, unknown_is_allowed=True)
+        or judge_rxswin(offers)
     )
 
 
 def judge_check_in(vehicle: VehicleFacts, offers: Sequence[Offer], *, job_id: str) -> Refusal | None:
-    """Judge a vehicle that checks in: rules 1 and 3 to 7. Its report must have passed rule 2, and is part of ``vehicle``."""
+    """Judge a vehicle that checks in: rules 1 and 3 to 8. Its report must have passed rule 2, and is part of ``vehicle``."""
     return (
         judge_fit(vehicle, offers)
         or judge_busy(vehicle, for_job_id=job_id)
         or judge_keys(vehicle, offers)
         or judge_versions(vehicle, offers, unknown_is_allowed=False)
         or judge_dependencies(vehicle, offers, unknown_is_allowed=False)
+        or judge_rxswin(offers)
     )
 
 

@@ -65,6 +65,7 @@ def add_image(session: Session, firmware: Firmware, *, now: float, is_public: bo
             is_public=is_public,
             dependencies=json.dumps([[each.image_number, str(each.version)] for each in firmware.dependencies]),
             payload=firmware.payload.model_dump_json() if firmware.payload else "",
+            rxswin=firmware.rxswin,
         )
     )
     session.flush()

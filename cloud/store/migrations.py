@@ -139,6 +139,12 @@ def _to_12(operations: Operations) -> None:
     operations.add_column("jobs", sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()))
 
 
+def _to_13(operations: Operations) -> None:
+    """Add the RXSWIN to images."""
+    operations.add_column("images", sa.Column("rxswin", sa.String(64), nullable=False, server_default=""))
+    operations.create_index("ix_images_rxswin", "images", ["rxswin"])
+
+
 _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     6: _to_6,
     7: _to_7,
@@ -147,4 +153,5 @@ _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     10: _to_10,
     11: _to_11,
     12: _to_12,
+    13: _to_13,
 }

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 12
+SCHEMA_VERSION: Final = 13
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -104,6 +104,8 @@ class ImageRow(Base):
     """JSON: pairs of image number and minimum version."""
     payload: Mapped[str] = mapped_column(Text, default="")
     """JSON of a ``PayloadCustom``, for a program file; empty for an MCUboot image."""
+    rxswin: Mapped[str] = mapped_column(_ID, default="", index=True)
+    """The RXSWIN that the image states (UN R156); empty: none. All rows with one RXSWIN are its entry in the register."""
 
 
 class PatchRow(Base):

@@ -50,6 +50,8 @@ class Firmware:
     dependencies: tuple[Dependency, ...] = ()
     payload: PayloadCustom | None = None
     """What is in a program file. None: this is an MCUboot image."""
+    rxswin: str = ""
+    """Of the type-approved software that the image is part of (UN R156); empty: it states none."""
 
     @property
     def image_id(self) -> str:
@@ -80,6 +82,7 @@ def verify(data: bytes, *, hardware_id: str, key: Ed25519PublicKey) -> Firmware:
         length=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         dependencies=image.dependencies,
+        rxswin=image.rxswin,
     )
 
 

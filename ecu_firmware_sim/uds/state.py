@@ -28,7 +28,8 @@ class Identity:
     software_version: str
     boot_software_id: str
     supplier_software_version: str = "otabench-ecu 1"
-    rxswin: str = "R156 OTABENCH 1"
+    rxswin: str = ""
+    """Empty: the running image states none, and the identifier is not there."""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ class ImageMaker:
             str(counter),
         ]
         arguments += ["--vid", "otabench", "--cid", hardware_id]
+        arguments += ["--custom-tlv", "0x00a0", f"OTABENCH {version.partition('.')[0]}"]
         arguments += ["-d", dependency] if dependency is not None else []
         try:
             imgtool.main(args=[*arguments, str(source), str(signed)], standalone_mode=False)
@@ -290,7 +291,8 @@ class Bench:
             storage, policy, bootloader, running=outcome.slot, metadata_changed=self._count_metadata_change
         )
         version = str(outcome.image.version) if outcome.image is not None else "0.0.0"
-        identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1")
+        rxswin = outcome.image.rxswin if outcome.image is not None else ""
+        identity = Identity(HARDWARE_ID, "PN-1", version, "boot 1", rxswin=rxswin)
         reporter = None
         if self.report_key is not None:
             reporter = VersionReporter(

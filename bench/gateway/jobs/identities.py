@@ -71,6 +71,7 @@ def _event_fields(identity: EcuIdentity) -> dict[str, Any]:
         "serial": identity.serial,
         "hardware_id": identity.hardware_id,
         "software_version": identity.software_version,
+        "rxswin": identity.rxswin,
         "active_slot": identity.active_slot,
         "boots_left": identity.boots_left,
         "slots": [

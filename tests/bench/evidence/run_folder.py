@@ -107,7 +107,13 @@ def make_run(
     run = Run(folder)
     for name in ("traces", "can", "state/gateway/director/root_history"):
         (folder / name).mkdir(parents=True)
-    image = {"ecu_serial": "ENG-1", "hardware_id": "engine-mcu-a", "version": "2.0.0", "release_counter": 2}
+    image = {
+        "ecu_serial": "ENG-1",
+        "hardware_id": "engine-mcu-a",
+        "version": "2.0.0",
+        "release_counter": 2,
+        "rxswin": "R79 2",
+    }
     custom = {
         "vin": VIN,
         "job_id": JOB,
@@ -196,7 +202,7 @@ def sign_consent(
 
 
 def _tell(run: Run, manifest: bytes) -> None:
-    run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="1.0.0")
+    run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="1.0.0", rxswin="R79 1")
     run.emit("campaign.created", job=False, component="cloud.orchestrator", campaign_id="campaign-1", images=[])
     run.emit("job.state", component="cloud.control", **_move(None, "CREATED"))
     for before, after in zip(COURSE, [*COURSE[1:], "SUCCEEDED"], strict=True):
@@ -210,7 +216,7 @@ def _tell(run: Run, manifest: bytes) -> None:
         if before == "INSTALLING":
             run.emit("uds.exchange", ecu="engine", service="10", request="1002", response="5002", duration_ms=20.0)
         if before == "VERIFYING":
-            run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="2.0.0")
+            run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="2.0.0", rxswin="R79 2")
         run.emit("job.state", **_move(before, after))
     run.emit("ecu.dtcs", ecu="engine", dtcs=["U3000-55 (engine: seen)"])
 

@@ -329,6 +329,11 @@ SIGNED_CHANGES: Final[dict[str, tuple[Callable[[Made], Parts], str, str]]] = {
     "what an ECU runs": (
         events(data_of("ecu.identity", 1, software_version="1.0.0")), "result", "runs 1.0.0 after the update",
     ),
+    "an ECU's RXSWIN": (
+        events(data_of("ecu.identity", 1, rxswin="R79 1")),
+        "result",
+        "reports the RXSWIN 'R79 1' after the update, not 'R79 2'",
+    ),
     "an ECU's serial number": (events(data_of("ecu.identity", 1, serial="ENG-9")), "result", "serial number ENG-9"),
     "who created the campaign": (
         line_of(0, lambda old: old.replace(b"CN=operator", b"CN=somebody")), "audit", "line 1 was changed",

@@ -63,7 +63,7 @@ def test_an_honest_file_verifies_after_its_metadata_have_expired(
     ]
 
 
-@pytest.mark.clause("R156 7.1.1.2", "R156 7.1.2.4", "R156 7.1.2.5")
+@pytest.mark.clause("R156 7.1.1.2", "R156 7.1.2.3", "R156 7.1.2.4", "R156 7.1.2.5")
 def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
     facts = json.loads(parts["evidence.json"])
     assert (facts["vin"], facts["job_id"], facts["result"]) == (VIN, JOB, "SUCCEEDED")
@@ -78,11 +78,13 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
         "hashes": "",
         "patch_sha256": "",
         "is_encrypted": False,
+        "rxswin": "R79 2",
     }
     assert (facts["before"]["engine"]["software_version"], facts["after"]["engine"]["software_version"]) == (
         "1.0.0",
         "2.0.0",
     )
+    assert (facts["before"]["engine"]["rxswin"], facts["after"]["engine"]["rxswin"]) == ("R79 1", "R79 2")
     assert [each["decision"] for each in facts["decisions"]] == ["install"]
     (given,) = facts["consents"]
     assert given["consent"]["shown"]["texts"]["purpose"] == "Wichtig."

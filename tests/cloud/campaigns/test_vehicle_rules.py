@@ -52,6 +52,21 @@ def test_an_image_that_does_not_fit_is_refused_by_its_rule(offered: Offer, rule:
         assert refusal.rule is rule
 
 
+@pytest.mark.clause("R156 7.1.2.3")
+def test_ecus_that_are_approved_together_are_updated_together() -> None:
+    engine = replace(offer(), rxswin="R79 SWIN 2")
+    adas = offer(hardware_id="adas-soc-b")
+    for other in ("R79 SWIN 1", "R79"):
+        for refusal in (
+            judge_campaign(VEHICLE, [engine, replace(adas, rxswin=other)]),
+            judge_check_in(VEHICLE, [engine, replace(adas, rxswin=other)], job_id="job-1"),
+        ):
+            assert refusal is not None and refusal.rule is Rule.RXSWIN_DIFFERS
+            assert "the vehicle would have two of R79" in refusal.reason
+    for other in ("R79 SWIN 2", "R13 SWIN 1", "R790 1", "OTABENCH 1", ""):
+        assert judge_campaign(VEHICLE, [engine, replace(adas, rxswin=other)]) is None
+
+
 def test_the_build_number_counts_as_newer() -> None:
     assert judge_campaign(VEHICLE, [offer("1.0.0+1")]) is None
 

@@ -23,7 +23,7 @@ RECORDS = [
     ("F1 90", VIN.encode()),
     ("F1 91", HARDWARE_ID.encode()),
     ("F1 95", b"otabench-ecu 1"),
-    ("F1 A0", b"R156 OTABENCH 1"),
+    ("F1 A0", b"OTABENCH 1"),
 ]
 
 
@@ -154,6 +154,14 @@ def test_rxswin_is_read_in_every_session_and_stays_as_it_is(ecu: Bench) -> None:
     ecu.unlock()
     assert ecu.ask(b"\x2e\xf1\xa0" + before[3:]) == "7F 2E 31"
     assert ecu.must("22 F1 A0") == before
+
+
+@pytest.mark.clause("R156 7.1.2.3", "R156 7.2.1.2.3")
+def test_only_an_image_that_runs_brings_another_rxswin(ecu: Bench, new_image: bytes) -> None:
+    assert ecu.stage(new_image) == 0
+    assert ecu.must("22 F1 A0")[3:] == b"OTABENCH 1", "staged is not running"
+    ecu.trial(new_image)
+    assert ecu.must("22 F1 A0")[3:] == b"OTABENCH 2"
 
 
 @pytest.mark.parametrize("request_text", ["23 44 00 00 00 00 00 00 00 10", "3D 44 00 00 00 00 00 00 00 01 FF"])
