@@ -32,7 +32,7 @@ from otabench.bench.uds import flash_profiles
 from otabench.bench.uds import profile as profiles
 from otabench.bench.uds.client import EcuClient
 from otabench.bench.uds.endpoint import EcuEndpoint
-from otabench.bench.uds.errors import EcuLost, EcuRefused
+from otabench.bench.uds.errors import EcuContradicts, EcuLost, EcuRefused
 from otabench.bench.uds.transport import TransportError, open_channel
 from otabench.proto import security_algorithm
 from otabench.proto.image_format import ImageVersion
@@ -43,6 +43,7 @@ _OTHER_VIN: Final = "W0TOTHER000000001"
 _UNTOUCHED: Final = frozenset({JobState.CREATED, JobState.CONFIRMING, JobState.WAITING_FOR_APPROVAL})
 """Open jobs in these states do not program an ECU."""
 _BODY_BYTES: Final = 6000
+_ATTEMPTS: Final = 3
 
 
 class UdsPort:
@@ -52,14 +53,20 @@ class UdsPort:
         self._client = client
 
     def exchange(self, request: bytes) -> bytes:
-        try:
-            return self._client.request(request, step=f"attack: {request[:4].hex(' ').upper()}")
-        except EcuRefused as refused:
-            if refused.nrc is None:
-                raise
-            return bytes((0x7F, request[0], refused.nrc))
-        except EcuLost:
-            return b""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._client.request(request, step=f"attack: {request[:4].hex(' ').upper()}")
+            except EcuRefused as refused:
+                if refused.nrc is None:
+                    raise
+                return bytes((0x7F, request[0], refused.nrc))
+            except EcuLost:
+                return b""
+            except EcuContradicts:
+                # The bench's gateway asks the same ECU for its conditions meanwhile. A request of several frames that another one cuts off
+                # is lost (ISO 15765-2), so it was not carried out.
+                continue
+        return b""
 
 
 @contextmanager

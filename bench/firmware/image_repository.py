@@ -106,6 +106,8 @@ class OfflineRepository:
             if role not in suppliers:
                 suppliers[role] = DelegatedRole(role, [signer.public_key.keyid], 1, True, [f"images/*/{hardware_id}-*"])
                 delegations.keys[signer.public_key.keyid] = signer.public_key
+            # Here, so that a folder of before gains it with the next image (``bench.gateway.trust.delegations``).
+            suppliers[role].unrecognized_fields["hardware_ids"] = [hardware_id]
             targets = self._load(role)
             targets.targets |= {each.path: _target(each) for each in images if each.hardware_id == hardware_id}
             files[f"{role}.json"] = self._sign(targets, signer)

@@ -16,7 +16,7 @@ The gateway and the two command line clients (``tuf_client``, ``uptane_client``)
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from otabench.bench.gateway.errors import ManifestRefused, RefusalKind
+from otabench.bench.gateway.trust.delegations import find_target
 from otabench.proto.normal_form import NotNormalized, require_nfc
 
 Fetch = Callable[[str], Iterator[bytes]]
@@ -123,14 +124,20 @@ class Repository:
         history = self._folder / "root_history"
         return [(history / f"{version}.root.json").read_bytes() for version in range(first + 1, newest + 1)]
 
-    def find(self, path: str) -> TargetFile | None:
-        """Return what the repository states about a target, after a search through its delegations (TUF 1.0, 5.6.7). None: nothing.
+    def find(self, path: str, *, hardware_ids: Set[str] | None = None) -> TargetFile | None:
+        """Return what the repository states about a target, after a search through its delegations (``delegations``). None: nothing.
+
+        Args:
+            path: of the target.
+            hardware_ids: for which it is wanted; None: not known.
 
         Raises:
-            ManifestRefused: a delegated role on the way is not trusted.
+            ManifestRefused: a delegated role on the way is not trusted, or a delegation is not well-formed.
         """
         with self._refusals():
-            return self._updater.get_targetinfo(path)
+            # python-tuf's own search knows neither hardware ids nor multi-role delegations, and its public functions do not load a single
+            # role. This one verifies a role by the keys that its parent lists, which is not to be written a second time.
+            return find_target(path, load=self._updater._load_targets, hardware_ids=hardware_ids)
 
     def download(self, target: TargetFile, file: Path, *, base_url: str) -> None:
         """Download a target. The file appears only when length and all hashes were right.

@@ -84,7 +84,8 @@ def verify_image(image: Repository, targets: Sequence[StatedTarget]) -> tuple[St
     # 10. Every image, through the delegations of the Image repository.
     agreed = []
     for stated in targets:
-        found = image.find(stated.path)
+        wanted = stated.hardware_ids.union(*stated.ecus.values())
+        found = image.find(stated.path, hardware_ids=wanted or None)
         if found is None:
             raise ManifestRefused(f"the Image repository does not list {stated.path}", kind=RefusalKind.UNKNOWN_IMAGE)
         listed = read_target(found)

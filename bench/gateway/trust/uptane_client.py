@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tuf.api.exceptions import DownloadHTTPError, LengthOrHashMismatchError
-from tuf.api.metadata import Metadata, Targets  # type: ignore[attr-defined]  # its public names
+from tuf.api.metadata import Metadata, TargetFile, Targets  # type: ignore[attr-defined]  # its public names
 
 from otabench.bench.gateway.errors import ManifestRefused, RefusalKind
 from otabench.bench.gateway.trust.http_fetch import http_fetch
@@ -71,7 +71,11 @@ def _update(arguments: argparse.Namespace, director_dir: Path, image_dir: Path, 
         stated = verify_repositories(director, image)
         mine = _judge_own(stated, ecu=ecu, hardware_id=hardware_id, previous_counter=previous)
         if mine is not None:
-            _download(director, image, mine, target_dir, image_dir, base_url=required(arguments, "targets_url"))
+            target = image.find(mine.path, hardware_ids={hardware_id})
+            if target is None:
+                raise ManifestRefused(f"no supplier of {hardware_id} lists {mine.path}", kind=RefusalKind.UNKNOWN_IMAGE)
+            file = _download(image, target, target_dir, image_dir, base_url=required(arguments, "targets_url"))
+            _judge_by_director(director, mine.path, file)
         for repository in (director, image):
             repository.store_root_as_file()
 
@@ -110,23 +114,23 @@ def _previous_counter(director_dir: Path, ecu: str) -> int | None:
     return next((each.release_counter for each in before if ecu in each.ecus), None)
 
 
-def _download(
-    director: Repository, image: Repository, mine: StatedTarget, target_dir: Path, image_dir: Path, *, base_url: str
-) -> None:
-    target = image.find(mine.path)
-    assert target is not None  # verify_repositories has found it
+def _download(image: Repository, target: TargetFile, target_dir: Path, image_dir: Path, *, base_url: str) -> Path:
     target_dir.mkdir(parents=True, exist_ok=True)
-    file = target_dir / target_file_name(mine.path)
+    file = target_dir / target_file_name(target.path)
     (image_dir / _DOWNLOADED).write_text(json.dumps(sorted({*_downloads(image_dir), file.name})), encoding="utf-8")
     image.download(target, file, base_url=base_url)
-    # The Image repository's hashes were compared during the download. The Director may state others beside the common ones.
+    return file
+
+
+def _judge_by_director(director: Repository, path: str, file: Path) -> None:
+    """Compare the file with the Director's hashes, too. It may state others than the Image repository beside the common ones."""
     try:
         with file.open("rb") as contents:
             signed = Metadata[Targets].from_bytes(director.read("targets.json")).signed
-            signed.targets[mine.path].verify_length_and_hashes(contents)
+            signed.targets[path].verify_length_and_hashes(contents)
     except LengthOrHashMismatchError as error:
         raise ManifestRefused(
-            f"{mine.path} is not the file that the Director signed for ({error})", kind=RefusalKind.MIX_AND_MATCH
+            f"{path} is not the file that the Director signed for ({error})", kind=RefusalKind.MIX_AND_MATCH
         ) from error
 
 

@@ -102,6 +102,35 @@ def test_an_image_of_a_supplier_is_found_by_delegation(vehicle: Vehicle) -> None
     assert vehicle.received() == [IMAGE]
 
 
+def _only_by_suppliers(vehicle: Vehicle, *names: str, **members: Any) -> None:
+    vehicle.offer()
+    del vehicle.images.targets["targets"].targets[PATH]
+    for name in names:
+        vehicle.images.delegate(DelegatedRole(name, [], 1, True, paths=["images/*"], unrecognized_fields=members))
+        vehicle.images.add_target(PATH, IMAGE, role=name, custom={"hardware_id": HARDWARE, "release_counter": 2})
+    vehicle.images.publish()
+
+
+def test_two_suppliers_must_agree(vehicle: Vehicle, capsys: pytest.CaptureFixture[str]) -> None:
+    group = {"name": "release", "min_roles_in_agreement": 2}
+    _only_by_suppliers(vehicle, "maker", "tester", multi_role=group)
+    assert vehicle.update() == 0
+    assert vehicle.received() == [IMAGE]
+    # when: one of them, whose key may be stolen, states something else
+    del vehicle.images.targets["tester"].targets[PATH]
+    vehicle.images.publish()
+    assert vehicle.update() == 1
+    assert "(unknown-image)" in capsys.readouterr().err
+    assert vehicle.received() == []
+
+
+@pytest.mark.parametrize(("listed", "status"), [(["adas-soc-b"], 1), (["adas-soc-b", HARDWARE], 0)])
+def test_a_supplier_signs_for_its_hardware_only(vehicle: Vehicle, listed: list[str], status: int) -> None:
+    _only_by_suppliers(vehicle, "supplier", hardware_ids=listed)
+    assert vehicle.update() == status
+    assert vehicle.received() == ([] if status else [IMAGE])
+
+
 def test_without_an_order_nothing_is_downloaded(vehicle: Vehicle) -> None:
     assert vehicle.update() == 0
     assert vehicle.received() == []
