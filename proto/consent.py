@@ -108,7 +108,22 @@ class Consent(_Model):
     valid_until: AwareDatetime
 
 
-def canonical(consent: Consent) -> bytes:
+class Answer(_Model):
+    """The record of a driver who did not consent."""
+
+    format: Literal["otabench-answer-1"] = "otabench-answer-1"
+    vin: str
+    job_id: str
+    who: Who
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    question: Question
+    decision: Literal["later", "decline"]
+    reason: str = ""
+    given_at: AwareDatetime
+    """By the gateway's own clock, UTC."""
+
+
+def canonical(consent: Consent | Answer) -> bytes:
     """Return the bytes that are signed."""
     return _canonical(consent.model_dump(mode="json"))
 

@@ -48,7 +48,8 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     _S.CREATED: frozenset({_S.CONFIRMING, _S.CANCELED, _S.TIMED_OUT}),
     _S.CONFIRMING: frozenset({_S.WAITING_FOR_APPROVAL, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.WAITING_FOR_APPROVAL: frozenset({_S.DOWNLOADING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
-    _S.DOWNLOADING: frozenset({_S.INSTALLING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
+    # REJECTED: the driver, who is asked again after the download if the campaign says so, declines the installation.
+    _S.DOWNLOADING: frozenset({_S.INSTALLING, _S.REJECTED, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     _S.INSTALLING: frozenset({_S.ACTIVATING, _S.FAILED, _S.CANCELED, _S.TIMED_OUT}),
     # From here on a job cannot be CANCELED or TIMED_OUT, because some ECUs may already run the new image on trial.
     _S.ACTIVATING: frozenset({_S.VERIFYING, _S.ROLLED_BACK, _S.FAILED}),

@@ -98,6 +98,11 @@ CAMPAIGN = Group(
         ),
         Lazy("schedule", "Approve an update in the driver's place, for a later time.", lambda: _decisions().schedule),
         Lazy("later", "Put an update off in the driver's place: it stays on offer.", lambda: _decisions().later),
+        Lazy(
+            "withdraw",
+            "Cancel an update in the driver's place, while it is downloaded or installed, until activation begins.",
+            lambda: _decisions().withdraw,
+        ),
         Lazy("release", "Approve a campaign that needs a second person.", lambda: _campaigns().release),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),

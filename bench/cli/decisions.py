@@ -1,4 +1,4 @@
-"""``otabench campaign approve|decline|schedule|later``: decide in the driver's place, as the driver's page does."""
+"""``otabench campaign approve|decline|schedule|later|withdraw``: decide in the driver's place, as the driver's page does."""
 
 from __future__ import annotations
 
@@ -71,6 +71,19 @@ def schedule(
 def later(campaign: Campaign = None, run: RunDir = LATEST, wait: DecisionWait = _OFFER_WAIT_S) -> None:
     """Put an update off in the driver's place: it stays on offer."""
     _decide("later", campaign, run=run, wait_s=wait)
+
+
+def withdraw(campaign: Campaign = None, run: RunDir = LATEST) -> None:
+    """Cancel an update in the driver's place, while it is downloaded or installed, until activation begins."""
+    bench = running.find(run)
+    with bench.operator() as operator:
+        campaign_id = campaign or running.newest_campaign(operator)
+        job = _job_of_vehicle(operator.get_campaign(campaign_id), bench.vin)
+    state = job_states.from_wire(job.state)
+    if not job_states.is_allowed(state, JobState.CANCELED):
+        raise BenchError(f"job {job.job_id} of {campaign_id} can no longer be canceled: it is {state}")
+    bench.hmi.decide("cancel", job_id=job.job_id)
+    print(f"{job.job_id}: canceled")
 
 
 def _decide(decision: str, campaign: str | None, *, run: Path, wait_s: float, when: str = "", reason: str = "") -> None:

@@ -29,6 +29,7 @@ from otabench.bench.evidence.facts import (
     Image,
     Judgement,
     Recorded,
+    SignedAnswer,
     SignedConsent,
     State,
     Step,
@@ -120,6 +121,11 @@ def _derive(parts: Parts) -> Evidence:
             )
             for event in own
             if event.event == "driver.consent"
+        ),
+        answers=tuple(
+            SignedAnswer(at=event.ts, answer=event.data["answer"], signature=event.data.get("signature"))
+            for event in own
+            if event.event == "driver.answer"
         ),
         course=course,
         result=course[-1].after if course else "",

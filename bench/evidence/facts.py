@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from otabench.proto.consent import Consent
+from otabench.proto.consent import Answer, Consent
 from otabench.proto.driver_texts import DriverTexts
 
 FORMAT: Final = "otabench-evidence-1"
@@ -40,6 +40,14 @@ class SignedConsent(_Model):
     signature: dict[str, str] | None = None
     attestation: str = ""
     """The time, as the Director's time keys attested it for this consent, in hex; empty: it is not attested."""
+
+
+class SignedAnswer(_Model):
+    """Later or Decline, as the gateway recorded it, and the gateway's signature; None: it is not signed."""
+
+    at: str
+    answer: Answer
+    signature: dict[str, str] | None = None
 
 
 class Recorded(_Model):
@@ -123,6 +131,7 @@ class Evidence(_Model):
     judgements: tuple[Judgement, ...]
     decisions: tuple[Decision, ...]
     consents: tuple[SignedConsent, ...]
+    answers: tuple[SignedAnswer, ...]
     course: tuple[State, ...]
     result: str
     reason: str

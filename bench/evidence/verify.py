@@ -234,7 +234,8 @@ def _check_course(evidence: Evidence) -> None:
 
 
 def _check_consent(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
-    """Check that a consent was good when the download began, and one when the installation began."""
+    """Check that a consent was good when the download began, and one when the installation began; then the other answers."""
+    _check_answers(parts, evidence, roots)
     reached = {move.after: datetime.fromisoformat(move.at) for move in evidence.course}
     custom = document.manifest_of(parts)
     for state, what in ((JobState.DOWNLOADING, "downloaded"), (JobState.INSTALLING, "installed")):
@@ -252,14 +253,41 @@ def _check_consent(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None
             raise Refused(f"the job was {what} without the driver's consent: {problem}")
         if given[-1].signature is None:
             raise Refused(f"the job was {what} with a consent that the gateway did not sign")
-        try:
-            signature = read_signature(json.dumps(given[-1].signature).encode())
-        except ValueError as error:
-            raise Refused(f"the signature of the driver's consent is not one: {error}") from error
-        _check_certificate(signature, evidence, roots, at=consent.given_at, where="the driver's consent")
-        if not is_signed(signature, consents.canonical(consent)):
-            raise Refused("the driver's consent was not signed by the key of its certificate")
+        _check_record(consent, given[-1].signature, evidence, roots, what="the driver's consent")
         _check_attestation(parts, given[-1], roots)
+
+
+def _check_answers(parts: Parts, evidence: Evidence, roots: PinnedRoots) -> None:
+    """Check that each Later or Decline was signed and is about this manifest, and that no job was declined without one."""
+    digest = consents.manifest_digest(parts[document.TARGETS])
+    for each in evidence.answers:
+        answer, what = each.answer, f"the driver's answer {each.answer.decision!r}"
+        if (answer.vin, answer.job_id, answer.manifest_sha256) != (evidence.vin, evidence.job_id, digest):
+            raise Refused(f"{what} is about another manifest")
+        if each.signature is None:
+            raise Refused(f"{what} was not signed by the gateway")
+        _check_record(answer, each.signature, evidence, roots, what=what)
+    asked = any(move.before in (JobState.WAITING_FOR_APPROVAL, JobState.DOWNLOADING) for move in evidence.course[-1:])
+    declined = any(each.answer.decision == "decline" for each in evidence.answers)
+    if evidence.result == JobState.REJECTED and asked and not declined:
+        raise Refused("the job ended as REJECTED after the driver was asked, and no signed answer says so")
+
+
+def _check_record(
+    record: consents.Consent | consents.Answer,
+    signature: dict[str, str],
+    evidence: Evidence,
+    roots: PinnedRoots,
+    *,
+    what: str,
+) -> None:
+    try:
+        read = read_signature(json.dumps(signature).encode())
+    except ValueError as error:
+        raise Refused(f"the signature of {what} is not one: {error}") from error
+    _check_certificate(read, evidence, roots, at=record.given_at, where=what)
+    if not is_signed(read, consents.canonical(record)):
+        raise Refused(f"{what} was not signed by the key of its certificate")
 
 
 def _check_attestation(parts: Parts, given: SignedConsent, roots: PinnedRoots) -> None:

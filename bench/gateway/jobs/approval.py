@@ -92,10 +92,7 @@ class DriverApproval:
         if not plan.custom.driver.asks_before_download or self._has_agreed_to_install(job):
             return Outcome(Event.DOWNLOADED)
         outcome = await self._ask(job, Question.INSTALL)
-        if outcome.event is Event.APPROVED:
-            return Outcome(Event.DOWNLOADED)
-        # The shared table has no way from DOWNLOADING to REJECTED: for the cloud, the driver ends a job that had begun.
-        return Outcome(Event.CANCELED, outcome.reason) if outcome.event is Event.DECLINED else outcome
+        return Outcome(Event.DOWNLOADED) if outcome.event is Event.APPROVED else outcome
 
     def _has_agreed_to_install(self, job: JobRecord) -> bool:
         """Return whether an earlier process has taken the driver's consent to install at once."""
@@ -219,9 +216,11 @@ class DriverApproval:
             case Decision.DECLINE:
                 if asking.plan.custom.driver.install_by:
                     raise DecisionRefused("This update cannot be declined.", kind=Refusal.MUST_BE_INSTALLED)
+                self._consents.record_answer(asking.job, asking.plan, choice, question=asking.question)
                 return Outcome(Event.DECLINED, f"{_DECLINED}: {choice.reason}" if choice.reason else _DECLINED)
             case _:
                 self._remind_later(asking)
+                self._consents.record_answer(asking.job, asking.plan, choice, question=asking.question)
         # These decisions do not cause a transition, so the driver gets the answer here. ``job_runner`` answers the others.
         self._dashboard.end_decision()
         return None

@@ -24,6 +24,7 @@ from otabench.bench.gateway.trust.manifest import Plan
 from otabench.proto import metadata_window
 from otabench.proto.consent import (
     VALID_FOR,
+    Answer,
     ConditionThen,
     Consent,
     Facts,
@@ -104,6 +105,23 @@ class Consents:
             envelope["signature"] = json.loads(self._signer.sign(canonical(consent)))
         self.records.keep(job.job_id, question, json.dumps(envelope).encode(), appointment)
         self._trace.emit("driver.consent", job_id=job.job_id, **envelope)
+
+    def record_answer(self, job: JobRecord, plan: Plan, choice: Choice, *, question: Question) -> None:
+        """Sign and trace that the driver did not consent: Later or Decline. Nothing is carried out by it, so it is not kept on disk."""
+        answer = Answer(
+            vin=plan.custom.vin,
+            job_id=job.job_id,
+            who=Who(session=choice.session, pairing=choice.pairing),
+            manifest_sha256=manifest_digest(targets_of(job)),
+            question=question,
+            decision=choice.decision,
+            reason=choice.reason,
+            given_at=datetime.now(UTC),
+        )
+        envelope: dict[str, Any] = {"answer": answer.model_dump(mode="json")}
+        if self._signer is not None:
+            envelope["signature"] = json.loads(self._signer.sign(canonical(answer)))
+        self._trace.emit("driver.answer", job_id=job.job_id, **envelope)
 
     async def _attestation(self, consent: Consent) -> bytes:
         """Return a time attestation for the consent; empty: there is none. A vehicle without a network may consent, too."""

@@ -31,7 +31,7 @@ _CARRIED_OUT: Final = {
     Event.APPROVED: (Decision.INSTALL,),
     Event.DOWNLOADED: (Decision.INSTALL,),
     Event.DECLINED: (Decision.DECLINE,),
-    Event.CANCELED: (Decision.CANCEL, Decision.DECLINE),
+    Event.CANCELED: (Decision.CANCEL,),
 }
 """The driver's decisions that a transition carries out. Any other decision that still waits for an answer came too late."""
 

@@ -56,7 +56,12 @@ NEXT: Final[dict[JobState, dict[Event, JobState]]] = {
         _E.UNABLE: _S.FAILED,
         **_GIVEN_UP,
     },
-    _S.DOWNLOADING: {_E.DOWNLOADED: _S.INSTALLING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
+    _S.DOWNLOADING: {
+        _E.DOWNLOADED: _S.INSTALLING,
+        _E.DECLINED: _S.REJECTED,
+        _E.UNABLE: _S.FAILED,
+        **_GIVEN_UP,
+    },
     _S.INSTALLING: {_E.STAGED: _S.ACTIVATING, _E.UNABLE: _S.FAILED, **_GIVEN_UP},
     _S.ACTIVATING: {_E.ACTIVATED: _S.VERIFYING, _E.UNABLE: _S.FAILED, **_WAY_BACK},
     _S.VERIFYING: {_E.CONFIRMED: _S.SUCCEEDED, **_WAY_BACK},

@@ -16,7 +16,7 @@ from otabench.bench.evidence.verify import PinnedRoots
 from otabench.cloud.trust.keys import raw_public
 from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto.audit_log import AuditLog
-from otabench.proto.consent import Consent, Facts, Question, canonical, manifest_digest, nonce_of, offer_id
+from otabench.proto.consent import Answer, Consent, Facts, Question, canonical, manifest_digest, nonce_of, offer_id
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.time_attestation import attest
 from otabench.proto.vehicle_signature import Signer
@@ -201,6 +201,21 @@ def sign_consent(
     return {"consent": consent.model_dump(mode="json"), "signature": signature, "attestation": attestation.hex()}
 
 
+def sign_answer(run: Run, manifest: bytes, **changes: Any) -> dict[str, Any]:
+    """Return the event's data of a Later, as the gateway records it."""
+    fields: dict[str, Any] = {
+        "vin": VIN,
+        "job_id": JOB,
+        "who": {"session": "ab" * 32, "pairing": "cd" * 16},
+        "manifest_sha256": manifest_digest(manifest),
+        "question": Question.BOTH,
+        "decision": "later",
+        "given_at": START,
+    }
+    answer = Answer.model_validate(fields | changes)
+    return {"answer": answer.model_dump(mode="json"), "signature": json.loads(run.signer().sign(canonical(answer)))}
+
+
 def _tell(run: Run, manifest: bytes) -> None:
     run.emit("ecu.identity", job=False, ecu="engine", **IDENTITY, software_version="1.0.0", rxswin="R79 1")
     run.emit("campaign.created", job=False, component="cloud.orchestrator", campaign_id="campaign-1", images=[])
@@ -211,6 +226,8 @@ def _tell(run: Run, manifest: bytes) -> None:
         if before in ("WAITING_FOR_APPROVAL", "INSTALLING", "ACTIVATING"):
             run.emit("conditions.judged", unmet=[])
         if before == "WAITING_FOR_APPROVAL":
+            run.emit("driver.decision", decision="later")
+            run.emit("driver.answer", **sign_answer(run, manifest))
             run.emit("driver.decision", decision="install")
             run.emit("driver.consent", **sign_consent(run, manifest))
         if before == "INSTALLING":

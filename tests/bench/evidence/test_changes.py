@@ -20,7 +20,7 @@ from otabench.bench.evidence import collect, document, package
 from otabench.bench.evidence.verify import derived_parts
 from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY
-from tests.bench.evidence.run_folder import JOB, START, Run, make_run, sign_consent
+from tests.bench.evidence.run_folder import JOB, START, Run, make_run, sign_answer, sign_consent
 from tests.bench.evidence.test_evidence import MADE_AT, result
 
 Parts = dict[str, bytes]
@@ -135,9 +135,9 @@ FILE_CHANGES: Final[dict[str, tuple[Callable[[bytes], bytes], str]]] = {
     "a Root removed": (removed("metadata/director/root_history/1.root.json"), "1.root.json is missing"),
     "manifest removed": (removed("manifest.json"), "manifest.json is missing"),
     "signature removed": (removed("signature.json"), "signature.json is missing"),
-    "a part added": (put("notes.txt", b"x"), "notes.txt does not belong to it"),
-    "metadata added": (put("metadata/image/extra.json", b"{}"), "metadata/image/extra.json does not belong to it"),
-    "a part twice": (twice(TRACE), "trace.jsonl is there twice"),
+    "a part added": (put("notes.txt", b"x"), "notes.txt"),
+    "metadata added": (put("metadata/image/extra.json", b"{}"), "metadata/image/extra.json"),
+    "a part twice": (twice(TRACE), "trace.jsonl occurs twice"),
     "two parts swapped": (swapped(TRACE, CAPTURE), "capture/powertrain.log was changed"),
     "Targets of the repositories swapped": (swapped(TARGETS, "metadata/image/targets.json"), f"{TARGETS} was changed"),
     "signature and manifest swapped": (swapped("manifest.json", "signature.json"), "signature.json is not a signature"),
@@ -226,6 +226,22 @@ def consent(**changes: Any) -> Callable[[Made], Parts]:
         return events(data_of("driver.consent", 0, **data))(made)
 
     return changed
+
+
+def answer(**changes: Any) -> Callable[[Made], Parts]:
+    def changed(made: Made) -> Parts:
+        return events(data_of("driver.answer", 0, **sign_answer(made.run, made.parts[TARGETS], **changes)))(made)
+
+    return changed
+
+
+def rejected(told: list[dict[str, Any]]) -> None:
+    """End the job where it was approved."""
+    moves = [each for each in told if each["event"] == "job.state" and each["component"] == "gateway"]
+    end = next(each for each in moves if each["data"]["to"] == "DOWNLOADING")
+    end["data"]["to"] = "REJECTED"
+    for each in moves[moves.index(end) + 1 :]:
+        told.remove(each)
 
 
 def consent_of_another_vehicle(made: Made) -> Parts:
@@ -320,6 +336,18 @@ SIGNED_CHANGES: Final[dict[str, tuple[Callable[[Made], Parts], str, str]]] = {
     "an attested time": (
         consent(attested_at=START.replace(year=START.year - 1)), "consent", "away from the attested time",
     ),
+    "an answer about another manifest": (answer(manifest_sha256="0" * 64), "consent", "'later' is about another manifest"),
+    "an answer without a signature": (
+        events(data_of("driver.answer", 0, signature=None)),
+        "consent",
+        "'later' was not signed by the gateway",
+    ),
+    "what the driver answered": (
+        events(lambda told: next(e for e in told if e["event"] == "driver.answer")["data"]["answer"].update(reason="x")),
+        "consent",
+        "'later' was not signed by the key of its certificate",
+    ),
+    "a refusal that nobody signed": (events(rejected), "consent", "no signed answer says so"),
     "a state left out": (events(dropped("job.state", 3)), "course", "the next transition begins in"),
     "a state's name": (events(data_of("job.state", 2, to="SUCCEEDED")), "course", "is not allowed"),
     "a judgement left out": (

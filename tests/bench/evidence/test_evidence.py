@@ -85,7 +85,8 @@ def test_the_facts_are_those_of_the_run(parts: dict[str, bytes]) -> None:
         "2.0.0",
     )
     assert (facts["before"]["engine"]["rxswin"], facts["after"]["engine"]["rxswin"]) == ("R79 1", "R79 2")
-    assert [each["decision"] for each in facts["decisions"]] == ["install"]
+    assert [each["decision"] for each in facts["decisions"]] == ["later", "install"]
+    assert [each["answer"]["decision"] for each in facts["answers"]] == ["later"]
     (given,) = facts["consents"]
     assert given["consent"]["shown"]["texts"]["purpose"] == "Wichtig."
     assert given["consent"]["conditions"] == [{"condition": "speed_km_h<=0", "value": 0.0, "is_met": True}]

@@ -249,8 +249,12 @@ def test_an_appointment_for_the_download_does_not_start_the_installation(tmp_pat
             await asyncio.sleep(0.1)
             assert "stage" not in world.vehicle.calls()
             await world.decide(agent, Decision.DECLINE)
-            await world.reported(JobState.CANCELED)
+            await world.reported(JobState.REJECTED)
             assert world.cloud.reason == "the driver declined"
+            await world.closed(agent)
+            assert shown(agent).ending is Ending.DECLINED
+            (answer,) = [each["data"]["answer"] for each in world.trace() if each["event"] == "driver.answer"]
+            assert (answer["decision"], answer["question"], answer["job_id"]) == ("decline", "install", "job-1")
             assert world.vehicle.running() == OLD
 
     asyncio.run(story())
