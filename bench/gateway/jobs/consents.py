@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from otabench.bench.gateway.cloud.time_source import TimeSource
 from otabench.bench.gateway.errors import StartError
-from otabench.bench.gateway.hmi.model import Choice, ConditionView
+from otabench.bench.gateway.hmi.model import Choice, ConditionView, Decision
 from otabench.bench.gateway.jobs.appointments import Appointment
 from otabench.bench.gateway.jobs.driver_records import DriverRecords
 from otabench.bench.gateway.store import JobRecord
@@ -114,7 +114,7 @@ class Consents:
             who=Who(session=choice.session, pairing=choice.pairing),
             manifest_sha256=manifest_digest(targets_of(job)),
             question=question,
-            decision=choice.decision,
+            decision="decline" if choice.decision is Decision.DECLINE else "later",
             reason=choice.reason,
             given_at=datetime.now(UTC),
         )
