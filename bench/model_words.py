@@ -1,6 +1,8 @@
-"""What pydantic finds wrong with a value of a file, in plain words: no Python type, no class.
+"""The mistakes that pydantic finds in a file, in plain words: no Python type, no class.
 
-problem, remedy = words(detail, written="0x1F15A")     # "expected at most 0xFFFF, found 0x1F15A", ""
+    problem, remedy = words(detail, written="0x1F15A")     # "expected at most 0xFFFF, found 0x1F15A", ""
+
+``KINDS``, ``quoted`` and ``shortened`` also serve ``topology.wording``, which has the keys of the bench file and how to write each.
 """
 
 from __future__ import annotations
@@ -33,20 +35,29 @@ _BOUNDS: Final = {
     "less_than_equal": ("le", "at most"),
     "less_than": ("lt", "less than"),
 }
+_LENGTHS: Final = {
+    "too_short": ("min_length", "at least"),
+    "too_long": ("max_length", "at most"),
+    "string_too_short": ("min_length", "at least"),
+    "string_too_long": ("max_length", "at most"),
+}
 _MAX_QUOTED: Final = 100
-"""Characters of a quoted value."""
+"""The limit on the characters of a quoted value."""
 
 Detail = Mapping[str, Any]
 """One mistake as ``ValidationError.errors`` returns it."""
 
 
-def words(detail: Detail, *, written: str | None = None, known: Collection[str] = ()) -> tuple[str, str]:
+def words(
+    detail: Detail, *, written: str | None = None, known: Collection[str] = (), found: str | None = None
+) -> tuple[str, str]:
     """Return what is wrong and what to do; the second may be empty.
 
     Args:
         detail: the mistake.
         written: the value as it stands in the file; None: in quotes, or not known.
         known: the keys of the section, for an unknown one.
+        found: how to show the value that was found. None: as it is written, shortened.
     """
     kind = str(detail["type"])
     if kind == "missing":
@@ -56,7 +67,7 @@ def words(detail: Detail, *, written: str | None = None, known: Collection[str] 
     message = str(detail["msg"])
     if kind == "value_error":
         return message.removeprefix("Value error, "), ""
-    found = f"found {_found(detail.get('input'), written)}"
+    found = f"found {found or _found(detail.get('input'), written)}"
     if kind in KINDS:
         return f"expected {KINDS[kind]}, {found}", ""
     if kind in _BOUNDS:
@@ -70,6 +81,9 @@ def words(detail: Detail, *, written: str | None = None, known: Collection[str] 
             else f"{limit}"
         )
         return f"expected {comparison} {shown}, {found}", ""
+    if kind in _LENGTHS:
+        key, comparison = _LENGTHS[kind]
+        return f"expected {comparison} {_counted(detail['ctx'][key], detail.get('input'))}, {found}", ""
     if kind in ("literal_error", "enum"):
         expected = str(detail["ctx"]["expected"])
         near = nearest(str(detail.get("input")), re.findall("'([^']*)'", expected))
@@ -93,13 +107,29 @@ def without_echoes(details: Iterable[Detail], known_at: Callable[[tuple[Any, ...
     return [each for each in listed if each["type"] != "missing" or each["loc"] not in meant]
 
 
+def quoted(value: Any, written: str | None) -> str:
+    """Return a value as it is written in the file; in Python's quotes if it is text, or if the way of writing is not known."""
+    return repr(value) if written is None or isinstance(value, str) else written
+
+
+def shortened(text: str) -> str:
+    """Return a text that is short enough for a message."""
+    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"
+
+
+def _counted(limit: int, value: Any) -> str:
+    noun = "character" if isinstance(value, str) else "entry"
+    if limit == 1:
+        return f"1 {noun}"
+    return f"{limit} {'entries' if noun == 'entry' else 'characters'}"
+
+
 def _found(value: Any, written: str | None) -> str:
-    """Return a value as messages quote it: as it is written, and never long."""
+    """Return the value that was found, as messages show it."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):
         return "keys and values"
     if isinstance(value, list | tuple):
         return "a list"
-    text = repr(value) if written is None or isinstance(value, str) else written
-    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"
+    return shortened(quoted(value, written))

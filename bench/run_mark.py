@@ -101,7 +101,7 @@ class RunMark:
 
 
 def this_kernel() -> str:
-    """Return what tells this kernel, since it was started, from any other."""
+    """Return what distinguishes this kernel, since it was started, from any other."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

@@ -128,7 +128,7 @@ async def _events(config: CloudConfig) -> AsyncIterator[None]:
         raise StartError(
             "events: embedded_broker is false, so mosquitto is the event plane: start mosquitto, or set embedded_broker"
         )
-    # amqtt does not require certificates and does not know whose topic a topic is.
+    # amqtt neither requires certificates nor restricts a client to its own topics.
     if not is_loopback(config.mqtt_host):
         raise StartError(
             f"events: the embedded broker serves loopback only, not {config.mqtt_host!r}: use mosquitto there"

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 MAX_CONDITIONS: Final = 16
 """Of one campaign."""
 DEFAULT_LIMIT_S: Final = 600.0
-"""How long a vehicle waits for a lost condition, unless the campaign says otherwise."""
+"""How long a vehicle waits for a lost condition, unless the campaign states otherwise."""
 _TEXT: Final = re.compile(r"\s*([a-z_]+)\s*(<=|>=|=)\s*(-?[0-9]{1,7}(?:\.[0-9]{1,3})?)\s*")
 
 

@@ -1,4 +1,4 @@
-"""The frame by which the gateway tells the vehicle that it must not be driven, while its ECUs are updated.
+"""The frame by which the gateway forbids driving while the vehicle's ECUs are updated.
 
 The gateway repeats it on every bus with ECUs. Byte 0 is 1 while the vehicle is inhibited, and 0 once it is not; byte 1 counts frames.
 After ``LOST_AFTER`` periods without a frame, a receiver takes the vehicle as not inhibited: a gateway that has died must not keep it from

@@ -64,13 +64,13 @@ def without_roots_until(window: bytes, version: int) -> bytes:
     """Return what ``pack`` made, without the Roots that a receiver with this version has already.
 
     Raises:
-        MalformedWindow: it is damaged, or a Root in it is no metadata.
+        MalformedWindow: it is damaged, or a Root in it is not metadata.
     """
     contents = parse(window)
     try:
         needed = [root for root in contents.roots if json.loads(root)["signed"]["version"] > version]
     except (ValueError, LookupError, TypeError) as error:
-        raise MalformedWindow("a Root that is no metadata") from error
+        raise MalformedWindow("a Root that is not metadata") from error
     return pack(needed, contents.targets, time=contents.time)
 
 

@@ -1,4 +1,4 @@
-"""The formats of program files, and how to tell them apart by content.
+"""The formats of program files, and how to recognize them by content.
 
     recognize(b":020000040800F2\n…")        # ProgramFormat.INTEL_HEX
 

@@ -67,7 +67,7 @@ def verify(data: bytes, *, nonce: bytes, keys: TimeKeys) -> int:
     if for_nonce != nonce:
         raise AttestationRefused("the time attestation is for another nonce: a replay")
     if time_s > _MAX_TIME_S:
-        raise AttestationRefused("the attested time is no date")
+        raise AttestationRefused("the attested time is not a date")
     return int(time_s)
 
 

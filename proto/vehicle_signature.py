@@ -57,7 +57,7 @@ def read_signature(content: bytes) -> Signature:
     """Return the signature that ``Signer.sign`` wrote.
 
     Raises:
-        ValueError: the content is not one; the message says why.
+        ValueError: the content is not one; the message states why.
     """
     try:
         fields: dict[str, Any] = json.loads(content)

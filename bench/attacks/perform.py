@@ -1,9 +1,9 @@
-"""Make one attack on a scene, and say what became of it.
+"""Make one attack on a scene, and return its outcome.
 
     result = perform(scene, case)
     result.outcome.guard, result.outcome.refusal
 
-Whatever stops an attack raises its own error. This module alone knows which part of the house each error belongs to.
+Whatever stops an attack raises its own error. Only this module maps each error to the part of the system that raised it.
 """
 
 from __future__ import annotations

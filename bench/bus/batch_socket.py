@@ -126,7 +126,7 @@ class BatchCanSocket:
             if header.control_length > 32 and control[7] == _SO_RXQ_OVFL:
                 self.lost_frames = control[8]
             header.control_length = _CONTROL_BYTES  # recvmmsg has written there how much it used
-            # The size of what was read tells classic and FD frames apart: older kernels do not set CANFD_FDF.
+            # Distinguish classic and FD frames by the size of what was read: older kernels do not set CANFD_FDF.
             frames.append(
                 Frame(
                     control[3] * 1_000_000 + control[4] // 1000,

@@ -118,7 +118,7 @@ def interface_problem(
     if (kind := _hardware_type(device)) not in (_ARPHRD_CAN, None):
         words = "the loopback interface" if kind == _ARPHRD_LOOPBACK else "not a CAN interface"
         return fail(channel, f"{channel} is {words}", "`ip -br link show type can` lists the CAN interfaces")
-    # The MTU tells whether an interface takes CAN FD frames: 16 for classic CAN, 72 for CAN FD.
+    # The MTU shows whether an interface takes CAN FD frames: 16 for classic CAN, 72 for CAN FD.
     if fd and _mtu(device) < CANFD_MTU:
         return fail(
             channel, f"the CAN interface {channel} is set to classic CAN, but the bench file has fd: true", f"`{line}`"

@@ -88,7 +88,7 @@ def parse_candump_line(line: str) -> tuple[str, Frame]:
         raise ValueError(f"not a line of a candump log: {line[:120]!r}")
     seconds, micros, channel, name, fd_flags, payload = found.groups()
     can_id, flags = int(name, 16), 0
-    # The number of digits tells the format of an identifier, not its value: 00000123 and 123 are different
+    # The number of digits shows the format of an identifier, not its value: 00000123 and 123 are different
     # identifiers.
     if len(name) > 3 and not can_id & ERR_FLAG:
         can_id |= EFF_FLAG

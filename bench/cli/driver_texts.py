@@ -13,6 +13,7 @@ from pydantic import ConfigDict, ValidationError
 
 from otabench.bench import yaml_text
 from otabench.bench.errors import UnknownName, WrongUsage
+from otabench.bench.model_words import words
 from otabench.proto.driver_texts import LANGUAGE_PATTERN, DriverTexts
 
 
@@ -49,5 +50,6 @@ def _words(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']}" if key else str(first["msg"])
+        problem, _ = words(dict(first))
+        return f"{key}: {problem}" if key else problem
     return str(UnknownName("text", key, DriverTexts.model_fields))

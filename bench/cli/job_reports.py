@@ -1,4 +1,4 @@
-"""What a campaign knows about the ECUs of a job, as lines of text: versions, slots, who vouches for them, reports that were dropped."""
+"""A campaign's facts about the ECUs of a job, as lines of text: versions, slots, who vouches for them, reports that were dropped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from otabench.proto.foreign_text import printable
 
 
 def report_lines(job: ota_pb2.Job) -> list[str]:
-    """Return one line for each ECU: what it runs, and who says so; and one for version reports that were dropped."""
+    """Return one line for each ECU: what it runs, and who vouches for that; and one for version reports that were dropped."""
     lines = []
     for ecu in job.ecus:
         slots = ", ".join(_slot(slot) for slot in ecu.slots)

@@ -129,12 +129,17 @@ def from_capture(
         raise BenchError(f"{capture}: {error}") from error
     if reassembly.broken:
         print(
-            f"{capture}: {reassembly.broken} incomplete messages were skipped: the capture lacks some of their frames",
+            f"{capture}: {reassembly.broken} incomplete messages were skipped: some of their frames are not in the capture",
             file=sys.stderr,
         )
     if out is None:
         print(draft.text, end="")
-        return
+    else:
+        _write_draft(draft, out)
+
+
+def _write_draft(draft: drafts.Draft, out: Path) -> None:
+    """Write a draft into a new file, and print how much of it is left to do."""
     try:
         # "x": a draft that was corrected by hand is never overwritten.
         with out.open("x", encoding="utf-8") as file:

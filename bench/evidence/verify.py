@@ -42,7 +42,7 @@ _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 
 class Refused(Exception):
-    """A check failed; the text says what does not fit."""
+    """A check failed. The message states what does not match."""
 
 
 @dataclass(frozen=True)

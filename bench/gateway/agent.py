@@ -96,21 +96,9 @@ class Agent:
         self._woken = asyncio.Event()
         self._offered = asyncio.Event()
         self._obstacle: Obstacle | None = None
-        self.dashboard = Dashboard(
-            vin=config.vin,
-            hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus},
-            time_zone=config.time_zone,
-            is_kept_parked=config.inhibit is not None,
-            signing=[ecu.name for ecu in config.ecus if ecu.signs_reports],
-        )
+        self.dashboard = _make_dashboard(config)
         self.store = Store(config.state_dir / "gateway.db")
-        self._cloud = CloudLink(
-            target=config.cloud_grpc,
-            vin=config.vin,
-            tls=config.tls,
-            on_reachable=self._on_reachable,
-            retry_max_s=config.timing.retry_max_s,
-        )
+        self._cloud = self._make_cloud_link()
         self._time_source = TimeSource(self._cloud, trace)
         self._identities = Identities(vehicle=vehicle, worker=self._worker, dashboard=self.dashboard, trace=trace)
         self._version_reports = VersionReports.of(
@@ -136,6 +124,15 @@ class Agent:
             progress=progress,
             dashboard=self.dashboard,
             identities=self._identities,
+        )
+
+    def _make_cloud_link(self) -> CloudLink:
+        return CloudLink(
+            target=self._config.cloud_grpc,
+            vin=self._config.vin,
+            tls=self._config.tls,
+            on_reachable=self._on_reachable,
+            retry_max_s=self._config.timing.retry_max_s,
         )
 
     def _make_reporter(self) -> Reporter:
@@ -341,6 +338,16 @@ class Agent:
     def _on_reachable(self, reachable: bool) -> None:
         self.dashboard.show(cloud_reachable=reachable)
         self._trace.emit("cloud.reachable" if reachable else "cloud.unreachable")
+
+
+def _make_dashboard(config: GatewayConfig) -> Dashboard:
+    return Dashboard(
+        vin=config.vin,
+        hardware_ids={ecu.name: ecu.hardware_id for ecu in config.ecus},
+        time_zone=config.time_zone,
+        is_kept_parked=config.inhibit is not None,
+        signing=[ecu.name for ecu in config.ecus if ecu.signs_reports],
+    )
 
 
 def _make_primary(config: GatewayConfig) -> Primary:

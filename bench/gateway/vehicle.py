@@ -73,7 +73,7 @@ class EcuImage:
     needs: str = ""
     """The image's dependencies and the versions in the vehicle, in words. It explains an ECU's report that a dependency is not met."""
     payload: Payload | None = None
-    """None: ``image`` is an MCUboot container. Otherwise the file itself was signed, and is sent as format and flash profile say."""
+    """None: ``image`` is an MCUboot container. Otherwise the file itself was signed, and is sent as format and flash profile state."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from otabench.bench.errors import KeysError
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, RootCustom, TimeKeys, time_keys_of
 
 TIME: Final = "time"
-"""Whose keys attest the time. It is no role of TUF; its keys are in ``custom`` of the Director's Root (``proto.uptane.RootCustom``)."""
+"""Whose keys attest the time. It is not a role of TUF; its keys are in ``custom`` of the Director's Root (``proto.uptane.RootCustom``)."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Ecus:
                 raise UnknownName("ECU", name, self._topology.ecus, where="in this bench")
             known = ", ".join(self._control_ports)
             raise WrongUsage(f"ECU {name!r} is a board without a control port; with one are: {known or 'none'}")
-        # A board's own fault injector is not a process of this run, so it does not know the token.
+        # A board's own fault injector is not a process of this run, so it does not have the token.
         return ControlPort(name, port, token=self._control_token if name in self._topology.simulated() else "")
 
     def power(self, name: str) -> PowerDriver:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from otabench.bench.clients import job_end
 from otabench.bench.clients.hmi import HmiClient
@@ -43,6 +43,29 @@ class CampaignHandle:
 
     campaign_id: str
     job_id: str
+
+
+class CampaignTerms(TypedDict, total=False):
+    """The terms of a campaign that go to the cloud unchanged.
+
+    Attributes:
+        name, release_notes: shown to the driver.
+        manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
+        conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
+        texts: what the driver reads, by language (BCP 47), in addition to ``name`` and ``release_notes``.
+        driver: what the driver may decide, and how often. None: freely.
+    """
+
+    name: str
+    release_notes: str
+    manifest_lifetime_s: float
+    approval_timeout_s: float
+    conditions_limit_s: float
+    texts: Mapping[str, DriverTexts] | None
+    driver: DriverRules | None
+
+
+_DEFAULT_TERMS: Final[CampaignTerms] = {"name": "Bench campaign", "release_notes": "Made by the bench."}
 
 
 class Jobs:
@@ -90,32 +113,22 @@ class Jobs:
         self,
         *,
         version: str | None = None,
-        name: str = "Bench campaign",
-        release_notes: str = "Made by the bench.",
         images: Mapping[str, bytes | Path] | None = None,
+        ecus: Collection[str] | None = None,
         transfer: TransferPolicy | None = None,
         encrypt: bool | None = None,
-        manifest_lifetime_s: float = 0.0,
-        approval_timeout_s: float = 0.0,
-        ecus: Collection[str] | None = None,
         conditions: Collection[str] | None = None,
-        conditions_limit_s: float = 0.0,
-        texts: Mapping[str, DriverTexts] | None = None,
-        driver: DriverRules | None = None,
+        **terms: Unpack[CampaignTerms],
     ) -> CampaignHandle:
         """Make a campaign for this vehicle.
 
         Args:
             version: of the firmware made with the bench; None: the newest.
-            name, release_notes: shown to the driver.
             images: ECU name to MCUboot image, or to the file of an image or packed program, instead of the bench's own.
-            transfer, encrypt: None: the options'.
-            manifest_lifetime_s, approval_timeout_s: see ``ota.proto``.
             ecus: only these; None: all.
+            transfer, encrypt: None: the options'.
             conditions: that the vehicle must meet, such as ``"speed_km_h<=0"`` (``proto.conditions``); None: the options'.
-            conditions_limit_s: how long the vehicle waits for a lost condition; 0: ten minutes.
-            texts: what the driver reads, by language (BCP 47), in addition to ``name`` and ``release_notes``.
-            driver: what the driver may decide, and how often. None: freely.
+            terms: further terms, by name, all of which may be left out.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
@@ -129,18 +142,12 @@ class Jobs:
             transfer=policy,
         )
         campaign = self._publish(campaign_images).create_campaign(
-            name=name,
-            release_notes=release_notes,
             vins=[self._topology.vehicle.vin],
             images=campaign_images,
             transfer=policy,
             encrypt=self._options.encrypt if encrypt is None else encrypt,
-            manifest_lifetime_s=manifest_lifetime_s,
-            approval_timeout_s=approval_timeout_s,
             conditions=self._default_conditions() if conditions is None else list(conditions),
-            conditions_limit_s=conditions_limit_s,
-            texts=texts,
-            driver=driver,
+            **_DEFAULT_TERMS | terms,
         )
         self._keep_sent(campaign_images)
         self.campaign = CampaignHandle(campaign.campaign_id, campaign.jobs[0].job_id)
@@ -169,7 +176,7 @@ class Jobs:
     def wait_for(
         self, states: JobState | str | Collection[JobState | str], *, timeout_s: float = 60.0, job_id: str | None = None
     ) -> JobView:
-        """Wait until a job is, or has been, in one of the states. If it has ended, wait until the cloud has heard that, too.
+        """Wait until a job is, or has been, in one of the states. If it has ended, wait until the cloud has received the end, too.
 
         Args:
             states: one or several.
@@ -262,7 +269,7 @@ class Jobs:
         return found
 
     def _wait_for_cloud(self, job: JobView, *, timeout_s: float) -> None:
-        """Wait until the cloud has heard of a job's end, if the job is of the last campaign and both processes run."""
+        """Wait until the cloud has received the end of a job, if it is the last campaign's and both processes run."""
         if self.campaign is None or self.campaign.job_id != job.job_id:
             return
         job_end.wait_for_cloud(

@@ -158,7 +158,7 @@ class BenchLock:
                 say(f"{what} is in use by {_describe(holder)}: waiting for up to {wait_s:g} s")
                 announced = True
             deadline.pause(_POLL_INTERVAL_S)
-        # The lock is the flock, which the kernel releases with the process. The file's content only tells others who
+        # The lock is the flock, which the kernel releases with the process. The file's content only shows others who
         # holds it.
         self._held.append(_Held(path, descriptor))
         content = {
@@ -185,7 +185,7 @@ def held(buses: Sequence[tuple[str, str]], *, bench: str, wait_s: float, say: Ca
 def buses_of(topology: Topology) -> list[tuple[str, str]]:
     """Return interface and channel of each bus of the bench file on this machine.
 
-    A lab's place counts as a bus: labgrid does not tell two runs of one user on one machine apart.
+    A lab's place counts as a bus: labgrid does not distinguish two runs of one user on one machine.
     """
     buses = [bus.identity for bus in topology.buses.values()]
     return buses if topology.lab is None else [*buses, (_PLACE, topology.lab.place)]

@@ -35,7 +35,7 @@ _TAIL_BYTES: Final = 8192
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """How to start one process, and how to tell that it is ready.
+    """How to start one process, and how to recognize that it is ready.
 
     Attributes:
         name: unique in the bench; names the log.

@@ -1,4 +1,4 @@
-"""The vehicle of a bench as the cloud registers it: identity from the bench file, keys, and what flash profiles say."""
+"""The vehicle of a bench as the cloud registers it: identity from the bench file, keys, and facts of the flash profiles."""
 
 from __future__ import annotations
 

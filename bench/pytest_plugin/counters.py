@@ -1,7 +1,7 @@
 """Error counters of CAN interfaces, before and after a test.
 
 A bus is sick if its controller is not ERROR-ACTIVE, its interface is down, or its error counters rose. ``bus.link_state`` reads them;
-interfaces that the kernel does not know have no counters here. Pure except for ``read``.
+interfaces that do not belong to the kernel have no counters here. Pure except for ``read``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Counters:
         state: of the controller, as the kernel names it; empty for a virtual interface.
         up: whether the interface is up.
         errors: by name; they only rise.
-        tec, rec: transmit and receive error counter, where the controller tells.
+        tec, rec: transmit and receive error counter, if the controller reports them.
     """
 
     state: str = ""

@@ -1,4 +1,4 @@
-"""Properties in the JUnit file (``--junitxml``). What they say is in ``properties``."""
+"""Properties in the JUnit file (``--junitxml``). Their contents are described in ``properties``."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def properties_of(run: BenchRun) -> dict[str, str]:
     """Return the properties of a run whose bench is up.
 
     Raises:
-        FlashError: an ECU does not say what it is.
+        FlashError: an ECU does not report its identity.
     """
     bench = run.bench
     if bench is None:

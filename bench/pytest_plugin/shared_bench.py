@@ -262,7 +262,7 @@ class SharedBench:
         """Return the version after the newest that any ECU runs: one minor further, so that no security counter rises.
 
         Raises:
-            FlashError: an ECU does not say what it runs.
+            FlashError: an ECU does not report what it runs.
         """
         running = [ImageVersion.parse(self.tester.identity(ecu).software_version) for ecu in self.topology.ecus]
         newest = max(running)

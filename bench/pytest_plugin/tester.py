@@ -4,7 +4,7 @@ No socket stays open between two requests: an open ISO-TP socket would answer a 
 of its own. Only a kept session (``keep_programming``) holds the bus open, for its TesterPresent.
 
 The gateway is a second tester with the same identifiers; idle, it reads the ECUs once a minute. An answer to its request can come
-where ours is awaited, so ``identity`` and ``enter_default`` ask again before they believe that an ECU contradicts itself.
+where ours is awaited, so ``identity`` and ``enter_default`` ask again before they conclude that an ECU contradicts itself.
 """
 
 from __future__ import annotations

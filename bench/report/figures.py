@@ -329,7 +329,7 @@ def verdict(
 
     Args:
         job: as the gateway reported it; None: the gateway never had it.
-        after: what the ECUs say of themselves at the end.
+        after: the states that the ECUs report at the end.
         ecus: names of those that must run the target version.
         targets: of the campaign, by ECU; None: not known, any confirmed version will do.
     """

@@ -73,13 +73,12 @@ class Reporter:
         result, exit_status, reason = self._verdict(job, after, target_version)
         # No event has an empty job id, so all figures of the job are empty then.
         job_id = job.job_id if job else ""
-        sizes = _image_sizes(bench, target_version, after)
         transfers = figures.transfers(
             events,
             job_id,
             topology=bench.topology,
             statistics=statistics,
-            full_image_bytes=sizes,
+            full_image_bytes=_image_sizes(bench, target_version, after),
             pacings=bench.pacings,
         )
         return Report(

@@ -44,7 +44,7 @@ class VehicleEntry(Entry):
     time_zone: TimeZone = "UTC"
     """In which the driver schedules an update."""
     inhibit: InhibitFrame | None = None
-    """The frame by which the gateway says that the vehicle must not be driven. None: it sends none."""
+    """The frame by which the gateway forbids driving. None: it sends none."""
     conditions: dict[Quantity, ConditionSource] = {}
     """Where the gateway takes the quantities from that campaigns have conditions on. A quantity that is omitted is taken from the first
     simulated ECU that reports it."""

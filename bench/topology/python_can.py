@@ -27,6 +27,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from otabench.bench.finding import Finding, fail
+from otabench.bench.model_words import words
 from otabench.bench.topology.entries import FD_BIT_TIMING, BusEntry
 
 _OWN: Final = tuple(BusEntry.model_fields)
@@ -133,7 +134,7 @@ class _Source:
     """The settings in one of python-can's sources.
 
     Attributes:
-        name: start of a message, e.g. "~/.canrc … says".
+        name: the source as messages name it.
         values: as python-can reads them.
         written: the values as strings, before conversion.
     """
@@ -153,10 +154,10 @@ def _settings(entry: Mapping[str, Any]) -> list[_Source]:
     found = []
     for section in ([] if context is None else [str(context)]) + [None]:
         suffix = f"_{section}" if section else ""
-        name = f"python-can's environment variables (CAN_BITRATE{suffix}, CAN_CONFIG{suffix}, …) say"
+        name = f"python-can's environment variables (CAN_BITRATE{suffix}, CAN_CONFIG{suffix}, …)"
         found.append((name, util.load_environment_config(section)))
     for section in ([] if context is None else [str(context)]) + ["default"]:
-        name = f"~/.canrc, ~/.can or /etc/can.conf, section {section}, says"
+        name = f"~/.canrc, ~/.can or /etc/can.conf, section {section}"
         found.append((name, dict(util.load_file_config(section=section))))
     return [
         _Source(name, _plain(written, util.cast_from_string), _plain(written, str))
@@ -191,11 +192,9 @@ def _fill(bus: str, entry: dict[str, Any], source: _Source) -> Iterator[Finding]
             # checked one by one, so that the message names the source and not a key of the bench file
             BusEntry.model_validate({"channel": "", key: value})
         except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            problem = f"{message[:1].lower()}{message[1:]}"
+            problem, _ = words(dict(error.errors()[0]), written=source.written[key])
         if problem:
-            found = repr(value) if isinstance(value, str) else source.written[key]
-            yield fail(f"buses.{bus}", f"{source.name} {key} {found}: {problem}", _FIX_SETTINGS)
+            yield fail(f"buses.{bus}", f"{key} from {source.name}: {problem}", _FIX_SETTINGS)
         else:
             entry[key] = value
 

@@ -204,7 +204,7 @@ def _ecu_findings(topology: Topology) -> Iterator[Finding]:
 
 
 def missing_board_keys(content: Any) -> Iterator[Finding]:
-    """Return what boards are missing in a file whose entries are not valid by themselves, so that all missing keys are told at once.
+    """Return what boards are missing in a file whose entries are not valid by themselves, so that all missing keys are reported at once.
 
     Args:
         content: of the file, of any shape.

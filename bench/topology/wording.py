@@ -1,6 +1,7 @@
 """Findings from the mistakes that pydantic reports in a bench file: key, problem and remedy in plain words. Pure.
 
-No finding names a Python type or shows a regular expression; it describes how to write the value. A secret is never quoted.
+``model_words`` has what holds for any file. This module adds the bench file's keys, and how to write the value of each. No finding names a
+Python type or shows a regular expression. A secret is never quoted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from otabench.bench.finding import Finding, fail, unknown_key_remedy
-from otabench.bench.model_words import KINDS
+from otabench.bench.model_words import KINDS, quoted, shortened, words
 from otabench.bench.topology.entries import (
     BusEntry,
     EcuEntry,
@@ -56,8 +57,6 @@ _FORMS: Final = {
 }
 _SECRET_KEYS: Final = ("secret", "security")
 """The second one too: a secret may stand in the place of the section."""
-_MAX_QUOTED: Final = 100
-"""Characters of a quoted value."""
 
 
 def field_finding(detail: Mapping[str, Any], written: Mapping[Place, str] | None = None) -> Finding:
@@ -74,7 +73,7 @@ def field_finding(detail: Mapping[str, Any], written: Mapping[Place, str] | None
     text = (written or {}).get(location)
     is_key = location[-1] == "[key]"
     location = location[:-1] if is_key else location
-    where, key = ".".join(_shortened(str(part)) for part in location), str(location[-1])
+    where, key = ".".join(shortened(str(part)) for part in location), str(location[-1])
     if is_key:
         return fail(where, "the name is not text", f"quote it: '{text}'" if text else "quote it")
     if kind == "extra_forbidden":
@@ -89,10 +88,10 @@ def field_finding(detail: Mapping[str, Any], written: Mapping[Place, str] | None
         return fail(where, f"{found} does not fit", f"expected {_FORMS.get(key, 'another form')}")
     if kind in KINDS:
         return _wrong_kind(where, key, KINDS[kind], value, found)
-    message = str(detail["msg"])
     if kind == "value_error":
-        return fail(where, message.removeprefix("Value error, "), "correct it")
-    return fail(where, f"{message[:1].lower()}{message[1:]}, found {found}", "correct the value")
+        return fail(where, str(detail["msg"]).removeprefix("Value error, "), "correct it")
+    problem, remedy = words(detail, written=text, found=found)  # ``found`` never quotes a secret
+    return fail(where, problem, remedy or "correct the value")
 
 
 def octal_findings(written: Mapping[Place, str]) -> list[Finding]:
@@ -113,14 +112,9 @@ def _found(key: str, value: Any, text: str | None) -> str:
     # never the secret itself: error messages end up in logs and bug reports
     if key in _SECRET_KEYS and isinstance(value, str | int | float):
         return f"a secret of {len(text or str(value))} characters"
-    if value is None:
+    if value is None or value == {}:
         return "nothing"
-    quoted = repr(value) if text is None or isinstance(value, str) else text
-    return _shortened(re.sub(r"[0-9a-fA-F]{64}", "…", quoted))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"
+    return shortened(re.sub(r"[0-9a-fA-F]{64}", "…", quoted(value, text)))
 
 
 def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> Finding:
@@ -129,7 +123,7 @@ def _wrong_kind(where: str, key: str, expected: str, value: Any, found: str) -> 
         digits = value[2:] if value[:2] in ("0x", "0X") else value
         return fail(where, f"{found} is text", f"write the number 0x{digits.upper()}, unquoted")
     if expected == "a list" and isinstance(value, str):
-        return fail(where, "expected a list", f"write [{_shortened(value)}]")
+        return fail(where, "expected a list", f"write [{shortened(value)}]")
     remedy = {
         "a number": "write it as 500000 or 0x7E0, unquoted",
         "a whole number": "write it without a fraction",

@@ -114,7 +114,7 @@ def latest_manifest(session: Session, job: JobRow) -> ManifestRow | None:
 def newest_versions(session: Session, vins: Sequence[str]) -> Mapping[str, int]:
     """Return the version of each vehicle's newest manifest. A vehicle without one is left out."""
     newest = select(ManifestRow.vin, func.max(ManifestRow.version)).where(ManifestRow.vin.in_(vins))
-    return {vin: version for vin, version in session.execute(newest.group_by(ManifestRow.vin))}  # noqa: C416 (rows are no pairs to mypy)
+    return {vin: version for vin, version in session.execute(newest.group_by(ManifestRow.vin))}  # noqa: C416 (to mypy, rows are not pairs)
 
 
 def sign(

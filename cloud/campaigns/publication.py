@@ -1,4 +1,4 @@
-"""The Image repository in the database: take publications, hand out its metadata, and tell whether an image is in it.
+"""The Image repository in the database: take publications, hand out its metadata, and return whether an image is in it.
 
 * A publication replaces Targets, and makes a new Snapshot and Timestamp in the same transaction. Their version numbers never go back.
 * Snapshot and Timestamp are signed again before they expire, and when their keys were replaced, when somebody asks for them.

@@ -190,7 +190,7 @@ def _judge_ecu(entry: EcuEntry, ecu: ReportingEcu, reporter: Reporter, *, nonce:
         raise ReportDropped(
             Drop.OTHER_ECU, f"{ecu.ecu} states {' '.join(stated)!r}, registered is {' '.join(expected)!r}"
         )
-    # An ECU that was never given a VIN states none. Its key still tells it from all other ECUs.
+    # An ECU that was never given a VIN states none. Its key still distinguishes it from all other ECUs.
     if own.vin and own.vin != reporter.vin:
         raise ReportDropped(Drop.OTHER_VEHICLE, f"the report of {ecu.ecu} is about the vehicle {own.vin!r}")
     if own.nonce != nonce:

@@ -1,4 +1,4 @@
-"""Whether the vehicle is inhibited, as the frames on the bus say (``proto.inhibit``). One thread with a bus object of its own."""
+"""Whether the vehicle is inhibited, according to the frames on the bus (``proto.inhibit``). One thread with a bus object of its own."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from otabench.ecu_firmware_sim.errors import ConfigError
 SECTOR_BYTES: Final = 4096
 PAGE_BYTES: Final = 256
 
-# The windows are far enough apart for any slot size that a bench file allows: an address tells which window is meant.
+# The windows are far enough apart for any slot size that a bench file allows: an address shows which window is meant.
 SLOT_WINDOW: Final = 0x0010_0000
 """UDS address at which the inactive slot appears."""
 METADATA_WINDOW: Final = 0x00F0_0000

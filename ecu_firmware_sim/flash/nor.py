@@ -9,7 +9,7 @@ Rules:
   each and may cut the power before, within (torn, garbage) or after it.
 * Without power every access raises ``PowerLost``.
 
-This module does not know what the bytes mean. The file behind the flash is written through, in the order of the operations, before any
+This module does not interpret the bytes. The file behind the flash is written through, in the order of the operations, before any
 time passes and before any caller continues: if the process is killed, the next one finds exactly what was written.
 """
 

@@ -139,7 +139,7 @@ class Verification:
         image = self.require_bootable(slot)
         # The Targets' digest ends at the length that they name: an image that reaches further has bytes the Director never named.
         if image.total_size > entry.length:
-            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest says")
+            raise ImageRefused(CheckStatus.DIGEST_DIFFERS, "the image is longer than the manifest states")
         _require_same_facts(entry, image)
         return entry, image
 

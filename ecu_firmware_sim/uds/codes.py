@@ -132,7 +132,7 @@ NEGATIVE: Final = 0x7F
 ADDRESS_AND_LENGTH_FORMAT: Final = 0x44
 MAX_NUMBER_OF_BLOCK_LENGTH: Final = 0xFFF
 """Of one 36 request, SID and counter included: the maximum of ISO-TP's 12-bit length."""
-# The maximum of ISO-TP's 12-bit length, again: classic testers do not know the longer form of ISO 15765-2:2016.
+# The maximum of ISO-TP's 12-bit length, again: classic testers do not support the longer form of ISO 15765-2:2016.
 MAX_RESPONSE_BYTES: Final = 4095
 
 

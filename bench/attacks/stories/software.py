@@ -186,7 +186,7 @@ COMPROMISED_GATEWAY: Final = Story(
             _by_gateway({Key.DIRECTOR_TARGETS, Key.FIRMWARE}),
             Place.ECU,
             stolen=frozenset({Key.GATEWAY, Key.DIRECTOR_TARGETS, Key.FIRMWARE}),
-            reaches="the ECU takes the attacker's image: partial verification knows the Director and the firmware key only",
+            reaches="the ECU takes the attacker's image: partial verification checks only the Director's key and the firmware key",
             is_for_tests=ACCEPTED_BY_ECU,
         ),
     ),

@@ -53,7 +53,7 @@ def _old_keys(scene: Scene) -> None:
 
 def _old_keys_to_the_ecu(scene: Scene) -> None:
     files = scene.director(real=ALL_ROLES, version=LARGEST_VERSION)
-    # Without the new Root, of which a compromised gateway says nothing.
+    # Without the new Root, which a compromised gateway withholds.
     scene.target.program(files["targets.json"], scene.good.content)
 
 

@@ -34,7 +34,7 @@ _ATTESTATION_TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """The longest message that the gateway takes from the cloud."""
 _TOO_LONG: Final = "message larger than max"
-"""Part of what gRPC itself says when a message is longer than that."""
+"""Part of gRPC's own message about a message that is longer than that."""
 _MAX_PUSHBACK_S: Final = 60.0
 """A cloud that asks for a longer pause is asked again after this one, so that a wrong answer does not silence the vehicle."""
 # gRPC also reports INTERNAL and UNKNOWN for broken connections and for a crash of the server, so they do not count as refusals.

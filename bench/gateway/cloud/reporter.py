@@ -191,7 +191,7 @@ class Reporter:
         return await self._version_reports.make(self._cloud.report_nonce, job_id=job_id)
 
     async def _prove_again(self, report: Report, error: CloudRefused) -> None:
-        """Fetch another nonce after a success that the cloud does not believe. The cloud limits how often that is tried."""
+        """Fetch another nonce after a success that the cloud considers unproven. The cloud limits how often that is tried."""
         _log.warning("job %s: %s; reporting again", report.job_id, error)
         self._trace.emit("cloud.unproven", job_id=report.job_id, reason=str(error))
         await asyncio.sleep(self._backoff.next_s())

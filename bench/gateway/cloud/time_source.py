@@ -1,6 +1,6 @@
 """Where attested time comes from: the cloud, asked for the gateway itself and for its ECUs.
 
-An update goes on without an answer: each receiver then judges by the last time that was attested to it. The trace tells which it was.
+An update goes on without an answer: each receiver then judges by the last time that was attested to it. The trace shows which case it was.
 """
 
 from __future__ import annotations

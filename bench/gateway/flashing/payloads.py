@@ -34,7 +34,8 @@ def make_material(
         is_patch: send the patch in place of the image.
 
     Raises:
-        FlashError: the file is missing, is not of the signed format, is not a program, or lacks a checksum that the profile requires.
+        FlashError: the file is missing, is not of the signed format, is not a program, or does not contain a checksum that the profile
+        requires.
     """
     texts = {**DEFAULT_SETTINGS, "version": image.version, **settings}
     if image.payload is None:

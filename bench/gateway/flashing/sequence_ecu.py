@@ -150,7 +150,7 @@ class SequenceEcu:
             FlashError: it could not be programmed. It may have no application then.
         """
         if not self.runs_already(image):
-            # Before the first byte: after a power cut, only this record tells that there may be no application.
+            # Before the first byte: after a power cut, only this record shows that there may be no application.
             self._note(Act.PROGRAMMING)
             self.runs.program(image, sender=sender, cancel=None, is_entered=is_entered, note=NOT_USABLE)
             sender.phase(Phase.ACTIVATING, detail=NOT_USABLE)
@@ -158,7 +158,7 @@ class SequenceEcu:
         self._note(Act.ACTIVATED)
 
     def await_success(self, image: EcuImage, *, deadline: Deadline) -> EcuIdentity:
-        """Wait until the ECU proves that the image runs, by what its profile says.
+        """Wait until the ECU proves that the image runs, as its profile requires.
 
         Raises:
             RolledBack: it runs what it ran before.
@@ -196,7 +196,7 @@ class SequenceEcu:
             raise RolledBack(text, ecu=self.name, step="confirm")
 
     def confirm(self, image: EcuImage) -> EcuIdentity:
-        """Make the image permanent, as the profile says, and keep its file as the one that a later rollback may need.
+        """Make the image permanent, as the profile states, and keep its file as the one that a later rollback may need.
 
         Raises:
             FlashError: the ECU refused or was lost, or has not confirmed the image.
@@ -224,14 +224,16 @@ class SequenceEcu:
         if record is None or record.job_id != self.client.job_id:
             return self.reading.identity()
         running = self._await_version()
-        # Without an application there is nothing to stay with, whatever the record says.
+        # Without an application there is nothing to stay with, whatever the record states.
         is_changing = running is None or record.act in (Act.PROGRAMMING, Act.REVERTING)
         is_left = not is_changing and not self.reading.is_version(running, image.version)
         # The image may contain another version than was stated. Then the ECU runs neither the new version nor the former one.
         if record.act in (Act.ACTIVATED, Act.CONFIRMED):
-            is_left = is_left and self._is_former(running, record)
+            is_left = is_left and self.reading.is_former(running, record)
         # A reverting whose end was not noted: the ECU may run the version before already.
-        has_returned = record.act is Act.REVERTING and self._reports_version and self._is_former(running, record)
+        has_returned = (
+            record.act is Act.REVERTING and self.reading.has_version and self.reading.is_former(running, record)
+        )
         if is_left or has_returned:
             self._note(Act.REVERTED)
             return self.reading.identity()
@@ -258,10 +260,6 @@ class SequenceEcu:
         record = self.reading.record
         return None if record is None else record.act
 
-    @property
-    def _reports_version(self) -> bool:
-        return self.profile.identity.version is not None or self.profile.slots.kind is SlotsKind.TABLE
-
     def _note(self, act: Act) -> None:
         record = self.reading.record
         if record is not None and record.act is not act:
@@ -272,7 +270,7 @@ class SequenceEcu:
             self.runs.act(self.profile.sequences.activate, image)
         except (EcuLost, BusUnavailable):
             # An ECU may boot for longer than its sequence waits. What it runs then, it reports itself.
-            if not self._reports_version:
+            if not self.reading.has_version:
                 raise
         self.client.close()
 
@@ -329,16 +327,11 @@ class SequenceEcu:
                     raise EcuLost.of(error, note="it does not come back") from error
             time.sleep(POLL_PAUSE_S)
 
-    def _is_former(self, running: str | None, record: EcuRecord) -> bool:
-        if record.from_version:
-            return self.reading.is_version(running, record.from_version)
-        return running is not None and not self.reading.is_version(running, record.version)
-
     def _await_former(self, record: EcuRecord) -> None:
-        if not self._reports_version:
+        if not self.reading.has_version:
             return
         deadline = Deadline(self._boot_timeout_s)
-        while not self._is_former(running := self._await_version(), record):
+        while not self.reading.is_former(running := self._await_version(), record):
             if deadline.has_passed():
                 raise self.client.contradiction("revert", f"it still runs {running or 'no application'}")
             time.sleep(POLL_PAUSE_S)

@@ -44,6 +44,11 @@ class SequenceReading:
         """The ECU's last job; None before the first."""
         return self._records.read(self._client.name)
 
+    @property
+    def has_version(self) -> bool:
+        """Whether the ECU reports its version. Otherwise ``version`` returns the one that is noted."""
+        return self._profile.identity.version is not None or self._profile.slots.kind is SlotsKind.TABLE
+
     def version(self, *, p2_s: float | None = None) -> str | None:
         """Return the version that runs, or None if the ECU is in its bootloader.
 
@@ -98,6 +103,12 @@ class SequenceReading:
         if order is VersionOrder.NUMERIC and running.isdecimal() and wanted.isdecimal():
             return int(running) == int(wanted)
         return running == wanted
+
+    def is_former(self, running: str | None, record: EcuRecord) -> bool:
+        """Return whether a version is the one that ran before the job. If that is not known, any but the job's own is."""
+        if record.from_version:
+            return self.is_version(running, record.from_version)
+        return running is not None and not self.is_version(running, record.version)
 
     def identity(self) -> EcuIdentity:
         """Return everything that the ECU reports. What it does not report comes from configuration and record.

@@ -135,7 +135,7 @@ class SequenceRuns:
             FlashCanceled: ``cancel`` was set.
         """
         material, attempts = self._material(image, is_patch=is_patch), self._timing.stage_attempts
-        total = _length(material)
+        total, kind = _length(material), "delta" if is_patch else "full"
         last: FlashError | None = None
         self._client.cancel = cancel
         try:
@@ -148,7 +148,7 @@ class SequenceRuns:
                     self._enter(is_entered=is_entered and last is None)
                     sender.phase(Phase.ERASING, bytes_total=total, detail=note)
                     counter = _ByteCounter(sender, total, note or ("delta" if is_patch else ""))
-                    self._program(material, counter, kind="delta" if is_patch else "full")
+                    self._program(material, counter, kind=kind)
                     return
                 except (EcuLost, BusUnavailable, EcuContradicts, EcuRefused) as error:
                     if isinstance(error, _RefusedBefore) or error.nrc in _FINAL:
@@ -160,8 +160,7 @@ class SequenceRuns:
         finally:
             self._client.cancel = None
         assert last is not None
-        sender.phase(Phase.FAILED, detail=str(last))
-        raise type(last).of(last, note=f"given up after {attempts} attempts") from last
+        raise _given_up(last, attempts, sender) from last
 
     def _enter(self, *, is_entered: bool) -> None:
         """Carry out the sequence before programming: that of the application, or that of the bootloader."""
@@ -228,6 +227,11 @@ def _length(material: Material) -> int:
 
 class _RefusedBefore(EcuRefused):
     """The ECU refused before anything was programmed."""
+
+
+def _given_up(last: FlashError, attempts: int, sender: ProgressSender) -> FlashError:
+    sender.phase(Phase.FAILED, detail=str(last))
+    return type(last).of(last, note=f"given up after {attempts} attempts")
 
 
 class _ByteCounter:

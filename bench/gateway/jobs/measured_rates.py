@@ -8,7 +8,7 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 _KEPT: Final = 16
-"""Transfers. Older ones say little: ECUs, buses and their load change."""
+"""The number of transfers that count. Older ones are of little use: ECUs, buses and their load change."""
 
 
 class _Base(DeclarativeBase):

@@ -4,7 +4,7 @@ Rules:
 
 * One report for each nonce. The cloud takes two different reports for one nonce as a sign that two gateways have the vehicle's key.
 * ECUs are asked at most once for each reading of their identities, and at the end of a job: other testers use the bus, too.
-* A report that cannot be made is no reason to stay away from the cloud: the check-in goes without it.
+* If a report cannot be made, the check-in is sent without it.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def test_texts_are_read_by_language(tmp_path: Path) -> None:
         ("- a", "expected languages"),
         ("English: {}", "'English' is not a language tag, such as de or zh-Hant"),
         ("en: {purpos: x}", "en: there is no text 'purpos'; did you mean 'purpose'?"),
-        ("en: x", "en: "),
-        ("en: {purpose: [1]}", "en: purpose: "),
+        ("en: x", "en: expected keys and values, found 'x'"),
+        ("en: {purpose: [1]}", "en: purpose: expected text, found a list"),
         ("en: {", "texts.yaml: "),
     ],
 )

@@ -69,8 +69,8 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
         ),
         ("W0TABENCH00000001", "W0TABENCH00000001, time_zone: Mars", "vehicle.time_zone: "),
         ("W0TABENCH00000001", "SHORT", "vehicle.vin: 'SHORT' does not fit; expected 17 capital letters and digits"),
-        ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: input should be greater than or equal to 10000"),
-        ("kind: simulated", "kind: real", "ecus.engine.kind: input should be 'simulated' or 'board', found 'real'"),
+        ("bitrate: 500000", "bitrate: 1", "buses.powertrain.bitrate: expected at least 10000, found 1"),
+        ("kind: simulated", "kind: real", "ecus.engine.kind: expected 'simulated' or 'board', found 'real'"),
         ("bus: powertrain", "bus: body", "ecus.engine.bus: there is no bus 'body'; known buses: powertrain"),
         ("engine:", "Engine:", "ecus.Engine: 'Engine' is not a valid ECU name"),
         ("0x7E0", "0x7DF", "ecus.engine.request_id: 0x7DF is the functional request identifier"),
@@ -78,7 +78,7 @@ def test_an_image_number_is_the_place_in_the_file_by_default() -> None:
         ("0x7E1", "0x7E8", "ecus.adas.request_id: 0x7E8 is already ecus.engine.response_id on bus 'powertrain'"),
         ("adas-soc-b", "engine-mcu-a", "ecus.adas.hardware_id: 'engine-mcu-a' is already that of 'engine'"),
         ("engine-mcu-a", "engine-mcu-a, image_number: 2", "ecus.adas.image_number: 2 is already that of 'engine'"),
-        ("engine-mcu-a", "engine-mcu-a, image_number: 256", "ecus.engine.image_number: input should be less than or"),
+        ("engine-mcu-a", "engine-mcu-a, image_number: 256", "ecus.engine.image_number: expected at most 255"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_file_key_and_remedy(before: str, after: str, expected: str) -> None:
@@ -283,12 +283,12 @@ def test_two_buses_on_one_interface_are_a_mistake() -> None:
         (
             "profile: iso14229-ab",
             "profile: iso14229-ab, timing: {p2_server_max_s: -1}",
-            "ecus.engine.timing.p2_server_max_s: input should be greater than 0",
+            "ecus.engine.timing.p2_server_max_s: expected more than 0, found -1",
         ),
         (
             "profile: iso14229-ab",
             "profile: iso14229-ab, timing: {p2_server_max_s: 66}",
-            "ecus.engine.timing.p2_server_max_s: input should be less than or equal to 65.535",
+            "ecus.engine.timing.p2_server_max_s: expected at most 65.535, found 66",
         ),
     ],
 )

@@ -106,12 +106,12 @@ def test_the_file_wins_over_the_context_and_that_over_the_default_section(
         (
             {"CAN_BITRATE": "fast"},
             "",
-            "python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say bitrate 'fast': input should be a",
+            "bitrate from python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …): expected a number, found 'fast'",
         ),
         (
             {},
             "[default]\nbitrate = 1\n",
-            "~/.canrc, ~/.can or /etc/can.conf, section default, says bitrate 1: input should be greater than or equal",
+            "bitrate from ~/.canrc, ~/.can or /etc/can.conf, section default: expected at least 10000, found 1",
         ),
     ],
 )
@@ -221,7 +221,7 @@ def test_an_unknown_interface_in_the_environment_names_the_environment(monkeypat
     monkeypatch.setenv("CAN_INTERFACE", "sockettcan")
     (problem,) = problems_of("channel: can0")
     assert problem.startswith(
-        "x: buses.powertrain: python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …) say"
+        "x: buses.powertrain: interface from python-can's environment variables (CAN_BITRATE, CAN_CONFIG, …): "
     )
     assert "python-can has no 'sockettcan'; did you mean 'socketcan'?" in problem
 
