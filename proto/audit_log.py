@@ -95,11 +95,18 @@ class AuditLog:
         Raises:
             AuditError: the log cannot be written.
         """
-        entry = {"who": who, "what": what, "outcome": outcome, "vins": list(vins), "hashes": list(hashes), **facts}
+        self.append_all([new_line(who=who, what=what, outcome=outcome, vins=vins, hashes=hashes, **facts)])
+
+    def append_all(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Append lines (``new_line``), and count them in the head. For many lines this takes a fraction of the time of ``append``.
+
+        Raises:
+            AuditError: the log cannot be written. The first lines may have been.
+        """
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                self._append(entry)
+                self._append(entries)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         except (OSError, private_files.PrivateFileError) as error:
@@ -109,7 +116,7 @@ class AuditLog:
         """Close the file."""
         self._file.close()
 
-    def _append(self, entry: Mapping[str, Any]) -> None:
+    def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         last, torn = _find_last(self._file)
         whole = _parse(torn)
         if torn:
@@ -118,7 +125,9 @@ class AuditLog:
             last = _Last(int(whole["line"]), str(whole["hash"]))
         elif torn:
             last = self._write({"what": _TORN, "hashes": [hashlib.sha256(torn).hexdigest()]}, last)
-        last = self._write(entry, last)
+        for each in entries:
+            last = self._write(each, last)
+        self._file.flush()
         head = json.dumps({"lines": last.number, "hash": last.digest, "signature": _sign(self._key, _head_of(last))})
         private_files.write(self._folder / _HEAD, head)
 
@@ -128,8 +137,14 @@ class AuditLog:
         digest = _digest(content)
         line = json.dumps({**content, "hash": digest, "signature": _sign(self._key, digest)}, separators=(",", ":"))
         self._file.write(line.encode() + b"\n")
-        self._file.flush()
         return _Last(last.number + 1, digest)
+
+
+def new_line(
+    *, who: str, what: str, outcome: str, vins: Sequence[str] = (), hashes: Sequence[str] = (), **facts: str
+) -> dict[str, Any]:
+    """Return the contents of a line for ``AuditLog.append_all``."""
+    return {"who": who, "what": what, "outcome": outcome, "vins": list(vins), "hashes": list(hashes), **facts}
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Select, case, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, case, func, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -20,7 +20,8 @@ from otabench.cloud.campaigns import outbox
 from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
 from otabench.cloud.campaigns.snapshots import OpenJob
 from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
-from otabench.cloud.store.schema import CampaignRow, JobRow, TransitionRow, VehicleRow
+from otabench.cloud.store.in_list import in_list
+from otabench.cloud.store.schema import Base, CampaignRow, JobRow, TransitionRow, VehicleRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, is_allowed, is_final, to_wire
 
@@ -36,6 +37,7 @@ class ShownJob(Protocol):
     updated_at: Any
 
 
+_vin: Final = Base.metadata.tables[VehicleRow.__tablename__].c.vin
 _SHOWN: Final = (JobRow.job_id, JobRow.vin, JobRow.state, JobRow.reason, JobRow.details, JobRow.updated_at)
 
 
@@ -63,6 +65,15 @@ def load_job(session: Session, *, vin: str, job_id: str) -> JobRow:
     return job
 
 
+def _locking(condition: ColumnElement[bool]) -> Select[tuple[str]]:
+    # In one order, so that two transactions never wait for each other. The weaker lock lets jobs refer to the vehicle meanwhile.
+    # A column is read faster than a row of the class.
+    return select(_vin).where(condition).order_by(_vin).with_for_update(key_share=True)
+
+
+_LOCK: Final = _locking(in_list(_vin, "vins"))
+
+
 def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
     """Let other transactions that change these vehicles or their jobs wait until this one has ended.
 
@@ -71,10 +82,10 @@ def lock_vehicles(session: Session, vins: Select[str] | Sequence[str]) -> None:
     # A transaction of SQLite has the whole database for itself (``store.database``).
     if session.get_bind().dialect.name == "sqlite":
         return
-    # In one order, so that two transactions never wait for each other. The weaker lock lets jobs refer to the vehicle meanwhile.
-    # A column is read faster than a row of the class.
-    rows = select(VehicleRow.vin).where(VehicleRow.vin.in_(vins)).order_by(VehicleRow.vin)
-    session.execute(rows.with_for_update(key_share=True)).all()
+    if isinstance(vins, Select):
+        session.execute(_locking(_vin.in_(vins))).all()
+    else:
+        session.connection().execute(_LOCK, {"vins": list(vins)}).all()
 
 
 def load_jobs(session: Session, campaign_id: str) -> Sequence[JobRow]:

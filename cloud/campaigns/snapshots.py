@@ -16,14 +16,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     CursorResult,
     Row,
     Select,
     and_,
-    bindparam,
     func,
     select,
     text,
@@ -31,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns.vehicle_rules import EcuFacts, VehicleFacts
+from otabench.cloud.store.in_list import in_list
 from otabench.cloud.store.schema import IS_OPEN, Base, CampaignRow, EcuRow, JobRow, ManifestRow, VehicleRow
 from otabench.proto.job_states import JobState
 from otabench.proto.version_order import VersionOrder, VersionRule
@@ -82,7 +81,6 @@ class Snapshot:
 
 _CHUNK: Final = 500
 """Vehicles of one statement."""
-_IN_VINS: Final[BindParameter[str]] = bindparam("vins", expanding=True)
 # Of the tables instead of the classes: the ORM would take as long to prepare a statement as the database to answer it.
 _vehicles, _ecus, _jobs, _manifests, _campaigns = (
     Base.metadata.tables[each.__tablename__] for each in (VehicleRow, EcuRow, JobRow, ManifestRow, CampaignRow)
@@ -125,7 +123,7 @@ def _select(*columns: ColumnElement[Any]) -> Select[Any]:
         .select_from(_vehicles)
         .outerjoin(_ecus, _ecus.c.vin == _vehicles.c.vin)
         .outerjoin(_jobs, and_(_jobs.c.vin == _vehicles.c.vin, text(IS_OPEN)))
-        .where(_vehicles.c.vin.in_(_IN_VINS))
+        .where(in_list(_vehicles.c.vin, "vins"))
         .order_by(_vehicles.c.vin, _ecus.c.position)
     )
 
@@ -134,7 +132,7 @@ _VEHICLES: Final = _select(*_FACTS)
 _WITH_REPORTS: Final = _select(*_FACTS, _ecus.c.report)
 _newest = (
     select(_manifests.c.job_id, func.max(_manifests.c.version).label("version"))
-    .where(_manifests.c.job_id.in_(bindparam("job_ids", expanding=True)))
+    .where(in_list(_manifests.c.job_id, "job_ids"))
     .group_by(_manifests.c.job_id)
     .subquery()
 )

@@ -15,10 +15,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Connection,
+    LargeBinary,
+    Text,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
-from otabench.cloud.campaigns import jobs, outbox, version_reports
+from otabench.cloud.campaigns import outbox, version_reports
 from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, judge_update
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.status_update import UpdateOutcome
@@ -26,6 +40,7 @@ from otabench.cloud.campaigns.vehicle_rules import VehicleFacts
 from otabench.cloud.errors import Conflict
 from otabench.cloud.store.batches import Batches
 from otabench.cloud.store.database import Database
+from otabench.cloud.store.in_list import in_list
 from otabench.cloud.store.schema import Base, EcuRow, JobRow, TransitionRow, VehicleRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState, is_final
@@ -53,7 +68,11 @@ _READ: Final = (
         _vehicles.c.nonce_expires_at,
     )
     .join(_vehicles, _vehicles.c.vin == _jobs.c.vin)
-    .where(_jobs.c.job_id.in_(bindparam("job_ids", expanding=True)))
+    .where(in_list(_jobs.c.job_id, "job_ids"))
+    # On PostgreSQL it locks what it reads, the vehicles first and in one order, as ``jobs.lock_vehicles`` does. A row that had to be waited
+    # for is read as the other transaction has left it. SQLite has no such clause and needs none.
+    .order_by(_vehicles.c.vin)
+    .with_for_update(key_share=True, of=(_vehicles, _jobs))
 )
 # Compare and set, as ``jobs.move`` does.
 _WRITE: Final = (
@@ -65,6 +84,34 @@ _WRITE: Final = (
         offered=bindparam("new_offered"),
         reason=bindparam("new_reason"),
         details=bindparam("new_details"),
+        updated_at=bindparam("now"),
+    )
+)
+_COLUMNS: Final[dict[str, TypeEngine[Any]]] = {
+    "key": Text(),
+    "read_state": Text(),
+    "new_state": Text(),
+    "new_taken_seq": BigInteger(),
+    "new_offered": Boolean(),
+    "new_reason": Text(),
+    "new_details": LargeBinary(),
+}
+"""The parameters of ``_WRITE`` that each job has of its own."""
+_new = (
+    func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _COLUMNS.items()))
+    .table_valued(*(column(name, kind) for name, kind in _COLUMNS.items()), name="new")
+    .render_derived()
+)
+# The same for PostgreSQL: all jobs in one statement.
+_WRITE_ALL: Final = (
+    update(_jobs)
+    .where(_jobs.c.job_id == _new.c.key, _jobs.c.state == _new.c.read_state)
+    .values(
+        state=_new.c.new_state,
+        taken_seq=_new.c.new_taken_seq,
+        offered=_new.c.new_offered,
+        reason=_new.c.new_reason,
+        details=_new.c.new_details,
         updated_at=bindparam("now"),
     )
 )
@@ -152,7 +199,6 @@ def apply_reports(session: Session, reports: Sequence[Report], *, now: float) ->
     Raises:
         Conflict: a job is no longer in the state that was read.
     """
-    jobs.lock_vehicles(session, list({each.request.vin for each in reports}))
     connection = session.connection()
     rows: Iterable[Sequence[Any]] = connection.execute(
         _READ, {"job_ids": list({each.request.job_id for each in reports})}
@@ -160,10 +206,8 @@ def apply_reports(session: Session, reports: Sequence[Report], *, now: float) ->
     found = {row[0]: _Job(*row) for row in rows}
     changes = _Changes(now)
     outcomes = [_apply(found.get(each.request.job_id), each, changes) for each in reports]
-    if changes.jobs:
-        written = connection.execute(_WRITE, [_values(job, now=now) for job in changes.jobs.values()])
-        if written.rowcount != len(changes.jobs):
-            raise Conflict("another call changed the same job at the same time: try again")
+    if changes.jobs and _write(connection, list(changes.jobs.values()), now=now) != len(changes.jobs):
+        raise Conflict("another call changed the same job at the same time: try again")
     if changes.transitions:
         connection.execute(_ADD, changes.transitions)
         outbox.add_messages(session, changes.messages)
@@ -222,6 +266,15 @@ def _move(job: _Job, report: Report, changes: _Changes) -> Transition:
     return Transition(
         job_id=job.job_id, vin=job.vin, campaign_id=job.campaign_id, before=before, after=after, reason=reason
     )
+
+
+def _write(connection: Connection, changed: Sequence[_Job], *, now: float) -> int:
+    """Write jobs, and return how many were still in the states that were read."""
+    values = [_values(job, now=now) for job in changed]
+    if connection.dialect.name != "postgresql":
+        return connection.execute(_WRITE, values).rowcount
+    lists = {name: [each[name] for each in values] for name in _COLUMNS}
+    return connection.execute(_WRITE_ALL, {**lists, "now": now}).rowcount
 
 
 def _values(job: _Job, *, now: float) -> dict[str, Any]:

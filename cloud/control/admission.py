@@ -86,7 +86,7 @@ class Admission(grpc.aio.ServerInterceptor):
                 caller, quota, cost = self._count(context, received)
                 with self._quotas.admitted(caller, quota, cost=cost):
                     answer = await serve(_message(method, received), context)
-                note(grpc.StatusCode.OK, "", answer=answer)
+                await note(grpc.StatusCode.OK, "", answer=answer)
                 return answer
 
         return admitted
@@ -101,7 +101,7 @@ class Admission(grpc.aio.ServerInterceptor):
 
         return admitted
 
-    def _record(
+    async def _record(
         self,
         method: str,
         received: _Received,
@@ -114,7 +114,9 @@ class Admission(grpc.aio.ServerInterceptor):
         if not self._auditor.is_recorded(method, request=received.message, code=code):
             return
         caller = _name_of(context, tls=self._tls)
-        self._auditor.record(method, who=caller, request=received.message, answer=answer, code=code, detail=detail)
+        await self._auditor.record(
+            method, who=caller, request=received.message, answer=answer, code=code, detail=detail
+        )
 
     def _count(self, context: Context, received: _Received) -> tuple[str, Quota, float]:
         caller = peer_of(context, tls=self._tls)

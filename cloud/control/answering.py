@@ -9,7 +9,7 @@ the cloud: it is logged, and its text stays here, because it may contain SQL or 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -68,7 +68,7 @@ async def vehicle_call(context: Context, vin: str, *, tls: bool) -> AsyncIterato
 
 @asynccontextmanager
 async def refusals_as_status(
-    context: Context, method: str, on_refusal: Callable[[grpc.StatusCode, str], None]
+    context: Context, method: str, on_refusal: Callable[[grpc.StatusCode, str], Awaitable[None]]
 ) -> AsyncIterator[None]:
     """End the call with a status if the block raises RequestError, and log the refusal in one line.
 
@@ -82,7 +82,7 @@ async def refusals_as_status(
         detail = " ".join(str(error).split())[:_MAX_DETAIL_CHARACTERS]
         _log.warning("refused: %s", printable(f"{method} {error.code} {detail}"))
         code = grpc.StatusCode[error.code]
-        on_refusal(code, detail)
+        await on_refusal(code, detail)
         trailing: tuple[tuple[str, str], ...] = ()
         if isinstance(error, TooManyCalls):
             # + 1: rounded up, or a caller that waits exactly this long is refused again.
@@ -94,7 +94,7 @@ async def refusals_as_status(
         raise
     except Exception:  # noqa: BLE001 (gRPC would send the exception's text to the caller)
         _log.exception("a call ends with INTERNAL")
-        on_refusal(grpc.StatusCode.INTERNAL, "")
+        await on_refusal(grpc.StatusCode.INTERNAL, "")
         await context.abort(grpc.StatusCode.INTERNAL, "the cloud failed; its log has the reason")
 
 

@@ -6,15 +6,18 @@ too often is recorded once in ten seconds, or it could fill the disk by its refu
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import grpc
 
+from otabench.cloud.store.batches import Batches
 from otabench.proto import ota_pb2
-from otabench.proto.audit_log import AuditError, AuditLog
+from otabench.proto.audit_log import AuditError, AuditLog, new_line
 
 _READING: Final = frozenset(
     {"CheckIn", "AttestTime", "GetCampaign", "ListCampaigns", "ListJobs", "WatchCampaign", "Check", "Watch", "List"}
@@ -29,6 +32,9 @@ _log = logging.getLogger(__name__)
 class Auditor:
     """Records calls. If the log cannot be written (disk full), the call stands and the process's own log has it.
 
+    A line is signed and written in a thread, together with the lines of other calls, so that no other call waits for it. Each method
+    returns when the line is written.
+
     Args:
         log: where to.
         clock: the monotonic clock, in seconds.
@@ -37,10 +43,16 @@ class Auditor:
     def __init__(self, log: AuditLog, *, clock: Callable[[], float]) -> None:
         self._audit = log
         self._clock = clock
+        self._lines: Batches[Mapping[str, Any], None] = Batches(self._append_all)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._busy_s: dict[str, float] = {}
         self._attacks: dict[tuple[str, str], str] = {}
 
-    def record(
+    def close(self) -> None:
+        """End the thread once it has written."""
+        self._writer.shutdown(wait=True)
+
+    async def record(
         self, method: str, *, who: str, request: Any, answer: Any, code: grpc.StatusCode, detail: str = ""
     ) -> None:
         """Record a call that has ended, if it belongs into the log.
@@ -66,29 +78,33 @@ class Auditor:
             # Enumerations of proto3 are open: any number may arrive.
             known = ota_pb2.JobState.DESCRIPTOR.values_by_number.get(request.state)
             facts["state"] = known.name.removeprefix("JOB_STATE_") if known else str(request.state)
-        self._append(who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts)
+        await self._append(who=who, what=what, outcome=code.name, vins=_vins(request), hashes=_hashes(request), **facts)
 
-    def record_dropped_report(self, vin: str, *, who: str, reason: str) -> None:
+    async def record_dropped_report(self, vin: str, *, who: str, reason: str) -> None:
         """Record that a vehicle's version report was dropped. The call that brought it may have been answered all the same."""
-        self._append(
+        await self._append(
             who=who, what="VersionReport", outcome="DROPPED", vins=[vin], detail=reason[:_MAX_DETAIL_CHARACTERS]
         )
 
-    def record_attack(self, vin: str, ecu: str, attack: str, *, who: str) -> bool:
+    async def record_attack(self, vin: str, ecu: str, attack: str, *, who: str) -> bool:
         """Record that an ECU has signed that it refused something, and return True. An ECU repeats that in every report: not again."""
         if self._attacks.get((vin, ecu)) == attack:
             return False
         if len(self._attacks) >= _MAX_CALLERS:
             self._attacks.clear()
         self._attacks[vin, ecu] = attack
-        self._append(who=who, what="AttackReported", outcome=attack, vins=[vin], detail=ecu)
+        await self._append(who=who, what="AttackReported", outcome=attack, vins=[vin], detail=ecu)
         return True
 
-    def _append(self, *, who: str, what: str, outcome: str, **entry: Any) -> None:
+    async def _append(self, *, who: str, what: str, outcome: str, **facts: Any) -> None:
         try:
-            self._audit.append(who=who, what=what, outcome=outcome, **entry)
+            await self._lines.result_of(new_line(who=who, what=what, outcome=outcome, **facts))
         except AuditError as error:
             _log.error("audit: %s by %s (%s) is not recorded: %s", what, who, outcome, error)
+
+    async def _append_all(self, lines: Sequence[Mapping[str, Any]]) -> Sequence[None]:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._audit.append_all, lines)
+        return [None] * len(lines)
 
     def is_recorded(self, method: str, *, request: Any, code: grpc.StatusCode) -> bool:
         """Return whether a call that ended so belongs into the log. Almost none of a fleet's does, so the caller's name is not needed."""

@@ -85,6 +85,7 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         resources.callback(audit.close)
         campaigns = _open_campaigns(config, keys, publisher, stores=stores, resources=resources)
         auditor = Auditor(audit, clock=time.monotonic)
+        resources.callback(auditor.close)
         vehicles, operator = _services(config, keys, campaigns, auditor)
         server = await start_grpc_server(
             host=config.grpc_host,

@@ -82,7 +82,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
             if outcome.transition is not None:
                 self._announcer.job_moved(outcome.transition)
             self._announcer.checked_in(request, outcome)
-            self._announce_notes(request.vin, notes, context)
+            await self._announce_notes(request.vin, notes, context)
             return ota_pb2.CheckInResponse(
                 decision=outcome.decision,
                 job_id=outcome.job_id,
@@ -143,7 +143,7 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 self._announcer.job_moved(outcome.transition)
             else:
                 self._announcer.campaign_changed(outcome.campaign_id, job_id=request.job_id)
-            self._announce_notes(request.vin, outcome.notes, context)
+            await self._announce_notes(request.vin, outcome.notes, context)
             # Not inside the transaction, which keeps that the claim was made.
             if outcome.refusal:
                 raise NotAllowed(outcome.refusal)
@@ -151,16 +151,16 @@ class ControlPlane(ota_pb2_grpc.ControlPlaneServicer):
                 state=to_wire(outcome.state), cancel_requested=outcome.cancel_requested, report_nonce=outcome.nonce
             )
 
-    def _announce_notes(self, vin: str, notes: ReportNotes, context: Context) -> None:
+    async def _announce_notes(self, vin: str, notes: ReportNotes, context: Context) -> None:
         """Trace and audit what the operator should know of a version report."""
         if not notes.dropped and not notes.attacks:
             return
         who = str(peer_of(context, tls=self._tls) or EVERYBODY)
         if notes.dropped:
             self._announcer.report_dropped(vin, notes.dropped)
-            self._auditor.record_dropped_report(vin, who=who, reason=notes.dropped)
+            await self._auditor.record_dropped_report(vin, who=who, reason=notes.dropped)
         for ecu, attack in notes.attacks.items():
-            if self._auditor.record_attack(vin, ecu, attack, who=who):
+            if await self._auditor.record_attack(vin, ecu, attack, who=who):
                 self._announcer.attack_reported(vin, ecu, attack)
 
     def _call(self, context: Context, vin: str) -> AbstractAsyncContextManager[None]:

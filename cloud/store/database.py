@@ -9,7 +9,8 @@
   other, also those of several processes.
 * PostgreSQL: several workers and several processes. A transaction locks the vehicles that it judges (``campaigns.jobs.lock_vehicles``), and
   constraints of ``schema`` hold the rest.
-* A transaction that fails because of a concurrent one is run again, so ``work`` must have no effects outside of the database.
+* A transaction that fails because of a concurrent one, or on a connection that a restarted server has closed, is run again. So ``work``
+  must have no effects outside of the database.
 * ``read`` is for calls that only read. It has a worker of its own, so a long transaction that writes does not delay it.
 """
 
@@ -21,6 +22,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -44,6 +46,7 @@ from otabench.cloud.store.schema import SCHEMA_VERSION, Base, SchemaRow
 from otabench.proto.private_files import FILE_MODE
 
 Result = TypeVar("Result")
+Source = TypeVar("Source", Session, Connection)
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _SERVER_WORKERS: Final = 4
@@ -71,7 +74,10 @@ class Database:
         self._sessions = sessionmaker(engine, expire_on_commit=False)
         event.listen(self._sessions, "loaded_as_persistent", _hold)
         self._worker = ThreadPoolExecutor(1 if is_sqlite else _SERVER_WORKERS, thread_name_prefix="database")
-        self._reading_engine = engine.execution_options(**{_READS_ONLY: True})
+        # Without BEGIN and ROLLBACK a reading is one round trip instead of three. Each of PostgreSQL's statements has a snapshot of its own
+        # in a transaction, too (READ COMMITTED). SQLite's would not see one state of the file.
+        reading = {_READS_ONLY: True} if is_sqlite else {_READS_ONLY: True, "isolation_level": "AUTOCOMMIT"}
+        self._reading_engine = engine.execution_options(**reading)
         self._readings = sessionmaker(self._reading_engine)
         self._reader = ThreadPoolExecutor(1 if is_sqlite else _READERS, thread_name_prefix="database-read")
 
@@ -99,28 +105,38 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._read_rows_now, work)
 
     def _read_rows_now(self, work: Callable[[Connection], Result]) -> Result:
-        try:
-            with self._reading_engine.connect() as connection:
-                return work(connection)
-        except (DBAPIError, PoolTimeout) as error:
-            raise _refusal(error) from error
+        return self._read_from(self._reading_engine.connect, work)
 
     def _read_now(self, work: Callable[[Session], Result]) -> Result:
-        try:
-            with self._readings() as session:
-                return work(session)
-        except (DBAPIError, PoolTimeout) as error:
-            raise _refusal(error) from error
+        return self._read_from(self._readings, work)
+
+    def _read_from(
+        self, opened: Callable[[], AbstractContextManager[Source]], work: Callable[[Source], Result]
+    ) -> Result:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with opened() as source:
+                    return work(source)
+            except (DBAPIError, PoolTimeout) as error:
+                if not _is_stale(error) or attempt == _ATTEMPTS:
+                    raise _refusal(error) from error
+        raise AssertionError("the last attempt returns or raises")
 
     def run_now(self, work: Callable[[Session], Result]) -> Result:
         """Do the same as ``run``, but in the calling thread."""
         for attempt in range(1, _ATTEMPTS + 1):
+            is_committing = False
             try:
                 with self._sessions.begin() as session:
-                    return work(session)
+                    result = work(session)
+                    session.flush()
+                    is_committing = True
+                return result
             except (DBAPIError, PoolTimeout) as error:
                 refusal = _refusal(error)
-                if not isinstance(refusal, Conflict) or attempt == _ATTEMPTS:
+                # Nobody knows whether a commit has succeeded whose connection broke.
+                may_repeat = isinstance(refusal, Conflict) or (_is_stale(error) and not is_committing)
+                if not may_repeat or attempt == _ATTEMPTS:
                     raise refusal from error
             except Conflict:
                 if attempt == _ATTEMPTS:
@@ -190,9 +206,10 @@ def _make_engine(url: URL, display_url: str) -> Engine:
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         connect = {"connect_timeout": _CONNECT_TIMEOUT_S} if url.get_backend_name() == "postgresql" else {}
-        # Ping before use, because a server closes connections when it restarts.
+        # Not pool_pre_ping, which would cost a round trip before each transaction. After a restart of the server the first statement on an
+        # old connection fails, and ``_is_stale`` lets it be run again.
         workers = _SERVER_WORKERS + _READERS
-        return create_engine(url, pool_pre_ping=True, pool_size=workers, max_overflow=1, connect_args=connect)
+        return create_engine(url, pool_size=workers, max_overflow=1, connect_args=connect)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StartError(f"database_url {display_url}: {error}") from error
     except ImportError as error:
@@ -251,6 +268,11 @@ def _begin_sqlite(connection: Connection) -> None:
     # With a plain BEGIN two processes could both read, and then wait for each other to write. One that only reads waits for nobody.
     reads_only = connection.get_execution_options().get(_READS_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _is_stale(error: DBAPIError | PoolTimeout) -> bool:
+    """Return whether the connection has broken. All connections of the pool that are as old are then replaced before they are used."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _refusal(error: DBAPIError | PoolTimeout) -> InvalidRequest | Conflict | NotReady:

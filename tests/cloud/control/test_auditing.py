@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -77,12 +78,57 @@ def test_a_transition_is_recorded_by_name_and_progress_is_not(tmp_path: Path, st
     auditor = Auditor(audit_log.AuditLog(tmp_path), clock=time.monotonic)
     request = ota_pb2.UpdateStatusRequest.FromString(b"\x18" + bytes([state]))
     moving = ota_pb2.UpdateStatusRequest(progress=[{"ecu": "engine"}])
-    for each in (request, moving):
-        auditor.record("/s/UpdateStatus", who="V", request=each, answer=None, code=grpc.StatusCode.OK)
-    for _ in range(3):
-        auditor.record("/s/CheckIn", who="V", request=None, answer=None, code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    async def record() -> None:
+        for each in (request, moving):
+            await auditor.record("/s/UpdateStatus", who="V", request=each, answer=None, code=grpc.StatusCode.OK)
+        for _ in range(3):
+            await auditor.record(
+                "/s/CheckIn", who="V", request=None, answer=None, code=grpc.StatusCode.RESOURCE_EXHAUSTED
+            )
+
+    asyncio.run(record())
+    auditor.close()
 
     assert [(entry["what"], entry.get("state")) for entry in audit_log.read(tmp_path)] == [
         ("UpdateStatus", shown),
         ("CheckIn", None),
     ]
+
+
+def test_lines_of_concurrent_calls_are_chained_in_one_log(tmp_path: Path) -> None:
+    auditor = Auditor(audit_log.AuditLog(tmp_path), clock=time.monotonic)
+
+    async def record(number: int) -> list[str]:
+        request = ota_pb2.UpdateStatusRequest(vin=f"VIN{number}", state=ota_pb2.JOB_STATE_INSTALLING)
+        await auditor.record("/s/UpdateStatus", who="V", request=request, answer=None, code=grpc.StatusCode.OK)
+        # Whoever is answered finds the line in the log.
+        return [entry["vins"][0] for entry in audit_log.read(tmp_path)]
+
+    async def record_all() -> list[list[str]]:
+        return await asyncio.gather(*(record(number) for number in range(50)))
+
+    seen = asyncio.run(record_all())
+    auditor.close()
+
+    assert all(f"VIN{number}" in seen[number] for number in range(50))
+    assert len(list(audit_log.read(tmp_path))) == 50
+    assert audit_log.verify(tmp_path) == []
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = audit_log.AuditLog(tmp_path)
+    auditor = Auditor(log, clock=time.monotonic)
+
+    def fail(_: object) -> None:
+        raise audit_log.AuditError("audit.jsonl: cannot be written: No space left on device")
+
+    monkeypatch.setattr(log, "append_all", fail)
+    request = ota_pb2.RegisterVehicleRequest(vin="VIN1")
+
+    asyncio.run(auditor.record("/s/RegisterVehicle", who="V", request=request, answer=None, code=grpc.StatusCode.OK))
+    auditor.close()
+
+    assert "RegisterVehicle by V (OK) is not recorded: audit.jsonl" in caplog.text
