@@ -46,9 +46,12 @@ async def _until(service: health.aio.HealthServicer, status: int) -> None:
 
 
 def test_an_unexpected_error_ends_the_call_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    async def note(code: grpc.StatusCode, _detail: str) -> None:
+        refused.append(code)
+
     async def story() -> grpc.aio.AioRpcError:
         async def fail(_request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-            async with refusals_as_status(context, "/test/Fail", lambda code, _: refused.append(code)):
+            async with refusals_as_status(context, "/test/Fail", note):
                 raise RuntimeError("SELECT secret FROM vehicles")
             return b""
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, func, select, text
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import check_in
@@ -39,6 +39,56 @@ def test_a_server_that_restarts_is_used_again(postgresql: PostgreSQL) -> None:
     asyncio.run(database.check())
     assert database.run_now(lambda session: session.get(VehicleRow, "VIN1")) is not None
     database.close()
+
+
+@pytest.mark.postgresql
+def test_work_on_a_connection_that_has_broken_is_done_on_another(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    database, other = open_database(url), open_database(url)
+
+    async def use() -> None:
+        await database.run(lambda session: session.add(VehicleRow(vin="VIN1")))
+        await other.run(break_all_connections)
+        await database.run(lambda session: session.add(VehicleRow(vin="VIN2")))
+        await other.run(break_all_connections)
+        found = await database.read(lambda session: session.scalars(select(VehicleRow.vin)).all())
+        await other.run(break_all_connections)
+        rows = await database.read_rows(lambda connection: connection.scalar(select(func.count(VehicleRow.vin))))
+        assert (sorted(found), rows) == (["VIN1", "VIN2"], 2)
+
+    asyncio.run(use())
+    database.close()
+    other.close()
+
+
+@pytest.mark.postgresql
+def test_work_whose_commit_breaks_is_not_done_again(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    database, other = open_database(url), open_database(url)
+    begun: list[str] = []
+
+    def work(session: Session) -> None:
+        begun.append("work")
+        session.add(VehicleRow(vin="VIN1"))
+        session.flush()
+        # The next that the connection is used for is the commit. Nobody would know whether the server has done it.
+        other.run_now(break_all_connections)
+
+    with pytest.raises(NotReady):
+        database.run_now(work)
+
+    assert begun == ["work"]
+    database.close()
+    other.close()
+
+
+def break_all_connections(session: Session) -> None:
+    """Let the server close all connections but this one."""
+    others = text(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    session.execute(others).all()
 
 
 @pytest.mark.postgresql
