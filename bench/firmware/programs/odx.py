@@ -6,7 +6,8 @@ Rules:
 * A SEGMENT of records (Intel HEX, S-record) is an address range of them; a SEGMENT of a BINARY is the next bytes of it, and
   SOURCE-START-ADDRESS is their address.
 * ENCRYPT-COMPRESS-METHOD with one byte is a dataFormatIdentifier. Another method is refused: its data cannot be sent as they are.
-* Checksums and signatures of the container are for the ECU, and are not checked here. EXPECTED-IDENTs are returned as fields.
+* Checksums and signatures of the container are for the ECU, and are not checked here. They are returned as fields, which a flash profile
+  may send, and so are EXPECTED-IDENTs.
 """
 
 from __future__ import annotations
@@ -109,12 +110,23 @@ def _program(session: Session, form: ProgramFormat) -> Program:
     fields = {"session": session.short_name}
     for ident in session.expected_idents:
         fields[f"expected {ident.short_name}"] = " or ".join(each.value_raw.strip() for each in ident.ident_values)
+    fields.update(_securities(session))
     for block in session.datablocks:
+        fields.update(_securities(block))
         if block.data_type == "ERASE":
             erase += [EraseRange(each.source_start_address, _length(each, form)) for each in block.segments]
         else:
             segments += _segments(block, form)
     return Program.of(segments, form, erase=erase, fields=fields)
+
+
+def _securities(part: Session | Datablock) -> Iterator[tuple[str, str]]:
+    """Return the signatures and checksums (SECURITYS) of a session or datablock, with the names of their fields."""
+    for each in part.securities:
+        method = f" {each.security_method.value_raw.strip()}" if each.security_method is not None else ""
+        for kind, found in (("signature", each.fw_signature), ("checksum", each.fw_checksum)):
+            if found is not None:
+                yield f"{kind} {part.short_name}{method}", found.value_raw.strip()
 
 
 def _segments(block: Datablock, form: ProgramFormat) -> Iterator[Segment]:

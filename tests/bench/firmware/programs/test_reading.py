@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from otabench.bench.errors import FirmwareError
 from otabench.bench.firmware.programs import reading, records, vbf
 from otabench.bench.firmware.programs.program import EraseRange, MalformedProgram, Program, ProgramFormat, Segment
+from otabench.bench.uds.sequence.values import Text
 from tests.bench.firmware.programs import writers
 from tests.bench.firmware.programs.writers import Parts
 
@@ -167,6 +168,18 @@ def test_compressed_data_are_kept_as_they_are_and_never_laid_out() -> None:
         assert [each.data_format for each in program.segments] == [0xAA] * len(PARTS)
         with pytest.raises(MalformedProgram, match="compressed or encrypted for the ECU \\(data format 0xAA\\)"):
             program.contiguous(fill=0xFF, max_bytes=1 << 20)
+
+
+def test_signatures_and_checksums_of_a_container_are_fields_that_a_profile_can_send() -> None:
+    securities = (
+        '<SECURITYS><SECURITY><SECURITY-METHOD TYPE="A_ASCIISTRING">SA2</SECURITY-METHOD>'
+        '<FW-SIGNATURE TYPE="A_BYTEFIELD"> 93000000014C </FW-SIGNATURE></SECURITY>'
+        '<SECURITY><FW-CHECKSUM TYPE="A_BYTEFIELD">CAFE</FW-CHECKSUM></SECURITY></SECURITYS>'
+    )
+    fields = reading.parse(writers.odx_f(PARTS, securities=securities)).fields
+    assert (fields["signature db SA2"], fields["checksum db"]) == ("93000000014C", "CAFE")
+    sent = Text(setting="checksum db", encoding="hex").compute(fields["checksum db"])
+    assert sent == b"\xca\xfe"
 
 
 def test_the_session_of_a_container_is_named_where_it_has_several() -> None:

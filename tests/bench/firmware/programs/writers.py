@@ -94,7 +94,13 @@ header {{
 
 
 def odx_f(
-    parts: Parts, *, form: str = "BINARY", method: str | None = None, extern: str = "", sessions: int = 1
+    parts: Parts,
+    *,
+    form: str = "BINARY",
+    method: str | None = None,
+    extern: str = "",
+    sessions: int = 1,
+    securities: str = "",
 ) -> bytes:
     """Write an ODX-F container. ``form``: of its FLASHDATA; ``extern``: the name of the file that holds the data."""
     data = b"".join(data for _, data in parts)
@@ -120,7 +126,7 @@ def odx_f(
 <FLASH ID="FL"><SHORT-NAME>engine</SHORT-NAME><ECU-MEMS><ECU-MEM ID="EM"><SHORT-NAME>em</SHORT-NAME><MEM>
 <SESSIONS>{all_sessions}</SESSIONS>
 <DATABLOCKS><DATABLOCK ID="DB" TYPE="DATA"><SHORT-NAME>db</SHORT-NAME><FLASHDATA-REF ID-REF="FD"/>
-<SEGMENTS>{segments}</SEGMENTS></DATABLOCK></DATABLOCKS>
+<SEGMENTS>{segments}</SEGMENTS>{securities}</DATABLOCK></DATABLOCKS>
 <FLASHDATAS><FLASHDATA ID="FD" xsi:type="{kind}-FLASHDATA"><SHORT-NAME>fd</SHORT-NAME>
 <DATAFORMAT SELECTION="{form}"/>{encoded}{held}</FLASHDATA></FLASHDATAS>
 </MEM></ECU-MEM></ECU-MEMS></FLASH></ODX>""".encode()
