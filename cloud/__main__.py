@@ -63,14 +63,19 @@ def keys_init(
         Path | None,
         typer.Option("--offline", metavar="DIR", help="Another new folder, for what the cloud must not have."),
     ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", metavar="FILE", help="Its first line seals the offline keys.")
+    ] = None,
 ) -> None:
     """Make the key folder of a bench: Director, image signing, TLS, ECU secrets."""
     # Imported here: the other commands do not make keys.
     from otabench.cloud.trust.keys import init_keys
+    from otabench.proto.sealed_files import SealedFileError, read_passphrase
 
     try:
-        init_keys(folder, vins=vin, ecus=ecu or [], offline=offline)
-    except (CloudError, ValueError) as error:
+        passphrase = None if passphrase_file is None else read_passphrase(passphrase_file)
+        init_keys(folder, vins=vin, ecus=ecu or [], offline=offline, passphrase=passphrase)
+    except (CloudError, SealedFileError, ValueError) as error:
         _give_up(str(error))
     typer.echo(f"keys: {folder} made")
 

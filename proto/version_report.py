@@ -89,6 +89,8 @@ class VehicleVersionReport(_Report):
     """What the gateway states about its vehicle."""
 
     vin: _Text
+    primary: _Text = ""
+    """The Primary's identifier: the public half of the key that signs, as hexadecimal digits. Empty in reports of earlier versions."""
     nonce: _Hex
     ecus: tuple[EcuEntry, ...] = Field(max_length=256)
 

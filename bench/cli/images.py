@@ -11,7 +11,9 @@ from typing import Annotated, Final
 
 import typer
 
+from otabench.bench.cli import passphrases
 from otabench.bench.cli.options import LATEST, AsJson, BenchFile, KeysDir, RunDir, with_options
+from otabench.bench.cli.passphrases import PassphraseFile
 from otabench.bench.cli.running import note
 from otabench.bench.clients import running_bench
 from otabench.bench.errors import FirmwareError, NoRunningBench, UnknownName, WrongUsage
@@ -76,6 +78,7 @@ class PackOptions:
         str, typer.Option("--version", help="2.0.0 or 2.0.0+5; of a program file any text that its ECU's order takes.")
     ]
     keys: KeysDir = None
+    passphrase_file: PassphraseFile = None
     rxswin: Annotated[
         str, typer.Option("--rxswin", metavar="TEXT", help="RXSWIN (UN R156) that the ECU then reports; ASCII.")
     ] = ""
@@ -173,8 +176,11 @@ def _pack_image(options: PackOptions, file: Path) -> None:
         file, max_bytes=entry.slot_size_bytes, as_raw=options.as_raw, session=options.session
     )
     out = options.out or Path(f"{entry.hardware_id}-{options.version}.bin")
-    with _missing_keys_explained(options.keys, options.run):
-        made = images.pack(binary, details, keys_dir=keys, out=out)
+    with (
+        _missing_keys_explained(options.keys, options.run),
+        passphrases.unsealed_signing_key(keys, options.passphrase_file) as signing,
+    ):
+        made = images.pack(binary, details, keys_dir=signing, out=out)
     if program.format is not ProgramFormat.RAW:
         print(f"{file}: {program.format}, {', '.join(map(str, program.segments))}")
     print(_line(made))

@@ -37,12 +37,15 @@ from tuf.api.serialization.json import JSONSerializer
 
 from otabench.bench.errors import FirmwareError
 from otabench.proto.normal_form import require_nfc
+from otabench.proto.private_files import PrivateFileError
+from otabench.proto.sealed_files import SealedFileError, Vault, read_key
 from otabench.proto.uptane import PayloadCustom
 from otabench.proto.version_order import path_part
 
 LIFETIME: Final = timedelta(days=365)
 """Of what is signed offline."""
 _TOP_LEVEL: Final = "targets"
+_SUPPLIER: Final = "supplier-"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,12 @@ class OfflineRepository:
 
     Args:
         folder: ``image_repository`` of a key folder.
+        vault: of that key folder, if its private keys are sealed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, vault: Vault | None = None) -> None:
         self._folder = folder
+        self._vault = vault
 
     def add(self, images: Sequence[ListedImage]) -> dict[str, bytes]:
         """List images, beside those of before, and return all files to publish.
@@ -82,7 +87,7 @@ class OfflineRepository:
         try:
             with self._locked():
                 return self._add(images)
-        except (OSError, ValueError, RepositoryError) as error:
+        except (OSError, ValueError, RepositoryError, PrivateFileError, SealedFileError) as error:
             raise FirmwareError(
                 f"{self._folder}: the Image repository cannot be signed: {error}; `otabench keys init` makes a whole folder"
             ) from error
@@ -95,6 +100,57 @@ class OfflineRepository:
         """
         return self.add([]) if self._file(_TOP_LEVEL).exists() else {}
 
+    def suppliers(self) -> dict[str, tuple[str, ...]]:
+        """Return the ids of each supplier's keys by hardware id, as the top-level Targets list them. Raises FirmwareError."""
+        if not self._file(_TOP_LEVEL).exists():
+            return {}
+        try:
+            delegations = Metadata[Targets].from_bytes(self._file(_TOP_LEVEL).read_bytes()).signed.delegations
+        except (OSError, RepositoryError) as error:
+            raise FirmwareError(f"{self._file(_TOP_LEVEL)}: not Targets: {error}; bring back a copy") from error
+        roles: dict[str, DelegatedRole] = dict((delegations.roles if delegations else None) or {})
+        return {name.removeprefix(_SUPPLIER): tuple(role.keyids) for name, role in roles.items()}
+
+    def supplier_key(self, hardware_id: str) -> Path:
+        """Return where a supplier's private key is."""
+        return self._folder / "suppliers" / f"{hardware_id}.pem"
+
+    def replace_supplier_key(self, hardware_id: str) -> dict[str, bytes]:
+        """Give a supplier a new key, sign its Targets and the top-level ones again, and return all files to publish.
+
+        What the old key signs counts no more once the files are published. A cut leaves the old key in place; the next call completes it.
+
+        Raises:
+            FirmwareError: there is no such supplier, or as ``add``.
+        """
+        if hardware_id not in self.suppliers():
+            raise FirmwareError(f"{self._folder}: there is no supplier for {hardware_id}; nothing was listed for it")
+        try:
+            with self._locked():
+                return self._replace_supplier_key(hardware_id)
+        except (OSError, ValueError, RepositoryError, PrivateFileError, SealedFileError) as error:
+            raise FirmwareError(f"{self._folder}: the supplier's key cannot be replaced: {error}") from error
+
+    def _replace_supplier_key(self, hardware_id: str) -> dict[str, bytes]:
+        role, path = _role(hardware_id), self.supplier_key(hardware_id)
+        fresh = path.with_name(f".{path.name}.next")
+        # One that a cut has left was never published as a whole.
+        fresh.unlink(missing_ok=True)
+        signer = self._new_key(fresh)
+        top, targets = self._load(_TOP_LEVEL), self._load(role)
+        assert top.delegations is not None and top.delegations.roles is not None
+        for keyid in list(top.delegations.roles[role].keyids):
+            top.revoke_key(keyid, role)
+        top.add_key(signer.public_key, role)
+        files = {
+            f"{role}.json": self._sign(targets, signer),
+            f"{_TOP_LEVEL}.json": self._sign(top, self._signer(self._folder / "targets.pem")),
+        }
+        # The key first: metadata of a key that is lost could not be followed by others.
+        fresh.replace(path)
+        self._keep(files)
+        return {f"{name}.json": self._file(name).read_bytes() for name in (_TOP_LEVEL, *top.delegations.roles)}
+
     def _add(self, images: Sequence[ListedImage]) -> dict[str, bytes]:
         top = self._load(_TOP_LEVEL)
         delegations = top.delegations or Delegations({}, {})
@@ -106,6 +162,10 @@ class OfflineRepository:
             if role not in suppliers:
                 suppliers[role] = DelegatedRole(role, [signer.public_key.keyid], 1, True, [f"images/*/{hardware_id}-*"])
                 delegations.keys[signer.public_key.keyid] = signer.public_key
+            if signer.public_key.keyid not in suppliers[role].keyids:
+                # A replacement was cut off after the key and before the metadata.
+                suppliers[role].keyids = [signer.public_key.keyid]
+                delegations.keys[signer.public_key.keyid] = signer.public_key
             # Here, so that a folder of before gains it with the next image (``bench.gateway.trust.delegations``).
             suppliers[role].unrecognized_fields["hardware_ids"] = [hardware_id]
             targets = self._load(role)
@@ -114,7 +174,7 @@ class OfflineRepository:
         # The longest hardware id first: the rule of "mcu" matches images of "mcu-b", too, and it ends the search.
         delegations.roles = dict(sorted(suppliers.items(), key=lambda item: (-len(item[0]), item[0])))
         top.delegations = delegations
-        files[f"{_TOP_LEVEL}.json"] = self._sign(top, _load_signer(self._folder / "targets.pem"))
+        files[f"{_TOP_LEVEL}.json"] = self._sign(top, self._signer(self._folder / "targets.pem"))
         self._keep(files)
         return {f"{role}.json": self._file(role).read_bytes() for role in (_TOP_LEVEL, *suppliers)}
 
@@ -129,16 +189,26 @@ class OfflineRepository:
         return targets
 
     def _supplier(self, hardware_id: str) -> CryptoSigner:
-        path = self._folder / "suppliers" / f"{hardware_id}.pem"
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            key = Ed25519PrivateKey.generate().private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            # The mode is set when the file is created. Between writing and chmod others could open it.
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(key)
-        return _load_signer(path)
+        path = self.supplier_key(hardware_id)
+        return self._signer(path) if path.exists() else self._new_key(path)
+
+    def _new_key(self, path: Path) -> CryptoSigner:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        key = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        # The mode is set when the file is created. Between writing and chmod others could open it.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(key if self._vault is None else self._vault.seal(key))
+            file.flush()
+            os.fsync(file.fileno())
+        return self._signer(path)
+
+    def _signer(self, path: Path) -> CryptoSigner:
+        key = serialization.load_pem_private_key(read_key(path, self._vault), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path.name} is not an Ed25519 key")
+        return CryptoSigner(key)
 
     def _sign(self, targets: Targets, signer: CryptoSigner) -> bytes:
         metadata: Metadata[Any] = Metadata(targets)
@@ -167,7 +237,7 @@ class OfflineRepository:
 
 
 def _role(hardware_id: str) -> str:
-    return f"supplier-{hardware_id}"
+    return f"{_SUPPLIER}{hardware_id}"
 
 
 def _target(image: ListedImage) -> TargetFile:
@@ -181,10 +251,3 @@ def _target(image: ListedImage) -> TargetFile:
     target = TargetFile.from_data(image.path, image.content, ["sha256", "sha512"])
     target.unrecognized_fields["custom"] = custom
     return target
-
-
-def _load_signer(path: Path) -> CryptoSigner:
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path.name} is not an Ed25519 key")
-    return CryptoSigner(key)

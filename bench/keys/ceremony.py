@@ -14,7 +14,7 @@ The order of the steps is chosen so that a cut at any point leaves folders that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,8 +44,15 @@ from otabench.bench.keys.roots import TIME, Replacement, key_id, keyids_of, sign
 ROOT_LIFETIME: Final = timedelta(days=365)
 ALL_ONLINE: Final = "online"
 """In place of a role: all roles whose keys the cloud has."""
+_SUPPLIER: Final = f"{RepositoryName.IMAGE}/supplier-"
 _MIN_KEYID_PREFIX: Final = 8
 _MAX_ROOT_KEYS: Final = 99
+
+FIXED: Final = {
+    "image/signing": "the ECUs' bootloaders hold its public half and take no other; ECUs with a new one are provisioned anew",
+    "tls/ca": "every certificate and every process that trusts one comes from it; make new key folders by `otabench keys init`",
+}
+"""Keys that no command replaces, and why."""
 
 Roles = Mapping[RepositoryName, Sequence[str]]
 
@@ -64,6 +71,17 @@ class NewRoot:
     """Targets of the Image repository that were signed again, and must be brought to the cloud."""
 
 
+@dataclass(frozen=True)
+class NewSupplierKey:
+    """A supplier's key that was replaced. It is listed by the Image repository's Targets, so there is no new Root."""
+
+    hardware_id: str
+    revoked: tuple[str, ...]
+    """Key ids."""
+    to_publish: Mapping[str, bytes]
+    """Targets that were signed again, and must be brought to the cloud."""
+
+
 def role_names() -> list[str]:
     """Return every role as it is typed."""
     return [ALL_ONLINE, *(f"{repository}/{role}" for repository, roles in ROLES.items() for role in roles)]
@@ -74,9 +92,12 @@ def parse_roles(names: Iterable[str]) -> dict[RepositoryName, list[str]]:
 
     Raises:
         UnknownName: there is no such role.
+        WrongUsage: its keys cannot be replaced.
     """
     wanted: dict[RepositoryName, list[str]] = {}
     for name in names:
+        if name in FIXED or name.startswith("tls/"):
+            raise WrongUsage(f"{name}: cannot be rotated: {FIXED.get(name, FIXED['tls/ca'])}")
         if name not in role_names():
             raise UnknownName("role", name, role_names())
         if name == ALL_ONLINE:
@@ -89,6 +110,31 @@ def parse_roles(names: Iterable[str]) -> dict[RepositoryName, list[str]]:
             if role not in roles:
                 roles.append(role)
     return wanted
+
+
+def split_suppliers(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names of roles, and the hardware ids of suppliers (``image_repository/supplier-HARDWARE``) apart."""
+    given = list(names)
+    suppliers = [name.removeprefix(_SUPPLIER) for name in given if name.startswith(_SUPPLIER)]
+    return [name for name in given if not name.startswith(_SUPPLIER)], suppliers
+
+
+def rotate_suppliers(folders: Folders, hardware_ids: Iterable[str]) -> list[NewSupplierKey]:
+    """Replace the keys of suppliers.
+
+    Raises:
+        UnknownName: there is no such supplier. Nothing was replaced then.
+        KeysError: as ``rotate``.
+        FirmwareError: the Image repository's keys cannot be used.
+    """
+    wanted = list(dict.fromkeys(hardware_ids))
+    with folders.locked():
+        repository = OfflineRepository(folders.require_offline() / RepositoryName.IMAGE, folders.vault)
+        known = repository.suppliers()
+        for hardware_id in wanted:
+            if hardware_id not in known:
+                raise UnknownName("supplier", _SUPPLIER + hardware_id, [_SUPPLIER + each for each in known])
+        return [NewSupplierKey(each, known[each], repository.replace_supplier_key(each)) for each in wanted]
 
 
 def rotate(folders: Folders, roles: Roles, *, now: datetime | None = None) -> list[NewRoot]:
@@ -155,7 +201,7 @@ def _publish(folders: Folders, repository: RepositoryName, newest: Root) -> None
     listed = _every_keyid(newest)
     for folder in {source, target}:
         for path in folder.glob(f"*{NEXT_KEY}"):
-            if key_id(read_signer(path).public_key, path.name.removesuffix(NEXT_KEY)) in listed:
+            if key_id(read_signer(path, folders.vault).public_key, path.name.removesuffix(NEXT_KEY)) in listed:
                 path.replace(folder / (path.name.removesuffix(NEXT_KEY) + ".pem"))
             else:
                 # Its Root was never made.
@@ -174,13 +220,16 @@ def _replace(
 ) -> NewRoot:
     """Replace these keys (ids by role) by as many new ones."""
     offline = folders.require_offline() / repository
-    root_signers = _root_signers(offline)
+    root_signers = [read_signer(path, folders.vault) for path in key_files(offline, Root.type)]
     replaced: dict[str, Replacement] = {}
     fresh: dict[Path, CryptoSigner] = {}
     for role, keyids in listed.items():
         folder = folders.of_role(repository, role)
         assert folder is not None  # ``require_offline`` would have refused
-        made = {path: CryptoSigner.generate_ed25519() for path in _files_to_replace(folder, role, newest, keyids)}
+        held, _ = held_keys(folder, role, folders.vault)
+        in_use = {held[keyid] for keyid in keyids_of(newest, role) if keyid in held}
+        paths = _files_to_replace(folder, role, keyids, held=held, in_use=in_use)
+        made = {path: CryptoSigner.generate_ed25519() for path in paths}
         replaced[role] = Replacement(keyids, [signer.public_key for signer in made.values()])
         fresh |= made
         if role == Root.type:
@@ -189,7 +238,7 @@ def _replace(
     following = successor(newest, replaced, expires=expires)
     content = sign_root(following, before=newest, signers=root_signers)
     for path, signer in fresh.items():
-        write_new(next_key(path), signer.private_bytes, private=True)
+        folders.write_key(next_key(path), signer.private_bytes)
     write_new(offline / f"{following.version}.root.json", content, private=False)
     _publish(folders, repository, following)
     is_top = repository is RepositoryName.IMAGE and "targets" in listed
@@ -199,22 +248,25 @@ def _replace(
         revoked=tuple(keyid for keyids in listed.values() for keyid in keyids),
         added=tuple(signer.public_key.keyid for signer in fresh.values()),
         # What the old key has signed counts no more.
-        to_publish=OfflineRepository(offline).sign_again() if is_top else {},
+        to_publish=OfflineRepository(offline, folders.vault).sign_again() if is_top else {},
     )
 
 
-def _root_signers(folder: Path) -> list[CryptoSigner]:
-    return [read_signer(path) for path in key_files(folder, Root.type)]
+def _files_to_replace(
+    folder: Path, role: str, keyids: Sequence[str], *, held: Mapping[str, Path], in_use: Collection[Path]
+) -> list[Path]:
+    """Return a file for each of the keys: the one that holds it, or the name of one that is lost. A role without a key gets one.
 
-
-def _files_to_replace(folder: Path, role: str, newest: Root, keyids: Sequence[str]) -> list[Path]:
-    """Return a file for each of the keys: the one that holds it, or the name of one that is lost. A role without a key gets one."""
-    # A damaged file counts as a lost one.
-    held, _ = held_keys(folder, role)
+    Args:
+        folder: of the role's keys.
+        role: whose keys are replaced.
+        keyids: of those keys.
+        held: the role's files by key id. A damaged file is not among them, and counts as a lost one.
+        in_use: files with keys that the newest Root lists.
+    """
     names = (
         [f"{role}.pem"] if role != Root.type else [f"{role}-{number}.pem" for number in range(1, 1 + _MAX_ROOT_KEYS)]
     )
-    in_use = {held[keyid] for keyid in keyids_of(newest, role) if keyid in held}
     free = iter([folder / name for name in names if folder / name not in in_use])
     return [held.get(keyid) or next(free) for keyid in keyids or [""]]
 

@@ -26,6 +26,7 @@ from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # its
 from otabench.bench.errors import KeysError
 from otabench.bench.keys.roots import TIME, key_id
 from otabench.proto import private_files
+from otabench.proto.sealed_files import SealedFileError, Vault, read_key
 
 NEXT_KEY: Final = ".next.pem"
 """A key that was made for a Root that is not published yet, or was just published. The cloud reads it, too."""
@@ -56,16 +57,23 @@ class Folders:
     Attributes:
         offline: None: it is not available, so nothing can be signed.
         online: what the cloud reads.
+        vault: of the offline folder, whose private keys a passphrase may seal. None: they are not sealed.
     """
 
     offline: Path | None
     online: Path
+    vault: Vault | None = None
 
     def of_role(self, repository: RepositoryName, role: str) -> Path | None:
         """Return where the private keys of a role are. None: in the offline folder, which is not available."""
         if role in ONLINE_ROLES[repository]:
             return self.online / repository
         return None if self.offline is None else self.offline / repository
+
+    def write_key(self, path: Path, content: bytes) -> None:
+        """Write a private key, sealed if it belongs to a sealed offline folder. Raises KeysError."""
+        is_offline = self.offline is not None and self.offline in path.parents
+        write_new(path, self.vault.seal(content) if self.vault is not None and is_offline else content, private=True)
 
     def require_offline(self) -> Path:
         """Return the offline folder.
@@ -114,15 +122,15 @@ def read_roots(folder: Path) -> tuple[Metadata[Root], ...]:
     return tuple(roots)
 
 
-def read_signer(path: Path) -> CryptoSigner:
-    """Return the signer of a key file.
+def read_signer(path: Path, vault: Vault | None = None) -> CryptoSigner:
+    """Return the signer of a key file, which may be sealed.
 
     Raises:
-        KeysError: it cannot be read, is not an Ed25519 key, or others may read it.
+        KeysError: it cannot be read or unsealed, is not an Ed25519 key, or others may read it.
     """
     try:
-        key = serialization.load_pem_private_key(private_files.read(path).encode(), password=None)
-    except private_files.PrivateFileError as error:
+        key = serialization.load_pem_private_key(read_key(path, vault), password=None)
+    except (private_files.PrivateFileError, SealedFileError) as error:
         raise KeysError(str(error)) from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeysError(f"{path}: not an unencrypted private key: {error}; bring back a copy") from error
@@ -137,13 +145,13 @@ def key_files(folder: Path, role: str) -> list[Path]:
     return sorted(path for path in found if not path.name.endswith(NEXT_KEY))
 
 
-def held_keys(folder: Path, role: str) -> tuple[dict[str, Path], list[KeysError]]:
+def held_keys(folder: Path, role: str, vault: Vault | None = None) -> tuple[dict[str, Path], list[KeysError]]:
     """Return a role's key files by key id, and the problems of files that cannot be used."""
     held: dict[str, Path] = {}
     problems: list[KeysError] = []
     for path in key_files(folder, role):
         try:
-            held[key_id(read_signer(path).public_key, role)] = path
+            held[key_id(read_signer(path, vault).public_key, role)] = path
         except KeysError as error:
             problems.append(error)
     return held, problems

@@ -13,7 +13,16 @@ from cryptography import x509
 
 from otabench.bench.errors import KeysError
 from otabench.bench.finding import Finding, fail, warn
-from otabench.bench.keys.folders import ONLINE_ROLES, ROLES, Folders, RepositoryName, held_keys, read_roots
+from otabench.bench.firmware.image_repository import OfflineRepository
+from otabench.bench.keys.folders import (
+    ONLINE_ROLES,
+    ROLES,
+    Folders,
+    RepositoryName,
+    held_keys,
+    read_roots,
+    read_signer,
+)
 from otabench.bench.keys.roots import keyids_of, threshold_of
 
 WARN_BEFORE: Final = timedelta(days=30)
@@ -94,17 +103,35 @@ def read_status(folders: Folders, *, now: datetime) -> Status:
             if not keyids:  # a Director that does not attest the time
                 continue
             folder = folders.of_role(repository, role)
-            held, problems = ({}, []) if folder is None else held_keys(folder, role)
+            held, problems = ({}, []) if folder is None else held_keys(folder, role, folders.vault)
             findings += [fail(f"{repository}/{role}", str(problem)) for problem in problems]
             keys = tuple(KeyStatus(keyid, str(held.get(keyid, ""))) for keyid in keyids)
             kept = "online" if role in ONLINE_ROLES[repository] else "offline"
             roles.append(RoleStatus(f"{repository}/{role}", kept, threshold_of(newest, role), keys))
             if folder is not None:
                 findings += _missing(roles[-1])
+    if folders.offline is not None:
+        for supplier in _suppliers(folders.offline, folders):
+            roles.append(supplier)
+            findings += _missing(supplier)
     expiries += _signed_offline(folders)
     expiries += _certificates(folders.online / "tls")
     findings += [finding for each in expiries if (finding := _ends_soon(each, now=now))]
     return Status(roots, tuple(roles), tuple(sorted(expiries, key=lambda each: each.expires)), tuple(findings))
+
+
+def _suppliers(offline: Path, folders: Folders) -> Iterator[RoleStatus]:
+    """Yield the suppliers, whose keys the Image repository's Targets list, and firmware signing, whose key no metadata list."""
+    repository = OfflineRepository(offline / RepositoryName.IMAGE, folders.vault)
+    for hardware_id, keyids in repository.suppliers().items():
+        path = repository.supplier_key(hardware_id)
+        held = read_signer(path, folders.vault).public_key.keyid if path.exists() else ""
+        keys = tuple(KeyStatus(keyid, str(path) if keyid == held else "") for keyid in keyids)
+        yield RoleStatus(f"{RepositoryName.IMAGE}/supplier-{hardware_id}", "offline", 1, keys)
+    path = offline / "image" / "signing.pem"
+    if path.exists():
+        key = KeyStatus(read_signer(path, folders.vault).public_key.keyid, str(path))
+        yield RoleStatus("image/signing", "offline", 1, (key,))
 
 
 def _missing(role: RoleStatus) -> list[Finding]:

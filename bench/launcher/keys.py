@@ -16,7 +16,13 @@ _PEERS: Final = ("tls/cloud", "tls/operator", "tls/broker", "tls/events")
 
 
 def make_keys(
-    keys_dir: Path, topology: Topology, *, log: Path, offline: Path | None = None, timeout_s: float = _KEYS_TIMEOUT_S
+    keys_dir: Path,
+    topology: Topology,
+    *,
+    log: Path,
+    offline: Path | None = None,
+    passphrase_file: Path | None = None,
+    timeout_s: float = _KEYS_TIMEOUT_S,
 ) -> None:
     """Make the bench's keys by ``python -m otabench.cloud keys init``.
 
@@ -25,6 +31,7 @@ def make_keys(
         topology: the vehicle and the ECUs that the keys are for.
         log: where the output of the command goes.
         offline: another folder to make, for what the cloud must not have. None: it is in ``keys_dir``, too.
+        passphrase_file: its first line seals the private keys of ``offline``. None: they are not sealed.
         timeout_s: how long it may take.
 
     Raises:
@@ -35,6 +42,8 @@ def make_keys(
         argv += ["--ecu", name]
     if offline is not None:
         argv += ["--offline", str(offline)]
+    if passphrase_file is not None:
+        argv += ["--passphrase-file", str(passphrase_file)]
     # In a process, because the cloud's code is not imported here (one of the rules that tests/test_layering.py
     # holds).
     maker = Process(ProcessSpec("keys", argv, log, ready=lambda: True))

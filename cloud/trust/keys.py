@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,6 +40,7 @@ from otabench.cloud.trust.tls import CertificateAuthority
 from otabench.proto import private_files
 from otabench.proto.key_kinds import describe
 from otabench.proto.process_config import EVENTS_NAME
+from otabench.proto.sealed_files import SealedFileError, Vault
 from otabench.proto.uptane import MANIFEST_CUSTOM_KEY, RootCustom, TimeKeys, time_keys_of
 
 ROOT_LIFETIME: Final = timedelta(days=365)
@@ -95,7 +96,14 @@ class DirectorKeys:
         return {name: content for name, content in self.root_files.items() if name in wanted}
 
 
-def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str], offline: Path | None = None) -> None:
+def init_keys(
+    folder: Path,
+    *,
+    vins: Iterable[str],
+    ecus: Iterable[str],
+    offline: Path | None = None,
+    passphrase: str | None = None,
+) -> None:
     """Make the keys of a bench or of a fleet.
 
     Args:
@@ -103,6 +111,7 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str], offline
         vins: vehicles; each receives a client certificate, and a key pair for its gateway's reports.
         ecus: names of ECUs; each receives a secret for security access, a key pair for encrypted artifacts, and one for its reports.
         offline: another such folder, for the keys that the cloud must not have. None: they are in ``folder``, too.
+        passphrase: seals the private keys of ``offline`` (``proto.sealed_files``). None: they are not sealed.
 
     Raises:
         StartError: a folder is not empty, or cannot be written.
@@ -115,7 +124,19 @@ def init_keys(folder: Path, *, vins: Iterable[str], ecus: Iterable[str], offline
     with ExitStack() as stack:
         online_part = stack.enter_context(_new_folder(folder))
         offline_part = online_part if offline is None else stack.enter_context(_new_folder(offline))
-        _fill(online_part, offline_part, vins=vins, ecus=ecus)
+        seal = _sealer(offline_part, passphrase) if offline is not None and passphrase is not None else _as_it_is
+        _fill(online_part, offline_part, vins=vins, ecus=ecus, seal=seal)
+
+
+def _sealer(folder: Path, passphrase: str) -> Callable[[bytes], bytes]:
+    try:
+        return Vault.create(folder, passphrase).seal
+    except SealedFileError as error:
+        raise StartError(f"keys: {folder}: {error}") from error
+
+
+def _as_it_is(content: bytes) -> bytes:
+    return content
 
 
 @contextmanager
@@ -268,16 +289,17 @@ def load_image_public_key(keys_dir: Path) -> Ed25519PublicKey:
     return key
 
 
-def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> None:
+def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str], seal: Callable[[bytes], bytes]) -> None:
     for folder in {online, offline}:
         for name in ("director", "image_repository", "image", "tls"):
             (folder / name).mkdir(mode=0o700)
-    _make_repository_keys(online / "director", offline / "director", online_roles=ONLINE_ROLES, attests_time=True)
+    director = _RepositoryFolders(online / "director", offline / "director", ONLINE_ROLES, seal)
+    _make_repository_keys(director, attests_time=True)
     _make_repository_keys(
-        online / "image_repository", offline / "image_repository", online_roles=("snapshot", "timestamp")
+        _RepositoryFolders(online / "image_repository", offline / "image_repository", ("snapshot", "timestamp"), seal)
     )
-    _make_image_key(online / "image", offline / "image")
-    _make_certificates(online / "tls", offline / "tls", vins)
+    _make_image_key(online / "image", offline / "image", seal)
+    _make_certificates(online / "tls", offline / "tls", vins, seal)
     for name in ("ecu", "gateway"):
         (online / name).mkdir(mode=0o700)
     for ecu in ecus:
@@ -287,9 +309,23 @@ def _fill(online: Path, offline: Path, *, vins: list[str], ecus: list[str]) -> N
         _make_report_key(online / "gateway", vin)
 
 
-def _make_repository_keys(
-    online: Path, offline: Path, *, online_roles: tuple[str, ...], attests_time: bool = False
-) -> None:
+@dataclass(frozen=True)
+class _RepositoryFolders:
+    """Where a repository's keys go, and how those of the offline folder are sealed."""
+
+    online: Path
+    offline: Path
+    online_roles: tuple[str, ...]
+    seal: Callable[[bytes], bytes]
+
+    def write_key(self, role: str, name: str, key: Ed25519PrivateKey) -> None:
+        if role in self.online_roles:
+            _write(self.online / f"{name}.pem", _private_pem(key), _PRIVATE)
+        else:
+            _write(self.offline / f"{name}.pem", self.seal(_private_pem(key)), _PRIVATE)
+
+
+def _make_repository_keys(folders: _RepositoryFolders, *, attests_time: bool = False) -> None:
     """Make the keys of a repository and its first Root, which both folders hold."""
     expires = datetime.now(UTC).replace(microsecond=0) + ROOT_LIFETIME  # TUF's times are whole seconds
     # Without consistent snapshots file names do not contain versions. They need not: GetManifest delivers the files of a manifest together.
@@ -302,31 +338,31 @@ def _make_repository_keys(
             key = Ed25519PrivateKey.generate()
             signers[name] = CryptoSigner(key)
             root.add_key(signers[name].public_key, role)
-            _write((online if role in online_roles else offline) / f"{name}.pem", _private_pem(key), _PRIVATE)
+            folders.write_key(role, name, key)
     if attests_time:
         time_key = Ed25519PrivateKey.generate()
-        _write(online / "time.pem", _private_pem(time_key), _PRIVATE)
+        _write(folders.online / "time.pem", _private_pem(time_key), _PRIVATE)
         custom = RootCustom(time=TimeKeys(keys=(raw_public(time_key),)))
         # Uptane's time server has no role in TUF. python-tuf signs and verifies members that it does not define like the others.
         root.unrecognized_fields[MANIFEST_CUSTOM_KEY] = custom.model_dump(mode="json")
     root.roles["root"].threshold = ROOT_THRESHOLD
     for name in ROOT_KEYS[:ROOT_THRESHOLD]:
         metadata.sign(signers[name], append=True)
-    for folder in {online, offline}:
+    for folder in {folders.online, folders.offline}:
         _write(folder / "root.json", metadata.to_bytes(JSONSerializer(compact=True)), _PUBLIC)
 
 
-def _make_image_key(online: Path, offline: Path) -> None:
+def _make_image_key(online: Path, offline: Path, seal: Callable[[bytes], bytes]) -> None:
     key = Ed25519PrivateKey.generate()
-    _write(offline / "signing.pem", _private_pem(key), _PRIVATE)
+    _write(offline / "signing.pem", seal(_private_pem(key)), _PRIVATE)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     for folder in {online, offline}:
         _write(folder / "signing.pub.pem", public, _PUBLIC)
 
 
-def _make_certificates(online: Path, offline: Path, vins: list[str]) -> None:
+def _make_certificates(online: Path, offline: Path, vins: list[str], seal: Callable[[bytes], bytes]) -> None:
     authority = CertificateAuthority()
-    _write(offline / "ca.key", authority.issued.key, _PRIVATE)
+    _write(offline / "ca.key", seal(authority.issued.key), _PRIVATE)
     for folder in {online, offline}:
         _write(folder / "ca.pem", authority.issued.certificate, _PUBLIC)
     peers = [

@@ -3,11 +3,11 @@
 Steps, in this order; no field is trusted before the signature over it:
 
 1. the vehicle's gateway has signed the report;
-2. it is about this vehicle (VIN);
+2. it is about this vehicle (VIN), and by its Primary;
 3. its nonce is the one that this cloud gave to this vehicle, has not expired, and was not used before;
 4. it has each registered ECU exactly once, and no other;
 5. each ECU with a registered key has signed its own report, about itself, this vehicle and this nonce;
-6. each ECU's counter is higher than in the last accepted report.
+6. each ECU's counter is higher than in the last accepted report, and its attested time is not in the future.
 
 A gateway repeats a report whose answer was lost. The same bytes again are the same report, not a replay. Two different reports for one
 nonce come from two gateways, because one gateway makes one report for each nonce.
@@ -20,6 +20,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -33,6 +34,9 @@ from otabench.proto.version_report import (
     open_vehicle_report,
 )
 
+MAX_AHEAD_S: Final = 86_400.0
+"""By which an ECU's attested time may be later than this cloud's clock, which somebody may have corrected since."""
+
 
 class Drop(StrEnum):
     """Why a report is dropped. It is the first word of the reason that the operator reads."""
@@ -40,6 +44,7 @@ class Drop(StrEnum):
     MALFORMED = "MALFORMED"
     GATEWAY_SIGNATURE = "GATEWAY_SIGNATURE"
     OTHER_VEHICLE = "OTHER_VEHICLE"
+    OTHER_PRIMARY = "OTHER_PRIMARY"
     UNKNOWN_NONCE = "UNKNOWN_NONCE"
     NONCE_EXPIRED = "NONCE_EXPIRED"
     REPLAYED = "REPLAYED"
@@ -49,6 +54,7 @@ class Drop(StrEnum):
     ECU_SIGNATURE = "ECU_SIGNATURE"
     OTHER_ECU = "OTHER_ECU"
     COUNTER = "COUNTER"
+    TIME = "TIME"
 
 
 class ReportDropped(Exception):
@@ -124,6 +130,8 @@ def accept(sealed: bytes, reporter: Reporter, *, now: float) -> AcceptedReport:
     # 2. vehicle. A key belongs to one vehicle, so this is a gateway that was moved or misconfigured.
     if report.vin != reporter.vin:
         raise ReportDropped(Drop.OTHER_VEHICLE, f"the report is about the vehicle {report.vin!r}")
+    if report.primary and report.primary != reporter.gateway_key.hex():
+        raise ReportDropped(Drop.OTHER_PRIMARY, f"the report states the Primary {report.primary[:16]!r}…")
     # 3. nonce
     sha256 = hashlib.sha256(sealed).hexdigest()
     is_repeated = hmac.compare_digest(sha256, reporter.used_sha256)
@@ -136,6 +144,8 @@ def accept(sealed: bytes, reporter: Reporter, *, now: float) -> AcceptedReport:
         ecu.ecu: _judge_ecu(entries[ecu.serial], ecu, reporter, nonce=report.nonce, is_repeated=is_repeated)
         for ecu in reporter.ecus
     }
+    for each in installed.values():
+        _judge_time(each, now=now)
     return AcceptedReport(installed, sha256, is_repeated)
 
 
@@ -201,6 +211,16 @@ def _judge_ecu(entry: EcuEntry, ecu: ReportingEcu, reporter: Reporter, *, nonce:
             Drop.COUNTER, f"the counter of {ecu.ecu} is {own.counter}, and was {ecu.counter} in an earlier report"
         )
     return Installed(ecu.ecu, own.version, own)
+
+
+def _judge_time(installed: Installed, *, now: float) -> None:
+    """Drop a report of an ECU that lives in the future: a stolen time key attested that, and honest metadata count as expired there."""
+    ahead_s = installed.own.attested_time_s - now if installed.own is not None else 0.0
+    if ahead_s > MAX_AHEAD_S:
+        raise ReportDropped(
+            Drop.TIME,
+            f"the attested time of {installed.ecu} is {ahead_s / 86_400:.0f} days ahead: replace the time key",
+        )
 
 
 def _open_ecu(entry: EcuEntry, ecu: ReportingEcu) -> EcuVersionReport:

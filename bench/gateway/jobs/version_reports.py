@@ -122,7 +122,8 @@ class VersionReports:
             )
             for name, identity in self._identities.known.items()
         )
-        return seal(VehicleVersionReport(vin=self._vin, nonce=nonce.hex(), ecus=entries), key)
+        primary = key.public_key().public_bytes_raw().hex()
+        return seal(VehicleVersionReport(vin=self._vin, primary=primary, nonce=nonce.hex(), ecus=entries), key)
 
 
 def load_key(path: Path | None) -> Ed25519PrivateKey | None:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from otabench.bench.cli.app import app
-from otabench.bench.errors import BenchError
+from otabench.bench.errors import BenchError, KeysError
 from otabench.cloud.trust.keys import init_keys
 
 
@@ -103,9 +103,33 @@ def test_without_the_offline_folder_or_any_keys_the_remedy_is_named(folder: Path
     assert "give --keys DIR, or make keys by `otabench keys init`" in str(nothing.exception)
 
 
-def test_init_makes_both_folders(tmp_path: Path) -> None:
-    made = CliRunner().invoke(app, ["keys", "init", str(tmp_path / "offline"), str(tmp_path / "online")])
+def test_init_makes_both_folders_and_seals_the_offline_one(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("correct horse\n", encoding="utf-8")
+    folders = [str(tmp_path / "offline"), str(tmp_path / "online")]
+    made = CliRunner().invoke(app, ["keys", "init", *folders, "--passphrase-file", str(tmp_path / "words")])
     assert made.exit_code == 0, made.output
     assert "take it away" in made.stdout
-    assert (tmp_path / "offline/director/root-1.pem").exists()
+    private = [*(tmp_path / "offline").rglob("*.pem"), *(tmp_path / "offline").rglob("*.key")]
+    private = [path for path in private if not path.name.endswith("pub.pem") and path.name != "ca.pem"]
+    assert {path.name for path in private} == {
+        *("root-1.pem", "root-2.pem", "root-3.pem", "targets.pem", "signing.pem", "ca.key")
+    }
+    assert not any(b"PRIVATE KEY" in path.read_bytes() for path in private)
     assert not (tmp_path / "online/director/root-1.pem").exists()
+    # then: the passphrase rotates, another one does not
+    options = ["--keys", folders[1], "--offline", folders[0], "--passphrase-file"]
+    rotated = CliRunner().invoke(
+        app, ["keys", "rotate", "director/root", "image_repository/targets", *options, str(tmp_path / "words")]
+    )
+    assert rotated.exit_code == 0, rotated.output
+    (tmp_path / "words").write_text("wrong horse\n", encoding="utf-8")
+    refused = CliRunner().invoke(app, ["keys", "rotate", "director/root", *options, str(tmp_path / "words")])
+    assert isinstance(refused.exception, KeysError)
+    assert str(refused.exception) == f"this is not the passphrase of {folders[0]}"
+
+
+def test_without_a_terminal_a_passphrase_must_be_given(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["keys", "init", str(tmp_path / "offline"), str(tmp_path / "online")])
+    assert isinstance(refused.exception, KeysError)
+    assert "--passphrase-file FILE, or make them without by --no-passphrase" in str(refused.exception)
+    assert not (tmp_path / "online").exists()

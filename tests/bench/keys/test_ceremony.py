@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from otabench.bench.keys import ceremony
 from otabench.bench.keys.folders import Folders, RepositoryName, key_files, read_roots, read_signer
 from otabench.bench.keys.roots import TIME, keyids_of
 from otabench.bench.keys.status import Status, read_status
-from otabench.cloud.trust.image_metadata import load_image_repository_keys
+from otabench.cloud.trust.image_metadata import PublicationRefused, check_publication, load_image_repository_keys
 from otabench.cloud.trust.keys import init_keys, load_director_keys, raw_public
+from otabench.proto.sealed_files import Cost, Vault
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DIRECTOR, IMAGE = RepositoryName.DIRECTOR, RepositoryName.IMAGE
@@ -307,3 +309,83 @@ def test_status_of_a_damaged_folder_is_one_error(folders: Folders) -> None:
     (folders.online / "tls/cloud.pem").write_bytes(b"")
     with pytest.raises(BenchError, match=r"cloud\.pem: not a certificate"):
         status_of(folders)
+
+
+# Suppliers, and what no command replaces
+
+
+def _listed(folders: Folders, hardware_id: str = "engine-mcu-a") -> dict[str, bytes]:
+    assert folders.offline is not None
+    repository = OfflineRepository(folders.offline / "image_repository", folders.vault)
+    return repository.add([ListedImage(hardware_id, "2.0.0", b"image", 2)])
+
+
+def _are_taken(folders: Folders, files: dict[str, bytes]) -> bool:
+    """Return whether the cloud takes a publication."""
+    keys = load_image_repository_keys(folders.online)
+    assert keys is not None
+    try:
+        check_publication(keys.root, files, current={}, now=datetime.now(UTC))
+    except PublicationRefused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_suppliers_key_is_replaced_and_the_old_one_signs_no_more(folders: Folders, is_sealed: bool) -> None:
+    assert folders.offline is not None
+    before = _listed(folders)
+    path = folders.offline / "image_repository/suppliers/engine-mcu-a.pem"
+    if is_sealed:
+        folders = replace(folders, vault=Vault.create(folders.offline, "words", cost=Cost(1, 8192)))
+    old = read_signer(path, folders.vault)
+
+    (made,) = ceremony.rotate_suppliers(folders, ["engine-mcu-a"])
+
+    assert made.revoked == (old.public_key.keyid,)
+    assert path.read_bytes().startswith(b"OTABENCH-SEALED-KEY") is is_sealed
+    assert _are_taken(folders, dict(made.to_publish))
+    forged: Metadata[Any] = Metadata(Metadata[Targets].from_bytes(before["supplier-engine-mcu-a.json"]).signed)
+    forged.sign(old)
+    assert not _are_taken(folders, {**made.to_publish, "supplier-engine-mcu-a.json": forged.to_bytes()})
+    # and the next image is listed with the new key
+    assert _are_taken(folders, _listed(folders))
+    (shown,) = [each for each in status_of(folders).roles if each.role == "image_repository/supplier-engine-mcu-a"]
+    assert (shown.at_hand, shown.threshold, shown.kept) == (1, 1, "offline")
+
+
+def test_a_replacement_that_was_cut_off_is_completed_by_the_next_image(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _listed(folders)
+    with monkeypatch.context() as cut:
+        cut.setattr(OfflineRepository, "_keep", lambda *_: (_ for _ in ()).throw(OSError("cut off")))
+        with pytest.raises(BenchError, match="cut off"):
+            ceremony.rotate_suppliers(folders, ["engine-mcu-a"])
+    assert _are_taken(folders, _listed(folders))
+
+
+def test_an_unknown_supplier_changes_nothing(folders: Folders) -> None:
+    _listed(folders)
+    before = contents(folders)
+    with pytest.raises(UnknownName, match="image_repository/supplier-engine-mcu-a"):
+        ceremony.rotate_suppliers(folders, ["engine-mcu-a", "engine-mcu"])
+    assert contents(folders) == before
+
+
+@pytest.mark.parametrize("name", ["image/signing", "tls/ca", "tls/vehicle-W0TABENCH00000001"])
+def test_what_cannot_be_rotated_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(WrongUsage, match=f"{name}: cannot be rotated: .*(provisioned anew|new key folders)"):
+        ceremony.parse_roles([name])
+
+
+def test_a_sealed_folder_is_rotated_with_its_passphrase_only(folders: Folders) -> None:
+    assert folders.offline is not None
+    vault = Vault.create(folders.offline, "words", cost=Cost(1, 8192))
+    for path in folders.offline.glob("*/root-*.pem"):
+        path.write_bytes(vault.seal(path.read_bytes()))
+    with pytest.raises(KeysError, match="is sealed with a passphrase, which this command was not given"):
+        ceremony.rotate(folders, ceremony.parse_roles(["director/root"]))
+    ceremony.rotate(replace(folders, vault=vault), ceremony.parse_roles(["director/root", "online"]))
+    assert all(b"PRIVATE KEY" not in path.read_bytes() for path in folders.offline.glob("director/root-*.pem"))
+    load_online(folders)

@@ -93,6 +93,16 @@ def test_an_ecu_without_a_key_is_what_the_gateway_states() -> None:
         pytest.param(vehicle(key=STRANGER), Drop.GATEWAY_SIGNATURE, id="stranger's key"),
         pytest.param(vehicle(key=ENGINE), Drop.GATEWAY_SIGNATURE, id="ECU's key"),
         pytest.param(vehicle(vin="W0TABENCH00000002"), Drop.OTHER_VEHICLE, id="other VIN"),
+        pytest.param(
+            seal(VehicleVersionReport(vin=VIN, primary="ab" * 32, nonce=NONCE, ecus=ENTRIES), GATEWAY),
+            Drop.OTHER_PRIMARY,
+            id="other Primary",
+        ),
+        pytest.param(
+            vehicle(entry("ENG-1", "engine-mcu", attested_time_s=int(NOW) + 30 * 86_400), ENTRIES[1]),
+            Drop.TIME,
+            id="attested time ahead",
+        ),
         pytest.param(vehicle(nonce=OTHER_NONCE), Drop.UNKNOWN_NONCE, id="invented nonce"),
         pytest.param(vehicle(nonce=""), Drop.UNKNOWN_NONCE, id="no nonce"),
         pytest.param(vehicle(ENTRIES[0]), Drop.ECU_MISSING, id="ECU left out"),

@@ -65,6 +65,7 @@ def test_the_report_has_every_ecu_and_the_signature_of_those_that_sign(tmp_path:
     report = open_vehicle_report(asyncio.run(story()), KEY.public_key())
 
     assert (report.vin, report.nonce) == (VIN, FIRST.hex())
+    assert report.primary == KEY.public_key().public_bytes_raw().hex()
     entries = {entry.serial: entry for entry in report.ecus}
     assert {serial: entry.version for serial, entry in entries.items()} == {"engine-1": "1.0.0", "adas-1": "1.0.0"}
     assert bytes.fromhex(entries["engine-1"].report) == b"1 " + FIRST
