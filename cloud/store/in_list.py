@@ -1,56 +1,47 @@
-"""A condition on a list of texts whose statement is the same for any length.
+"""A condition on a list of texts, in the form that each database works off fastest.
 
     statement = select(...).where(in_list(column, "vins"))
     connection.execute(statement, {"vins": ["VIN1", "VIN2"]})
 
-``column.in_(…)`` has a parameter for each text, so each length is another statement, which PostgreSQL would plan again at almost each call:
-the driver prepares only what it sends often (psycopg's ``prepare_threshold``). The list travels as one array there, and as JSON to SQLite.
+* PostgreSQL receives the list as one array. Then the statement is the same for any length, and the driver prepares it after a few calls
+  (psycopg's ``prepare_threshold``). With a parameter for each text, every length would be planned again.
+* SQLite receives a parameter for each text, as ``column.in_(…)`` sends it. Its statements are prepared in no time.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import ARRAY, Boolean, ColumnElement, Text, any_, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
-
-
-class _TextList(TypeDecorator[Sequence[str]]):
-    """A list of texts as one parameter."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
-
-    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
-        return value if dialect.name == "postgresql" or value is None else json.dumps(list(value))
+from sqlalchemy.sql.operators import OperatorType
 
 
 class _InList(FunctionElement[bool]):
-    """The condition. Its clauses are the column and the parameter."""
+    """The condition in both forms: as an array, and as a list of parameters. Only one of them is compiled."""
 
     type = Boolean()
     inherit_cache = True
 
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        """Return the condition as it is. SQLAlchemy would make ``… = 1`` of it for SQLite, which then uses no index."""
+        return self
+
 
 def in_list(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
     """Return the condition that the column is one of the texts of the parameter ``name``."""
-    return _InList(column, bindparam(name, type_=_TextList()))
+    as_array = column == any_(bindparam(name, type_=ARRAY(Text())))
+    return _InList(as_array, column.in_(bindparam(name, expanding=True)))
 
 
 @compiles(_InList, "postgresql")
 def _as_array(element: _InList, compiler: Any, **options: Any) -> str:
-    column, parameter = element.clauses
-    return f"{compiler.process(column, **options)} = ANY ({compiler.process(parameter, **options)})"
+    as_array, _ = element.clauses
+    return str(compiler.process(as_array, **options))
 
 
 @compiles(_InList)
-def _as_json(element: _InList, compiler: Any, **options: Any) -> str:
-    column, parameter = element.clauses
-    return f"{compiler.process(column, **options)} IN (SELECT value FROM json_each({compiler.process(parameter, **options)}))"
+def _as_list(element: _InList, compiler: Any, **options: Any) -> str:
+    _, as_list = element.clauses
+    return str(compiler.process(as_list, **options))
