@@ -319,7 +319,7 @@ class RegisterVehicleResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver", "needs_approval")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver", "needs_approval", "rollout")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -364,6 +364,7 @@ class CreateCampaignRequest(_message.Message):
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     NEEDS_APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
     vins: _containers.RepeatedScalarFieldContainer[str]
@@ -379,7 +380,58 @@ class CreateCampaignRequest(_message.Message):
     conditions_limit_s: float
     driver: DriverRules
     needs_approval: bool
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ..., needs_approval: _Optional[bool] = ...) -> None: ...
+    rollout: Rollout
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ..., needs_approval: _Optional[bool] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
+
+class Rollout(_message.Message):
+    __slots__ = ("waves", "success_percent", "error_percent", "max_per_minute", "start_at", "end_at")
+    class Wave(_message.Message):
+        __slots__ = ("share_percent", "vehicles")
+        SHARE_PERCENT_FIELD_NUMBER: _ClassVar[int]
+        VEHICLES_FIELD_NUMBER: _ClassVar[int]
+        share_percent: float
+        vehicles: int
+        def __init__(self, share_percent: _Optional[float] = ..., vehicles: _Optional[int] = ...) -> None: ...
+    WAVES_FIELD_NUMBER: _ClassVar[int]
+    SUCCESS_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PER_MINUTE_FIELD_NUMBER: _ClassVar[int]
+    START_AT_FIELD_NUMBER: _ClassVar[int]
+    END_AT_FIELD_NUMBER: _ClassVar[int]
+    waves: _containers.RepeatedCompositeFieldContainer[Rollout.Wave]
+    success_percent: float
+    error_percent: float
+    max_per_minute: int
+    start_at: float
+    end_at: float
+    def __init__(self, waves: _Optional[_Iterable[_Union[Rollout.Wave, _Mapping]]] = ..., success_percent: _Optional[float] = ..., error_percent: _Optional[float] = ..., max_per_minute: _Optional[int] = ..., start_at: _Optional[float] = ..., end_at: _Optional[float] = ...) -> None: ...
+
+class RolloutStatus(_message.Message):
+    __slots__ = ("rules", "open_waves", "paused", "paused_reason", "waves")
+    class WaveCounts(_message.Message):
+        __slots__ = ("jobs", "held", "succeeded", "failed", "left_out")
+        JOBS_FIELD_NUMBER: _ClassVar[int]
+        HELD_FIELD_NUMBER: _ClassVar[int]
+        SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+        FAILED_FIELD_NUMBER: _ClassVar[int]
+        LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+        jobs: int
+        held: int
+        succeeded: int
+        failed: int
+        left_out: int
+        def __init__(self, jobs: _Optional[int] = ..., held: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., left_out: _Optional[int] = ...) -> None: ...
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_WAVES_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
+    WAVES_FIELD_NUMBER: _ClassVar[int]
+    rules: Rollout
+    open_waves: int
+    paused: str
+    paused_reason: str
+    waves: _containers.RepeatedCompositeFieldContainer[RolloutStatus.WaveCounts]
+    def __init__(self, rules: _Optional[_Union[Rollout, _Mapping]] = ..., open_waves: _Optional[int] = ..., paused: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waves: _Optional[_Iterable[_Union[RolloutStatus.WaveCounts, _Mapping]]] = ...) -> None: ...
 
 class DriverTexts(_message.Message):
     __slots__ = ("language", "name", "release_notes", "purpose", "unavailable", "instructions", "obligation", "contact")
@@ -438,7 +490,7 @@ class Job(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., vin: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., progress: _Optional[_Iterable[_Union[EcuProgress, _Mapping]]] = ..., ecus: _Optional[_Iterable[_Union[EcuReport, _Mapping]]] = ..., dropped_reports: _Optional[int] = ..., dropped_reason: _Optional[str] = ..., two_reporters: _Optional[bool] = ..., campaign_id: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class Campaign(_message.Message):
-    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts", "created_by", "needs_approval", "approved_by", "approved_at")
+    __slots__ = ("campaign_id", "name", "release_notes", "jobs", "created_at", "excluded", "counts", "created_by", "needs_approval", "approved_by", "approved_at", "rollout")
     class Excluded(_message.Message):
         __slots__ = ("vin", "reason")
         VIN_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +509,7 @@ class Campaign(_message.Message):
     NEEDS_APPROVAL_FIELD_NUMBER: _ClassVar[int]
     APPROVED_BY_FIELD_NUMBER: _ClassVar[int]
     APPROVED_AT_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     name: str
     release_notes: str
@@ -468,7 +521,22 @@ class Campaign(_message.Message):
     needs_approval: bool
     approved_by: str
     approved_at: float
-    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ..., excluded: _Optional[_Iterable[_Union[Campaign.Excluded, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[JobCount, _Mapping]]] = ..., created_by: _Optional[str] = ..., needs_approval: _Optional[bool] = ..., approved_by: _Optional[str] = ..., approved_at: _Optional[float] = ...) -> None: ...
+    rollout: RolloutStatus
+    def __init__(self, campaign_id: _Optional[str] = ..., name: _Optional[str] = ..., release_notes: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., created_at: _Optional[float] = ..., excluded: _Optional[_Iterable[_Union[Campaign.Excluded, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[JobCount, _Mapping]]] = ..., created_by: _Optional[str] = ..., needs_approval: _Optional[bool] = ..., approved_by: _Optional[str] = ..., approved_at: _Optional[float] = ..., rollout: _Optional[_Union[RolloutStatus, _Mapping]] = ...) -> None: ...
+
+class PauseCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id", "reason")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    reason: str
+    def __init__(self, campaign_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ResumeCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
 
 class ApproveCampaignRequest(_message.Message):
     __slots__ = ("campaign_id",)
@@ -545,9 +613,11 @@ class AbandonJobRequest(_message.Message):
     def __init__(self, campaign_id: _Optional[str] = ..., vin: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CancelCampaignRequest(_message.Message):
-    __slots__ = ("campaign_id", "reason")
+    __slots__ = ("campaign_id", "reason", "only_not_begun")
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    ONLY_NOT_BEGUN_FIELD_NUMBER: _ClassVar[int]
     campaign_id: str
     reason: str
-    def __init__(self, campaign_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    only_not_begun: bool
+    def __init__(self, campaign_id: _Optional[str] = ..., reason: _Optional[str] = ..., only_not_begun: _Optional[bool] = ...) -> None: ...

@@ -284,6 +284,16 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
+        self.PauseCampaign = channel.unary_unary(
+                '/ota.v1.Operator/PauseCampaign',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.PauseCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+                _registered_method=True)
+        self.ResumeCampaign = channel.unary_unary(
+                '/ota.v1.Operator/ResumeCampaign',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+                _registered_method=True)
         self.WatchCampaign = channel.unary_stream(
                 '/ota.v1.Operator/WatchCampaign',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
@@ -358,6 +368,20 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseCampaign(self, request, context):
+        """Opens no more jobs of a campaign's roll-out until ResumeCampaign. Jobs that vehicles have begun continue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeCampaign(self, request, context):
+        """Continues a paused roll-out. The caller accepts what has paused it: the failures so far, or a wave with too few successes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchCampaign(self, request, context):
         """Sends the campaign as it is, and again at every change, until every job has ended.
         """
@@ -411,6 +435,16 @@ def add_OperatorServicer_to_server(servicer, server):
             'CancelCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCampaign,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
+            ),
+            'PauseCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseCampaign,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.PauseCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
+            ),
+            'ResumeCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeCampaign,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'WatchCampaign': grpc.unary_stream_rpc_method_handler(
@@ -661,6 +695,60 @@ class Operator:
             target,
             '/ota.v1.Operator/CancelCampaign',
             otabench_dot_proto_dot_ota__pb2.CancelCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/PauseCampaign',
+            otabench_dot_proto_dot_ota__pb2.PauseCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/ResumeCampaign',
+            otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,

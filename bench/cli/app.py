@@ -19,6 +19,10 @@ def _jobs() -> Any:
     return import_module("otabench.bench.cli.jobs")
 
 
+def _rollouts() -> Any:
+    return import_module("otabench.bench.cli.rollouts")
+
+
 def _campaigns() -> Any:
     return import_module("otabench.bench.cli.campaigns")
 
@@ -104,6 +108,9 @@ CAMPAIGN = Group(
             lambda: _decisions().withdraw,
         ),
         Lazy("release", "Approve a campaign that needs a second person.", lambda: _campaigns().release),
+        Lazy("pause", "Offer a campaign to no more vehicles, until it is resumed.", lambda: _rollouts().pause),
+        Lazy("resume", "Continue a paused campaign.", lambda: _rollouts().resume),
+        Lazy("abort", "Abort a campaign: cancel the jobs that no vehicle has begun.", lambda: _rollouts().abort),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),
         Lazy("abandon", "End the job of a vehicle that does not come back.", lambda: _jobs().abandon),

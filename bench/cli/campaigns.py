@@ -31,6 +31,7 @@ from otabench.bench.cli.options import (
     TransferOption,
     parse_conditions,
 )
+from otabench.bench.cli.rollouts import End, Errors, PerMinute, Start, Success, Waves, parse_rollout, rollout_lines
 from otabench.bench.clients import campaign_images
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
@@ -63,20 +64,22 @@ def create(
     needs_approval: Annotated[
         bool, typer.Option("--needs-approval", help="Offer it only after a second person's `campaign release`.")
     ] = False,
+    waves: Waves = None,
+    success: Success = None,
+    errors: Errors = None,
+    per_minute: PerMinute = 0,
+    start: Start = None,
+    end: End = None,
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
     driver = parse_rules(max_reminders=max_reminders, ask_before_download=ask_before_download, install_by=install_by)
+    rollout = parse_rollout(waves=waves, success=success, errors=errors, per_minute=per_minute, start=start, end=end)
     conditions = parse_conditions(condition) or ()
     driver_texts = {} if texts is None else read_driver_texts(texts)
     bench = running.find(run)
     with bench.operator() as operator:
-        wanted = []
-        for ecu, found in _load_images(bench, image or []).items():
-            # Patches are made of images only.
-            if found.program is None and transfer is not TransferPolicy.FULL:
-                found = replace(found, base_image=bench.running_image(ecu, hardware_id=found.hardware_id))
-            wanted.append(found)
+        wanted = _load_with_bases(bench, image or [], transfer)
         # The cloud cannot add an image to the Image repository. The bench's development keys do, as the offline signer of a fleet would.
         _publish(bench, wanted, operator)
         campaign = operator.create_campaign(
@@ -90,6 +93,7 @@ def create(
             texts=driver_texts,
             driver=driver,
             needs_approval=needs_approval,
+            rollout=rollout,
         )
         for each in wanted:
             if each.program is None:
@@ -122,6 +126,17 @@ def _publish(bench: RunningBench, wanted: list[CampaignImage], operator: Operato
 
     for listed in sign_and_publish(Path(bench.content["keys"]), wanted, operator):
         running.note(f"published in the Image repository: {listed.hardware_id} {listed.version}")
+
+
+def _load_with_bases(bench: RunningBench, given: list[str], transfer: TransferPolicy) -> list[CampaignImage]:
+    """Return the images of a new campaign, each with the image that its ECU runs, if a patch may be made from it."""
+    wanted = []
+    for ecu, found in _load_images(bench, given).items():
+        # Patches are made of images only.
+        if found.program is None and transfer is not TransferPolicy.FULL:
+            found = replace(found, base_image=bench.running_image(ecu, hardware_id=found.hardware_id))
+        wanted.append(found)
+    return wanted
 
 
 def _load_images(bench: RunningBench, given: list[str]) -> dict[str, CampaignImage]:
@@ -161,8 +176,8 @@ def list_all(run: RunDir = LATEST, as_json: AsJson = False) -> None:
     if not campaigns:
         print("no campaigns; `otabench campaign create` makes one")
     for campaign in campaigns:
-        for job in campaign.jobs:
-            print(f"{campaign.campaign_id}  {printable(campaign.name)}  {_job_line(job)}")
+        for line in (*rollout_lines(campaign), *map(_job_line, campaign.jobs)):
+            print(f"{campaign.campaign_id}  {printable(campaign.name)}  {line}")
 
 
 def release(campaign: Campaign = None, run: RunDir = LATEST) -> None:
@@ -186,6 +201,8 @@ def show(campaign: Campaign = None, run: RunDir = LATEST, as_json: AsJson = Fals
     print(f"{found.campaign_id}: {printable(found.name)}")
     for line in found.release_notes.splitlines():
         print(f"  {printable(line)}")
+    for line in rollout_lines(found):
+        print(f"  {line}")
     for job in found.jobs:
         print(f"  {_job_line(job)}")
         for line in report_lines(job):

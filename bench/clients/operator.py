@@ -186,6 +186,7 @@ class OperatorClient:
         texts: Mapping[str, DriverTexts] | None = None,
         needs_approval: bool = False,
         driver: DriverRules | None = None,
+        rollout: ota_pb2.Rollout | None = None,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
@@ -203,6 +204,7 @@ class OperatorClient:
             conditions=conditions,
             conditions_limit_s=conditions_limit_s,
             needs_approval=needs_approval,
+            rollout=rollout,
             texts=[
                 ota_pb2.DriverTexts(language=language, **each.model_dump()) for language, each in (texts or {}).items()
             ],
@@ -252,15 +254,40 @@ class OperatorClient:
             answer = self._operator.ListCampaigns(ota_pb2.ListCampaignsRequest(), timeout=CALL_TIMEOUT_S)
             return list(answer.campaigns)
 
-    def cancel_campaign(self, campaign_id: str, *, reason: str) -> ota_pb2.Campaign:
-        """Cancel those jobs of a campaign that can still be canceled. Return the campaign.
+    def pause_campaign(self, campaign_id: str, *, reason: str) -> ota_pb2.Campaign:
+        """Pause the roll-out of a campaign. Return the campaign.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("PauseCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.PauseCampaign(
+                ota_pb2.PauseCampaignRequest(campaign_id=campaign_id, reason=reason), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
+    def resume_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
+        """Continue the paused roll-out of a campaign. Return the campaign.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("ResumeCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.ResumeCampaign(
+                ota_pb2.ResumeCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
+    def cancel_campaign(self, campaign_id: str, *, reason: str, only_not_begun: bool = False) -> ota_pb2.Campaign:
+        """Cancel those jobs of a campaign that can still be canceled, or only those not begun. Return the campaign.
 
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
         with self._explained("CancelCampaign"):
             campaign: ota_pb2.Campaign = self._operator.CancelCampaign(
-                ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason), timeout=CALL_TIMEOUT_S
+                ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason, only_not_begun=only_not_begun),
+                timeout=CALL_TIMEOUT_S,
             )
         return campaign
 

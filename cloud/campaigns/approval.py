@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import jobs
+from otabench.cloud.campaigns.rollouts import WAITS_FOR_WAVE
 from otabench.cloud.errors import NotAllowed, UnknownThing
 from otabench.cloud.store.schema import CampaignRow, JobRow
 from otabench.proto.job_states import JobState
@@ -21,7 +22,8 @@ WAITS: Final = "waits for an approver"
 
 
 def approve(session: Session, campaign_id: str, *, who: str, person: str, now: float) -> list[tuple[str, str]]:
-    """Approve a campaign, and return its jobs that may be offered now: pairs of job and VIN. Empty: it was approved before.
+    """Approve a campaign, and return its jobs that may be offered now: pairs of job and VIN. Empty: it was approved
+    before, or a roll-out opens them.
 
     Args:
         session: the caller's transaction.
@@ -45,6 +47,10 @@ def approve(session: Session, campaign_id: str, *, who: str, person: str, now: f
     if person and row.created_by.startswith(person):
         raise NotAllowed(f"campaign {campaign_id} was created by {row.created_by}: another person must approve it")
     row.approved_by, row.approved_at = who, now
+    if row.rollout:
+        # The roll-out opens them. Until then they stay held.
+        _set_reason(session, campaign_id, WAITS_FOR_WAVE, now=now)
+        return []
     held = select(JobRow.job_id, JobRow.vin).where(JobRow.campaign_id == campaign_id, JobRow.held.is_(True))
     open_jobs = held.where(JobRow.state == JobState.CREATED).order_by(JobRow.position)
     released = [(job_id, vin) for job_id, vin in session.execute(open_jobs)]
@@ -55,10 +61,14 @@ def approve(session: Session, campaign_id: str, *, who: str, person: str, now: f
         .values(held=False)
         .execution_options(synchronize_session=False)
     )
+    _set_reason(session, campaign_id, "", now=now)
+    return released
+
+
+def _set_reason(session: Session, campaign_id: str, reason: str, *, now: float) -> None:
     session.execute(
         update(JobRow)
         .where(JobRow.campaign_id == campaign_id, JobRow.state == JobState.CREATED, JobRow.reason == WAITS)
-        .values(reason="", updated_at=now)
+        .values(reason=reason, updated_at=now)
         .execution_options(synchronize_session=False)
     )
-    return released

@@ -49,6 +49,7 @@ class Watcher:
     def __init__(self, view: _View) -> None:
         self._view = view
         self.changed: set[str] = set()
+        self.rollout_changed = False
         self.event = asyncio.Event()
 
     @property
@@ -62,22 +63,28 @@ class Watcher:
         Raises:
             RequestError: the database cannot be read.
         """
-        if not self.changed and self._view.is_over:
+        if not self._has_news and self._view.is_over:
             return False
-        while not self.changed:
+        while not self._has_news:
             await self.event.wait()
             self.event.clear()
             self._view.raise_error()
         return True
 
+    @property
+    def _has_news(self) -> bool:
+        return bool(self.changed) or self.rollout_changed
+
     def whole(self) -> ota_pb2.Campaign:
         """Return the campaign with all jobs. It is the view's own message: use it before the next await."""
         self.changed.clear()
+        self.rollout_changed = False
         return self._view.message
 
     def changes(self) -> ota_pb2.Campaign:
         """Return the campaign with the jobs that have changed since the last call."""
         changed, self.changed = self.changed, set()
+        self.rollout_changed = False
         return self._view.part(changed)
 
 
@@ -170,6 +177,7 @@ class _View:
             approved_at=self.message.approved_at,
             jobs=[self.message.jobs[place] for place in places],
             counts=self.message.counts,
+            rollout=self.message.rollout if self.message.HasField("rollout") else None,
         )
 
     async def _run(self) -> None:
@@ -221,7 +229,8 @@ class _View:
         for start in range(0, len(job_ids), _CHUNK):
             fresh = await self._read_jobs(job_ids[start : start + _CHUNK])
             changed |= {job.job_id for job in fresh if self._replace(job)}
-        if not changed:
+        rollout_changed = await self._refresh_rollout()
+        if not changed and not rollout_changed:
             return
         # An approval changes its jobs, too, so it is seen here.
         if self.message.needs_approval and not self.message.approved_by:
@@ -233,7 +242,20 @@ class _View:
         self.message.counts.extend(jobs.count_messages(self._counts))
         for watcher in self._watchers:
             watcher.changed |= changed
+            watcher.rollout_changed |= rollout_changed
             watcher.event.set()
+
+    async def _refresh_rollout(self) -> bool:
+        """Read how far the roll-out has come. Return whether that has changed: a pause changes no job."""
+        if not self.message.HasField("rollout"):
+            return False
+        head = await self._database.read(
+            lambda session: jobs.campaign_message(session, self._campaign_id, with_jobs=False)
+        )
+        if head.rollout == self.message.rollout:
+            return False
+        self.message.rollout.CopyFrom(head.rollout)
+        return True
 
     async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[ota_pb2.Job]:
         return await self._database.read(lambda session: jobs.job_messages(session, self._campaign_id, job_ids))

@@ -18,6 +18,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from otabench.cloud.campaigns import outbox
 from otabench.cloud.campaigns.job_rules import CancelEffect, judge_cancel
+from otabench.cloud.campaigns.rollout_status import read_status
 from otabench.cloud.campaigns.snapshots import OpenJob
 from otabench.cloud.errors import Conflict, NotAllowed, UnknownThing
 from otabench.cloud.store.in_list import in_list
@@ -146,8 +147,12 @@ def move(session: Session, job: JobRow, after: JobState, *, reason: str, now: fl
     )
 
 
-def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> list[Transition]:
+def cancel(
+    session: Session, campaign_id: str, *, reason: str, now: float, only_not_begun: bool = False
+) -> list[Transition]:
     """Cancel a campaign. End the jobs that were never offered to their vehicle, and mark the others: their vehicles are asked to end them.
+
+    ``only_not_begun`` leaves the jobs alone that are no longer CREATED.
 
     Raises:
         UnknownThing: the campaign does not exist.
@@ -159,6 +164,9 @@ def cancel(session: Session, campaign_id: str, *, reason: str, now: float) -> li
     transitions = []
     effects = []
     for job in jobs:
+        if only_not_begun and JobState(job.state) not in (JobState.CREATED, JobState.CANCELED):
+            effects.append(CancelEffect.TOO_LATE)
+            continue
         effect = judge_cancel(JobState(job.state), offered=job.offered, already_asked=job.cancel_asked)
         effects.append(effect)
         if effect is CancelEffect.ENDS_NOW:
@@ -212,6 +220,7 @@ def campaign_message(session: Session, campaign_id: str, *, with_jobs: bool = Tr
         needs_approval=row.needs_approval,
         approved_by=row.approved_by,
         approved_at=row.approved_at,
+        rollout=read_status(session, row),
     )
     if with_jobs:
         message.jobs.extend(job_messages(session, campaign_id))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,10 +20,13 @@ from otabench.cloud.campaigns import campaign_requests, jobs, outbox, snapshots
 from otabench.cloud.campaigns.approval import WAITS
 from otabench.cloud.campaigns.ecu_images import CampaignImages
 from otabench.cloud.campaigns.request import CheckedCampaign
+from otabench.cloud.campaigns.rollouts import WAITS_FOR_WAVE
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_choice import Chosen, Excluded, choose
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts
 from otabench.cloud.errors import NotAllowed
+from otabench.cloud.rollout.messages import status_message
+from otabench.cloud.rollout.rules import Progress, WaveCounts, assign_waves
 from otabench.cloud.store import image_repository as repository
 from otabench.cloud.store.schema import Base, CampaignImageRow, CampaignRow, JobRow
 from otabench.proto import ota_pb2
@@ -105,7 +109,12 @@ def insert_campaign(session: Session, new: NewCampaign) -> ota_pb2.Campaign:
     _insert_campaign(session, new, chosen.excluded)
     if new.checked.policy is TransferPolicy.DELTA:
         _require_bases(CampaignImages(session, new.campaign_id), vehicles)
-    rows = [_job_row(new, vehicle.vin, position) for position, vehicle in enumerate(vehicles)]
+    # Of those that are in the campaign: a wave is not to be smaller because vehicles were left out.
+    waves = assign_waves(new.checked.rollout.waves, len(vehicles)) if new.checked.rollout else [0] * len(vehicles)
+    rows = [
+        _job_row(new, vehicle.vin, position, wave=wave)
+        for position, (vehicle, wave) in enumerate(zip(vehicles, waves, strict=True))
+    ]
     # Of the table: the ORM would take several times as long.
     session.connection().execute(_INSERT_JOBS, rows)
     outbox.add_messages(session, [new.messages[vehicle.vin] for vehicle in vehicles])
@@ -133,6 +142,9 @@ def _insert_campaign(session: Session, new: NewCampaign, excluded: Sequence[Excl
             excluded=json.dumps([[each.vin, each.reason] for each in excluded]),
             created_by=new.created_by,
             needs_approval=request.needs_approval,
+            rollout=checked.rollout.model_dump_json() if checked.rollout else "",
+            rollout_progress=Progress().model_dump_json() if checked.rollout else "",
+            rollout_open=checked.rollout is not None,
         )
     )
     session.flush()  # the rows below refer to this one
@@ -162,17 +174,20 @@ def _require_bases(images: CampaignImages, vehicles: Sequence[VehicleFacts]) -> 
                 raise NotAllowed(target.describe_missing_base())
 
 
-def _job_row(new: NewCampaign, vin: str, position: int) -> dict[str, Any]:
+def _job_row(new: NewCampaign, vin: str, position: int, *, wave: int) -> dict[str, Any]:
+    in_rollout = new.checked.rollout is not None
     return {
         "job_id": new.job_ids[vin],
         "campaign_id": new.campaign_id,
         "vin": vin,
         "position": position,
         "state": JobState.CREATED,
-        "reason": WAITS if new.request.needs_approval else "",
+        "reason": WAITS if new.request.needs_approval else WAITS_FOR_WAVE if in_rollout else "",
         "taken_seq": 0,
         "offered": False,
-        "held": new.request.needs_approval,
+        "held": new.request.needs_approval or in_rollout,
+        "wave": wave,
+        "opened_at": 0.0,
         "cancel_asked": False,
         "cancel_reason": "",
         "details": b"",
@@ -201,4 +216,10 @@ def _message(new: NewCampaign, rows: Sequence[Mapping[str, Any]], excluded: Sequ
         counts=[ota_pb2.JobCount(state=created, jobs=len(rows))],
         created_by=new.created_by,
         needs_approval=new.request.needs_approval,
+        rollout=status_message(new.checked.rollout, Progress(), _count_waves(rows)) if new.checked.rollout else None,
     )
+
+
+def _count_waves(rows: Sequence[Mapping[str, Any]]) -> list[WaveCounts]:
+    jobs_of = Counter(row["wave"] for row in rows)
+    return [WaveCounts(jobs=jobs_of[wave], held=jobs_of[wave]) for wave in sorted(jobs_of)]

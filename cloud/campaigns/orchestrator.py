@@ -133,6 +133,10 @@ class Orchestrator:
             await asyncio.shield(finishing)
         return await self._database.run(lambda session: jobs.campaign_message(session, campaign_id))
 
+    def offer(self, campaign_id: str, opened: Sequence[tuple[str, str]]) -> None:
+        """Make the manifests of jobs that may be offered now, pairs of job and VIN, and wake their vehicles, in a task of its own."""
+        self._finishing.start(self._prepare_and_wake(campaign_id, opened))
+
     def close(self) -> None:
         """Stop making manifests. The check-ins of the vehicles, which the next process wakes, make the missing ones."""
         self._finishing.cancel()
@@ -166,7 +170,8 @@ class Orchestrator:
     async def _finish(self, campaign: ota_pb2.Campaign, images: Sequence[GivenImage]) -> None:
         """Announce the campaign, make the manifests, and wake the vehicles."""
         await self._announce(campaign, images)
-        if not campaign.needs_approval:
+        # Jobs of a roll-out are offered when it opens them (``rollout_keeper``).
+        if not campaign.needs_approval and not campaign.HasField("rollout"):
             await self._prepare_and_wake(campaign.campaign_id, [(job.job_id, job.vin) for job in campaign.jobs])
 
     async def _prepare_and_wake(self, campaign_id: str, jobs_of: Sequence[tuple[str, str]]) -> None:

@@ -18,6 +18,8 @@ from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_rules import Offer
 from otabench.cloud.errors import InvalidRequest
 from otabench.cloud.names import find_duplicates, require_safe_name
+from otabench.cloud.rollout.messages import read_rollout
+from otabench.cloud.rollout.rules import Rollout
 from otabench.cloud.trust.firmware import Firmware, FirmwareRefused, verify, verify_program
 from otabench.proto import ota_pb2
 from otabench.proto.conditions import MAX_CONDITIONS, Condition
@@ -82,6 +84,7 @@ class CheckedCampaign:
     conditions: tuple[Condition, ...]
     texts: Mapping[str, DriverTexts]
     driver: DriverRules
+    rollout: Rollout | None = None
 
 
 def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519PublicKey) -> CheckedCampaign:
@@ -116,9 +119,12 @@ def check_campaign(request: ota_pb2.CreateCampaignRequest, *, key: Ed25519Public
         # Enumerations of proto3 are open: a newer client may send any number.
         raise InvalidRequest(f"transfer {request.transfer} is not a TransferPolicy of this cloud")
     conditions, texts, driver = _check_conditions(request), _check_texts(request), _check_driver_rules(request)
+    rollout = read_rollout(request)
     # Verify the images last, because that takes time.
     images = [_check_image(image, key, encrypt=request.encrypt) for image in request.images]
-    return CheckedCampaign(images=images, policy=policy, conditions=conditions, texts=texts, driver=driver)
+    return CheckedCampaign(
+        images=images, policy=policy, conditions=conditions, texts=texts, driver=driver, rollout=rollout
+    )
 
 
 def _check_texts(request: ota_pb2.CreateCampaignRequest) -> dict[str, DriverTexts]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import approval, inventory, jobs, version_reports
+from otabench.cloud.campaigns import inventory, jobs, version_reports
 from otabench.cloud.campaigns.job_rules import Effect, cancel_is_due, explain_refusal, judge_update
 from otabench.cloud.campaigns.jobs import Transition
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts, judge_report
@@ -53,7 +53,7 @@ def apply(session: Session, request: ota_pb2.UpdateStatusRequest, *, reported: J
         raise NotAllowed(explain_refusal(job.job_id, current, reported))
     # The vehicle may know the job's id from its topic, and must not begin all the same.
     if job.held:
-        raise NotAllowed(f"job {job.job_id} {approval.WAITS}")
+        raise NotAllowed(f"job {job.job_id} {job.reason}")
     taken = version_reports.take(session, request.vin, request.version_report, now=now)
     after, reason = _judge_end(session, job, taken) if _is_success(effect, reported) else (reported, request.reason)
     transition = None

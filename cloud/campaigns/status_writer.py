@@ -218,7 +218,7 @@ def _apply(job: _Job | None, report: Report, changes: _Changes) -> UpdateOutcome
     request, reported = report.request, report.reported
     if job is None or job.vin != request.vin or len(request.progress) > job.registered_ecus:
         return None
-    # It waits for an approval, and must not begin: the long way refuses it.
+    # It waits for an approval or its wave, and must not begin: the long way refuses it.
     if job.held:
         return None
     nonce = version_reports.nonce_of(job.vehicle, now=changes.now)

@@ -79,4 +79,6 @@ class TimeoutKeeper:
 
 
 def _overdue(limits: Mapping[JobState, float], *, now: float) -> ColumnElement[bool]:
-    return or_(*(and_(JobRow.state == state, JobRow.updated_at < now - limit) for state, limit in limits.items()))
+    silent = or_(*(and_(JobRow.state == state, JobRow.updated_at < now - limit) for state, limit in limits.items()))
+    # A held job waits for an approver or its wave, and not for its vehicle.
+    return and_(JobRow.held.is_(False), silent)

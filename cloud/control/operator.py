@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, job_lists, jobs
+from otabench.cloud.campaigns import inventory, job_lists, jobs, rollouts
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.campaign_views import CampaignViews
 from otabench.cloud.campaigns.orchestrator import Orchestrator
@@ -113,12 +113,30 @@ class Operator(ota_pb2_grpc.OperatorServicer):
     async def CancelCampaign(self, request: ota_pb2.CancelCampaignRequest, context: Context) -> ota_pb2.Campaign:
         async with self._call(context, ABORTERS):
             transitions = await self._database.run(
-                lambda session: jobs.cancel(session, request.campaign_id, reason=request.reason, now=time.time())
+                lambda session: jobs.cancel(
+                    session,
+                    request.campaign_id,
+                    reason=request.reason,
+                    now=time.time(),
+                    only_not_begun=request.only_not_begun,
+                )
             )
             for transition in transitions:
                 self._announcer.job_moved(transition)
             self._announcer.campaign_changed(request.campaign_id)
             return await self._campaign(request.campaign_id)
+
+    async def PauseCampaign(self, request: ota_pb2.PauseCampaignRequest, context: Context) -> ota_pb2.Campaign:
+        async with self._call(context, ABORTERS):
+            await self._database.run(
+                lambda session: rollouts.pause(session, request.campaign_id, reason=request.reason)
+            )
+            return await self._changed_campaign(request.campaign_id)
+
+    async def ResumeCampaign(self, request: ota_pb2.ResumeCampaignRequest, context: Context) -> ota_pb2.Campaign:
+        async with self._call(context):
+            await self._database.run(lambda session: rollouts.resume(session, request.campaign_id, now=time.time()))
+            return await self._changed_campaign(request.campaign_id)
 
     async def WatchCampaign(
         self, request: ota_pb2.GetCampaignRequest, context: Context
@@ -140,6 +158,10 @@ class Operator(ota_pb2_grpc.OperatorServicer):
 
     def _call(self, context: Context, units: frozenset[str] = OPERATORS) -> AbstractAsyncContextManager[Caller | None]:
         return operator_call(context, tls=self._tls, units=units)
+
+    async def _changed_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
+        self._announcer.campaign_changed(campaign_id)
+        return await self._campaign(campaign_id)
 
     async def _campaign(self, campaign_id: str) -> ota_pb2.Campaign:
         return await self._database.run(lambda session: jobs.campaign_message(session, campaign_id))

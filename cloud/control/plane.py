@@ -20,6 +20,7 @@ from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.orchestrator import Orchestrator
 from otabench.cloud.campaigns.outbox import OutboxSender, Publisher
 from otabench.cloud.campaigns.publication import Publication
+from otabench.cloud.campaigns.rollout_keeper import RolloutKeeper
 from otabench.cloud.campaigns.timeouts import TimeoutKeeper
 from otabench.cloud.control.auditing import Auditor
 from otabench.cloud.control.operator import Operator
@@ -100,7 +101,10 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         timeouts = TimeoutKeeper(database=campaigns.database, announcer=campaigns.announcer, limits=limits)
         readiness = server.report_readiness(campaigns.database.check, interval_s=_READINESS_INTERVAL_S)
         feed = ChangeFeed(campaigns.database, campaigns.announcer)
-        for work in (readiness, campaigns.sender.run(), timeouts.run(), feed.run()):
+        rollouts = RolloutKeeper(
+            database=campaigns.database, orchestrator=campaigns.orchestrator, announcer=campaigns.announcer
+        )
+        for work in (readiness, campaigns.sender.run(), timeouts.run(), feed.run(), rollouts.run()):
             _keep_running(resources, work)
         # Wake vehicles last, because they check in at once.
         await campaigns.orchestrator.wake_waiting()

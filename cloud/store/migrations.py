@@ -145,6 +145,15 @@ def _to_13(operations: Operations) -> None:
     operations.create_index("ix_images_rxswin", "images", ["rxswin"])
 
 
+def _to_14(operations: Operations) -> None:
+    """Add roll-outs to campaigns, and the wave to jobs."""
+    operations.add_column("campaigns", sa.Column("rollout", sa.Text, nullable=False, server_default=""))
+    operations.add_column("campaigns", sa.Column("rollout_progress", sa.Text, nullable=False, server_default=""))
+    operations.add_column("campaigns", sa.Column("rollout_open", sa.Boolean, nullable=False, server_default=sa.false()))
+    operations.add_column("jobs", sa.Column("wave", sa.Integer, nullable=False, server_default="0"))
+    operations.add_column("jobs", sa.Column("opened_at", sa.Double, nullable=False, server_default="0"))
+
+
 _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     6: _to_6,
     7: _to_7,
@@ -154,4 +163,5 @@ _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     11: _to_11,
     12: _to_12,
     13: _to_13,
+    14: _to_14,
 }

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 13
+SCHEMA_VERSION: Final = 14
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -166,6 +166,12 @@ class CampaignRow(Base):
     approved_by: Mapped[str] = mapped_column(Text, default="")
     """The subject of the approver's certificate; empty: nobody has approved the campaign."""
     approved_at: Mapped[float] = mapped_column(default=0.0)
+    rollout: Mapped[str] = mapped_column(Text, default="")
+    """JSON of a ``rollout.rules.Rollout``; empty: all vehicles were offered their job at once."""
+    rollout_progress: Mapped[str] = mapped_column(Text, default="")
+    """JSON of a ``rollout.rules.Progress``, which changes by compare-and-set."""
+    rollout_open: Mapped[bool] = mapped_column(default=False)
+    """Whether the roll-out has jobs that are still to be opened."""
 
 
 class CampaignImageRow(Base):
@@ -204,7 +210,11 @@ class JobRow(Base):
     offered: Mapped[bool] = mapped_column(default=False)
     """Whether a check-in was ever answered with this job."""
     held: Mapped[bool] = mapped_column(default=False)
-    """Whether the job must not be offered, because its campaign waits for an approver."""
+    """Whether the job must not be offered: its campaign waits for an approver, or its wave is not open."""
+    wave: Mapped[int] = mapped_column(default=0)
+    """The wave of the campaign's roll-out, counted from 0."""
+    opened_at: Mapped[float] = mapped_column(default=0.0)
+    """When the roll-out has opened it; 0: not yet, or there is no roll-out."""
     cancel_asked: Mapped[bool] = mapped_column(default=False)
     cancel_reason: Mapped[str] = mapped_column(Text, default="")
     details: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
