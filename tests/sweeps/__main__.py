@@ -21,9 +21,12 @@ async def _main(arguments: argparse.Namespace) -> int:
         chosen = [(name, Point(file, int(line), int(time)))]
     else:
         chosen = [(name, point) for name, scenario in SCENARIOS.items() for point in await points_of(scenario)]
-        if arguments.points:
-            chosen = random.Random(arguments.seed).sample(chosen, min(arguments.points, len(chosen)))
-    ended = list(await sweep(chosen, at_once=arguments.jobs, tell=lambda text: print(text, flush=True)))
+        random.Random(arguments.seed).shuffle(chosen)
+        print(f"{len(chosen)} points", flush=True)
+        chosen = chosen[: arguments.points or None]
+    ended = await sweep(
+        chosen, at_once=arguments.jobs, limit_s=arguments.seconds, tell=lambda text: print(text, flush=True)
+    )
     for name in SCENARIOS:
         own = [outcome for scenario, _, outcome in ended if scenario == name]
         if own:
@@ -37,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--points", type=int, default=0, help="how many, chosen by the seed; 0: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=86_400, help="begin no further point after that time")
     parser.add_argument("--jobs", type=int, default=2, help="how many at the same time")
     parser.add_argument("--replay", metavar="SCENARIO:FILE:LINE:TIME", help="one point")
     sys.exit(asyncio.run(_main(parser.parse_args())))

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -193,19 +193,25 @@ async def points_of(scenario: Scenario) -> list[Point]:
 
 
 async def sweep(
-    chosen: Sequence[tuple[str, Point]], *, at_once: int, tell: Callable[[str], None]
-) -> Iterator[tuple[str, Point, Outcome]]:
-    """Run the points, some at the same time."""
-    free = asyncio.Semaphore(at_once)
+    chosen: Sequence[tuple[str, Point]], *, at_once: int, limit_s: float, tell: Callable[[str], None]
+) -> list[tuple[str, Point, Outcome]]:
+    """Run the points, some at the same time, in a seeded order, so that those of a sweep that is ended early are a sample."""
+    free, deadline = asyncio.Semaphore(at_once), Deadline(limit_s)
+    ended: list[tuple[str, Point, Outcome]] = []
 
-    async def one(name: str, point: Point) -> tuple[str, Point, Outcome]:
+    async def run(name: str, point: Point) -> None:
         async with free:
+            if deadline.has_passed():
+                return
             outcome = await run_point(SCENARIOS[name], point)
+        ended.append((name, point, outcome))
         if outcome.problem:
             tell(f"{name}:{point}: {outcome.problem}")
-        return name, point, outcome
+        if len(ended) % 100 == 0:
+            tell(f"{len(ended)} of {len(chosen)}")
 
-    return iter(await asyncio.gather(*(one(name, point) for name, point in chosen)))
+    await asyncio.gather(*(run(name, point) for name, point in chosen))
+    return ended
 
 
 # Imported once, in the process from which all gateways are forked: a gateway then starts within milliseconds.

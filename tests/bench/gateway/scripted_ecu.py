@@ -139,7 +139,14 @@ class ScriptedEcu:
     def _service_22(self, request: bytes) -> Answer:
         table = bytes((self.active, self.boots_left)) + self.slots[0].pack() + self.slots[1].pack()
         version = ".".join(str(part) for part in self.slots[self.active].version).encode()
-        records = {0xF1A1: table, 0xF189: version, 0xF18C: b"SN-1", 0xF191: b"engine-mcu-a", 0xF180: b"BOOT"}
+        records = {
+            0xF1A1: table,
+            0xF189: version,
+            0xF18C: b"SN-1",
+            0xF191: b"engine-mcu-a",
+            0xF180: b"BOOT",
+            0xF1A0: b"RX 1",
+        }
         record = records.get(int.from_bytes(request[1:3], "big"))
         return b"\x7f\x22\x31" if record is None else b"\x62" + request[1:3] + record
 

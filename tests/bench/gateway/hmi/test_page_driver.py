@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from selenium.webdriver.common.by import By
 
-from otabench.bench.gateway.hmi.model import Decision
+from otabench.bench.gateway.hmi.model import ConditionView, Decision
+from otabench.proto.conditions import Quantity, Sign
 from otabench.proto.consent import Question
 from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
 from otabench.proto.job_states import JobState
-from tests.bench.gateway.hmi.browser import console_errors
+from tests.bench.gateway.hmi.browser import console_errors, resize
 from tests.bench.gateway.hmi.display import Display
 from tests.bench.gateway.hmi.memory_model import OFFER
 
@@ -112,3 +113,25 @@ def test_download_and_installation_are_two_questions(display: Display) -> None:
     display.wait(lambda: display.has("ready"))
     assert display.find("install").text == "Install now"
     assert display.script("return document.getElementById('announcer').textContent") == "Ready to install"
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (390, 844), (1280, 800)])
+def test_what_keeps_the_button_from_being_pressed_is_read_before_it(display: Display, width: int, height: int) -> None:
+    resize(display.browser, width, height)
+    moving = ConditionView(quantity=Quantity.SPEED, sign=Sign.AT_MOST, limit=0, value=30, is_met=False)
+    display.model.show(**{**OFFER, "conditions": (moving,)})
+    display.wait(lambda: display.has("install") and not display.find("install").is_enabled())
+    script = "return document.getElementById(arguments[0]).getBoundingClientRect()"
+    conditions, buttons = (display.browser.execute_script(script, each) for each in ("conditions", "actions"))
+    assert conditions["bottom"] <= buttons["top"]
+
+
+def test_the_words_of_the_steps_are_not_broken_and_grow_with_the_display(display: Display) -> None:
+    display.model.show(**{**OFFER, "job_state": JobState.DOWNLOADING, "question": None})
+    display.wait_for_state("DOWNLOADING")
+    height = "return document.querySelector('[data-step=DOWNLOADING] .step-name').getBoundingClientRect().height"
+    one_line = "return document.querySelector('[data-step=INSTALLING] .step-name').getBoundingClientRect().height"
+    desktop = display.script(height)
+    assert desktop == display.script(one_line)
+    resize(display.browser, 3840, 2160)
+    display.wait(lambda: display.script(height) > 1.8 * desktop)
