@@ -17,13 +17,14 @@ from typing import Any, Final
 
 from otabench.bench.bus import pacing
 from otabench.bench.bus.canline import LineCounters
+from otabench.bench.captures.statistics import BusStatistics
 from otabench.bench.clients.job_watch import JobView, TraceTail
 from otabench.bench.deadline import Deadline
 from otabench.bench.errors import BenchError
 from otabench.bench.launcher.bench import Bench
 from otabench.bench.report import build, figures, index
 from otabench.bench.report import text as report_view
-from otabench.bench.report.figures import EcuReport, Report
+from otabench.bench.report.figures import EcuReport, Report, TransferReport
 from otabench.bench.topology.model import Topology
 from otabench.bench.uds import flash_profiles
 from otabench.bench.uds.profile import Profile
@@ -73,14 +74,6 @@ class Reporter:
         result, exit_status, reason = self._verdict(job, after, target_version)
         # No event has an empty job id, so all figures of the job are empty then.
         job_id = job.job_id if job else ""
-        transfers = figures.transfers(
-            events,
-            job_id,
-            topology=bench.topology,
-            statistics=statistics,
-            full_image_bytes=_image_sizes(bench, target_version, after),
-            pacings=bench.pacings,
-        )
         return Report(
             result=result,
             exit_status=exit_status,
@@ -96,7 +89,7 @@ class Reporter:
             phases=figures.phases(events, job_id),
             before=self._before,
             after=after,
-            transfers=transfers,
+            transfers=self._transfers(events, job_id, statistics, sizes=_image_sizes(bench, target_version, after)),
             buses=figures.bus_reports(bench.topology, statistics, bench.pacings, lines=lines),
             files=_files(bench),
             notes=tuple(notes),
@@ -129,6 +122,23 @@ class Reporter:
             self.leave(self._bench.jobs.current())
         except (BenchError, OSError) as error:
             self._bench.folder.log("report").write_text(f"{error}\n", encoding="utf-8")
+
+    def _transfers(
+        self,
+        events: Sequence[TraceEvent],
+        job_id: str,
+        statistics: Mapping[str, BusStatistics],
+        *,
+        sizes: Mapping[str, int],
+    ) -> tuple[TransferReport, ...]:
+        return figures.transfers(
+            events,
+            job_id,
+            topology=self._bench.topology,
+            statistics=statistics,
+            full_image_bytes=sizes,
+            pacings=self._bench.pacings,
+        )
 
     def _verdict(self, job: JobView | None, after: Mapping[str, EcuReport], target: str | None) -> tuple[str, int, str]:
         if job is None and self._bench.jobs.campaign is None:

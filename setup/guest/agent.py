@@ -49,7 +49,7 @@ DRAIN_READS = 32  # of CHUNK_BYTES: twice the largest pipe
 
 
 def read_secret() -> bytes:
-    """The token; the bytes after it seed the guest's random generator, which starts with nothing."""
+    """Return the token. The bytes after it seed the guest's random generator, which starts with nothing."""
     secret = (RUN_DIR / "secret").read_bytes()
     token, seed = secret[: wire.TOKEN_BYTES], secret[wire.TOKEN_BYTES :]
     with Path("/dev/random").open("wb", buffering=0) as device:
@@ -66,7 +66,7 @@ def power_off() -> NoReturn:
 
 
 def other_processes() -> list[int]:
-    """Processes other than this one, the first process and the kernel's threads."""
+    """Return the processes other than this one, the first process and the kernel's threads."""
     found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) in (1, os.getpid()):
@@ -96,7 +96,7 @@ def end_other_processes() -> None:
 
 
 def shell_status(wait_status: int) -> int:
-    """The status as a shell reports it: 128 + n for signal n."""
+    """Return the status as a shell reports it: 128 + n for signal n."""
     code = os.waitstatus_to_exitcode(wait_status)
     return 128 - code if code < 0 else code
 
@@ -422,7 +422,7 @@ def relay(client: socket.socket, port: int) -> None:
 
 
 def serve_forward(connection: socket.socket, port: int) -> None:
-    """Listen on a free port, tell it, and relay to `port` until the control connection ends."""
+    """Listen on a free port, report it, and relay to `port` until the control connection ends."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # relays need no reaping
     listener = socket.create_server((wire.GUEST_ADDRESS, 0), backlog=128)
@@ -448,7 +448,7 @@ Accepted = tuple[dict[str, Any], wire.FrameReader, list[tuple[Kind, bytes]]]
 
 
 def receive_request(connection: socket.socket, token: bytes) -> Accepted | None:
-    """The request of a new connection and the frames that came with it, or None when it does not know the token."""
+    """Return the request of a new connection and the frames that came with it, or None if its token is wrong."""
     connection.settimeout(HELLO_TIMEOUT_S)
     received = b""
     while len(received) < wire.TOKEN_BYTES:
@@ -473,7 +473,7 @@ def receive_request(connection: socket.socket, token: bytes) -> Accepted | None:
 
 
 def serve(connection: socket.socket, token: bytes) -> None:
-    """One connection, in a process of its own."""
+    """Serve one connection, in a process of its own."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ends after its command has, also when the guest ends
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     accepted = receive_request(connection, token)

@@ -67,7 +67,7 @@ class Client:
             return
 
     def request(self, argv: list[str], *, main: bool) -> bytes:
-        """The opening frame: everything a command inherits."""
+        """Return the opening frame: everything a command inherits."""
         umask = os.umask(0)
         os.umask(umask)
         environment = dict(os.environ)
@@ -93,7 +93,7 @@ class Client:
         )
 
     def terminal_size(self) -> tuple[int, int]:
-        """Rows and columns of the terminal, 0 and 0 without one."""
+        """Return rows and columns of the terminal, 0 and 0 without one."""
         if not self.is_terminal:
             return 0, 0
         rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(1, termios.TIOCGWINSZ, b"\0" * 8))
@@ -211,7 +211,7 @@ def write_all(fd: int, data: bytes) -> bool:
 
 
 def working_directory() -> str:
-    """The working directory, by the name the user knows it under where that is right."""
+    """Return the working directory, by the name that the user uses if that is right."""
     logical = Path(os.environ.get("PWD", ""))
     try:
         if logical.is_absolute() and logical.exists() and logical.samefile("."):
@@ -222,7 +222,7 @@ def working_directory() -> str:
 
 
 def with_admin_directories(path: str) -> str:
-    """PATH with the directories of `ip` and `tc` at its end: the guest's user is root."""
+    """Return PATH with the directories of `ip` and `tc` at its end: the guest's user is root."""
     known = path.split(os.pathsep)
     return os.pathsep.join([*known, *(extra for extra in ("/usr/sbin", "/sbin") if extra not in known)])
 

@@ -28,7 +28,7 @@ def last_words(text: str) -> str:
 
 
 def reason(text: str) -> str:
-    """Return the one line that tells most: init's own, else the last before a panic, else the last."""
+    """Return the most informative line: init's own, else the last before a panic, else the last."""
     written = lines(text)
     of_init = [line for line in written if line.startswith(INIT_LINE)]
     if of_init:

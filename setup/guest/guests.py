@@ -69,7 +69,7 @@ class Guest:
 
 
 def run_roots() -> list[Path]:
-    """Directories that may hold run directories, best first: short, private, writable."""
+    """Return directories that may hold run directories, best first: short, private, writable."""
     roots = []
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
@@ -81,13 +81,13 @@ def run_roots() -> list[Path]:
 
 
 def is_private(path: Path) -> bool:
-    """Whether only this user can have put something there."""
+    """Return whether only this user can have put something there."""
     info = path.stat()
     return info.st_uid == os.getuid() and not info.st_mode & 0o022
 
 
 def make_run_dir() -> Path:
-    """A new run directory.
+    """Make a new run directory, and return it.
 
     Raises:
         GuestError: none of the places can be used.
@@ -116,7 +116,7 @@ def make_run_dir() -> Path:
 
 
 def is_alive(run_dir: Path) -> bool:
-    """Whether the guard of this guest still holds its lock."""
+    """Return whether the guard of this guest still holds its lock."""
     try:
         with (run_dir / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +153,7 @@ def remove_remains(run_dir: Path) -> None:
 
 
 def describe(run_dir: Path, *, folder: str, command: Sequence[str]) -> None:
-    """Write down what this guest is: who wants to join one reads it."""
+    """Write down the facts about this guest, for those who join it."""
     about = {"folder": folder, "command": list(command), "since": time.time()}
     (run_dir / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 

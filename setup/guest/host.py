@@ -73,7 +73,7 @@ def run_in_new_guest(kernel: str, argv: list[str], ports: list[int], *, fallback
 
 
 def run_without_kernel_can(argv: list[str], reason: str) -> None:
-    """The last resort: become the command, with OTABENCH_NO_KERNEL_CAN=1."""
+    """Become the command, with OTABENCH_NO_KERNEL_CAN=1: the last resort."""
     print(
         f"with-can: no kernel with CAN here ({reason.rstrip('.')}): using python-can's udp_multicast with "
         "user-space ISO-TP, which is not the kernel's CAN",

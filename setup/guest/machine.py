@@ -77,7 +77,7 @@ def memory_mib() -> int:
 
 
 def memory_dir(size_mib: int, run_dir: Path) -> str:
-    """Where the file that is the guest's memory fits: a tmpfs with room and without noexec, else a disk.
+    """Return where the file that is the guest's memory fits: a tmpfs with space and without noexec, else a disk.
 
     User Mode Linux maps this file executable. A container's /dev/shm often has 64 MB and noexec: a guest whose
     memory is there dies with SIGBUS in the middle of its work.
@@ -106,7 +106,7 @@ def memory_dir(size_mib: int, run_dir: Path) -> str:
 
 
 def check_port_is_free(port: int) -> None:
-    """Raises GuestError when a port cannot be served on 127.0.0.1 of this machine."""
+    """Raise GuestError if a port cannot be served on 127.0.0.1 of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -124,12 +124,12 @@ def check_port_is_free(port: int) -> None:
 
 
 def python_for_guest() -> str:
-    """The interpreter that runs the agent: the system's, which every user can read."""
+    """Return the interpreter that runs the agent: the system's, which every user can read."""
     return "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
 
 
 def slirp_command(run_dir: Path) -> list[str]:
-    """User-mode network on a socket, controlled through another one."""
+    """Return the command of the user-mode network on a socket, controlled through another one."""
     return [
         "setpriv",
         "--pdeathsig",
@@ -142,7 +142,7 @@ def slirp_command(run_dir: Path) -> list[str]:
 
 
 def kernel_command(kernel: str, run_dir: Path, size_mib: int) -> list[str]:
-    """The guest itself."""
+    """Return the command that starts the guest."""
     return [
         "setpriv",
         "--pdeathsig",
@@ -186,7 +186,7 @@ class Guard:
         os.close(ended_write)
 
     def has_ended(self) -> bool:
-        """Whether the guest is gone."""
+        """Return whether the guest is gone."""
         return bool(select.select([self.ended_fd], [], [], 0)[0])
 
     def end(self) -> None:
@@ -200,7 +200,7 @@ class Guard:
 
 
 def guard(command: list[str], run_dir: Path, memory: str, alive_fd: int, ended_fd: int) -> NoReturn:
-    """The guard process: start slirp4netns and the kernel, wait for the end of either or of the owner, clean up."""
+    """Be the guard process: start slirp4netns and the kernel, wait for the end of either or of the owner, clean up."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
@@ -250,7 +250,7 @@ def pin_to_one_processor(run_dir: Path) -> None:
 
 
 def slirp_call(run_dir: Path, request: dict[str, object]) -> dict[str, object]:
-    """One call of slirp4netns' control socket."""
+    """Make one call to slirp4netns' control socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
         control.settimeout(10)
         control.connect(f"{run_dir}/api")
@@ -264,7 +264,7 @@ def slirp_call(run_dir: Path, request: dict[str, object]) -> dict[str, object]:
 
 
 def forward(run_dir: Path, host_port: int, guest_port: int) -> int:
-    """Lead a port of the host's loopback to a port of the guest. Returns the number to take it back with.
+    """Forward a port of the host's loopback to a port of the guest. Return the number by which to undo it.
 
     Raises:
         GuestError: slirp4netns refused, as a rule because the port is in use.
@@ -292,7 +292,7 @@ def forward(run_dir: Path, host_port: int, guest_port: int) -> int:
 
 
 def free_port() -> int:
-    """A port of the loopback that was free a moment ago."""
+    """Return a port of the loopback that was free a moment ago."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -333,7 +333,7 @@ def boot(kernel: str, *, folder: str, command: Sequence[str]) -> tuple[Path, Gua
 
 
 def wait_until_ready(run_dir: Path, guard_of_guest: Guard) -> None:
-    """Raises BootError unless the agent reports on the console in time."""
+    """Wait until the agent reports on the console. Raise BootError if it does not in time."""
     deadline = time.monotonic() + BOOT_TIMEOUT_S
     marker = wire.READY_LINE.encode()
     log = run_dir / CONSOLE_LOG
@@ -346,7 +346,7 @@ def wait_until_ready(run_dir: Path, guard_of_guest: Guard) -> None:
 
 
 def boot_error(what: str, run_dir: Path) -> BootError:
-    """Return the error with what the console says: all of its end, and the one line that tells most."""
+    """Return the error with the console's output: all of its end, and the most informative line."""
     written = read_console(run_dir)
     return BootError(
         f"{what}. Its last words:\n{console.last_words(written)}", reason=f"{what}: {console.reason(written)}"
@@ -377,7 +377,7 @@ def publish(run_dir: Path) -> None:
 
 
 def connect(run_dir: Path) -> socket.socket:
-    """A connection to the agent, with the token already sent.
+    """Return a connection to the agent, with the token already sent.
 
     Raises:
         GuestError: the guest is going or gone.

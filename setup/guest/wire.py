@@ -54,17 +54,17 @@ class ProtocolError(Exception):
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
-    """One frame, ready to be sent."""
+    """Return one frame, ready to be sent."""
     return _HEADER.pack(kind, len(payload)) + payload
 
 
 def encode_request(request: dict[str, Any]) -> bytes:
-    """A REQUEST frame. Strings may hold undecodable bytes as surrogates (`os.fsdecode`)."""
+    """Return a REQUEST frame. Strings may hold undecodable bytes as surrogates (`os.fsdecode`)."""
     return frame(Kind.REQUEST, json.dumps(request).encode("ascii"))
 
 
 def decode_request(payload: bytes) -> dict[str, Any]:
-    """The request of a REQUEST frame.
+    """Return the request of a REQUEST frame.
 
     Raises:
         ProtocolError: it is not a JSON object.
@@ -85,7 +85,7 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[Kind, bytes]]:
-        """The frames completed by `data`.
+        """Return the frames completed by `data`.
 
         Raises:
             ProtocolError: an unknown frame type or an absurd length.
