@@ -156,6 +156,40 @@ def test_what_no_single_step_can_see_is_found_too(step: str, problem: str, tmp_p
     assert problem in "\n".join(problems(tmp_path, text))
 
 
+def test_mistakes_among_valid_steps_are_told_beside_invalid_ones(tmp_path: Path) -> None:
+    text = """name: mine
+sequences:
+  programming:
+    - session: many
+    - read_did: 0x1F15A
+      save: ident
+    - request: "22 {adress:4}"
+    - for_each: block
+      do:
+        - reset: 300
+        - routine: 1
+          option: "{ident} {crc}"
+    - download: block
+  activate: 5
+"""
+    assert [line.split(";")[0] for line in problems(tmp_path, text)] == [
+        "line 4, programming step 1 session: expected a number, found 'many'",
+        "line 5, programming step 2 read_did: expected at most 0xFFFF, found 0x1F15A",
+        "line 10, programming step 4 do step 1 reset: expected at most 255, found 300",
+        "line 14, activate: expected keys and values, found 5",
+        "line 7, programming step 3 request: {adress} is unknown",
+        "line 12, programming step 4 do step 2 option: {crc} is unknown",
+        "line 13, programming step 5: download sends the block of a loop: put it into `for_each: block`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "step", ["{save: 'A b', read_did: x}", "5", "{do: 3, repeat: 1}", "{repeat: 1, do: [[]]}", "null"]
+)
+def test_steps_of_any_shape_are_mistakes_and_no_more(step: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, f"name: mine\nsequences: {{programming: [{step}]}}\n")
+
+
 def test_a_section_that_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> None:
     assert problems(tmp_path, "name: mine\n") == ["line 1, sequences: this key is missing; add it"]
     assert problems(tmp_path, "name: mine\nsequences: 3\n") == ["line 2, sequences: expected keys and values, found 3"]
