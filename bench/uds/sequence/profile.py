@@ -47,7 +47,7 @@ from otabench.bench.uds.sequence.steps import (
     walk,
 )
 from otabench.bench.uds.sequence.template import NUMBERS, Template, TemplateText
-from otabench.bench.uds.sequence.values import VALUE_KINDS, Value
+from otabench.bench.uds.sequence.values import VALUE_KINDS, Composed, Value
 from otabench.bench.yaml_text import Document, Place, YamlMistake
 
 
@@ -235,7 +235,7 @@ def load(path: Path) -> SequenceProfile:
         among_valid = mistakes.among_valid_steps(document.content)
         findings += [_finding(document, place, problem, "") for place, problem in among_valid]
         raise ProfileMistakes(name, findings) from error
-    if findings := [_finding(document, place, problem, "") for place, problem in mistakes.of_profile(profile)]:
+    if findings := [_finding(document, place, problem, "") for place, problem in _mistakes_of(profile)]:
         raise ProfileMistakes(name, findings)
     return profile
 
@@ -276,6 +276,48 @@ def _keys_at(place: Iterable[str | int]) -> list[str]:
     named = [models[part] for part in place if isinstance(part, str) and part in models]
     model = named[-1] if named else SequenceProfile
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _mistakes_of(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
+    """Return mistakes across steps and sections: fields that do not exist where they are used, missing loops, acts without steps."""
+    yield from _of_sections(profile)
+    for name, value in profile.values.items():
+        if isinstance(value, Composed):
+            yield from mistakes.wrong_names(
+                value.bytes, ("values", name), set(profile.values) - {name}, is_transfer=False
+            )
+    # A later act may use what an earlier act has saved.
+    known = set(profile.values)
+    for act in Acts.model_fields:
+        sequence: Sequence = getattr(profile.sequences, act)
+        yield from mistakes.of_steps(sequence.steps, ("sequences", act), known, in_loop=False)
+
+
+def _of_sections(profile: SequenceProfile) -> Iterator[tuple[Place, str]]:
+    """Return the mistakes between the sections, and between them and the sequences."""
+    acts, kind = profile.sequences, profile.slots.kind
+    if not acts.programming.steps:
+        yield ("sequences", "programming"), "it has no steps: write how the ECU is programmed"
+    by = profile.proves_success_by
+    if by == "version" and profile.identity.version is None:
+        yield ("success",), "the ECU reports no version: add identity.version, or take by: sequence"
+    if by == "slot" and kind is not SlotsKind.TABLE:
+        yield ("success",), "the ECU has no slot table: take by: version or by: sequence"
+    layout = profile.slots.layout
+    if layout is not None and profile.identity.version is None and any(each.version is None for each in layout.each):
+        yield ("slots",), "nothing reports the version that runs: add identity.version, or version to each slot"
+    if by == "sequence" and not acts.verify.steps:
+        yield ("success",), "sequences.verify has no steps: add them, or identity.version"
+    if profile.confirm is Confirming.SEQUENCE and not acts.confirm.steps:
+        yield ("confirm",), "sequences.confirm has no steps: add them, or take confirm: none"
+    if profile.revert is Reverting.SEQUENCE and not acts.revert.steps:
+        yield ("revert",), "sequences.revert has no steps: add them, or take another revert"
+    if profile.revert is Reverting.RESET_UNCONFIRMED and kind is SlotsKind.SINGLE:
+        yield ("revert",), "an ECU with a single bank has no software to fall back to: take flash_former or none"
+    if profile.confirm is Confirming.ITSELF and kind is not SlotsKind.TABLE:
+        yield ("confirm",), "whether the ECU has confirmed it shows in a slot table only: take confirm: none"
+    if profile.takes_deltas and profile.payload.patch_data_format is None:
+        yield ("takes_deltas",), "a patch needs a data format: add payload.patch_data_format, or take it away"
 
 
 def _place(location: Place) -> str:
