@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import bsdiff4
 import grpc
@@ -29,9 +33,13 @@ from otabench.proto.encrypted_artifact import (
 )
 from otabench.proto.uptane import TargetCustom
 from tests.cloud.bench import ADAS, CALL_S, ENGINE, Cloud, ImageMaker, Vehicle, campaign_request, words_of
+from tests.waiting import PATIENCE_S
 
 KEYS = {"engine": PrivateKey(bytes(range(32))), "adas": PrivateKey(bytes(range(1, 33)))}
 LOW_ORDER = bytes(32)
+
+NOBODY: Final = 65534
+"""The user and group without rights, on every Linux."""
 
 
 def open_artifact(data: bytes, key: PrivateKey) -> bytes:
@@ -247,3 +255,64 @@ def test_two_encryptions_for_one_ecu_share_nothing_but_the_header() -> None:
 def test_a_key_of_low_order_is_refused() -> None:
     with pytest.raises(ValueError, match="low order"):
         check_public_key(LOW_ORDER)
+
+
+# Everybody else on the machine
+
+
+def readable_by_nobody(paths: Iterable[Path]) -> set[Path]:
+    """Return the files that the user nobody can open."""
+    script = 'while IFS= read -r path; do if (exec < "$path") 2>/dev/null; then printf "%s\\n" "$path"; fi; done'
+    asked = "".join(f"{path}\n" for path in paths)
+    answer = subprocess.run(
+        ["/bin/sh", "-c", script],
+        input=asked,
+        capture_output=True,
+        text=True,
+        check=True,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd="/",
+        timeout=PATIENCE_S,
+    )
+    return {Path(line) for line in answer.stdout.splitlines()}
+
+
+@contextmanager
+def open_to_everybody(*folders: Path) -> Iterator[None]:
+    """Let everybody pass through these folders and those above them, as on a machine where they are not in a tester's own folder."""
+    above = {each for folder in folders for each in (folder, *folder.parents) if each.stat().st_mode & 0o001 == 0}
+    modes = {each: each.stat().st_mode for each in above}
+    try:
+        for each in above:
+            each.chmod(0o711)
+        yield
+    finally:
+        for each, mode in modes.items():
+            each.chmod(mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as nobody")
+def test_nobody_can_read_no_key_no_plain_image_and_no_metadata(
+    shared_cloud: Cloud, vehicle: Vehicle, images: ImageMaker
+) -> None:
+    # given: an encrypted campaign, keys in use, and a file that is meant for everybody
+    register_all(shared_cloud, vehicle)
+    image = images(ENGINE, "2.0.0", seed=75)
+    offered(shared_cloud, vehicle, campaign_request(vehicle, (ENGINE, image), encrypt=True))
+    public = shared_cloud.folder / "public.txt"
+    public.write_text("for everybody")
+    public.chmod(0o644)
+    keys_dir, folder = shared_cloud.keys_dir, shared_cloud.folder
+    files = [path for place in (keys_dir, folder) for path in place.rglob("*") if path.is_file()]
+    # when
+    with open_to_everybody(keys_dir.parent, folder):
+        readable = readable_by_nobody(files)
+        contents = {path: path.read_bytes() for path in readable}
+    # then
+    assert public in readable, "otherwise nobody was kept out by something else"
+    assert not {path for path in readable if keys_dir in path.parents}
+    assert not {path for path in readable if folder / "state" in path.parents}
+    assert not {path for path, content in contents.items() if image in content or b"PRIVATE KEY" in content}
+    assert not {path for path, content in contents.items() if b'"_type"' in content}
