@@ -86,12 +86,12 @@ def _is_success(effect: Effect, reported: JobState) -> bool:
 
 
 def _judge_end(session: Session, job: JobRow, taken: TakenReport) -> tuple[JobState | None, str]:
-    """Return the state in which a job ends whose vehicle reports SUCCEEDED, and why it is another one. None: it does not end yet."""
+    """Return the state in which a job ends whose vehicle reports SUCCEEDED, and what the operator reads. None: it does not end yet."""
     vehicle = inventory.load_vehicle(session, job.vin)
     assert vehicle is not None  # the foreign key guarantees the vehicle of a job
     verdict = version_reports.judge_success(session, job, vehicle, taken)
     if verdict.proof is Proof.PROVEN:
-        return JobState.SUCCEEDED, ""
+        return JobState.SUCCEEDED, verdict.reason
     if verdict.proof is Proof.CONTRADICTED:
         return JobState.FAILED, verdict.reason
     job.unproven += 1

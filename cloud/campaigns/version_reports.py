@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from otabench.cloud.campaigns import ecu_images
 from otabench.cloud.campaigns.ecu_images import EcuImage
 from otabench.cloud.campaigns.vehicle_rules import VehicleFacts
-from otabench.cloud.store.schema import EcuRow, JobRow, VehicleRow
+from otabench.cloud.store.schema import CampaignRow, EcuRow, JobRow, VehicleRow
 from otabench.cloud.trust.reports import (
     AcceptedReport,
     Drop,
@@ -35,6 +35,7 @@ from otabench.cloud.trust.reports import (
     Reporter,
     ReportingEcu,
     accept,
+    stalled,
 )
 from otabench.proto.version_report import NONCE_BYTES, UNPROVEN
 
@@ -79,7 +80,7 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A proof, and the reason in words if it is not proven."""
+    """A proof, and the reason in words if it is not proven. Of a proven one: what the operator should look at."""
 
     proof: Proof
     reason: str = ""
@@ -138,10 +139,14 @@ def judge_success(session: Session, job: JobRow, vehicle: VehicleFacts, taken: T
     if taken.accepted is None:
         why = f"its version report was dropped: {taken.dropped}" if taken.dropped else "there is no version report"
         return Verdict(Proof.UNPROVEN, f"{UNPROVEN}: the vehicle reports SUCCEEDED, but {why}")
-    for target in ecu_images.load_ecu_images(session, job.campaign_id, vehicle):
+    targets = ecu_images.load_ecu_images(session, job.campaign_id, vehicle)
+    for target in targets:
         if other := _difference(target, taken.accepted.installed):
             return Verdict(Proof.CONTRADICTED, f"the vehicle reports SUCCEEDED, but {other}")
-    return Verdict(Proof.PROVEN)
+    campaign = session.get(CampaignRow, job.campaign_id)
+    assert campaign is not None  # the foreign key guarantees the campaign of a job
+    updated = {target.ecu.ecu: taken.accepted.installed[target.ecu.ecu] for target in targets}
+    return Verdict(Proof.PROVEN, "; ".join(stalled(updated, since=campaign.created_at)))
 
 
 def _difference(target: EcuImage, installed: Mapping[str, Installed]) -> str:

@@ -37,6 +37,9 @@ from otabench.proto.version_report import (
 MAX_AHEAD_S: Final = 86_400.0
 """By which an ECU's attested time may be later than this cloud's clock, which somebody may have corrected since."""
 
+MAX_BEHIND_S: Final = 3600.0
+"""By which it may be earlier than a campaign that began before it. The clocks of several control planes may differ."""
+
 
 class Drop(StrEnum):
     """Why a report is dropped. It is the first word of the reason that the operator reads."""
@@ -211,6 +214,28 @@ def _judge_ecu(entry: EcuEntry, ecu: ReportingEcu, reporter: Reporter, *, nonce:
             Drop.COUNTER, f"the counter of {ecu.ecu} is {own.counter}, and was {ecu.counter} in an earlier report"
         )
     return Installed(ecu.ecu, own.version, own)
+
+
+def stalled(updated: Mapping[str, Installed], *, since: float) -> list[str]:
+    """Return in words which ECUs of an update did not move on in time while others did: somebody withholds the time from them.
+
+    An ECU receives the time before its metadata are judged, so the time of each is later than the campaign. If that is so for none of
+    them, this vehicle does not receive the time at all.
+
+    Args:
+        updated: the ECUs that were updated, as the report after the update has them.
+        since: when the campaign began, in s since 1970.
+    """
+    times = {name: found.own.attested_time_s for name, found in updated.items() if found.own is not None}
+    if not any(time_s + MAX_BEHIND_S >= since for time_s in times.values()):
+        return []
+    return [
+        f"{name} stalls: its attested time is {(since - time_s) / 86_400:.0f} days older than the campaign"
+        if time_s
+        else f"{name} stalls: it has never received the time, and others have"
+        for name, time_s in times.items()
+        if time_s + MAX_BEHIND_S < since
+    ]
 
 
 def _judge_time(installed: Installed, *, now: float) -> None:

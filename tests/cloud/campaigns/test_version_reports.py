@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,8 @@ class SigningVehicle:
     nonce: bytes = b""
     images: dict[str, bytes] = field(default_factory=dict)
     attack: str = ""
+    times: dict[str, int] = field(default_factory=dict)
+    """What each ECU takes for the attested time."""
 
     def __post_init__(self) -> None:
         self.keys = {name: Ed25519PrivateKey.generate() for name in self.signing}
@@ -73,6 +76,7 @@ class SigningVehicle:
             counter=self.counter,
             nonce=nonce.hex(),
             attack=self.attack,
+            attested_time_s=self.times.get(name, 0),
         )
         return seal(report, self.keys[name]).hex()
 
@@ -168,6 +172,14 @@ def test_reports_of_all_ecus_prove_a_success(story: Story) -> None:
     assert [ecu.evidence for ecu in story.job().ecus] == [SIGNED, SIGNED]
     assert (story.job().dropped_reports, story.job().two_reporters) == (0, False)
     assert answer.report_nonce != story.car.nonce, "a nonce is used once"
+
+
+def test_an_ecu_from_which_somebody_withholds_the_time_is_shown(story: Story) -> None:
+    story.install()
+    story.car.times = {"engine": int(time.time()), "adas": int(time.time()) - 40 * 86_400}
+    story.car.succeed(story.cloud, story.job_id, story.car.report())
+    assert story.state() == "SUCCEEDED"
+    assert story.job().reason == "adas stalls: its attested time is 40 days older than the campaign"
 
 
 def test_a_repeated_success_whose_answer_was_lost_is_not_a_replay(story: Story) -> None:

@@ -95,6 +95,15 @@ def test_a_manifest_of_another_director_is_refused(keys_dir: Path, tmp_path: Pat
         client(keys_dir, tmp_path / "client", sign(tmp_path / "other").files()).refresh()
 
 
+@pytest.mark.parametrize("targets", [[], [ENTRY]])
+def test_targets_name_the_vehicle_whether_they_list_images_or_not(keys_dir: Path, targets: list[TargetEntry]) -> None:
+    director = Director(load_director_keys(keys_dir))
+    signed = director.sign(version=1, expires_at=time.time() + 3600, custom=CUSTOM, targets=targets)
+    content = json.loads(signed.targets)["signed"]
+    assert len(content["targets"]) == len(targets)
+    assert content[MANIFEST_CUSTOM_KEY]["vin"] == "VIN1"
+
+
 def test_what_an_operator_types_is_signed_in_unicode_form_c(keys_dir: Path) -> None:
     custom = CUSTOM.model_copy(update={"campaign_name": "Fru\u0308hling", "release_notes": "\u212b"})
     director = Director(load_director_keys(keys_dir))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from otabench.cloud.trust.reports import AcceptedReport, Drop, ReportDropped, Reporter, ReportingEcu, accept
+from otabench.cloud.trust.reports import AcceptedReport, Drop, ReportDropped, Reporter, ReportingEcu, accept, stalled
 from otabench.proto.version_report import EcuEntry, EcuVersionReport, VehicleVersionReport, seal
 
 VIN = "W0TABENCH00000001"
@@ -195,3 +195,26 @@ def test_what_is_signed_but_malformed_is_dropped_without_quoting_it() -> None:
     body = b'{"vin": 5}'
     sealed = GATEWAY.sign(b"otabench version report 1: vehicle\0" + body) + body
     assert dropped(sealed) is Drop.MALFORMED
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("engine_s", "adas_s", "words"),
+    [
+        (10 * DAY + 5, 10 * DAY + 9, []),
+        (7 * DAY, 10 * DAY, ["engine stalls: its attested time is 3 days older than the campaign"]),
+        (10 * DAY, 0, ["adas stalls: it has never received the time, and others have"]),
+        (0, 0, []),  # a cloud that does not attest the time
+        (7 * DAY, 7 * DAY, []),
+    ],
+)
+def test_an_ecu_that_does_not_move_on_while_another_does_is_named(engine_s: int, adas_s: int, words: list[str]) -> None:
+    entries = (
+        entry("ENG-1", "engine-mcu", attested_time_s=engine_s),
+        entry("ADA-1", "adas-mcu", attested_time_s=adas_s),
+    )
+    reporter = replace(REPORTER, expires_at=12 * DAY)
+    installed = accept(vehicle(*entries), reporter, now=11 * DAY).installed
+    assert stalled(installed, since=10 * DAY) == words
