@@ -37,7 +37,8 @@ def attack(
     """
     if name == "list":
         for story in catalogue.STORIES:
-            print(f"{story.name:<20} {story.title}")
+            summary = story.what_happens.split(". ")[0].rstrip(".")
+            print(textwrap.fill(f"{story.name:<20} {summary}.", _WIDTH, subsequent_indent=" " * 21))
         return
     story = catalogue.find(name)
     bench = running.find(run)

@@ -216,7 +216,7 @@ def _remedy(run_dir: Path, where: Whereabouts) -> str:
     """Return how to reach a bench that is up elsewhere, this one or another of the same folder; else how to start one."""
     elsewhere = [run_dir] if where is Whereabouts.ELSEWHERE else benches_up(run_dir.parent, Whereabouts.ELSEWHERE)
     if not elsewhere:
-        return f"start one by `make up` (or `otabench up`); where it runs in a guest kernel, put `{command_of('with-can')} --join` in front"
+        return f"start one by `make up` (or `otabench up`); if it runs in a guest kernel, put `{command_of('with-can')} --join` in front"
     newest = elsewhere[-1]
     guest = run_mark.guest_of(newest)
     way = (

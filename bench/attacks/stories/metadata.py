@@ -138,7 +138,7 @@ ROLLBACK: Final = Story(
 MIXED_BUNDLE: Final = Story(
     "mixed-bundle",
     "mixed bundle",
-    "The attacker runs the gateway. It gives one ECU the new metadata and another ECU the older ones, so that the two images "
+    "The attacker runs the gateway, and gives one ECU the new metadata and another ECU the older ones, so that the two images "
     "do not match.",
     (
         ecu_case(

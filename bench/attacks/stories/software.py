@@ -147,7 +147,7 @@ ARBITRARY_SOFTWARE: Final = Story(
 COMPROMISED_GATEWAY: Final = Story(
     "compromised-gateway",
     "compromised gateway",
-    "The attacker runs the gateway. It knows the secrets of security access, and sends metadata and images to the ECU by "
+    "The attacker runs the gateway, has the secrets of security access, and sends metadata and images to the ECU by "
     "UDS as it likes. The ECU verifies the Director's signature, its own serial number and hardware, and the image's "
     "signature by itself.",
     (
