@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +117,16 @@ def test_two_campaigns_for_one_vehicle_at_once_give_it_one_open_job(
         assert all("BUSY" in str(error) for error in refused)
 
 
+@pytest.mark.parametrize("made_before", [0, 10])
 def test_a_large_campaign_is_returned_before_its_manifests_and_outlives_its_process(
-    database_url: str, keys_dir: Path, tmp_path: Path, images: ImageMaker
+    each_database_url: str,
+    keys_dir: Path,
+    tmp_path: Path,
+    images: ImageMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    made_before: int,
 ) -> None:
+    """``made_before``: how many manifests the process makes before it is killed."""
     fleet = [Vehicle(f"VIN{number:04d}") for number in range(12)]
     request = campaign_request(fleet[0], (ENGINE, images()))
     request.vins[:] = [vehicle.vin for vehicle in fleet]
@@ -133,15 +140,27 @@ def test_a_large_campaign_is_returned_before_its_manifests_and_outlives_its_proc
             check_in.judge(session, each, is_signed_now=lambda _: True, now=time.time()).decision for each in reports
         ]
 
-    with two_replicas(database_url, keys_dir, tmp_path) as (first, second):
+    with two_replicas(each_database_url, keys_dir, tmp_path) as (first, second):
         register(first.database, fleet)
         first.database.run_now(report)
+        died = asyncio.Event()
+        prepare_all = first.manifests.prepare_all
+
+        async def prepare_and_die(campaign_id: str, jobs_of: Sequence[tuple[str, str]]) -> None:
+            if made_before:
+                await prepare_all(campaign_id, jobs_of)
+            # It cancels this task, at the next await.
+            first.orchestrator.close()
+            died.set()
+            await asyncio.sleep(0)
 
         async def create_and_die() -> None:
             await first.orchestrator.create_campaign(request)
-            assert await first.database.run(manifests_made) < len(fleet)
-            first.orchestrator.close()
+            async with asyncio.timeout(60):
+                await died.wait()
+            assert await first.database.run(manifests_made) == made_before
 
+        monkeypatch.setattr(first.manifests, "prepare_all", prepare_and_die)
         asyncio.run(create_and_die())
 
         async def go_on() -> None:
