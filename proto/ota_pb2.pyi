@@ -318,8 +318,69 @@ class RegisterVehicleResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SetVehicleAttributesRequest(_message.Message):
+    __slots__ = ("vin", "attributes", "remove")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    attributes: _containers.ScalarMap[str, str]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, vin: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., remove: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Vehicle(_message.Message):
+    __slots__ = ("vin", "attributes", "ecus")
+    class Ecu(_message.Message):
+        __slots__ = ("ecu", "hardware_id", "software_version")
+        ECU_FIELD_NUMBER: _ClassVar[int]
+        HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
+        SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
+        ecu: str
+        hardware_id: str
+        software_version: str
+        def __init__(self, ecu: _Optional[str] = ..., hardware_id: _Optional[str] = ..., software_version: _Optional[str] = ...) -> None: ...
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VIN_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    ECUS_FIELD_NUMBER: _ClassVar[int]
+    vin: str
+    attributes: _containers.ScalarMap[str, str]
+    ecus: _containers.RepeatedCompositeFieldContainer[Vehicle.Ecu]
+    def __init__(self, vin: _Optional[str] = ..., attributes: _Optional[_Mapping[str, str]] = ..., ecus: _Optional[_Iterable[_Union[Vehicle.Ecu, _Mapping]]] = ...) -> None: ...
+
+class ListVehiclesRequest(_message.Message):
+    __slots__ = ("where", "page_size", "page_token")
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    where: str
+    page_size: int
+    page_token: str
+    def __init__(self, where: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListVehiclesResponse(_message.Message):
+    __slots__ = ("vehicles", "next_page_token")
+    VEHICLES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    vehicles: _containers.RepeatedCompositeFieldContainer[Vehicle]
+    next_page_token: str
+    def __init__(self, vehicles: _Optional[_Iterable[_Union[Vehicle, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class CreateCampaignRequest(_message.Message):
-    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver", "needs_approval", "rollout")
+    __slots__ = ("name", "release_notes", "vins", "images", "transfer", "manifest_lifetime_s", "approval_timeout_s", "encrypt", "conditions", "texts", "request_id", "refused_vehicles", "conditions_limit_s", "driver", "needs_approval", "where", "dry_run", "rollout")
     class Image(_message.Message):
         __slots__ = ("hardware_id", "image", "base_image", "program")
         HARDWARE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -364,6 +425,8 @@ class CreateCampaignRequest(_message.Message):
     CONDITIONS_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     DRIVER_FIELD_NUMBER: _ClassVar[int]
     NEEDS_APPROVAL_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     release_notes: str
@@ -380,8 +443,10 @@ class CreateCampaignRequest(_message.Message):
     conditions_limit_s: float
     driver: DriverRules
     needs_approval: bool
+    where: str
+    dry_run: bool
     rollout: Rollout
-    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ..., needs_approval: _Optional[bool] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., release_notes: _Optional[str] = ..., vins: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[_Union[CreateCampaignRequest.Image, _Mapping]]] = ..., transfer: _Optional[_Union[TransferPolicy, str]] = ..., manifest_lifetime_s: _Optional[float] = ..., approval_timeout_s: _Optional[float] = ..., encrypt: _Optional[bool] = ..., conditions: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[_Union[DriverTexts, _Mapping]]] = ..., request_id: _Optional[str] = ..., refused_vehicles: _Optional[_Union[RefusedVehicles, str]] = ..., conditions_limit_s: _Optional[float] = ..., driver: _Optional[_Union[DriverRules, _Mapping]] = ..., needs_approval: _Optional[bool] = ..., where: _Optional[str] = ..., dry_run: _Optional[bool] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ...) -> None: ...
 
 class Rollout(_message.Message):
     __slots__ = ("waves", "success_percent", "error_percent", "max_per_minute", "start_at", "end_at")

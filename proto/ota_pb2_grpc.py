@@ -244,6 +244,16 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
                 _registered_method=True)
+        self.SetVehicleAttributes = channel.unary_unary(
+                '/ota.v1.Operator/SetVehicleAttributes',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.SetVehicleAttributesRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Vehicle.FromString,
+                _registered_method=True)
+        self.ListVehicles = channel.unary_unary(
+                '/ota.v1.Operator/ListVehicles',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.ListVehiclesRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.ListVehiclesResponse.FromString,
+                _registered_method=True)
         self.PublishImages = channel.unary_unary(
                 '/ota.v1.Operator/PublishImages',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.PublishImagesRequest.SerializeToString,
@@ -306,6 +316,20 @@ class OperatorServicer:
 
     def RegisterVehicle(self, request, context):
         """Enters a vehicle and its ECUs into the inventory. Repeating a registration changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetVehicleAttributes(self, request, context):
+        """Sets and removes attributes of a vehicle, by which filters find it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVehicles(self, request, context):
+        """Lists vehicles page by page, in the order of their VINs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -397,6 +421,16 @@ def add_OperatorServicer_to_server(servicer, server):
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.SerializeToString,
             ),
+            'SetVehicleAttributes': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetVehicleAttributes,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.SetVehicleAttributesRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Vehicle.SerializeToString,
+            ),
+            'ListVehicles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVehicles,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.ListVehiclesRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.ListVehiclesResponse.SerializeToString,
+            ),
             'PublishImages': grpc.unary_unary_rpc_method_handler(
                     servicer.PublishImages,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.PublishImagesRequest.FromString,
@@ -480,6 +514,60 @@ class Operator:
             '/ota.v1.Operator/RegisterVehicle',
             otabench_dot_proto_dot_ota__pb2.RegisterVehicleRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.RegisterVehicleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetVehicleAttributes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/SetVehicleAttributes',
+            otabench_dot_proto_dot_ota__pb2.SetVehicleAttributesRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Vehicle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVehicles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/ListVehicles',
+            otabench_dot_proto_dot_ota__pb2.ListVehiclesRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.ListVehiclesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,7 +55,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("cloud.campaigns",),
     ("cloud.store",),
     ("cloud.trust",),
-    ("cloud.ports", "cloud.names", "cloud.rollout"),
+    ("cloud.ports", "cloud.names", "cloud.rollout", "cloud.vehicle_filter"),
     ("cloud.errors",),
     ("ecu_firmware_sim.__main__", "ecu_firmware_sim.sweep"),
     ("ecu_firmware_sim.personalities",),

@@ -19,6 +19,10 @@ def _jobs() -> Any:
     return import_module("otabench.bench.cli.jobs")
 
 
+def _vehicles() -> Any:
+    return import_module("otabench.bench.cli.vehicles")
+
+
 def _rollouts() -> Any:
     return import_module("otabench.bench.cli.rollouts")
 
@@ -114,6 +118,18 @@ CAMPAIGN = Group(
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),
         Lazy("abandon", "End the job of a vehicle that does not come back.", lambda: _jobs().abandon),
+    ],
+)
+VEHICLE = Group(
+    "vehicle",
+    "The vehicles that the running bench's cloud knows.",
+    [
+        Lazy(
+            "list",
+            "List vehicles with their attributes and versions, in the order of their VINs.",
+            lambda: _vehicles().list_vehicles,
+        ),
+        Lazy("set", "Set attributes of a vehicle, by which `--where` finds it.", lambda: _vehicles().set_attributes),
     ],
 )
 RUNS = Group(
@@ -240,6 +256,7 @@ COMMANDS: Final[list[Lazy | Group]] = [
         lambda: import_module("otabench.bench.cli.attack").attack,
     ),
     CAMPAIGN,
+    VEHICLE,
     Lazy("trace", "Print the events of one job in order.", lambda: import_module("otabench.bench.cli.trace").trace),
     Lazy("report", "Write a run as one HTML page.", lambda: import_module("otabench.bench.cli.report").report),
     EVIDENCE,

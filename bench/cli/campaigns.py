@@ -32,6 +32,7 @@ from otabench.bench.cli.options import (
     parse_conditions,
 )
 from otabench.bench.cli.rollouts import End, Errors, PerMinute, Start, Success, Waves, parse_rollout, rollout_lines
+from otabench.bench.cli.vehicles import Where
 from otabench.bench.clients import campaign_images
 from otabench.bench.clients.operator import CampaignImage, OperatorClient
 from otabench.bench.clients.running_bench import RunningBench
@@ -70,6 +71,11 @@ def create(
     per_minute: PerMinute = 0,
     start: Start = None,
     end: End = None,
+    where: Where = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Create nothing: print which vehicles it would be for, and why not the others."),
+    ] = False,
     run: RunDir = LATEST,
 ) -> None:
     """Create a campaign for the running bench's vehicle."""
@@ -81,11 +87,14 @@ def create(
     with bench.operator() as operator:
         wanted = _load_with_bases(bench, image or [], transfer)
         # The cloud cannot add an image to the Image repository. The bench's development keys do, as the offline signer of a fleet would.
-        _publish(bench, wanted, operator)
+        if not dry_run:
+            _publish(bench, wanted, operator)
         campaign = operator.create_campaign(
             name=name,
             release_notes=notes,
-            vins=[bench.vin],
+            vins=[] if where else [bench.vin],
+            where=where,
+            dry_run=dry_run,
             images=wanted,
             transfer=transfer,
             encrypt=encrypt,
@@ -95,12 +104,23 @@ def create(
             needs_approval=needs_approval,
             rollout=rollout,
         )
+        if dry_run:
+            _print_foreseen(campaign)
+            return
         for each in wanted:
             if each.program is None:
                 bench.sent_images.keep(each.image)
     print(f"{campaign.campaign_id}: {name}")
     for job in campaign.jobs:
         print(f"  {_job_line(job)}")
+
+
+def _print_foreseen(campaign: ota_pb2.Campaign) -> None:
+    print(f"dry run: for {len(campaign.jobs)} vehicles, not for {len(campaign.excluded)}; nothing was created")
+    for job in campaign.jobs:
+        print(f"  {printable(job.vin)}  yes")
+    for each in campaign.excluded:
+        print(f"  {printable(each.vin)}  no: {printable(each.reason)}")
 
 
 def publish(

@@ -5,7 +5,8 @@
         for state in operator.watch_campaign(campaign.campaign_id):
             print(state.jobs[0].state)
 
-This module sets the timeouts of calls and the texts of errors. Only this module, the gateway and the fleet bench import grpc.
+This module sets the timeouts of calls; ``explained_calls`` has the texts of errors. Only these two, the gateway and the fleet
+bench import grpc.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from otabench.bench.errors import EndpointError, ValueRefused
+from otabench.bench.clients.explained_calls import ExplainedCall
+from otabench.bench.errors import EndpointError
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
@@ -187,6 +189,8 @@ class OperatorClient:
         needs_approval: bool = False,
         driver: DriverRules | None = None,
         rollout: ota_pb2.Rollout | None = None,
+        where: str = "",
+        dry_run: bool = False,
     ) -> ota_pb2.Campaign:
         """Create a campaign. ``transfer`` is auto, full or delta. ``encrypt`` encrypts each file for the ECU that receives it.
 
@@ -205,6 +209,8 @@ class OperatorClient:
             conditions_limit_s=conditions_limit_s,
             needs_approval=needs_approval,
             rollout=rollout,
+            where=where,
+            dry_run=dry_run,
             texts=[
                 ota_pb2.DriverTexts(language=language, **each.model_dump()) for language, each in (texts or {}).items()
             ],
@@ -219,6 +225,36 @@ class OperatorClient:
                 request, timeout=CAMPAIGN_TIMEOUT_S, wait_for_ready=True
             )
         return campaign
+
+    def set_vehicle_attributes(
+        self, vin: str, attributes: Mapping[str, str], *, remove: Sequence[str] = ()
+    ) -> ota_pb2.Vehicle:
+        """Set and remove attributes of a vehicle. Return the vehicle.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("SetVehicleAttributes"):
+            vehicle: ota_pb2.Vehicle = self._operator.SetVehicleAttributes(
+                ota_pb2.SetVehicleAttributesRequest(vin=vin, attributes=attributes, remove=remove),
+                timeout=CALL_TIMEOUT_S,
+            )
+        return vehicle
+
+    def list_vehicles(self, *, where: str = "") -> Iterator[ota_pb2.Vehicle]:
+        """Yield the vehicles that match a filter, in the order of their VINs. They are requested page by page.
+
+        Raises:
+            EndpointError: the cloud does not answer, or the filter cannot be read.
+        """
+        request = ota_pb2.ListVehiclesRequest(where=where, page_size=_PAGE_SIZE)
+        while True:
+            with self._explained("ListVehicles"):
+                page = self._operator.ListVehicles(request, timeout=CALL_TIMEOUT_S)
+            yield from page.vehicles
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     def get_campaign(self, campaign_id: str, *, with_jobs: bool = True) -> ota_pb2.Campaign:
         """Return the present state of one campaign. Without its jobs it still has their counts.
@@ -336,8 +372,8 @@ class OperatorClient:
         with self._explained("WatchCampaign"):
             yield from self._operator.WatchCampaign(ota_pb2.GetCampaignRequest(campaign_id=campaign_id))
 
-    def _explained(self, call: str) -> _Explained:
-        return _Explained(call, self.target)
+    def _explained(self, call: str) -> ExplainedCall:
+        return ExplainedCall(call, self.target)
 
 
 def _program_message(facts: ProgramFacts) -> ota_pb2.CreateCampaignRequest.Program:
@@ -347,35 +383,6 @@ def _program_message(facts: ProgramFacts) -> ota_pb2.CreateCampaignRequest.Progr
     for segment in facts.payload.segments:
         message.segments.add(address=segment.address, length=segment.length)
     return message
-
-
-_REFUSED_VALUES: Final = ("INVALID_ARGUMENT", "NOT_FOUND")
-"""Codes of calls that can never succeed as they are."""
-
-
-class _Explained:
-    """A context manager that turns a failed call into an EndpointError with the call, the address and the reason."""
-
-    def __init__(self, call: str, target: str) -> None:
-        self._call = call
-        self._target = target
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not isinstance(value, grpc.RpcError):
-            return
-        code = value.code().name if isinstance(value, grpc.Call) else "UNKNOWN"
-        details = " ".join(str(value.details()).split()) if isinstance(value, grpc.Call) else str(value)
-        if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-            raise EndpointError(
-                f"cloud control plane {self._target}: {self._call}: no answer ({details}); is it up? see logs/cloud-control.log"
-            ) from value
-        error = ValueRefused if code in _REFUSED_VALUES else EndpointError
-        raise error(f"cloud control plane refuses {self._call} ({code}): {details}") from value
 
 
 def _read(path: Path) -> bytes:

@@ -41,4 +41,11 @@ def find_campaign(session: Session, request: ota_pb2.CreateCampaignRequest) -> o
 
 def digest(request: ota_pb2.CreateCampaignRequest) -> str:
     """Return the digest of a request. Equal requests of one program have equal digests."""
-    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest() if request.request_id else ""
+    if not request.request_id:
+        return ""
+    if request.where:
+        # Other vehicles may match when the call is repeated. It is the same call all the same.
+        given, request = request, ota_pb2.CreateCampaignRequest()
+        request.CopyFrom(given)
+        del request.vins[:]
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()

@@ -28,7 +28,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otabench.cloud.campaigns import approval, campaign_requests, jobs, outbox, snapshots
+from otabench.cloud.campaigns import approval, campaign_requests, fleet, jobs, outbox, snapshots
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.background import BackgroundTasks
@@ -36,7 +36,7 @@ from otabench.cloud.campaigns.manifest_maker import ManifestMaker
 from otabench.cloud.campaigns.new_campaigns import insert_campaign, plan_campaign
 from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.request import GivenImage, check_campaign
-from otabench.cloud.campaigns.vehicle_choice import Chosen, choose, wants_exclusion
+from otabench.cloud.campaigns.vehicle_choice import Chosen, choose, judge_all, wants_exclusion
 from otabench.cloud.campaigns.vehicle_rules import Offer, VehicleFacts
 from otabench.cloud.errors import RequestError
 from otabench.cloud.store.database import Database
@@ -94,6 +94,9 @@ class Orchestrator:
             NotAllowed: a rule refuses a vehicle, an image is not in the Image repository, or a demanded patch cannot be made.
             NotReady: database or store does not answer.
         """
+        others = await fleet.find_targets(self._database, request)
+        if request.dry_run:
+            return await self._foresee(request, others)
         # 1. the request in itself
         checked = await self._artifacts.run(lambda: check_campaign(request, key=self._image_key))
         exclude = wants_exclusion(request)
@@ -116,6 +119,22 @@ class Orchestrator:
                 # The shield keeps the task alive if the operator hangs up.
                 await asyncio.shield(finishing)
         return campaign
+
+    async def _foresee(
+        self, request: ota_pb2.CreateCampaignRequest, others: Sequence[ota_pb2.Campaign.Excluded]
+    ) -> ota_pb2.Campaign:
+        """Return the campaign that a request would create now, without ids: its jobs, and who would not be in it."""
+        foreseen = ota_pb2.Campaign(name=request.name, release_notes=request.release_notes, excluded=others)
+        if not request.vins:
+            return foreseen
+        checked = await self._artifacts.run(lambda: check_campaign(request, key=self._image_key))
+        known, offers = await self._load_vehicles(request.vins), [image.offer for image in checked.images]
+        chosen, _ = await self._artifacts.run(lambda: judge_all(request.vins, known, offers))
+        foreseen.jobs.extend(ota_pb2.Job(vin=vehicle.vin) for vehicle in chosen.vehicles)
+        foreseen.excluded.extend(
+            ota_pb2.Campaign.Excluded(vin=each.vin, reason=each.reason) for each in chosen.excluded
+        )
+        return foreseen
 
     async def approve_campaign(self, campaign_id: str, *, who: str, person: str) -> ota_pb2.Campaign:
         """Approve a campaign (``approval.approve``), make its manifests, and wake its vehicles.

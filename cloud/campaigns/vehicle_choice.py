@@ -75,6 +75,20 @@ def choose(
         UnknownThing: a vehicle is not registered, or not one of them is.
         NotAllowed: a rule refuses a vehicle, or all of them.
     """
+    chosen, refused = judge_all(vins, known, offers, judged=judged)
+    if refused and (not exclude or not chosen.vehicles):
+        raise _refusal(refused)
+    return chosen
+
+
+def judge_all(
+    vins: Sequence[str],
+    known: Mapping[str, VehicleFacts],
+    offers: Sequence[Offer],
+    *,
+    judged: Mapping[str, VehicleFacts] = MappingProxyType({}),
+) -> tuple[Chosen, list[RequestError]]:
+    """Return the vehicles that pass and those that do not, and an error for each of the latter. The arguments are those of ``choose``."""
     passed: set[tuple[object, ...]] = set()
     vehicles: list[VehicleFacts] = []
     refused: list[RequestError] = []
@@ -95,9 +109,7 @@ def choose(
         else:
             refused.append(NotAllowed(str(refusal)))
             excluded.append(Excluded(vin, str(refusal)))
-    if refused and (not exclude or not vehicles):
-        raise _refusal(refused)
-    return Chosen(vehicles, excluded)
+    return Chosen(vehicles, excluded), refused
 
 
 def _kind_of(vehicle: VehicleFacts) -> tuple[object, ...]:

@@ -20,7 +20,18 @@ from otabench.proto import ota_pb2
 from otabench.proto.audit_log import AuditError, AuditLog, new_line
 
 _READING: Final = frozenset(
-    {"CheckIn", "AttestTime", "GetCampaign", "ListCampaigns", "ListJobs", "WatchCampaign", "Check", "Watch", "List"}
+    {
+        "CheckIn",
+        "AttestTime",
+        "GetCampaign",
+        "ListCampaigns",
+        "ListJobs",
+        "ListVehicles",
+        "WatchCampaign",
+        "Check",
+        "Watch",
+        "List",
+    }
 )
 _BUSY_PAUSE_S: Final = 10.0
 _MAX_CALLERS: Final = 10_000
@@ -74,6 +85,8 @@ class Auditor:
         for name, message in (("campaign_id", answer), ("campaign_id", request), ("job_id", request)):
             if value := getattr(message, name, ""):
                 facts[name] = value
+        if isinstance(request, ota_pb2.CreateCampaignRequest) and request.dry_run and not detail:
+            facts["detail"] = "dry run"
         if isinstance(request, ota_pb2.UpdateStatusRequest):
             # Enumerations of proto3 are open: any number may arrive.
             known = ota_pb2.JobState.DESCRIPTOR.values_by_number.get(request.state)

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from otabench.cloud.campaigns import inventory, job_lists, jobs, rollouts
+from otabench.cloud.campaigns import fleet, inventory, job_lists, jobs, rollouts
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.campaign_views import CampaignViews
 from otabench.cloud.campaigns.orchestrator import Orchestrator
@@ -61,6 +61,18 @@ class Operator(ota_pb2_grpc.OperatorServicer):
                 lambda session: inventory.register(session, request.vin, ecus, gateway_key=gateway_key)
             )
             return ota_pb2.RegisterVehicleResponse()
+
+    async def SetVehicleAttributes(
+        self, request: ota_pb2.SetVehicleAttributesRequest, context: Context
+    ) -> ota_pb2.Vehicle:
+        async with self._call(context):
+            return await self._database.run(lambda session: fleet.set_attributes(session, request))
+
+    async def ListVehicles(
+        self, request: ota_pb2.ListVehiclesRequest, context: Context
+    ) -> ota_pb2.ListVehiclesResponse:
+        async with self._reading(context):
+            return await fleet.list_vehicles(self._database, request)
 
     async def PublishImages(
         self, request: ota_pb2.PublishImagesRequest, context: Context

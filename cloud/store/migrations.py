@@ -154,6 +154,11 @@ def _to_14(operations: Operations) -> None:
     operations.add_column("jobs", sa.Column("opened_at", sa.Double, nullable=False, server_default="0"))
 
 
+def _to_15(operations: Operations) -> None:
+    """Add attributes to vehicles."""
+    operations.add_column("vehicles", sa.Column("attributes", sa.Text, nullable=False, server_default="{}"))
+
+
 _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     6: _to_6,
     7: _to_7,
@@ -164,4 +169,5 @@ _STEPS: Final[Mapping[int, Callable[[Operations], None]]] = {
     12: _to_12,
     13: _to_13,
     14: _to_14,
+    15: _to_15,
 }

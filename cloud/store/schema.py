@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from otabench.proto.job_states import FINAL_STATES
 
-SCHEMA_VERSION: Final = 14
+SCHEMA_VERSION: Final = 15
 """Incremented with every change of a table, together with a step in ``migrations``."""
 IS_OPEN: Final = "state NOT IN ({})".format(", ".join(f"'{state}'" for state in sorted(FINAL_STATES)))
 """The condition of a job that has not ended. A new final state needs a migration, because an index holds this text."""
@@ -53,6 +53,8 @@ class VehicleRow(Base):
     dropped_reason: Mapped[str] = mapped_column(Text, default="")
     """Of the last dropped report."""
     two_reporters: Mapped[bool] = mapped_column(default=False)
+    attributes: Mapped[str] = mapped_column(Text, default="{}")
+    """JSON: the operator's own facts, such as region and model year, by name (``vehicle_filter``)."""
 
 
 class EcuRow(Base):
