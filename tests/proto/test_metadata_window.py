@@ -28,7 +28,7 @@ def test_roots_that_a_receiver_has_are_left_out() -> None:
     assert without_roots_until(window, 1) == window
     assert without_roots_until(window, 3) == pack(roots[2:], TARGETS, time=TIME)
     assert without_roots_until(pack(roots, TARGETS), 4) == TARGETS
-    with pytest.raises(MalformedWindow, match="no metadata"):
+    with pytest.raises(MalformedWindow, match="not metadata"):
         without_roots_until(pack([b"{}"], TARGETS), 1)
 
 

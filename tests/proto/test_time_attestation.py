@@ -34,7 +34,7 @@ GOOD = attest(time_s=NOW_S, nonce=NONCE, keys=KEYS[:1])
         (attest(time_s=NOW_S, nonce=NONCE, keys=[KEYS[0]] * 5), TWO, "signed by 1 of the time keys, not 2"),
         (attest(time_s=NOW_S, nonce=NONCE, keys=[]), ONE, "signed by 0"),
         (GOOD[:12] + b"\x00" + GOOD[13:], ONE, "signed by 0"),
-        (attest(time_s=2**63, nonce=NONCE, keys=KEYS[:1]), ONE, "no date"),
+        (attest(time_s=2**63, nonce=NONCE, keys=KEYS[:1]), ONE, "is not a date"),
         (GOOD[:-1], ONE, "cut short"),
         (GOOD + b"\x00", ONE, "something follows"),
         (attest(time_s=NOW_S, nonce=NONCE, keys=[KEYS[0]] * 9), ONE, "not a time attestation"),
