@@ -23,13 +23,14 @@ from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
 from otabench.ecu_firmware_sim.programming.metadata import MetadataWindow
 from otabench.ecu_firmware_sim.programming.storage import Storage
 from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
+from otabench.ecu_firmware_sim.uds.codes import Sid
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import Dtc, DtcMemory
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
 from otabench.ecu_firmware_sim.uds.version_report import VersionReporter
 from otabench.proto import security_algorithm
 from otabench.proto.image_format import NOTHING_RUNS
-from otabench.proto.process_config import EcuConfig
+from otabench.proto.process_config import EcuConfig, LockableService
 from otabench.proto.security_algorithm import AlgorithmError
 from otabench.proto.trace import TraceWriter
 
@@ -123,7 +124,8 @@ class Startup:
             self._storage.nvm,
             dtcs,
             self.conditions,
-            self._reporter(firmware, identity.software_version),
+            locked_services=frozenset(_LOCKABLE[name] for name in config.locked_services),
+            reporter=self._reporter(firmware, identity.software_version),
         )
 
     def _reporter(self, firmware: FirmwareMemory, version: str) -> VersionReporter | None:
@@ -168,6 +170,14 @@ class Startup:
 
     def _slot_changed(self, slot: int, before: SlotState, now: SlotState, event: SlotEvent) -> None:
         self.trace.emit("ecu.slot", slot=slot, **{"from": before.name, "to": now.name, "reason": str(event)})
+
+
+_LOCKABLE: Final[dict[LockableService, Sid]] = {
+    "reset": Sid.ECU_RESET,
+    "clear-dtcs": Sid.CLEAR_DIAGNOSTIC_INFORMATION,
+    "communication-control": Sid.COMMUNICATION_CONTROL,
+    "dtc-setting": Sid.CONTROL_DTC_SETTING,
+}
 
 
 def _rxswin(outcome: BootOutcome) -> str:

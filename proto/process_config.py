@@ -71,6 +71,10 @@ class EcuTiming(ProcessConfig):
     """How long a trial image may run unconfirmed before the watchdog resets it."""
 
 
+LockableService = Literal["reset", "clear-dtcs", "communication-control", "dtc-setting"]
+"""Services 11, 14, 28 and 85, which an ECU may keep locked in the programming session."""
+
+
 class EcuConfig(ProcessConfig):
     """One simulated ECU (``python -m otabench.ecu_firmware_sim --config FILE``)."""
 
@@ -122,6 +126,8 @@ class EcuConfig(ProcessConfig):
     """The frames that its application sends."""
     inhibit: InhibitFrame | None = None
     """The frame that keeps the vehicle from being driven while it is updated. None: it has none."""
+    locked_services: tuple[LockableService, ...] = ()
+    """What needs security access in the programming session."""
     faults: tuple[str, ...] = ()
     """Faults that are active from the start, such as "boot-fail"."""
 

@@ -14,7 +14,7 @@ from otabench.proto.conditions import ConditionSource, Quantity
 from otabench.proto.image_format import MAX_IMAGE_NUMBER
 from otabench.proto.inhibit import InhibitFrame
 from otabench.proto.periodic import PeriodicFrame
-from otabench.proto.process_config import EcuTiming, IsoTpConfig
+from otabench.proto.process_config import EcuTiming, IsoTpConfig, LockableService
 from otabench.proto.security_algorithm import DEFAULT as DEFAULT_ALGORITHM
 from otabench.proto.security_algorithm import NAME_PATTERN as ALGORITHM_PATTERN
 from otabench.proto.time_zone import TimeZone
@@ -235,6 +235,8 @@ class EcuEntry(Entry):
     isotp: IsoTpConfig | None = None
     """None: chosen by the bus (``Topology.isotp_of``)."""
     timing: EcuTiming = EcuTiming()
+    locked_services: tuple[LockableService, ...] = ()
+    """Of a simulated ECU with a slot table: what needs security access in the programming session."""
     features: tuple[str, ...] = ()
     periodic: tuple[PeriodicFrame, ...] = ()
     """Application frames. A simulated ECU sends them; for a board they only describe what it sends (`otabench dbc`)."""

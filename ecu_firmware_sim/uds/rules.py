@@ -86,7 +86,9 @@ def service_allowed_in_session(request: Request, service: Service) -> Nrc | None
 
 
 def service_allowed_while_locked(request: Request, service: Service) -> Nrc | None:
-    if service.unlocked and not request.dialogue.unlocked:
+    is_programmed = request.dialogue.session is Session.PROGRAMMING
+    is_kept_locked = is_programmed and request.data[0] in request.device.locked_services
+    if (service.unlocked or is_kept_locked) and not request.dialogue.unlocked:
         return Nrc.SECURITY_ACCESS_DENIED
     return None
 

@@ -9,7 +9,7 @@ from typing import Final
 from otabench.ecu_firmware_sim.flash.nvm import NvmStore
 from otabench.ecu_firmware_sim.programming.download import Download
 from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
-from otabench.ecu_firmware_sim.uds.codes import ResetType, Session
+from otabench.ecu_firmware_sim.uds.codes import ResetType, Session, Sid
 from otabench.ecu_firmware_sim.uds.conditions import Conditions
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
 from otabench.ecu_firmware_sim.uds.version_report import VersionReporter
@@ -53,6 +53,8 @@ class Device:
     nvm: NvmStore
     dtcs: DtcMemory
     conditions: Conditions = field(default_factory=Conditions)
+    locked_services: frozenset[Sid] = frozenset()
+    """Services that need security access in the programming session, although the standard leaves them open."""
     reporter: VersionReporter | None = None
     """None: the ECU has no key to sign version reports with."""
 

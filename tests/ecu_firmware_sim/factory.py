@@ -30,6 +30,7 @@ from otabench.ecu_firmware_sim.flash.nor import NorFlash
 from otabench.ecu_firmware_sim.programming.memory import FirmwareMemory
 from otabench.ecu_firmware_sim.programming.storage import Storage
 from otabench.ecu_firmware_sim.programming.verification import ProgrammingPolicy
+from otabench.ecu_firmware_sim.uds.codes import Sid
 from otabench.ecu_firmware_sim.uds.dtc import DtcMemory
 from otabench.ecu_firmware_sim.uds.server import PendingResponse, UdsServer
 from otabench.ecu_firmware_sim.uds.state import Device, Identity, Timing
@@ -260,8 +261,10 @@ class Bench:
         decryption_key: PrivateKey | None = None,
         root: TrustedRoot | None = None,
         report_key: Ed25519PrivateKey | None = None,
+        locked_services: frozenset[Sid] = frozenset(),
     ) -> None:
         self.keys = keys
+        self.locked_services = locked_services
         self.root = root or keys.pinned
         self.report_key = report_key
         self.layout = layout
@@ -298,7 +301,16 @@ class Bench:
             reporter = VersionReporter(
                 self.report_key, hardware_id=HARDWARE_ID, version=version, firmware=self.firmware, nvm=self.nvm
             )
-        device = Device(identity, Timing(), ALGORITHM, self.firmware, self.nvm, self.dtcs, reporter=reporter)
+        device = Device(
+            identity,
+            Timing(),
+            ALGORITHM,
+            self.firmware,
+            self.nvm,
+            self.dtcs,
+            locked_services=self.locked_services,
+            reporter=reporter,
+        )
         self.server = UdsServer(device, in_bootloader=outcome.slot is None, now_s=self.now_s)
         return outcome
 

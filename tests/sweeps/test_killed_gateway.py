@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from tests.sweeps.killed_gateway import SCENARIOS, points_of, run_point
 
 # Another number chooses another statement.
 _SEED = 1
 
 
+@pytest.mark.clause("R156 7.2.2.1.1")
 def test_a_job_ends_as_it_should_after_a_kill_at_a_statement() -> None:
     async def story() -> None:
         scenario = SCENARIOS["asked"]

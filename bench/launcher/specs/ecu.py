@@ -52,6 +52,7 @@ def simulated_ecu(setup: RunSetup, name: str, factory: FirmwareFile) -> ProcessS
         report_key=setup.keys.report_key(name) if personality is None else None,
         slot_size_bytes=entry.slot_size_bytes,
         declared_ram_bytes=entry.declared_ram_bytes,
+        locked_services=entry.locked_services,
         control_port=setup.ports.control[name],
         control_token=setup.secrets.control_token,
         trace=setup.folder.trace,

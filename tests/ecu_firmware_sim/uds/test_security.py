@@ -11,6 +11,7 @@ import pytest
 from otabench.ecu_firmware_sim.errors import PowerLost
 from otabench.ecu_firmware_sim.flash.nor import Cut
 from otabench.ecu_firmware_sim.uds import security
+from otabench.ecu_firmware_sim.uds.codes import Sid
 from tests.ecu_firmware_sim.factory import SECRET, Bench, key_for
 
 WRONG_KEY = b"\x27\x02" + bytes(32)
@@ -165,3 +166,33 @@ def test_27_is_7f_in_the_default_session_and_there_in_extended(ecu: Bench) -> No
     assert ecu.ask("27 01") == "7F 27 7F"
     ecu.must("10 03")
     seed(ecu)
+
+
+LOCKABLE = {"11 01": Sid.ECU_RESET, "14 FF FF FF": Sid.CLEAR_DIAGNOSTIC_INFORMATION}
+LOCKABLE |= {"28 00 01": Sid.COMMUNICATION_CONTROL, "85 01": Sid.CONTROL_DTC_SETTING}
+
+
+@pytest.mark.parametrize("request_text", LOCKABLE)
+def test_an_ecu_may_keep_a_service_locked_while_it_is_programmed(
+    new_ecu: Callable[..., Bench], request_text: str
+) -> None:
+    service = request_text[:2]
+    ecu = new_ecu(locked_services=frozenset({LOCKABLE[request_text]}))
+    ecu.must("10 03")
+    assert ecu.ask(request_text) != f"7F {service} 33", "the programming session only"
+    ecu.boot()
+    ecu.must("10 03")
+    ecu.must("10 02")
+    assert ecu.ask(request_text) == f"7F {service} 33"
+    assert ecu.ask(service) == f"7F {service} 33", "before the length"
+    for other in LOCKABLE.keys() - {request_text, "11 01"}:
+        assert ecu.ask(other) != f"7F {other[:2]} 33"
+    ecu.unlock()
+    assert ecu.must(request_text)
+
+
+@pytest.mark.parametrize("request_text", LOCKABLE)
+def test_without_a_setting_they_are_open_as_in_the_standard(ecu: Bench, request_text: str) -> None:
+    ecu.must("10 03")
+    ecu.must("10 02")
+    assert ecu.must(request_text)
