@@ -36,7 +36,7 @@ def table(stories: Sequence[Story] = STORIES) -> str:
 
 
 def page(text: str) -> str:
-    """Return the page with the table of now in it.
+    """Return the page with the current table.
 
     Raises:
         ValueError: the page does not have the place for it.

@@ -1,6 +1,6 @@
 """The ECU's events in the trace, with the job under way.
 
-The job id stands in the metadata window, in a document of up to 64 KiB. It is read when the window changes (``refresh_job``: at
+The job id is in the metadata window, in a document of up to 64 KiB. It is read when the window changes (``refresh_job``: at
 every boot, after an erase, after a transfer), not for every event. Only flash is its source, so that a power cut cannot change it.
 """
 

@@ -1,6 +1,6 @@
 """One line of a control port, read strictly: what JSON leaves open is refused (docs/contracts.md, "Control ports"). Pure.
 
-A member that is there twice, NaN, Infinity, a number that no receiver can hold, and nesting without end are all refused: Python's reader
+A member that occurs twice, NaN, Infinity, a number that no receiver can hold, and nesting without end are all refused: Python's reader
 accepts the first four, and the last one ends the reading thread.
 """
 
@@ -51,7 +51,7 @@ def _members(pairs: list[tuple[str, Any]]) -> Message:
     members: Message = {}
     for name, value in pairs:
         if name in members:
-            raise ValueError(f"member {name[:40]!r} is there twice")
+            raise ValueError(f"member {name[:40]!r} occurs twice")
         members[name] = value
     return members
 

@@ -13,7 +13,7 @@ has one. The client is ``bench.faults.control_port``.
 
 Rules:
 
-* A port of loopback is open to every user and every browser of the machine. So a message must bring the run's token, which stands in files
+* A port of loopback is open to every user and every browser of the machine. So a message must bring the run's token, which is in files
   that only the bench's user can read.
 * A page of any site can make a browser send lines of its choice in the body of a POST. They come after the head of the request, whose first
   line is not a message: a connection ends with its first line that is not one, or that has the wrong token.
@@ -141,7 +141,7 @@ class ControlServer(socketserver.ThreadingTCPServer):
             raise _Stranger(str(error)) from error
         given = message.pop(TOKEN, "")
         if self._token and not hmac.compare_digest(str(given).encode("utf-8", "replace"), self._token.encode()):
-            raise _Stranger("the token of this run is missing or wrong; it stands in bench.json (control_token)")
+            raise _Stranger("the token of this run is missing or wrong; it is in bench.json (control_token)")
         try:
             return {"ok": True, **self._perform(message)}
         except OperationRefused as refusal:

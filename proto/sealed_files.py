@@ -1,4 +1,4 @@
-"""Private keys that a passphrase protects: files that are of no use to whoever finds the folder.
+"""Private keys that a passphrase protects: files that do not help a thief of the folder.
 
     vault = Vault.create(folder, passphrase)      # a new folder; writes ``passphrase.json``
     path.write_bytes(vault.seal(pem))
@@ -8,7 +8,7 @@
 
 The passphrase becomes a key by argon2id, whose salt and cost are in ``passphrase.json`` of the folder, and that key seals each file by
 itself (XSalsa20-Poly1305, PyNaCl's ``SecretBox``). So a file can be added or replaced without touching the others.
-A file that is not sealed is passed through: folders of before have only such files.
+A file that is not sealed is passed through: older folders have only such files.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Standing:
 
     @classmethod
     def of(cls, scene: Scene) -> Standing:
-        """Return that of now."""
+        """Return the present state."""
         running = {
             name: (found.software_version, str(found.active.state), found.active_slot)
             for name, found in scene.read_identities().items()

@@ -1,4 +1,4 @@
-"""What an attack is made on: the vehicle's verification, its ECUs, the cloud, and the honest images of before.
+"""The target of an attack: the vehicle's verification, its ECUs, the cloud, and the honest images that it had before.
 
 A test makes a scene in its own process, ``live`` makes one of a running bench. Stories use nothing else, so that a story is the same in
 both.

@@ -3,7 +3,7 @@
     hmi = HmiClient(8080, code="K7QM-2XFD-9RTP-AB3C")
     hmi.decide("install", job_id=hmi.state()["job_id"])
 
-The pairing code stands in bench.json. A decision may arrive a moment before the gateway waits for one. It is then repeated for a short
+The pairing code is in bench.json. A decision may arrive a moment before the gateway waits for one. It is then repeated for a short
 time. Any other refusal is raised.
 
 The gateway answers a decision when it has carried it out: it reads the ECUs, and writes to disk. If that takes longer than a request may,

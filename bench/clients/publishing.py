@@ -16,7 +16,7 @@ from otabench.proto import image_format
 def publish(keys_dir: Path, images: Sequence[CampaignImage], operator: OperatorClient) -> list[ListedImage]:
     """Sign and publish images, and return those that are listed now.
 
-    An image that is not well-formed is left out: the cloud refuses its campaign with the reason. A key folder of before there was an
+    An image that is not well-formed is left out: the cloud refuses its campaign with the reason. A key folder from before there was an
     Image repository has no keys for it, and neither has its cloud.
 
     Raises:

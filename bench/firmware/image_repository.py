@@ -79,7 +79,7 @@ class OfflineRepository:
         self._vault = vault
 
     def add(self, images: Sequence[ListedImage]) -> dict[str, bytes]:
-        """List images, beside those of before, and return all files to publish.
+        """List images beside those already listed, and return all files to publish.
 
         Raises:
             FirmwareError: a key is missing, or a file cannot be read or written.
@@ -118,7 +118,7 @@ class OfflineRepository:
     def replace_supplier_key(self, hardware_id: str) -> dict[str, bytes]:
         """Give a supplier a new key, sign its Targets and the top-level ones again, and return all files to publish.
 
-        What the old key signs counts no more once the files are published. A cut leaves the old key in place; the next call completes it.
+        What the old key signs no longer counts once the files are published. A cut leaves the old key in place; the next call completes it.
 
         Raises:
             FirmwareError: there is no such supplier, or as ``add``.
@@ -166,7 +166,7 @@ class OfflineRepository:
                 # A replacement was cut off after the key and before the metadata.
                 suppliers[role].keyids = [signer.public_key.keyid]
                 delegations.keys[signer.public_key.keyid] = signer.public_key
-            # Here, so that a folder of before gains it with the next image (``bench.gateway.trust.delegations``).
+            # Here, so that an older folder gains it with the next image (``bench.gateway.trust.delegations``).
             suppliers[role].unrecognized_fields["hardware_ids"] = [hardware_id]
             targets = self._load(role)
             targets.targets |= {each.path: _target(each) for each in images if each.hardware_id == hardware_id}

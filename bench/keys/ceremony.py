@@ -247,7 +247,7 @@ def _replace(
         version=following.version,
         revoked=tuple(keyid for keyids in listed.values() for keyid in keyids),
         added=tuple(signer.public_key.keyid for signer in fresh.values()),
-        # What the old key has signed counts no more.
+        # What the old key has signed no longer counts.
         to_publish=OfflineRepository(offline, folders.vault).sign_again() if is_top else {},
     )
 

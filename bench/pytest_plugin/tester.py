@@ -41,7 +41,7 @@ class Tester:
 
     Args:
         endpoints: of the ECUs.
-        trace: the run's trace; exchanges stand in it as component ``tester``.
+        trace: the run's trace; exchanges are in it as component ``tester``.
         vin: of the vehicle.
     """
 

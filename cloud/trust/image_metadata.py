@@ -98,7 +98,7 @@ def check_publication(
     Args:
         root: the newest Root.
         files: the new files by name; roles that they leave out stay as they are.
-        current: the Targets of before, by name.
+        current: the Targets stored now, by name.
         now: what expiry is judged by.
 
     Raises:

@@ -4,7 +4,7 @@
     director.current().signers["targets"]
 
 Nothing watches the folder. Whoever needs keys calls ``current``, which looks for the one file that a rotation publishes last
-(``N+1.root.json``). If that Root or one of its keys cannot be used, the keys of before stay in use, and the log states the reason once.
+(``N+1.root.json``). If that Root or one of its keys cannot be used, the previous keys stay in use, and the log states the reason once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Keyring(Generic[_Keys]):
         self._lock = threading.Lock()
 
     def current(self) -> _Keys:
-        """Return the keys of now."""
+        """Return the current keys."""
         if not self._next_root(self._keys).exists():
             return self._keys
         with self._lock:
@@ -52,7 +52,7 @@ class Keyring(Generic[_Keys]):
                 _log.info("keys: a new Root is in use, from %s", self._next_root(self._keys).parent)
             except StartError as error:
                 if str(error) != self._complaint:
-                    _log.error("the keys of before stay in use: %s", error)
+                    _log.error("the previous keys stay in use: %s", error)
                 self._complaint = str(error)
             return self._keys
 

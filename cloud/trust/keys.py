@@ -72,7 +72,7 @@ class DirectorKeys:
         return self.roots[-1]
 
     def current(self) -> DirectorKeys:
-        """Return these keys. ``keyring.Keyring`` returns those of now."""
+        """Return these keys. ``keyring.Keyring`` returns the keys that are valid now."""
         return self
 
     def root_version_of(self, files: Mapping[str, bytes]) -> int:

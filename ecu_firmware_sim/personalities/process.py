@@ -182,7 +182,7 @@ class PersonalityEcu:
     # -- the loop
 
     def run(self) -> None:
-        """Run until ``stop``. At the end the ECU has no power, and its flash is as it is."""
+        """Run until ``stop``. At the end the ECU has no power, and its flash keeps its contents."""
         self._switch_on("start")
         while not self._stopping:
             try:

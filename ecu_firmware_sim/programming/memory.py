@@ -313,7 +313,7 @@ class FirmwareMemory:
 
     @property
     def _situation(self) -> Situation:
-        """The state of now: to be read again after each change of boot control."""
+        """The present state. Read it again after each change of boot control."""
         return Situation(self._boot_control.current, self.running, self._storage.layout)
 
     def _require_way_back(self, situation: Situation) -> None:

@@ -52,7 +52,7 @@ class MetadataWindow:
         return self._pinned.restored(self._storage.nvm.current.root).version
 
     def new_nonce(self) -> bytes:
-        """Return a nonce for a time attestation. The one before counts no more."""
+        """Return a nonce for a time attestation. The one before no longer counts."""
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         return self._nonce
 

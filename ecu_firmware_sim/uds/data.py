@@ -4,7 +4,7 @@ Rules:
 
 * Several identifiers in one request are answered together. Unknown ones, and those that were never written (F184, F190), are
   left out. If none is left, the answer is 31.
-* F1A2 returns another nonce each time, and the one before counts no more.
+* F1A2 returns another nonce each time, and the one before no longer counts.
 * F184 (fingerprint) is written in the programming session, F190 (VIN) once, while it is empty. Both need an unlocked ECU and are
   kept in NVM.
 * A write is judged by its identifier, in this order: 31 where it cannot be written in this session, 33 while the ECU is locked, 13,

@@ -3,7 +3,7 @@
 The clock of the machine decides what has expired (``repository``), and whoever can set it back would make old metadata valid again. So the
 files that were verified by it are judged once more, by the attested time, which never goes back. A file of the state folder keeps it.
 
-Replaced time keys end a fast-forward: what their thief attested counts no more.
+Replaced time keys end a fast-forward: what their thief attested no longer counts.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Primary:
             job_id: the job that the manifest must belong to.
             identities: what the ECUs run now.
             image_metadata: the Image repository's files, as ``metadata``.
-            time: the answer to a question for the time, of now.
+            time: the answer to a request for the time, made just now.
 
         Raises:
             ManifestRefused: the metadata is not trusted, or not for this vehicle. The metadata accepted before is unchanged.

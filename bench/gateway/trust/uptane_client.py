@@ -5,7 +5,7 @@
         --director-url U1 --image-url U2 --targets-url U3 --target-dir T --ecu-id E --hw-id H update
 
 Exit status 0: accepted; the ECU's image, if the Director names one, is in ``T``. 1: anything else, with one line on stderr; ``T`` is empty
-then, and the metadata in ``D`` and ``I`` are those of before. The Director may name other ECUs of the vehicle beside this one.
+then, and the metadata in ``D`` and ``I`` are the previous ones. The Director may name other ECUs of the vehicle beside this one.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Versions(_Model):
             raise ValueError("order: list needs known: [oldest, …, newest], and only that order has it")
         # Twice in the list, a version would be newer than itself.
         if len(set(self.known)) != len(self.known):
-            raise ValueError("known: a version is there twice")
+            raise ValueError("known: a version occurs twice")
         return self
 
     @property

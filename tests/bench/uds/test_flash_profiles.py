@@ -59,7 +59,7 @@ def test_a_name_that_is_misspelt_is_answered_with_the_one_that_was_meant() -> No
         ("slots: {kind: table}", "line 6, slots: did is the identifier of a slot table"),
         ("slots: {kind: double}", "line 6, slots kind: expected 'table', 'version_only' or 'single', found 'double'"),
         ("versions: {order: list}", "line 6, versions: order: list needs known"),
-        ("versions: {order: list, known: [a, a]}", "line 6, versions: known: a version is there twice"),
+        ("versions: {order: list, known: [a, a]}", "line 6, versions: known: a version occurs twice"),
         ("payload: container", "line 6, payload: a container needs the address"),
         ("takes_deltas: true", "line 6, takes_deltas: a patch needs a data format: add payload.patch_data_format"),
         ("success: {by: version}", "line 6, success: the ECU reports no version: add identity.version"),
