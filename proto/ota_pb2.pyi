@@ -597,6 +597,12 @@ class PauseCampaignRequest(_message.Message):
     reason: str
     def __init__(self, campaign_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class RetryCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id",)
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    def __init__(self, campaign_id: _Optional[str] = ...) -> None: ...
+
 class ResumeCampaignRequest(_message.Message):
     __slots__ = ("campaign_id",)
     CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]

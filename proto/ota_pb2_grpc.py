@@ -304,6 +304,11 @@ class OperatorStub:
                 request_serializer=otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.SerializeToString,
                 response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
                 _registered_method=True)
+        self.RetryCampaign = channel.unary_unary(
+                '/ota.v1.Operator/RetryCampaign',
+                request_serializer=otabench_dot_proto_dot_ota__pb2.RetryCampaignRequest.SerializeToString,
+                response_deserializer=otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+                _registered_method=True)
         self.WatchCampaign = channel.unary_stream(
                 '/ota.v1.Operator/WatchCampaign',
                 request_serializer=otabench_dot_proto_dot_ota__pb2.GetCampaignRequest.SerializeToString,
@@ -406,6 +411,13 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryCampaign(self, request, context):
+        """Creates a campaign of the same images and rules for the vehicles whose jobs are FAILED, ROLLED_BACK or TIMED_OUT, without waves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchCampaign(self, request, context):
         """Sends the campaign as it is, and again at every change, until every job has ended.
         """
@@ -479,6 +491,11 @@ def add_OperatorServicer_to_server(servicer, server):
             'ResumeCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeCampaign,
                     request_deserializer=otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.FromString,
+                    response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
+            ),
+            'RetryCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryCampaign,
+                    request_deserializer=otabench_dot_proto_dot_ota__pb2.RetryCampaignRequest.FromString,
                     response_serializer=otabench_dot_proto_dot_ota__pb2.Campaign.SerializeToString,
             ),
             'WatchCampaign': grpc.unary_stream_rpc_method_handler(
@@ -837,6 +854,33 @@ class Operator:
             target,
             '/ota.v1.Operator/ResumeCampaign',
             otabench_dot_proto_dot_ota__pb2.ResumeCampaignRequest.SerializeToString,
+            otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ota.v1.Operator/RetryCampaign',
+            otabench_dot_proto_dot_ota__pb2.RetryCampaignRequest.SerializeToString,
             otabench_dot_proto_dot_ota__pb2.Campaign.FromString,
             options,
             channel_credentials,

@@ -115,6 +115,7 @@ CAMPAIGN = Group(
         Lazy("pause", "Offer a campaign to no more vehicles, until it is resumed.", lambda: _rollouts().pause),
         Lazy("resume", "Continue a paused campaign.", lambda: _rollouts().resume),
         Lazy("abort", "Abort a campaign: cancel the jobs that no vehicle has begun.", lambda: _rollouts().abort),
+        Lazy("retry", "Create a campaign for the vehicles whose jobs have failed.", lambda: _rollouts().retry),
         Lazy("cancel", "Cancel those jobs of a campaign that can still be canceled.", lambda: _campaigns().cancel),
         Lazy("jobs", "List jobs in the order of their VINs.", lambda: _jobs().list_jobs),
         Lazy("abandon", "End the job of a vehicle that does not come back.", lambda: _jobs().abandon),

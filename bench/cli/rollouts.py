@@ -127,6 +127,18 @@ def abort(
     _print(aborted)
 
 
+def retry(campaign: Campaign = None, run: RunDir = LATEST) -> None:
+    """Create a campaign for the vehicles whose jobs have failed.
+
+    It has the same images and rules, and no waves. Jobs that are FAILED, ROLLED_BACK or TIMED_OUT are tried again.
+    """
+    with running.find(run).operator() as operator:
+        found = operator.retry_campaign(campaign or running.newest_campaign(operator))
+    _print(found)
+    for each in found.excluded:
+        print(f"  {printable(each.vin)} is left out: {printable(each.reason)}")
+
+
 def _print(campaign: ota_pb2.Campaign) -> None:
     print(f"{campaign.campaign_id}: {printable(campaign.name)}")
     print("  " + ", ".join(f"{each.jobs} {job_states.from_wire(each.state)}" for each in campaign.counts))

@@ -1,7 +1,8 @@
-"""Turn failed gRPC calls of the operator's client into errors with the call, the address and the reason."""
+"""Turn failed gRPC calls of the operator's client into errors with the call, the address and the reason. Missing certificates, too."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -36,3 +37,17 @@ class ExplainedCall:
             ) from value
         error = ValueRefused if code in _REFUSED_VALUES else EndpointError
         raise error(f"cloud control plane refuses {self._call} ({code}): {details}") from value
+
+
+def read_tls_file(path: Path) -> bytes:
+    """Return the content of a key or certificate.
+
+    Raises:
+        EndpointError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EndpointError(
+            f"{path}: {error.strerror}; has that bench ended? Its keys are removed then: name the one that runs with --run"
+        ) from error

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -24,8 +23,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from otabench.bench.clients.explained_calls import ExplainedCall
-from otabench.bench.errors import EndpointError
+from otabench.bench.clients.explained_calls import ExplainedCall, read_tls_file
 from otabench.proto import ota_pb2, ota_pb2_grpc
 from otabench.proto.driver_rules import DriverRules
 from otabench.proto.driver_texts import DriverTexts
@@ -107,7 +105,9 @@ class OperatorClient:
             self._channel = grpc.insecure_channel(target, options)
         else:
             credentials = grpc.ssl_channel_credentials(
-                root_certificates=_read(tls.ca), private_key=_read(tls.key), certificate_chain=_read(tls.certificate)
+                root_certificates=read_tls_file(tls.ca),
+                private_key=read_tls_file(tls.key),
+                certificate_chain=read_tls_file(tls.certificate),
             )
             self._channel = grpc.secure_channel(target, credentials, options)
         self._operator = ota_pb2_grpc.OperatorStub(self._channel)  # type: ignore[no-untyped-call]  # generated
@@ -314,6 +314,18 @@ class OperatorClient:
             )
         return campaign
 
+    def retry_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
+        """Create a campaign for the vehicles whose jobs have failed. Return it.
+
+        Raises:
+            EndpointError: the cloud does not answer or refuses.
+        """
+        with self._explained("RetryCampaign"):
+            campaign: ota_pb2.Campaign = self._operator.RetryCampaign(
+                ota_pb2.RetryCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
+            )
+        return campaign
+
     def cancel_campaign(self, campaign_id: str, *, reason: str, only_not_begun: bool = False) -> ota_pb2.Campaign:
         """Cancel those jobs of a campaign that can still be canceled, or only those not begun. Return the campaign.
 
@@ -383,12 +395,3 @@ def _program_message(facts: ProgramFacts) -> ota_pb2.CreateCampaignRequest.Progr
     for segment in facts.payload.segments:
         message.segments.add(address=segment.address, length=segment.length)
     return message
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EndpointError(
-            f"{path}: {error.strerror}; has that bench ended? Its keys are removed then: name the one that runs with --run"
-        ) from error

@@ -108,7 +108,7 @@ def insert_campaign(session: Session, new: NewCampaign) -> ota_pb2.Campaign:
     vehicles = [vehicle for vehicle in chosen.vehicles if vehicle.vin in new.job_ids]
     _insert_campaign(session, new, chosen.excluded)
     if new.checked.policy is TransferPolicy.DELTA:
-        _require_bases(CampaignImages(session, new.campaign_id), vehicles)
+        require_bases(CampaignImages(session, new.campaign_id), vehicles)
     # Of those that are in the campaign: a wave is not to be smaller because vehicles were left out.
     waves = assign_waves(new.checked.rollout.waves, len(vehicles)) if new.checked.rollout else [0] * len(vehicles)
     rows = [
@@ -162,7 +162,7 @@ def _insert_campaign(session: Session, new: NewCampaign, excluded: Sequence[Excl
     session.flush()
 
 
-def _require_bases(images: CampaignImages, vehicles: Sequence[VehicleFacts]) -> None:
+def require_bases(images: CampaignImages, vehicles: Sequence[VehicleFacts]) -> None:
     """Refuse a delta campaign if no patch can be made for an ECU.
 
     Raises:

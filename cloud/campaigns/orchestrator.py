@@ -28,7 +28,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from otabench.cloud.campaigns import approval, campaign_requests, fleet, jobs, outbox, snapshots
+from otabench.cloud.campaigns import approval, campaign_requests, fleet, jobs, outbox, retries, snapshots
 from otabench.cloud.campaigns.announcer import Announcer
 from otabench.cloud.campaigns.artifact_maker import ArtifactMaker
 from otabench.cloud.campaigns.background import BackgroundTasks
@@ -151,6 +151,20 @@ class Orchestrator:
         if len(released) <= _SMALL_CAMPAIGN:
             await asyncio.shield(finishing)
         return await self._database.run(lambda session: jobs.campaign_message(session, campaign_id))
+
+    async def retry_campaign(self, campaign_id: str, *, created_by: str) -> ota_pb2.Campaign:
+        """Create a campaign for the vehicles of another one whose jobs have failed (``retries.retry``).
+
+        Raises:
+            UnknownThing: the campaign does not exist.
+            NotAllowed: there is nothing to try again, or no vehicle with which that can be done.
+            NotReady: the database does not answer.
+        """
+        campaign = await self._database.run(
+            lambda session: retries.retry(session, campaign_id, created_by=created_by, now=time.time())
+        )
+        self._finishing.start(self._finish(campaign, []))
+        return campaign
 
     def offer(self, campaign_id: str, opened: Sequence[tuple[str, str]]) -> None:
         """Make the manifests of jobs that may be offered now, pairs of job and VIN, and wake their vehicles, in a task of its own."""

@@ -16,7 +16,8 @@ from otabench.cloud.store.schema import CampaignRow, JobRow
 from otabench.proto import ota_pb2
 from otabench.proto.job_states import JobState
 
-_FAILURES: Final = frozenset({JobState.FAILED, JobState.ROLLED_BACK, JobState.TIMED_OUT})
+FAILURES: Final = frozenset({JobState.FAILED, JobState.ROLLED_BACK, JobState.TIMED_OUT})
+"""The states that count as failures."""
 _LEFT_OUT: Final = frozenset({JobState.CANCELED, JobState.REJECTED})
 
 
@@ -31,7 +32,7 @@ def count_waves(session: Session, campaign_id: str) -> list[WaveCounts]:
         counts["jobs"] += number
         counts["held"] += number if held and state is JobState.CREATED else 0
         counts["succeeded"] += number if state is JobState.SUCCEEDED else 0
-        counts["failed"] += number if state in _FAILURES else 0
+        counts["failed"] += number if state in FAILURES else 0
         counts["left_out"] += number if state in _LEFT_OUT else 0
     return [WaveCounts(**found[wave]) for wave in sorted(found)]
 

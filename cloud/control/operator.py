@@ -150,6 +150,10 @@ class Operator(ota_pb2_grpc.OperatorServicer):
             await self._database.run(lambda session: rollouts.resume(session, request.campaign_id, now=time.time()))
             return await self._changed_campaign(request.campaign_id)
 
+    async def RetryCampaign(self, request: ota_pb2.RetryCampaignRequest, context: Context) -> ota_pb2.Campaign:
+        async with self._call(context) as caller:
+            return await self._orchestrator.retry_campaign(request.campaign_id, created_by=str(caller or EVERYBODY))
+
     async def WatchCampaign(
         self, request: ota_pb2.GetCampaignRequest, context: Context
     ) -> AsyncIterator[ota_pb2.Campaign]:

@@ -231,3 +231,36 @@ def test_a_vehicle_of_a_later_wave_is_offered_its_job_when_the_wave_opens(
     assert "can no longer be canceled" in words_of(refused.value)
     states = operator.GetCampaign(ota_pb2.GetCampaignRequest(campaign_id=campaign_id), timeout=CALL_S).jobs
     assert [state_name(job.state) for job in states] == ["SUCCEEDED", "CONFIRMING"]
+
+
+def test_failed_jobs_are_tried_again_in_a_campaign_of_their_own(
+    shared_cloud: Cloud, vehicle: Vehicle, other_vehicle: Vehicle, images: ImageMaker
+) -> None:
+    for each in (vehicle, other_vehicle):
+        each.register(shared_cloud)
+        each.check_in(shared_cloud)
+    request = campaign_request(vehicle, (ENGINE, images()), conditions=["speed_km_h<=0"])
+    request.vins.append(other_vehicle.vin)
+    campaign = shared_cloud.create_campaign(request)
+    operator = shared_cloud.operator
+    retry = ota_pb2.RetryCampaignRequest(campaign_id=campaign.campaign_id)
+    with pytest.raises(grpc.RpcError) as refused:
+        operator.RetryCampaign(retry, timeout=CALL_S)
+    assert "there is nothing to try again" in words_of(refused.value)
+    # given: one vehicle fails, the other is at work
+    first, second = campaign.jobs
+    vehicle.update(shared_cloud, first.job_id, "CONFIRMING")
+    vehicle.update(shared_cloud, first.job_id, "FAILED", reason="flat battery")
+    other_vehicle.update(shared_cloud, second.job_id, "CONFIRMING")
+    # when
+    again = operator.RetryCampaign(retry, timeout=CALL_S)
+    # then
+    (job,) = again.jobs
+    assert (job.vin, state_name(job.state)) == (vehicle.vin, "CREATED")
+    assert again.campaign_id != campaign.campaign_id and again.created_by == campaign.created_by
+    answer = vehicle.check_in(shared_cloud)
+    assert (answer.decision, answer.job_id) == (ota_pb2.CheckInResponse.DECISION_UPDATE_AVAILABLE, job.job_id)
+    # and: the vehicle is busy with it, so a repeated call makes no second one
+    with pytest.raises(grpc.RpcError) as refused:
+        operator.RetryCampaign(retry, timeout=CALL_S)
+    assert "VEHICLE_BUSY" in words_of(refused.value)
