@@ -33,7 +33,7 @@ def tell(run: Path, job_id: str | None, *, exchanges: bool, frames: bool = False
 
     Args:
         run: the run's folder.
-        job_id: None: the job that was mentioned last.
+        job_id: None: the run's last job (``last_job``).
         exchanges: with every UDS exchange.
         frames: with every CAN frame of the run's captures.
 
@@ -60,7 +60,7 @@ def trace_of(run: Path) -> Path:
 
 
 def events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str]:
-    """Return the events of a run's trace, and the job: the given one, else the one that was mentioned last.
+    """Return the events of a run's trace, and the job: the given one, else the run's last one (``last_job``).
 
     Raises:
         BenchError: no trace, or no such job in it.
@@ -72,17 +72,26 @@ def events_and_job(run: Path, job_id: str | None) -> tuple[list[TraceEvent], str
         raise BenchError(f"{path}: {error.strerror}; give the folder of a run by --run") from error
     except ValueError as error:
         raise BenchError(f"{error}; the file was changed by something else") from error
-    known = list(dict.fromkeys(event.job_id for event in events if event.job_id))
-    if not known:
+    last = last_job(events)
+    if last is None:
         raise BenchError(f"{path}: no job in it yet; see logs/gateway.log of that run")
-    if job_id is not None and job_id not in known:
+    if job_id is None:
+        return events, last
+    known = list(dict.fromkeys(event.job_id for event in events if event.job_id))
+    if job_id not in known:
         raise UnknownName("job", job_id, known, where=str(path))
-    return events, job_id or known[-1]
+    return events, job_id
 
 
 def last_job(events: Sequence[TraceEvent]) -> str | None:
-    """Return the job whose first event is the latest."""
-    jobs = list(dict.fromkeys(event.job_id for event in events if event.job_id))
+    """Return the job whose first event is the latest; None if there is no job.
+
+    Jobs that only ECUs mention count if there is no other. An ECU takes the job id from the Targets that it receives, and
+    `otabench attack` sends it Targets with an id of its own.
+    """
+    of_all = [event for event in events if event.job_id]
+    of_cloud_and_gateway = [event for event in of_all if not event.component.startswith("ecu.")]
+    jobs = list(dict.fromkeys(event.job_id for event in of_cloud_and_gateway or of_all))
     return jobs[-1] if jobs else None
 
 

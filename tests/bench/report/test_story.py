@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,17 @@ def test_a_log_is_read_to_a_torn_last_line_and_a_foreign_line_is_told() -> None:
     ]
     with pytest.raises(ValueError, match="line 2 is none"):
         list(frame_story.parse_log(["(1795440035.000001) vcan0 7E0#021003\n", "hello\n"]))
+
+
+def test_a_job_that_only_an_ecu_mentions_is_not_the_last_of_a_run(run: Path) -> None:
+    # given: after the update, an attack sends an ECU Targets with a job id of its own
+    events = list(trace.read(run / "traces" / "simulation_trace.jsonl"))
+    job = story.last_job(events)
+    of_ecu = next(event for event in events if event.component.startswith("ecu."))
+    attacked = replace(of_ecu, job_id="job-attack")
+    # then: the story is that of the update; without an update, it is that of what there is
+    assert story.last_job([*events, attacked]) == job
+    assert story.last_job([attacked]) == "job-attack"
 
 
 def test_without_a_capture_it_is_said(run: Path, tmp_path: Path) -> None:
