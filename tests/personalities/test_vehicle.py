@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from udsoncan.exceptions import TimeoutException
 
 from otabench.bench.gateway.vehicle import Payload
@@ -17,6 +18,7 @@ from otabench.bench.uds.slot_table import Slot, SlotState
 from otabench.bench.uds.transport import open_channel
 from otabench.ecu_firmware_sim.personalities.personality import FLASH_BASE
 from otabench.ecu_firmware_sim.personalities.shipped import PERSONALITIES
+from tests.personalities import certificates
 from tests.personalities.on_bus import SIZE, BusRig, EcuOnBus, virtual_bus
 
 CUTS = ("torn", "before", "after", "garbage")
@@ -137,6 +139,18 @@ def test_without_a_certificate_the_update_ends_before_anything_is_sent(tmp_path:
         with pytest.raises(FlashError, match=r"certificates: 29 01 verify certificate.*tester\.key\.pem: No such file"):
             rig.stage(rig.images("2.0.0"))
         assert not {"1002", "8582"} & set(rig.requests("certificates"))
+
+
+def test_a_certificate_that_is_refused_is_sent_once(tmp_path: Path) -> None:
+    with EcuOnBus("certificates", 1, tmp_path, virtual_bus()) as ecu, BusRig(tmp_path, [ecu]) as rig:
+        forged = certificates.issued(signed_by=certificates.key("other"))
+        (tmp_path / "tester.pem").write_bytes(forged.public_bytes(Encoding.PEM))
+        images = rig.images("2.0.0")
+        rig.stage(images)
+        with pytest.raises(EcuRefused, match="NRC 51 certificateVerificationFailed-invalidSignature"):
+            rig.activate(images)
+        assert len([each for each in rig.requests("certificates") if each.startswith("2901")]) == 1
+        assert ecu.runs == "1.0.0"
 
 
 @pytest.mark.parametrize("name", EACH)

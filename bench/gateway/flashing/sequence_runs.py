@@ -4,7 +4,7 @@ Rules:
 
 * An ECU that falls silent is waited for, and its sequence starts again, a limited number of times.
 * In programming a refusal is a reason to start again, too: after an interruption the ECU may hold a transfer without an end. A refused
-  key is final, because the ECU counts wrong keys; so is a refusal before programming, because nothing has begun.
+  key or certificate is final, because the ECU counts wrong keys; so is a refusal before programming, because nothing has begun.
 * An ECU in its bootloader is programmed from there (``in_bootloader`` in place of ``pre_programming``).
 """
 
@@ -35,10 +35,10 @@ POLL_PAUSE_S: Final = 0.1
 _ACT_ATTEMPTS: Final = 3
 """For acts other than programming, whose attempts the gateway's configuration limits (``stage_attempts``)."""
 _ACT_LIMIT_S: Final = 10.0
-_FINAL: Final = frozenset({0x33, 0x35, 0x36, 0x37})
-"""securityAccessDenied, invalidKey, exceedNumberOfAttempts, requiredTimeDelayNotExpired.
+_FINAL: Final = frozenset({0x33, 0x35, 0x36, 0x37, *range(0x50, 0x5E)})
+"""securityAccessDenied, invalidKey, exceedNumberOfAttempts, requiredTimeDelayNotExpired, and the refusals of authentication (50 to 5D).
 
-A further attempt would be refused, too, or counted as another wrong key (ISO 14229-1, service 27).
+A further attempt would be refused, too, or counted as another wrong key or proof (ISO 14229-1, services 27 and 29).
 """
 
 
