@@ -50,8 +50,8 @@ NEEDED = {
     "wireshark-profile install": ["--dir", "profiles"],
 }
 """What a command needs besides the hostile value, to get as far as it can and to leave this machine alone."""
-ONLY_PARSED = ("with-can", "bench run", "up", "perf powercut", "perf message-cut", "perf frames")
-"""Commands that would bring up a bench. Their arguments are read, and refused where that is the reader's part."""
+ONLY_PARSED = ("with-can", "bench run", "up", "fleet bench", "perf powercut", "perf message-cut", "perf frames")
+"""Commands that would bring up a bench or a cloud. Their arguments are read, and refused where that is the reader's part."""
 
 
 FEW = {"keys init": ("", "x" * 10_000), "firmware build": ("", "-1", str(2**64), "x" * 10_000, "a=b")}
