@@ -175,6 +175,8 @@ class CloudConfig(ProcessConfig):
     """Whether every campaign needs the approval of a second person, also one that does not ask for it."""
     wake_ups_per_s: float = Field(default=200.0, gt=0)
     """How many messages a control plane sends to the broker in a second at most."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where the control plane answers Prometheus on loopback (``/metrics``). None: nowhere."""
     job_timeouts_s: dict[OpenState, Annotated[float, Field(gt=0)]] = {}
     """After how many seconds without a report the cloud ends a job, by its state. A state that is not named has no limit."""
     trace: Path | None = None

@@ -23,6 +23,7 @@ from otabench.cloud.campaigns.publication import Publication
 from otabench.cloud.campaigns.rollout_keeper import RolloutKeeper
 from otabench.cloud.campaigns.timeouts import TimeoutKeeper
 from otabench.cloud.control.auditing import Auditor
+from otabench.cloud.control.metrics import serving_metrics
 from otabench.cloud.control.operator import Operator
 from otabench.cloud.control.server import start_grpc_server
 from otabench.cloud.control.vehicles import ControlPlane
@@ -87,6 +88,8 @@ async def running_control_plane(config: CloudConfig, *, publisher: Publisher) ->
         campaigns = _open_campaigns(config, keys, publisher, stores=stores, resources=resources)
         auditor = Auditor(audit, clock=time.monotonic)
         resources.callback(auditor.close)
+        if config.metrics_port is not None:
+            await resources.enter_async_context(serving_metrics(campaigns.database, port=config.metrics_port))
         vehicles, operator = _services(config, keys, campaigns, auditor)
         server = await start_grpc_server(
             host=config.grpc_host,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from otabench.cloud.trust.keys import init_keys
-from tests.cloud.bench import Cloud, ImageMaker, Vehicle
+from tests.cloud.bench import Cloud, ImageMaker, Vehicle, free_port
 from tests.cloud.postgres import PostgreSQL
 from tests.cloud.swift import SwiftServer
 
@@ -69,7 +69,7 @@ def shared_cloud(
     keys_dir: Path, storage: Callable[[], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cloud]:
     with Cloud(tmp_path_factory.mktemp("cloud"), keys_dir, plane="all") as running:
-        running.config |= storage()
+        running.config |= {"metrics_port": free_port(), **storage()}
         running.start()
         yield running
 
