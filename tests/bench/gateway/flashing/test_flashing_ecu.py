@@ -17,7 +17,7 @@ import bsdiff4
 import pytest
 
 from otabench.bench.gateway.config import GatewayConfig, GatewayTiming
-from otabench.bench.gateway.flashing import UdsVehicle
+from otabench.bench.gateway.flashing import UdsVehicle, progress
 from otabench.bench.gateway.vehicle import EcuImage, EcuProgress, Phase
 from otabench.bench.uds.errors import DependenciesNotMet, EcuRefused, RolledBack
 from otabench.bench.uds.slot_table import SlotState
@@ -224,16 +224,19 @@ def test_an_ecu_in_its_bootloader_is_rescued(make_rig: Callable[..., EcuProcessR
     assert ("engine", "full") in rig.transfers(), "there is nothing to patch in a bootloader"
 
 
-def test_a_flash_error_is_read_with_its_job_and_time(make_rig: Callable[..., EcuProcessRig]) -> None:
+def test_a_flash_error_is_read_with_its_job_and_time(
+    make_rig: Callable[..., EcuProcessRig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Flip one bit of the erased slot during the transfer of the image."""
+    monkeypatch.setattr(progress, "_MIN_INTERVAL_S", 0.0)  # progress after each block, not only after the last one
     rig = make_rig("engine", bus=multicast(), isotp=IsoTpConfig(block_size=8), size=9000)
     engine = rig.ecus["engine"]
     image = engine.image()
 
-    def listen(progress: EcuProgress) -> None:
-        if progress.phase is Phase.TRANSFERRING and progress.bytes_done and not rig.seen:
+    def listen(seen: EcuProgress) -> None:
+        if seen.phase is Phase.TRANSFERRING and seen.bytes_done and not rig.seen:
             assert engine.control(op="fault", kind="bit-rot", slot=1, offset=image.image_length - 100)["ok"]
-            rig.seen.append(progress)
+            rig.seen.append(seen)
 
     started = datetime.now(UTC).replace(microsecond=0)
     with pytest.raises(EcuRefused, match="NRC 72 generalProgrammingFailure"):
