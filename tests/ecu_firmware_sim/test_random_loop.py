@@ -257,7 +257,7 @@ def test_the_loop_answers_within_p2_and_repeats_78_within_p2_star(
 ) -> None:
     case: Any = any_tester.TestCase
     case.settings = settings(
-        max_examples=120 if pytestconfig.getoption("--exhaustive") else 6,
+        max_examples=120 if pytestconfig.getoption("--exhaustive") else 4,
         stateful_step_count=10,
         deadline=None,
         # Not shrunk: what fails by time fails now and then, and a search for a shorter story of it takes longer than it says.
