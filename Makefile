@@ -47,11 +47,11 @@ test-all: setup-test  ## every test, with the full products of combinations of w
 test-debian13:  ## the README's commands and a share of the tests on Debian 13, in a root made by debootstrap (needs root)
 	@setup/on-debian trixie setup/test-system $(TESTS)
 
-sweep: setup-test  ## exhaustive sweeps (about half an hour), with the figures for docs/sweeps.md
+sweep: setup-test  ## exhaustive sweeps (more than an hour), with the figures for docs/sweeps.md
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(SWEEPS)
 
 # Two at the same time: a guest kernel has one processor. The longest comes first.
-SWEEPS := sweep-frames sweep-messages sweep-powercut sweep-gateway sweep-random
+SWEEPS := sweep-gateway sweep-frames sweep-messages sweep-powercut sweep-random
 .PHONY: $(SWEEPS)
 sweep-frames:
 	@time setup/with-can $(BIN)/otabench perf frames
