@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 import otabench.bench.gateway.hmi.app as hmi_app
-from tests.bench.gateway.hmi.browser import console_errors, resize, start_browser
+from tests.bench.gateway.hmi.browser import console_errors, requested_hosts, resize, start_browser
 from tests.bench.gateway.hmi.display import Display
 from tests.bench.gateway.hmi.memory_model import MemoryModel
 from tests.bench.gateway.hmi.serving import CODE, serving
@@ -28,6 +28,8 @@ def page(browser: Chrome) -> Iterator[Display]:
         patch.setattr(
             hmi_app, "_EVENT_INTERVAL_S", 0.005
         )  # many states are shown; ``test_events`` holds the real interval
+        browser.get("about:blank")
+        requested_hosts(browser)  # what the page of another module has requested is not this page's
         browser.get(f"{url}/pair/{CODE}")
         yield Display(browser, model, url)
 
