@@ -17,13 +17,14 @@ from tests.cloud.bench import Cloud, ImageMaker, Vehicle, free_port
 from tests.cloud.postgres import PostgreSQL
 from tests.cloud.swift import SwiftServer
 
-VINS = [f"W0TCLOUD{number:09d}" for number in range(240)]
+VINS = [f"W0TCLOUD{number:09d}" for number in range(600)]
 
 
 @pytest.fixture(scope="session")
-def keys_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def keys_dir(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     folder = tmp_path_factory.mktemp("keys") / "keys"
-    init_keys(folder, vins=VINS, ecus=["engine", "adas"])
+    vehicles = len(VINS) if pytestconfig.getoption("--exhaustive") else 240
+    init_keys(folder, vins=VINS[:vehicles], ecus=["engine", "adas"])
     return folder
 
 

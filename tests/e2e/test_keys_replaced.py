@@ -40,7 +40,7 @@ def test_a_vehicle_that_was_away_for_three_roots_is_updated(living: LivingBench)
     living.approve()
     living.expect_updated()
 
-    for ecu in bench.topology.ecus:
+    for ecu in bench.topology.simulated():  # a board's flash cannot be read here
         stored = stored_by(living, ecu)
         assert stored.root is not None
         assert stored.root.version == newest

@@ -40,9 +40,11 @@ def test_gateway_and_cloud_tell_the_same_states_in_the_same_order(living: Living
         assert [state for state in told if state != "CREATED"] == IN_ORDER
     assert living.bench.jobs.campaign is not None
     (job,) = living.bench.operator.get_campaign(living.bench.jobs.campaign.campaign_id).jobs
-    assert {ecu.ecu: ecu.evidence for ecu in job.ecus} == dict.fromkeys(
-        ("engine", "adas"), ota_pb2.EVIDENCE_SIGNED_BY_ECU
-    )
+    simulated = living.bench.topology.simulated()
+    assert {ecu.ecu: ecu.evidence for ecu in job.ecus} == {
+        ecu: ota_pb2.EVIDENCE_SIGNED_BY_ECU if ecu in simulated else ota_pb2.EVIDENCE_REPORTED_BY_GATEWAY
+        for ecu in ("engine", "adas")
+    }
     assert job.dropped_reports == 0, job.dropped_reason
 
 
