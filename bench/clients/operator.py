@@ -12,7 +12,7 @@ bench import grpc.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
@@ -21,6 +21,7 @@ from typing import Final
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from otabench.bench.clients.explained_calls import ExplainedCall, read_tls_file
@@ -262,11 +263,9 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer, or the campaign does not exist.
         """
-        with self._explained("GetCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.GetCampaign(
-                ota_pb2.GetCampaignRequest(campaign_id=campaign_id, without_jobs=not with_jobs), timeout=CALL_TIMEOUT_S
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.GetCampaign, ota_pb2.GetCampaignRequest(campaign_id=campaign_id, without_jobs=not with_jobs)
+        )
 
     def approve_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
         """Approve a campaign that waits for a second person, with an approver's certificate. Return the campaign.
@@ -274,11 +273,11 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        with self._explained("ApproveCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.ApproveCampaign(
-                ota_pb2.ApproveCampaignRequest(campaign_id=campaign_id), timeout=CAMPAIGN_TIMEOUT_S
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.ApproveCampaign,
+            ota_pb2.ApproveCampaignRequest(campaign_id=campaign_id),
+            timeout_s=CAMPAIGN_TIMEOUT_S,
+        )
 
     def list_campaigns(self) -> list[ota_pb2.Campaign]:
         """Return all campaigns.
@@ -296,11 +295,9 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        with self._explained("PauseCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.PauseCampaign(
-                ota_pb2.PauseCampaignRequest(campaign_id=campaign_id, reason=reason), timeout=CALL_TIMEOUT_S
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.PauseCampaign, ota_pb2.PauseCampaignRequest(campaign_id=campaign_id, reason=reason)
+        )
 
     def resume_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
         """Continue the paused roll-out of a campaign. Return the campaign.
@@ -308,11 +305,9 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        with self._explained("ResumeCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.ResumeCampaign(
-                ota_pb2.ResumeCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.ResumeCampaign, ota_pb2.ResumeCampaignRequest(campaign_id=campaign_id)
+        )
 
     def retry_campaign(self, campaign_id: str) -> ota_pb2.Campaign:
         """Create a campaign for the vehicles whose jobs have failed. Return it.
@@ -320,11 +315,9 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        with self._explained("RetryCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.RetryCampaign(
-                ota_pb2.RetryCampaignRequest(campaign_id=campaign_id), timeout=CALL_TIMEOUT_S
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.RetryCampaign, ota_pb2.RetryCampaignRequest(campaign_id=campaign_id)
+        )
 
     def cancel_campaign(self, campaign_id: str, *, reason: str, only_not_begun: bool = False) -> ota_pb2.Campaign:
         """Cancel those jobs of a campaign that can still be canceled, or only those not begun. Return the campaign.
@@ -332,12 +325,10 @@ class OperatorClient:
         Raises:
             EndpointError: the cloud does not answer or refuses.
         """
-        with self._explained("CancelCampaign"):
-            campaign: ota_pb2.Campaign = self._operator.CancelCampaign(
-                ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason, only_not_begun=only_not_begun),
-                timeout=CALL_TIMEOUT_S,
-            )
-        return campaign
+        return self._call_for_campaign(
+            self._operator.CancelCampaign,
+            ota_pb2.CancelCampaignRequest(campaign_id=campaign_id, reason=reason, only_not_begun=only_not_begun),
+        )
 
     def list_jobs(
         self, *, campaign_id: str = "", states: Sequence[JobState] = (), vin_prefix: str = ""
@@ -383,6 +374,13 @@ class OperatorClient:
         """
         with self._explained("WatchCampaign"):
             yield from self._operator.WatchCampaign(ota_pb2.GetCampaignRequest(campaign_id=campaign_id))
+
+    def _call_for_campaign(
+        self, method: Callable[..., ota_pb2.Campaign], request: Message, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> ota_pb2.Campaign:
+        """Call a method that returns a campaign. Its name is that of its request, without "Request" (``ota.proto``)."""
+        with self._explained(type(request).__name__.removesuffix("Request")):
+            return method(request, timeout=timeout_s)
 
     def _explained(self, call: str) -> ExplainedCall:
         return ExplainedCall(call, self.target)

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from otabench.bench.ports import LOOPBACK
 from otabench.proto import ota_pb2, ota_pb2_grpc
 
 
@@ -36,7 +37,7 @@ async def serve(port: int, tls: Path) -> None:
     pair = ((tls / "cloud.key").read_bytes(), (tls / "cloud.pem").read_bytes())
     authority = (tls / "ca.pem").read_bytes()
     server.add_secure_port(
-        f"127.0.0.1:{port}",
+        f"{LOOPBACK}:{port}",
         grpc.ssl_server_credentials([pair], root_certificates=authority, require_client_auth=True),
     )
     await server.start()

@@ -27,11 +27,11 @@ from otabench.bench.fleet.judgement import VehicleRecord
 from otabench.bench.fleet.measurements import Measurements
 from otabench.bench.fleet.plan import Behaviour
 from otabench.bench.fleet.vehicle import ECU, HARDWARE_ID, Pace, SimulatedVehicle, serial_of
+from otabench.bench.ports import LOOPBACK
 from otabench.proto import ota_pb2
 from otabench.proto.process_config import TlsConfig
 
 READY: Final = "ready"
-_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Fleet:
         from otabench.bench.gateway.cloud.wakeup import listen
 
         await listen(
-            host=_LOOPBACK,
+            host=LOOPBACK,
             port=self._order.mqtt_port,
             vin=vehicle.record.vin,
             wake=vehicle.wake.set,

@@ -50,7 +50,7 @@ def run_loads(
     try:
         for process in processes:
             process.start()
-        # Not ``wait_ready``: a short phase may be over before anybody looks, which is no failure here.
+        # Not ``wait_ready``: a short phase may be over before the first look at it, which is not a failure here.
         limit_s = readiness.limit_s(len(processes))
         if not wait_until(lambda: all(each.runs_or_ended() for each in loads), timeout_s=limit_s):
             raise processes[0].failure(f"did not come up within {limit_s:.0f} s")

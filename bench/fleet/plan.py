@@ -81,7 +81,7 @@ def parse_portion(text: str, *, option: str) -> Portion:
     """
     number, sign, rest = text.strip().partition("%")
     try:
-        # Fraction also reads "1/3", "1e400" and "1_0", which nobody means here.
+        # Fraction also reads "1/3", "1e400" and "1_0", which are not meant here.
         if rest or not number or not set(number) <= set("0123456789."):
             raise ValueError(text)
         value = Fraction(number)

@@ -6,7 +6,7 @@ Functions with a session work inside the caller's transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -81,19 +81,15 @@ async def list_vehicles(database: Database, request: ota_pb2.ListVehiclesRequest
     size = request.page_size or DEFAULT_PAGE
     if size > MAX_PAGE:
         raise InvalidRequest(f"page_size {size}: {MAX_PAGE} at most")
-    answer, after = ota_pb2.ListVehiclesResponse(), request.page_token
-    while True:
-        part = await database.read(partial(read_part, after=after))
-        for vehicle in part:
-            if wanted is not None and wanted.explain(vehicle):
-                continue
-            if len(answer.vehicles) == size:
-                answer.next_page_token = answer.vehicles[-1].vin
-                return answer
-            answer.vehicles.append(vehicle_message(vehicle))
-        if len(part) < _READ_TOGETHER:
-            return answer
-        after = part[-1].vin
+    answer = ota_pb2.ListVehiclesResponse()
+    async for vehicle in _read_all(database, after=request.page_token):
+        if wanted is not None and wanted.explain(vehicle):
+            continue
+        if len(answer.vehicles) == size:
+            answer.next_page_token = answer.vehicles[-1].vin
+            break
+        answer.vehicles.append(vehicle_message(vehicle))
+    return answer
 
 
 async def find_targets(
@@ -110,24 +106,30 @@ async def find_targets(
         return []
     if request.vins:
         raise InvalidRequest("vins: give vehicles or where, and not both; where may contain vin in (…)")
-    others, after = [], ""
-    while True:
-        part = await database.read(partial(read_part, after=after))
-        for vehicle in part:
-            reason = wanted.explain(vehicle)
-            if not reason:
-                request.vins.append(vehicle.vin)
-            elif request.dry_run:
-                others.append(ota_pb2.Campaign.Excluded(vin=vehicle.vin, reason=f"filter: {reason}"))
-        if len(part) < _READ_TOGETHER:
-            break
-        after = part[-1].vin
+    others = []
+    async for vehicle in _read_all(database):
+        reason = wanted.explain(vehicle)
+        if not reason:
+            request.vins.append(vehicle.vin)
+        elif request.dry_run:
+            others.append(ota_pb2.Campaign.Excluded(vin=vehicle.vin, reason=f"filter: {reason}"))
     if not request.vins and not request.dry_run:
         raise InvalidRequest("where: not one registered vehicle matches: a dry run names the reason for each")
     return others
 
 
-def read_part(session: Session, *, after: str) -> list[FilteredVehicle]:
+async def _read_all(database: Database, *, after: str = "") -> AsyncIterator[FilteredVehicle]:
+    """Yield all vehicles in the order of their VINs, from behind ``after`` on. They are read part by part."""
+    while True:
+        part = await database.read(partial(_read_part, after=after))
+        for vehicle in part:
+            yield vehicle
+        if len(part) < _READ_TOGETHER:
+            return
+        after = part[-1].vin
+
+
+def _read_part(session: Session, *, after: str) -> list[FilteredVehicle]:
     """Return some vehicles in the order of their VINs, from behind ``after`` on."""
     rows = select(VehicleRow.vin, VehicleRow.attributes).where(VehicleRow.vin > after)
     attributes = {

@@ -115,8 +115,7 @@ def insert_campaign(session: Session, new: NewCampaign) -> ota_pb2.Campaign:
         _job_row(new, vehicle.vin, position, wave=wave)
         for position, (vehicle, wave) in enumerate(zip(vehicles, waves, strict=True))
     ]
-    # Of the table: the ORM would take several times as long.
-    session.connection().execute(_INSERT_JOBS, rows)
+    insert_jobs(session, rows)
     outbox.add_messages(session, [new.messages[vehicle.vin] for vehicle in vehicles])
     return _message(new, rows, chosen.excluded)
 
@@ -174,25 +173,46 @@ def require_bases(images: CampaignImages, vehicles: Sequence[VehicleFacts]) -> N
                 raise NotAllowed(target.describe_missing_base())
 
 
-def _job_row(new: NewCampaign, vin: str, position: int, *, wave: int) -> dict[str, Any]:
-    in_rollout = new.checked.rollout is not None
+def insert_jobs(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of ``job_row``."""
+    # Of the table: the ORM would take several times as long.
+    session.connection().execute(_INSERT_JOBS, rows)
+
+
+def job_row(
+    campaign_id: str, vin: str, position: int, *, job_id: str, reason: str, wave: int = 0, now: float
+) -> dict[str, Any]:
+    """Return the row of a job that is CREATED. ``reason``: why it is held, and not offered yet; empty: it is not."""
     return {
-        "job_id": new.job_ids[vin],
-        "campaign_id": new.campaign_id,
+        "job_id": job_id,
+        "campaign_id": campaign_id,
         "vin": vin,
         "position": position,
         "state": JobState.CREATED,
-        "reason": WAITS if new.request.needs_approval else WAITS_FOR_WAVE if in_rollout else "",
+        "reason": reason,
         "taken_seq": 0,
         "offered": False,
-        "held": new.request.needs_approval or in_rollout,
+        "held": reason != "",
         "wave": wave,
         "opened_at": 0.0,
         "cancel_asked": False,
         "cancel_reason": "",
         "details": b"",
-        "updated_at": new.created_at,
+        "updated_at": now,
     }
+
+
+def _job_row(new: NewCampaign, vin: str, position: int, *, wave: int) -> dict[str, Any]:
+    in_rollout = new.checked.rollout is not None
+    return job_row(
+        new.campaign_id,
+        vin,
+        position,
+        job_id=new.job_ids[vin],
+        reason=WAITS if new.request.needs_approval else WAITS_FOR_WAVE if in_rollout else "",
+        wave=wave,
+        now=new.created_at,
+    )
 
 
 def _message(new: NewCampaign, rows: Sequence[Mapping[str, Any]], excluded: Sequence[Excluded]) -> ota_pb2.Campaign:

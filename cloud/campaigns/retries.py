@@ -10,13 +10,13 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from otabench.cloud.campaigns import jobs, outbox, snapshots
 from otabench.cloud.campaigns.approval import WAITS
 from otabench.cloud.campaigns.ecu_images import CampaignImages, load_offers
-from otabench.cloud.campaigns.new_campaigns import require_bases
+from otabench.cloud.campaigns.new_campaigns import insert_jobs, job_row, require_bases
 from otabench.cloud.campaigns.rollout_status import FAILURES
 from otabench.cloud.campaigns.transfer_policy import TransferPolicy
 from otabench.cloud.campaigns.vehicle_choice import Excluded, choose
@@ -103,25 +103,21 @@ def _insert_jobs(
     session: Session, campaign_id: str, vehicles: Sequence[VehicleFacts], *, held: bool, now: float
 ) -> None:
     rows = [
-        {
-            "job_id": f"job-{secrets.token_hex(6)}",
-            "campaign_id": campaign_id,
-            "vin": vehicle.vin,
-            "position": position,
-            "state": JobState.CREATED,
-            "reason": WAITS if held else "",
-            "held": held,
-            "updated_at": now,
-        }
+        job_row(
+            campaign_id,
+            vehicle.vin,
+            position,
+            job_id=f"job-{secrets.token_hex(6)}",
+            reason=WAITS if held else "",
+            now=now,
+        )
         for position, vehicle in enumerate(vehicles)
     ]
-    session.execute(insert(JobRow), rows)
+    insert_jobs(session, rows)
     outbox.add_messages(
         session,
         [
-            outbox.transition_message(
-                vin=str(row["vin"]), job_id=str(row["job_id"]), state=JobState.CREATED, reason="", now=now
-            )
+            outbox.transition_message(vin=row["vin"], job_id=row["job_id"], state=JobState.CREATED, reason="", now=now)
             for row in rows
         ],
     )

@@ -104,8 +104,11 @@ def resume(session: Session, campaign_id: str, *, now: float) -> None:
         raise NotAllowed(
             f"campaign {campaign_id}: the end time of its roll-out has passed: create a campaign for the others"
         )
-    counts = count_waves(session, campaign_id)
-    _change(session, campaign_id, lambda progress: rules.resume(progress, counts) if progress.paused else progress)
+
+    def change(progress: Progress) -> Progress:
+        return rules.resume(progress, count_waves(session, campaign_id)) if progress.paused else progress
+
+    _change(session, campaign_id, change)
 
 
 def _change(session: Session, campaign_id: str, change: Callable[[Progress], Progress]) -> None:
